@@ -1,0 +1,205 @@
+"""Settings of every step: frozen, digestible, readable from YAML. An unknown key is an error, never ignored."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+from stagkit.types import StagkitError
+
+
+class ConfigError(StagkitError, ValueError):
+    """A setting that does not exist or lies outside its range."""
+
+
+class Config:
+    """What all settings can do: check themselves, be digested, go to YAML and come back."""
+
+    def __post_init__(self):
+        hints = get_type_hints(type(self))
+        for f in dataclasses.fields(self):
+            value, options = getattr(self, f.name), get_args(hints[f.name])
+            if options and all(isinstance(o, str) for o in options) and value not in options:
+                raise ConfigError(
+                    f"{type(self).__name__}.{f.name} is {value!r}, expected one of {', '.join(options)}."
+                )
+            low, high = f.metadata.get("range", (None, None))
+            if low is not None and value is not None and not low <= value <= high:
+                raise ConfigError(f"{type(self).__name__}.{f.name} is {value}, expected {low} to {high}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def digest(self) -> str:
+        """12 hex digits that change when any setting changes."""
+        text = json.dumps({"class": type(self).__name__, **self.to_dict()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some settings changed; an unknown name raises ``ConfigError``."""
+        return self.from_dict({**self.to_dict(), **changes})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Settings from plain values.
+
+        Raises:
+            ConfigError: a key that is no setting, with the ones that are; a value of the wrong kind.
+        """
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(
+                f"{cls.__name__} has no setting {', '.join(unknown)}; it has {', '.join(known)}."
+            )
+        try:
+            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        except TypeError as error:
+            raise ConfigError(f"{cls.__name__}: {error}.") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write YAML."""
+        import yaml
+
+        Path(path).write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read YAML.
+
+        Raises:
+            ConfigError: the file is missing, is no YAML mapping, or has unknown keys.
+        """
+        import yaml
+
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path} cannot be read as settings: {error}.") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path} holds {type(values).__name__}, expected 'name: value' lines.")
+        return cls.from_dict(values)
+
+
+def _ranged(default: Any, low: float, high: float) -> Any:
+    return dataclasses.field(default=default, metadata={"range": (low, high)})
+
+
+@dataclass(frozen=True)
+class FlowConfig(Config):
+    """How motion is measured and which frames are kept.
+
+    Args:
+        method: ``dis`` (fast), ``tvl1`` (the field's usual one, slower), ``farneback``.
+        stabilise: remove head motion, estimated on the nose bridge and the rigid rim of the face.
+        selection: which frames are kept: largest motion, evenly spread, the one nearest the apex, or all.
+        n_frames: how many at most.
+        min_gap_ms: smallest time between two kept frames (``magnitude`` only); relaxed where a clip is too short.
+    """
+
+    method: Literal["dis", "tvl1", "farneback"] = "dis"
+    stabilise: bool = True
+    selection: Literal["magnitude", "uniform", "apex", "all"] = "magnitude"
+    n_frames: int = _ranged(12, 1, 256)
+    min_gap_ms: float = _ranged(10.0, 0.0, 10_000.0)
+
+
+@dataclass(frozen=True)
+class RoiConfig(Config):
+    """How regions are cut: ``patch`` samples a side from a square of half side ``radius`` (IOD)."""
+
+    patch: int = _ranged(5, 1, 64)
+    radius: float = _ranged(0.11, 0.02, 0.5)
+
+
+@dataclass(frozen=True)
+class StagConfig(Config):
+    """The network, and the switches of the ablation table (DESIGN of the network: ``stagkit.model``).
+
+    Args:
+        width: D, width of every token.
+        heads: attention heads, a divisor of ``width``.
+        graph_layers, time_layers, cross_layers: depths of the three parts.
+        temporal_attention: weigh the selected frames by learned softmax weights.
+        graph: ``egat`` (edge features and AU-guided weights), ``gat`` (attention alone), ``none``.
+        connectivity: region edges ``fixed`` (anatomy), ``learned`` (anatomy + one learned matrix), ``au`` (following the
+            active action units).
+        branches: graph branch, time branch, or both.
+        cross_attention: ``both`` ways, ``one-way`` (regions query frames) or ``none``.
+        loss: class-balanced ``focal`` or ``ce``.
+    """
+
+    width: int = _ranged(64, 4, 1024)
+    heads: int = _ranged(4, 1, 64)
+    graph_layers: int = _ranged(2, 1, 8)
+    time_layers: int = _ranged(2, 1, 8)
+    cross_layers: int = _ranged(1, 1, 8)
+    dropout: float = _ranged(0.1, 0.0, 0.9)
+    temporal_attention: bool = True
+    graph: Literal["egat", "gat", "none"] = "egat"
+    connectivity: Literal["fixed", "learned", "au"] = "au"
+    branches: Literal["both", "graph", "time"] = "both"
+    cross_attention: Literal["both", "one-way", "none"] = "both"
+    loss: Literal["focal", "ce"] = "focal"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.width % self.heads:
+            raise ConfigError(
+                f"StagConfig.width is {self.width}, expected a multiple of heads ({self.heads})."
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """How one fold is trained. The number of epochs is fixed beforehand: no test clip ever chooses it.
+
+    Args:
+        gamma: focusing parameter of the focal loss.
+        au_weight, edge_entropy: weights of the AU term and of the edge-entropy term of the loss.
+        mirror: mirror clips left-right at random (sides swap with them).
+        noise: standard deviation of Gaussian noise added to training patches, as a share of their RMS.
+        roi_dropout: share of regions hidden from a training clip.
+        scale_jitter: motion of a training clip is multiplied by exp(N(0, scale_jitter)).
+    """
+
+    epochs: int = _ranged(40, 1, 100_000)
+    batch_size: int = _ranged(32, 1, 100_000)
+    lr: float = _ranged(2e-3, 1e-8, 10.0)
+    weight_decay: float = _ranged(0.05, 0.0, 10.0)
+    warmup: float = _ranged(0.1, 0.0, 1.0)
+    clip_norm: float = _ranged(1.0, 1e-6, 1e6)
+    gamma: float = _ranged(2.0, 0.0, 10.0)
+    au_weight: float = _ranged(0.5, 0.0, 100.0)
+    edge_entropy: float = _ranged(0.01, 0.0, 100.0)
+    mirror: bool = True
+    noise: float = _ranged(0.1, 0.0, 10.0)
+    roi_dropout: float = _ranged(0.05, 0.0, 0.9)
+    scale_jitter: float = _ranged(0.2, 0.0, 2.0)
+    deterministic: bool = True
+
+
+@dataclass(frozen=True)
+class PhantomConfig(Config):
+    """Which phantoms are made. Same settings, same pixels.
+
+    Args:
+        preset: the data set that is imitated in frame rate, classes, intensity and noise.
+        subjects: how many different faces; clips: how many clips of each.
+        size: side of the square picture, px.
+        difficulty: 0 clean .. 1 as hard as real data (noise, head drift, ambiguity of the emotion's AUs).
+        confounder: a planted cheat that goes with one class, ``none`` by default.
+    """
+
+    preset: Literal["casme2", "samm", "smic", "4dme", "dfme"] = "casme2"
+    subjects: int = _ranged(8, 1, 10_000)
+    clips: int = _ranged(12, 1, 10_000)
+    seed: int = _ranged(0, 0, 2**31 - 1)
+    size: int = _ranged(128, 48, 1024)
+    difficulty: float = _ranged(0.4, 0.0, 1.0)
+    confounder: Literal["none", "head shift", "brightness"] = "none"
