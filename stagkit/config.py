@@ -24,9 +24,7 @@ class Config:
         for f in dataclasses.fields(self):
             value, options = getattr(self, f.name), get_args(hints[f.name])
             if options and all(isinstance(o, str) for o in options) and value not in options:
-                raise ConfigError(
-                    f"{type(self).__name__}.{f.name} is {value!r}, expected one of {', '.join(options)}."
-                )
+                raise ConfigError(f"{type(self).__name__}.{f.name} is {value!r}, expected one of {', '.join(options)}.")
             low, high = f.metadata.get("range", (None, None))
             if low is not None and value is not None and not low <= value <= high:
                 raise ConfigError(f"{type(self).__name__}.{f.name} is {value}, expected {low} to {high}.")
@@ -54,9 +52,7 @@ class Config:
         known = {f.name: f for f in dataclasses.fields(cls)}
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise ConfigError(
-                f"{cls.__name__} has no setting {', '.join(unknown)}; it has {', '.join(known)}."
-            )
+            raise ConfigError(f"{cls.__name__} has no setting {', '.join(unknown)}; it has {', '.join(known)}.")
         try:
             return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
         except TypeError as error:
@@ -127,8 +123,8 @@ class StagConfig(Config):
         graph_layers, time_layers, cross_layers: depths of the three parts.
         temporal_attention: weigh the selected frames by learned softmax weights.
         graph: ``egat`` (edge features and AU-guided weights), ``gat`` (attention alone), ``none``.
-        connectivity: region edges ``fixed`` (anatomy), ``learned`` (anatomy + one learned matrix), ``au`` (following the
-            active action units).
+        connectivity: region edges ``fixed`` (anatomy), ``learned`` (anatomy + one learned matrix), ``au`` (following
+            the active action units).
         branches: graph branch, time branch, or both.
         cross_attention: ``both`` ways, ``one-way`` (regions query frames) or ``none``.
         loss: class-balanced ``focal`` or ``ce``.
@@ -150,9 +146,7 @@ class StagConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         if self.width % self.heads:
-            raise ConfigError(
-                f"StagConfig.width is {self.width}, expected a multiple of heads ({self.heads})."
-            )
+            raise ConfigError(f"StagConfig.width is {self.width}, expected a multiple of heads ({self.heads}).")
 
 
 @dataclass(frozen=True)

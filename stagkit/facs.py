@@ -2,9 +2,9 @@
 
 Sides are the **subject's** sides: ``L`` is the subject's left, which lies on the right of the picture.
 
-Sources: names and muscles from Ekman, Friesen and Hager, *Facial Action Coding System* (2002), as tabulated in Molecular
-Autism 12 (2021), table 2. The directions are read off the muscles' action (pull towards the origin) and their weights are
-stagkit's choice: they say which regions an AU can move and which way, not how far.
+Sources: names and muscles from Ekman, Friesen and Hager, *Facial Action Coding System* (2002), as tabulated in
+Molecular Autism 12 (2021), table 2. The directions are read off the muscles' action (pull towards the origin) and
+their weights are stagkit's choice: they say which regions an AU can move and which way, not how far.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ class ActionUnit:
         return f"AU{self.number:02d}"
 
 
-def _unit(
-    number: int, name: str, muscles: str, *moves: tuple[str, float, float], sided: bool = True
-) -> ActionUnit:
+def _unit(number: int, name: str, muscles: str, *moves: tuple[str, float, float], sided: bool = True) -> ActionUnit:
     return ActionUnit(number, name, tuple(muscles.split("; ")), tuple(Move(*m) for m in moves), sided)
 
 
@@ -172,9 +170,7 @@ def parse_aus(cell: object) -> ParsedAUs:
         if not part:
             continue
         inner = part[1:-1].strip() if part.startswith("(") and part.endswith(")") else part
-        options = [
-            o.strip() for o in re.split(r"\bor\b|/(?=\s*(?:AU|AD|M)?\d|\s*(?:AU|AD|M)\s*[LRTBA]?\d)", inner)
-        ]
+        options = [o.strip() for o in re.split(r"\bor\b|/(?=\s*(?:AU|AD|M)?\d|\s*(?:AU|AD|M)\s*[LRTBA]?\d)", inner)]
         choice += len(options) > 1
         for option in options:
             match = _CODE.match(option.replace(" ", ""))
@@ -202,8 +198,8 @@ def compute_au_vector(codes: tuple[AUCode, ...] | None) -> np.ndarray:
         codes: the clip's codes; None where the clip is not coded.
 
     Returns:
-        float32 "au" in the order of ``AU_NUMBERS``: 1 present, 0 absent, NaN not coded. Alternatives and uncertain codes
-        are NaN (unknown), kept ones 0: they do not move.
+        float32 "au" in the order of ``AU_NUMBERS``: 1 present, 0 absent, NaN not coded. Alternatives and uncertain
+        codes are NaN (unknown), kept ones 0: they do not move.
     """
     if codes is None:
         return np.full(len(AU_NUMBERS), np.nan, np.float32)

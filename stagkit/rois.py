@@ -1,4 +1,4 @@
-"""The facial regions (ROIs) that are the nodes of the graph: where each is cut, which AUs move it, which are neighbours.
+"""The facial regions (ROIs) that are the nodes of the graph: where each is cut, which AUs move it, its neighbours.
 
 Positions are given in the **face frame**: origin between the outer eye corners, x towards the right of the picture, y
 down, unit = inter-ocular distance (IOD, landmarks 36 to 45). The mean face is the average of 419 public 68-point
@@ -145,9 +145,7 @@ class RoiAtlas:
     def mirror(self) -> np.ndarray:
         """int "roi": index of each region's mirror partner (itself on the midline)."""
         swap = {"L": "_R", "R": "_L"}
-        return np.array(
-            [self.index(r.place + swap[r.side]) if r.side else i for i, r in enumerate(self.rois)]
-        )
+        return np.array([self.index(r.place + swap[r.side]) if r.side else i for i, r in enumerate(self.rois)])
 
     def centres(self, landmarks: np.ndarray) -> np.ndarray:
         """Region centres for a face: float "roi 2", in the unit of ``landmarks`` ("68 2")."""
@@ -162,7 +160,7 @@ class RoiAtlas:
 
     @cached_property
     def directions(self) -> np.ndarray:
-        """Where each AU moves each region: float32 "au roi 2" = (u right, v down); length = relative strength, 0 = not."""
+        """Where each AU moves each region: float32 "au roi 2" = (u right, v down); length = relative strength."""
         table = np.zeros((len(AU_NUMBERS), len(self.rois), 2), np.float32)
         outward = {"R": -1.0, "L": 1.0, "": 0.0}
         for k, number in enumerate(AU_NUMBERS):
@@ -197,9 +195,7 @@ class RoiAtlas:
         for place_a, place_b, reason in _NEIGHBOURS:
             for a in self.rois:
                 for b in self.rois:
-                    if (a.place, b.place) == (place_a, place_b) and (
-                        a.side == b.side or not a.side or not b.side
-                    ):
+                    if (a.place, b.place) == (place_a, place_b) and (a.side == b.side or not a.side or not b.side):
                         out.append((a.name, b.name, reason))
         return tuple(out)
 
@@ -212,8 +208,8 @@ class RoiAtlas:
             patch: side of the patch in samples.
 
         Returns:
-            patches float32 "time roi chan py px" in the unit of ``field``, and present bool "roi" (False where a region's
-            centre lies outside the picture).
+            patches float32 "time roi chan py px" in the unit of ``field``, and present bool "roi" (False where a
+            region's centre lies outside the picture).
         """
         n_time, n_chan, height, width = field.shape
         frame = compute_face_frame(landmarks)

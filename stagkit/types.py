@@ -36,7 +36,7 @@ def check_axes(sizes: dict[str, int], **arrays: tuple[object, str]) -> dict[str,
 
     Args:
         sizes: sizes known beforehand, axis name -> length; filled in as axes are met.
-        **arrays: name -> (array or None, axes as words, e.g. ``"time roi chan"``). A word that is a number fixes the size.
+        **arrays: name -> (array or None, axes as words, e.g. ``"time roi chan"``). A number fixes the size.
 
     Returns:
         The same ``sizes``, completed.
@@ -53,16 +53,12 @@ def check_axes(sizes: dict[str, int], **arrays: tuple[object, str]) -> dict[str,
             continue
         shape, words = tuple(array.shape), axes.split()
         if len(shape) != len(words):
-            raise ShapeError(
-                f"`{name}` has {len(shape)} axes {shape}, expected {len(words)}: ({', '.join(words)})."
-            )
+            raise ShapeError(f"`{name}` has {len(shape)} axes {shape}, expected {len(words)}: ({', '.join(words)}).")
         for word, size in zip(words, shape, strict=True):
             wanted = int(word) if word.isdigit() else sizes.setdefault(word, size)
             if wanted != size:
                 got = ", ".join(f"{w}={s}" for w, s in zip(words, shape, strict=True))
-                raise ShapeError(
-                    f"`{name}` is ({got}) but {word} should be {wanted}: axes swapped, or frames missing?"
-                )
+                raise ShapeError(f"`{name}` is ({got}) but {word} should be {wanted}: axes swapped, or frames missing?")
     return sizes
 
 
@@ -94,8 +90,8 @@ class ClipRecord:
 class Truth:
     """What was planted in a phantom clip, complete and exact.
 
-    A skin point that lies at ``p`` in the neutral face lies at ``head[t] @ [p + displacement(t)[p], 1]`` in frame ``t``,
-    where ``displacement(t) = sum_k au_intensity[t, k] * fields[k]``.
+    A skin point at ``p`` in the neutral face lies at ``head[t] @ [p + displacement(t)[p], 1]`` in frame ``t``, where
+    ``displacement(t) = sum_k au_intensity[t, k] * fields[k]``.
 
     Args:
         codes: planted AU codes with side where unilateral, e.g. ``("AU04", "AU12L")``; the axis ``au`` below.
@@ -198,7 +194,7 @@ class FlowClip:
         strain: float32 "time y x", optical strain magnitude, dimensionless.
         head_motion: float "time 2 3", the affine motion in px that was removed.
         times_ms: float "time", ms from the onset frame.
-        scores: float "time", motion score of each frame (mean over ROIs of the top-quartile magnitude), per cent of IOD.
+        scores: float "time", motion score of a frame (mean over ROIs of the top-quartile magnitude), % of IOD.
         selected: int "selected", indices of the discriminative frames, increasing.
         landmarks: float "68 2" px of the onset frame.
     """
@@ -340,9 +336,7 @@ class RoiDataset:
             aus=(self.aus, "clip au"),
         )
         if not len(self.clip_ids) == len(self.subjects) == len(self.datasets):
-            raise ShapeError(
-                "`clip_ids`, `subjects` and `datasets` differ in length: one entry a clip is expected."
-            )
+            raise ShapeError("`clip_ids`, `subjects` and `datasets` differ in length: one entry a clip is expected.")
         if len(self.label) and not 0 <= self.label.min() <= self.label.max() < len(self.classes):
             raise ShapeError(
                 f"`label` reaches from {self.label.min()} to {self.label.max()}, classes are {self.classes}."
@@ -365,9 +359,7 @@ class RoiDataset:
         shape = sequences[0].patches.shape[1:]
         for s in sequences:
             if s.patches.shape[1:] != shape or s.roi_names != sequences[0].roi_names:
-                raise ShapeError(
-                    f"clip {s.clip_id!r} has regions {s.patches.shape[1:]}, the first clip has {shape}."
-                )
+                raise ShapeError(f"clip {s.clip_id!r} has regions {s.patches.shape[1:]}, the first clip has {shape}.")
             if s.label not in classes:
                 raise StagkitError(
                     f"clip {s.clip_id!r} has the label {s.label!r}, expected one of {', '.join(classes)}."
