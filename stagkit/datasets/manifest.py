@@ -1,0 +1,162 @@
+"""Any clips at all, listed in a table: a folder with ``manifest.csv`` and one folder of frames a clip.
+
+Columns of ``manifest.csv`` (UTF-8): ``clip_id, subject, dataset, label, folder, fps`` and, where known, ``onset, apex,
+offset`` (0-based positions among the clip's sorted frames), ``aus`` (FACS codes as in the sheets; empty = not coded,
+``-`` = coded, none seen) and ``landmarks`` (an ``.npy`` of float "time 68 2" px). Paths are relative to the table and
+cannot leave its folder. Frames are sorted by the last number in their names.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stagkit.datasets import ClipSource, DatasetNotAvailable
+from stagkit.facs import parse_aus
+from stagkit.files import compute_digest, write_aside, write_text
+from stagkit.types import Clip, StagkitError
+
+_NEEDED = ("clip_id", "subject", "dataset", "label", "folder", "fps")
+_COLUMNS = (*_NEEDED, "onset", "apex", "offset", "aus", "landmarks")
+_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+
+
+class ManifestSource:
+    """Clips listed in ``ROOT/manifest.csv``."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        table = self.root / "manifest.csv"
+        if not table.is_file():
+            found = (
+                ", ".join(sorted(p.name for p in self.root.iterdir())[:8]) if self.root.is_dir() else "no such folder"
+            )
+            raise DatasetNotAvailable(
+                f"{table} is missing: expected a manifest.csv and frames; found: {found or 'nothing'}."
+            )
+        try:
+            text = table.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StagkitError(f"{table} cannot be read as UTF-8 text: {error}.") from error
+        rows = list(csv.DictReader(text.splitlines()))
+        missing = [c for c in _NEEDED if not rows or c not in rows[0]]
+        if missing:
+            raise StagkitError(f"{table} has no column {', '.join(missing)} or no row; expected {', '.join(_COLUMNS)}.")
+        self._rows = {row["clip_id"]: row for row in rows}
+        if len(self._rows) != len(rows):
+            raise StagkitError(
+                f"{table}: {len(rows) - len(self._rows)} clip_id values stand twice; each clip needs its own."
+            )
+        self._digest = compute_digest(text.encode())
+        self.keys = tuple(self._rows)
+        self.name = "+".join(sorted({row["dataset"] for row in rows}))
+        self.classes = tuple(sorted({row["label"] for row in rows}))
+
+    def describe(self) -> dict[str, object]:
+        """Digest of the table."""
+        return {"source": "manifest", "name": self.name, "digest": self._digest}
+
+    def read(self, key: str) -> Clip:
+        """Read one clip.
+
+        Raises:
+            StagkitError: a path that leaves the folder, no frames, a damaged picture, a number that is none.
+        """
+        row = self._rows[key]
+        folder = self._inside(row["folder"])
+        if not folder.is_dir():
+            raise StagkitError(f"clip {key!r}: there is no folder {folder}.")
+        paths = sorted((p for p in folder.iterdir() if p.suffix.lower() in _PICTURES), key=_frame_number)
+        if not paths:
+            raise StagkitError(f"clip {key!r}: {folder} holds no pictures.")
+        frames = [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in paths]
+        for path, frame in zip(paths, frames, strict=True):
+            if frame is None:
+                raise StagkitError(f"clip {key!r}: {path} is damaged and cannot be read as a picture.")
+            if frame.shape != frames[0].shape:
+                raise StagkitError(f"clip {key!r}: {path.name} is {frame.shape}, the first frame is {frames[0].shape}.")
+        stack = np.stack(frames)
+        landmarks = row.get("landmarks")
+        aus = (row.get("aus") or "").strip()
+        return Clip(
+            frames=stack[..., 2::-1] if stack.ndim == 4 else stack,
+            fps=self._number(row, "fps"),
+            clip_id=key,
+            subject=row["subject"] if "/" in row["subject"] else f"{row['dataset']}/{row['subject']}",
+            dataset=row["dataset"],
+            label=row["label"],
+            landmarks=self._landmarks(key, landmarks) if landmarks else None,
+            **{name: self._position(row, name) for name in ("onset", "apex", "offset")},
+            aus=None if not aus else parse_aus(aus.strip("-")).codes,
+        )
+
+    def _inside(self, relative: str) -> Path:
+        path = (self.root / relative).resolve()
+        if not path.is_relative_to(self.root.resolve()):
+            raise StagkitError(f"the path {relative!r} leaves {self.root}: paths in manifest.csv must stay inside it.")
+        return path
+
+    def _landmarks(self, key: str, relative: str) -> np.ndarray:
+        path = self._inside(relative)
+        try:
+            return np.load(path, allow_pickle=False).astype(float)
+        except (OSError, ValueError, EOFError) as error:
+            raise StagkitError(f"clip {key!r}: landmarks {path} cannot be read: {error}.") from error
+
+    @staticmethod
+    def _number(row: dict[str, str], name: str) -> float:
+        try:
+            return float(row[name])
+        except ValueError as error:
+            raise StagkitError(f"clip {row['clip_id']!r}: {name} is {row[name]!r}, expected a number.") from error
+
+    def _position(self, row: dict[str, str], name: str) -> int | None:
+        return int(self._number(row, name)) if (row.get(name) or "").strip() else None
+
+
+def _frame_number(path: Path) -> tuple[int, str]:
+    numbers = re.findall(r"\d+", path.stem)
+    return (int(numbers[-1]) if numbers else -1, path.name)
+
+
+def write_manifest(source: ClipSource, root: str | Path, progress=iter) -> Path:
+    """Write every clip of a source as PNG frames, landmarks and one ``manifest.csv`` (last, so that it is complete).
+
+    Phantoms keep their truth in ``truth/CLIP.npz`` (``codes, au_intensity, fields, head``).
+
+    Args:
+        source: any data set of clips.
+        root: folder to write; must not hold a manifest yet.
+        progress: wraps the list of clips, e.g. in a progress bar.
+    """
+    root = Path(root)
+    if (root / "manifest.csv").exists():
+        raise StagkitError(f"{root} holds a manifest.csv already: give another folder, or remove it first.")
+    lines = [",".join(_COLUMNS)]
+    for key in progress(source.keys):
+        clip = source.read(key)
+        folder = root / "frames" / key
+        for t, frame in enumerate(clip.frames):
+            with write_aside(folder / f"img{t + 1:05d}.png") as aside:
+                cv2.imwrite(str(aside), frame[..., ::-1] if frame.ndim == 3 else frame)
+        if clip.landmarks is not None:
+            with write_aside(root / "landmarks" / f"{key}.npy") as aside:
+                np.save(aside, clip.landmarks.astype(np.float32))
+        if clip.truth is not None:
+            truth = clip.truth
+            with write_aside(root / "truth" / f"{key}.npz") as aside:
+                np.savez_compressed(
+                    aside, codes=truth.codes, au_intensity=truth.au_intensity, fields=truth.fields, head=truth.head
+                )
+        at = ["" if v is None else str(v) for v in (clip.onset, clip.apex, clip.offset)]
+        aus = "" if clip.aus is None else "+".join(f"{c.side}{c.number}" for c in clip.aus) or "-"
+        marks = f"landmarks/{key}.npy" if clip.landmarks is not None else ""
+        lines.append(
+            ",".join((key, clip.subject, clip.dataset, clip.label, f"frames/{key}", f"{clip.fps:g}", *at, aus, marks))
+        )
+    write_text(root / "manifest.csv", "\n".join(lines) + "\n")
+    return root

@@ -1,0 +1,201 @@
+"""E-GAT: graph attention (GATv2) with edge features and edge weights, written twice on the same parameters.
+
+``EGATDense`` is what trains: every pair of regions at once. ``EGATConv`` is a PyTorch Geometric ``MessagePassing``
+layer for sparse graphs and PyG's explainers; it is built when first asked for, because importing PyG takes seconds.
+Both have the parameter names of PyG's ``GATv2Conv`` (lin_l, lin_r, lin_edge, att, bias): a state fits all three.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from stagkit.probes import Probe
+from stagkit.types import ShapeError
+
+#: Smallest edge weight whose logarithm is taken; an edge of weight 0 is no edge and gets no attention at all.
+EDGE_FLOOR = 1e-9
+
+
+class MaskedSoftmax(nn.Module):
+    """Softmax over the last axis among what is allowed; exactly 0 elsewhere, all 0 where nothing is allowed."""
+
+    def __init__(self):
+        super().__init__()
+        self.softmax = nn.Softmax(dim=-1)
+
+    def forward(self, scores: Tensor, allowed: Tensor) -> Tensor:
+        """``scores`` float and ``allowed`` bool, broadcastable: weights of the shape of ``scores``."""
+        forbidden = ~allowed
+        weights = self.softmax(scores.masked_fill(forbidden, torch.finfo(scores.dtype).min))
+        return weights.masked_fill(forbidden, 0.0)
+
+
+class EGATDense(nn.Module):
+    r"""Graph attention with edge features and weighted edges, over all pairs of nodes at once.
+
+    .. math:: e_{ij} = a^T LeakyReLU(W_r x_i + W_l x_j + W_e f_{ij}) + \log A_{ij}, \qquad
+        y_i = \sum_j softmax_j(e_{ij}) \, W_l x_j + b
+
+    with target i, source j, edge features f and edge weights A, for each head. No self-loops are added: give them in A.
+    GATv2 (Brody, Alon and Yahav, How Attentive are Graph Attention Networks?, ICLR 2022, arXiv:2105.14491) plus the
+    edge weights as an additive bias. What the 'E' of STAG's E-GAT adds is not public: this is stagkit's choice.
+
+    Args:
+        in_channels: width of the node features.
+        out_channels: width of one head; the heads are concatenated.
+        heads: how many.
+        edge_dim: width of the edge features; None for none.
+        name: prefix of the probes ``<name>.scores``, ``<name>.attn`` and ``<name>.out``.
+
+    Shape:
+        x "... roi in"; edges "... target source", >= 0, 0 = no edge (None: all pairs, no bias); edge_attr
+        "... target source edge_dim"; valid bool "... roi", False = a source that nobody may attend to (None: all).
+        Returns (out "... roi heads*out_channels", attention "... head target source"). Rows of the attention sum to
+        1; a target without any valid source has a row of zeros and gets ``bias`` alone.
+
+    Example:
+        >>> out, attention = EGATDense(8, 4, heads=2)(torch.randn(5, 3, 8))
+        >>> out.shape, attention.shape
+        (torch.Size([5, 3, 8]), torch.Size([5, 2, 3, 3]))
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, heads: int = 1, edge_dim: int | None = None, name: str = "graph"
+    ):
+        super().__init__()
+        self.heads, self.edge_dim = heads, edge_dim
+        _add_parameters(self, in_channels, out_channels, heads, edge_dim)
+        self.leaky = nn.LeakyReLU(0.2)
+        self.weigh = MaskedSoftmax()
+        self.scores, self.attn, self.out = Probe(f"{name}.scores"), Probe(f"{name}.attn"), Probe(f"{name}.out")
+
+    def forward(
+        self, x: Tensor, edges: Tensor | None = None, edge_attr: Tensor | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Node features to (node features, attention)."""
+        if (edge_attr is None) != (self.edge_dim is None):
+            raise ShapeError(f"this layer was built with edge_dim={self.edge_dim}; edge_attr has to agree with that.")
+        source, target = self.lin_l(x), self.lin_r(x)
+        pair = rearrange(target, "... i d -> ... i 1 d") + rearrange(source, "... j d -> ... 1 j d")
+        if edge_attr is not None:
+            pair = pair + self.lin_edge(edge_attr)
+        # a^T per head as one matrix product: column h holds a_h in the rows of head h and 0 elsewhere
+        eye = torch.eye(self.heads, dtype=self.att.dtype, device=self.att.device)
+        per_head = rearrange(torch.einsum("ahc,hg->ahcg", self.att, eye), "1 h c g -> (h c) g")
+        scores = rearrange(self.leaky(pair) @ per_head, "... i j h -> ... h i j")
+        allowed = torch.ones_like(scores, dtype=torch.bool)
+        if edges is not None:
+            scores = scores + rearrange(edges.clamp_min(EDGE_FLOOR).log(), "... i j -> ... 1 i j")
+            allowed = allowed & rearrange(edges > 0, "... i j -> ... 1 i j")
+        if valid is not None:
+            allowed = allowed & rearrange(valid, "... j -> ... 1 1 j")
+        attention = self.attn(self.weigh(self.scores(scores), allowed))
+        value = rearrange(source, "... j (h c) -> ... h j c", h=self.heads)
+        out = rearrange(attention @ value, "... h i c -> ... i (h c)") + self.bias
+        return self.out(out), attention
+
+
+def _add_parameters(layer: nn.Module, width_in: int, width_out: int, heads: int, edge_dim: int | None) -> None:
+    """The parameters of both writings, with the names and the initial distribution of PyG's GATv2Conv."""
+    layer.lin_l = nn.Linear(width_in, heads * width_out)
+    layer.lin_r = nn.Linear(width_in, heads * width_out)
+    layer.lin_edge = None if edge_dim is None else nn.Linear(edge_dim, heads * width_out, bias=False)
+    layer.att = nn.Parameter(torch.empty(1, heads, width_out))
+    layer.bias = nn.Parameter(torch.zeros(heads * width_out))
+    nn.init.xavier_uniform_(layer.att)
+    for linear in (layer.lin_l, layer.lin_r):
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
+    if edge_dim is not None:
+        nn.init.xavier_uniform_(layer.lin_edge.weight)
+
+
+@lru_cache(maxsize=1)
+def _make_conv_class() -> type:
+    """Import PyG and build ``EGATConv``."""
+    from torch_geometric.nn import MessagePassing
+    from torch_geometric.utils import softmax
+
+    class EGATConv(MessagePassing):
+        """``EGATDense`` for sparse graphs: the same equation and parameters over a list of edges.
+
+        Args:
+            in_channels, out_channels, heads, edge_dim: as in ``EGATDense``.
+
+        Shape:
+            x "roi in"; edge_index int "2 edge", rows (source, target) as everywhere in PyG; edge_attr "edge edge_dim";
+            edge_weight "edge", >= 0. Returns out "roi heads*out_channels", and with ``return_attention`` also the
+            attention "edge head", summing to 1 over the edges of a target. Self-loops are never added.
+        """
+
+        def __init__(self, in_channels, out_channels, heads=1, edge_dim=None):
+            super().__init__(aggr="add", node_dim=0)
+            self.heads = heads
+            _add_parameters(self, in_channels, out_channels, heads, edge_dim)
+            self.leaky = nn.LeakyReLU(0.2)
+
+        @classmethod
+        def from_dense(cls, layer: EGATDense) -> EGATConv:
+            """The sparse twin of a dense layer; both hold the very same parameters."""
+            heads, width = layer.att.shape[1:]
+            twin = cls(layer.lin_l.in_features, width, heads, layer.edge_dim)
+            twin.lin_l, twin.lin_r, twin.lin_edge = layer.lin_l, layer.lin_r, layer.lin_edge
+            twin.att, twin.bias = layer.att, layer.bias
+            return twin.train(layer.training)
+
+        def forward(self, x, edge_index, edge_attr=None, edge_weight=None, return_attention=False):
+            """Node features and edges to node features."""
+            source = rearrange(self.lin_l(x), "roi (head c) -> roi head c", head=self.heads)
+            target = rearrange(self.lin_r(x), "roi (head c) -> roi head c", head=self.heads)
+            pair = target[edge_index[1]] + source[edge_index[0]]
+            if self.lin_edge is not None:
+                pair = pair + rearrange(self.lin_edge(edge_attr), "edge (head c) -> edge head c", head=self.heads)
+            scores = (self.leaky(pair) * self.att).sum(-1)
+            if edge_weight is not None:
+                absent = rearrange(edge_weight <= 0, "edge -> edge 1")
+                scores = scores + rearrange(edge_weight.clamp_min(EDGE_FLOOR).log(), "edge -> edge 1")
+                scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
+            alpha = softmax(scores, edge_index[1], num_nodes=x.shape[0])
+            if edge_weight is not None:
+                alpha = alpha.masked_fill(absent, 0.0)
+            out = self.propagate(edge_index, x=source, alpha=alpha)
+            out = rearrange(out, "roi head c -> roi (head c)") + self.bias
+            return (out, alpha) if return_attention else out
+
+        def message(self, x_j, alpha):
+            """What a source sends along an edge."""
+            return rearrange(alpha, "edge head -> edge head 1") * x_j
+
+    EGATConv.__module__, EGATConv.__qualname__ = __name__, "EGATConv"
+    return EGATConv
+
+
+def __getattr__(name: str):
+    if name == "EGATConv":
+        return _make_conv_class()
+    raise AttributeError(f"stagkit.egat has no {name!r}.")
+
+
+def make_sparse(
+    edges: Tensor, edge_attr: Tensor | None = None, valid: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """One dense graph as PyG wants it.
+
+    Args:
+        edges: "target source", 0 = no edge.
+        edge_attr: "target source feature" or None.
+        valid: bool "roi" or None; edges out of invalid sources are left out.
+
+    Returns:
+        edge_index int "2 edge" with rows (source, target), edge_weight "edge", edge_attr "edge feature" or None.
+    """
+    present = edges > 0
+    if valid is not None:
+        present = present & rearrange(valid, "source -> 1 source")
+    target, source = present.nonzero(as_tuple=True)
+    attr = None if edge_attr is None else edge_attr[target, source]
+    return torch.stack((source, target)), edges[target, source], attr

@@ -1,0 +1,263 @@
+"""How phantom faces move: displacement fields of action units (AUs), their course in time, and the inverse warp.
+
+Positions are in the face frame of ``stagkit.rois``: origin between the outer eye corners, x to the right of the
+picture, y down, unit = inter-ocular distance (IOD). The directions come from ``stagkit.facs``; extent and falloff of
+the moved patches are stagkit's choice, set by the anatomy of each place.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from stagkit.facs import ACTION_UNITS
+from stagkit.rois import ATLAS, compute_face_frame
+from stagkit.types import StagkitError, check_axes, inter_ocular_distance
+
+#: Half axes (across, along the eye line first, then up) of the patch of skin that moves with a place, IOD.
+_EXTENT: dict[str, tuple[float, float]] = {
+    "brow_outer": (0.28, 0.26),
+    "brow_mid": (0.26, 0.26),
+    "brow_inner": (0.25, 0.27),
+    "glabella": (0.18, 0.20),
+    "upper_lid": (0.24, 0.13),
+    "lower_lid": (0.26, 0.15),
+    "nose_wing": (0.18, 0.25),
+    "cheek": (0.33, 0.29),
+    "upper_lip": (0.25, 0.17),
+    "lip_corner": (0.27, 0.25),
+    "lower_lip": (0.32, 0.18),
+    "chin": (0.42, 0.30),
+}
+_REACH = 1.35  # skin between insertion and origin of the muscle is carried along: the patch is longer on that side
+_GATE = 0.12  # half width (IOD) of the strip along the midline in which one side of the face fades into the other
+_FADE = 0.14  # the motion fades out over this distance (IOD) beyond the outline of the face
+
+
+def _smoothstep(x: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, twice differentiable between."""
+    x = np.clip(x, 0.0, 1.0)
+    return x * x * x * (x * (6.0 * x - 15.0) + 10.0)
+
+
+def _parse_code(number: int, side: str) -> None:
+    if number not in ACTION_UNITS:
+        known = ", ".join(map(str, ACTION_UNITS))
+        raise StagkitError(f"AU {number!r} cannot be drawn; the action units of stagkit are {known}.")
+    if side not in ("", "L", "R"):
+        raise StagkitError(f"`side` is {side!r}, expected '' (both), 'L' or 'R' (the subject's sides).")
+    if side and not ACTION_UNITS[number].sided:
+        raise StagkitError(f"{ACTION_UNITS[number].label} has one midline muscle: leave `side` empty, not {side!r}.")
+
+
+def _raw_displacement(number: int, side: str, landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Unscaled displacement "... 2" (face frame) of ``points`` "... 2" (px)."""
+    frame = compute_face_frame(landmarks)
+    to_face = np.linalg.inv(frame[:, :2])
+    x, y = np.moveaxis((points - frame[:, 2]) @ to_face.T, -1, 0)
+    centres = (ATLAS.centres(landmarks) - frame[:, 2]) @ to_face.T
+    jaw = (landmarks[:17] - frame[:, 2]) @ to_face.T
+    midline = centres[ATLAS.index("nose_bridge"), 0]
+
+    left = _smoothstep((x - midline) / (2 * _GATE) + 0.5)  # share of the subject's left side
+    gates = {"L": left, "R": 1.0 - left, "": 1.0}
+    total = np.zeros((*x.shape, 2))
+    moves = {move.place: move for move in ACTION_UNITS[number].moves}
+    for roi, (cx, cy) in zip(ATLAS.rois, centres, strict=True):
+        if roi.place not in moves or (side and roi.side not in ("", side)):
+            continue
+        move = moves[roi.place]
+        pull = np.array([move.lateral * {"R": -1.0, "L": 1.0, "": 0.0}[roi.side], -move.up])
+        rx, ry = _EXTENT[roi.place]
+        dx, dy = x - cx, y - cy
+        towards_origin = (dx * pull[0] + dy * pull[1]) / np.linalg.norm(pull)
+        radius2 = (dx / rx) ** 2 + (dy / ry) ** 2
+        along2 = (towards_origin**2) * ((pull[0] / rx) ** 2 + (pull[1] / ry) ** 2) / (pull @ pull)
+        radius2 -= np.where(towards_origin > 0, along2 * (1.0 - _REACH**-2), 0.0)
+        bump = np.clip(1.0 - radius2, 0.0, None) ** 4
+        total += (bump * gates[roi.side or side])[..., None] * pull
+
+    half_width = np.abs(jaw[:, 0] - midline).max()
+    beyond = np.maximum(np.abs(x - midline) - half_width, y - jaw[:, 1].max())
+    return total * _smoothstep(1.0 - beyond / _FADE)[..., None]
+
+
+def compute_au_displacement(
+    number: int, side: str, landmarks: np.ndarray, points: np.ndarray, peak: float = 1.0
+) -> np.ndarray:
+    """Displacement of single skin points by one AU, evaluated at the points themselves, without a grid.
+
+    Each move of ``facs.ACTION_UNITS`` is a smooth patch of compact support around its region's centre, longer towards
+    the muscle's origin; the sum is scaled so that the skin moves by ``peak`` where it moves most.
+
+    Args:
+        number: FACS number, one of ``facs.AU_NUMBERS``.
+        side: ``''`` both, ``'L'`` or ``'R'``: the subject's sides (the subject's right is on the left of the picture).
+        landmarks: float "68 2" px of the neutral face.
+        points: float "... 2" px (x, y) in the neutral face.
+        peak: largest displacement, % of IOD.
+
+    Returns:
+        float "... 2" px (right, down), shaped like ``points``; zero on the background and on the nose bridge.
+
+    Raises:
+        StagkitError: an AU that stagkit does not draw, or a side that it does not have.
+    """
+    _parse_code(number, side)
+    landmarks, points = np.asarray(landmarks, float), np.asarray(points, float)
+    check_axes({}, landmarks=(landmarks, "68 2"))
+    raw = _raw_displacement(number, side, landmarks, points)
+    frame = compute_face_frame(landmarks)
+    return raw @ (frame[:, :2].T * (peak / 100.0 / _largest(number, side, landmarks)))
+
+
+def _largest(number: int, side: str, landmarks: np.ndarray) -> float:
+    """Largest length of the unscaled displacement (a side is scaled like both together): float > 0."""
+    frame = compute_face_frame(landmarks)
+    x, y = np.meshgrid(np.arange(-1.0, 1.0, 0.02), np.arange(-0.9, 1.4, 0.02))
+    points = np.stack([x, y], -1) @ frame[:, :2].T + frame[:, 2]
+    return float(np.linalg.norm(_raw_displacement(number, "", landmarks, points), axis=-1).max())
+
+
+def make_grid(size: int, per_pixel: int = 1) -> np.ndarray:
+    """Pixel positions of a square picture: float "y x 2" px (x, y), ``per_pixel`` samples a pixel and axis."""
+    line = (np.arange(size * per_pixel) + 0.5) / per_pixel - 0.5
+    return np.stack(np.meshgrid(line, line), -1)
+
+
+def make_au_field(
+    number: int, side: str, landmarks: np.ndarray, size: int, peak: float = 1.0, per_pixel: int = 1
+) -> np.ndarray:
+    """Dense displacement of the neutral face by one AU at intensity 1.
+
+    Args:
+        number, side, landmarks, peak: as in ``compute_au_displacement``.
+        size: side of the square picture, px.
+        per_pixel: samples a pixel and axis (2 = twice as fine, the values stay in px of the picture).
+
+    Returns:
+        float32 "2 y x" px, chan = (u right, v down); linear in ``peak``.
+
+    Raises:
+        StagkitError: an AU that stagkit does not draw, or a side that it does not have.
+
+    Example:
+        >>> from stagkit.rois import load_mean_face
+        >>> field = make_au_field(12, "L", load_mean_face()[0] * 54 + (64, 50), 128)
+        >>> field.shape, bool(abs(field[:, :, :50]).max() == 0)
+        ((2, 128, 128), True)
+    """
+    displacement = compute_au_displacement(number, side, landmarks, make_grid(size, per_pixel), peak)
+    return np.ascontiguousarray(np.moveaxis(displacement, -1, 0), np.float32)
+
+
+def compute_jacobian(field: np.ndarray) -> np.ndarray:
+    """Local change of area under ``p -> p + field(p)``: float "y x"; 1 = unchanged, <= 0 = the skin would fold.
+
+    Args:
+        field: float "2 y x" px.
+    """
+    (u_y, u_x), (v_y, v_x) = np.gradient(field[0]), np.gradient(field[1])
+    return (1 + u_x) * (1 + v_y) - u_y * v_x
+
+
+def compute_inverse(
+    field: np.ndarray, targets: np.ndarray, start: np.ndarray | None = None, tolerance: float = 2e-3
+) -> np.ndarray:
+    """Where the skin seen at ``targets`` came from: solves ``p + field(p) = target`` by fixed-point iteration.
+
+    Args:
+        field: float32 "y x 2" px, sampled with any whole number of samples a pixel (deduced from its size).
+        targets: float32 "y x 2" px, with as many rows as the picture has.
+        start: first guess of ``target - p`` "y x 2" px, e.g. the answer for the frame before.
+        tolerance: stop when no point moves by more than this, px.
+
+    Returns:
+        float32 "y x 2" px: the sources ``p``.
+
+    Raises:
+        StagkitError: the iteration does not settle: the field folds the skin.
+    """
+    per_pixel = field.shape[0] / targets.shape[0]
+    offset = (per_pixel - 1) / 2
+    moved = np.zeros_like(targets) if start is None else start
+    for _ in range(60):
+        sources = (targets - moved) * np.float32(per_pixel) + np.float32(offset)
+        new = cv2.remap(field, sources, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        change = float(np.abs(new - moved).max())
+        moved = new
+        if change < tolerance:
+            return targets - moved
+    raise StagkitError(
+        "the displacement folds the skin, so no picture can be made of it: lower the intensity, or move fewer AUs."
+    )
+
+
+def make_intensity(n_frames: int, onset: float, apex: int, offset: float, skew: float = 1.0) -> np.ndarray:
+    """Course of one AU: still, smooth rise from onset to apex, smooth and slower-ending fall to offset, still.
+
+    Args:
+        n_frames: length of the clip.
+        onset, offset: frames (may be fractional) up to which, and from which on, nothing moves.
+        apex: frame of the peak, ``onset < apex < offset``.
+        skew: > 1 rises later and falls earlier; 0.5..2.
+
+    Returns:
+        float "time", 0..1, 1 at ``apex`` exactly. Smooth (stagkit's choice: raised cosine with warped time).
+
+    Raises:
+        StagkitError: onset, apex and offset out of order, or the apex outside the clip.
+    """
+    if not (onset < apex < offset and 0 <= apex < n_frames):
+        raise StagkitError(
+            f"onset {onset}, apex {apex}, offset {offset} in {n_frames} frames: expected onset < apex < offset, "
+            "and the apex inside the clip."
+        )
+    t = np.arange(n_frames)
+    phase = np.where(t <= apex, (t - onset) / (apex - onset), (offset - t) / (offset - apex)).clip(0.0, 1.0)
+    return (0.5 - 0.5 * np.cos(np.pi * phase)) ** skew
+
+
+def compute_coactivation(au_intensity: np.ndarray) -> np.ndarray:
+    """Normalised overlap of intensity curves: float "au au", symmetric, 1 on the diagonal, 0 = never together.
+
+    Args:
+        au_intensity: float "time au", >= 0.
+    """
+    norm = np.linalg.norm(au_intensity, axis=0).clip(1e-12)
+    overlap = (au_intensity.T @ au_intensity) / np.outer(norm, norm)
+    np.fill_diagonal(overlap, 1.0)
+    return overlap.clip(0.0, 1.0)
+
+
+def make_head_motion(
+    n_frames: int, landmarks: np.ndarray, rng: np.random.Generator, shift: float, turn: float, zoom: float
+) -> np.ndarray:
+    """Slow drift of the head: a smooth random path that starts at rest.
+
+    Args:
+        n_frames: length of the clip.
+        landmarks: float "68 2" px; the head turns and grows around the nose bridge.
+        rng: source of chance.
+        shift: typical translation over the clip, % of IOD.
+        turn: typical rotation, degrees.
+        zoom: typical change of scale, %.
+
+    Returns:
+        float "time 2 3" px, affine; the identity in frame 0 (and everywhere if all three sizes are 0).
+    """
+    t = np.linspace(0.0, 1.0, n_frames)
+    waves = np.stack([t, np.sin(np.pi * t) ** 2, np.sin(2 * np.pi * t) / 2])
+    paths = rng.normal(size=(4, 3)) * (0.8, 0.5, 0.35) @ waves  # "path time", each 0 at the start
+    step = inter_ocular_distance(landmarks) / 100 * shift
+    return _similarity(
+        landmarks[28], paths[0] * step, paths[1] * step, np.deg2rad(paths[2] * turn), 1 + paths[3] * zoom / 100
+    )
+
+
+def _similarity(centre: np.ndarray, dx: np.ndarray, dy: np.ndarray, angle: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Turn and scale around ``centre``, then move: float "time 2 3"."""
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
+    moved = centre - linear @ centre + np.stack([dx, dy], -1)
+    return np.concatenate([linear, moved[..., None]], -1)

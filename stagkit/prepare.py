@@ -1,0 +1,192 @@
+"""A data set -> the network's input on disk: one small file a clip, written whole or not at all, resumable.
+
+A prepared folder holds ``clips/*.npz`` and, written last, ``prepared.json`` (settings, classes, order of the clips). A
+run that was interrupted goes on where it stopped; a folder made with other settings is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from stagkit.config import FlowConfig, RoiConfig
+from stagkit.datasets import ClipSource
+from stagkit.files import check_writable, compute_digest, read_json, write_aside, write_json
+from stagkit.types import RoiDataset, RoiSequence, StagkitError
+
+#: Raised when the layout of a prepared clip changes.
+FORMAT = 1
+
+_INDEX = "prepared.json"
+_STARTED = "preparing.json"
+
+
+def prepare_dataset(
+    source: ClipSource,
+    out: str | Path,
+    flow_config: FlowConfig = FlowConfig(),
+    roi_config: RoiConfig = RoiConfig(),
+    workers: int = 1,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> RoiDataset:
+    """Read, measure and cut every clip of a data set; clips that are there already are kept.
+
+    Args:
+        source: the data set.
+        out: folder to fill; memory stays flat, since each clip is written as soon as it is ready.
+        workers: processes of one thread each.
+        progress: wraps the stream of finished clips, e.g. in a progress bar.
+
+    Returns:
+        The prepared data set, as ``load_prepared(out)`` gives it.
+
+    Raises:
+        StagkitError: no clips, a folder that holds something else, or a clip that cannot be used (named, with the reason).
+    """
+    from joblib import Parallel, delayed
+
+    out = Path(out)
+    if not source.keys:
+        raise StagkitError(f"{source.name} holds no clips.")
+    settings = {
+        "format": FORMAT,
+        "source": source.describe(),
+        "flow": flow_config.to_dict(),
+        "roi": roi_config.to_dict(),
+        "classes": list(source.classes),
+        "clips": list(source.keys),
+    }
+    _claim(out, settings)
+    todo = [key for key in source.keys if not _clip_path(out, key).is_file()]
+    jobs = (delayed(_prepare_clip)(source, key, out, flow_config, roi_config) for key in todo)
+    pool = Parallel(n_jobs=workers, return_as="generator_unordered")
+    for _ in progress(pool(jobs)):
+        pass
+    write_json(out / _INDEX, settings)
+    (out / _STARTED).unlink(missing_ok=True)
+    return load_prepared(out)
+
+
+def _claim(out: Path, settings: dict) -> None:
+    """Take the folder for these settings; refuse one that holds other work."""
+    check_writable(out)
+    for name in (_INDEX, _STARTED):
+        if (out / name).is_file():
+            if read_json(out / name) != settings:
+                raise StagkitError(
+                    f"{out} was prepared from another source or with other settings: give another folder, or remove it."
+                )
+            return
+    if any(out.iterdir()):
+        raise StagkitError(f"{out} is not empty and holds nothing prepared by stagkit: give an empty or a new folder.")
+    write_json(out / _STARTED, settings)
+
+
+def _clip_path(out: Path, key: str) -> Path:
+    safe = re.sub(r"[^\w.-]+", "_", key)
+    return out / "clips" / (f"{safe}.npz" if safe == key else f"{safe}-{compute_digest(key.encode())[:6]}.npz")
+
+
+def _prepare_clip(source: ClipSource, key: str, out: Path, flow_config: FlowConfig, roi_config: RoiConfig) -> str:
+    import cv2
+
+    from stagkit.flow import compute_flow, compute_rois
+
+    cv2.setNumThreads(1)
+    try:
+        clip = source.read(key)
+        sequence = compute_rois(compute_flow(clip, flow_config), clip, roi_config)
+    except StagkitError as error:
+        raise StagkitError(f"clip {key!r} cannot be prepared: {error}") from error
+    with write_aside(_clip_path(out, key)) as aside:
+        np.savez_compressed(
+            aside,
+            patches=sequence.patches.astype(np.float16),
+            present=sequence.present,
+            times_ms=sequence.times_ms,
+            roi_names=sequence.roi_names,
+            aus=sequence.aus,
+            text=[sequence.clip_id, sequence.subject, sequence.dataset, sequence.label, sequence.unit],
+        )
+    return key
+
+
+def load_sequence(path: str | Path) -> RoiSequence:
+    """Read one prepared clip.
+
+    Raises:
+        StagkitError: missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            clip_id, subject, dataset, label, unit = (str(t) for t in file["text"])
+            return RoiSequence(
+                patches=file["patches"].astype(np.float32),
+                present=file["present"],
+                times_ms=file["times_ms"],
+                roi_names=tuple(str(n) for n in file["roi_names"]),
+                clip_id=clip_id,
+                subject=subject,
+                dataset=dataset,
+                label=label,
+                aus=file["aus"],
+                unit=unit,
+            )
+    except FileNotFoundError as error:
+        raise StagkitError(
+            f"there is no prepared clip {path}: run 'stagkit prepare' again, it fills what is missing."
+        ) from error
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise StagkitError(
+            f"the prepared clip {path} is damaged: remove it and run 'stagkit prepare' again."
+        ) from error
+
+
+def load_prepared(root: str | Path) -> RoiDataset:
+    """Read a prepared folder.
+
+    Raises:
+        StagkitError: no prepared folder, one whose preparation was not finished, or another format.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise StagkitError(f"there is no folder {root}.")
+    if not (root / _INDEX).is_file():
+        state = (
+            "its preparation was not finished: run the same 'stagkit prepare' again"
+            if (root / _STARTED).is_file()
+            else "expected one made by 'stagkit prepare' or 'stagkit phantom', or flow maps (.npz, or PNG folder)"
+        )
+        raise StagkitError(f"{root} is no prepared folder; {state}.")
+    settings = read_json(root / _INDEX)
+    if settings.get("format") != FORMAT:
+        raise StagkitError(
+            f"{root} has format {settings.get('format')}, this stagkit reads {FORMAT}: prepare it again."
+        )
+    sequences = [load_sequence(_clip_path(root, key)) for key in settings["clips"]]
+    data = RoiDataset.from_sequences(
+        sequences, settings["classes"], {k: settings[k] for k in ("source", "flow", "roi")}
+    )
+    data.meta["digest"] = compute_digest(data.x.tobytes(), data.label.tobytes(), repr(data.clip_ids).encode())
+    return data
+
+
+def load_data(path: str | Path) -> RoiDataset:
+    """Read whatever ``stagkit evaluate`` takes: a prepared folder, an ``.npz`` of flow maps, or a folder of PNG maps."""
+    path = Path(path)
+    if path.suffix == ".npz" or (path.is_dir() and not (path / _INDEX).is_file() and _holds_maps(path)):
+        from stagkit.datasets.flow_maps import load_flow_maps
+
+        return load_flow_maps(path)
+    if path.is_file():
+        raise StagkitError(
+            f"{path} is a file that stagkit does not know: give a prepared folder or an .npz of flow maps."
+        )
+    return load_prepared(path)
+
+
+def _holds_maps(root: Path) -> bool:
+    return not (root / _STARTED).is_file() and any(True for _ in root.rglob("*.png"))
