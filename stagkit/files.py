@@ -1,4 +1,7 @@
-"""Files that are never half-written: everything is written aside and then renamed into place."""
+"""Files that are never half-written: everything is written aside and then renamed into place.
+
+Also the one small contract of long work: ``Progress`` wraps a stream of finished pieces, e.g. in a progress bar.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,19 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from stagkit.types import StagkitError
+
+#: (stream of finished pieces, how many there will be) -> the same stream
+Progress = Callable[[Iterable, int], Iterable]
+
+
+def no_progress(stream: Iterable, total: int) -> Iterable:
+    """Show nothing."""
+    return stream
 
 
 @contextmanager

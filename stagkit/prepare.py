@@ -7,14 +7,14 @@ run that was interrupted goes on where it stopped; a folder made with other sett
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from stagkit.config import FlowConfig, RoiConfig
 from stagkit.datasets import ClipSource
-from stagkit.files import check_writable, compute_digest, read_json, write_aside, write_json
+from stagkit.files import Progress, check_writable, compute_digest, no_progress, read_json, write_aside, write_json
 from stagkit.types import RoiDataset, RoiSequence, StagkitError
 
 #: Raised when the layout of a prepared clip changes.
@@ -30,7 +30,7 @@ def prepare_dataset(
     flow_config: FlowConfig = FlowConfig(),
     roi_config: RoiConfig = RoiConfig(),
     workers: int = 1,
-    progress: Callable[[Iterable], Iterable] = iter,
+    progress: Progress = no_progress,
 ) -> RoiDataset:
     """Read, measure and cut every clip of a data set; clips that are there already are kept.
 
@@ -38,7 +38,7 @@ def prepare_dataset(
         source: the data set.
         out: folder to fill; memory stays flat, since each clip is written as soon as it is ready.
         workers: processes of one thread each.
-        progress: wraps the stream of finished clips, e.g. in a progress bar.
+        progress: wraps the stream of finished clips and their number, e.g. in a progress bar.
 
     Returns:
         The prepared data set, as ``load_prepared(out)`` gives it.
@@ -63,7 +63,7 @@ def prepare_dataset(
     todo = [key for key in source.keys if not _clip_path(out, key).is_file()]
     jobs = (delayed(_prepare_clip)(source, key, out, flow_config, roi_config) for key in todo)
     pool = Parallel(n_jobs=workers, return_as="generator_unordered")
-    for _ in progress(pool(jobs)):
+    for _ in progress(pool(jobs), len(todo)):
         pass
     write_json(out / _INDEX, settings)
     (out / _STARTED).unlink(missing_ok=True)
@@ -139,7 +139,7 @@ def load_sequence(path: str | Path) -> RoiSequence:
         raise StagkitError(
             f"there is no prepared clip {path}: run 'stagkit prepare' again, it fills what is missing."
         ) from error
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise StagkitError(
             f"the prepared clip {path} is damaged: remove it and run 'stagkit prepare' again."
         ) from error

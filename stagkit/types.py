@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stagkit.errors import StagkitError
+
 if TYPE_CHECKING:
     import torch
 
     from stagkit.facs import AUCode
-
-
-class StagkitError(Exception):
-    """A mistake in what stagkit was given; the message says what was given, what was expected and what to do."""
 
 
 class ShapeError(StagkitError, ValueError):

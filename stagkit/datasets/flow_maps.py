@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -127,7 +128,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in (*_FIELDS, "aus") if name in file.files}
     except FileNotFoundError as error:
         raise StagkitError(f"there is no file {path}.") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise StagkitError(
             f"{path} cannot be read as an .npz of plain arrays: it is damaged or holds objects."
         ) from error

@@ -17,7 +17,7 @@ import numpy as np
 
 from stagkit.datasets import ClipSource, DatasetNotAvailable
 from stagkit.facs import parse_aus
-from stagkit.files import compute_digest, write_aside, write_text
+from stagkit.files import Progress, compute_digest, no_progress, write_aside, write_text
 from stagkit.types import Clip, StagkitError
 
 _NEEDED = ("clip_id", "subject", "dataset", "label", "folder", "fps")
@@ -123,7 +123,7 @@ def _frame_number(path: Path) -> tuple[int, str]:
     return (int(numbers[-1]) if numbers else -1, path.name)
 
 
-def write_manifest(source: ClipSource, root: str | Path, progress=iter) -> Path:
+def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no_progress) -> Path:
     """Write every clip of a source as PNG frames, landmarks and one ``manifest.csv`` (last, so that it is complete).
 
     Phantoms keep their truth in ``truth/CLIP.npz`` (``codes, au_intensity, fields, head``).
@@ -131,13 +131,13 @@ def write_manifest(source: ClipSource, root: str | Path, progress=iter) -> Path:
     Args:
         source: any data set of clips.
         root: folder to write; must not hold a manifest yet.
-        progress: wraps the list of clips, e.g. in a progress bar.
+        progress: wraps the clips and their number, e.g. in a progress bar.
     """
     root = Path(root)
     if (root / "manifest.csv").exists():
         raise StagkitError(f"{root} holds a manifest.csv already: give another folder, or remove it first.")
     lines = [",".join(_COLUMNS)]
-    for key in progress(source.keys):
+    for key in progress(source.keys, len(source.keys)):
         clip = source.read(key)
         folder = root / "frames" / key
         for t, frame in enumerate(clip.frames):

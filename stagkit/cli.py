@@ -1,0 +1,282 @@
+"""The ``stagkit`` command. Bad input ends in one sentence and exit code 2; Ctrl-C keeps what is finished (130)."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stagkit.errors import StagkitError
+
+app = typer.Typer(
+    name="stagkit",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Analyse and explain micro-expression recognition with the STAG network.",
+)
+
+Preset = StrEnum("Preset", {name: name for name in ("casme2", "samm", "smic", "4dme", "dfme")})
+Layout = StrEnum("Layout", {name: name for name in ("prepared", "frames")})
+ProtocolName = StrEnum("ProtocolName", {name: name for name in ("loso", "groupkfold")})
+Workers = Annotated[int | None, typer.Option(help="Processes of one thread each; all cores if not given.", min=1)]
+
+
+def _bar(what: str):
+    """A progress bar on the error stream, so that output can still be piped."""
+
+    def progress(stream, total):
+        from rich.console import Console
+        from rich.progress import track
+
+        return track(stream, description=what, total=total, console=Console(stderr=True))
+
+    return progress
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, device, data roots, what is missing and how to get it."""
+    import os
+    from importlib import util
+
+    from stagkit.runs import describe_environment
+    from stagkit.train import choose_device
+
+    device = choose_device()
+    environment = describe_environment(str(device))
+    _say(f"python        {environment['python']} on {environment['system']}")
+    for name, version in environment["versions"].items():
+        _say(f"{name:<13} {version or 'not installed'}")
+    if device.type == "cuda":
+        import torch
+
+        _say(f"device        {torch.cuda.get_device_name(0)} (folds train on it)")
+    else:
+        _say(
+            f"device        cpu, {os.cpu_count()} cores (no CUDA GPU found: folds train in {os.cpu_count()} processes)"
+        )
+    extras = {"jupyterlab": "notebooks", "anywidget": "notebooks", "mediapipe": "landmarks", "distributed": "cluster"}
+    for module, extra in extras.items():
+        if util.find_spec(module) is None:
+            _say(f"missing       {module}: pip install 'stagkit[{extra}]'")
+    root = os.environ.get("STAGKIT_DATA")
+    if not root:
+        _say("data          STAGKIT_DATA is not set; phantoms need none (stagkit phantom OUT), see data_README.md")
+    elif not Path(root).is_dir():
+        _say(f"data          STAGKIT_DATA is {root}: there is no such folder")
+    else:
+        _say(f"data          {root}: {', '.join(sorted(p.name for p in Path(root).iterdir())) or 'empty'}")
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to fill.")],
+    preset: Annotated[Preset, typer.Option(help="Data set that is imitated.")] = Preset.casme2,
+    subjects: Annotated[int, typer.Option(min=1)] = 8,
+    clips: Annotated[int, typer.Option(min=1, help="Clips of each subject.")] = 12,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    difficulty: Annotated[float, typer.Option(min=0, max=1, help="0 clean .. 1 as hard as real data.")] = 0.4,
+    layout: Annotated[
+        Layout, typer.Option(help="prepared: ready for 'evaluate'; frames: pictures, landmarks, truth, manifest.csv.")
+    ] = Layout.prepared,
+    workers: Workers = None,
+) -> None:
+    """Make synthetic faces with planted action units: no licence needed, the truth known."""
+    import os
+
+    from stagkit.config import PhantomConfig
+    from stagkit.datasets.phantoms import PhantomSource
+
+    config = PhantomConfig(preset=preset.value, subjects=subjects, clips=clips, seed=seed, difficulty=difficulty)
+    source = PhantomSource(config)
+    if layout is Layout.frames:
+        from stagkit.datasets.manifest import write_manifest
+
+        write_manifest(source, out, _bar("drawing phantoms"))
+        _say(f"{len(source.keys)} phantom clips in {out}; next: stagkit prepare manifest {out} PREPARED")
+        return
+    from stagkit.prepare import prepare_dataset
+
+    data = prepare_dataset(source, out, workers=workers or os.cpu_count() or 1, progress=_bar("drawing phantoms"))
+    _say(_describe(data, out))
+    _say(f"next: stagkit evaluate {out} --out RUN")
+
+
+def _describe(data, out: Path) -> str:
+    counts = ", ".join(f"{c} {(data.label == i).sum()}" for i, c in enumerate(data.classes))
+    n_subjects = len(set(data.subjects))
+    return f"{len(data)} clips of {n_subjects} subjects ({counts}), {data.x.shape[1]} frame(s) each, in {out}"
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="Data set: manifest (any clips, see data_README.md).")],
+    root: Annotated[Path, typer.Argument(help="Where it lies.")],
+    out: Annotated[Path, typer.Argument(help="Folder to fill; an interrupted one is gone on with.")],
+    method: Annotated[str, typer.Option(help="Optical flow: dis, tvl1 or farneback.")] = "dis",
+    frames: Annotated[int, typer.Option(min=1, help="Discriminative frames kept of each clip.")] = 12,
+    selection: Annotated[str, typer.Option(help="magnitude, uniform, apex or all.")] = "magnitude",
+    workers: Workers = None,
+) -> None:
+    """Measure the motion of every clip and cut the facial regions: what 'evaluate' reads."""
+    import os
+
+    from stagkit.config import FlowConfig
+    from stagkit.datasets import open_source
+    from stagkit.prepare import prepare_dataset
+
+    config = FlowConfig(method=method, n_frames=frames, selection=selection)
+    source = open_source(name, str(root))
+    data = prepare_dataset(source, out, config, workers=workers or os.cpu_count() or 1, progress=_bar("preparing"))
+    _say(_describe(data, out))
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Prepared folder, .npz of flow maps, or folder of PNG flow maps.")],
+    out: Annotated[Path, typer.Option(help="Run folder; an interrupted run is gone on with.")],
+    protocol: Annotated[ProtocolName, typer.Option(help="loso leaves one subject out at a time.")] = ProtocolName.loso,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of groupkfold.")] = 10,
+    seeds: Annotated[int, typer.Option(min=1, help="How many random seeds.")] = 1,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Fixed beforehand; never chosen on test clips.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, e.g. stag.width=32 or train.lr=0.001; repeatable.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML with 'stag:' and 'train:' (a run's config.yaml).")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    workers: Workers = None,
+) -> None:
+    """Train and test STAG subject-disjointly; write predictions, scores and weights."""
+    from stagkit.folds import evaluate as evaluate_folds
+    from stagkit.prepare import load_data
+
+    loaded = load_data(data)
+    stag_config, train_config = _settings(config, set_ or [], epochs)
+    run = evaluate_folds(
+        loaded,
+        out,
+        stag_config,
+        train_config,
+        protocol=protocol.value,
+        n_folds=folds,
+        seeds=seeds,
+        device=device,
+        workers=workers,
+        data_path=data,
+        progress=_bar(f"folds of {protocol.value}"),
+    )
+    _say(format_metrics(run.metrics))
+    _say(f"run in {run.path}; next: stagkit explain {run.path}")
+
+
+def _settings(path: Path | None, changes: list[str], epochs: int | None):
+    import yaml
+
+    from stagkit.config import ConfigError, StagConfig, TrainConfig
+
+    values: dict[str, dict] = {"stag": {}, "train": {}}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path} cannot be read as settings: {error}.") from error
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"{path} holds no settings: expected 'stag:' and 'train:' with lines below them.")
+        for part in values:
+            values[part].update(loaded.get(part) or {})
+    for change in changes:
+        name, equals, text = change.partition("=")
+        part, dot, key = name.partition(".")
+        if not equals or not dot or part not in values:
+            raise ConfigError(f"--set {change!r}: expected stag.NAME=VALUE or train.NAME=VALUE.")
+        values[part][key] = yaml.safe_load(text)
+    if epochs is not None:
+        values["train"]["epochs"] = epochs
+    return StagConfig.from_dict(values["stag"]), TrainConfig.from_dict(values["train"])
+
+
+def format_metrics(metrics: dict) -> str:
+    """The scores of a run as a small table with intervals and baselines."""
+    lines = [
+        f"{metrics['model']} · {metrics['protocol']} · {metrics['n_clips']} clips, {metrics['n_subjects']} subjects, "
+        f"{metrics['n_folds']} folds, {len(metrics['seeds'])} seed(s) · {metrics['seconds']} s on {metrics['device']}",
+        f"{'':<12}{'UF1':>7}{'UAR':>7}{'ACC':>7}   95 % interval of UF1 over subjects",
+    ]
+    rows = [("all", metrics), *metrics["per_dataset"].items()]
+    for name, row in rows if len(metrics["per_dataset"]) > 1 else rows[:1]:
+        scores = "".join(f"{row[s]['mean']:7.3f}" for s in ("uf1", "uar", "acc"))
+        low, high = row["uf1"]["ci95"]
+        lines.append(f"{name:<12}{scores}   {low:.3f} .. {high:.3f}")
+    for name, row in metrics["baselines"].items():
+        lines.append(f"{name:<12}" + "".join(f"{row[s]:7.3f}" for s in ("uf1", "uar", "acc")))
+    return "\n".join(lines)
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    clip: Annotated[list[str] | None, typer.Option(help="Clip id; repeatable. All test clips if not given.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which seed's networks.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of integrated gradients.")] = 64,
+    pictures: Annotated[int, typer.Option(min=0, help="Draw at most this many clips.")] = 12,
+) -> None:
+    """Attribute the decisions of a run to regions, action units and frames; check completeness; draw."""
+    from stagkit.explain import explain_run
+
+    summary = explain_run(run, clips=clip, seed=seed, n_steps=steps, pictures=pictures, progress=_bar("explaining"))
+    _say(summary)
+
+
+@app.command()
+def figures(
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs.")],
+    out: Annotated[Path, typer.Option(help="Folder to fill.")] = Path("figures"),
+) -> None:
+    """Draw every figure from run records alone: PDF, PNG and a JSON with its sources."""
+    from stagkit.figures import make_figures
+
+    for path in make_figures(runs, out):
+        _say(str(path))
+
+
+@app.command()
+def lab(
+    notebooks: Annotated[Path, typer.Argument(help="Folder of notebooks.")] = Path("notebooks"),
+    port: Annotated[int, typer.Option(help="Port of the server.")] = 8888,
+) -> None:
+    """Open JupyterLab on the notebooks."""
+    import os
+    from importlib import util
+
+    if not notebooks.is_dir():
+        raise StagkitError(f"there is no folder {notebooks}: run this where stagkit was cloned, or name the folder.")
+    if util.find_spec("jupyterlab") is None:
+        raise StagkitError("JupyterLab is not installed: pip install 'stagkit[notebooks]', or use 'make lab'.")
+    os.execv(sys.executable, [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={notebooks}", f"--port={port}"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; exit 2 with one sentence on bad input, 130 on Ctrl-C."""
+    try:
+        app(args=arguments)
+    except StagkitError as error:
+        typer.echo(f"stagkit: {error}", err=True)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as error:
+        typer.echo("stagkit: interrupted; what was finished is kept: run the same command to go on.", err=True)
+        raise SystemExit(130) from error
+    except OSError as error:
+        typer.echo(f"stagkit: {error.filename or 'a file'}: {error.strerror or error}.", err=True)
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""The one family of errors that speak to a person; kept light, so that the command line starts at once."""
+
+
+class StagkitError(Exception):
+    """A mistake in what stagkit was given; the message says what was given, what was expected and what to do."""

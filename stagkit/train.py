@@ -1,0 +1,212 @@
+"""Fit one fold: everything that is learned or computed here comes from the training clips alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from stagkit.config import StagConfig, TrainConfig
+from stagkit.losses import compute_class_weights, compute_loss
+from stagkit.model import Stag
+from stagkit.rois import ATLAS, RoiAtlas
+from stagkit.types import Batch, RoiDataset, StagkitError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` takes a CUDA GPU where there is one, else the CPU; any torch device name is taken as it is.
+
+    Raises:
+        StagkitError: the device asked for is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise StagkitError(f"the device {name!r} is not to be had here; try auto or cpu.") from error
+    return device
+
+
+def compute_input_scale(data: RoiDataset, index: np.ndarray) -> torch.Tensor:
+    """What each channel is multiplied with so that the training clips have unit root mean square: float32 "chan".
+
+    u and v share one factor, so directions stay; nothing is shifted, so zero stays 'no motion'.
+    """
+    seen = data.x[index][data.mask[index]]  # "patches chan py px"
+    power = (seen.astype(np.float64) ** 2).mean((0, 2, 3))
+    uv = math.sqrt(power[:2].mean())
+    scale = np.array([uv, uv, math.sqrt(power[2])])
+    return torch.tensor(1 / np.maximum(scale, 1e-6), dtype=torch.float32)
+
+
+def compute_au_prior(aus: np.ndarray, smoothing: float = 1.0) -> np.ndarray:
+    """How often AUs go together among the training clips: float32 "au au", symmetric, 0..1, 1 on the diagonal.
+
+    ``(n_ab + s/K) / (min(n_a, n_b) + s)``, the smoothed share of the rarer AU's clips that show the other one too
+    (overlap coefficient; stagkit's choice).
+
+    Args:
+        aus: float "clip au", NaN = not coded.
+        smoothing: s, in clips.
+    """
+    seen = np.nan_to_num(aus, nan=0.0) > 0.5
+    together = seen.astype(float).T @ seen.astype(float)
+    counts = np.diag(together)
+    prior = (together + smoothing / len(counts)) / (np.minimum.outer(counts, counts) + smoothing)
+    np.fill_diagonal(prior, 1.0)
+    return prior.astype(np.float32)
+
+
+def make_augmented(batch: Batch, config: TrainConfig, generator: torch.Generator, atlas: RoiAtlas = ATLAS) -> Batch:
+    """A training batch as it might also have been: mirrored, stronger or weaker, noisier, with a region hidden.
+
+    Mirroring flips the picture and swaps left and right regions; AU labels have no side and stay.
+
+    Args:
+        generator: on the batch's device.
+    """
+    from dataclasses import replace
+
+    x, mask = batch.x, batch.mask
+    device, n_clips = x.device, len(x)
+
+    def uniform(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=generator, device=device)
+
+    if config.mirror:
+        swap = torch.as_tensor(atlas.mirror, device=device)
+        flip = uniform(n_clips) < 0.5
+        mirrored = x[:, :, swap].flip(-1) * torch.tensor([-1.0, 1.0, 1.0], device=device)[:, None, None]
+        x = torch.where(flip[:, None, None, None, None, None], mirrored, x)
+        mask = torch.where(flip[:, None, None], mask[:, :, swap], mask)
+    if config.scale_jitter:
+        strength = torch.randn(n_clips, generator=generator, device=device) * config.scale_jitter
+        x = x * strength.exp()[:, None, None, None, None, None]
+    if config.noise:
+        level = (x**2).mean((1, 2, 4, 5), keepdim=True).sqrt() * config.noise
+        x = x + level * torch.randn(x.shape, generator=generator, device=device)
+    if config.roi_dropout:
+        keep = uniform(n_clips, 1, mask.shape[2]) >= config.roi_dropout
+        mask = mask & keep
+    return replace(batch, x=x * mask[..., None, None, None], mask=mask)
+
+
+def make_model(data: RoiDataset, train: np.ndarray, config: StagConfig, seed: int, atlas: RoiAtlas = ATLAS) -> Stag:
+    """An untrained network whose input scale and AU prior come from the clips ``train`` alone."""
+    if data.roi_names != atlas.names:
+        raise StagkitError(
+            f"the data has {len(data.roi_names)} regions, the atlas {len(atlas.names)}: prepare it again."
+        )
+    torch.manual_seed(seed)
+    model = Stag(
+        config,
+        n_classes=len(data.classes),
+        atlas=atlas,
+        patch=data.x.shape[-1],
+        au_prior=compute_au_prior(data.aus[train]),
+    )
+    model.input_scale.copy_(compute_input_scale(data, train))
+    return model
+
+
+def train_fold(
+    data: RoiDataset,
+    train: np.ndarray,
+    stag_config: StagConfig,
+    train_config: TrainConfig,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> Stag:
+    """Train the network on the clips ``train`` for a fixed number of epochs.
+
+    AdamW (Loshchilov and Hutter, arXiv:1711.05101) with linear warm-up and cosine decay to zero, gradients clipped.
+
+    Args:
+        train: int, indices of the training clips; no other clip is looked at.
+        seed: fixes weights, order and augmentation.
+        on_epoch: called with (epoch, mean loss).
+
+    Returns:
+        The trained network on the CPU, in evaluation mode.
+
+    Raises:
+        StagkitError: no training clips, or a loss that is not finite (with the epoch).
+    """
+    if not len(train):
+        raise StagkitError("the training part of the fold is empty.")
+    device = torch.device(device)
+    model = make_model(data, train, stag_config, seed).to(device).train()
+    whole = data.batch(train).to(device)
+    class_weights = compute_class_weights(whole.label, len(data.classes)).to(device)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+        lr=train_config.lr,
+        weight_decay=train_config.weight_decay,
+    )
+    steps_per_epoch = math.ceil(len(train) / train_config.batch_size)
+    n_steps = steps_per_epoch * train_config.epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: compute_rate(step, n_steps, train_config.warmup)
+    )
+    order = torch.Generator().manual_seed(seed)
+    chance = torch.Generator(device).manual_seed(seed)
+    for epoch in range(train_config.epochs):
+        losses = []
+        for part in torch.randperm(len(train), generator=order).chunk(steps_per_epoch):
+            batch = make_augmented(take(whole, part.to(device)), train_config, chance, model.atlas)
+            output = model(batch.x, batch.mask, batch.times_ms)
+            loss = compute_loss(output, batch, class_weights, stag_config, train_config).total
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), train_config.clip_norm)
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.detach())
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            raise StagkitError(
+                f"the loss became {mean} in epoch {epoch + 1}: try a smaller learning rate than {train_config.lr}."
+            )
+        if on_epoch:
+            on_epoch(epoch, mean)
+    return model.eval().cpu()
+
+
+def compute_rate(step: int, n_steps: int, warmup: float) -> float:
+    """Share of the learning rate at a step: linear up over ``warmup`` of all steps, then half a cosine down to 0."""
+    rise = max(1, round(warmup * n_steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, n_steps - rise)))
+
+
+def take(batch: Batch, index: torch.Tensor) -> Batch:
+    """Some clips of a batch."""
+    chosen = index.tolist()
+    return Batch(
+        x=batch.x[index],
+        mask=batch.mask[index],
+        times_ms=batch.times_ms[index],
+        label=batch.label[index],
+        aus=batch.aus[index],
+        clip_ids=tuple(batch.clip_ids[i] for i in chosen),
+        subjects=tuple(batch.subjects[i] for i in chosen),
+        classes=batch.classes,
+    )
+
+
+@torch.no_grad()
+def predict(model: Stag, data: RoiDataset, index: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Class probabilities: float "clip cls", rows sum to 1."""
+    out = []
+    for start in range(0, len(index), batch_size):
+        batch = data.batch(index[start : start + batch_size])
+        out.append(model.logits(batch.x, batch.mask, batch.times_ms).softmax(-1).numpy())
+    return np.concatenate(out) if out else np.zeros((0, len(data.classes)), np.float32)
