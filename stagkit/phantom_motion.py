@@ -167,7 +167,7 @@ def compute_inverse(
     """Where the skin seen at ``targets`` came from: solves ``p + field(p) = target`` by fixed-point iteration.
 
     Args:
-        field: float32 "y x 2" px, sampled with any whole number of samples a pixel (deduced from its size).
+        field: float32 "2 y x" px, sampled with any whole number of samples a pixel (deduced from its size).
         targets: float32 "y x 2" px, with as many rows as the picture has.
         start: first guess of ``target - p`` "y x 2" px, e.g. the answer for the frame before.
         tolerance: stop when no point moves by more than this, px.
@@ -178,19 +178,23 @@ def compute_inverse(
     Raises:
         StagkitError: the iteration does not settle: the field folds the skin.
     """
-    per_pixel = field.shape[0] / targets.shape[0]
+    per_pixel = field.shape[1] / targets.shape[0]
     offset = (per_pixel - 1) / 2
     moved = np.zeros_like(targets) if start is None else start
-    for _ in range(60):
+    for _ in range(40):
         sources = (targets - moved) * np.float32(per_pixel) + np.float32(offset)
-        new = cv2.remap(field, sources, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        x, y = np.ascontiguousarray(sources[..., 0]), np.ascontiguousarray(sources[..., 1])
+        # one channel at a time: OpenCV rounds positions to 1/32 sample where there are several
+        new = np.dstack([cv2.remap(f, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f in field])
         change = float(np.abs(new - moved).max())
         moved = new
         if change < tolerance:
-            return targets - moved
-    raise StagkitError(
-        "the displacement folds the skin, so no picture can be made of it: lower the intensity, or move fewer AUs."
-    )
+            break
+    if change > 10 * tolerance:
+        raise StagkitError(
+            "the displacement folds the skin, so no picture can be made of it: lower the intensity, or move fewer AUs."
+        )
+    return targets - moved
 
 
 def make_intensity(n_frames: int, onset: float, apex: int, offset: float, skew: float = 1.0) -> np.ndarray:
