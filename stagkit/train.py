@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from stagkit.config import StagConfig, TrainConfig
-from stagkit.losses import compute_class_weights, compute_loss
+from stagkit.losses import compute_au_prior, compute_class_weights, compute_loss
 from stagkit.model import Stag
 from stagkit.rois import ATLAS, RoiAtlas
 from stagkit.types import Batch, RoiDataset, StagkitError
@@ -31,34 +32,15 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def compute_input_scale(data: RoiDataset, index: np.ndarray) -> torch.Tensor:
-    """What each channel is multiplied with so that the training clips have unit root mean square: float32 "chan".
+def compute_scale(data: RoiDataset, index: np.ndarray) -> np.ndarray:
+    """Root mean square of each channel over the clips ``index``: float32 "chan", > 0, in the data's unit.
 
-    u and v share one factor, so directions stay; nothing is shifted, so zero stays 'no motion'.
+    The network divides by it. u and v share one value, so directions stay; nothing is shifted: zero stays 'no motion'.
     """
     seen = data.x[index][data.mask[index]]  # "patches chan py px"
     power = (seen.astype(np.float64) ** 2).mean((0, 2, 3))
     uv = math.sqrt(power[:2].mean())
-    scale = np.array([uv, uv, math.sqrt(power[2])])
-    return torch.tensor(1 / np.maximum(scale, 1e-6), dtype=torch.float32)
-
-
-def compute_au_prior(aus: np.ndarray, smoothing: float = 1.0) -> np.ndarray:
-    """How often AUs go together among the training clips: float32 "au au", symmetric, 0..1, 1 on the diagonal.
-
-    ``(n_ab + s/K) / (min(n_a, n_b) + s)``, the smoothed share of the rarer AU's clips that show the other one too
-    (overlap coefficient; stagkit's choice).
-
-    Args:
-        aus: float "clip au", NaN = not coded.
-        smoothing: s, in clips.
-    """
-    seen = np.nan_to_num(aus, nan=0.0) > 0.5
-    together = seen.astype(float).T @ seen.astype(float)
-    counts = np.diag(together)
-    prior = (together + smoothing / len(counts)) / (np.minimum.outer(counts, counts) + smoothing)
-    np.fill_diagonal(prior, 1.0)
-    return prior.astype(np.float32)
+    return np.maximum([uv, uv, math.sqrt(power[2])], 1e-6).astype(np.float32)
 
 
 def make_augmented(batch: Batch, config: TrainConfig, generator: torch.Generator, atlas: RoiAtlas = ATLAS) -> Batch:
@@ -69,8 +51,6 @@ def make_augmented(batch: Batch, config: TrainConfig, generator: torch.Generator
     Args:
         generator: on the batch's device.
     """
-    from dataclasses import replace
-
     x, mask = batch.x, batch.mask
     device, n_clips = x.device, len(x)
 
@@ -102,15 +82,14 @@ def make_model(data: RoiDataset, train: np.ndarray, config: StagConfig, seed: in
             f"the data has {len(data.roi_names)} regions, the atlas {len(atlas.names)}: prepare it again."
         )
     torch.manual_seed(seed)
-    model = Stag(
+    return Stag(
         config,
         n_classes=len(data.classes),
         atlas=atlas,
         patch=data.x.shape[-1],
-        au_prior=compute_au_prior(data.aus[train]),
+        au_prior=compute_au_prior(torch.from_numpy(data.aus[train])),
+        scale=compute_scale(data, train),
     )
-    model.input_scale.copy_(compute_input_scale(data, train))
-    return model
 
 
 def train_fold(
@@ -160,7 +139,7 @@ def train_fold(
     for epoch in range(train_config.epochs):
         losses = []
         for part in torch.randperm(len(train), generator=order).chunk(steps_per_epoch):
-            batch = make_augmented(take(whole, part.to(device)), train_config, chance, model.atlas)
+            batch = make_augmented(take(whole, part.to(device)), train_config, chance)
             output = model(batch.x, batch.mask, batch.times_ms)
             loss = compute_loss(output, batch, class_weights, stag_config, train_config).total
             optimiser.zero_grad(set_to_none=True)

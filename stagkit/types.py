@@ -424,6 +424,10 @@ class StagOutput:
     attention: Mapping[str, torch.Tensor]
 
 
+#: An attribution whose sum misses the logit gap by more than this share of it is not drawn.
+MAX_DELTA = 0.05
+
+
 @dataclass(frozen=True)
 class Attribution:
     """How much each input value adds to the logit of ``target``, against a baseline; unit: logits.
@@ -434,6 +438,7 @@ class Attribution:
         method: e.g. ``"integrated gradients"``; ``settings``: its steps etc.
         target: int64 "clip", the class explained for each clip.
         baseline: in words, e.g. ``"zero flow (no motion)"``.
+        flow: float32 "clip time roi 2", mean (u, v) of each region, in the unit of the data: what the values explain.
         gap: float "clip", logit(x) - logit(baseline).
         delta: float "clip", sum(values) - gap: what completeness misses.
         run: id of the run whose weights were explained, '' where none.
@@ -452,6 +457,7 @@ class Attribution:
     roi_names: tuple[str, ...]
     times_ms: np.ndarray
     mask: np.ndarray
+    flow: np.ndarray
     run: str = ""
 
     def __post_init__(self):
@@ -463,9 +469,13 @@ class Attribution:
             delta=(self.delta, "clip"),
             times_ms=(self.times_ms, "clip time"),
             mask=(self.mask, "clip time roi"),
+            flow=(self.flow, "clip time roi 2"),
         )
 
     @property
     def relative_delta(self) -> np.ndarray:
-        """|delta| as a share of |gap|: float "clip". Above 0.05 a picture should not be drawn."""
+        """|delta| as a share of |gap|: float "clip". Above ``MAX_DELTA`` no picture is drawn."""
         return np.abs(self.delta) / np.maximum(np.abs(self.gap), 1e-8)
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)

@@ -1,0 +1,166 @@
+"""What every stagkit picture shares: the style, the colours, the schematic face, writing a figure with its sources."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagkit.files import write_aside, write_json
+from stagkit.rois import ATLAS, RoiAtlas, load_mean_face
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Widths of one and two columns, inches.
+COLUMN, PAGE = 3.5, 7.16
+
+#: Okabe and Ito's colours, distinguishable without colour vision (jfly.uni-koeln.de/color).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+
+INK, SOFT, FAINT = "#22262B", "#7A838C", "#D5DADF"
+
+_STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.3,
+    "figure.dpi": 110,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",
+    "figure.constrained_layout.use": True,
+    "image.interpolation": "nearest",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of all stagkit figures; everything is as before afterwards."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({**_STYLE, "axes.prop_cycle": mpl.cycler(color=COLOURS)}):
+        yield
+
+
+def styled(function):
+    """Draw with the stagkit style."""
+    from functools import wraps
+
+    @wraps(function)
+    def drawn(*args, **kwargs):
+        with style():
+            return function(*args, **kwargs)
+
+    return drawn
+
+
+#: Strokes of the schematic face: (iBUG landmarks, closed).
+_STROKES = (
+    (tuple(range(17)), False),
+    (tuple(range(17, 22)), False),
+    (tuple(range(22, 27)), False),
+    ((27, 28, 29, 30), False),
+    ((31, 32, 33, 34, 35), False),
+    (tuple(range(36, 42)), True),
+    (tuple(range(42, 48)), True),
+    (tuple(range(48, 60)), True),
+    (tuple(range(60, 68)), True),
+)
+
+
+def smooth_curve(points: np.ndarray, closed: bool, n: int = 60) -> np.ndarray:
+    """A smooth curve through points "k 2": float "n 2" (cubic spline)."""
+    from scipy.interpolate import CubicSpline
+
+    path = np.vstack([points, points[:1]]) if closed else points
+    at = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    return CubicSpline(at, path, bc_type="periodic" if closed else "natural")(np.linspace(0, at[-1], n))
+
+
+def draw_face(axes: Axes, landmarks: np.ndarray | None = None, colour: str = SOFT, width: float = 1.0) -> None:
+    """Draw a schematic face (never a picture of a person): the mean face, IOD, unless landmarks "68 2" are given."""
+    face = load_mean_face()[0] if landmarks is None else landmarks
+    for points, closed in _STROKES:
+        curve = smooth_curve(face[list(points)], closed)
+        axes.plot(*curve.T, color=colour, lw=width, solid_capstyle="round", zorder=1)
+    jaw, brow = face[[0, 16]], face[[18, 25]]
+    top = brow.mean(0) - 1.15 * (face[8] - face[27]) * 0.35
+    crown = np.stack(
+        [
+            jaw[0],
+            brow[0] + (brow[0] - face[27]) * [0.12, 0.9],
+            top,
+            brow[1] + (brow[1] - face[27]) * [0.12, 0.9],
+            jaw[1],
+        ]
+    )
+    axes.plot(*smooth_curve(crown, False).T, color=colour, lw=width, alpha=0.5, zorder=1)
+    axes.set_aspect("equal")
+    axes.axis("off")
+    if not axes.yaxis_inverted():
+        axes.invert_yaxis()
+
+
+def draw_region_values(
+    axes: Axes, values: np.ndarray, limit: float, atlas: RoiAtlas = ATLAS, cmap: str = "RdBu_r", size: float = 150.0
+):
+    """Regions on the schematic face, coloured from -limit to limit; area grows with |value|. Returns the scatter.
+
+    Args:
+        values: float "roi".
+        limit: > 0, shared by all faces of a figure.
+    """
+    draw_face(axes)
+    strength = np.clip(np.abs(values) / limit, 0, 1)
+    x, y = atlas.mean_centres.T
+    return axes.scatter(
+        x, y, c=values, s=size * (0.15 + 0.85 * strength), cmap=cmap, vmin=-limit, vmax=limit, lw=0.5, ec=INK, zorder=3
+    )
+
+
+def nice_limit(values: np.ndarray) -> float:
+    """A round number just above the largest magnitude, for a scale centred at zero."""
+    peak = float(np.nanmax(np.abs(values))) if np.size(values) else 0.0
+    if peak <= 0:
+        return 1.0
+    step = 10 ** np.floor(np.log10(peak))
+    return float(np.ceil(peak / step * 2) / 2 * step)
+
+
+def save_figure(figure: Figure, folder: str | Path, name: str, source: Mapping[str, object]) -> list[Path]:
+    """Write ``name.pdf``, ``name.png`` and ``name.json`` (its sources); the PDF is the same byte for byte every time."""
+    import matplotlib.pyplot as plt
+
+    folder, paths = Path(folder), []
+    with style():
+        for ending, extra in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {"metadata": {"Software": None}})):
+            path = folder / f"{name}.{ending}"
+            with write_aside(path) as aside:
+                figure.savefig(aside, **extra)
+            paths.append(path)
+    write_json(folder / f"{name}.json", json.loads(json.dumps(source)))
+    plt.close(figure)
+    return [*paths, folder / f"{name}.json"]

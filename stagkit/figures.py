@@ -1,0 +1,469 @@
+"""Pictures: ``plot_*`` draw one thing and return a matplotlib Figure; ``fig_*`` are the numbered figures of a paper.
+
+Figures of runs read run records alone, never a model. One shared scale with a unit per figure; maps of signed values are
+centred at zero; every average says its n; there is no title inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagkit.drawing import (
+    COLOURS,
+    COLUMN,
+    FAINT,
+    INK,
+    PAGE,
+    SOFT,
+    draw_face,
+    draw_region_values,
+    nice_limit,
+    save_figure,
+    style,
+    styled,
+)
+from stagkit.explain import by_au, by_frame, by_roi, check_complete, load_attribution
+from stagkit.facs import ACTION_UNITS, AU_LABELS
+from stagkit.files import write_text
+from stagkit.rois import ATLAS
+from stagkit.types import Attribution, Clip, FlowClip, StagkitError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from stagkit.runs import Run
+
+
+def _subplots(*args, **kwargs):
+    """pyplot's, loaded when first drawn."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(*args, **kwargs)
+
+
+# ── clips and motion ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _show(axes, picture: np.ndarray) -> None:
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+@styled
+def plot_clip(clip: Clip, n_frames: int = 7, magnify: float = 1.0, motion: FlowClip | None = None) -> Figure:
+    """A film strip: evenly spaced frames from the first to the last, with their time.
+
+    Args:
+        magnify: where > 1, the measured motion of each frame (``motion`` is needed) is enlarged so many times by warping
+            the onset frame: the same face, its movement exaggerated.
+    """
+    chosen = np.unique(np.linspace(0, len(clip.frames) - 1, n_frames).round().astype(int))
+    figure, rows = _subplots(1, len(chosen), figsize=(PAGE, PAGE / len(chosen) + 0.25), squeeze=False)
+    for axes, t in zip(rows[0], chosen, strict=True):
+        picture = clip.frames[t]
+        if magnify != 1:
+            if motion is None:
+                raise StagkitError("magnified frames are drawn from measured motion: give motion=compute_flow(clip).")
+            picture = _warp(clip.frames[clip.onset or 0], motion.flow[t] * magnify)
+        _show(axes, picture)
+        mark = {clip.onset: "onset", clip.apex: "apex", clip.offset: "offset"}.get(int(t), "")
+        axes.set_xlabel(f"{clip.times_ms[t]:.0f} ms" + (f"\n{mark}" if mark else ""))
+    return figure
+
+
+def _warp(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Move a picture by a forward flow "2 y x" (inverted by fixed point)."""
+    import cv2
+
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in picture.shape[1::-1]), indexing="xy")).astype(np.float32)
+    back = grid - flow
+    for _ in range(12):
+        at = [cv2.remap(c, back[0], back[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for c in flow]
+        back = grid - np.stack(at)
+    return cv2.remap(picture, back[0], back[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+@styled
+def plot_motion(motion: FlowClip, clip: Clip | None = None) -> Figure:
+    """Motion score over time with the selected frames; with a clip, its onset, apex and offset (and a phantom's truth)."""
+    figure, axes = _subplots(figsize=(PAGE * 0.75, 2.2))
+    axes.plot(motion.times_ms, motion.scores, color=COLOURS[0], label="measured motion")
+    axes.plot(
+        motion.times_ms[motion.selected],
+        motion.scores[motion.selected],
+        "o",
+        ms=4,
+        color=COLOURS[1],
+        label=f"{len(motion.selected)} discriminative frames",
+    )
+    axes.set_xlabel("time from onset (ms)")
+    axes.set_ylabel("motion score (% of IOD)")
+    axes.set_ylim(bottom=0)
+    if clip is not None:
+        for name in ("onset", "apex", "offset"):
+            at = getattr(clip, name)
+            if at is not None:
+                axes.axvline(clip.times_ms[at], color=FAINT, lw=1, zorder=0)
+                axes.annotate(
+                    name,
+                    (clip.times_ms[at], 1),
+                    xycoords=("data", "axes fraction"),
+                    ha="center",
+                    va="bottom",
+                    color=SOFT,
+                )
+    handles, labels = axes.get_legend_handles_labels()
+    if clip is not None and clip.truth is not None:
+        planted = axes.twinx()
+        for k, code in enumerate(clip.truth.codes):
+            planted.plot(
+                clip.times_ms,
+                clip.truth.au_intensity[:, k],
+                ls=":",
+                lw=1,
+                color=COLOURS[2 + k % 5],
+                label=f"planted {code}",
+            )
+        planted.set_ylim(0, 1.3)
+        planted.set_ylabel("planted intensity (share of peak)")
+        planted.spines["right"].set_visible(True)
+        more = planted.get_legend_handles_labels()
+        handles, labels = handles + more[0], labels + more[1]
+    figure.legend(handles, labels, loc="outside right upper")
+    return figure
+
+
+@styled
+def plot_flow(
+    motion: FlowClip, frame: int, picture: np.ndarray | None = None, truth: np.ndarray | None = None, step: int = 5
+) -> Figure:
+    """Flow of one frame: speed as colour, direction as arrows; beside it, where given, the planted displacement.
+
+    Args:
+        frame: index of the frame.
+        picture: the onset frame, drawn below.
+        truth: float "2 y x" px, e.g. ``clip.truth.displacement(frame)``.
+    """
+    fields = [("measured", motion.flow[frame])] + ([("planted", truth)] if truth is not None else [])
+    scale = 100 / motion.iod
+    limit = nice_limit(np.concatenate([np.linalg.norm(f, axis=0).ravel() for _, f in fields]) * scale)
+    figure, row = _subplots(1, len(fields), figsize=(2.5 * len(fields) + 0.6, 2.6), squeeze=False)
+    for axes, (name, field) in zip(row[0], fields, strict=True):
+        speed = np.linalg.norm(field, axis=0) * scale
+        if picture is not None:
+            _show(axes, picture)
+        image = axes.imshow(speed, cmap="viridis", vmin=0, vmax=limit, alpha=0.65 if picture is not None else 1.0)
+        ys, xs = np.mgrid[step // 2 : field.shape[1] : step, step // 2 : field.shape[2] : step]
+        keep = speed[ys, xs] > 0.12 * limit
+        arrows = field[:, ys, xs][:, keep] * scale
+        axes.quiver(
+            xs[keep],
+            ys[keep],
+            *arrows,
+            angles="xy",
+            scale_units="xy",
+            scale=limit / (2.2 * step),
+            color="white",
+            width=0.006,
+        )
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_xlabel(name)
+    figure.colorbar(image, ax=row[0].tolist(), label="displacement (% of IOD)", shrink=0.85)
+    return figure
+
+
+@styled
+def plot_strain(motion: FlowClip, frame: int) -> Figure:
+    """Optical strain of one frame, per cent."""
+    figure, axes = _subplots(figsize=(3.0, 2.6))
+    image = axes.imshow(100 * motion.strain[frame], cmap="magma", vmin=0)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    figure.colorbar(image, ax=axes, label="strain (%)", shrink=0.85)
+    return figure
+
+
+@styled
+def plot_rois(picture: np.ndarray | None = None, landmarks: np.ndarray | None = None, labels: bool = True) -> Figure:
+    """The regions of the atlas on a picture (with its landmarks "68 2" px), or on the schematic mean face."""
+    from matplotlib.patches import Rectangle
+
+    from stagkit.types import inter_ocular_distance
+
+    figure, axes = _subplots(figsize=(3.6, 4.0))
+    if picture is None:
+        draw_face(axes)
+        centres, iod = ATLAS.mean_centres, 1.0
+    else:
+        if landmarks is None:
+            raise StagkitError("regions are cut from landmarks: give landmarks=clip.landmarks[clip.onset].")
+        _show(axes, picture)
+        centres, iod = ATLAS.centres(landmarks), inter_ocular_distance(landmarks)
+    half = ATLAS.radius * iod
+    for (x, y), roi in zip(centres, ATLAS.rois, strict=True):
+        colour = {"L": COLOURS[0], "R": COLOURS[1], "": COLOURS[2]}[roi.side]
+        axes.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, ec=colour, lw=1))
+        if labels:
+            axes.annotate(roi.place.replace("_", "\n"), (x, y), ha="center", va="center", fontsize=4.2, color=colour)
+    axes.set_xlabel("subject's right (orange), left (blue), midline (green)")
+    return figure
+
+
+@styled
+def plot_contact_sheet(pictures: Sequence[np.ndarray], labels: Sequence[str] | None = None, columns: int = 8) -> Figure:
+    """Many pictures side by side."""
+    rows = -(-len(pictures) // columns)
+    figure, grid = _subplots(rows, columns, figsize=(PAGE, rows * (PAGE / columns + 0.12)), squeeze=False)
+    for i, axes in enumerate(grid.flat):
+        if i < len(pictures):
+            _show(axes, pictures[i])
+            axes.set_xlabel(labels[i] if labels else "", fontsize=6)
+        else:
+            axes.axis("off")
+    return figure
+
+
+# ── learning ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@styled
+def plot_training(losses: Sequence[float]) -> Figure:
+    """Mean training loss of each epoch."""
+    figure, axes = _subplots(figsize=(COLUMN, 2.0))
+    axes.plot(np.arange(1, len(losses) + 1), losses)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("training loss")
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+@styled
+def plot_scores(runs: Sequence[Run]) -> Figure:
+    """UF1, UAR and accuracy of runs with 95 % intervals over subjects, beside answers that know nothing."""
+    figure, row = _subplots(1, 3, figsize=(PAGE, 0.7 + 0.32 * (len(runs) + 2)), sharey=True)
+    names = [run.name for run in runs] + ["permuted", "majority"]
+    for axes, score in zip(row, ("uf1", "uar", "acc"), strict=True):
+        for y, run in enumerate(runs):
+            entry = run.metrics[score]
+            axes.plot(entry["ci95"], [y, y], color=COLOURS[0], lw=2.5, alpha=0.35, solid_capstyle="round")
+            axes.plot(list(entry["per_seed"].values()), [y] * len(entry["per_seed"]), "|", color=COLOURS[0], ms=7)
+            axes.plot(entry["mean"], y, "o", color=COLOURS[0], ms=5)
+            axes.annotate(
+                f"{entry['mean']:.2f}", (entry["mean"], y), (0, 6), textcoords="offset points", ha="center", fontsize=7
+            )
+        for y, name in enumerate(("permuted", "majority"), start=len(runs)):
+            axes.plot(runs[0].metrics["baselines"][name][score], y, "D", color=SOFT, ms=4)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel({"uf1": "UF1", "uar": "UAR", "acc": "accuracy"}[score])
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.6)
+        axes.grid(axis="x", color=FAINT, lw=0.5)
+    return figure
+
+
+@styled
+def plot_confusion(run: Run) -> Figure:
+    """Confusion of the pooled predictions: share of each true class, with counts (summed over seeds)."""
+    import seaborn as sns
+
+    counts = np.array(run.metrics["confusion"])
+    classes = run.metrics["classes"]
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    words = np.array(
+        [[f"{s:.0%}\n{c}" for s, c in zip(*pair, strict=True)] for pair in zip(share, counts, strict=True)]
+    )
+    figure, axes = _subplots(figsize=(1.2 + 0.65 * len(classes), 0.8 + 0.6 * len(classes)))
+    sns.heatmap(
+        share, annot=words, fmt="", cmap="Blues", vmin=0, vmax=1, square=True, xticklabels=classes, yticklabels=classes,
+        cbar_kws={"label": "share of the true class", "shrink": 0.8}, annot_kws={"fontsize": 7}, ax=axes,
+    )  # fmt: skip
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.tick_params(length=0)
+    return figure
+
+
+# ── explanations ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@styled
+def plot_attribution(attribution: Attribution, clip: int = 0) -> Figure:
+    """One clip: regions on the schematic face, action units and frames beside it; signed, in logits, one scale each.
+
+    It is stamped 'no control': nothing has been tested yet.
+
+    Raises:
+        ExplainError: the attribution misses more than ``MAX_DELTA`` of the logit gap.
+    """
+    one = select_clips(attribution, [clip])
+    check_complete(one)
+    regions, units, frames = by_roi(one)[0], by_au(one)[0], by_frame(one)[0]
+    figure, row = _subplots(1, 3, figsize=(PAGE, 2.7), width_ratios=(1.15, 1, 1))
+    limit = nice_limit(regions)
+    points = draw_region_values(row[0], regions, limit)
+    figure.colorbar(points, ax=row[0], label="logits", shrink=0.7, pad=0.01)
+    order = [k for k in np.argsort(-np.abs(units)) if abs(units[k]) > 1e-9][:8][::-1]
+    names = [
+        (f"{AU_LABELS[k]} {list(ACTION_UNITS.values())[k].name}" if k < len(AU_LABELS) else "none of them")
+        for k in order
+    ]
+    row[1].barh(range(len(order)), units[order], color=[COLOURS[1] if units[k] > 0 else COLOURS[0] for k in order])
+    row[1].set_yticks(range(len(order)), names, fontsize=6)
+    row[1].axvline(0, color=SOFT, lw=0.6)
+    row[1].set_xlabel("action units (logits)")
+    seen = one.mask[0].any(1)
+    times = one.times_ms[0][seen]
+    if seen.sum() > 1:
+        width = 0.7 * np.diff(times).min()
+        row[2].bar(times, frames[seen], width=width, color=[COLOURS[1] if f > 0 else COLOURS[0] for f in frames[seen]])
+        row[2].axhline(0, color=SOFT, lw=0.6)
+        row[2].set_xlabel("time from onset (ms)")
+        row[2].set_ylabel("logits")
+    else:
+        row[2].axis("off")
+        row[2].annotate("one frame\n(a flow map)", (0.5, 0.5), xycoords="axes fraction", ha="center", color=SOFT)
+    figure.suptitle(
+        f"{one.clip_ids[0]}: what speaks for '{one.classes[one.target[0]]}' ({one.gap[0]:+.2f} logits against no motion; "
+        f"sum misses {one.relative_delta[0]:.1%})   ·   no control",
+        fontsize=7,
+        color=SOFT,
+        x=0.01,
+        ha="left",
+    )
+    return figure
+
+
+def select_clips(attribution: Attribution, index: Sequence[int]) -> Attribution:
+    """Some clips of an attribution."""
+    from dataclasses import replace
+
+    index = list(index)
+    arrays = ("values", "target", "gap", "delta", "times_ms", "mask", "flow")
+    return replace(
+        attribution,
+        **{n: getattr(attribution, n)[index] for n in arrays},
+        clip_ids=tuple(attribution.clip_ids[i] for i in index),
+    )
+
+
+# ── numbered figures, from run records alone ─────────────────────────────────────────────────────────────────────────
+
+
+def fig_01_scores(runs: Sequence[Run]) -> Figure:
+    """Scores of all runs beside their baselines."""
+    return plot_scores(runs)
+
+
+def fig_02_confusion(runs: Sequence[Run]) -> Figure:
+    """Confusion of the first run."""
+    return plot_confusion(runs[0])
+
+
+@styled
+def fig_03_regions(runs: Sequence[Run]) -> Figure:
+    """Which regions speak for each class, on average over correctly recognised test clips of the first run."""
+    attribution = _load_explanation(runs[0])
+    table = runs[0].predictions
+    table = table[table["seed"] == table["seed"].min()]
+    right = set(table.loc[table["label"] == table["prediction"], "clip"])
+    values = by_roi(attribution)
+    correct = np.array([c in right for c in attribution.clip_ids])
+    figure, row = _subplots(1, len(attribution.classes), figsize=(PAGE, 2.5), squeeze=False)
+    groups = [correct & (attribution.target == k) for k in range(len(attribution.classes))]
+    means = [values[g].mean(0) if g.any() else np.zeros(values.shape[1]) for g in groups]
+    limit = nice_limit(np.array(means))
+    for axes, name, mean, group in zip(row[0], attribution.classes, means, groups, strict=True):
+        points = draw_region_values(axes, mean, limit, size=110)
+        axes.text(0.5, -0.02, f"{name} (n = {group.sum()})", transform=axes.transAxes, ha="center", color=INK)
+    figure.colorbar(points, ax=row[0].tolist(), label="mean attribution (logits)", shrink=0.75)
+    return figure
+
+
+@styled
+def fig_04_action_units(runs: Sequence[Run]) -> Figure:
+    """Which action units speak for each class: one dot a correctly recognised test clip of the first run."""
+    import pandas as pd
+    import seaborn as sns
+
+    attribution = _load_explanation(runs[0])
+    units = by_au(attribution)[:, :-1]
+    top = np.argsort(-np.abs(units).mean(0))[:8]
+    table = pd.DataFrame(
+        {
+            "au": np.tile(np.array(AU_LABELS)[top], len(units)),
+            "logits": units[:, top].ravel(),
+            "class": np.repeat([attribution.classes[t] for t in attribution.target], len(top)),
+        }
+    )
+    figure, axes = _subplots(figsize=(PAGE, 2.6))
+    axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
+    sns.stripplot(
+        table, x="au", y="logits", hue="class", hue_order=list(attribution.classes), dodge=True, size=2.4, alpha=0.7,
+        palette=list(COLOURS[: len(attribution.classes)]), ax=axes,
+    )  # fmt: skip
+    axes.set_xlabel(f"action unit (n = {len(units)} clips)")
+    axes.set_ylabel("attribution to the predicted class (logits)")
+    axes.legend(title="predicted", ncols=1, loc="upper right")
+    return figure
+
+
+def _load_explanation(run: Run) -> Attribution:
+    found = sorted((run.path / "explain").glob("seed*/attribution.npz"))
+    if not found:
+        raise StagkitError(f"{run.path} has no explanations yet: run 'stagkit explain {run.path}' first.")
+    return load_attribution(found[0])
+
+
+_FIGURES = (fig_01_scores, fig_02_confusion, fig_03_regions, fig_04_action_units)
+
+
+def make_figures(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
+    """Draw every numbered figure from finished runs; write PDF, PNG, a JSON with its sources, and an index.
+
+    Figures of explanations are left out, with the reason in the index, where the run was not explained.
+
+    Raises:
+        RunError: a folder that is no finished run.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from stagkit.runs import Run
+
+    runs = [Run.load(path) for path in paths]
+    written: list[Path] = []
+    lines = [
+        "# Figures",
+        "",
+        f"Drawn from: {', '.join(run.name for run in runs)}. Every figure has its sources beside it.",
+        "",
+    ]
+    lines += ["| figure | function | shows |", "|---|---|---|"]
+    for draw in _FIGURES:
+        name = draw.__name__.replace("fig_", "fig")
+        what = (draw.__doc__ or "").strip()
+        try:
+            with style():
+                figure = draw(runs)
+        except StagkitError as reason:
+            lines.append(f"| {name} | `{draw.__name__}` | not drawn: {str(reason).split(':')[-1].strip()} |")
+            continue
+        source = {
+            "function": f"stagkit.figures.{draw.__name__}",
+            "runs": [{"name": r.name, "data": r.request["data"], "seeds": r.request["seeds"]} for r in runs],
+            "n_clips": [r.metrics["n_clips"] for r in runs],
+            "n_subjects": [r.metrics["n_subjects"] for r in runs],
+            "phantom": ["phantom" in str(r.request["data"]) for r in runs],
+        }
+        written += save_figure(figure, out, name, source)
+        lines.append(f"| [{name}]({name}.png) | `{draw.__name__}` | {what} |")
+    write_text(Path(out) / "README.md", "\n".join(lines) + "\n")
+    return [*written, Path(out) / "README.md"]
