@@ -229,10 +229,13 @@ def explain(
     pictures: Annotated[int, typer.Option(min=0, help="Draw at most this many clips.")] = 12,
 ) -> None:
     """Attribute the decisions of a run to regions, action units and frames; check completeness; draw."""
-    from stagkit.explain import explain_run
+    from stagkit.explain import describe_attribution, explain_run
+    from stagkit.figures import draw_attributions
 
-    summary = explain_run(run, clips=clip, seed=seed, n_steps=steps, pictures=pictures, progress=_bar("explaining"))
-    _say(summary)
+    attribution, out = explain_run(run, clips=clip, seed=seed, n_steps=steps, progress=_bar("explaining"))
+    drawn = draw_attributions(attribution, out, pictures)
+    _say(describe_attribution(attribution))
+    _say(f"tables, values and {len(drawn)} pictures in {out}; next: stagkit figures {run}")
 
 
 @app.command()

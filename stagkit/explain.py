@@ -234,22 +234,20 @@ def explain_run(
     clips: Sequence[str] | None = None,
     seed: int = 0,
     n_steps: int = 64,
-    pictures: int = 12,
     progress: Progress = no_progress,
-) -> str:
-    """Attribute the predicted class of every test clip by the network that never saw its subject; write and draw.
+) -> tuple[Attribution, Path]:
+    """Attribute the predicted class of every test clip by the network that never saw its subject, and write it.
 
-    Writes ``RUN/explain/seed0/``: ``attribution.npz``, ``by_roi.csv``, ``by_au.csv``, ``by_frame.csv``, ``clips.csv``,
-    ``summary.json``, and pictures on the face (PNG). Clips that are not complete within ``MAX_DELTA`` are tried again
-    with four and sixteen times the steps; those that still miss are listed and not drawn.
+    Writes ``RUN/explain/seed0/``: ``attribution.npz``, ``by_roi.csv``, ``by_au.csv``, ``by_frame.csv``, ``clips.csv`` and
+    ``summary.json``. Clips that are not complete within ``MAX_DELTA`` are tried again with four and sixteen times the
+    steps; those that still miss are listed.
 
     Args:
         path: a finished run.
         clips: clip ids; all where None.
-        pictures: draw at most so many.
 
     Returns:
-        What was done, for reading.
+        The attribution and the folder written.
 
     Raises:
         RunError: no finished run, or its data is gone. ExplainError: no such seed or clip.
@@ -266,27 +264,28 @@ def explain_run(
         with write_aside(out / f"{name}.csv") as aside:
             table.to_csv(aside, float_format="%.6g")
     complete = attribution.relative_delta <= MAX_DELTA
-    write_json(
-        out / "summary.json",
-        {
-            "method": attribution.method,
-            "baseline": attribution.baseline,
-            "n_clips": len(attribution),
-            "n_steps": n_steps,
-            "median_relative_delta": float(np.median(attribution.relative_delta)),
-            "complete": int(complete.sum()),
-            "not_complete": [c for c, ok in zip(attribution.clip_ids, complete, strict=True) if not ok],
-            "control": "none: these attributions have not been tested against controls",
-        },
-    )
-    drawn = _draw(attribution, np.flatnonzero(complete)[:pictures], out)
+    summary = {
+        "method": attribution.method,
+        "baseline": attribution.baseline,
+        "n_clips": len(attribution),
+        "n_steps": n_steps,
+        "median_relative_delta": float(np.median(attribution.relative_delta)),
+        "complete": int(complete.sum()),
+        "not_complete": [c for c, ok in zip(attribution.clip_ids, complete, strict=True) if not ok],
+        "control": "none: these attributions have not been tested against controls",
+    }
+    write_json(out / "summary.json", summary)
+    return attribution, out
+
+
+def describe_attribution(attribution: Attribution) -> str:
+    """Two sentences on an attribution: how complete it is, and which regions weigh most."""
+    complete = int((attribution.relative_delta <= MAX_DELTA).sum())
     names = [attribution.roi_names[i] for i in np.argsort(-np.abs(by_roi(attribution)).mean(0))[:3]]
     return (
-        f"{len(attribution)} test clips explained by {attribution.method} against {attribution.baseline}; "
-        f"{complete.sum()} complete within {MAX_DELTA:.0%} (median miss "
-        f"{np.median(attribution.relative_delta):.2%} of the logit gap).\n"
-        f"The regions that weigh most on average: {', '.join(names)}.\n"
-        f"Tables, values and {drawn} pictures in {out}. No control was run on them yet."
+        f"{len(attribution)} test clips explained by {attribution.method} against {attribution.baseline}; {complete} are "
+        f"complete within {MAX_DELTA:.0%} (median miss {np.median(attribution.relative_delta):.2%} of the logit gap). "
+        f"The regions that weigh most on average: {', '.join(names)}. No control was run on these explanations."
     )
 
 
@@ -336,21 +335,3 @@ def _join(parts: Sequence[Attribution]) -> Attribution:
         **{n: np.concatenate([getattr(p, n) for p in parts]) for n in arrays},
         clip_ids=tuple(c for p in parts for c in p.clip_ids),
     )
-
-
-def _draw(attribution: Attribution, which: np.ndarray, out: Path) -> int:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import re
-
-    import matplotlib.pyplot as plt
-
-    from stagkit.figures import plot_attribution
-
-    for i in which:
-        figure = plot_attribution(attribution, int(i))
-        with write_aside(out / f"{re.sub(r'[^0-9A-Za-z_.-]+', '_', attribution.clip_ids[i])}.png") as aside:
-            figure.savefig(aside, dpi=150)
-        plt.close(figure)
-    return len(which)

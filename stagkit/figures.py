@@ -28,9 +28,9 @@ from stagkit.drawing import (
 )
 from stagkit.explain import by_au, by_frame, by_roi, check_complete, load_attribution
 from stagkit.facs import ACTION_UNITS, AU_LABELS
-from stagkit.files import write_text
+from stagkit.files import write_aside, write_text
 from stagkit.rois import ATLAS
-from stagkit.types import Attribution, Clip, FlowClip, StagkitError
+from stagkit.types import MAX_DELTA, Attribution, Clip, FlowClip, StagkitError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -352,6 +352,26 @@ def select_clips(attribution: Attribution, index: Sequence[int]) -> Attribution:
         **{n: getattr(attribution, n)[index] for n in arrays},
         clip_ids=tuple(attribution.clip_ids[i] for i in index),
     )
+
+
+def draw_attributions(attribution: Attribution, out: str | Path, most: int = 12) -> list[Path]:
+    """Write ``plot_attribution`` of the first ``most`` complete clips as PNG; those that are not complete are left out."""
+    import re
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    written = []
+    for i in np.flatnonzero(attribution.relative_delta <= MAX_DELTA)[:most]:
+        figure = plot_attribution(attribution, int(i))
+        name = re.sub(r"[^0-9A-Za-z_.-]+", "_", attribution.clip_ids[i])
+        with write_aside(Path(out) / f"{name}.png") as aside, style():
+            figure.savefig(aside, dpi=150)
+        written.append(Path(out) / f"{name}.png")
+        plt.close(figure)
+    return written
 
 
 # ── numbered figures, from run records alone ─────────────────────────────────────────────────────────────────────────

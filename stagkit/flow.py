@@ -96,7 +96,7 @@ def compute_head_motion(flow: np.ndarray, rigid: np.ndarray) -> np.ndarray:
     for _ in range(5):
         root = np.sqrt(np.concatenate([weight, weight]))
         a, b, c, d = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)[0]
-        missed = np.hypot(*rearrange(design @ (a, b, c, d) - target, "(axis n) -> axis n", axis=2))
+        missed = np.hypot(*rearrange(design @ (a, b, c, d) - target, "(xy n) -> xy n", xy=2))
         weight = 1 / (1 + (missed / max(2.4 * np.median(missed), 1e-3)) ** 2)
     return np.array([[a, -b, c], [b, a, d]])
 

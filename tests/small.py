@@ -1,0 +1,56 @@
+"""Small data that several tests share: made of numbers, no picture needed."""
+
+import numpy as np
+
+from stagkit.facs import AU_NUMBERS
+from stagkit.rois import ATLAS
+from stagkit.types import RoiDataset
+
+
+def make_dataset(
+    n_subjects: int = 4, per_subject: int = 6, n_frames: int = 3, classes=("negative", "positive"), seed: int = 0
+) -> RoiDataset:
+    """Classes that differ in which region moves: brows down for the first, lip corners up for the second, ..."""
+    rng = np.random.default_rng(seed)
+    n = n_subjects * per_subject
+    label = np.arange(n) % len(classes)
+    x = 0.3 * rng.standard_normal((n, n_frames, 22, 3, 5, 5)).astype(np.float32)
+    x[:, :, :, 2] = np.abs(x[:, :, :, 2])
+    aus = np.zeros((n, len(AU_NUMBERS)), np.float32)
+    for i, k in enumerate(label):
+        au = [4, 12, 2, 17, 1][k]
+        index = AU_NUMBERS.index(au)
+        aus[i, index] = 1
+        strength = np.linspace(0.6, 1.6, n_frames)[:, None, None, None, None]
+        x[i, :, :, :2] += 1.5 * strength * ATLAS.directions[index][None, :, :, None, None]
+    subject = np.repeat([f"set/sub{s + 1:02d}" for s in range(n_subjects)], per_subject)
+    return RoiDataset(
+        x=x,
+        mask=np.ones(x.shape[:3], bool),
+        times_ms=np.tile(np.arange(n_frames, dtype=np.float32) * 20 + 20, (n, 1)),
+        label=label,
+        aus=aus,
+        clip_ids=tuple(f"clip{i:03d}" for i in range(n)),
+        subjects=tuple(subject.tolist()),
+        datasets=("set",) * n,
+        classes=tuple(classes),
+        roi_names=ATLAS.names,
+        meta={"source": "numbers", "digest": f"small-{seed}-{n}"},
+    )
+
+
+def save_maps(path, **changes):
+    """An .npz of flow maps as published (uint8, stretched), 4 subjects x 6 clips; ``changes`` replace or (None) drop."""
+    rng = np.random.default_rng(0)
+    n = 24
+    fields = {
+        "flow": rng.integers(0, 256, (n, 28, 28, 3)).astype(np.uint8),
+        "label": np.arange(n) % 3,
+        "subject": np.repeat([f"sub{i:02d}" for i in range(4)], 6),
+        "dataset": np.repeat(["casme2", "smic"], 12),
+        "clip": np.array([f"c{i}" for i in range(n)]),
+        "aus": np.array(["4+L10", "12", ""] * 8),
+    }
+    fields.update(changes)
+    np.savez(path, **{k: v for k, v in fields.items() if v is not None})
+    return path

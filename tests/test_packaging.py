@@ -1,0 +1,175 @@
+"""What a stranger gets: one lock, light imports, layers that only look down."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+from tests.lockfile import ROOT, make_environment, read_lock
+
+#: Imports go downwards only: a module may import those of its own row and of rows above it in this list.
+LAYERS = (
+    ("errors",),
+    ("files", "types", "config", "facs"),
+    ("rois",),
+    (
+        "phantom_motion",
+        "phantom_canvas",
+        "phantom_subject",
+        "phantom_programme",
+        "phantom_face",
+        "phantom",
+        "faces",
+        "flow",
+    ),
+    ("datasets",),
+    ("prepare", "splits"),
+    ("probes", "egat", "model", "baselines"),
+    ("losses", "metrics"),
+    ("train",),
+    ("runs",),
+    ("folds",),
+    ("explain", "faithfulness"),
+    ("drawing", "figures", "widgets"),
+    ("exercises", "notebook", "report"),
+    ("course",),
+    ("cli",),
+)
+RANK = {module: i for i, row in enumerate(LAYERS) for module in row}
+
+
+def rank_of(module: str) -> int:
+    name = "phantom" if module.startswith("phantom_") else module
+    assert name in RANK, f"{module} is in no layer: give it a place in LAYERS"
+    return RANK[name]
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stagkit."):
+            names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "stagkit":
+            names.update(alias.name for alias in node.names if (ROOT / "stagkit" / f"{alias.name}.py").exists())
+        elif isinstance(node, ast.Import):
+            names.update(a.name.split(".")[1] for a in node.names if a.name.startswith("stagkit."))
+    return names
+
+
+FILES = sorted((ROOT / "stagkit").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_downwards(path):
+    parts = path.relative_to(ROOT / "stagkit").with_suffix("").parts
+    if parts == ("__init__",):
+        return
+    below = {name: rank_of(name) for name in _imports(ast.parse(path.read_text(encoding="utf-8"))) if name != parts[0]}
+    upwards = sorted(name for name, rank in below.items() if rank > rank_of(parts[0]))
+    assert not upwards, f"{parts[0]} imports {upwards}, which stand above it"
+
+
+def test_no_circle_at_the_head_of_files():
+    """Within a row too, imports at the head of files form no circle: they would fail when run."""
+    graph = {}
+    for path in FILES:
+        head = [
+            n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, (ast.Import, ast.ImportFrom))
+        ]
+        if path.parent.name == "stagkit":
+            graph[path.stem] = _imports(ast.Module(head, []))
+
+    def below(name: str, seen: set[str]) -> set[str]:
+        for other in graph.get(name, set()) - seen:
+            seen.add(other)
+            below(other, seen)
+        return seen
+
+    assert not [name for name in graph if name in below(name, set())]
+
+
+def test_importing_stagkit_is_light():
+    """No file is read, nothing printed, no heavy library loaded: that is what keeps it under 0.3 s."""
+    code = (
+        "import sys, stagkit; heavy = {'numpy', 'torch', 'cv2', 'matplotlib', 'captum', 'pandas', 'IPython', 'typer'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_help_is_light():
+    code = (
+        "import sys\nfrom stagkit import cli\n"
+        "heavy = {'numpy', 'torch', 'cv2', 'matplotlib', 'pandas', 'yaml'}\nprint(sorted(heavy & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_training_needs_no_notebook_library():
+    """A machine with a GPU may have torch alone: captum, plotly, ipywidgets, torch_geometric must not be needed."""
+    code = (
+        "import sys\n"
+        "for name in ('captum', 'plotly', 'ipywidgets', 'anywidget', 'IPython', 'torch_geometric', 'mediapipe'):\n"
+        "    sys.modules[name] = None\n"
+        "import stagkit.train, stagkit.folds, stagkit.runs, stagkit.prepare, stagkit.cli"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_are_there():
+    import stagkit
+
+    for name in stagkit.__all__:
+        assert getattr(stagkit, name) is not None
+    with pytest.raises(AttributeError, match="public names"):
+        stagkit.nonsense  # noqa: B018
+
+
+def test_environment_is_made_from_the_lock():
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert text == make_environment(read_lock()), "run 'make lock'"
+    pip = yaml.safe_load(text)["dependencies"][-1]["pip"]
+    assert pip[:-1] == read_lock()
+
+
+def test_lock_holds_what_pyproject_asks_for():
+    from packaging.requirements import Requirement
+
+    locked = {}
+    for line in read_lock():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate():
+            locked[requirement.name.lower().replace("_", "-")] = str(requirement.specifier).removeprefix("==")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    for requirement in map(Requirement, asked):
+        assert requirement.specifier.contains(locked[requirement.name.lower()]), requirement
+    assert locked["torch"] == "2.13.0"
+    assert not [name for name in locked if name.startswith(("nvidia", "cuda", "triton"))]
+    assert "torchvision" not in locked
+    assert len([name for name in locked if name.startswith("opencv")]) == 1, "all OpenCV builds write the same cv2/"
+
+
+def test_versions_agree():
+    import stagkit
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert stagkit.__version__ == project["version"] == citation["version"]
+    assert f"## [{stagkit.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_nothing_of_a_machine_in_the_project():
+    """No absolute path of anybody's machine in what is published."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
+    pattern = re.compile(r"/(?:home|root|work|Users)/[A-Za-z]")
+    for name in tracked:
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".ipynb", ".toml", ".yml", ".json", ".js", ".css"} and path.is_file():
+            found = pattern.search(path.read_text(encoding="utf-8"))
+            assert not found, f"{name}: {found.group()}"
