@@ -1,5 +1,6 @@
-"""E-GAT: graph attention (GATv2) with edge features and edge weights, written twice on the same parameters.
+"""Attention, as STAG needs it: between tokens (``Attend``) and between regions joined by edges (E-GAT).
 
+E-GAT is GATv2 with edge features and edge weights, written twice on the same parameters.
 ``EGATDense`` is what trains: every pair of regions at once. ``EGATConv`` is a PyTorch Geometric ``MessagePassing``
 layer for sparse graphs and PyG's explainers; it is built when first asked for, because importing PyG takes seconds.
 Both have the parameter names of PyG's ``GATv2Conv`` (lin_l, lin_r, lin_edge, att, bias): a state fits all three.
@@ -9,15 +10,19 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from stagkit.probes import Probe
+from stagkit.rois import RoiAtlas
 from stagkit.types import ShapeError
 
 #: Smallest edge weight whose logarithm is taken; an edge of weight 0 is no edge and gets no attention at all.
 EDGE_FLOOR = 1e-9
+#: Width of the relations between two regions: right, down, neighbours, mirror partners, same, co-motion.
+EDGE_FEATURES = 6
 
 
 class MaskedSoftmax(nn.Module):
@@ -32,6 +37,56 @@ class MaskedSoftmax(nn.Module):
         forbidden = ~allowed
         weights = self.softmax(scores.masked_fill(forbidden, torch.finfo(scores.dtype).min))
         return weights.masked_fill(forbidden, 0.0)
+
+
+class Attend(nn.Module):
+    """Tokens x ask tokens y: x + gate * attention(LayerNorm(x), LayerNorm(y)).
+
+    Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), written out so that probes and Captum see it.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, name: str):
+        super().__init__()
+        self.heads = heads
+        self.norm_x, self.norm_y = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        self.value, self.out, self.gate = (nn.Linear(width, width) for _ in range(3))
+        self.weigh, self.attn, self.open = MaskedSoftmax(), Probe(name), nn.Sigmoid()
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, y: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """x "batch target width", y "batch source width", valid bool "batch source" -> like x, and the attention."""
+        normed_x, normed_y = self.norm_x(x), self.norm_y(y)
+        query, key, value = (
+            rearrange(part, "batch token (head c) -> batch head token c", head=self.heads)
+            for part in (self.query(normed_x), self.key(normed_y), self.value(normed_y))
+        )
+        scores = torch.einsum("bhic,bhjc->bhij", query, key) * query.shape[-1] ** -0.5
+        attention = self.attn(self.weigh(scores, rearrange(valid, "batch source -> batch 1 1 source")))
+        answer = self.out(rearrange(attention @ value, "batch head target c -> batch target (head c)"))
+        return x + self.open(self.gate(normed_x)) * self.drop(answer), attention
+
+
+class EdgeFeatures(nn.Module):
+    """What E-GAT knows of a pair of regions, ``EDGE_FEATURES`` numbers; which ones is stagkit's choice.
+
+    Where the source lies seen from the target (right, down; IOD); whether they are neighbours, mirror partners, the
+    same; and their co-motion: the cosine of their mean motions, fading to 0 where motion is below about 0.1.
+    """
+
+    def __init__(self, atlas: RoiAtlas):
+        super().__init__()
+        centres, same = atlas.mean_centres, np.eye(len(atlas.names))
+        mirror = same[atlas.mirror] * (1 - same)
+        relation = np.stack((atlas.anatomy * (1 - mirror) * (1 - same), mirror, same), axis=-1)
+        static = np.concatenate((centres[None] - centres[:, None], relation), axis=-1)
+        self.register_buffer("static", torch.tensor(static, dtype=torch.float32))
+
+    def forward(self, flow: Tensor) -> Tensor:
+        """Mean flow "batch time roi 2" -> "batch time roi roi feature", pairs as (target, source)."""
+        unit = flow * (flow.square().sum(-1, keepdim=True) + 0.01).rsqrt()
+        together = rearrange(torch.einsum("btic,btjc->btij", unit, unit), "b t i j -> b t i j 1")
+        return torch.cat((self.static.expand(*together.shape[:2], *self.static.shape), together), dim=-1)
 
 
 class EGATDense(nn.Module):
@@ -87,12 +142,12 @@ class EGATDense(nn.Module):
         eye = torch.eye(self.heads, dtype=self.att.dtype, device=self.att.device)
         per_head = rearrange(torch.einsum("ahc,hg->ahcg", self.att, eye), "1 h c g -> (h c) g")
         scores = rearrange(self.leaky(pair) @ per_head, "... i j h -> ... h i j")
-        allowed = torch.ones_like(scores, dtype=torch.bool)
+        allowed = torch.ones(1, dtype=torch.bool, device=x.device)
+        if valid is not None:
+            allowed = rearrange(valid, "... j -> ... 1 1 j")
         if edges is not None:
             scores = scores + rearrange(edges.clamp_min(EDGE_FLOOR).log(), "... i j -> ... 1 i j")
             allowed = allowed & rearrange(edges > 0, "... i j -> ... 1 i j")
-        if valid is not None:
-            allowed = allowed & rearrange(valid, "... j -> ... 1 1 j")
         attention = self.attn(self.weigh(self.scores(scores), allowed))
         value = rearrange(source, "... j (h c) -> ... h j c", h=self.heads)
         out = rearrange(attention @ value, "... h i c -> ... i (h c)") + self.bias

@@ -18,16 +18,14 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from stagkit.config import StagConfig
-from stagkit.egat import EGATDense, MaskedSoftmax
+from stagkit.egat import EDGE_FEATURES, Attend, EdgeFeatures, EGATDense, MaskedSoftmax
 from stagkit.facs import AU_NUMBERS
 from stagkit.probes import Probe
 from stagkit.rois import ATLAS, RoiAtlas
 from stagkit.types import ShapeError, StagOutput, check_axes
 
-#: Sharpness of the pooling of AU evidence over frames: 0 is the mean, infinity the maximum.
+#: Sharpness of the pooling of AU evidence over frames: towards 0 it is the mean, towards infinity the maximum.
 AU_POOLING = 4.0
-#: Width of the relations between two regions: right, down, neighbours, mirror partners, same, co-motion.
-EDGE_FEATURES = 6
 
 
 def compute_clip_aus(au_logits: Tensor, frames: Tensor) -> Tensor:
@@ -37,64 +35,50 @@ def compute_clip_aus(au_logits: Tensor, frames: Tensor) -> Tensor:
     (Pinheiro and Collobert 2015, arXiv:1411.6228). With one frame it is that frame's evidence.
 
     Args:
-        au_logits: "batch time au"; frames: bool "batch time", True where a frame is valid.
+        au_logits: "batch time au".
+        frames: bool "batch time", True where a frame is valid.
 
     Returns:
         "batch au", logits; far below zero where a clip has no valid frame.
     """
     sharp = (au_logits * AU_POOLING).masked_fill(rearrange(~frames, "batch time -> batch time 1"), -1e3)
-    count = frames.sum(1, keepdim=True).clamp_min(1)
-    return (sharp.logsumexp(1) - count.log()) / AU_POOLING
+    return (sharp.logsumexp(1) - frames.sum(1, keepdim=True).clamp_min(1).log()) / AU_POOLING
 
 
-def mean_over(values: Tensor, mask: Tensor, axis: int) -> Tensor:
-    """Mean of ``values`` over ``axis`` where ``mask`` (bool, broadcastable) is True; 0 where it is nowhere."""
-    return (values * mask).sum(axis) / mask.sum(axis).clamp_min(1)
-
-
-# ── 1. tokens ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class TimeEncoding(nn.Module):
-    """Continuous time in ms -> D: sines and cosines with periods from 20 ms to 2 s, then a linear map."""
-
-    def __init__(self, width: int, n_periods: int = 8):
-        super().__init__()
-        self.register_buffer("frequencies", 2 * torch.pi / torch.logspace(np.log10(20), np.log10(2000), n_periods))
-        self.project = nn.Linear(2 * n_periods, width, bias=False)
-
-    def forward(self, times_ms: Tensor) -> Tensor:
-        """"batch time" ms -> "batch time width"."""
-        phase = torch.einsum("bt,f->btf", times_ms, self.frequencies)
-        return self.project(torch.cat((phase.sin(), phase.cos()), dim=-1))
+def mean_over(values: Tensor, seen: Tensor, axis: int) -> Tensor:
+    """Mean of ``values`` over ``axis`` where ``seen`` is 1; 0 where it is nowhere 1."""
+    return (values * seen).sum(axis) / seen.sum(axis).clamp_min(1)
 
 
 class RegionTokens(nn.Module):
-    """One token a region and frame: linear embedding of its motion + which region + when.
+    """One token a region and frame: linear embedding of its motion + which region + when, 0 under the mask.
 
-    Zero motion adds nothing, so a clip without motion is a meaningful baseline.
+    Time enters in ms, as sines and cosines with periods from 20 ms to 2 s: frame rates differ from set to set. Zero
+    motion adds nothing, so a clip without motion is a meaningful baseline.
     """
 
-    def __init__(self, config: StagConfig, n_rois: int, patch: int):
+    def __init__(self, config: StagConfig, n_rois: int, patch: int, n_periods: int = 8):
         super().__init__()
+        self.register_buffer("frequencies", 2 * torch.pi / torch.logspace(np.log10(20), np.log10(2000), n_periods))
         self.patch = nn.Linear(3 * patch * patch, config.width, bias=False)
         self.region = nn.Parameter(torch.randn(n_rois, config.width) * 0.3)
-        self.clock = TimeEncoding(config.width)
-        self.embed = Probe("roi.embed")
-        with torch.no_grad():  # begin close to the mean motion of the patch: a fine pattern has to be learned
-            mean = torch.randn(config.width, 3, 1) / patch**2
-            fine = torch.randn(config.width, 3, patch * patch) * 0.3 / patch
-            self.patch.weight.copy_(rearrange(mean + fine / patch, "width chan pixel -> width (chan pixel)"))
+        self.clock, self.embed = nn.Linear(2 * n_periods, config.width, bias=False), Probe("roi.embed")
+        with torch.no_grad():  # begin near the mean motion of the patch: fine patterns have to be learned
+            start = (torch.randn(config.width, 3, 1) + 0.3 * torch.randn(config.width, 3, patch**2)) / patch**2
+            self.patch.weight.copy_(rearrange(start, "width chan pixel -> width (chan pixel)"))
 
-    def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor) -> Tensor:
-        """"batch time roi chan py px" -> "batch time roi width", 0 under the mask."""
+    def forward(self, x: Tensor, seen: Tensor, times_ms: Tensor) -> Tensor:
+        """Patches "batch time roi chan py px" -> tokens "batch time roi width"."""
         motion = self.patch(rearrange(x, "batch time roi chan py px -> batch time roi (chan py px)"))
-        when = rearrange(self.clock(times_ms), "batch time width -> batch time 1 width")
-        return self.embed((motion + self.region + when) * rearrange(mask, "batch time roi -> batch time roi 1"))
+        phase = torch.einsum("bt,f->btf", times_ms, self.frequencies)
+        when = rearrange(
+            self.clock(torch.cat((phase.sin(), phase.cos()), -1)), "batch time width -> batch time 1 width"
+        )
+        return self.embed((motion + self.region + when) * seen)
 
 
 class TemporalAttention(nn.Module):
-    """How much each selected frame counts: softmax over the valid frames of a score of its tokens, summing to 1."""
+    """How much each selected frame counts: softmax over the valid frames of a score of its tokens."""
 
     def __init__(self, config: StagConfig):
         super().__init__()
@@ -102,23 +86,20 @@ class TemporalAttention(nn.Module):
         self.score = nn.Linear(16, 1, bias=False)
         self.weigh, self.weights = MaskedSoftmax(), Probe("time.weights")
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """"batch time roi width" -> "batch time"."""
-        frame = mean_over(self.act(self.hidden(tokens)), rearrange(mask, "batch time roi -> batch time roi 1"), 2)
-        return self.weights(self.weigh(rearrange(self.score(frame), "batch time 1 -> batch time"), mask.any(2)))
-
-
-# ── 2. action units and the edges they open ──────────────────────────────────────────────────────────────────────────
+    def forward(self, tokens: Tensor, seen: Tensor, frame_mask: Tensor) -> Tensor:
+        """Tokens "batch time roi width" -> weights "batch time", summing to 1."""
+        scores = self.score(mean_over(self.act(self.hidden(tokens)), seen, 2))
+        return self.weights(self.weigh(rearrange(scores, "batch time 1 -> batch time"), frame_mask))
 
 
 class AUEvidence(nn.Module):
     r"""Evidence for each AU in each frame, from the regions that this AU can move and from nothing else.
 
-    .. math:: z_k = b_k + softplus(g_k) \frac{\sum_n d_{kn} \cdot \bar f_n}{\sum_n B_{kn}}
-        + \frac{\sum_n B_{kn} \, w_{kn} \cdot SiLU(W h_n)}{\sum_n B_{kn}}
+    .. math:: z_k = b_k + \frac{1}{\sum_n B_{kn}} \sum_n \left( softplus(g_k) \, d_{kn} \cdot \bar f_n
+        + B_{kn} \, w_{kn} \cdot SiLU(W h_n) \right)
 
-    f mean motion of a region, d the direction in which the AU moves it (signed, so that a lip corner going down speaks
-    against AU12), B the incidence, h the token. b starts at 10 % evidence. Annotated AUs are never an input.
+    f mean motion of a region, d the direction in which the AU moves it (signed: a lip corner going down speaks against
+    AU12), B the incidence, h the token. b starts at 10 % evidence. Annotated AUs are never an input.
     """
 
     def __init__(self, config: StagConfig, atlas: RoiAtlas, hidden: int = 8):
@@ -128,15 +109,13 @@ class AUEvidence(nn.Module):
         self.register_buffer("directions", torch.tensor(atlas.directions))
         self.hidden, self.act = nn.Linear(config.width, hidden), nn.SiLU()
         self.readout = nn.Parameter(torch.randn(n_aus, n_rois, hidden) * 0.2)
-        self.gain = nn.Parameter(torch.full((n_aus,), 1.0))
-        self.bias = nn.Parameter(torch.full((n_aus,), -2.2))
+        self.gain, self.bias = nn.Parameter(torch.ones(n_aus)), nn.Parameter(torch.full((n_aus,), -2.2))
         self.logits = Probe("au.logits")
 
-    def forward(self, tokens: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
-        """Tokens "batch time roi width", mean flow "batch time roi 2", mask -> logits "batch time au"."""
-        seen = rearrange(mask.to(tokens.dtype), "batch time roi -> batch time roi 1")
+    def forward(self, tokens: Tensor, flow: Tensor, seen: Tensor) -> Tensor:
+        """Tokens "batch time roi width" and mean flow "batch time roi 2" -> logits "batch time au"."""
         among = torch.einsum("kn,btnx->btk", self.incidence, seen).clamp_min(1e-3)
-        along = torch.einsum("knc,btnc->btk", self.directions, flow * seen)
+        along = torch.einsum("knc,btnc->btk", self.directions, flow)
         weights = self.readout * rearrange(self.incidence, "au roi -> au roi 1")
         learned = torch.einsum("knh,btnh->btk", weights, self.act(self.hidden(tokens)) * seen)
         return self.logits(self.bias + (softplus(self.gain) * along + learned) / among)
@@ -145,18 +124,17 @@ class AUEvidence(nn.Module):
 class Connectivity(nn.Module):
     r"""Weight of every edge between regions (target, source), following the active AUs.
 
-    .. math:: C_t = s_t s_t^T \odot softplus(M), \qquad A_t = A_{anatomy} + \alpha B^T C_t B + \beta softplus(R)
+    .. math:: C_t = s_t s_t^T \odot softplus(M), \qquad A_t = A_{anatomy} + \alpha B^T C_t B + \beta \, softplus(R)
 
-    s = sigmoid(AU logits); M (symmetrised) starts at the training fold's AU co-occurrence; B = incidence with the
-    strongest region of each AU at 1; alpha, beta > 0. ``fixed``: A = anatomy, 0 outside, and an edge of weight 0 is no
-    edge. ``learned``: no AU term. With a learned term all pairs are allowed and strictly positive.
+    s = sigmoid(AU logits); M (symmetrised) starts at the AU co-occurrence of the training fold; B is the incidence with
+    the strongest region of each AU at 1; alpha, beta > 0. ``fixed``: A = anatomy, 0 outside, and weight 0 is no edge.
+    ``learned``: no AU term. With a learned term every pair has an edge, strictly positive.
     """
 
     def __init__(self, kind: str, atlas: RoiAtlas, au_prior: np.ndarray | None):
         super().__init__()
-        self.kind, (n_aus, n_rois) = kind, atlas.incidence.shape
+        self.kind, (n_aus, n_rois), self.edges = kind, atlas.incidence.shape, Probe("graph.edges")
         self.register_buffer("anatomy", torch.tensor(atlas.anatomy))
-        self.edges = Probe("graph.edges")
         if kind != "fixed":
             self.residual, self.beta = nn.Parameter(torch.zeros(n_rois, n_rois)), nn.Parameter(torch.tensor(-2.5))
         if kind == "au":
@@ -186,68 +164,23 @@ class Connectivity(nn.Module):
         return self.edges(edges if given is None else given), au_edges
 
 
-class EdgeFeatures(nn.Module):
-    """What E-GAT knows of a pair of regions: source seen from target (right, down; IOD), neighbours, mirror partners,
-    the same region, and co-motion: the cosine of their mean motions, fading to 0 below about 0.1.
-    """  # noqa: D205
-
-    def __init__(self, atlas: RoiAtlas):
-        super().__init__()
-        centres = atlas.mean_centres
-        same, mirror = np.eye(len(centres)), np.eye(len(centres))[atlas.mirror]
-        neighbour, mirror = atlas.anatomy * (1 - mirror) * (1 - same), mirror * (1 - same)
-        relation = np.stack((neighbour, mirror, same), axis=-1)
-        static = np.concatenate((centres[None] - centres[:, None], relation), axis=-1)
-        self.register_buffer("static", torch.tensor(static, dtype=torch.float32))
-
-    def forward(self, flow: Tensor) -> Tensor:
-        """Mean flow "batch time roi 2" -> "batch time roi roi feature"."""
-        unit = flow * (flow.square().sum(-1, keepdim=True) + 0.01).rsqrt()
-        together = rearrange(torch.einsum("btic,btjc->btij", unit, unit), "b t i j -> b t i j 1")
-        return torch.cat((self.static.expand(*together.shape[:2], *self.static.shape), together), dim=-1)
-
-
-# ── 3. the two branches ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
 class GraphLayer(nn.Module):
-    """Regions of one frame exchange what they know: x + gate * SiLU(E-GAT(LayerNorm(x)))."""
+    """Regions of one frame exchange what they know: x + gate * Linear(SiLU(E-GAT(LayerNorm(x))))."""
 
     def __init__(self, config: StagConfig, number: int):
         super().__init__()
         width, edge_dim = config.width, EDGE_FEATURES if config.graph == "egat" else None
         self.norm, self.act, self.drop = nn.LayerNorm(width), nn.SiLU(), nn.Dropout(config.dropout)
-        self.egat = EGATDense(width, width // config.heads, config.heads, edge_dim, name=f"graph.{number}")
-        self.gate, self.open = nn.Linear(width, width), nn.Sigmoid()
+        # attention over all pairs is the costly part: it works at half the width, and a linear map comes back
+        self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, edge_dim, f"graph.{number}")
+        self.back, self.gate = nn.Linear(self.egat.bias.numel(), width), nn.Linear(width, width)
+        self.open = nn.Sigmoid()
 
-    def forward(
-        self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """"batch time roi width" -> the same, and attention "batch time head target source"."""
+    def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens "batch time roi width" -> the same, and attention "batch time head target source"."""
         normed = self.norm(x)
         message, attention = self.egat(normed, edges, features, mask)
-        return x + self.open(self.gate(normed)) * self.drop(self.act(message)), attention
-
-
-class Attention(nn.Module):
-    """Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), written out so that probes see it."""
-
-    def __init__(self, width: int, heads: int, name: str):
-        super().__init__()
-        self.heads, self.norm = heads, (width // heads) ** -0.5
-        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width, bias=False)
-        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        self.weigh, self.attn = MaskedSoftmax(), Probe(name)
-
-    def forward(self, target: Tensor, source: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """"batch target width", "batch source width", bool "batch source" -> the answer, and the attention."""
-        query, key, value = (
-            rearrange(part, "batch token (head width) -> batch head token width", head=self.heads)
-            for part in (self.query(target), self.key(source), self.value(source))
-        )
-        scores = torch.einsum("bhic,bhjc->bhij", query, key) * self.norm
-        attention = self.attn(self.weigh(scores, rearrange(valid, "batch source -> batch 1 1 source")))
-        return self.out(rearrange(attention @ value, "b h i c -> b i (h c)")), attention
+        return x + self.open(self.gate(normed)) * self.drop(self.back(self.act(message))), attention
 
 
 class FrameTokens(nn.Module):
@@ -255,12 +188,12 @@ class FrameTokens(nn.Module):
 
     def __init__(self, config: StagConfig):
         super().__init__()
-        self.heads = config.heads
-        self.norm, self.score = nn.LayerNorm(config.width), nn.Linear(config.width, config.heads, bias=False)
-        self.value, self.weigh, self.pool = nn.Linear(config.width, config.width), MaskedSoftmax(), Probe("time.pool")
+        width, self.heads = config.width, config.heads
+        self.norm, self.score = nn.LayerNorm(width, bias=False), nn.Linear(width, self.heads, bias=False)
+        self.value, self.weigh, self.pool = nn.Linear(width, width), MaskedSoftmax(), Probe("time.pool")
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """"batch time roi width" -> "batch time width"."""
+        """Tokens "batch time roi width" -> "batch time width"."""
         scores = rearrange(self.score(self.norm(tokens)), "batch time roi head -> batch time head roi")
         weights = self.pool(self.weigh(scores, rearrange(mask, "batch time roi -> batch time 1 roi")))
         value = rearrange(self.value(tokens), "batch time roi (head c) -> batch time head roi c", head=self.heads)
@@ -268,81 +201,49 @@ class FrameTokens(nn.Module):
 
 
 class TimeLayer(nn.Module):
-    """A transformer encoder block over frames, normalised first: attention, then two linear maps."""
+    """A transformer encoder block over frames, normalised first: gated attention, then two linear maps."""
 
     def __init__(self, config: StagConfig, number: int):
         super().__init__()
-        width = config.width
-        self.norm, self.attention = nn.LayerNorm(width), Attention(width, config.heads, f"time.{number}.attn")
-        self.drop, self.drop_mlp = nn.Dropout(config.dropout), nn.Dropout(config.dropout)
-        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        width, self.attend = config.width, Attend(config.width, config.heads, config.dropout, f"time.{number}.attn")
+        self.norm, self.wide, self.act = nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU()
+        self.back, self.drop = nn.Linear(2 * width, width), nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """"batch time width" -> the same, and attention "batch head target source" (frame x frame)."""
-        normed = self.norm(x)
-        answer, attention = self.attention(normed, normed, frames)
-        x = x + self.drop(answer)
-        return x + self.drop_mlp(self.mlp(x)), attention
-
-
-# ── 4. joining them ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class CrossWay(nn.Module):
-    """One direction of cross-attention with a gated residual: x + gate * attention(x, other)."""
-
-    def __init__(self, config: StagConfig, name: str):
-        super().__init__()
-        width = config.width
-        self.norm, self.norm_other, self.drop = nn.LayerNorm(width), nn.LayerNorm(width), nn.Dropout(config.dropout)
-        self.attention, self.gate, self.open = Attention(width, config.heads, name), nn.Linear(width, width), nn.Sigmoid()
-
-    def forward(self, x: Tensor, other: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """"batch target width", "batch source width", bool "batch source" -> the same as x, and the attention."""
-        normed = self.norm(x)
-        answer, attention = self.attention(normed, self.norm_other(other), valid)
-        return x + self.open(self.gate(normed)) * self.drop(answer), attention
+    def forward(self, x: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames "batch time width" -> the same, and attention "batch head target source"."""
+        x, attention = self.attend(x, x, frame_mask)
+        return x + self.drop(self.back(self.act(self.wide(self.norm(x))))), attention
 
 
 class Head(nn.Module):
-    """[regions, frames, AU evidence] -> gated fusion -> logits.
+    """[AU evidence, regions, frames] -> gated fusion -> logits.
 
     A mean over regions would forget which one moved: each region has its own projection to a few numbers instead.
     """
 
     def __init__(self, config: StagConfig, n_classes: int, n_rois: int, n_aus: int, per_region: int = 6):
         super().__init__()
-        width, self.branches = config.width, config.branches
-        parts = 3 if config.branches == "both" else 2
+        width, parts = config.width, 3 if config.branches == "both" else 2
         if config.branches != "time":
-            self.norm_regions = nn.LayerNorm(width)
+            self.norm_regions, self.regions = nn.LayerNorm(width), nn.Linear(n_rois * per_region, width)
             self.region = nn.Parameter(torch.randn(n_rois, width, per_region) * width**-0.5)
-            self.regions = nn.Linear(n_rois * per_region, width)
         if config.branches != "graph":
-            self.frames = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
-        self.active, self.aus = nn.Sigmoid(), nn.Linear(n_aus, width)
-        self.pooled, self.gate, self.open = Probe("pooled"), nn.Linear(parts * width, parts), nn.Sigmoid()
-        self.act, self.drop, self.classify = nn.SiLU(), nn.Dropout(config.dropout), nn.Linear(width, n_classes)
-        self.logits = Probe("logits")
+            self.norm_frames, self.frames = nn.LayerNorm(width), nn.Linear(width, width)
+        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, width), Probe("pooled")
+        self.gate, self.open, self.act = nn.Linear(parts * width, parts), nn.Sigmoid(), nn.SiLU()
+        self.drop, self.classify, self.logits = nn.Dropout(config.dropout), nn.Linear(width, n_classes), Probe("logits")
 
-    def forward(
-        self, regions: Tensor | None, present: Tensor, frames: Tensor | None, frame_mask: Tensor, aus: Tensor
-    ) -> Tensor:
-        """Regions "batch roi width", frames "batch time width", AU logits "batch au" -> "batch cls"."""
+    def forward(self, aus: Tensor, regions: Tensor | None, present: Tensor, frames: Tensor | None) -> Tensor:
+        """AU logits "batch au", regions "batch roi width", mean frame "batch width" -> logits "batch cls"."""
         parts = [self.aus(self.active(aus))]
         if regions is not None:
-            each = torch.einsum("bnd,nde->bne", self.norm_regions(regions), self.region)
-            each = each * rearrange(present, "batch roi -> batch roi 1")
+            each = torch.einsum("bnd,nde->bne", self.norm_regions(regions) * present, self.region)
             parts.append(self.regions(rearrange(each, "batch roi e -> batch (roi e)")))
         if frames is not None:
-            parts.append(self.frames(mean_over(frames, rearrange(frame_mask, "batch time -> batch time 1"), 1)))
+            parts.append(self.frames(self.norm_frames(frames)))
         pooled = self.pooled(torch.stack(parts, dim=1))
         share = self.open(self.gate(rearrange(pooled, "batch part width -> batch (part width)")))
-        fused = torch.einsum("bp,bpd->bd", share, pooled)
-        return self.logits(self.classify(self.drop(self.act(fused))))
-
-
-# ── 5. the whole ─────────────────────────────────────────────────────────────────────────────────────────────────────
+        return self.logits(self.classify(self.drop(self.act(torch.einsum("bp,bpd->bd", share, pooled)))))
 
 
 class Stag(nn.Module):
@@ -355,7 +256,7 @@ class Stag(nn.Module):
         n_classes: >= 2.
         atlas: the regions; the order of the axis ``roi``.
         patch: side of a patch, samples.
-        au_prior: float "au au", >= 0, from which the affinity of AUs starts: the smoothed co-occurrence P(b|a) of the
+        au_prior: float "au au", >= 0, where the affinity of AUs starts: the smoothed co-occurrence P(b|a) in the
             *training* clips (``losses.compute_au_prior``). None: each AU with itself, all pairs a little.
         scale: float "chan", > 0, by which motion (u, v, strain) is divided first: the RMS of the *training* clips.
             None: 1. Kept with the weights.
@@ -371,88 +272,81 @@ class Stag(nn.Module):
     """
 
     def __init__(
-        self,
-        config: StagConfig,
-        n_classes: int,
-        atlas: RoiAtlas = ATLAS,
-        patch: int = 5,
-        au_prior: np.ndarray | None = None,
-        scale: np.ndarray | None = None,
+        self, config: StagConfig, n_classes: int, atlas: RoiAtlas = ATLAS, patch: int = 5, au_prior=None, scale=None
     ):
         super().__init__()
-        n_rois, n_aus = len(atlas.names), len(AU_NUMBERS)
-        self.config, self.n_classes, self.patch, self.n_rois = config, n_classes, patch, n_rois
-        self.register_buffer("scale", torch.ones(3) if scale is None else torch.tensor(scale, dtype=torch.float32))
-        self.tokens = RegionTokens(config, n_rois, patch)
-        self.aus = AUEvidence(config, atlas)
+        self.config, self.n_classes, self.patch, self.n_rois = config, n_classes, patch, len(atlas.names)
+        self.register_buffer("scale", torch.as_tensor(np.ones(3) if scale is None else scale, dtype=torch.float32))
+        self.tokens, self.aus = RegionTokens(config, self.n_rois, patch), AUEvidence(config, atlas)
         self.time_weights = TemporalAttention(config) if config.temporal_attention else None
         has_graph, has_time = config.branches != "time" and config.graph != "none", config.branches != "graph"
         kind = "fixed" if config.graph == "gat" else config.connectivity
         self.connectivity = Connectivity(kind, atlas, au_prior) if has_graph else None
         self.edge_features = EdgeFeatures(atlas) if has_graph and config.graph == "egat" else None
-        self.graph = nn.ModuleList(GraphLayer(config, i) for i in range(config.graph_layers if has_graph else 0))
+        self.graph = nn.ModuleList(GraphLayer(config, i) for i in range(config.graph_layers * has_graph))
         self.frame_tokens = FrameTokens(config) if has_time else None
-        self.time = nn.ModuleList(TimeLayer(config, i) for i in range(config.time_layers if has_time else 0))
+        self.time = nn.ModuleList(TimeLayer(config, i) for i in range(config.time_layers * has_time))
         ways = {"both": ("roi_from_frame", "frame_from_roi"), "one-way": ("roi_from_frame",), "none": ()}
         ways = ways[config.cross_attention] if config.branches == "both" else ()
-        self.cross = nn.ModuleList(
-            nn.ModuleDict({way: CrossWay(config, f"cross.{i}.{way}") for way in ways})
-            for i in range(config.cross_layers if ways else 0)
-        )
-        self.head = Head(config, n_classes, n_rois, n_aus)
+        of, layers = (config.width, config.heads, config.dropout), range(config.cross_layers if ways else 0)
+        self.cross = nn.ModuleList(nn.ModuleDict({w: Attend(*of, f"cross.{i}.{w}") for w in ways}) for i in layers)
+        self.head = Head(config, n_classes, self.n_rois, len(AU_NUMBERS))
 
     def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> StagOutput:
         """The whole answer.
 
         Args:
-            x: float32 "batch time roi chan py px", chan = (u right, v down, strain), % of IOD; what lies under the mask
-                is not read.
+            x: float32 "batch time roi chan py px", chan = (u right, v down, strain), % of IOD; not read under the mask.
             mask: bool "batch time roi", True where there is something to see.
             times_ms: float32 "batch time", ms from the onset frame.
-            edges: float "batch time roi roi", >= 0, used instead of the network's own edge weights: the input of
-                edge attribution (only the ratios within a row matter, so zero edges are no baseline; anatomy is).
+            edges: float "batch time roi roi", >= 0, used instead of the network's own edge weights: the input of edge
+                attribution (only ratios within a row matter, so zero edges are no baseline; the anatomy is one).
 
         Returns:
             ``StagOutput``; what it holds at padded frames has no meaning.
         """
-        sizes = {"roi": self.n_rois, "py": self.patch, "px": self.patch}
-        seen, when = (mask, "batch time roi"), (times_ms, "batch time")
-        check_axes(sizes, x=(x, "batch time roi 3 py px"), mask=seen, times_ms=when, edges=(edges, "batch time roi roi"))
+        sizes, of_edges = {"roi": self.n_rois, "py": self.patch, "px": self.patch}, "batch time roi roi"
+        patches, regions_seen = (x, "batch time roi 3 py px"), (mask, "batch time roi")
+        check_axes(sizes, x=patches, mask=regions_seen, times_ms=(times_ms, "batch time"), edges=(edges, of_edges))
         if mask.dtype != torch.bool:
             raise ShapeError(f"`mask` is {mask.dtype}, expected bool: True where there is something to see.")
-        frame_mask, present, attention = mask.any(2), mask.any(1), {}
         x = x.masked_fill(rearrange(~mask, "batch time roi -> batch time roi 1 1 1"), 0.0)
         x = x / rearrange(self.scale, "chan -> chan 1 1")
-        flow = x.mean((4, 5))[..., :2]
+        flow, seen = x.mean((4, 5))[..., :2], rearrange(mask, "batch time roi -> batch time roi 1").to(x.dtype)
+        frame_mask, present = mask.any(2), mask.any(1)
+        attention, weights, au_edges, regions, frames, features = {}, None, None, None, None, None
 
-        tokens = self.tokens(x, mask, times_ms.masked_fill(~frame_mask, 0.0))
-        au_logits = self.aus(tokens, flow, mask)
-        weights = au_edges = regions = frames = None
+        tokens = self.tokens(x, seen, times_ms.masked_fill(~frame_mask, 0.0))
+        au_logits = self.aus(tokens, flow, seen)
         if self.time_weights is not None:
-            weights = self.time_weights(tokens, mask)
-            strength = weights * frame_mask.sum(1, keepdim=True)
+            weights = self.time_weights(tokens, seen, frame_mask)
+            strength = weights * frame_mask.sum(1, keepdim=True)  # 1 on average, whatever the number of frames
             tokens = tokens * rearrange(strength, "batch time -> batch time 1 1")
+        if self.connectivity is not None:
+            edges, au_edges = self.connectivity(au_logits, edges)
+        if self.edge_features is not None:
+            features = self.edge_features(flow)
         if self.config.branches != "time":
             states = tokens
-            if self.connectivity is not None:
-                edges, au_edges = self.connectivity(au_logits, edges)
-            features = self.edge_features(flow) if self.edge_features is not None else None
             for i, layer in enumerate(self.graph):
                 states, attention[f"graph.{i}"] = layer(states, edges, features, mask)
-            regions = mean_over(states, rearrange(mask, "batch time roi -> batch time roi 1"), 1)
+            regions = mean_over(states, seen, 1)
         if self.frame_tokens is not None:
             frames = self.frame_tokens(tokens, mask)
             for i, layer in enumerate(self.time):
                 frames, attention[f"time.{i}"] = layer(frames, frame_mask)
         for i, ways in enumerate(self.cross):
-            before = {"roi_from_frame": (regions, frames, frame_mask), "frame_from_roi": (frames, regions, present)}
-            after = {way: layer(*before[way]) for way, layer in ways.items()}
-            attention.update({f"cross.{i}.{way}": answer[1] for way, answer in after.items()})
-            regions, frames = after["roi_from_frame"][0], after.get("frame_from_roi", (frames,))[0]
-        logits = self.head(regions, present, frames, frame_mask, compute_clip_aus(au_logits, frame_mask))
+            asked = {"roi_from_frame": (regions, frames, frame_mask), "frame_from_roi": (frames, regions, present)}
+            told = {way: layer(*asked[way]) for way, layer in ways.items()}
+            attention |= {f"cross.{i}.{way}": answer[1] for way, answer in told.items()}
+            regions, frames = told["roi_from_frame"][0], told.get("frame_from_roi", (frames,))[0]
+        if frames is not None:
+            frames = mean_over(frames, rearrange(frame_mask, "batch time -> batch time 1").to(x.dtype), 1)
         shown = edges if self.connectivity is not None else None
+        present = rearrange(present, "batch roi -> batch roi 1")
+        logits = self.head(compute_clip_aus(au_logits, frame_mask), regions, present, frames)
         return StagOutput(logits, au_logits, shown, au_edges, weights, attention)
 
     def logits(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> Tensor:
-        """"batch cls": what Captum is given. Arguments as in ``forward``."""
+        """Logits "batch cls" alone: what Captum is given. Arguments as in ``forward``."""
         return self.forward(x, mask, times_ms, edges).logits
