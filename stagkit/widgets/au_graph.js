@@ -2,7 +2,7 @@
 // Every edge matrix is (target, source), row-major: value = matrix[target * n + source].
 
 const SVG = "http://www.w3.org/2000/svg";
-const FACE = { width: 520, height: 470, cx: 260, cy: 173, scale: 222 }; // px of the drawing; scale = px an IOD
+const FACE = { width: 520, height: 386, cx: 260, cy: 119, scale: 204 }; // px of the drawing; scale = px an IOD
 const STEP_MS = 420; // a frame's time on screen while playing
 const players = new WeakMap(); // model -> {timer, views}: two views of one widget share one clock
 
@@ -30,7 +30,7 @@ function unpack(packed) {
   if (!packed) return null;
   const text = atob(packed.data);
   const bytes = Uint8Array.from(text, (c) => c.charCodeAt(0));
-  const raw = packed.signed ? new Int16Array(bytes.buffer) : new Uint16Array(bytes.buffer);
+  const raw = { i2: () => new Int16Array(bytes.buffer), u2: () => new Uint16Array(bytes.buffer), u1: () => bytes }[packed.kind]();
   return { shape: packed.shape, values: Float64Array.from(raw, (value) => value * packed.scale) };
 }
 
@@ -71,11 +71,11 @@ function drawFace(parent, landmarks) {
   for (let k = 1; k < 10; k++) {
     const angle = (Math.PI * k) / 10;
     const x = left[0] + half + half * Math.cos(angle) * (1 + 0.03 * Math.sin(angle));
-    forehead.push([x, right[1] + (left[1] - right[1]) * (k / 10) - 0.68 * FACE.scale * Math.sin(angle) ** 0.85]);
+    forehead.push([x, right[1] + (left[1] - right[1]) * (k / 10) - 0.52 * FACE.scale * Math.sin(angle) ** 0.94]);
   }
   make("path", { class: "sg-skin", d: smooth([...slice(0, 16), ...forehead], true) }, face);
   for (const brow of [slice(17, 21), slice(22, 26)]) {
-    const middle = brow.map((q, i) => [q[0], q[1] + [1, 6, 8, 8, 6][brow[0][0] < FACE.cx ? i : 4 - i]]);
+    const middle = brow.map((q, i) => [q[0], q[1] + [0.5, 5, 7, 6, 2.5][brow[0][0] < FACE.cx ? i : 4 - i]]);
     make("path", { class: "sg-brow", d: smooth(brow) + smooth([...middle].reverse(), false, "L") + "Z" }, face);
   }
   for (const eye of [slice(36, 41), slice(42, 47)]) {
@@ -102,11 +102,13 @@ function drawFace(parent, landmarks) {
 
 // ---------------------------------------------------------------------------------------------- edges
 // From source to target, bent to its left, so that the two directions of a pair lie apart.
-function wire(from, to, startGap, endGap, width) {
+// On the circle all bend towards its centre instead.
+function wire(from, to, startGap, endGap, width, centre = null) {
   const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
   const length = Math.hypot(dx, dy) || 1;
-  const bend = Math.min(0.2 * length, 46) + 4;
+  const bend = centre ? 9 : Math.min(0.2 * length, 46) + 4;
   const control = [(from[0] + to[0]) / 2 + (dy / length) * bend, (from[1] + to[1]) / 2 - (dx / length) * bend];
+  if (centre) for (const i of [0, 1]) control[i] += 0.55 * (centre[i] - (from[i] + to[i]) / 2);
   const toward = (a, b, gap) => {
     const d = Math.hypot(b[0] - a[0], b[1] - a[1]) || 1;
     return [a[0] + ((b[0] - a[0]) / d) * gap, a[1] + ((b[1] - a[1]) / d) * gap];
@@ -139,7 +141,6 @@ function render({ model, el }) {
   }
   const regionAt = scene.centres.map(place);
   let clip = null; // the clip's arrays, unpacked
-  let tooltipEdge = null;
 
   const root = html("div", { class: "stag-au", role: "group", "aria-label": "Action-unit graph explorer" }, el);
 
@@ -545,7 +546,7 @@ function render({ model, el }) {
   function placeUnits() {
     const circle = get("layout_name") === "circle";
     const positions = circle
-      ? scene.au_circle.map(([x, y]) => [FACE.width / 2 + 158 * x, FACE.height / 2 + 172 * y])
+      ? scene.au_circle.map(([x, y]) => [FACE.width / 2 + 150 * x, FACE.height / 2 + 156 * y])
       : scene.au_face.map(place);
     nodes.au.forEach((node, k) => {
       node.at = positions[k];
@@ -553,9 +554,14 @@ function render({ model, el }) {
     });
     ghost.style.display = circle ? "none" : "";
     groupLabels.replaceChildren();
-    if (circle)
-      for (const [text, y] of [["upper face", FACE.height / 2 - 70], ["lower face", FACE.height / 2 + 78]])
-        make("text", { class: "sg-group", x: FACE.width / 2, y, opacity: 0.8 }, groupLabels, text);
+    if (!circle) return;
+    for (const [text, y] of [["upper face", 18], ["lower face", FACE.height - 12]])
+      make("text", { class: "sg-side", x: 12, y }, groupLabels, text);
+    const upper = scene.aus.flatMap((unit, k) => (unit.group === "upper face" ? [positions[k]] : []));
+    for (const [side, k] of [[-1, 0], [1, upper.length - 1]]) {
+      const y = upper[k][1] + 25;
+      make("path", { class: "sg-divide", d: `M${FACE.width / 2 + side * 122},${y}H${FACE.width / 2 + side * 252}` }, groupLabels);
+    }
   }
 
   // ------------------------------------------------------------------------------------------ what is in focus
@@ -571,17 +577,23 @@ function render({ model, el }) {
       const ends = [edge.target, edge.source];
       return edge.graph === "au"
         ? { edge, units: new Set(ends), regions: new Set(ends.flatMap((name) => movedBy(name).map(([r]) => r))) }
-        : { edge, units: new Set(), regions: new Set(ends) };
+        : { edge, units: joint(...ends), regions: new Set(ends) };
     }
     return null;
   }
 
+  // The AUs that move both regions, or either where none moves both.
+  function joint(a, b) {
+    const [one, other] = [a, b].map((region) => movers(region).map((unit) => unit.label));
+    const both = one.filter((label) => other.includes(label));
+    return new Set(both.length ? both : [...one, ...other]);
+  }
+
   function edgeMatters(edge, now) {
     if (!now) return true;
-    if (now.edge) return same(edge, now.edge) || (edge.graph !== now.edge.graph && edge.graph === "region"
-      ? now.regions.has(edge.target) && now.regions.has(edge.source) : false);
+    if (now.edge && now.edge.graph === edge.graph) return same(edge, now.edge);
     if (edge.graph === "au") return now.au ? edge.target === now.au || edge.source === now.au : now.units.has(edge.target) && now.units.has(edge.source);
-    if (now.au) return now.regions.has(edge.target) && now.regions.has(edge.source);
+    if (now.au || now.edge) return now.regions.has(edge.target) && now.regions.has(edge.source);
     return edge.target === now.region || edge.source === now.region;
   }
 
@@ -593,16 +605,17 @@ function render({ model, el }) {
     const edges = shownEdges(graph);
     const chosen = get("selected_edge");
     const most = scaleOf(graph);
+    const centre = graph === "au" && get("layout_name") === "circle" ? [FACE.width / 2, FACE.height / 2] : null;
     // weak ones first, so that strong ones lie on top; in the tab order the strongest comes first
     edges.forEach((edge, rank) => {
       const strength = Math.max(0, Math.min(1, edge.value / most));
       const on = chosen.target && same(chosen, edge);
       const gone = isCut(edge);
       const matters = edgeMatters(edge, now);
-      const width = 0.9 + 3.6 * strength;
+      const width = 0.7 + 3.4 * strength ** 1.3;
       const [i, j] = [edge.target, edge.source].map((name) => names[graph].indexOf(name));
       const [to, from] = [nodes[graph][i], nodes[graph][j]];
-      const pen = wire(from.at, to.at, (from.radius || 6) + 2, (to.radius || 6) + 3, width);
+      const pen = wire(from.at, to.at, (from.radius || 6) + 2, (to.radius || 6) + 3, width, centre);
       const text = edgeText(edge);
       const label = `${text.title}: ${text.value}${text.reason ? `; joined by ${text.reason}` : ""}${gone ? "; cut" : ""}`;
       const group = make(
@@ -653,14 +666,12 @@ function render({ model, el }) {
       const lines = [text.title, text.value];
       lines.push(text.reason ? `anatomical: ${text.reason}` : graph === "region" ? "not an anatomical edge" : text.definition);
       if (isCut(edge)) lines.push("cut");
-      tooltipEdge = `${edge.target}|${edge.source}`;
       showTip({ type: event.type, clientX: event.clientX, clientY: event.clientY, currentTarget: edge.group }, lines);
       if (event.type !== "pointermove" || get("hovered").target !== edge.target || get("hovered").source !== edge.source)
         hover({ kind: "edge", graph, target: edge.target, source: edge.source });
     };
     layer.addEventListener("pointermove", point);
     layer.addEventListener("pointerleave", () => {
-      tooltipEdge = null;
       hover({});
       hideTip();
     });
@@ -693,14 +704,39 @@ function render({ model, el }) {
     });
   }
 
-  function drawLabel(graph, text, [x, y], offset) {
-    const keep = Math.max(8 + text.length * 3, Math.min(FACE.width - 8 - text.length * 3, x));
-    make("text", { class: "sg-label", x: keep.toFixed(1), y: (y + offset).toFixed(1) }, layers[graph].labels, text);
+  // Puts each label where it covers least: below, above, right or left of its node.
+  function drawLabels(graph, wanted) {
+    const layer = layers[graph].labels;
+    layer.replaceChildren();
+    const taken = nodes[graph].map((node) => {
+      const r = (node.radius || 6) + 1;
+      return [node.at[0] - r, node.at[1] - r, node.at[0] + r, node.at[1] + r];
+    });
+    const covered = (box) =>
+      taken.reduce((sum, t) => sum + Math.max(0, Math.min(box[2], t[2]) - Math.max(box[0], t[0])) * Math.max(0, Math.min(box[3], t[3]) - Math.max(box[1], t[1])), 0);
+    for (const { text, node } of wanted) {
+      const [x, y] = node.at;
+      const r = node.radius || 6;
+      const w = text.length * 6.1;
+      const spots = [
+        ["middle", x, y + r + 13], ["middle", x, y - r - 6], ["start", x + r + 5, y + 4], ["end", x - r - 5, y + 4],
+        ["start", x + r - 2, y + r + 9], ["end", x - r + 2, y + r + 9], ["start", x + r - 2, y - r - 2], ["end", x - r + 2, y - r - 2],
+      ].map(([anchor, tx, ty], i) => {
+        const x0 = anchor === "middle" ? tx - w / 2 : anchor === "start" ? tx : tx - w;
+        const box = [x0, ty - 10, x0 + w, ty + 3];
+        const outside = Math.max(0, 4 - x0) + Math.max(0, x0 + w - FACE.width + 4) + Math.max(0, box[3] - FACE.height + 2);
+        return { anchor, tx, ty, box, cost: covered(box) + 60 * outside + 6 * i };
+      });
+      const best = spots.reduce((a, b) => (b.cost < a.cost ? b : a));
+      taken.push(best.box);
+      const label = make("text", { class: "sg-label", x: best.tx.toFixed(1), y: best.ty.toFixed(1) }, layer, text);
+      label.style.textAnchor = best.anchor;
+    }
   }
 
   function drawRegions(now) {
     const frame = get("frame");
-    layers.region.labels.replaceChildren();
+    const wanted = [];
     const most = scene.maxima.flow || 1;
     const chosen = get("selected_region");
     const partners = new Set();
@@ -733,20 +769,23 @@ function render({ model, el }) {
         node.arrow.removeAttribute("d");
         node.arrowTip.removeAttribute("d");
       }
-      if (on) drawLabel("region", brief(node.name), node.at, node.at[1] > 420 ? -12 : 21);
+      if (on) wanted.push({ text: brief(node.name), node });
     });
+    drawLabels("region", wanted);
   }
 
   function drawUnits(now, edges) {
     const chosen = get("selected_au");
     const circle = get("layout_name") === "circle";
-    layers.au.labels.replaceChildren();
-    const partners = new Set();
+    const wanted = [];
+    const partners = new Set(); // strongest first, as the edges are
     if (now && now.au)
       for (const edge of edges) {
         if (edge.target === now.au) partners.add(edge.source);
         if (edge.source === now.au) partners.add(edge.target);
       }
+    const close = new Set([...partners].slice(0, 5));
+    if (circle) layers.au.labels.replaceChildren();
     const strongest = nodes.au.map((_, k) => k).sort((a, b) => evidence(b) - evidence(a)).slice(0, 4);
     nodes.au.forEach((node, k) => {
       const value = evidence(k);
@@ -761,18 +800,18 @@ function render({ model, el }) {
       node.fill.setAttribute("fill-opacity", value.toFixed(3));
       node.text.style.fontSize = `${(11 + 4 * value).toFixed(1)}px`;
       node.text.classList.toggle("sg-inverse", value > 0.5);
-      const named = on || partners.has(node.name) || (!now && value > 0.25 && strongest.includes(k));
+      const named = on || close.has(node.name) || (!now && value > 0.25 && strongest.includes(k));
       if (circle) {
         const [x, y] = scene.au_circle[k];
-        const side = Math.abs(x) < 0.2 ? "middle" : x > 0 ? "start" : "end";
-        const gap = node.radius + 6;
-        const lift = side === "middle" ? (y > 0 ? gap + 6 : -gap) : 4 + 4 * y;
-        const label = make("text", { class: "sg-label", x: (node.at[0] + (side === "middle" ? 0 : Math.sign(x) * gap)).toFixed(1), y: (node.at[1] + lift).toFixed(1) }, layers.au.labels, scene.aus[k].name);
-        label.style.textAnchor = side;
-        label.style.fontSize = "11px";
+        const middle = Math.abs(x) < 0.06;
+        const gap = node.radius + 7;
+        const spot = [node.at[0] + (middle ? 0 : x * gap), node.at[1] + y * (middle ? gap + 5 : gap) + 4];
+        const label = make("text", { class: "sg-label", x: spot[0].toFixed(1), y: spot[1].toFixed(1) }, layers.au.labels, scene.aus[k].name);
+        label.style.textAnchor = middle ? "middle" : x > 0 ? "start" : "end";
         if (now && !on && !partners.has(node.name)) label.style.opacity = 0.35;
-      } else if (named) drawLabel("au", scene.aus[k].name, node.at, node.radius + 12);
+      } else if (named) wanted.push({ text: scene.aus[k].name, node, first: on ? 1 : 0, value });
     });
+    if (!circle) drawLabels("au", wanted.sort((a, b) => b.first - a.first || b.value - a.value));
   }
 
   function drawKeys(shown) {
@@ -792,13 +831,13 @@ function render({ model, el }) {
       const [symbol, definition] = meaningOf(graph);
       const has = !!edgeValues(graph);
       if (has) {
-        item(arrow(false), `${symbol}(target ◂ source), up to ${short(scaleOf(graph))}`, definition);
+        item(arrow(false), `${symbol}(target ◂ source) ≤ ${Number(scaleOf(graph).toPrecision(2))}`, definition);
         if (graph === "region") {
-          item(arrow(true), "no anatomical edge");
+          item(arrow(true), "beyond anatomy");
           item((svg) => {
             make("path", { class: "sg-arrow", d: "M3,6L24,6" }, svg);
             make("path", { class: "sg-arrow-tip", d: "M32,6L24,2L24,10Z" }, svg);
-          }, `motion, ${short((scene.maxima.flow * 26) / 46)} ${scene.unit}`);
+          }, `motion ${Number(((scene.maxima.flow * 26) / 46).toPrecision(2))} ${scene.unit}`);
         } else item((svg) => {
           for (const [x, r, o] of [[5, 3.4, 0.1], [16, 4.4, 0.5], [28, 5.4, 1]]) {
             make("circle", { class: "sg-base", cx: x, cy: 6, r }, svg);
@@ -813,7 +852,7 @@ function render({ model, el }) {
     }
   }
 
-  const HEAT = { left: 30, right: 398, top: 20, row: 11, bottom: 12 };
+  const HEAT = { left: 30, right: 398, top: 20, row: 8.4, bottom: 12 };
   function drawHeat() {
     heatSvg.replaceChildren();
     const frames = clip.times.length;
@@ -903,10 +942,11 @@ function render({ model, el }) {
       html("span", { class: "sg-number-cell" }, row, shown[c].toFixed(2));
       if (compare) {
         const change = shown[c] - base.probabilities[c];
-        html("span", { class: "sg-delta" }, row, `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(3)} since the cut (was ${base.probabilities[c].toFixed(2)})`);
+        html("span", { class: "sg-delta", title: `was ${short(base.probabilities[c])} before the cut` }, row, `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(3)}`);
       }
     });
-    html("p", { class: "sg-note", style: "margin:4px 0" }, chanceBody, `◆ true class${compare ? "  ·  ▏before the cut" : ""}`);
+    chanceBody.classList.toggle("sg-compare", compare);
+    html("p", { class: "sg-note", style: "margin:4px 0" }, chanceBody, `◆ true class${compare ? "   ❘ before the cut, ± change since" : ""}`);
     if (cuts.length) {
       const list = html("div", { class: "sg-cuts", role: "group", "aria-label": "cut edges" }, chanceBody);
       for (const [kind, target, source] of cuts)
@@ -1009,8 +1049,8 @@ function render({ model, el }) {
       clear(act());
     } else {
       detail.note.textContent = "touch a node or an edge";
-      if (get("view") !== "au") edgeList("strongest region edges now", shown.region.slice(0, 4), detailBody);
-      if (get("view") !== "region") edgeList("strongest AU edges now", shown.au.slice(0, 4), detailBody);
+      if (get("view") !== "au") edgeList("strongest region edges now", shown.region.slice(0, 3), detailBody);
+      if (get("view") !== "region") edgeList("strongest AU edges now", shown.au.slice(0, 3), detailBody);
       const box = act();
       const button = html("button", { type: "button", title: "Python that opens what is shown now", onclick: () => copyCode(button) }, box, "Copy as Python");
     }

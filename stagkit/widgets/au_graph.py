@@ -114,10 +114,10 @@ class AUGraph(anywidget.AnyWidget):
             **traits,
         )
         self._update_probabilities()
-        self.observe(self._clip_changed, "clip")
-        self.observe(self._cuts_changed, "cuts")
-        self.observe(self._edge_changed, ["frame", "quantity", "head"])
-        self.observe(self._filter_changed, "class_filter")
+        self.observe(self._on_clip, "clip")
+        self.observe(self._on_cuts, "cuts")
+        self.observe(self._on_edge, ["frame", "quantity", "head"])
+        self.observe(self._on_filter, "class_filter")
 
     # what may be set -------------------------------------------------------------------------------------------------
     @traitlets.validate("clip")
@@ -128,7 +128,9 @@ class AUGraph(anywidget.AnyWidget):
     def _valid_frame(self, proposal):
         return _told(check_frame, self.scene, self.clip, proposal["value"])
 
-    @traitlets.validate("view", "layout_name", "quantity", "edge_kind", "class_filter", "selected_au", "selected_region")
+    @traitlets.validate(
+        "view", "layout_name", "quantity", "edge_kind", "class_filter", "selected_au", "selected_region"
+    )
     def _valid_choice(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]
         options = {
@@ -160,7 +162,9 @@ class AUGraph(anywidget.AnyWidget):
         if not edge:
             return edge
         if not {"target", "source"} <= set(edge):
-            raise WidgetError(f"`selected_edge` is {edge}, expected target and source: {{'target': ..., 'source': ...}}.")
+            raise WidgetError(
+                f"`selected_edge` is {edge}, expected target and source: {{'target': ..., 'source': ...}}."
+            )
         edge.setdefault("graph", "au" if edge["target"] in self.scene.au_labels else "region")
         _told(self._check_cut, [edge["graph"], edge["target"], edge["source"]])
         return self._with_value(edge)
@@ -203,20 +207,20 @@ class AUGraph(anywidget.AnyWidget):
             "frame": self.frame,
         }
 
-    def _clip_changed(self, _change):
+    def _on_clip(self, _change):
         self._payload = self.scene.payload(self.clip)
         self.frame = min(self.frame, int(self.scene.n_frames[self.clip]) - 1)
-        self._edge_changed(None)
+        self._on_edge(None)
         self._update_probabilities()
 
-    def _edge_changed(self, _change):
+    def _on_edge(self, _change):
         if self.selected_edge:
             self.selected_edge = self._with_value(self.selected_edge)
 
-    def _cuts_changed(self, _change):
+    def _on_cuts(self, _change):
         self._update_probabilities()
 
-    def _filter_changed(self, _change):
+    def _on_filter(self, _change):
         wanted = [i for i, k in enumerate(self.scene.label) if self.scene.classes[k] == self.class_filter]
         if wanted and self.clip not in wanted:
             self.clip = wanted[0]
@@ -323,9 +327,7 @@ class AUGraph(anywidget.AnyWidget):
 
     def to_figure(self):
         """What is shown now as a matplotlib Figure (``plot_au_graph`` of the current traits)."""
-        return plot_au_graph(
-            self.scene, clip=self.clip, frame=self.frame, au=self.selected_au or None, **self._shown()
-        )
+        return plot_au_graph(self.scene, clip=self.clip, frame=self.frame, au=self.selected_au or None, **self._shown())
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)

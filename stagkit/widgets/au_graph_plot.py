@@ -1,5 +1,296 @@
-"""The still twin of the AU-graph explorer."""
+"""The still twin of the AU-graph explorer: the same scene, the same arguments, a matplotlib Figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagkit.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
+from stagkit.types import Batch, StagOutput
+from stagkit.widgets.scene import (
+    DEFAULT_THRESHOLD,
+    EDGE_KINDS,
+    QUANTITIES,
+    VIEWS,
+    Edge,
+    Scene,
+    as_scene,
+    check_choice,
+    check_frame,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_TEXT, _SOFT, _LINE, _FACE = "#1d2329", "#5b6670", "#aeb9c4", "#eef2f5"
+_DATA, _SELECT, _MOTION = "#14599d", "#d1620a", "#0a7d5b"
+
+_WHOLE = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0}
+
+#: Parts of the 68 landmarks that are drawn as lines: (first, last, closed).
+_LINES = ((36, 41, True), (42, 47, True), (27, 30, False), (31, 35, False), (48, 59, True), (60, 67, True))
 
 
-def plot_au_graph(*args, **kwargs):
-    """Not yet."""
+def plot_au_graph(
+    output_or_scene: StagOutput | Scene,
+    batch: Batch | None = None,
+    *,
+    clip: int | str = 0,
+    frame: int | None = None,
+    view: str = "both",
+    quantity: str = "weight",
+    head: int = -1,
+    threshold: float = DEFAULT_THRESHOLD,
+    edge_kind: str = "all",
+    au: str | None = None,
+    recompute: Callable[[list[list[str]], int], object] | None = None,
+) -> Figure:
+    """Draw one frame of the region and AU graphs (``view_au_graph`` opens the same for touching).
+
+    Args:
+        output_or_scene: the network's output for ``batch``, or a ``Scene`` from ``compute_scene``.
+        batch: the clips; not needed with a ``Scene``.
+        clip: index or id of the clip.
+        frame: index of its frame; the one with the most AU evidence where None.
+        view: ``"au"``, ``"region"`` or ``"both"``.
+        quantity: ``"weight"`` (edge weight A, no unit) or ``"attention"`` (0..1) on region edges. AU edges are C.
+        head: attention head, -1 = mean over heads.
+        threshold: share of the clip's edges that is hidden, 0..1.
+        edge_kind: region edges of ``"all"`` kinds, the ``"anatomical"`` ones, or those ``"learned"`` beside anatomy.
+        au: label of an AU to single out, e.g. ``"AU12"``.
+        recompute: accepted so that both functions take the same arguments; a still figure cannot be cut.
+
+    Returns:
+        A matplotlib Figure, 7.16 in wide (3.5 in for one graph), 8 pt, without a title inside.
+
+    Raises:
+        StagkitError: an argument that is out of range (the message lists what is possible), or values that are NaN.
+    """
+    from matplotlib.figure import Figure
+
+    scene = as_scene(output_or_scene, batch)
+    clip = scene.clip_index(clip)
+    frame = scene.peak_frame(clip) if frame is None else check_frame(scene, clip, frame)
+    check_choice("view", view, VIEWS)
+    check_choice("quantity", quantity, QUANTITIES)
+    check_choice("head", head, (-1, *range(scene.n_heads)))
+    check_choice("edge_kind", edge_kind, EDGE_KINDS)
+    check_choice("au", au or "", ("", *scene.au_labels))
+    edges = scene.shown_edges(
+        clip, frame, view=view, quantity=quantity, head=head, threshold=threshold, edge_kind=edge_kind
+    )
+    graphs = ("region", "au") if view == "both" else (view,)
+    fig = Figure(figsize=(7.16 if view == "both" else 3.5, 3.9), facecolor="white")
+    axes = fig.subplots(1, len(graphs), squeeze=False, gridspec_kw=_WHOLE)[0]
+    for ax, graph in zip(axes, graphs, strict=True):
+        shown = [edge for edge in edges if edge.graph == graph]
+        _draw_face(ax, scene.face, faint=graph == "au")
+        if graph == "region":
+            _draw_regions(ax, scene, clip, frame, quantity, shown, au)
+        else:
+            _draw_units(ax, scene, clip, frame, shown, au)
+        ax.set(xlim=(-0.98, 0.98), ylim=(1.48, -0.68), aspect="equal")
+        ax.axis("off")
+    return fig
+
+
+def _draw_face(ax: Axes, face: np.ndarray, faint: bool) -> None:
+    """Outline, brows, eyes, nose and lips from the 68 landmarks."""
+    from scipy.interpolate import splev, splprep
+
+    def curve(points, closed):
+        points = np.vstack([points, points[:1]]) if closed else points
+        knots, _ = splprep(points.T, s=0, per=closed, k=min(3, len(points) - 1))
+        return np.stack(splev(np.linspace(0, 1, 120), knots), 1)
+
+    angle = np.linspace(0, np.pi, 12)[1:-1]
+    half, middle = (face[16] - face[0]) / 2, (face[16] + face[0]) / 2
+    forehead = middle + np.cos(angle)[:, None] * half - np.sin(angle)[:, None] ** 0.94 * [0, 0.52]
+    alpha = 0.45 if faint else 1.0
+    ax.fill(*curve(np.vstack([face[:17], forehead]), True).T, fc=_FACE, ec=_LINE, lw=0.9, alpha=alpha, zorder=0)
+    for start, stop in ((17, 21), (22, 26)):
+        ax.plot(*curve(face[start : stop + 1], False).T, color=_LINE, lw=2.6, alpha=0.8 * alpha, zorder=1)
+    for start, stop, closed in _LINES:
+        ax.plot(*curve(face[start : stop + 1], closed).T, color=_LINE, lw=0.9, alpha=alpha, zorder=1)
+
+
+def _draw_edges(
+    ax: Axes, edges: list[Edge], places: dict[str, np.ndarray], most: float, dashed: set, faded: set, gaps: dict
+) -> None:
+    """Curved arrows, width and opacity by value; from source to target."""
+    from matplotlib.patches import FancyArrowPatch
+
+    for edge in reversed(edges):  # strong ones on top
+        strength = min(edge.value / most, 1.0) if most else 0.0
+        key = (edge.target, edge.source)
+        width = 0.4 + 1.9 * strength**1.3
+        ax.add_patch(
+            FancyArrowPatch(
+                places[edge.source],
+                places[edge.target],
+                connectionstyle="arc3,rad=-0.2",
+                arrowstyle=f"-|>,head_length={2.6 + 1.6 * strength:.2f},head_width={1.1 + 0.9 * strength:.2f}",
+                shrinkA=gaps.get(edge.source, 3.2),
+                shrinkB=gaps.get(edge.target, 3.2) + 0.6,
+                lw=width,
+                linestyle=(0, (4, 1.6)) if key in dashed else "-",
+                color=_DATA,
+                alpha=(0.25 + 0.7 * strength) * (0.18 if key in faded else 1.0),
+                zorder=2,
+            )
+        )
+
+
+def _draw_regions(
+    ax: Axes, scene: Scene, clip: int, frame: int, quantity: str, edges: list[Edge], au: str | None
+) -> None:
+    """Regions on the face, their motion, and the region edges."""
+    places = dict(zip(scene.roi_names, scene.centres, strict=True))
+    anatomical = {(a, b) for a, b, _ in scene.reasons} | {(b, a) for a, b, _ in scene.reasons}
+    keys = [(edge.target, edge.source) for edge in edges]
+    moved = set(scene.roi_names)
+    if au:
+        moved = {n for n, v in zip(scene.roi_names, scene.incidence[scene.au_labels.index(au)], strict=True) if v > 0}
+    most = scene.header()["maxima"][quantity]
+    dashed = {key for key in keys if key not in anatomical}
+    _draw_edges(ax, edges, places, most, dashed, {key for key in keys if not set(key) <= moved}, {})
+    size = np.linalg.norm(scene.flow, axis=-1).max() or 1.0
+    for name, spot, move, seen in zip(
+        scene.roi_names, scene.centres, scene.flow[clip, frame], scene.present[clip, frame], strict=True
+    ):
+        chosen = bool(au) and name in moved
+        ax.plot(
+            *spot,
+            "o",
+            ms=5.4 if chosen else 4.6,
+            mfc="white" if seen else "none",
+            mec=_SELECT if chosen else _SOFT,
+            mew=1.5 if chosen else 0.7,
+            alpha=1.0 if name in moved else 0.4,
+            zorder=4,
+        )
+        if seen and np.linalg.norm(move) > 0.06 * size:
+            ax.annotate(
+                "",
+                spot + move * (0.32 / size),
+                spot,
+                arrowprops={
+                    "arrowstyle": "-|>,head_length=.28,head_width=.14",
+                    "color": _MOTION,
+                    "lw": 1.2,
+                    "shrinkA": 2.4,
+                },
+                zorder=5,
+            )
+    ax.text(-0.94, 1.26, "subject's right", fontsize=7, color=_SOFT)
+    ax.text(0.94, 1.26, "subject's left", fontsize=7, color=_SOFT, ha="right")
+    symbol = "A" if quantity == "weight" else scene.attention_name or "attention"
+    note = f"{symbol}(target, source), arrow from source to target; strongest {most:.2g}"
+    _draw_note(ax, note if edges else "no such edges in this network or frame", bool(dashed))
+    ax.text(-0.94, -0.65, f"{scene.times_ms[clip, frame]:.0f} ms", fontsize=8, color=_TEXT, va="top")
+    ax.text(0.94, -0.65, f"motion: longest {size:.2g} {scene.unit}", fontsize=7, color=_MOTION, va="top", ha="right")
+
+
+def _draw_units(ax: Axes, scene: Scene, clip: int, frame: int, edges: list[Edge], au: str | None) -> None:
+    """Action units, filled and sized by evidence, and the AU edges."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shade = LinearSegmentedColormap.from_list("evidence", ["#ffffff", _DATA])
+    spots = scene.au_positions["face"]
+    evidence = scene.evidence[clip, frame]
+    radius = 5.6 + 3.6 * evidence  # pt
+    keys = [(edge.target, edge.source) for edge in edges]
+    partners = {name for key in keys if au in key for name in key} | ({au} if au else set())
+    _draw_edges(
+        ax,
+        edges,
+        dict(zip(scene.au_labels, spots, strict=True)),
+        scene.header()["maxima"]["au"],
+        set(),
+        {key for key in keys if au and au not in key},
+        dict(zip(scene.au_labels, radius, strict=True)),
+    )
+    named = sorted(range(len(evidence)), key=lambda k: -evidence[k])[:4]
+    for k, (spot, number) in enumerate(zip(spots, AU_NUMBERS, strict=True)):
+        label = scene.au_labels[k]
+        alpha = 0.35 if au and label not in partners else 1.0
+        ax.plot(
+            *spot,
+            "o",
+            ms=2 * radius[k],
+            mfc=shade(evidence[k]),
+            mec=_SELECT if label == au else _SOFT,
+            mew=1.8 if label == au else 0.7,
+            alpha=alpha,
+            zorder=4,
+        )
+        ax.text(
+            *spot,
+            str(number),
+            fontsize=6.6 + 1.6 * evidence[k],
+            ha="center",
+            va="center_baseline",
+            color="white" if evidence[k] > 0.5 else _TEXT,
+            alpha=alpha,
+            weight="bold",
+            zorder=5,
+        )
+    shown = [k for k in named if evidence[k] > 0.25 or scene.au_labels[k] == au]
+    _draw_names(ax, spots, radius, [k for k, label in enumerate(scene.au_labels) if label == au or k in shown], au)
+    most = scene.header()["maxima"]["au"]
+    note = f"C(target, source), arrow from source to target; strongest {most:.2g}"
+    _draw_note(ax, note if edges else "no AU edges in this network or frame", False)
+    ax.text(0.94, -0.65, "fill: AU evidence, white 0, blue 1", fontsize=7, color=_DATA, va="top", ha="right")
+
+
+def _draw_names(ax: Axes, spots: np.ndarray, radius: np.ndarray, chosen: list[int], au: str | None) -> None:
+    """Names of some AUs, each below, above or beside its node, where it covers least."""
+    unit = 1 / 131  # one pt in IOD: 1.96 IOD are 3.58 in wide
+    r = radius[:, None] * unit
+    taken = list(np.hstack([spots - r, spots + r]))
+    for k in chosen:
+        name = ACTION_UNITS[AU_NUMBERS[k]].name
+        width, height = (len(name) * 3.9 + 2) * unit, 8 * unit
+        (x, y), away = spots[k], radius[k] * unit + 2 * unit
+        starts = (
+            (x - width / 2, y + away),
+            (x - width / 2, y - away - height),
+            (x + away, y - height / 2),
+            (x - away - width, y - height / 2),
+        )
+        boxes = [np.array([a, b, a + width, b + height]) for a, b in starts]
+
+        def covered(box):
+            return sum(
+                max(0, min(box[2], t[2]) - max(box[0], t[0])) * max(0, min(box[3], t[3]) - max(box[1], t[1]))
+                for t in taken
+            ) + max(0, abs(box[[0, 2]]).max() - 0.96)
+
+        best = min(boxes, key=covered)
+        taken.append(best)
+        ax.text(
+            *(best[:2] + best[2:]) / 2,
+            name,
+            fontsize=7,
+            ha="center",
+            va="center",
+            color=_SELECT if AU_LABELS[k] == au else _TEXT,
+            bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.4},
+            zorder=6,
+        )
+
+
+def _draw_note(ax: Axes, text: str, dashed: bool) -> None:
+    """One line under the graph that says what an edge is."""
+    ax.text(
+        0,
+        1.45,
+        text + ("; dashed: not anatomical" if dashed else ""),
+        fontsize=7,
+        color=_SOFT,
+        ha="center",
+        va="bottom",
+    )

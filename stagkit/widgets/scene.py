@@ -15,8 +15,8 @@ from stagkit.types import Batch, ShapeError, StagkitError, StagOutput, check_axe
 if TYPE_CHECKING:
     import networkx as nx
 
-#: Share of a clip's edges that is hidden at first: about 20 region edges a frame are left.
-DEFAULT_THRESHOLD = 0.955
+#: Share of a clip's edges that is hidden at first: about 20 edges are left at the peak, fewer in quiet frames.
+DEFAULT_THRESHOLD = 0.975
 
 VIEWS = ("au", "region", "both")
 QUANTITIES = ("weight", "attention")
@@ -164,7 +164,7 @@ class Scene:
         return int(self.evidence[clip, : self.n_frames[clip]].sum(-1).argmax())
 
     def values(self, clip: int, graph: str, quantity: str = "weight", head: int = -1) -> np.ndarray | None:
-        """Edge values of one clip as the browser shows them (16 bit): float64 "time target source", or None.
+        """Edge values of one clip, rounded as in the browser: float64 "time target source", or None.
 
         Args:
             clip: index.
@@ -218,8 +218,8 @@ class Scene:
             cutoff = compute_cutoff(values[:, allowed], threshold)
             now = values[frame]
             at = np.argwhere(allowed & (now >= cutoff) & (now > 0))
-            edges = [Edge(graph, names[t], names[s], float(f"{now[t, s]:.4g}")) for t, s in at]
-            out += sorted(edges, key=lambda edge: -edge.value)
+            order = np.argsort([-now[t, s] for t, s in at], kind="stable")
+            out += [Edge(graph, names[t], names[s], float(f"{now[t, s]:.4g}")) for t, s in at[order]]
         return out
 
     def graph(self, clip: int, frame: int, **shown) -> nx.DiGraph:
@@ -302,7 +302,7 @@ class Scene:
         }
 
     def payload(self, clip: int) -> dict:
-        """What the browser needs of one clip; arrays as 16-bit integers with a scale, base64 (little endian)."""
+        """What the browser needs of one clip; arrays as 16-bit (or 8-bit) integers with a scale, base64 (little endian)."""
         n = int(self.n_frames[clip])
         return {
             "index": clip,
@@ -456,18 +456,18 @@ def _numpy(values: object) -> np.ndarray:
 
 
 def _pack(array: np.ndarray) -> dict:
-    """16-bit integers with one scale; signed where needed."""
-    signed = bool(array.min() < 0)
-    top = 32767 if signed else 65535
+    """Integers with one scale, signed where needed: 16 bit, or 8 where a clip would grow beyond a megabyte."""
+    kind = "i2" if array.min() < 0 else "u2" if array.size <= 60_000 else "u1"
+    top = {"i2": 32767, "u2": 65535, "u1": 255}[kind]
     scale = float(f"{max(float(np.abs(array).max()), 1e-12) / top:.9g}")
-    raw = np.clip(np.rint(array / scale), -top, top).astype("<i2" if signed else "<u2")
+    raw = np.clip(np.rint(array / scale), -top, top).astype(f"<{kind}")
     data = base64.b64encode(np.ascontiguousarray(raw).tobytes()).decode("ascii")
-    return {"shape": list(array.shape), "scale": scale, "signed": signed, "data": data}
+    return {"shape": list(array.shape), "scale": scale, "kind": kind, "data": data}
 
 
 def _unpack(packed: dict) -> np.ndarray:
     """float64, exactly the numbers that the browser gets."""
-    raw = np.frombuffer(base64.b64decode(packed["data"]), "<i2" if packed["signed"] else "<u2")
+    raw = np.frombuffer(base64.b64decode(packed["data"]), f"<{packed['kind']}")
     return raw.astype(float).reshape(packed["shape"]) * packed["scale"]
 
 
@@ -514,6 +514,7 @@ def _place_on_face(incidence: np.ndarray, centres: np.ndarray, roi_names: tuple[
         distance = np.linalg.norm(apart, axis=-1) + np.eye(len(points))
         push = np.clip(gap - distance, 0, None) * (1 - np.eye(len(points)))
         points += 0.25 * (apart / distance[..., None] * push[..., None]).sum(1)
+        points[:, 1] = points[:, 1].clip(None, centres[:, 1].max() + 0.16)
     return points
 
 
