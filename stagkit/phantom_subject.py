@@ -15,12 +15,12 @@ from stagkit.types import StagkitError
 EYES = ((36, 37, 38, 39, 40, 41), (45, 44, 43, 42, 47, 46))  # outer corner, upper lid, inner corner, lower lid
 BROWS = ((17, 18, 19, 20, 21), (26, 25, 24, 23, 22))  # outer end to inner end
 
-_SKIN = np.array([[250, 222, 204], [240, 200, 172], [226, 180, 146], [198, 147, 110], [154, 106, 76], [104, 69, 50]])
+_SKIN = np.array([[238, 204, 184], [230, 188, 160], [218, 172, 138], [198, 147, 110], [154, 106, 76], [104, 69, 50]])
 _HAIR = np.array(
     [[30, 25, 24], [48, 34, 27], [84, 56, 36], [128, 88, 50], [186, 146, 92], [150, 76, 40], [152, 148, 145]]
 )
 _IRIS = np.array([[58, 36, 22], [84, 52, 28], [112, 84, 46], [84, 104, 70], [88, 116, 138], [62, 92, 126]])
-_STYLES = ("short", "parted", "fringe", "long", "tied back", "shaved")
+_STYLES = ("short", "parted", "fringe", "long", "tied back", "shaved", "curly")
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ def make_shape(rng: np.random.Generator, spread: float = 1.0) -> np.ndarray:
     full = np.where(y[mouth] < y[62], 1 + 0.17 * next(vary), 1 + 0.16 * next(vary)) + 0.12
     y[mouth] = np.where(np.isin(np.arange(48, 68), (48, 54, 60, 64)), y[mouth], y[62] + (y[mouth] - y[62]) * full)
     y[51] += 0.008 * next(vary)
+    x[[55, 59]] *= 1.08
+    y[[55, 59]] += 0.007
     open_, inner, tilt = 1.32 + 0.24 * next(vary), 0.016 * next(vary), 0.011 * next(vary)
     for eye in EYES:
         eye = list(eye)
@@ -125,7 +127,7 @@ def make_subject(seed: int) -> Subject:
     face = make_shape(rng)
     tone = rng.beta(1.1, 1.5) * (len(_SKIN) - 1)
     dark = tone / (len(_SKIN) - 1)
-    skin = _between(_SKIN, tone) * (1 + rng.normal(size=3) * (0.012, 0.012, 0.025))
+    skin = _between(_SKIN, tone) * (1 + np.clip(rng.normal(size=3), -1.5, 1.5) * (0.012, 0.012, 0.02))
     masculine, age = rng.random() < 0.5, rng.beta(1.6, 2.6)
     light_hair = rng.random() < 0.45 * (1 - dark) ** 2
     hair_tone = rng.uniform(2, 5) if light_hair else rng.uniform(0, 1.6)
@@ -133,7 +135,7 @@ def make_subject(seed: int) -> Subject:
     iris = _between(
         _IRIS, rng.uniform(1.5, 5) if light_hair or rng.random() < 0.3 * (1 - dark) else rng.uniform(0, 1.4)
     )
-    chances = (0.36, 0.2, 0.1, 0.02, 0.04, 0.28) if masculine else (0.1, 0.18, 0.2, 0.3, 0.2, 0.02)
+    chances = (0.34, 0.2, 0.06, 0.02, 0.02, 0.2, 0.16) if masculine else (0.06, 0.18, 0.16, 0.26, 0.16, 0.02, 0.16)
     lips = skin * (0.86, 0.66, 0.64) + (0 if masculine else rng.uniform(0, 1)) * np.array([4, -18, -10])
     look = {
         "iod": rng.uniform(0.405, 0.42),
@@ -154,13 +156,14 @@ def make_subject(seed: int) -> Subject:
         "freckles": rng.uniform(0.4, 1.0) if dark < 0.45 and rng.random() < 0.3 else 0.08,
         "stubble": rng.uniform(0.2, 1.0) if masculine and rng.random() < 0.55 else 0.0,
         "beard": rng.uniform(0.5, 0.95) if masculine and rng.random() < 0.18 else 0.0,
-        "brow_width": rng.uniform(0.042, 0.062) * (1.12 if masculine else 0.85),
-        "brow_density": rng.uniform(0.55, 1.0),
+        "brow_width": rng.uniform(0.030, 0.058) * (1.12 if masculine else 0.85),
+        "brow_density": rng.uniform(0.35, 1.0),
+        "moles": int(rng.poisson(0.8)),
         "crease": rng.uniform(0.0, 1.0),
         "lashes": rng.uniform(0.3, 0.6) if masculine else rng.uniform(0.6, 1.0),
         "nose": rng.uniform(0.75, 1.25),
         "cheek": rng.uniform(0.4, 1.3),
-        "forehead": rng.uniform(0.66, 0.92) + 0.1 * masculine * age,
+        "forehead": rng.uniform(0.60, 0.80) + 0.1 * masculine * age,
         "part": rng.choice([-1, 1]) * rng.uniform(0.1, 0.4),
     }
     return Subject(seed, face, look)
