@@ -689,4 +689,8 @@ def test_in_jupyterlab_an_edge_is_clicked_cut_and_read_back(widgets, lab, tab):
     shot = os.environ.get("STAGKIT_SHOTS")
     if shot:
         tab.screenshot(path=f"{shot}/au_lab.png")
+        tab.evaluate("jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
+        wait_until(tab, "document.body.dataset.jpThemeLight === 'false'")
+        tab.wait_for_timeout(1000)
+        tab.screenshot(path=f"{shot}/au_lab_dark.png")
     assert [message for message in tab.wrong if "stag" in message.lower()] == []

@@ -306,7 +306,7 @@ function render({ model, el }) {
     return label;
   };
   function select(parent, label, options, onchange) {
-    const node = html("select", { "aria-label": label, onchange: () => onchange(node.value) }, field(label, parent));
+    const node = html("select", { "aria-label": label || "Kind of region edges", onchange: () => onchange(node.value) }, field(label, parent));
     for (const [value, text] of options) html("option", { value }, node, text);
     return node;
   }
@@ -331,13 +331,14 @@ function render({ model, el }) {
     },
   );
   const clipField = field("Clip", bar);
-  const clipBox = html("select", { "aria-label": "Clip", onchange: () => goToClip(Number(clipBox.value)) }, clipField);
+  const clipBox = html("select", { "aria-label": "Clip", style: "max-width:240px", onchange: () => goToClip(Number(clipBox.value)) }, clipField);
   const auBox = select(
     bar,
     "AU",
     [["", "none selected"], ...scene.aus.map((unit) => [unit.label, `${unit.label} ${unit.name}`])],
     (value) => choose("selected_au", value),
   );
+  auBox.style.maxWidth = "150px";
   const viewButtons = segments(
     html("span", { class: "sg-push" }, bar),
     "View",
@@ -348,7 +349,7 @@ function render({ model, el }) {
   const tools = html("div", { class: "sg-bar" }, root);
   const quantityBox = select(
     tools,
-    "Region edges show",
+    "Region edges",
     [["weight", "edge weight A"], ["attention", scene.attention_name ? `attention ${scene.attention_name}` : "attention"]],
     (value) => put({ quantity: value }),
   );
@@ -362,15 +363,17 @@ function render({ model, el }) {
   );
   const kindBox = select(
     tools,
-    "Kind",
+    "",
     [["all", "all edges"], ["anatomical", "anatomical only"], ["learned", "beyond anatomy"]],
     (value) => put({ edge_kind: value }),
   );
-  const thresholdField = field("Hide weakest", tools);
+  for (const box of [quantityBox, kindBox]) box.style.maxWidth = "138px";
+  const thresholdField = field("Hide", tools);
+  thresholdField.title = "share of the clip's edges, weakest first, that is hidden";
   const thresholdBox = html(
     "input",
     {
-      type: "range", min: 0.5, max: 1, step: 0.005, "aria-label": "Share of edges that is hidden",
+      type: "range", min: 0.5, max: 1, step: 0.005, style: "width:84px", "aria-label": "Share of edges that is hidden",
       oninput: () => put({ threshold: Number(thresholdBox.value) }),
     },
     thresholdField,
@@ -852,13 +855,13 @@ function render({ model, el }) {
     }
   }
 
-  const HEAT = { left: 30, right: 398, top: 20, row: 8.4, bottom: 12 };
+  const HEAT = { left: 26, right: 398, top: 20, row: 9.2, bottom: 12, width: 400 }; // px of the screen
   function drawHeat() {
     heatSvg.replaceChildren();
     const frames = clip.times.length;
     const [frame, step] = [get("frame"), (HEAT.right - HEAT.left) / frames];
     const height = HEAT.row * n.au;
-    heatSvg.setAttribute("viewBox", `0 0 400 ${HEAT.top + height + HEAT.bottom + 2}`);
+    heatSvg.setAttribute("viewBox", `0 0 ${HEAT.width} ${HEAT.top + height + HEAT.bottom + 2}`);
     heatSvg.setAttribute("aria-label", `Evidence for ${n.au} action units in ${frames} frames; click to go to a frame`);
     make("rect", { class: "sg-back", x: HEAT.left, y: HEAT.top, width: HEAT.right - HEAT.left, height }, heatSvg);
     const chosen = get("selected_au");
@@ -888,8 +891,8 @@ function render({ model, el }) {
   }
   const heatHit = (event) => {
     const box = heatSvg.getBoundingClientRect();
-    const x = ((event.clientX - box.left) / box.width) * 400;
-    const y = ((event.clientY - box.top) / box.width) * 400;
+    const x = ((event.clientX - box.left) / box.width) * HEAT.width;
+    const y = ((event.clientY - box.top) / box.width) * HEAT.width;
     const frame = Math.floor(((x - HEAT.left) / (HEAT.right - HEAT.left)) * clip.times.length);
     const unit = Math.floor((y - HEAT.top) / HEAT.row);
     return { frame: x < HEAT.left ? null : Math.max(0, Math.min(clip.times.length - 1, frame)), unit: unit >= 0 && unit < n.au ? unit : null };
@@ -919,7 +922,8 @@ function render({ model, el }) {
     playButton.setAttribute("aria-pressed", get("playing"));
     playButton.disabled = frames < 2;
     timeText.textContent = `${Math.round(clip.times[get("frame")])} ms`;
-    time.note.textContent = `frame ${get("frame") + 1} of ${frames}, ms from onset`;
+    time.note.textContent = `frame ${get("frame") + 1} of ${frames}`;
+    time.note.title = "times are milliseconds from the onset frame";
   }
 
   function drawChances() {
@@ -932,7 +936,7 @@ function render({ model, el }) {
     const compare = cuts.length > 0 && valid && !computed.error && !get("_cut_reason");
     const shown = scene.classes.map((name) => now[name] ?? 0);
     const guess = shown.indexOf(Math.max(...shown));
-    chance.note.textContent = guess === base.label ? "top class = true class" : "top class ≠ true class";
+    chance.note.textContent = guess === base.label ? "✓ correct" : "✗ wrong";
     scene.classes.forEach((name, c) => {
       const row = html("div", { class: `sg-prob${c === base.label ? " sg-true" : ""}`, "data-class": name }, chanceBody);
       html("span", { class: "sg-name", title: name }, row, (c === base.label ? "◆ " : "") + name);
@@ -987,6 +991,7 @@ function render({ model, el }) {
   function drawDetails(shown) {
     const focused = detailBody.contains(document.activeElement) ? document.activeElement.textContent : null;
     detailBody.replaceChildren();
+    detailBody.setAttribute("aria-live", get("playing") ? "off" : "polite");
     const line = (text, className = "") => html("p", { class: className }, detailBody, text);
     const act = () => html("div", { class: "sg-act" }, detailBody);
     const clear = (box) => html("button", { type: "button", onclick: () => choose(null) }, box, "Clear selection");
@@ -1183,13 +1188,22 @@ function render({ model, el }) {
   on("playing", play);
   draw();
   if (get("playing")) play();
+  const watch = new ResizeObserver(() => {
+    const width = Math.max(160, Math.round(heatSvg.parentNode.clientWidth - 24) || 400);
+    if (width === HEAT.width) return;
+    [HEAT.width, HEAT.right] = [width, width - 2];
+    schedule();
+  });
+  watch.observe(root);
 
   return () => {
     for (const [event, callback] of heard) model.off(event, callback);
     const player = players.get(model);
     player.views -= 1;
     if (!player.views) clearInterval(player.timer);
+    watch.disconnect();
     cancelAnimationFrame(queued);
+    cancelAnimationFrame(emphasisQueued);
     clearTimeout(hoverTimer);
     root.remove();
   };

@@ -187,8 +187,8 @@ def _draw_regions(
             )
     ax.text(-0.94, 1.26, "subject's right", fontsize=7, color=_SOFT)
     ax.text(0.94, 1.26, "subject's left", fontsize=7, color=_SOFT, ha="right")
-    symbol = "A" if quantity == "weight" else scene.attention_name or "attention"
-    note = f"{symbol}(target, source), arrow from source to target; strongest {most:.2g}"
+    symbol = "edge weight A" if quantity == "weight" else f"attention {scene.attention_name}"
+    note = f"{symbol}, source \u2192 target, at most {most:.2g}"
     _draw_note(ax, note if edges else "no such edges in this network or frame", bool(dashed))
     ax.text(-0.94, -0.65, f"{scene.times_ms[clip, frame]:.0f} ms", fontsize=8, color=_TEXT, va="top")
     ax.text(0.94, -0.65, f"motion: longest {size:.2g} {scene.unit}", fontsize=7, color=_MOTION, va="top", ha="right")
@@ -241,7 +241,7 @@ def _draw_units(ax: Axes, scene: Scene, clip: int, frame: int, edges: list[Edge]
     shown = [k for k in named if evidence[k] > 0.25 or scene.au_labels[k] == au]
     _draw_names(ax, spots, radius, [k for k, label in enumerate(scene.au_labels) if label == au or k in shown], au)
     most = scene.header()["maxima"]["au"]
-    note = f"C(target, source), arrow from source to target; strongest {most:.2g}"
+    note = f"co-activation C, source \u2192 target, at most {most:.2g}"
     _draw_note(ax, note if edges else "no AU edges in this network or frame", False)
     ax.text(0.94, -0.65, "fill: AU evidence, white 0, blue 1", fontsize=7, color=_DATA, va="top", ha="right")
 
