@@ -35,8 +35,7 @@ def compute_clip_aus(au_logits: Tensor, frames: Tensor) -> Tensor:
     (Pinheiro and Collobert 2015, arXiv:1411.6228). With one frame it is that frame's evidence.
 
     Args:
-        au_logits: "batch time au".
-        frames: bool "batch time", True where a frame is valid.
+        au_logits: "batch time au"; frames: bool "batch time", True where a frame is valid.
 
     Returns:
         "batch au", logits; far below zero where a clip has no valid frame.
@@ -283,8 +282,8 @@ class Stag(nn.Module):
         kind = "fixed" if config.graph == "gat" else config.connectivity
         self.connectivity = Connectivity(kind, atlas, au_prior) if has_graph else None
         self.edge_features = EdgeFeatures(atlas) if has_graph and config.graph == "egat" else None
-        self.graph = nn.ModuleList(GraphLayer(config, i) for i in range(config.graph_layers * has_graph))
         self.frame_tokens = FrameTokens(config) if has_time else None
+        self.graph = nn.ModuleList(GraphLayer(config, i) for i in range(config.graph_layers * has_graph))
         self.time = nn.ModuleList(TimeLayer(config, i) for i in range(config.time_layers * has_time))
         ways = {"both": ("roi_from_frame", "frame_from_roi"), "one-way": ("roi_from_frame",), "none": ()}
         ways = ways[config.cross_attention] if config.branches == "both" else ()
@@ -305,16 +304,16 @@ class Stag(nn.Module):
         Returns:
             ``StagOutput``; what it holds at padded frames has no meaning.
         """
-        sizes, of_edges = {"roi": self.n_rois, "py": self.patch, "px": self.patch}, "batch time roi roi"
-        patches, regions_seen = (x, "batch time roi 3 py px"), (mask, "batch time roi")
-        check_axes(sizes, x=patches, mask=regions_seen, times_ms=(times_ms, "batch time"), edges=(edges, of_edges))
+        sizes = {"roi": self.n_rois, "py": self.patch, "px": self.patch}
+        check_axes(sizes, x=(x, "batch time roi 3 py px"), mask=(mask, "batch time roi"))
+        check_axes(sizes, times_ms=(times_ms, "batch time"), edges=(edges, "batch time roi roi"))
         if mask.dtype != torch.bool:
             raise ShapeError(f"`mask` is {mask.dtype}, expected bool: True where there is something to see.")
         x = x.masked_fill(rearrange(~mask, "batch time roi -> batch time roi 1 1 1"), 0.0)
         x = x / rearrange(self.scale, "chan -> chan 1 1")
         flow, seen = x.mean((4, 5))[..., :2], rearrange(mask, "batch time roi -> batch time roi 1").to(x.dtype)
         frame_mask, present = mask.any(2), mask.any(1)
-        attention, weights, au_edges, regions, frames, features = {}, None, None, None, None, None
+        attention, weights, au_edges, regions, frames = {}, None, None, None, None
 
         tokens = self.tokens(x, seen, times_ms.masked_fill(~frame_mask, 0.0))
         au_logits = self.aus(tokens, flow, seen)
@@ -324,8 +323,7 @@ class Stag(nn.Module):
             tokens = tokens * rearrange(strength, "batch time -> batch time 1 1")
         if self.connectivity is not None:
             edges, au_edges = self.connectivity(au_logits, edges)
-        if self.edge_features is not None:
-            features = self.edge_features(flow)
+        features = self.edge_features(flow) if self.edge_features is not None else None
         if self.config.branches != "time":
             states = tokens
             for i, layer in enumerate(self.graph):
@@ -342,10 +340,10 @@ class Stag(nn.Module):
             regions, frames = told["roi_from_frame"][0], told.get("frame_from_roi", (frames,))[0]
         if frames is not None:
             frames = mean_over(frames, rearrange(frame_mask, "batch time -> batch time 1").to(x.dtype), 1)
-        shown = edges if self.connectivity is not None else None
         present = rearrange(present, "batch roi -> batch roi 1")
         logits = self.head(compute_clip_aus(au_logits, frame_mask), regions, present, frames)
-        return StagOutput(logits, au_logits, shown, au_edges, weights, attention)
+        edges = edges if self.connectivity is not None else None
+        return StagOutput(logits, au_logits, edges, au_edges, weights, attention)
 
     def logits(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> Tensor:
         """Logits "batch cls" alone: what Captum is given. Arguments as in ``forward``."""

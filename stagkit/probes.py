@@ -86,6 +86,14 @@ def record(model: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
+def _fit(new: Tensor, value: Tensor) -> Tensor:
+    """``new`` broadcast to the shape of ``value`` where that is possible."""
+    try:
+        return new.expand_as(value)
+    except RuntimeError:
+        return new
+
+
 @contextmanager
 def intervene(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor] | Tensor | float]) -> Iterator[None]:
     """Change what flows through the named probes: the network goes on with the changed value.
@@ -105,13 +113,13 @@ def intervene(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]
         >>> layer = nn.Sequential(nn.Linear(2, 3), Probe("hidden"))
         >>> with intervene(layer, {"hidden": 0.0}):
         ...     layer(torch.ones(1, 2))
-        tensor([[0., 0., 0.]], grad_fn=<...>)
+        tensor([[0., 0., 0.]])
     """
     handles = []
 
     def hook_for(change):
         def hook(probe: Probe, _, value: Tensor) -> Tensor:
-            new = change(value) if callable(change) else value * 0 + torch.as_tensor(change).to(value)
+            new = change(value) if callable(change) else _fit(torch.as_tensor(change).to(value), value)
             if not isinstance(new, Tensor) or new.shape != value.shape:
                 got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
                 raise ProbeError(f"probe {probe.name!r} carries {tuple(value.shape)}, the new value is {got}.")

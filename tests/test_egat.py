@@ -1,0 +1,183 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from stagkit.egat import EGATDense, MaskedSoftmax, make_sparse
+from stagkit.types import ShapeError
+from tests.tiny import make_tiny_egat
+
+torch.set_num_threads(1)
+
+
+def make_layer(seed=0, heads=4, edge_dim=6):
+    torch.manual_seed(seed)
+    layer = EGATDense(8, 5, heads, edge_dim)
+    torch.nn.init.normal_(layer.bias)
+    torch.nn.init.normal_(layer.lin_l.bias)
+    return layer
+
+
+def test_tiny_egat_is_what_paper_says():
+    layer, x, edges, _, attention, out = make_tiny_egat()
+    got, weights = layer(x, edges)
+    torch.testing.assert_close(weights[0], attention)
+    torch.testing.assert_close(got, out)
+
+
+def test_tiny_egat_with_edge_feature():
+    layer, x, edges, feature, attention, out = make_tiny_egat(edge_dim=1)
+    got, weights = layer(x, edges, feature)
+    torch.testing.assert_close(weights[0, 0], torch.full((3,), 1 / 3))
+    torch.testing.assert_close(weights[0, 1:], attention[1:])
+    torch.testing.assert_close(got[0], torch.zeros(1), atol=1e-7, rtol=0)
+    torch.testing.assert_close(got[1:], out[1:])
+
+
+def test_dense_equals_pyg_gatv2_without_bias_and_features():
+    from torch_geometric.nn import GATv2Conv
+
+    layer = make_layer(edge_dim=None)
+    twin = GATv2Conv(8, 5, heads=4, add_self_loops=False)
+    twin.load_state_dict(layer.state_dict())
+    x, present = torch.randn(7, 8), torch.rand(7, 7) > 0.4
+    present.fill_diagonal_(True)
+    edge_index, _, _ = make_sparse(present.float())
+    expected, (_, alpha) = twin(x, edge_index, return_attention_weights=True)
+    out, attention = layer(x, present.float())
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(attention[:, edge_index[1], edge_index[0]].T, alpha, atol=1e-5, rtol=0)
+
+
+def test_dense_equals_pyg_gatv2_with_edge_features():
+    from torch_geometric.nn import GATv2Conv
+
+    layer = make_layer()
+    twin = GATv2Conv(8, 5, heads=4, edge_dim=6, add_self_loops=False)
+    twin.load_state_dict(layer.state_dict())
+    x, features = torch.randn(7, 8), torch.randn(7, 7, 6)
+    edge_index, _, attr = make_sparse(torch.ones(7, 7), features)
+    torch.testing.assert_close(layer(x, None, features)[0], twin(x, edge_index, attr), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("n_heads", [1, 4])
+def test_dense_equals_sparse(n_heads):
+    from stagkit.egat import EGATConv
+
+    layer = make_layer(heads=n_heads)
+    sparse = EGATConv.from_dense(layer)
+    x, features, edges = torch.randn(7, 8), torch.randn(7, 7, 6), torch.rand(7, 7) * 3
+    edges[torch.rand(7, 7) < 0.3] = 0.0
+    edges[3] = 0.0  # a target that nobody reaches
+    valid = torch.tensor([True] * 5 + [False, True])
+    edge_index, weight, attr = make_sparse(edges, features, valid)
+    out, attention = layer(x, edges, features, valid)
+    expected, alpha = sparse(x, edge_index, attr, weight, return_attention=True)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(attention[:, edge_index[1], edge_index[0]].T, alpha, atol=1e-5, rtol=0)
+    torch.testing.assert_close(out[3], layer.bias)
+    assert (attention[..., 5] == 0).all() and (attention[:, 3] == 0).all()
+
+
+def test_twins_share_their_parameters():
+    from stagkit.egat import EGATConv
+
+    layer = make_layer()
+    twin = EGATConv.from_dense(layer)
+    assert {id(p) for p in twin.parameters()} == {id(p) for p in layer.parameters()}
+    assert twin.state_dict().keys() == layer.state_dict().keys()
+
+
+def test_sparse_layer_treats_weight_zero_as_no_edge():
+    from stagkit.egat import EGATConv
+
+    sparse = EGATConv.from_dense(make_layer(edge_dim=None))
+    x, edge_index = torch.randn(3, 8), torch.tensor([[0, 1, 2], [0, 0, 0]])
+    out, alpha = sparse(x, edge_index, None, torch.tensor([1.0, 0.0, 2.0]), return_attention=True)
+    kept = sparse(x, edge_index[:, [0, 2]], None, torch.tensor([1.0, 2.0]))
+    assert (alpha[1] == 0).all()
+    torch.testing.assert_close(out, kept)
+
+
+def test_pyg_explainer_finds_the_edge_that_carries():
+    from torch_geometric.explain import Explainer, GNNExplainer
+
+    from stagkit.egat import EGATConv
+
+    layer, x, _, _, _, _ = make_tiny_egat()
+    sparse = EGATConv.from_dense(layer)
+    torch.manual_seed(0)
+    config = {"mode": "regression", "task_level": "node", "return_type": "raw"}
+    explainer = Explainer(
+        sparse, GNNExplainer(epochs=30), explanation_type="model", edge_mask_type="object", model_config=config
+    )
+    # node 1 hears node 0 (x = 1) and itself (x = 0): only the first carries anything
+    found = explainer(x, torch.tensor([[0, 1], [1, 1]]), index=1).edge_mask
+    assert found[0] > found[1]
+
+
+def test_attention_rows_sum_to_one_and_lead_from_target_to_source():
+    layer = make_layer(edge_dim=None)
+    x = torch.randn(2, 3, 7, 8)
+    valid = torch.rand(2, 3, 7) > 0.3
+    valid[0, 0] = True
+    out, attention = layer(x, None, None, valid)
+    assert attention.shape == (2, 3, 4, 7, 7)
+    has_source = valid.any(-1)[..., None, None].expand(2, 3, 4, 7).float()
+    torch.testing.assert_close(attention.sum(-1), has_source)
+    # the value of source 2 reaches exactly the targets that attend to it: cut it for target 0 alone
+    edges = torch.ones(7, 7)
+    edges[0, 2] = 0.0
+    cut, attention_cut = layer(x, edges.expand(2, 3, 7, 7), None, valid)
+    assert (attention_cut[..., 0, 2] == 0).all()
+    torch.testing.assert_close(cut[..., 1:, :], out[..., 1:, :])
+
+
+def test_nothing_valid_gives_zeros_and_finite_gradients():
+    layer = make_layer(edge_dim=None)
+    x = torch.randn(2, 7, 8, requires_grad=True)
+    valid = torch.ones(2, 7, dtype=torch.bool)
+    valid[1] = False
+    edges = torch.rand(2, 7, 7).requires_grad_()
+    out, attention = layer(x, edges, None, valid)
+    assert (attention[1] == 0).all()
+    torch.testing.assert_close(out[1], layer.bias.expand(7, -1))
+    out.square().sum().backward()
+    assert torch.isfinite(x.grad).all() and torch.isfinite(edges.grad).all()
+
+
+def test_edge_weights_act_as_odds():
+    layer = make_layer(edge_dim=None)
+    x, edges = torch.randn(5, 8), torch.ones(5, 5)
+    _, before = layer(x, edges)
+    edges = edges.clone()
+    edges[1, 3] = 3.0
+    _, after = layer(x, edges)
+    odds = (after[:, 1, 3] / after[:, 1, 0]) / (before[:, 1, 3] / before[:, 1, 0])
+    torch.testing.assert_close(odds, torch.full((4,), 3.0))
+
+
+def test_masked_softmax():
+    weights = MaskedSoftmax()(
+        torch.tensor([[1.0, 1.0, 9.0], [1.0, 2.0, 3.0]]), torch.tensor([[True, True, False], [False] * 3])
+    )
+    torch.testing.assert_close(weights, torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]))
+
+
+def test_edge_features_must_fit_the_layer():
+    with pytest.raises(ShapeError, match="edge_dim=6"):
+        make_layer()(torch.randn(3, 8))
+
+
+def test_training_path_does_not_import_pyg():
+    code = "import sys, stagkit.model, stagkit.losses; print([m for m in ('torch_geometric', 'captum') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_unknown_name_in_module():
+    import stagkit.egat
+
+    with pytest.raises(AttributeError, match="no 'EGATConvolution'"):
+        _ = stagkit.egat.EGATConvolution

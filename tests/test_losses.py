@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+import torch
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.functional import cross_entropy
+
+from stagkit.config import StagConfig, TrainConfig
+from stagkit.losses import (
+    au_loss,
+    compute_au_prior,
+    compute_class_weights,
+    compute_loss,
+    edge_entropy,
+    focal_loss,
+)
+from stagkit.types import ShapeError, StagkitError, StagOutput
+from tests.tiny import make_batch, make_model
+
+torch.set_num_threads(1)
+ONES = torch.ones(3)
+
+
+def make_output(batch, logits=None, au_logits=None, edges=None):
+    n_clips, n_time = batch.mask.shape[:2]
+    logits = torch.zeros(n_clips, 3) if logits is None else logits
+    au_logits = torch.zeros(n_clips, n_time, 17) if au_logits is None else au_logits
+    return StagOutput(logits, au_logits, edges, None, None, {})
+
+
+def test_focal_without_focus_is_cross_entropy():
+    torch.manual_seed(0)
+    logits, label = torch.randn(9, 3) * 5, torch.arange(9) % 3
+    torch.testing.assert_close(focal_loss(logits, label, ONES, 0.0), cross_entropy(logits, label, reduction="none"))
+
+
+def test_focal_by_hand():
+    # softmax of (ln 3, 0) is (3/4, 1/4)
+    logits = torch.tensor([[np.log(3), 0.0], [np.log(3), 0.0]], dtype=torch.float32)
+    got = focal_loss(logits, torch.tensor([0, 1]), torch.tensor([1.0, 2.0]), gamma=2.0)
+    expected = torch.tensor([-np.log(3 / 4) * (1 / 4) ** 2, -2 * np.log(1 / 4) * (3 / 4) ** 2], dtype=torch.float32)
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_gradient_is_finite_when_sure_and_when_wrong(gamma):
+    logits = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
+    focal_loss(logits, torch.tensor([0, 0]), torch.ones(2), gamma).sum().backward()
+    assert torch.isfinite(logits.grad).all() and logits.grad[1].abs().max() > 0.5
+
+
+def test_class_weights():
+    label = np.repeat([0, 1, 2], [80, 15, 5])
+    weights = compute_class_weights(label, 3)
+    effective = (1 - 0.999 ** np.array([80, 15, 5])) / (1 - 0.999)
+    torch.testing.assert_close(weights[0] / weights[2], torch.tensor(effective[2] / effective[0]).float())
+    torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
+    torch.testing.assert_close(compute_class_weights(label, 3, beta=0.0), torch.ones(3))
+    torch.testing.assert_close(compute_class_weights(torch.tensor([0, 0, 2]), 3)[1], torch.tensor(0.0))
+    for bad in ([], [0, 3], [-1, 0]):
+        with pytest.raises(StagkitError, match="training labels from 0 to 2"):
+            compute_class_weights(np.array(bad, dtype=int), 3)
+    with pytest.raises(StagkitError, match="beta"):
+        compute_class_weights(label, 3, beta=1.0)
+
+
+def test_au_loss_by_hand_and_silent_where_not_coded():
+    z = torch.zeros(2, 3, requires_grad=True)
+    aus = torch.tensor([[1.0, 0.0, torch.nan], [torch.nan] * 3])
+    loss = au_loss(z, aus)
+    torch.testing.assert_close(loss, torch.tensor([np.log(2), 0.0], dtype=torch.float32))
+    loss.sum().backward()
+    torch.testing.assert_close(z.grad, torch.tensor([[-0.25, 0.25, 0.0], [0.0, 0.0, 0.0]]))
+
+
+def test_au_prior_by_hand():
+    aus = np.array([[1, 1, 0], [1, 0, 0], [0, 0, np.nan], [np.nan] * 3])
+    prior = compute_au_prior(aus, smoothing=1.0)
+    # P(b|a) = (both + share_b) / (a with b coded + 1); shares 2/3, 1/3, 0/2
+    np.testing.assert_allclose(prior, [[1, (1 + 1 / 3) / 3, 0], [(1 + 2 / 3) / 2, 1, 0], [2 / 3, 1 / 3, 1]], atol=1e-12)
+    assert compute_au_prior(np.full((2, 3), np.nan))[0].tolist() == [1.0, 0.1, 0.1]
+    with pytest.raises(ShapeError, match=r"\(clip, au\)"):
+        compute_au_prior(np.zeros(3))
+    assert np.isfinite(compute_au_prior(np.zeros((0, 17)))).all()
+
+
+def test_edge_entropy_is_0_for_one_edge_and_1_for_equal_edges():
+    mask = torch.ones(1, 1, 4, dtype=torch.bool)
+    one, equal = torch.eye(4)[None, None], torch.full((1, 1, 4, 4), 0.3)
+    torch.testing.assert_close(edge_entropy(one, mask), torch.zeros(1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(edge_entropy(equal, mask), torch.ones(1))
+    mask[..., 2:] = False  # two regions left: ln 2 / ln 4
+    torch.testing.assert_close(edge_entropy(equal, mask), torch.full((1,), 0.5))
+    equal.requires_grad_()
+    edge_entropy(equal, mask & False).sum().backward()
+    assert torch.isfinite(equal.grad).all()
+
+
+def test_total_is_the_weighted_sum_of_its_parts():
+    batch = make_batch()
+    settings = TrainConfig(au_weight=0.7, edge_entropy=0.2)
+    edges = torch.rand(3, 4, 22, 22) + 0.1
+    output = make_output(batch, torch.randn(3, 3), torch.randn(3, 4, 17), edges)
+    parts = compute_loss(output, batch, ONES, StagConfig(), settings)
+    torch.testing.assert_close(parts.total, parts.classification + 0.7 * parts.au + 0.2 * parts.edge_entropy)
+    assert all(part > 0 and part.ndim == 0 for part in parts)
+    without = compute_loss(make_output(batch), batch, ONES, StagConfig(), settings)
+    assert without.edge_entropy == 0
+
+
+def test_au_term_averages_coded_clips_and_reads_the_strongest_frame():
+    batch = make_batch()  # only the first clip is coded: AU12 present
+    logits = torch.full((3, 4, 17), -20.0)
+    logits[0, 2, 8] = 20.0
+    au = compute_loss(make_output(batch, au_logits=logits), batch, ONES, StagConfig(), TrainConfig()).au
+    assert au < 1e-3
+    logits[0, 2, 8] = -20.0
+    au = compute_loss(make_output(batch, au_logits=logits), batch, ONES, StagConfig(), TrainConfig()).au
+    torch.testing.assert_close(au, torch.tensor(20 / 17), atol=1e-3, rtol=0)
+
+
+def test_ce_is_plain_cross_entropy():
+    batch, weights = make_batch(), torch.tensor([0.2, 1.0, 1.8])
+    output = make_output(batch, torch.randn(3, 3))
+    got = compute_loss(output, batch, weights, StagConfig(loss="ce"), TrainConfig()).classification
+    torch.testing.assert_close(got, cross_entropy(output.logits, batch.label))
+    focal = compute_loss(output, batch, weights, StagConfig(loss="focal"), TrainConfig(gamma=0.0)).classification
+    each = cross_entropy(output.logits, batch.label, reduction="none") * weights[batch.label]
+    torch.testing.assert_close(focal, each.mean())
+
+
+def test_clips_of_weight_0_do_not_count():
+    batch, model = make_batch(6), make_model()
+    out = model(batch.x, batch.mask, batch.times_ms)
+    weight = torch.tensor([1.0, 1, 1, 0, 0, 0])
+    some = compute_loss(out, batch, ONES, StagConfig(), TrainConfig(), weight)
+    small = make_batch(6)
+    object.__setattr__(small, "label", batch.label.clone())
+    small.label[3:] = 0
+    again = compute_loss(out, small, ONES, StagConfig(), TrainConfig(), weight)
+    for a, b in zip(some, again, strict=True):
+        torch.testing.assert_close(a, b)
+    (grad,) = torch.autograd.grad(some.total, out.logits)
+    assert (grad[3:] == 0).all() and (grad[:3] != 0).any()
+
+
+def test_uncoded_batch_and_unseen_clip_are_finite():
+    batch, model = make_batch(), make_model()
+    batch.aus[1] = 1.0
+    batch.mask[1] = False
+    out = model(batch.x, batch.mask, batch.times_ms)
+    parts = compute_loss(out, batch, ONES, StagConfig(), TrainConfig())
+    parts.total.backward()
+    assert all(torch.isfinite(p) for p in parts) and parts.au < 5  # an unseen clip says nothing about its AUs
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    batch.aus[:] = torch.nan
+    assert compute_loss(out, batch, ONES, StagConfig(), TrainConfig()).au == 0
+
+
+def test_losses_of_stacked_models_equal_the_loop():
+    models, batch = [make_model(seed) for seed in range(3)], make_batch()
+    params, buffers = stack_module_state(models)
+    class_weights = torch.rand(3, 3) + 0.5
+    clip_weight = torch.tensor([[1.0, 1, 0], [0, 1, 1], [1, 0, 1]])
+
+    def loss(model_or_state, class_weights, clip_weight):
+        inputs = (batch.x, batch.mask, batch.times_ms)
+        out = (
+            model_or_state(*inputs) if callable(model_or_state) else functional_call(models[0], model_or_state, inputs)
+        )
+        return compute_loss(out, batch, class_weights, StagConfig(), TrainConfig(), clip_weight)
+
+    stacked = vmap(lambda p, b, c, w: loss((p, b), c, w))(params, buffers, class_weights, clip_weight)
+    for i, model in enumerate(models):
+        for got, expected in zip(stacked, loss(model, class_weights[i], clip_weight[i]), strict=True):
+            torch.testing.assert_close(got[i], expected, atol=1e-5, rtol=0)
+    grads = vmap(torch.func.grad(lambda p, b, c, w: loss((p, b), c, w).total))(
+        params, buffers, class_weights, clip_weight
+    )
+    assert all(torch.isfinite(g).all() for g in grads.values())

@@ -1,0 +1,155 @@
+import pytest
+import torch
+
+from stagkit.facs import AU_NUMBERS
+from stagkit.probes import ProbeError, clamp_aus, cut_edges, intervene, probe_names, record, summary
+from stagkit.rois import ATLAS
+from stagkit.types import StagkitError
+from tests.tiny import make_batch, make_inputs, make_model
+
+torch.set_num_threads(1)
+
+
+def hooks(model):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def test_record_keeps_what_was_asked_detached():
+    model, inputs = make_model(), make_inputs()
+    with record(model, "graph.*.attn", "logits") as seen:
+        assert seen == {}
+        out = model(*inputs)
+    assert list(seen) == ["graph.0.attn", "graph.1.attn", "logits"]
+    assert not any(v.requires_grad for v in seen.values())
+    torch.testing.assert_close(seen["logits"], out.logits.detach())
+    torch.testing.assert_close(seen["graph.1.attn"], out.attention["graph.1"].detach())
+    with record(model) as everything:
+        model(*inputs)
+    assert set(everything) == set(probe_names(model))
+
+
+def test_recording_changes_nothing():
+    model, inputs = make_model(), make_inputs()
+    plain = model.logits(*inputs)
+    with record(model):
+        torch.testing.assert_close(model.logits(*inputs), plain, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("manager", [lambda m: record(m, "graph.*"), lambda m: intervene(m, {"pooled": 0.0})])
+def test_hooks_are_gone_after_success_and_after_error(manager):
+    model = make_model()
+    with manager(model):
+        assert hooks(model) > 0
+        model(*make_inputs())
+    assert hooks(model) == 0
+    with pytest.raises(StagkitError), manager(model):
+        model(torch.zeros(1), *make_inputs()[1:])
+    assert hooks(model) == 0
+    with pytest.raises(ZeroDivisionError), manager(model):
+        _ = 1 / 0
+    assert hooks(model) == 0
+
+
+def test_unknown_probe_lists_the_ones_that_exist_and_leaves_no_hook():
+    model = make_model()
+    with pytest.raises(ProbeError, match=r"no probe 'graph.9.attn'.*graph.0.attn"), record(model, "graph.9.attn"):
+        pass
+    with pytest.raises(ProbeError, match="no probe 'nose'"), intervene(model, {"pooled": 0.0, "nose": 0.0}):
+        pass
+    assert hooks(model) == 0
+
+
+@pytest.mark.parametrize("name", probe_names(make_model()))
+def test_every_probe_reaches_the_logits(name):
+    model, inputs = make_model(), make_inputs()
+    plain = model.logits(*inputs)
+    g = torch.Generator().manual_seed(0)
+    factor = 3.0 if name.endswith(("attn", "weights", "pool", "logits")) or name.startswith(("cross", "roi")) else None
+
+    def change(value):
+        return value * factor if factor else value * (1 + torch.rand(value.shape, generator=g))
+
+    with intervene(model, {name: change}):
+        assert (model.logits(*inputs) - plain).abs().max() > 1e-6
+    torch.testing.assert_close(model.logits(*inputs), plain, atol=0, rtol=0)
+
+
+def test_a_value_can_be_put_in_and_gradients_flow_through_functions():
+    model, inputs = make_model(), make_inputs()
+    wanted = torch.tensor([1.0, 2.0, 3.0])
+    with intervene(model, {"logits": wanted}):
+        torch.testing.assert_close(model.logits(*inputs), wanted.expand(3, 3))
+    weight = torch.tensor(1.0, requires_grad=True)
+    with intervene(model, {"graph.*.out": lambda v: v * weight}):
+        model.logits(*inputs).square().sum().backward()
+    assert weight.grad.abs() > 0
+
+
+def test_record_sees_what_intervene_made_whichever_came_first():
+    model, inputs = make_model(), make_inputs()
+    with record(model, "pooled") as outer, intervene(model, {"pooled": 5.0}), record(model, "pooled") as inner:
+        model(*inputs)
+    assert (outer["pooled"] == 5).all() and (inner["pooled"] == 5).all()
+
+
+def test_two_changes_of_one_probe_both_act():
+    model, inputs = make_model(), make_inputs()
+    pairs = [[(0, 1)], [(2, 3)]]
+    with intervene(model, cut_edges(pairs[0])), intervene(model, cut_edges(pairs[1])):
+        edges = model(*inputs).edges
+    assert (edges[..., 0, 1] == 0).all() and (edges[..., 2, 3] == 0).all() and (edges[..., 1, 0] > 0).all()
+
+
+def test_wrong_values_are_refused():
+    model, inputs = make_model(), make_inputs()
+    for bad in (torch.zeros(7), lambda v: v[0], lambda v: None):
+        with pytest.raises(ProbeError, match=r"'pooled' carries \(3, 3, 16\)"), intervene(model, {"pooled": bad}):
+            model(*inputs)
+
+
+def test_cut_edges_by_name_and_number():
+    model, inputs = make_model(), make_inputs()
+    a, b = ATLAS.index("chin"), ATLAS.index("lower_lip")
+    results = []
+    for pairs in ([("chin", "lower_lip")], [(a, b)]):
+        with intervene(model, cut_edges(pairs)):
+            results.append(model(*inputs))
+    torch.testing.assert_close(results[0].logits, results[1].logits)
+    assert (results[0].attention["graph.0"][..., a, b] == 0).all()
+    assert (results[0].attention["graph.0"][..., b, a] > 0).all()
+    with pytest.raises(ProbeError, match="no region 'tail'"):
+        cut_edges([("tail", "chin")])
+    with pytest.raises(ProbeError, match="there are 22 regions"), intervene(model, cut_edges([(0, 22)])):
+        model(*inputs)
+
+
+def test_a_region_cut_from_everything_gets_no_message():
+    model, inputs = make_model(), make_inputs()
+    with intervene(model, cut_edges([(4, n) for n in range(22)])), record(model, "graph.0.*") as seen:
+        assert torch.isfinite(model.logits(*inputs)).all()
+    assert (seen["graph.0.attn"][..., 4, :] == 0).all()
+    torch.testing.assert_close(seen["graph.0.out"][..., 4, :], model.graph[0].egat.bias.expand(3, 4, -1).detach())
+
+
+def test_clamp_aus():
+    model, inputs = make_model(), make_inputs()
+    k = AU_NUMBERS.index(12)
+    with intervene(model, clamp_aus({12: 0.9})):
+        out = model(*inputs)
+    torch.testing.assert_close(out.au_logits[..., k].sigmoid(), torch.full((3, 4), 0.9))
+    free = [i for i in range(17) if i != k]
+    torch.testing.assert_close(out.au_logits[..., free], model(*inputs).au_logits[..., free])
+    for bad in ({12: 1.5}, {3: 0.5}, {12: 0.0}):
+        with pytest.raises(ProbeError, match="between 0 and 1"):
+            clamp_aus(bad)
+
+
+def test_summary_counts_every_parameter_and_leaves_the_model_alone():
+    model, batch = make_model(), make_batch()
+    model.train()
+    table = summary(model, batch)
+    assert model.training and hooks(model) == 0
+    total = f"{sum(p.numel() for p in model.parameters()):,}"
+    assert table.splitlines()[-1].endswith(total) and "Head" in table and "3 x 4 x 22 x 16" in table
+    top = [line.split()[-1] for line in summary(model, batch, depth=1).splitlines()[2:-2]]
+    assert sum(int(n.replace(",", "")) for n in top) == int(total.replace(",", ""))
