@@ -29,7 +29,7 @@ from stagkit.drawing import (
 from stagkit.explain import by_au, by_frame, by_roi, check_complete, load_attribution
 from stagkit.facs import ACTION_UNITS, AU_LABELS
 from stagkit.files import write_aside, write_text
-from stagkit.rois import ATLAS
+from stagkit.rois import ATLAS, compute_face_mask
 from stagkit.types import MAX_DELTA, Attribution, Clip, FlowClip, StagkitError
 
 if TYPE_CHECKING:
@@ -66,12 +66,17 @@ def plot_clip(clip: Clip, n_frames: int = 7, magnify: float = 1.0, motion: FlowC
     """
     chosen = np.unique(np.linspace(0, len(clip.frames) - 1, n_frames).round().astype(int))
     figure, rows = _subplots(1, len(chosen), figsize=(PAGE, PAGE / len(chosen) + 0.25), squeeze=False)
+    if magnify != 1:
+        if motion is None:
+            raise StagkitError("magnified frames are drawn from measured motion: give motion=compute_flow(clip).")
+        import cv2
+
+        face = compute_face_mask(motion.landmarks, motion.flow.shape[2:]).astype(np.float32)
+        soft = cv2.GaussianBlur(face, (0, 0), 0.04 * motion.iod)  # the background stays where it is
     for axes, t in zip(rows[0], chosen, strict=True):
         picture = clip.frames[t]
         if magnify != 1:
-            if motion is None:
-                raise StagkitError("magnified frames are drawn from measured motion: give motion=compute_flow(clip).")
-            picture = _warp(clip.frames[clip.onset or 0], motion.flow[t] * magnify)
+            picture = _warp(clip.frames[clip.onset or 0], motion.flow[t] * magnify * soft)
         _show(axes, picture)
         mark = {clip.onset: "onset", clip.apex: "apex", clip.offset: "offset"}.get(int(t), "")
         axes.set_xlabel(f"{clip.times_ms[t]:.0f} ms" + (f"\n{mark}" if mark else ""))
@@ -153,15 +158,19 @@ def plot_flow(
     """
     fields = [("measured", motion.flow[frame])] + ([("planted", truth)] if truth is not None else [])
     scale = 100 / motion.iod
-    limit = nice_limit(np.concatenate([np.linalg.norm(f, axis=0).ravel() for _, f in fields]) * scale)
+    face = compute_face_mask(motion.landmarks, motion.flow.shape[2:])
+    limit = nice_limit(np.concatenate([np.linalg.norm(f, axis=0)[face] for _, f in fields]) * scale)
     figure, row = _subplots(1, len(fields), figsize=(2.5 * len(fields) + 0.6, 2.6), squeeze=False)
     for axes, (name, field) in zip(row[0], fields, strict=True):
         speed = np.linalg.norm(field, axis=0) * scale
         if picture is not None:
             _show(axes, picture)
-        image = axes.imshow(speed, cmap="viridis", vmin=0, vmax=limit, alpha=0.65 if picture is not None else 1.0)
+        shown = np.ma.masked_where(~face, speed)
+        image = axes.imshow(shown, cmap="viridis", vmin=0, vmax=limit, alpha=0.65 if picture is not None else 1.0)
+        axes.set_xlim(-0.5, speed.shape[1] - 0.5)
+        axes.set_ylim(speed.shape[0] - 0.5, -0.5)
         ys, xs = np.mgrid[step // 2 : field.shape[1] : step, step // 2 : field.shape[2] : step]
-        keep = speed[ys, xs] > 0.12 * limit
+        keep = (speed[ys, xs] > 0.12 * limit) & face[ys, xs]
         arrows = field[:, ys, xs][:, keep] * scale
         axes.quiver(
             xs[keep],
@@ -264,7 +273,7 @@ def plot_scores(runs: Sequence[Run]) -> Figure:
         axes.set_xlim(0, 1)
         axes.set_xlabel({"uf1": "UF1", "uar": "UAR", "acc": "accuracy"}[score])
         axes.set_yticks(range(len(names)), names)
-        axes.set_ylim(len(names) - 0.5, -0.6)
+        axes.set_ylim(len(names) - 0.5, -0.8)
         axes.grid(axis="x", color=FAINT, lw=0.5)
     return figure
 

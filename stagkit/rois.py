@@ -41,6 +41,18 @@ def compute_face_frame(landmarks: np.ndarray) -> np.ndarray:
     )
 
 
+def compute_face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bool "y x": the face, i.e. the hull of the landmarks with a strip of forehead above the brows.
+
+    Args:
+        landmarks: float "68 2" px.
+        shape: (height, width) of the picture, px.
+    """
+    up = compute_face_frame(landmarks)[:, :2] @ [0.0, -0.25]
+    hull = cv2.convexHull(np.concatenate([landmarks, landmarks[17:27] + up]).round().astype(np.int32))
+    return cv2.fillConvexPoly(np.zeros(shape, np.uint8), hull, 1).astype(bool)
+
+
 @dataclass(frozen=True)
 class Roi:
     """One region: its centre is the mean of ``landmarks`` moved by ``shift`` (IOD, face frame)."""

@@ -15,7 +15,9 @@ class PhantomSource:
         self.config = config
         self.name = f"{config.preset}-phantom"
         self.classes = tuple(PRESETS[config.preset].classes)
-        self._places = {f"sub{s + 1:02d}_{c:03d}": (s, c) for s in range(config.subjects) for c in range(config.clips)}
+        self._places = {
+            f"sub{s + 1:02d}_{c + 1:03d}": (s, c) for s in range(config.subjects) for c in range(config.clips)
+        }
         self.keys = tuple(self._places)
 
     def read(self, key: str) -> Clip:
