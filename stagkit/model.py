@@ -35,7 +35,8 @@ def compute_clip_aus(au_logits: Tensor, frames: Tensor) -> Tensor:
     (Pinheiro and Collobert 2015, arXiv:1411.6228). With one frame it is that frame's evidence.
 
     Args:
-        au_logits: "batch time au"; frames: bool "batch time", True where a frame is valid.
+        au_logits: "batch time au".
+        frames: bool "batch time", True where a frame is valid.
 
     Returns:
         "batch au", logits; far below zero where a clip has no valid frame.
@@ -172,8 +173,7 @@ class GraphLayer(nn.Module):
         self.norm, self.act, self.drop = nn.LayerNorm(width), nn.SiLU(), nn.Dropout(config.dropout)
         # attention over all pairs is the costly part: it works at half the width, and a linear map comes back
         self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, edge_dim, f"graph.{number}")
-        self.back, self.gate = nn.Linear(self.egat.bias.numel(), width), nn.Linear(width, width)
-        self.open = nn.Sigmoid()
+        self.back, self.gate, self.open = nn.Linear(self.egat.width, width), nn.Linear(width, width), nn.Sigmoid()
 
     def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens "batch time roi width" -> the same, and attention "batch time head target source"."""
@@ -217,14 +217,15 @@ class TimeLayer(nn.Module):
 class Head(nn.Module):
     """[AU evidence, regions, frames] -> gated fusion -> logits.
 
-    A mean over regions would forget which one moved: each region has its own projection to a few numbers instead.
+    A mean over regions would forget which one moved: each region has its own projection to a few numbers instead. It
+    is not normalised, since how far a region moved counts too.
     """
 
     def __init__(self, config: StagConfig, n_classes: int, n_rois: int, n_aus: int, per_region: int = 6):
         super().__init__()
         width, parts = config.width, 3 if config.branches == "both" else 2
         if config.branches != "time":
-            self.norm_regions, self.regions = nn.LayerNorm(width), nn.Linear(n_rois * per_region, width)
+            self.drop_regions, self.regions = nn.Dropout(config.dropout), nn.Linear(n_rois * per_region, width)
             self.region = nn.Parameter(torch.randn(n_rois, width, per_region) * width**-0.5)
         if config.branches != "graph":
             self.norm_frames, self.frames = nn.LayerNorm(width), nn.Linear(width, width)
@@ -236,8 +237,8 @@ class Head(nn.Module):
         """AU logits "batch au", regions "batch roi width", mean frame "batch width" -> logits "batch cls"."""
         parts = [self.aus(self.active(aus))]
         if regions is not None:
-            each = torch.einsum("bnd,nde->bne", self.norm_regions(regions) * present, self.region)
-            parts.append(self.regions(rearrange(each, "batch roi e -> batch (roi e)")))
+            each = torch.einsum("bnd,nde->bne", regions * present, self.region)
+            parts.append(self.regions(self.drop_regions(rearrange(each, "batch roi e -> batch (roi e)"))))
         if frames is not None:
             parts.append(self.frames(self.norm_frames(frames)))
         pooled = self.pooled(torch.stack(parts, dim=1))
@@ -314,7 +315,6 @@ class Stag(nn.Module):
         flow, seen = x.mean((4, 5))[..., :2], rearrange(mask, "batch time roi -> batch time roi 1").to(x.dtype)
         frame_mask, present = mask.any(2), mask.any(1)
         attention, weights, au_edges, regions, frames = {}, None, None, None, None
-
         tokens = self.tokens(x, seen, times_ms.masked_fill(~frame_mask, 0.0))
         au_logits = self.aus(tokens, flow, seen)
         if self.time_weights is not None:
