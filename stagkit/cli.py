@@ -197,7 +197,10 @@ def _settings(path: Path | None, changes: list[str], epochs: int | None):
         part, dot, key = name.partition(".")
         if not equals or not dot or part not in values:
             raise ConfigError(f"--set {change!r}: expected stag.NAME=VALUE or train.NAME=VALUE.")
-        values[part][key] = yaml.safe_load(text)
+        try:
+            values[part][key] = float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML reads 1e-3 as text
+        except ValueError:
+            values[part][key] = yaml.safe_load(text)
     if epochs is not None:
         values["train"]["epochs"] = epochs
     return StagConfig.from_dict(values["stag"]), TrainConfig.from_dict(values["train"])

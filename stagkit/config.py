@@ -25,6 +25,12 @@ class Config:
             value, options = getattr(self, f.name), get_args(hints[f.name])
             if options and all(isinstance(o, str) for o in options) and value not in options:
                 raise ConfigError(f"{type(self).__name__}.{f.name} is {value!r}, expected one of {', '.join(options)}.")
+            kind = hints[f.name]
+            fits = {bool: isinstance(value, bool), int: isinstance(value, int) and not isinstance(value, bool)}
+            fits[float] = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not fits.get(kind, True):
+                words = {bool: "true or false", int: "a whole number", float: "a number"}
+                raise ConfigError(f"{type(self).__name__}.{f.name} is {value!r}, expected {words[kind]}.")
             low, high = f.metadata.get("range", (None, None))
             if low is not None and value is not None and not low <= value <= high:
                 raise ConfigError(f"{type(self).__name__}.{f.name} is {value}, expected {low} to {high}.")

@@ -419,28 +419,21 @@ def fig_03_regions(runs: Sequence[Run]) -> Figure:
 @styled
 def fig_04_action_units(runs: Sequence[Run]) -> Figure:
     """Which action units speak for each class: one dot a correctly recognised test clip of the first run."""
-    import pandas as pd
-    import seaborn as sns
-
     attribution = _load_explanation(runs[0])
     units = by_au(attribution)[:, :-1]
     top = np.argsort(-np.abs(units).mean(0))[:8]
-    table = pd.DataFrame(
-        {
-            "au": np.tile(np.array(AU_LABELS)[top], len(units)),
-            "logits": units[:, top].ravel(),
-            "class": np.repeat([attribution.classes[t] for t in attribution.target], len(top)),
-        }
-    )
+    n_classes = len(attribution.classes)
     figure, axes = _subplots(figsize=(PAGE, 2.6))
     axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
-    sns.stripplot(
-        table, x="au", y="logits", hue="class", hue_order=list(attribution.classes), dodge=True, size=2.4, alpha=0.7,
-        palette=list(COLOURS[: len(attribution.classes)]), ax=axes,
-    )  # fmt: skip
+    for c, name in enumerate(attribution.classes):
+        values = units[attribution.target == c][:, top]
+        spread = (np.arange(len(values)) * 0.618 % 1 - 0.5) * 0.5  # the same jitter every time
+        x = np.arange(len(top)) + (spread[:, None] + c - (n_classes - 1) / 2) * 0.8 / n_classes
+        axes.plot(x.ravel(), values.ravel(), "o", ms=2, alpha=0.7, mew=0, color=COLOURS[c % len(COLOURS)], label=name)
+    axes.set_xticks(range(len(top)), np.array(AU_LABELS)[top])
     axes.set_xlabel(f"action unit (n = {len(units)} clips)")
-    axes.set_ylabel("attribution to the predicted class (logits)")
-    axes.legend(title="predicted", ncols=1, loc="upper right")
+    axes.set_ylabel("attribution to the\npredicted class (logits)")
+    axes.legend(title="predicted", loc="upper right", markerscale=2)
     return figure
 
 

@@ -1,0 +1,208 @@
+"""The command, as a person types it: it works, and bad input ends in one sentence, exit code 2, nothing left behind."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from stagkit.cli import main
+from tests.small import save_maps
+
+QUICK = ["--epochs", "2", "--workers", "1", "--set", "stag.width=16", "--set", "stag.heads=2"]
+
+
+def run(*arguments: object, capsys) -> tuple[int, str, str]:
+    """Exit code, output, error output."""
+    capsys.readouterr()
+    code = 0
+    try:
+        main([str(a) for a in arguments])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    return save_maps(tmp_path_factory.mktemp("cli") / "maps.npz")
+
+
+def test_the_whole_way_on_phantoms(tmp_path, capsys):
+    """phantom -> evaluate -> explain -> figures, each told what comes next by the one before."""
+    code, out, _ = run("phantom", tmp_path / "ph", "--subjects", 2, "--clips", 3, "--workers", 1, capsys=capsys)
+    assert code == 0
+    assert "6 clips of 2 subjects" in out
+    code, out, err = run("evaluate", tmp_path / "ph", "--out", tmp_path / "run", *QUICK, capsys=capsys)
+    assert code == 0, err
+    assert "UF1" in out
+    assert "majority" in out
+    assert "permuted" in out
+    code, out, err = run("explain", tmp_path / "run", "--pictures", 1, "--steps", 32, capsys=capsys)
+    assert code == 0, err
+    assert "6 test clips explained" in out
+    assert "No control" in out
+    folder = tmp_path / "run" / "explain" / "seed0"
+    assert {p.name for p in folder.iterdir()} >= {
+        "by_roi.csv",
+        "by_au.csv",
+        "by_frame.csv",
+        "clips.csv",
+        "attribution.npz",
+    }
+    assert len(list(folder.glob("*.png"))) == 1
+    code, out, err = run("figures", tmp_path / "run", "--out", tmp_path / "figures", capsys=capsys)
+    assert code == 0, err
+    names = {p.name for p in (tmp_path / "figures").iterdir()}
+    assert {"fig01_scores.pdf", "fig01_scores.png", "fig01_scores.json", "fig03_regions.pdf", "README.md"} <= names
+
+
+def test_same_command_twice_is_no_second_run(maps, tmp_path, capsys):
+    first = run("evaluate", maps, "--out", tmp_path / "run", *QUICK, capsys=capsys)
+    again = run("evaluate", maps, "--out", tmp_path / "run", *QUICK, capsys=capsys)
+    assert first[0] == again[0] == 0
+    assert first[1] == again[1]
+
+
+BAD = {
+    "no such folder": ([], "there is no folder"),
+    "empty folder": ([], "no prepared folder"),
+    "without fields": ({"flow": None}, "has no flow"),
+    "nan": ({"flow": np.full((24, 28, 28, 3), np.nan)}, "NaN"),
+    "label outside": ({"label": np.full(24, 7)}, "`label` holds 7"),
+    "one subject": ({"subject": np.array(["s"] * 24), "dataset": np.array(["d"] * 24)}, "one subject"),
+    "class without a clip": ({"label": np.arange(24) % 2}, "no clip has the class surprise"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_data(name, tmp_path, capsys):
+    changes, words = BAD[name]
+    data = tmp_path / "data"
+    if name == "empty folder":
+        data.mkdir()
+    elif isinstance(changes, dict):
+        data = save_maps(tmp_path / "maps.npz", **changes)
+    code, _, err = run("evaluate", data, "--out", tmp_path / "run", *QUICK, capsys=capsys)
+    assert code == 2
+    assert words in err
+    assert len(err.strip().splitlines()) == 1, "one sentence"
+    assert not (tmp_path / "run").exists(), "nothing half-written is left behind"
+
+
+def test_out_holds_another_run(maps, tmp_path, capsys):
+    run("evaluate", maps, "--out", tmp_path / "run", *QUICK, capsys=capsys)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+    code, _, err = run("evaluate", maps, "--out", tmp_path / "run", *QUICK, "--set", "train.lr=0.5", capsys=capsys)
+    assert code == 2
+    assert "holds another run" in err
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
+
+
+def test_out_is_a_file(maps, tmp_path, capsys):
+    (tmp_path / "run").write_text("a file")
+    code, _, err = run("evaluate", maps, "--out", tmp_path / "run", *QUICK, capsys=capsys)
+    assert code == 2
+    assert "is a file" in err
+
+
+def test_out_cannot_be_written(maps, tmp_path, capsys, monkeypatch):
+    """Root may write anywhere, so the answer of the system is played."""
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, *mode: path != tmp_path / "run" and access(path, *mode))
+    code, _, err = run("evaluate", maps, "--out", tmp_path / "run", *QUICK, capsys=capsys)
+    assert code == 2
+    assert "cannot be written" in err
+
+
+def test_out_cannot_be_made(maps, capsys):
+    code, _, err = run("evaluate", maps, "--out", "/proc/stagkit/run", *QUICK, capsys=capsys)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("stag.colour=red", "StagConfig has no setting colour"),
+        ("stag.graph=octopus", "expected one of egat, gat, none"),
+        ("stag.width=30", "expected a multiple of heads"),
+        ("train.epochs=0", "expected 1 to"),
+        ("train.lr=quick", "TrainConfig.lr is 'quick', expected a number"),
+        ("train.epochs=2.5", "expected a whole number"),
+        ("stag.temporal_attention=7", "expected true or false"),
+        ("stag=[1", "expected stag.NAME=VALUE"),
+        ("width=3", "expected stag.NAME=VALUE"),
+    ],
+)
+def test_bad_settings(maps, tmp_path, capsys, change, words):
+    code, _, err = run("evaluate", maps, "--out", tmp_path / "run", "--set", change, capsys=capsys)
+    assert code == 2
+    assert words in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_runs_settings_can_be_used_again(maps, tmp_path, capsys):
+    run("evaluate", maps, "--out", tmp_path / "a", *QUICK, capsys=capsys)
+    config = tmp_path / "a" / "config.yaml"
+    code, _, err = run("evaluate", maps, "--out", tmp_path / "b", "--config", config, "--workers", 1, capsys=capsys)
+    assert code == 0, err
+    first, second = ((tmp_path / n / "predictions.csv").read_text() for n in "ab")
+    assert first == second
+
+
+@pytest.mark.parametrize("command", ["explain", "figures"])
+def test_no_run_is_told(tmp_path, capsys, command):
+    code, _, err = run(command, tmp_path, capsys=capsys)
+    assert code == 2
+    assert "holds no run" in err
+
+
+def test_unknown_clip_is_told(maps, tmp_path, capsys):
+    run("evaluate", maps, "--out", tmp_path / "run", *QUICK, capsys=capsys)
+    code, _, err = run("explain", tmp_path / "run", "--clip", "nobody", capsys=capsys)
+    assert code == 2
+    assert "no clip nobody" in err
+
+
+def test_unknown_data_set_is_told(tmp_path, capsys):
+    code, _, err = run("prepare", "casme99", tmp_path, tmp_path / "out", capsys=capsys)
+    assert code == 2
+    assert "there is no data set 'casme99'" in err
+
+
+def test_unknown_flow_method_is_told(tmp_path, capsys):
+    code, _, err = run("prepare", "manifest", tmp_path, tmp_path / "out", "--method", "magic", capsys=capsys)
+    assert code == 2
+    assert "dis, tvl1, farneback" in err
+
+
+def test_lab_without_notebooks_is_told(tmp_path, capsys):
+    code, _, err = run("lab", tmp_path / "none", capsys=capsys)
+    assert code == 2
+    assert "no folder" in err
+
+
+def test_doctor(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("STAGKIT_DATA", str(tmp_path / "nowhere"))
+    code, out, _ = run("doctor", capsys=capsys)
+    assert code == 0
+    assert "torch" in out
+    assert "there is no such folder" in out
+
+
+@pytest.mark.parametrize("command", ["", "doctor", "phantom", "prepare", "evaluate", "explain", "figures", "lab"])
+def test_help(command, capsys):
+    code, out, _ = run(*filter(None, [command, "--help"]), capsys=capsys)
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_no_traceback_from_a_real_process(tmp_path):
+    command = [sys.executable, "-m", "stagkit.cli", "evaluate", str(tmp_path / "none"), "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 2
+    assert done.stderr.startswith("stagkit: there is no folder")
+    assert "Traceback" not in done.stderr
