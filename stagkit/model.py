@@ -145,7 +145,7 @@ class Connectivity(nn.Module):
                 raise ShapeError(f"`au_prior` is {prior.shape}, expected ({n_aus}, {n_aus}) with finite values >= 0.")
             start = np.log(np.expm1(np.clip((prior + prior.T) / 2, 1e-2, 10.0)))  # the inverse of softplus
             self.affinity = nn.Parameter(torch.tensor(start, dtype=torch.float32))
-            self.alpha = nn.Parameter(torch.tensor(0.54))  # softplus(0.54) = 1
+            self.alpha = nn.Parameter(torch.tensor(0.541325))  # softplus of it = 1
             self.active, self.au_edges = nn.Sigmoid(), Probe("au.edges")
 
     def forward(self, au_logits: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -10,7 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 import stagkit.egat
 import stagkit.model
 from stagkit.config import StagConfig
-from stagkit.egat import Attend
+from stagkit.egat import Attend, EdgeFeatures
 from stagkit.facs import AU_NUMBERS
 from stagkit.model import FrameTokens, RegionTokens, compute_clip_aus, mean_over
 from stagkit.probes import Probe, cut_edges, intervene, record
@@ -177,6 +177,35 @@ def test_padding_changes_nothing(settings):
         )
 
 
+@switches
+def test_an_unseen_region_is_not_attended_to(settings):
+    model, (x, mask, times) = make_model(**settings), make_inputs()
+    mask[:, 1, 5] = False
+    mask[0, :, 7] = False
+    out = model(x, mask, times)
+    for name, attention in out.attention.items():
+        if name.startswith("graph"):
+            assert (attention[:, 1, ..., 5] == 0).all() and (attention[0, ..., 7] == 0).all()
+        if name.endswith("frame_from_roi"):
+            assert (attention[0, ..., 7] == 0).all() and (attention[..., 5] > 0).all()
+    x[:, 1, 5] = x[0, :, 7] = torch.nan
+    close(model.logits(x, mask, times), out.logits, 0)
+
+
+def test_edge_features_look_from_target_to_source():
+    features = EdgeFeatures(ATLAS)
+    flow = torch.zeros(1, 1, 22, 2)
+    a, b = ATLAS.index("cheek_L"), ATLAS.index("lip_corner_L")
+    flow[0, 0, a], flow[0, 0, b] = torch.tensor([0.0, 5.0]), torch.tensor([0.0, -3.0])
+    seen = features(flow)[0, 0]
+    right, down, neighbour, mirror, same, together = seen[a, b].tolist()
+    assert right < 0 < down  # from the cheek the lip corner lies towards the midline and below
+    assert (neighbour, mirror, same) == (1, 0, 0) and together == pytest.approx(-1, abs=1e-3)
+    assert seen[a, ATLAS.index("cheek_R"), 2:].tolist() == [0, 1, 0, 0]
+    assert seen[a, a].tolist()[:5] == [0, 0, 0, 0, 1]
+    assert seen[ATLAS.index("chin"), ATLAS.index("chin"), 2:].tolist() == [0, 0, 1, 0]  # its own mirror: the same
+
+
 # ── action units ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -239,6 +268,19 @@ def test_active_aus_open_edges():
         low[ATLAS.index("brow_mid_L"), ATLAS.index("upper_lid_L")],
         1e-2,
     )
+
+
+def test_au_edges_lead_from_target_to_source():
+    model, (x, mask, times) = make_model(), make_inputs()
+    only = torch.zeros(17, 17)
+    only[AU_NUMBERS.index(5), AU_NUMBERS.index(17)] = 1.0  # the lid raiser listens to the chin raiser
+    lid, chin = ATLAS.index("upper_lid_L"), ATLAS.index("chin")
+    with intervene(model, {"au.edges": 0.0}):
+        without = model(x, mask, times).edges
+    with intervene(model, {"au.edges": only}):
+        opened = model(x, mask, times).edges - without
+    close(opened[..., lid, chin], torch.ones(3, 4))  # alpha starts at 1, both regions are the strongest of their AU
+    close(opened[..., chin, lid], torch.zeros(3, 4))
 
 
 def test_au_prior_is_where_the_affinity_starts():
