@@ -136,7 +136,7 @@ class EGATDense(nn.Module):
             raise ShapeError(f"this layer was built with edge_dim={self.edge_dim}; edge_attr has to agree with that.")
         flat, lead = pack([x], "* roi width")
         source, target = self.lin_l(flat), self.lin_r(flat)
-        # channels before pairs: one small matrix product a graph instead of one long, thin one (a third faster on a CPU)
+        # channels before pairs: small matrix products, one a graph, instead of a long, thin one (a third faster)
         pair = rearrange(target, "p i d -> p d i 1") + rearrange(source, "p j d -> p d 1 j")
         pair = rearrange(pair, "p d i j -> p d (i j)")
         if edge_attr is not None:

@@ -121,7 +121,7 @@ def au_loss(clip_aus: Tensor, aus: Tensor) -> Tensor:
 
 
 def edge_entropy(edges: Tensor, mask: Tensor) -> Tensor:
-    """How evenly a region's edges are spread: entropy of each row of A, 0 (one edge) to 1 (all alike); stagkit's choice.
+    """How evenly a region's edges are spread: row entropy of A, 0 (one edge) to 1 (all alike); stagkit's choice.
 
     Args:
         edges: "batch time roi roi" (target, source), >= 0.
