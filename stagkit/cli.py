@@ -234,8 +234,11 @@ def explain(
     """Attribute the decisions of a run to regions, action units and frames; check completeness; draw."""
     from stagkit.explain import describe_attribution, explain_run
     from stagkit.figures import draw_attributions
+    from stagkit.graph_record import save_graphs
+    from stagkit.runs import Run
 
     attribution, out = explain_run(run, clips=clip, seed=seed, n_steps=steps, progress=_bar("explaining"))
+    save_graphs(Run.load(run), seed, clip)
     drawn = draw_attributions(attribution, out, pictures)
     _say(describe_attribution(attribution))
     _say(f"tables, values and {len(drawn)} pictures in {out}; next: stagkit figures {run}")

@@ -141,7 +141,7 @@ class StagConfig(Config):
     graph_layers: int = _ranged(2, 1, 8)
     time_layers: int = _ranged(2, 1, 8)
     cross_layers: int = _ranged(1, 1, 8)
-    dropout: float = _ranged(0.1, 0.0, 0.9)
+    dropout: float = _ranged(0.3, 0.0, 0.9)
     temporal_attention: bool = True
     graph: Literal["egat", "gat", "none"] = "egat"
     connectivity: Literal["fixed", "learned", "au"] = "au"

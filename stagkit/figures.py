@@ -437,14 +437,32 @@ def fig_04_action_units(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _load_explanation(run: Run) -> Attribution:
-    found = sorted((run.path / "explain").glob("seed*/attribution.npz"))
+@styled
+def fig_05_au_graph(runs: Sequence[Run]) -> Figure:
+    """Regions and action units of the test clip that the first run recognises most surely (of the middle class)."""
+    from stagkit.graph_record import load_graphs
+    from stagkit.widgets.au_graph_plot import plot_au_graph
+
+    output, batch = load_graphs(_find_record(runs[0], "graph.npz"))
+    if output.edges is None or output.au_edges is None:
+        raise StagkitError("not drawn: the network of this run has no AU-guided graph.")
+    shown = len(batch.classes) // 2
+    sure = output.logits.softmax(-1)[:, shown] * (batch.label == shown)
+    return plot_au_graph(output, batch, clip=int(sure.argmax()))
+
+
+def _find_record(run: Run, name: str) -> Path:
+    found = sorted((run.path / "explain").glob(f"seed*/{name}"))
     if not found:
-        raise StagkitError(f"{run.path} has no explanations yet: run 'stagkit explain {run.path}' first.")
-    return load_attribution(found[0])
+        raise StagkitError(f"{run.path} has no {name} yet: run 'stagkit explain' on it first.")
+    return found[0]
 
 
-_FIGURES = (fig_01_scores, fig_02_confusion, fig_03_regions, fig_04_action_units)
+def _load_explanation(run: Run) -> Attribution:
+    return load_attribution(_find_record(run, "attribution.npz"))
+
+
+_FIGURES = (fig_01_scores, fig_02_confusion, fig_03_regions, fig_04_action_units, fig_05_au_graph)
 
 
 def make_figures(paths: Sequence[str | Path], out: str | Path) -> list[Path]:

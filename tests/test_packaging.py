@@ -33,7 +33,7 @@ LAYERS = (
     ("train",),
     ("runs",),
     ("folds",),
-    ("explain", "faithfulness"),
+    ("explain", "faithfulness", "graph_record"),
     ("drawing", "figures", "widgets"),
     ("exercises", "notebook", "report"),
     ("course",),

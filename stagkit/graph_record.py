@@ -1,0 +1,104 @@
+"""The graphs of a run's test clips, kept with the run: so that figures and pages need no network to draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from stagkit.files import write_aside
+from stagkit.runs import Run, RunError
+from stagkit.types import Batch, StagOutput
+
+_PARTS = ("logits", "au_logits", "edges", "au_edges", "time_weights")
+
+
+def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> Path:
+    """Write what the network of each fold said of its test clips: ``RUN/explain/seed0/graph.npz`` (float16).
+
+    Args:
+        run: a finished run.
+        clips: clip ids; all where None.
+    """
+    import torch
+
+    data = run.load_data()
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in (*_PARTS, "attention")}
+    order: list[int] = []
+    for fold in range(len(run.split)):
+        index = [i for i in run.test_index(data, seed, fold) if clips is None or data.clip_ids[i] in clips]
+        if not index:
+            continue
+        model, batch = run.load_model(seed, fold, data), data.batch(index)
+        with torch.no_grad():
+            output = model(batch.x, batch.mask, batch.times_ms)
+        for name in _PARTS:
+            value = getattr(output, name)
+            if value is not None:
+                rows[name].append(value.numpy().astype(np.float16))
+        graph = sorted(name for name in output.attention if name.startswith("graph."))
+        if graph:
+            rows["attention"].append(output.attention[graph[-1]].numpy().astype(np.float16))
+        order.extend(index)
+    path = run.path / "explain" / f"seed{seed}" / "graph.npz"
+    with write_aside(path) as aside:
+        np.savez_compressed(
+            aside,
+            **{name: np.concatenate(parts) for name, parts in rows.items() if parts},
+            flow=data.x[order].mean((-1, -2)).astype(np.float16),
+            mask=data.mask[order],
+            times_ms=data.times_ms[order],
+            label=data.label[order],
+            clip_ids=np.array([data.clip_ids[i] for i in order]),
+            subjects=np.array([data.subjects[i] for i in order]),
+            classes=np.array(data.classes),
+        )
+    return path
+
+
+def load_graphs(path: str | Path, clips: Sequence[int] | None = None) -> tuple[StagOutput, Batch]:
+    """Read graphs back as an output and the batch it belongs to; each region's patch is its mean motion.
+
+    Args:
+        path: ``graph.npz`` of a run.
+        clips: positions of the clips wanted; all where None.
+
+    Raises:
+        RunError: missing or damaged.
+    """
+    import torch
+
+    from stagkit.facs import AU_NUMBERS
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise RunError(f"there is no file {path}: run 'stagkit explain' first.") from error
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise RunError(f"{path} is damaged: run 'stagkit explain' again.") from error
+    chosen = np.arange(len(arrays["label"])) if clips is None else np.asarray(clips)
+
+    def tensor(name: str):
+        if name not in arrays:
+            return None
+        return torch.from_numpy(arrays[name][chosen].astype(np.float32))
+
+    attention = tensor("attention")
+    output = StagOutput(
+        **{name: tensor(name) for name in _PARTS},
+        attention={"graph.0": attention} if attention is not None else {},
+    )
+    batch = Batch(
+        x=tensor("flow")[..., None, None],
+        mask=torch.from_numpy(arrays["mask"][chosen]),
+        times_ms=tensor("times_ms"),
+        label=torch.from_numpy(arrays["label"][chosen]),
+        aus=torch.full((len(chosen), len(AU_NUMBERS)), float("nan")),
+        clip_ids=tuple(str(c) for c in arrays["clip_ids"][chosen]),
+        subjects=tuple(str(s) for s in arrays["subjects"][chosen]),
+        classes=tuple(str(c) for c in arrays["classes"]),
+    )
+    return output, batch
