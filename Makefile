@@ -37,7 +37,9 @@ lab: setup       ## JupyterLab on the notebooks
 	$(VENV)/bin/stagkit lab
 
 figures: setup   ## a phantom run, then every figure of figures/ from it
-	test -d runs/phantoms || $(VENV)/bin/stagkit evaluate phantom:casme2 --out runs/phantoms
+	$(VENV)/bin/stagkit phantom runs/phantom-clips --preset casme2 --subjects 8 --clips 12
+	$(VENV)/bin/stagkit evaluate runs/phantom-clips --out runs/phantoms
+	$(VENV)/bin/stagkit explain runs/phantoms --pictures 0
 	$(VENV)/bin/stagkit figures runs/phantoms --out figures
 
 lock: setup      ## resolve pyproject.toml anew into requirements.lock and environment.yml

@@ -28,7 +28,9 @@ def make_flow_method(method: str):
     """
     if method == "dis":
         dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        dis.setFinestScale(0)
+        dis.setFinestScale(0)  # full resolution: the preset's half resolution loses half of a motion of one pixel
+        dis.setPatchStride(5)
+        dis.setVariationalRefinementIterations(3)
         return lambda first, second: dis.calc(first, second, None)
     if method == "tvl1":
         tvl1 = cv2.optflow.DualTVL1OpticalFlow_create()
@@ -94,8 +96,8 @@ def compute_head_motion(flow: np.ndarray, rigid: np.ndarray) -> np.ndarray:
     target = np.concatenate([xs + flow[0, ys, xs], ys + flow[1, ys, xs]])
     weight = np.ones(n)
     for _ in range(5):
-        root = np.sqrt(np.concatenate([weight, weight]))
-        a, b, c, d = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)[0]
+        weighted = design * np.concatenate([weight, weight])[:, None]
+        a, b, c, d = np.linalg.solve(weighted.T @ design, weighted.T @ target)
         missed = np.hypot(*rearrange(design @ (a, b, c, d) - target, "(xy n) -> xy n", xy=2))
         weight = 1 / (1 + (missed / max(2.4 * np.median(missed), 1e-3)) ** 2)
     return np.array([[a, -b, c], [b, a, d]])
