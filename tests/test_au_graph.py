@@ -553,19 +553,6 @@ def test_target_and_source_arrive_unswapped_in_the_drawing(widgets, tab, tmp_pat
     assert tab.wrong == []
 
 
-@pytest.mark.browser
-def test_redraw_is_quick(widgets, tab, tmp_path):
-    widgets.view_au_graph(*make_output(1)).to_html(tmp_path / "quick.html")
-    tab.goto((tmp_path / "quick.html").as_uri())
-    tab.wait_for_selector("html[data-ready]")
-    took = []
-    for frame in [*range(12), *range(12)]:
-        tab.evaluate(f"stagModel.set('frame', {frame}); stagModel.save_changes()")
-        settle(tab)
-        took.append(float(tab.locator(".stag-au").get_attribute("data-draw-ms")))
-    assert np.median(took) < 16, took
-
-
 NOTEBOOK_CELLS = (
     """import sys
 sys.path.insert(0, {tests!r})
