@@ -87,9 +87,13 @@ def setup(number: str, seed: int = 0) -> Notebook:
         data: phantoms (synthetic faces, no licence needed); set RUN=... or DATA=... to use your own
     """
     import random
+    import warnings
 
     import numpy as np
     import torch
+
+    # joblib replaces a worker that has grown; the work is done again, so nobody needs to act on it
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
 
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (readers' own cells use the global generator)
