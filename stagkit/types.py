@@ -387,7 +387,7 @@ class RoiDataset:
         """The clips at ``index`` (all where None) as a ``Batch`` of CPU tensors."""
         import torch
 
-        index = np.arange(len(self)) if index is None else np.asarray(index, dtype=np.int64)
+        index = np.arange(len(self)) if index is None else np.atleast_1d(np.asarray(index, dtype=np.int64))
         return Batch(
             x=torch.from_numpy(self.x[index]),
             mask=torch.from_numpy(self.mask[index]),
