@@ -40,6 +40,7 @@ LARGEST_STEP = 10
 _TAKES = re.compile(r"(\*Takes\*:? about )(\d+)( s)")
 _STUB = re.compile(r'nb\.check\("(\d\d\.\d)"')
 _SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>.*?```python\n(?P<code>.*?)```", re.DOTALL)
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _MACHINE = re.compile(r"/(?:home|root|tmp|work|Users|mnt|var)/[\w./-]+|[A-Z]:\\\\?Users|\bat 0x[0-9a-f]{6,}")
 
 
@@ -313,8 +314,9 @@ def _texts(cell: NotebookNode) -> Iterable[str]:
     for output in cell.get("outputs", []):
         yield output.get("text", "")
         yield "\n".join(output.get("traceback", []))
-        for kind, value in output.get("data", {}).items():
-            if kind.startswith("text/"):
+        data = output.get("data", {})
+        for kind, value in data.items():
+            if kind.startswith("text/") and _WIDGET not in data:
                 yield value
 
 
@@ -341,7 +343,8 @@ def normalise(node: NotebookNode) -> NotebookNode:
                 output["execution_count"] = count
             data = output.get("data")
             if data is not None:
-                data.pop("application/vnd.jupyter.widget-view+json", None)
+                if data.pop(_WIDGET, None):
+                    data["text/plain"] = "(interactive: run this cell to touch it)"
                 if "image/png" in data:
                     data["image/png"] = shrink_png(data["image/png"])
             same = kept and output.output_type == "stream" == kept[-1].output_type and output.name == kept[-1].name

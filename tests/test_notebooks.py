@@ -1,0 +1,206 @@
+"""The anatomy of the course's notebooks, without running them; then each is run, and its solved twin too."""
+
+import base64
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from stagkit import course
+from stagkit.exercises import find_check
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+PATHS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+SETUP = 'from stagkit.notebook import setup; nb = setup("{}")'
+EVERYDAY = ("## What can go wrong", "## Exercises", "## Summary")
+LINE, LINES, CODE_CELLS, KILOBYTES = 112, 15, 14, 400
+
+each = pytest.mark.parametrize("path", PATHS, ids=[p.stem for p in PATHS])
+
+
+@pytest.fixture
+def node(path):
+    return course.load_notebook(path)
+
+
+def code_cells(node):
+    return [cell for cell in node.cells if cell.cell_type == "code"]
+
+
+def prose(node):
+    return "\n\n".join(cell.source for cell in node.cells if cell.cell_type == "markdown")
+
+
+def has_picture(cell):
+    return any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def sections(node):
+    """Heading -> the cells below it, for each second-level heading."""
+    found, name = {}, None
+    for cell in node.cells:
+        if cell.cell_type == "markdown":
+            for piece in re.split(r"(?m)^(?=## )", cell.source):
+                if piece.startswith("## "):
+                    name = piece.splitlines()[0]
+                    found[name] = []
+                if name:
+                    found[name].append({"cell_type": "markdown", "source": piece})
+        elif name:
+            found[name].append(cell)
+    return found
+
+
+def test_there_are_notebooks():
+    assert [p.name[:2] for p in PATHS][:4] == ["01", "07", "09", "11"] or len(PATHS) > 4
+
+
+@each
+def test_the_head_says_question_aim_needs_and_time(node):
+    head = node.cells[0].source
+    assert re.match(r"# [^\n]+\?\n", head)
+    aims = head.split("*After this you can*")[1].split("*Needs*")[0]
+    assert len(re.findall(r"(?m)^- \*\*\w+\*\*", aims)) == 3
+    assert "*Needs*" in head and course._TAKES.search(head)
+
+
+@each
+def test_one_line_sets_up(node, path):
+    assert code_cells(node)[0].source == SETUP.format(path.name[:2])
+    assert "setup(" not in "".join(cell.source for cell in code_cells(node)[1:])
+
+
+@each
+def test_the_first_picture_comes_by_the_third_code_cell(node):
+    assert any(has_picture(cell) for cell in code_cells(node)[:3])
+
+
+@each
+def test_there_is_a_picture_for_every_three_code_cells(node):
+    cells = [c for c in code_cells(node) if "nb.check(" not in c.source and "nb.predict(" not in c.source]
+    assert 3 * sum(has_picture(c) for c in cells) >= len(cells) - 2
+
+
+@each
+def test_cells_are_few_short_and_define_no_functions(node):
+    cells = code_cells(node)
+    assert sum("nb.predict(" not in cell.source for cell in cells) <= CODE_CELLS
+    for cell in cells:
+        lines = cell.source.splitlines()
+        assert len(lines) <= LINES and max(map(len, lines)) <= LINE, cell.source
+        assert not re.search(r"(?m)^\s*(async def|def|class) ", cell.source), cell.source
+
+
+@each
+def test_sections_claim_predict_and_show(node):
+    taught = {name: cells for name, cells in sections(node).items() if name not in EVERYDAY}
+    assert 3 <= len(taught) <= 5
+    asked = 0
+    for name, cells in taught.items():
+        code = [c for c in cells if c["cell_type"] == "code"]
+        assert cells[0]["source"].count("\n\n") >= 1, f"{name} makes no claim"
+        assert code, f"{name} runs nothing"
+        asked += any("nb.predict(" in c["source"] or "**Predict.**" in c["source"] for c in cells)
+        last = cells[-1]
+        assert last["cell_type"] == "markdown" and last["source"].strip(), f"{name} says nothing on what it shows"
+    assert asked >= len(taught) - 1
+
+
+@each
+def test_it_says_what_can_go_wrong_and_sums_up(node):
+    found = sections(node)
+    assert list(found)[-3:] == list(EVERYDAY)
+    wrong = "".join(c["source"] for c in found[EVERYDAY[0]] if c["cell_type"] == "markdown")
+    assert len(re.findall(r"(?m)^- \*\*", wrong)) >= 3
+    assert len(re.findall(r"(?m)^- ", found[EVERYDAY[2]][0]["source"])) == 5
+
+
+@each
+def test_three_exercises_each_with_head_stub_check_hints_and_folded_solution(node, path):
+    stubs = course.find_stubs(node)
+    number = path.name[:2]
+    assert list(stubs) == [f"{number}.{k}" for k in (1, 2, 3)]
+    for exercise, i in stubs.items():
+        head, stub, solution = node.cells[i - 1].source, node.cells[i].source, node.cells[i + 1].source
+        assert head.startswith(f"### Exercise {exercise} · ")
+        assert re.search(r"\*Difficulty [1-5] of 5, \d+ minutes\.\*", head)
+        assert "<details><summary>Hint 1</summary>" in head
+        assert re.search(r"(?m)^answer = \.\.\.", stub) and stub.splitlines()[-1].startswith("nb.check(")
+        assert course._SOLUTION.search(solution) and solution.startswith("<details>")
+        assert find_check(exercise).__doc__
+
+
+@each
+def test_facts_come_last_and_are_recorded(node, path):
+    assert code_cells(node)[-1].source.startswith("nb.facts(") and node.cells[-1].cell_type == "code"
+    facts = json.loads((FOLDER / "facts" / f"{path.name[:2]}.json").read_text(encoding="utf-8"))["facts"]
+    given = re.findall(r"[(\s](\w+)=(?!=)", code_cells(node)[-1].source)
+    assert 4 <= len(facts) and set(facts) <= set(given)
+
+
+@each
+def test_the_prose_is_short_and_types_no_numbers(node):
+    text = re.sub(r"(?s)<details>.*?</details>", "", prose(node))
+    text = re.sub(r"(?s)```.*?```|`[^`]*`|\]\([^)]*\)|arXiv:[\d.]+|\b\d\d\.\d\b|\$[^$]*\$", "", text)
+    assert 400 <= len(text.split()) <= 900
+    assert not re.findall(r"\b\d+\.\d+\b", text), "print results with nb.say, never type them"
+    for overclaim in ("lie detect", "reads minds", "reads your mind", "true feelings", "concealed emotion"):
+        assert overclaim not in text.lower()
+    assert "phantom" in text
+
+
+@each
+def test_links_lead_somewhere(node):
+    for target in re.findall(r"\]\(([^)#:]+\.ipynb)\)", prose(node)):
+        assert (FOLDER / target).is_file(), target
+
+
+@each
+def test_outputs_are_fresh_small_clean_and_of_phantoms(node, path):
+    assert not course.is_stale(node), f"run: python -m stagkit.course notebooks --record --only {path.name[:2]}"
+    assert path.stat().st_size <= KILOBYTES * 1024
+    assert "widgets" not in node.metadata
+    assert [c.execution_count for c in code_cells(node)] == list(range(1, len(code_cells(node)) + 1))
+    outputs = [output for cell in code_cells(node) for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    for cell in node.cells:
+        assert "execution" not in cell.metadata
+        for text in course._texts(cell):
+            assert not course._MACHINE.search(text), text[:300]
+    told = [o.get("metadata", {}).get("stagkit", {}) for o in outputs]
+    assert {"data": "phantoms"} in told
+    assert [t["ok"] for t in told if "exercise" in t] == [None, None, None]
+    for output in outputs:
+        if "image/png" in output.get("data", {}):
+            assert base64.b64decode(output.data["image/png"]).startswith(b"\x89PNG")
+
+
+@each
+def test_the_solved_twin_is_up_to_date(node, path):
+    twin = course.normalise_twin(course.make_solved(node, path.name))
+    stored = course.load_notebook(FOLDER / "solutions" / path.name)
+    message = "run: python -m stagkit.course notebooks --solutions"
+    assert [c.source for c in stored.cells] == [c.source for c in twin.cells], message
+    assert not any(c.outputs for c in code_cells(stored))
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory):
+    """One small run for all notebooks, as on a reader's machine."""
+    return tmp_path_factory.mktemp("course")
+
+
+@pytest.mark.slow
+@each
+@pytest.mark.parametrize("solved", [False, True], ids=["stubs", "solved"])
+def test_it_runs(node, path, solved, shared_cache, monkeypatch):
+    for name in ("RUN", "DATA", "STAGKIT_RECORD_FACTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+    running = course.make_solved(node, path.name) if solved else node
+    outcome = course.execute_notebook(running, path.stem, FOLDER, shared_cache, solved=solved)
+    assert outcome.passed, f"{outcome.where}\n{outcome.error}\nto do: {outcome.remedy}"
+    assert outcome.facts >= 4 and len(outcome.verdicts) == 3
+    assert outcome.seconds < 300
