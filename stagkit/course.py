@@ -2,16 +2,18 @@
 
 Notebooks run in order, each in its own kernel, and nothing is written unless asked for: ``--record`` writes outputs into
 the notebooks (phantoms only, from a cold cache, with the measured seconds in the *Takes* line and a digest of the
-sources, so that a stale notebook is found without running it); ``--solutions`` writes the solved twins, with the folded
-solutions in the place of the stubs, and runs them too. Exit code 1 where a notebook fails.
+sources, so that a stale notebook is found without running it) and the solved twins, with the folded solutions in the
+place of the stubs; ``--solutions`` writes the twins and runs them too. Exit code 1 where a notebook fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import copy
 import hashlib
 import io
+import logging
 import os
 import re
 import shutil
@@ -153,8 +155,6 @@ def make_solved(node: NotebookNode, name: str = "") -> NotebookNode:
     Raises:
         CourseError: an exercise without ``answer = ...`` or without a folded solution.
     """
-    import copy
-
     solved = copy.deepcopy(node)
     for exercise, i in find_stubs(solved).items():
         stub = solved.cells[i]
@@ -201,8 +201,6 @@ def execute_notebook(
         solved: the solutions stand in the stubs, so every verdict must be 'right'.
         on_cell: called with (code cells done, code cells in all).
     """
-    import copy
-
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -427,16 +425,15 @@ def run_course(
                 record(outcome, path)
             _keep_copy(outcome, out)
             yield outcome
-            if solutions:
+            if solutions or (recording and outcome.passed):
                 name = f"{path.stem} (solved)"
                 try:
                     twin = make_solved(load_notebook(path), path.name)
                 except CourseError as error:
                     yield Outcome(name, error=str(error), where="exercises", remedy="complete the exercise")
                     continue
-                target = folder / "solutions" / path.name
-                if not target.is_file() or load_notebook(target) != twin:
-                    save_notebook(normalise_twin(twin), target)
+                save_notebook(normalise_twin(copy.deepcopy(twin)), folder / "solutions" / path.name)
+            if solutions:
                 outcome = execute_notebook(twin, path.stem, folder, own, solved=True, on_cell=on_start(name))
                 _keep_copy(outcome, out)
                 yield outcome
@@ -505,6 +502,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         screen.print(f"stagkit: {escape(str(error))}", highlight=False)
         return 2
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # the kernel that was ended would complain on its way out
         screen.print("stagkit: interrupted; notebooks that were recorded before stay.", highlight=False)
         code = 130
     if outcomes:

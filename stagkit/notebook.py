@@ -423,9 +423,6 @@ def _facts_path(number: str) -> Path:
     here = Path.cwd()
     folders = [here / "facts", here.parent / "facts", here / "notebooks" / "facts"]
     folders.append(Path(__file__).parents[1] / "notebooks" / "facts")
-    for folder in folders:
-        if (folder / f"{number}.json").is_file():
-            return folder / f"{number}.json"
     return next((f for f in folders if f.is_dir()), folders[0]) / f"{number}.json"
 
 

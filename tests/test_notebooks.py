@@ -46,7 +46,7 @@ def sections(node):
                 if piece.startswith("## "):
                     name = piece.splitlines()[0]
                     found[name] = []
-                if name:
+                if name and piece.strip():
                     found[name].append({"cell_type": "markdown", "source": piece})
         elif name:
             found[name].append(cell)
