@@ -2,7 +2,7 @@
 
     python benchmarks/explorer.py [--json FILE]
 
-A T = 12, D = 64 network with random weights (speed does not depend on them) and a headless Chromium.
+A T = 12 network of the default size with random weights (speed does not depend on them) and a headless Chromium.
 """
 
 import argparse

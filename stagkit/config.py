@@ -136,7 +136,7 @@ class StagConfig(Config):
         loss: class-balanced ``focal`` or ``ce``.
     """
 
-    width: int = _ranged(64, 4, 1024)
+    width: int = _ranged(32, 4, 1024)
     heads: int = _ranged(4, 1, 64)
     graph_layers: int = _ranged(2, 1, 8)
     time_layers: int = _ranged(2, 1, 8)

@@ -224,6 +224,7 @@ class Notebook:
 
             prepared = home / "prepared"
             data = prepare_dataset(PhantomSource(phantoms), prepared, workers=os.cpu_count() or 1)
+            _end_workers()
         return evaluate(data, home / "run", stag, train, device=self.device, data_path=prepared)
 
     def prepared(self, config: PhantomConfig) -> Path:
@@ -242,6 +243,7 @@ class Notebook:
         from stagkit.prepare import prepare_dataset
 
         prepare_dataset(PhantomSource(config), self.folder / "prepared", workers=os.cpu_count() or 1)
+        _end_workers()
         return self.folder / "prepared"
 
     def phantom_clip(self, clip_id: str) -> Clip | None:
@@ -378,6 +380,13 @@ def course_settings() -> tuple[PhantomConfig, StagConfig, TrainConfig]:
     )
 
 
+def _end_workers() -> None:
+    """End joblib's idle processes: training in those that measured flow takes five times as long as in new ones."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True)
+
+
 def _answer_with_cuts(model: Stag, batch: Batch, cuts: list[list[str]], clip: int) -> np.ndarray:
     import torch
 
@@ -421,9 +430,8 @@ def _code_digest() -> str:
 def _facts_path(number: str) -> Path:
     """``facts/NN.json`` beside the notebook (or beside the folder of solutions)."""
     here = Path.cwd()
-    folders = [here / "facts", here.parent / "facts", here / "notebooks" / "facts"]
-    folders.append(Path(__file__).parents[1] / "notebooks" / "facts")
-    return next((f for f in folders if f.is_dir()), folders[0]) / f"{number}.json"
+    folders = (here, here.parent, here / "notebooks", Path(__file__).parents[1] / "notebooks")
+    return next((f for f in folders if (f / "facts").is_dir()), here) / "facts" / f"{number}.json"
 
 
 def _plain(name: str, value: object) -> float | int | str | bool:
