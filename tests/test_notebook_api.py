@@ -113,6 +113,13 @@ def test_facts_are_recorded_only_when_asked(monkeypatch, tmp_path):
     assert stored == {"apex": {"value": 41, "tolerance": 0}, "speed": {"value": 0.5, "tolerance": 0.025}}
 
 
+def test_recording_elsewhere_never_touches_the_facts_of_the_course(monkeypatch):
+    real = Path(course.__file__).parents[1] / "notebooks/facts/01.json"
+    before = real.read_bytes()
+    record_facts(monkeypatch, apex=41)
+    assert real.read_bytes() == before
+
+
 def test_facts_within_tolerance_pass_and_show_a_table(monkeypatch, capsys):
     record_facts(monkeypatch, speed=0.5, apex=41, label="positive", found=True)
     capsys.readouterr()
