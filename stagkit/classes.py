@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stagkit.errors import StagkitWarning
 from stagkit.files import compute_digest
 from stagkit.types import RoiDataset, StagkitError
 
@@ -29,7 +30,7 @@ class ClassMapError(StagkitError):
     """A class mapping that does not exist, contradicts itself, or does not give the clips it should."""
 
 
-class ClassCountWarning(UserWarning):
+class ClassCountWarning(StagkitWarning):
     """The clips of a class are not as many as the published list says."""
 
 

@@ -116,9 +116,7 @@ def fit_network(
     by = f"{len(choice.held_out)} held-out training subjects"
     if not train_config.refit:
         return model, choice.epochs, f"{by}, who were not trained on", record
-    model = train_fold(
-        known, everyone, stag_config, train_config, seed, device, watch=watch, stop_after=choice.epochs
-    )
+    model = train_fold(known, everyone, stag_config, train_config, seed, device, watch=watch, stop_after=choice.epochs)
     return model, choice.epochs, f"{by}; then trained again on all training clips", record
 
 

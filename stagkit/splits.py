@@ -16,7 +16,18 @@ from stagkit.files import compute_digest
 from stagkit.seal import Fold, SealError
 from stagkit.types import RoiDataset, StagkitError
 
-__all__ = ["PROTOCOLS", "WHY_BESIDE", "Fold", "Protocol", "SealError", "check_splittable", "find_missing_classes", "hold_out_subjects", "make_folds", "make_stratified_folds"]
+__all__ = [
+    "PROTOCOLS",
+    "WHY_BESIDE",
+    "Fold",
+    "Protocol",
+    "SealError",
+    "check_splittable",
+    "find_missing_classes",
+    "hold_out_subjects",
+    "make_folds",
+    "make_stratified_folds",
+]
 
 Protocol = Literal["loso", "groupkfold", "cde", "cross", "official"]
 

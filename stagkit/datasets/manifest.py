@@ -158,7 +158,20 @@ def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no
         aus = "" if clip.aus is None else "+".join(f"{c.side}{c.number}" for c in clip.aus) or "-"
         marks = f"landmarks/{key}.npy" if clip.landmarks is not None else ""
         lines.append(
-            ",".join((key, clip.subject, clip.dataset, clip.label, f"frames/{key}", f"{clip.fps:g}", *at, aus, marks, clip.part))
+            ",".join(
+                (
+                    key,
+                    clip.subject,
+                    clip.dataset,
+                    clip.label,
+                    f"frames/{key}",
+                    f"{clip.fps:g}",
+                    *at,
+                    aus,
+                    marks,
+                    clip.part,
+                )
+            )
         )
     write_text(root / "manifest.csv", "\n".join(lines) + "\n")
     return root
