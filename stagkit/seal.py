@@ -159,12 +159,17 @@ class Fold:
         """The same fold, its seal closed: each seed opens its own."""
         return Fold(self.name, self.train, self._test, self.subject_disjoint)
 
-    def poisoned(self, data: RoiDataset) -> RoiDataset:
-        """The data set with every *answer* of the test part wrong: the next class's label, AU codes turned round."""
-        label, aus = data.label.copy(), data.aus.copy()
+    def poison(self, data: RoiDataset) -> tuple[RoiDataset, RoiDataset]:
+        """The data set with the *answers* of the test part wrong, twice.
+
+        First every label is turned to the next class and every AU code round; then all labels are one class: turning
+        alone leaves the counts of a balanced test part as they were.
+        """
+        label, one, aus = data.label.copy(), data.label.copy(), data.aus.copy()
         label[self._test] = (label[self._test] + 1) % len(data.classes)
+        one[self._test] = 0
         aus[self._test] = np.where(np.isnan(aus[self._test]), 1.0, 1 - aus[self._test])
-        return replace(data, label=label, aus=aus)
+        return replace(data, label=label, aus=aus), replace(data, label=one, aus=aus)
 
 
 @dataclass(frozen=True)
@@ -216,8 +221,8 @@ def examine(
 def check_blind(answer: Callable[[RoiDataset, Fold], np.ndarray], data: RoiDataset, fold: Fold) -> np.ndarray:
     """Prove that a system does not look at the answers of the test part, whatever it is handed.
 
-    It answers twice: with the data as they are, and with every test label and AU code wrong. A system that peeks, be it
-    for an epoch, a scaler or a weight, answers differently.
+    It answers three times: with the data as they are, and with the test labels and AU codes wrong in two ways
+    (``Fold.poison``). A system that peeks, be it for an epoch, a class weight or an AU, answers differently.
 
     Args:
         answer: (data set, fold) -> probabilities "clip cls" of the test clips; deterministic.
@@ -228,10 +233,10 @@ def check_blind(answer: Callable[[RoiDataset, Fold], np.ndarray], data: RoiDatas
         The answers.
 
     Raises:
-        SealError: the two answers differ.
+        SealError: the answers differ.
     """
-    clean, poisoned = (np.asarray(answer(d, fold.copy())) for d in (data, fold.poisoned(data)))
-    if not np.array_equal(clean, poisoned, equal_nan=True):
+    clean, *others = (np.asarray(answer(some, fold.copy())) for some in (data, *fold.poison(data)))
+    if not all(np.array_equal(clean, other, equal_nan=True) for other in others):
         raise SealError(
             f"the answers for fold {fold.name!r} change when its test labels do: the system looks at what it is tested on."
         )
