@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stagkit.errors import StagkitError
+from stagkit.cli_options import (
+    Changes,
+    Choice,
+    ConfigFile,
+    Data,
+    Device,
+    Epochs,
+    Folds,
+    Layout,
+    Mapping,
+    Preset,
+    Protocol,
+    ProtocolName,
+    Seeds,
+    Workers,
+    read_seeds,
+    read_settings,
+)
+from stagkit.errors import StagkitError, StagkitWarning
 
 app = typer.Typer(
     name="stagkit",
@@ -18,11 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Analyse and explain micro-expression recognition with the STAG network.",
 )
-
-Preset = StrEnum("Preset", {name: name for name in ("casme2", "samm", "smic", "4dme", "dfme")})
-Layout = StrEnum("Layout", {name: name for name in ("prepared", "frames")})
-ProtocolName = StrEnum("ProtocolName", {name: name for name in ("loso", "groupkfold")})
-Workers = Annotated[int | None, typer.Option(help="Processes of one thread each; all cores if not given.", min=1)]
 
 
 def _bar(what: str):
@@ -141,25 +153,34 @@ def prepare(
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="Prepared folder, .npz of flow maps, or folder of PNG flow maps.")],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run is gone on with.")],
-    protocol: Annotated[ProtocolName, typer.Option(help="loso leaves one subject out at a time.")] = ProtocolName.loso,
-    folds: Annotated[int, typer.Option(min=2, help="Folds of groupkfold.")] = 10,
-    seeds: Annotated[int, typer.Option(min=1, help="How many random seeds.")] = 1,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Fixed beforehand; never chosen on test clips.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting, e.g. stag.width=32 or train.lr=0.001; repeatable.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML with 'stag:' and 'train:' (a run's config.yaml).")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    protocol: Protocol = ProtocolName.loso,
+    folds: Folds = 10,
+    seeds: Seeds = "1",
+    epochs: Epochs = None,
+    epoch_choice: Choice = None,
+    mapping: Mapping = "",
+    permuted_retrain: Annotated[
+        bool, typer.Option("--permuted-retrain", help="Train once more on shuffled labels: a baseline.")
+    ] = False,
+    leaky: Annotated[
+        bool, typer.Option("--leaky", help="Show what choosing the epoch on the test clips would claim; no evidence.")
+    ] = False,
+    set_: Changes = None,
+    config: ConfigFile = None,
+    device: Device = "auto",
     workers: Workers = None,
 ) -> None:
     """Train and test STAG subject-disjointly; write predictions, scores and weights."""
+    from stagkit.files import read_json
     from stagkit.folds import evaluate as evaluate_folds
     from stagkit.prepare import load_data
+    from stagkit.run_report import format_leak, format_metrics
 
-    loaded = load_data(data)
-    stag_config, train_config = _settings(config, set_ or [], epochs)
+    chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
+    loaded = load_data(path, mapping)
+    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice)
     run = evaluate_folds(
         loaded,
         out,
@@ -167,60 +188,90 @@ def evaluate(
         train_config,
         protocol=protocol.value,
         n_folds=folds,
-        seeds=seeds,
+        seeds=chosen,
         device=device,
         workers=workers,
-        data_path=data,
+        data_path=path,
         progress=_bar(f"folds of {protocol.value}"),
+        permuted_retrain=permuted_retrain,
+        leaky=leaky,
     )
     _say(format_metrics(run.metrics))
+    if leaky:
+        _say(format_leak(read_json(run.path / "leak.json")))
+        _say(f"run in {run.path}, marked as a leak demonstration: explain, figures and compare refuse it")
+        return
     _say(f"run in {run.path}; next: stagkit explain {run.path}")
 
 
-def _settings(path: Path | None, changes: list[str], epochs: int | None):
-    import yaml
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A finished run.")],
+    second: Annotated[Path, typer.Argument(help="Another, of the same clips.")],
+    json: Annotated[Path | None, typer.Option(help="Write the comparison here too.")] = None,
+) -> None:
+    """Is one run better? Differences on the same clips with 95 % intervals over subjects."""
+    from stagkit.compare import compare_runs, format_comparison
+    from stagkit.files import write_json
 
-    from stagkit.config import ConfigError, StagConfig, TrainConfig
-
-    values: dict[str, dict] = {"stag": {}, "train": {}}
-    if path is not None:
-        try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read as settings: {error}.") from error
-        if not isinstance(loaded, dict):
-            raise ConfigError(f"{path} holds no settings: expected 'stag:' and 'train:' with lines below them.")
-        for part in values:
-            values[part].update(loaded.get(part) or {})
-    for change in changes:
-        name, equals, text = change.partition("=")
-        part, dot, key = name.partition(".")
-        if not equals or not dot or part not in values:
-            raise ConfigError(f"--set {change!r}: expected stag.NAME=VALUE or train.NAME=VALUE.")
-        try:
-            values[part][key] = float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML reads 1e-3 as text
-        except ValueError:
-            values[part][key] = yaml.safe_load(text)
-    if epochs is not None:
-        values["train"]["epochs"] = epochs
-    return StagConfig.from_dict(values["stag"]), TrainConfig.from_dict(values["train"])
+    result = compare_runs(first, second)
+    _say(format_comparison(result))
+    if json is not None:
+        write_json(json, result)
 
 
-def format_metrics(metrics: dict) -> str:
-    """The scores of a run as a small table with intervals and baselines."""
-    lines = [
-        f"{metrics['model']} · {metrics['protocol']} · {metrics['n_clips']} clips, {metrics['n_subjects']} subjects, "
-        f"{metrics['n_folds']} folds, {len(metrics['seeds'])} seed(s) · {metrics['seconds']} s on {metrics['device']}",
-        f"{'':<12}{'UF1':>7}{'UAR':>7}{'ACC':>7}   95 % interval of UF1 over subjects",
-    ]
-    rows = [("all", metrics), *metrics["per_dataset"].items()]
-    for name, row in rows if len(metrics["per_dataset"]) > 1 else rows[:1]:
-        scores = "".join(f"{row[s]['mean']:7.3f}" for s in ("uf1", "uar", "acc"))
-        low, high = row["uf1"]["ci95"]
-        lines.append(f"{name:<12}{scores}   {low:.3f} .. {high:.3f}")
-    for name, row in metrics["baselines"].items():
-        lines.append(f"{name:<12}" + "".join(f"{row[s]:7.3f}" for s in ("uf1", "uar", "acc")))
-    return "\n".join(lines)
+@app.command()
+def ablate(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the runs; an interrupted ablation is gone on with.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="A variant, e.g. graph-none; repeatable. All if not given.")
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER: the same clips prepared otherwise, e.g. uniform=PREPARED2; repeatable."),
+    ] = None,
+    protocol: Protocol = ProtocolName.loso,
+    folds: Folds = 10,
+    seeds: Seeds = "1",
+    epochs: Epochs = None,
+    epoch_choice: Choice = None,
+    mapping: Mapping = "",
+    set_: Changes = None,
+    config: ConfigFile = None,
+    device: Device = "auto",
+    workers: Workers = None,
+) -> None:
+    """Switch every part of STAG off in turn, on the same folds and seeds: table, CSV and LaTeX."""
+    from stagkit.ablate import ablate as ablate_parts
+    from stagkit.ablate import format_ablation
+    from stagkit.prepare import load_data
+
+    chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
+    others = {}
+    for text in also or []:
+        name, equals, folder = text.partition("=")
+        if not equals or not name or "/" in name:
+            raise StagkitError(f"--also {text!r}: expected NAME=FOLDER.")
+        others[name] = (load_data(folder, mapping), folder)
+    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice)
+    result = ablate_parts(
+        load_data(path, mapping),
+        out,
+        stag_config,
+        train_config,
+        only=only or (),
+        others=others,
+        data_path=path,
+        protocol=protocol.value,
+        n_folds=folds,
+        seeds=chosen,
+        device=device,
+        workers=workers,
+        progress=_bar("folds"),
+    )
+    _say(format_ablation(result))
+    _say(f"tables in {out}: ablation.csv, ablation.tex, ablation.json")
 
 
 @app.command()
@@ -274,8 +325,17 @@ def lab(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; exit 2 with one sentence on bad input, 130 on Ctrl-C."""
+    import warnings
+
+    def tell(message, category, *where, **more) -> None:
+        if issubclass(category, StagkitWarning):
+            typer.echo(f"stagkit: warning: {message}", err=True)
+
     try:
-        app(args=arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", StagkitWarning)
+            warnings.showwarning = tell
+            app(args=arguments)
     except StagkitError as error:
         typer.echo(f"stagkit: {error}", err=True)
         raise SystemExit(2) from error

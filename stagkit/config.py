@@ -157,9 +157,13 @@ class StagConfig(Config):
 
 @dataclass(frozen=True)
 class TrainConfig(Config):
-    """How one fold is trained. The number of epochs is fixed beforehand: no test clip ever chooses it.
+    """How one fold is trained. The number of epochs is fixed beforehand, or chosen by held-out *training* subjects.
 
     Args:
+        epochs: how many; the most that are tried where ``epoch_choice`` is ``inner``.
+        epoch_choice: ``fixed`` beforehand, or ``inner``: held-out training subjects choose; never a test clip.
+        inner_share: share of the training subjects that is held out to choose.
+        refit: after an inner choice, train again on all training clips for that many epochs.
         gamma: focusing parameter of the focal loss.
         au_weight, edge_entropy: weights of the AU term and of the edge-entropy term of the loss.
         mirror: mirror clips left-right at random (sides swap with them).
@@ -182,6 +186,9 @@ class TrainConfig(Config):
     roi_dropout: float = _ranged(0.05, 0.0, 0.9)
     scale_jitter: float = _ranged(0.2, 0.0, 2.0)
     deterministic: bool = True
+    epoch_choice: Literal["fixed", "inner"] = "fixed"
+    inner_share: float = _ranged(0.2, 0.01, 0.9)
+    refit: bool = True
 
 
 @dataclass(frozen=True)

@@ -3,3 +3,7 @@
 
 class StagkitError(Exception):
     """A mistake in what stagkit was given; the message says what was given, what was expected and what to do."""
+
+
+class StagkitWarning(UserWarning):
+    """Something that goes on, but that a person should know; the command says it in one sentence."""

@@ -254,7 +254,7 @@ def explain_run(
     """
     from stagkit.runs import Run
 
-    run = Run.load(path)
+    run = Run.load(path, evidence=True)
     if seed not in run.request["seeds"]:
         raise ExplainError(f"{path} has the seeds {run.request['seeds']}, not {seed}.")
     attribution = compute_run_attribution(run, clips, seed, n_steps, progress)

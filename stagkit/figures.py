@@ -478,7 +478,7 @@ def make_figures(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
     matplotlib.use("Agg")
     from stagkit.runs import Run
 
-    runs = [Run.load(path) for path in paths]
+    runs = [Run.load(path, evidence=True) for path in paths]
     written: list[Path] = []
     lines = [
         "# Figures",

@@ -264,4 +264,5 @@ def compute_rois(motion: FlowClip, clip: Clip, config: RoiConfig = RoiConfig(), 
         dataset=clip.dataset,
         label=clip.label,
         aus=compute_au_vector(clip.aus),
+        part=clip.part,
     )

@@ -143,45 +143,124 @@ def compute_report(table, classes: Sequence[str]) -> dict[str, object]:
         seeds' predictions); ``per_class`` F1 and recall (mean over seeds); ``confusion`` (summed over seeds);
         ``per_dataset``: the same three scores for each data set; ``baselines``.
     """
-    classes = list(classes)
-
-    def scored(part) -> dict[str, object]:
-        label = part["label"].map(classes.index).to_numpy()
-        prediction = part["prediction"].map(classes.index).to_numpy()
-        seeds = sorted(part["seed"].unique())
-        confusions = [
-            compute_confusion(label[s], prediction[s], len(classes)) for s in (part["seed"] == k for k in seeds)
-        ]
-        scores = [compute_scores(c) for c in confusions]
-        interval = compute_interval(label, prediction, part["subject"].to_numpy(), len(classes))
-        out: dict[str, object] = {}
-        for name in SCORES:
-            values = [getattr(s, name) for s in scores]
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-            out[name] = {
-                "mean": float(np.mean(values)),
-                "std": spread,
-                "ci95": list(interval[name]),
-                "per_seed": {str(k): v for k, v in zip(seeds, values, strict=True)},
-            }
-        out["per_class"] = {
-            c: {
-                "f1": _nan_to_none(np.mean([s.f1[i] for s in scores])),
-                "recall": _nan_to_none(np.mean([s.recall[i] for s in scores])),
-                "n": int((label == i).sum() // len(seeds)),
-            }
-            for i, c in enumerate(classes)
-        }
-        out["confusion"] = np.sum(confusions, axis=0).tolist()
-        out["baselines"] = compute_baselines(label, prediction, len(classes))
-        return out
-
-    report = scored(table)
-    report["per_dataset"] = {
-        str(name): {k: v for k, v in scored(part).items() if k in SCORES} | {"n_clips": int(part["clip"].nunique())}
-        for name, part in table.groupby("dataset")
-    }
+    report = compute_pooled(table, classes)
+    report["per_dataset"] = compute_groups(table, classes, table["dataset"])
     return report
+
+
+def compute_groups(table, classes: Sequence[str], group: Sequence[str]) -> dict[str, dict[str, object]]:
+    """The three scores of each group of rows, e.g. of each data set, of each pair, of each official part.
+
+    Args:
+        table: as for ``compute_report``.
+        classes: names in order.
+        group: name of each row's group.
+    """
+    return {
+        str(name): {k: v for k, v in compute_pooled(part, classes).items() if k in SCORES}
+        | {"n_clips": int(len(part) // part["seed"].nunique())}
+        for name, part in table.groupby(np.asarray(group))
+    }
+
+
+def compute_pooled(table, classes: Sequence[str]) -> dict[str, object]:
+    """Scores, classes, confusion and baselines of the rows of a table, all of them pooled: as ``compute_report``."""
+    classes = list(classes)
+    label = table["label"].map(classes.index).to_numpy()
+    prediction = table["prediction"].map(classes.index).to_numpy()
+    seeds = sorted(table["seed"].unique())
+    confusions = [compute_confusion(label[s], prediction[s], len(classes)) for s in (table["seed"] == k for k in seeds)]
+    scores = [compute_scores(c) for c in confusions]
+    interval = compute_interval(label, prediction, table["subject"].to_numpy(), len(classes))
+    out: dict[str, object] = {}
+    for name in SCORES:
+        values = [getattr(s, name) for s in scores]
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        out[name] = {
+            "mean": float(np.mean(values)),
+            "std": spread,
+            "ci95": list(interval[name]),
+            "per_seed": {str(k): v for k, v in zip(seeds, values, strict=True)},
+        }
+    out["per_class"] = {
+        c: {
+            "f1": _nan_to_none(np.mean([s.f1[i] for s in scores])),
+            "recall": _nan_to_none(np.mean([s.recall[i] for s in scores])),
+            "n": int((label == i).sum() // len(seeds)),
+        }
+        for i, c in enumerate(classes)
+    }
+    out["confusion"] = np.sum(confusions, axis=0).tolist()
+    out["baselines"] = compute_baselines(label, prediction, len(classes))
+    return out
+
+
+def compute_paired(
+    label: Sequence[int],
+    first: np.ndarray,
+    second: np.ndarray,
+    subject: Sequence[str],
+    n_classes: int,
+    n_draws: int = 2000,
+    seed: int = 0,
+) -> dict[str, object]:
+    """How much better the first answers are than the second, on the same clips: a paired bootstrap over subjects.
+
+    Each draw takes whole subjects with replacement and scores both on them, every seed by itself; the difference of the
+    means over seeds is what varies. So what all subjects find hard does not blur the comparison.
+
+    Args:
+        label: int "clip".
+        first, second: int "seed clip", predicted classes; the numbers of seeds may differ.
+        subject: "clip".
+        n_draws: number of draws.
+
+    Returns:
+        For ``uf1, uar, acc``: ``first``, ``second`` (means over seeds), ``difference``, ``ci95`` and ``above_zero`` (share
+        of draws in which the first is better); ``per_class``: the same of each class's F1 (by number).
+
+    Raises:
+        StagkitError: answers that are not one a clip.
+    """
+    subjects, which = np.unique(np.asarray(subject), return_inverse=True)
+    label = np.asarray(label, int)
+    draws = np.random.default_rng(seed).multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), n_draws)
+    once = np.ones((1, len(subjects)), int)
+    sides = []
+    for answers in (np.atleast_2d(first), np.atleast_2d(second)):
+        if answers.shape[1] != len(label):
+            raise StagkitError(f"{answers.shape[1]} answers were given for {len(label)} clips: one of each a clip.")
+        counts = np.zeros((len(answers), len(subjects), n_classes, n_classes))
+        for one, predicted in zip(counts, answers, strict=True):
+            np.add.at(one, (which, label, predicted), 1)
+        sides.append([_mean_scores(counts, d) for d in (once, draws)])
+    (first_once, first_draws), (second_once, second_draws) = sides
+
+    def row(name: str | int) -> dict[str, object]:
+        drawn = first_draws[name] - second_draws[name]
+        drawn = drawn[~np.isnan(drawn)]
+        a, b = float(first_once[name][0]), float(second_once[name][0])
+        return {
+            "first": _nan_to_none(a),
+            "second": _nan_to_none(b),
+            "difference": _nan_to_none(a - b),
+            "ci95": np.percentile(drawn, [2.5, 97.5]).tolist() if len(drawn) else [None, None],
+            "above_zero": float((drawn > 0).mean()) if len(drawn) else None,
+        }
+
+    return {name: row(name) for name in SCORES} | {"per_class": [row(c) for c in range(n_classes)]}
+
+
+def _mean_scores(counts: np.ndarray, draws: np.ndarray) -> dict[str | int, np.ndarray]:
+    """Scores "draw" (mean over seeds) of confusions "seed subject cls cls" under draws "draw subject"."""
+    each = [_class_scores(np.tensordot(draws, one, axes=1).astype(float)) for one in counts]
+    out: dict[str | int, np.ndarray] = {
+        "uf1": np.mean([np.nanmean(f1, 1) for f1, _, _ in each], 0),
+        "uar": np.mean([np.nanmean(recall, 1) for _, recall, _ in each], 0),
+        "acc": np.mean([acc for _, _, acc in each], 0),
+    }
+    f1 = np.mean([f1 for f1, _, _ in each], 0)
+    return out | {c: f1[:, c] for c in range(f1.shape[1])}
 
 
 def _nan_to_none(value: float) -> float | None:

@@ -7,11 +7,15 @@ run that was interrupted goes on where it stopped; a folder made with other sett
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
+from stagkit.classes import map_classes
+from stagkit.composite import join_datasets
 from stagkit.config import FlowConfig, RoiConfig
 from stagkit.datasets import ClipSource
 from stagkit.files import Progress, check_writable, compute_digest, no_progress, read_json, write_aside, write_json
@@ -109,7 +113,7 @@ def _prepare_clip(source: ClipSource, key: str, out: Path, flow_config: FlowConf
             times_ms=sequence.times_ms,
             roi_names=sequence.roi_names,
             aus=sequence.aus,
-            text=[sequence.clip_id, sequence.subject, sequence.dataset, sequence.label, sequence.unit],
+            text=[sequence.clip_id, sequence.subject, sequence.dataset, sequence.label, sequence.unit, sequence.part],
         )
     return key
 
@@ -122,7 +126,7 @@ def load_sequence(path: str | Path) -> RoiSequence:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            clip_id, subject, dataset, label, unit = (str(t) for t in file["text"])
+            clip_id, subject, dataset, label, unit, *part = (str(t) for t in file["text"])
             return RoiSequence(
                 patches=file["patches"].astype(np.float32),
                 present=file["present"],
@@ -134,6 +138,7 @@ def load_sequence(path: str | Path) -> RoiSequence:
                 label=label,
                 aus=file["aus"],
                 unit=unit,
+                part=part[0] if part else "",  # clips prepared before parts were kept have none
             )
     except FileNotFoundError as error:
         raise StagkitError(
@@ -171,12 +176,48 @@ def load_prepared(root: str | Path) -> RoiDataset:
         sequences, settings["classes"], {k: settings[k] for k in ("source", "flow", "roi")}
     )
     data.meta["digest"] = compute_digest(data.x.tobytes(), data.label.tobytes(), repr(data.clip_ids).encode())
+    if data.parts:
+        data.meta["digest"] = compute_digest(data.meta["digest"].encode(), repr(data.parts).encode())
     return data
 
 
-def load_data(path: str | Path) -> RoiDataset:
-    """Read whatever ``stagkit evaluate`` takes: a prepared folder, an ``.npz`` of flow maps, or a folder of PNG maps."""
-    path = Path(path)
+def load_data(path: str | Path | Sequence[str | Path], mapping: str = "", frames: str = "all") -> RoiDataset:
+    """Read whatever ``stagkit evaluate`` takes: a prepared folder, an ``.npz`` of flow maps, or a folder of PNG maps.
+
+    Args:
+        path: one, or several that are joined (``composite.join_datasets``).
+        mapping: class mapping, e.g. ``3-class`` (``classes.map_classes``); '' leaves the classes as they are.
+        frames: ``all``, or ``apex``: of each clip only the frame with the largest motion (``keep_apex``).
+
+    Raises:
+        StagkitError: nothing there, another format, sets that cannot be joined.
+    """
+    if isinstance(path, (str, Path)):
+        data = _load_one(Path(path))
+        data = map_classes(data, mapping) if mapping else data
+    else:
+        data = join_datasets([load_data(p, mapping) for p in path])
+        if mapping:
+            data.meta["mapping"] = mapping
+    if frames not in ("all", "apex"):
+        raise StagkitError(f"`frames` is {frames!r}, expected all or apex.")
+    return keep_apex(data) if frames == "apex" else data
+
+
+def keep_apex(data: RoiDataset) -> RoiDataset:
+    """Of each clip only the frame with the largest motion: what onset-apex methods see (T = 1)."""
+    strength = (data.x[:, :, :, :2] ** 2).sum((2, 3, 4, 5)) * data.mask.any(2)
+    at = strength.argmax(1)[:, None]
+
+    def pick(array: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(array, at.reshape(at.shape + (1,) * (array.ndim - 2)), 1)
+
+    digest = compute_digest(str(data.meta.get("digest", "")).encode(), b"apex")
+    meta = {**data.meta, "frames": "apex", "digest": digest}
+    return replace(data, x=pick(data.x), mask=pick(data.mask), times_ms=pick(data.times_ms), meta=meta)
+
+
+def _load_one(path: Path) -> RoiDataset:
     if path.suffix == ".npz" or (path.is_dir() and not (path / _INDEX).is_file() and _holds_maps(path)):
         from stagkit.datasets.flow_maps import load_flow_maps
 

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from stagkit.config import StagConfig, TrainConfig
+from stagkit.facs import AU_NUMBERS
 from stagkit.losses import compute_au_prior, compute_class_weights, compute_loss
-from stagkit.model import Stag
+from stagkit.model import Stag, compute_clip_aus
 from stagkit.rois import ATLAS, RoiAtlas
+from stagkit.seal import SealedInputs
 from stagkit.types import Batch, RoiDataset, StagkitError
 
 
@@ -100,6 +102,8 @@ def train_fold(
     seed: int = 0,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[int, float], None] | None = None,
+    watch: Callable[[int, Stag], None] | None = None,
+    stop_after: int | None = None,
 ) -> Stag:
     """Train the network on the clips ``train`` for a fixed number of epochs.
 
@@ -109,6 +113,8 @@ def train_fold(
         train: int, indices of the training clips; no other clip is looked at.
         seed: fixes weights, order and augmentation.
         on_epoch: called with (epoch, mean loss).
+        watch: called with (epoch, network in evaluation mode) after each epoch; must not change it.
+        stop_after: end after that many epochs, on the learning rates of the whole plan of ``train_config.epochs``.
 
     Returns:
         The trained network on the CPU, in evaluation mode.
@@ -136,7 +142,7 @@ def train_fold(
     )
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(device).manual_seed(seed)
-    for epoch in range(train_config.epochs):
+    for epoch in range(min(train_config.epochs, stop_after or train_config.epochs)):
         losses = []
         for part in torch.randperm(len(train), generator=order).chunk(steps_per_epoch):
             batch = make_augmented(take(whole, part.to(device)), train_config, chance)
@@ -155,6 +161,9 @@ def train_fold(
             )
         if on_epoch:
             on_epoch(epoch, mean)
+        if watch:
+            watch(epoch, model.eval())
+            model.train()
     return model.eval().cpu()
 
 
@@ -182,10 +191,23 @@ def take(batch: Batch, index: torch.Tensor) -> Batch:
 
 
 @torch.no_grad()
-def predict(model: Stag, data: RoiDataset, index: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Class probabilities: float "clip cls", rows sum to 1."""
-    out = []
+def predict(model: Stag, data: RoiDataset | SealedInputs, index: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Class probabilities: float "clip cls", rows sum to 1. Labels and AU codes are not looked at."""
+    return predict_with_aus(model, data, index, batch_size)[0]
+
+
+@torch.no_grad()
+def predict_with_aus(
+    model: Stag, data: RoiDataset | SealedInputs, index: np.ndarray, batch_size: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities float "clip cls", and the probability of each action unit, float "clip au"."""
+    device = next(model.parameters()).device
+    classes, aus = [], []
     for start in range(0, len(index), batch_size):
-        batch = data.batch(index[start : start + batch_size])
-        out.append(model.logits(batch.x, batch.mask, batch.times_ms).softmax(-1).numpy())
-    return np.concatenate(out) if out else np.zeros((0, len(data.classes)), np.float32)
+        batch = data.batch(index[start : start + batch_size]).to(device)
+        output = model(batch.x, batch.mask, batch.times_ms)
+        classes.append(output.logits.softmax(-1).cpu().numpy())
+        aus.append(compute_clip_aus(output.au_logits, batch.mask.any(2)).sigmoid().cpu().numpy())
+    if not classes:
+        return np.zeros((0, len(data.classes)), np.float32), np.zeros((0, len(AU_NUMBERS)), np.float32)
+    return np.concatenate(classes), np.concatenate(aus)

@@ -146,6 +146,7 @@ class Clip:
         onset, apex, offset: 0-based inclusive positions in ``frames``; None where not coded.
         aus: annotated action units; None where the set is not coded, () where it is coded and none was seen.
         truth: what was planted (phantoms only).
+        part: official part of the data set (DFME: ``train, testA, testB``), '' where there is none.
     """
 
     frames: np.ndarray
@@ -160,6 +161,7 @@ class Clip:
     offset: int | None = None
     aus: tuple[AUCode, ...] | None = None
     truth: Truth | None = field(default=None, repr=False)
+    part: str = ""
 
     def __post_init__(self):
         axes = "time y x" if self.frames.ndim == 3 else "time y x 3"
@@ -235,6 +237,7 @@ class RoiSequence:
         roi_names: names in the order of the axis ``roi``.
         aus: float32 "au", 1 = annotated, 0 = coded and absent, NaN = not coded; order of ``facs.AU_NUMBERS``.
         unit: ``"% IOD"``, or ``"map"`` for published flow maps, whose amplitude is lost.
+        part: official part of the data set the clip belongs to (DFME: ``train, testA, testB``), '' where there is none.
     """
 
     patches: np.ndarray
@@ -247,6 +250,7 @@ class RoiSequence:
     label: str
     aus: np.ndarray
     unit: str = "% IOD"
+    part: str = ""
 
     def __post_init__(self):
         check_axes(
@@ -309,6 +313,7 @@ class RoiDataset:
         aus: float32 "clip au", NaN = not coded.
         subjects: unique over data sets (``casme2/sub01``), so that no fold can mix two people.
         meta: what the run record should keep (sources, digests, preset, configs).
+        parts: official part of each clip (DFME: ``train, testA, testB``), () where the data has none.
     """
 
     x: np.ndarray
@@ -323,6 +328,7 @@ class RoiDataset:
     roi_names: tuple[str, ...]
     unit: str = "% IOD"
     meta: Mapping[str, object] = field(default_factory=dict, repr=False)
+    parts: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self):
         check_axes(
@@ -335,6 +341,10 @@ class RoiDataset:
         )
         if not len(self.clip_ids) == len(self.subjects) == len(self.datasets):
             raise ShapeError("`clip_ids`, `subjects` and `datasets` differ in length: one entry a clip is expected.")
+        if self.parts and len(self.parts) != len(self.clip_ids):
+            raise ShapeError(
+                f"`parts` has {len(self.parts)} entries for {len(self.clip_ids)} clips: one a clip, or none."
+            )
         if len(self.label) and not 0 <= self.label.min() <= self.label.max() < len(self.classes):
             raise ShapeError(
                 f"`label` reaches from {self.label.min()} to {self.label.max()}, classes are {self.classes}."
@@ -381,7 +391,15 @@ class RoiDataset:
             roi_names=sequences[0].roi_names,
             unit=sequences[0].unit,
             meta=dict(meta or {}),
+            parts=tuple(s.part for s in sequences) if any(s.part for s in sequences) else (),
         )
+
+    def take(self, index: Sequence[int] | np.ndarray) -> RoiDataset:
+        """The clips at ``index`` alone, in that order."""
+        index = np.asarray(index, dtype=np.int64)
+        arrays = {name: getattr(self, name)[index] for name in ("x", "mask", "times_ms", "label", "aus")}
+        names = {n: tuple(getattr(self, n)[i] for i in index) for n in ("clip_ids", "subjects", "datasets")}
+        return replace(self, **arrays, **names, parts=tuple(self.parts[i] for i in index) if self.parts else ())
 
     def batch(self, index: Sequence[int] | np.ndarray | None = None) -> Batch:
         """The clips at ``index`` (all where None) as a ``Batch`` of CPU tensors."""

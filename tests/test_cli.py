@@ -193,7 +193,71 @@ def test_doctor(capsys, monkeypatch, tmp_path):
     assert "there is no such folder" in out
 
 
-@pytest.mark.parametrize("command", ["", "doctor", "phantom", "prepare", "evaluate", "explain", "figures", "lab"])
+def test_compare_and_leak(maps, tmp_path, capsys):
+    run("evaluate", maps, "--out", tmp_path / "a", *QUICK, capsys=capsys)
+    run("evaluate", maps, "--out", tmp_path / "b", *QUICK, "--set", "stag.graph=none", "--seeds", "0,2", capsys=capsys)
+    code, out, err = run("compare", tmp_path / "a", tmp_path / "b", "--json", tmp_path / "c.json", capsys=capsys)
+    assert code == 0, err
+    assert "24 clips of 4 subjects, paired" in out
+    assert (tmp_path / "c.json").is_file()
+    code, out, err = run("evaluate", maps, "--out", tmp_path / "l", *QUICK, "--leaky", capsys=capsys)
+    assert code == 0, err
+    assert "LEAK DEMONSTRATION" in out
+    assert "evidence of nothing" in out
+    for command in (
+        ("compare", tmp_path / "a", tmp_path / "l"),
+        ("explain", tmp_path / "l"),
+        ("figures", tmp_path / "l"),
+    ):
+        code, _, err = run(*command, capsys=capsys)
+        assert code == 2
+        assert "leak demonstration" in err
+
+
+def test_ablate(maps, tmp_path, capsys):
+    short = [*QUICK, "--protocol", "groupkfold", "--folds", "2", "--only", "graph-none"]
+    code, out, err = run("ablate", maps, "--out", tmp_path / "abl", *short, capsys=capsys)
+    assert code == 0, err
+    assert "graph-none" in out
+    assert {p.name for p in (tmp_path / "abl").iterdir()} == {
+        "full", "graph-none", "ablation.csv", "ablation.json", "ablation.tex",
+    }  # fmt: skip
+    code, _, err = run("ablate", maps, "--out", tmp_path / "abl", "--also", "uniform", capsys=capsys)
+    assert code == 2
+    assert "expected NAME=FOLDER" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--seeds", "1,1"], "the seed 1 is given twice"),
+        (["--seeds", "many"], "expected how many"),
+        (["--protocol", "official"], "needs clips of a part 'train'"),
+        (["--mapping", "6-class"], "there is no mapping '6-class'"),
+        (["--protocol", "stratifiedkfold", "--folds", "9"], "at most"),
+    ],
+)
+def test_bad_protocols_and_seeds(maps, tmp_path, capsys, options, words):
+    code, _, err = run("evaluate", maps, "--out", tmp_path / "run", *QUICK, *options, capsys=capsys)
+    assert code == 2
+    assert words in err
+    assert len([line for line in err.strip().splitlines() if "warning" not in line]) == 1
+
+
+def test_warnings_are_one_sentence(tmp_path, capsys):
+    """All clips of one class are of one subject: the fold that leaves her out has none to train on."""
+    path = save_maps(tmp_path / "m.npz", label=np.array([2] * 3 + [0, 1] * 10 + [0]))
+    code, _, err = run("evaluate", path, "--out", tmp_path / "run", *QUICK, capsys=capsys)
+    assert code == 0
+    told = [line for line in err.splitlines() if "stagkit: warning" in line]
+    assert len(told) == 1
+    assert "has no clip of surprise" in told[0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "doctor", "phantom", "prepare", "evaluate", "compare", "ablate", "explain", "figures", "lab"],
+)
 def test_help(command, capsys):
     code, out, _ = run(*filter(None, [command, "--help"]), capsys=capsys)
     assert code == 0

@@ -64,7 +64,7 @@ def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = ATLAS) ->
         StagkitError: nothing there, fields missing, axes that do not fit, NaN, labels outside the classes.
     """
     path = Path(path)
-    arrays = _read_npz(path) if path.suffix == ".npz" else _read_folder(path)
+    arrays = read_maps(path)
     flow, label = arrays["flow"], arrays["label"]
     n_clips = len(label)
     if flow.ndim != 4 or flow.shape[-1] != 3:
@@ -110,6 +110,25 @@ def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = ATLAS) ->
             "zero": "median of each channel of each map",
         },
     )
+
+
+def read_maps(path: str | Path) -> dict[str, np.ndarray]:
+    """The maps as they are published: ``flow, label, subject, dataset, clip`` and, where coded, ``aus``.
+
+    Labels may be numbers, numbers as text, or class names; they come out as numbers where they can be read so.
+    """
+    path = Path(path)
+    arrays = _read_npz(path) if path.suffix == ".npz" else _read_folder(path)
+    return {**arrays, "label": _read_labels(arrays["label"])}
+
+
+def _read_labels(label: np.ndarray) -> np.ndarray:
+    """``"1"``, ``"1.0"`` and ``"Positive"`` are 1; anything else stays as it is, to be named by whoever checks it."""
+    if label.dtype.kind not in "US":
+        return label
+    words = [str(v).strip().lower() for v in label.astype(str)]
+    number = {c: i for i, c in enumerate(CLASSES)} | {f"{i}{end}": i for i in range(len(CLASSES)) for end in ("", ".0")}
+    return np.array([number[w] for w in words]) if set(words) <= set(number) else label
 
 
 def _read_codes(cell: str) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Columns of ``manifest.csv`` (UTF-8): ``clip_id, subject, dataset, label, folder, fps`` and, where known, ``onset, apex,
 offset`` (0-based positions among the clip's sorted frames), ``aus`` (FACS codes as in the sheets; empty = not coded,
-``-`` = coded, none seen) and ``landmarks`` (an ``.npy`` of float "time 68 2" px). Paths are relative to the table and
+``-`` = coded, none seen), ``landmarks`` (an ``.npy`` of float "time 68 2" px) and ``part`` (official part, e.g. ``train``,
+``testA``). Paths are relative to the table and
 cannot leave its folder. Frames are sorted by the last number in their names.
 """
 
@@ -21,7 +22,7 @@ from stagkit.files import Progress, compute_digest, no_progress, write_aside, wr
 from stagkit.types import Clip, StagkitError
 
 _NEEDED = ("clip_id", "subject", "dataset", "label", "folder", "fps")
-_COLUMNS = (*_NEEDED, "onset", "apex", "offset", "aus", "landmarks")
+_COLUMNS = (*_NEEDED, "onset", "apex", "offset", "aus", "landmarks", "part")
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
@@ -92,6 +93,7 @@ class ManifestSource:
             landmarks=self._landmarks(key, landmarks) if landmarks else None,
             **{name: self._position(row, name) for name in ("onset", "apex", "offset")},
             aus=None if not aus else parse_aus(aus.strip("-")).codes,
+            part=(row.get("part") or "").strip(),
         )
 
     def _inside(self, relative: str) -> Path:
@@ -156,7 +158,20 @@ def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no
         aus = "" if clip.aus is None else "+".join(f"{c.side}{c.number}" for c in clip.aus) or "-"
         marks = f"landmarks/{key}.npy" if clip.landmarks is not None else ""
         lines.append(
-            ",".join((key, clip.subject, clip.dataset, clip.label, f"frames/{key}", f"{clip.fps:g}", *at, aus, marks))
+            ",".join(
+                (
+                    key,
+                    clip.subject,
+                    clip.dataset,
+                    clip.label,
+                    f"frames/{key}",
+                    f"{clip.fps:g}",
+                    *at,
+                    aus,
+                    marks,
+                    clip.part,
+                )
+            )
         )
     write_text(root / "manifest.csv", "\n".join(lines) + "\n")
     return root

@@ -1,0 +1,279 @@
+"""Recognition on published flow maps: simple classifiers and STAG on the same sealed folds, with paired intervals.
+
+    python benchmarks/recognition.py MAPS.npz [--seeds 5] [--protocol loso] [--quick] [--json FILE]
+                                     [--out FOLDER | --run RUN] [--markdown BENCHMARKS.md]
+
+Majority, logistic regression, an RBF support vector machine and a 9,667-parameter MLP see the means of a 7x7 grid of the
+median-centred maps; their settings are those of the published comparison, chosen on none of these folds. Every system
+goes through ``stagkit.seal.examine``: it is handed the training clips, and the test clips without their labels; scalers
+are fitted inside each fold, epochs fixed beforehand. ``--out`` keeps the STAG run (and goes on with it), ``--run`` takes
+a finished one. ``--markdown`` writes the table into a file, between two marks.
+"""
+
+import argparse
+import json
+import platform
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from stagkit.compare import describe_interval
+from stagkit.config import StagConfig, TrainConfig
+from stagkit.datasets.flow_maps import load_flow_maps, read_maps
+from stagkit.files import write_json, write_text
+from stagkit.folds import evaluate
+from stagkit.metrics import SCORES, compute_confusion, compute_interval, compute_paired, compute_scores
+from stagkit.runs import Run
+from stagkit.seal import SealedInputs, Trained, examine
+from stagkit.splits import make_folds
+from stagkit.types import RoiDataset
+
+START, END = "<!-- recognition: made by benchmarks/recognition.py -->", "<!-- recognition: end -->"
+SETTINGS = {"loso": "leave one subject out", "groupkfold": "10 groups of subjects"}
+
+
+def make_grid(data: RoiDataset, path: str, cells: int = 7) -> RoiDataset:
+    """The same clips as means over a grid: each cell is a 'region' of one value a channel."""
+    flow = read_maps(path)["flow"].astype(np.float32)
+    flow -= np.median(flow, axis=(1, 2), keepdims=True)
+    step = flow.shape[1] // cells
+    means = flow.reshape(len(flow), cells, step, cells, step, 3).mean((2, 4)).reshape(len(flow), 1, -1, 3, 1, 1)
+    names = tuple(f"cell{i}" for i in range(cells**2))
+    return replace(data, x=means, mask=np.ones(means.shape[:3], bool), roi_names=names)
+
+
+def features(clips: RoiDataset | SealedInputs) -> np.ndarray:
+    return clips.x.reshape(len(clips), -1)
+
+
+def sure(prediction: np.ndarray, n_classes: int) -> np.ndarray:
+    return np.eye(n_classes)[prediction]
+
+
+def fit_majority(known: RoiDataset, inputs: SealedInputs, seed: int) -> Trained:
+    most = np.bincount(known.label, minlength=len(known.classes)).argmax()
+    return Trained(lambda clips: sure(np.full(len(clips), most), len(known.classes)), record={"parameters": 0})
+
+
+def fit_sklearn(model) -> callable:
+    def fit(known: RoiDataset, inputs: SealedInputs, seed: int) -> Trained:
+        fitted = make_pipeline(StandardScaler(), model).fit(features(known), known.label)
+        return Trained(lambda clips: sure(fitted.predict(features(clips)), len(known.classes)))
+
+    return fit
+
+
+def fit_mlp(known: RoiDataset, inputs: SealedInputs, seed: int) -> Trained:
+    """147-64-3, 60 epochs, Adam 1e-3, batches of 64."""
+    torch.manual_seed(seed)
+    scaler = StandardScaler().fit(features(known))
+    n_classes = len(known.classes)
+
+    def tensor(clips) -> torch.Tensor:
+        return torch.tensor(scaler.transform(features(clips)), dtype=torch.float32)
+
+    x, target = tensor(known), torch.tensor(known.label)
+    model = torch.nn.Sequential(torch.nn.Linear(x.shape[1], 64), torch.nn.ReLU(), torch.nn.Linear(64, n_classes))
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(60):
+        for part in torch.randperm(len(x)).split(64):
+            loss = torch.nn.functional.cross_entropy(model(x[part]), target[part])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+    def answer(clips: SealedInputs) -> np.ndarray:
+        with torch.no_grad():
+            return model(tensor(clips)).softmax(-1).numpy()
+
+    return Trained(answer, 60, record={"parameters": sum(p.numel() for p in model.parameters())})
+
+
+#: name -> (fit, is it random?)
+BASELINES = {
+    "majority": (fit_majority, False),
+    "logistic regression, 7x7 grid": (fit_sklearn(LogisticRegression(C=0.1, max_iter=2000)), False),
+    "RBF-SVM, 7x7 grid": (fit_sklearn(SVC(C=1.0, class_weight="balanced")), False),
+    "MLP, 7x7 grid": (fit_mlp, True),
+}
+
+
+def run_baseline(grid: RoiDataset, fit, protocol: str, n_folds: int, seeds: int) -> tuple[np.ndarray, dict]:
+    """Predictions int "seed clip" and what they cost."""
+    started, parameters = time.perf_counter(), None
+    answers = np.zeros((seeds, len(grid)), int)
+    for seed in range(seeds):
+        for fold in make_folds(grid, protocol, n_folds):
+            test, probability, trained = examine(grid, fold, lambda k, i, s=seed, f=fit: f(k, i, s))
+            answers[seed, test] = probability.argmax(1)
+            parameters = trained.record.get("parameters")
+    return answers, {"parameters": parameters, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def read_run(run: Run, data: RoiDataset) -> tuple[np.ndarray, dict]:
+    """Predictions of a finished STAG run, int "seed clip" in the order of ``data``."""
+    run.check_evidence()
+    place = {key: i for i, key in enumerate(zip(data.subjects, data.clip_ids, strict=True))}
+    table, seeds = run.predictions, run.request["seeds"]
+    answers = np.full((len(seeds), len(data)), -1)
+    for row in table.itertuples():
+        answers[seeds.index(row.seed), place[row.subject, row.clip]] = data.classes.index(row.prediction)
+    return answers, {"parameters": None, "seconds": run.metrics["seconds"], **(run.metrics.get("cost") or {})}
+
+
+def score(data: RoiDataset, answers: np.ndarray) -> dict:
+    n_classes, repeats = len(data.classes), len(answers)
+    scores = [compute_scores(compute_confusion(data.label, p, n_classes)) for p in answers]
+    interval = compute_interval(
+        np.tile(data.label, repeats), answers.ravel(), np.tile(data.subjects, repeats), n_classes
+    )
+    uf1 = [s.uf1 for s in scores]
+    return {
+        **{name: float(np.mean([getattr(s, name) for s in scores])) for name in SCORES},
+        "uf1_std": float(np.std(uf1, ddof=1)) if repeats > 1 else 0.0,
+        "uf1_ci95": list(interval["uf1"]),
+        "seeds": repeats,
+    }
+
+
+def describe_machine() -> str:
+    try:
+        name = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())[1]
+    except (OSError, TypeError):
+        name = platform.processor() or platform.machine()
+    gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
+    return f"{name}{gpu}, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}"
+
+
+def describe_commit() -> str:
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
+        " with changes" if git("status", "--porcelain") else ""
+    )
+
+
+def format_text(result: dict) -> str:
+    lines = [
+        f"{'':<32}{'UF1':>7}{'UAR':>7}{'ACC':>7}   95 % of UF1       STAG minus it, 95 %         parameters  seconds"
+    ]
+    for name, row in result["systems"].items():
+        low, high = row["uf1_ci95"]
+        scores = "".join(f"{row[s]:7.3f}" for s in SCORES)
+        paired = describe_interval(row["stag_minus"]["uf1"]) if "stag_minus" in row else ""
+        size = f"{row['parameters']:,}" if row["parameters"] is not None else "-"
+        lines.append(f"{name:<32}{scores}   {low:.3f} .. {high:.3f}   {paired:<26}{size:>11}{row['seconds']:>9.1f}")
+    return "\n".join(lines)
+
+
+def format_markdown(result: dict) -> str:
+    lines = [
+        f"`{result['command']}`",
+        "",
+        f"{result['n_clips']} clips of {result['n_subjects']} subjects ({result['data']}), {result['protocol']}, "
+        f"{result['n_folds']} folds, predictions pooled; STAG with {result['systems']['STAG']['seeds']} seed(s). "
+        f"Commit {result['commit']}, {result['date']}, {result['machine']}.",
+        "",
+        "| system | UF1 | UAR | ACC | 95 % of UF1 | STAG minus it (UF1, paired over subjects) | parameters | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in result["systems"].items():
+        low, high = row["uf1_ci95"]
+        scores = " | ".join(f"{row[s]:.3f}" for s in SCORES)
+        paired = describe_interval(row["stag_minus"]["uf1"]) if "stag_minus" in row else ""
+        size = f"{row['parameters']:,}" if row["parameters"] is not None else "-"
+        lines.append(f"| {name} | {scores} | {low:.3f} .. {high:.3f} | {paired} | {size} | {row['seconds']:.1f} |")
+    return "\n".join(lines)
+
+
+def write_markdown(path: Path, text: str) -> None:
+    """Put the table between its marks; the rest of the file stays."""
+    whole = path.read_text(encoding="utf-8") if path.is_file() else "# Benchmarks\n\n## Recognition\n\n"
+    block = f"{START}\n\n{text}\n\n{END}"
+    if START in whole:
+        before, rest = whole.split(START, 1)
+        whole = before + block + rest.split(END, 1)[1]
+    else:
+        whole = whole.rstrip("\n") + f"\n\n{block}\n"
+    write_text(path, whole)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("maps", help=".npz or folder of flow maps")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--protocol", choices=list(SETTINGS), default="loso")
+    parser.add_argument("--quick", action="store_true", help="5 groups, one seed, 3 epochs: does it run?")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--out", type=Path, help="where the STAG run is kept")
+    parser.add_argument("--run", type=Path, help="a finished STAG run on the same maps")
+    parser.add_argument("--workers", type=int)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    data = load_flow_maps(options.maps)
+    grid = make_grid(data, options.maps)
+    seeds, protocol, n_folds = options.seeds, options.protocol, 10
+    train = TrainConfig()
+    if options.quick:
+        seeds, protocol, n_folds, train = 1, "groupkfold", min(5, len(set(data.subjects))), TrainConfig(epochs=3)
+    folds = make_folds(data, protocol, n_folds)
+    answers, systems = {}, {}
+    for name, (fit, random) in BASELINES.items():
+        answers[name], cost = run_baseline(grid, fit, protocol, n_folds, seeds if random else 1)
+        systems[name] = {**score(data, answers[name]), **cost}
+    if options.run:
+        run = Run.load(options.run, evidence=True)
+    else:
+        out = options.out or Path(tempfile.mkdtemp(prefix="recognition-"))
+        run = evaluate(
+            data,
+            out,
+            StagConfig(),
+            train,
+            protocol=protocol,
+            n_folds=n_folds,
+            seeds=seeds,
+            workers=options.workers,
+            data_path=options.maps,
+        )
+    answers["STAG"], cost = read_run(run, data)
+    systems["STAG"] = {**score(data, answers["STAG"]), **cost}
+    for name in BASELINES:
+        systems[name]["stag_minus"] = compute_paired(
+            data.label, answers["STAG"], answers[name], data.subjects, len(data.classes)
+        )
+    result = {
+        "benchmark": "recognition",
+        "command": "python benchmarks/recognition.py MAPS" + (" --quick" if options.quick else f" --seeds {seeds}"),
+        "data": Path(options.maps).name,
+        "protocol": protocol,
+        "n_clips": len(data),
+        "n_subjects": len(set(data.subjects)),
+        "n_folds": len(folds),
+        "commit": describe_commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": describe_machine(),
+        "systems": systems,
+    }
+    print(format_text(result))
+    if options.json:
+        write_json(options.json, json.loads(json.dumps(result, default=float)))
+    if options.markdown:
+        write_markdown(options.markdown, format_markdown(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What every part of STAG is worth: each switch alone, on the same folds and seeds, against the whole network.
+
+```
+OUT/
+  ablation.json   what was asked, and every variant's scores and paired differences
+  ablation.csv    the same as a table        ablation.tex   the same for a paper
+  full/  graph-none/  ...    each an ordinary run: a killed ablation goes on where it stopped
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from stagkit.compare import compare_runs, describe_interval
+from stagkit.config import StagConfig, TrainConfig
+from stagkit.files import Progress, no_progress, write_aside, write_json, write_text
+from stagkit.folds import evaluate
+from stagkit.metrics import SCORES
+from stagkit.prepare import keep_apex
+from stagkit.runs import Run
+from stagkit.types import RoiDataset, StagkitError
+
+#: Name of the variant that everything is compared with.
+FULL = "full"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of the ablation table.
+
+    Args:
+        name: also its folder.
+        what: in words, what is switched.
+        stag, train: settings that differ from the whole network.
+        frames: ``apex`` keeps one frame of each clip.
+        needs: ``time`` (more than one frame) or ``aus`` (coded clips); '' always has a meaning.
+    """
+
+    name: str
+    what: str
+    stag: Mapping[str, object] = field(default_factory=dict)
+    train: Mapping[str, object] = field(default_factory=dict)
+    frames: str = "all"
+    needs: str = ""
+
+
+#: Every switch of the network and of its training, in the order of the table.
+VARIANTS = (
+    Variant(FULL, "the whole network"),
+    Variant("apex-only", "one frame, onset to apex (T = 1)", frames="apex", needs="time"),
+    Variant("temporal-attention-off", "frames weigh alike", {"temporal_attention": False}, needs="time"),
+    Variant("graph-gat", "GATv2 on the anatomy, no edge features", {"graph": "gat"}),
+    Variant("graph-none", "no graph", {"graph": "none"}),
+    Variant("connectivity-fixed", "anatomical edges only", {"connectivity": "fixed"}),
+    Variant("connectivity-learned", "learned edges, not AU-guided", {"connectivity": "learned"}),
+    Variant("branch-graph", "graph branch only", {"branches": "graph"}),
+    Variant("branch-time", "time branch only", {"branches": "time"}),
+    Variant("cross-one-way", "regions query frames only", {"cross_attention": "one-way"}),
+    Variant("cross-none", "no cross-attention", {"cross_attention": "none"}),
+    Variant("loss-ce", "plain cross entropy", {"loss": "ce"}),
+    Variant("au-loss-off", "no AU supervision", train={"au_weight": 0.0}, needs="aus"),
+    Variant("edge-entropy-off", "edges need not be sparse", train={"edge_entropy": 0.0}),
+    Variant("mirror-off", "no mirrored clips", train={"mirror": False}),
+    Variant("scale-jitter-off", "no stronger or weaker clips", train={"scale_jitter": 0.0}),
+    Variant("noise-off", "no noise", train={"noise": 0.0}),
+    Variant("roi-dropout-off", "no hidden regions", train={"roi_dropout": 0.0}),
+)
+
+
+def choose_variants(
+    data: RoiDataset, stag_config: StagConfig, train_config: TrainConfig, only: Sequence[str] = ()
+) -> tuple[Variant, ...]:
+    """The variants that mean something here: not those that are what the network is already, nor those without a subject.
+
+    Args:
+        data: T = 1 has no time to switch off; uncoded clips have no AU supervision.
+        stag_config, train_config: the whole network.
+        only: names wanted; the whole network always comes with them.
+
+    Raises:
+        StagkitError: a name that is no variant.
+    """
+    names = [v.name for v in VARIANTS]
+    unknown = sorted(set(only) - set(names))
+    if unknown:
+        raise StagkitError(f"there is no variant {', '.join(unknown)}; there are {', '.join(names)}.")
+    has = {"": True, "time": data.x.shape[1] > 1, "aus": bool((~np.isnan(data.aus)).any())}
+
+    def differs(v: Variant) -> bool:
+        changed = stag_config.replace(**v.stag) != stag_config or train_config.replace(**v.train) != train_config
+        return changed or v.frames != "all"
+
+    wanted = [v for v in VARIANTS if not only or v.name in (FULL, *only)]
+    return tuple(v for v in wanted if v.name == FULL or (has[v.needs] and differs(v)))
+
+
+def ablate(
+    data: RoiDataset,
+    out: str | Path,
+    stag_config: StagConfig = StagConfig(),
+    train_config: TrainConfig = TrainConfig(),
+    only: Sequence[str] = (),
+    others: Mapping[str, tuple[RoiDataset, str]] | None = None,
+    data_path: str | Path | Sequence[str | Path] = "",
+    progress: Progress = no_progress,
+    **settings,
+) -> dict[str, object]:
+    """Evaluate every variant and compare it with the whole network.
+
+    Args:
+        data: the clips.
+        out: folder of the runs; an interrupted ablation is gone on with.
+        stag_config, train_config: the whole network.
+        only: names of ``VARIANTS``; all that apply where empty.
+        others: the same clips prepared otherwise (e.g. another selection of frames): name -> (data, where it lies).
+        data_path: where ``data`` lies.
+        progress: wraps the folds of each variant.
+        **settings: as for ``folds.evaluate``: protocol, n_folds, seeds, device, workers.
+
+    Returns:
+        What ``ablation.json`` holds: ``variants``: name -> ``what``, scores, ``difference`` from the whole network with
+        ``ci95``, parameters, seconds.
+
+    Raises:
+        StagkitError: as ``evaluate``; a name of ``others`` that is a variant's.
+    """
+    out, others = Path(out), dict(others or {})
+    chosen = choose_variants(data, stag_config, train_config, only)
+    clash = sorted(set(others) & {v.name for v in VARIANTS})
+    if clash:
+        raise StagkitError(f"{clash[0]} is a variant already: give the other preparation another name.")
+    if out.is_dir() and any(out.iterdir()) and not (out / FULL).is_dir():
+        raise StagkitError(f"{out} is not empty and holds no ablation: give an empty or a new folder.")
+    runs: dict[str, tuple[str, Run]] = {}
+    for variant in chosen:
+        seen = keep_apex(data) if variant.frames == "apex" else data
+        configs = stag_config.replace(**variant.stag), train_config.replace(**variant.train)
+        run = evaluate(seen, out / variant.name, *configs, data_path=data_path, progress=progress, **settings)
+        runs[variant.name] = (variant.what, run)
+    for name, (seen, path) in others.items():
+        run = evaluate(seen, out / name, stag_config, train_config, data_path=path, progress=progress, **settings)
+        runs[name] = ("the same clips, prepared otherwise", run)
+    result = {
+        "full": FULL,
+        "variants": {name: _describe(what, run, runs[FULL][1]) for name, (what, run) in runs.items()},
+    }
+    metrics = runs[FULL][1].metrics
+    result |= {k: metrics[k] for k in ("protocol", "n_clips", "n_subjects", "n_folds", "seeds")}
+    save_ablation(result, out)
+    return result
+
+
+def _describe(what: str, run: Run, full: Run) -> dict[str, object]:
+    scores = {s: {k: run.metrics[s][k] for k in ("mean", "std", "ci95")} for s in SCORES}
+    cost = run.metrics["cost"] or {}
+    row = {"what": what, **scores, **{k: cost.get(k) for k in ("parameters", "multiply_adds", "train_seconds")}}
+    if run.path != full.path:
+        paired = compare_runs(run, full)
+        row["difference"] = {s: paired[s] for s in SCORES}
+        row["notes"] = paired["notes"]
+    return row
+
+
+def save_ablation(result: dict[str, object], out: str | Path) -> None:
+    """Write ``ablation.json``, ``ablation.csv`` and ``ablation.tex``."""
+    import pandas as pd
+
+    rows = []
+    for name, row in result["variants"].items():
+        flat = {
+            "variant": name,
+            "what": row["what"],
+            **{s: row[s]["mean"] for s in SCORES},
+            "uf1_std": row["uf1"]["std"],
+        }
+        for s, paired in row.get("difference", {}).items():
+            low, high = paired["ci95"]
+            flat |= {f"d_{s}": paired["difference"], f"d_{s}_low": low, f"d_{s}_high": high}
+        rows.append({**flat, "parameters": row["parameters"], "train_seconds": row["train_seconds"]})
+    with write_aside(Path(out) / "ablation.csv") as aside:
+        pd.DataFrame(rows).to_csv(aside, index=False, float_format="%.5f")
+    write_text(Path(out) / "ablation.tex", format_latex(result))
+    write_json(Path(out) / "ablation.json", result)
+
+
+def format_latex(result: dict[str, object]) -> str:
+    r"""The table for a paper (booktabs); a difference whose interval leaves out 0 is bold."""
+    lines = [
+        r"% made by 'stagkit ablate': "
+        f"{result['protocol']}, {result['n_clips']} clips, {result['n_subjects']} subjects, {len(result['seeds'])} seeds;",
+        r"% differences from the whole network: paired bootstrap over subjects, 95 \% interval",
+        r"\begin{tabular}{lrrrr}",
+        r"\toprule",
+        r"Variant & UF1 & UAR & ACC & $\Delta$UF1 \\",
+        r"\midrule",
+    ]
+    for row in result["variants"].values():
+        scores = " & ".join(f"{row[s]['mean']:.3f}" for s in SCORES)
+        paired = row.get("difference", {}).get("uf1")
+        told = describe_interval(paired) if paired else "--"
+        if paired and paired["ci95"][0] is not None and not paired["ci95"][0] <= 0 <= paired["ci95"][1]:
+            told = rf"\textbf{{{told}}}"
+        what = row["what"].replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")
+        lines.append(rf"{what[:1].upper() + what[1:]} & {scores} & {told} \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def format_ablation(result: dict[str, object]) -> str:
+    """The table for the screen."""
+    lines = [
+        f"{result['protocol']} · {result['n_clips']} clips, {result['n_subjects']} subjects, {result['n_folds']} folds, "
+        f"{len(result['seeds'])} seed(s); differences from the whole network, paired over subjects",
+        f"{'':<24}{'UF1':>7}{'UAR':>7}{'ACC':>7}   difference of UF1, 95 % interval   parameters",
+    ]
+    for name, row in result["variants"].items():
+        scores = "".join(f"{row[s]['mean']:7.3f}" for s in SCORES)
+        paired = row.get("difference", {}).get("uf1")
+        told = describe_interval(paired) if paired else ""
+        size = f"{row['parameters']:,}" if row["parameters"] else ""
+        lines.append(f"{name:<24}{scores}   {told:<34}{size:>10}")
+    return "\n".join(lines)

@@ -1,0 +1,84 @@
+"""What several commands of ``stagkit`` are told alike: options, seeds, settings. Light, as the command has to be."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stagkit.errors import StagkitError
+
+Preset = StrEnum("Preset", {name: name for name in ("casme2", "samm", "smic", "4dme", "dfme")})
+Layout = StrEnum("Layout", {name: name for name in ("prepared", "frames")})
+ProtocolName = StrEnum(
+    "ProtocolName", {name: name for name in ("loso", "groupkfold", "stratifiedkfold", "cde", "cross", "official")}
+)
+EpochChoice = StrEnum("EpochChoice", {name: name for name in ("fixed", "inner")})
+Data = Annotated[
+    list[Path],
+    typer.Argument(help="Prepared folders, .npz of flow maps, or folders of PNG flow maps; several are joined."),
+]
+Protocol = Annotated[
+    ProtocolName,
+    typer.Option(
+        help="loso: one subject left out at a time; groupkfold: groups of subjects; cde: loso over several data sets "
+        "(MEGC2019); cross: train on one set, test on another; official: the parts the data names; stratifiedkfold: not "
+        "subject-disjoint, shown beside groupkfold only."
+    ),
+]
+Folds = Annotated[int, typer.Option(min=2, help="Folds of groupkfold and stratifiedkfold.")]
+Seeds = Annotated[str, typer.Option(help="How many random seeds (5), or which (0,3,7).")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Fixed beforehand; never chosen on test clips.")]
+Choice = Annotated[
+    EpochChoice | None,
+    typer.Option(help="inner: held-out training subjects choose the epoch, at most --epochs; then all are trained on."),
+]
+Mapping = Annotated[str, typer.Option("--mapping", help="Class mapping: 3-class, 4-class, 5-class, 7-class, megc2019.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting, e.g. stag.width=32 or train.lr=0.001; repeatable.")
+]
+ConfigFile = Annotated[Path | None, typer.Option(help="YAML with 'stag:' and 'train:' (a run's config.yaml).")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
+Workers = Annotated[int | None, typer.Option(help="Processes of one thread each; all cores if not given.", min=1)]
+
+
+def read_seeds(text: str) -> int | list[int]:
+    """``5`` is five seeds; ``0,3,7`` are these three."""
+    try:
+        return [int(t) for t in text.split(",") if t.strip()] if "," in text else int(text)
+    except ValueError as error:
+        raise StagkitError(f"--seeds {text!r}: expected how many, e.g. 5, or which, e.g. 0,3,7.") from error
+
+
+def read_settings(path: Path | None, changes: list[str], epochs: int | None, epoch_choice: str | None):
+    """Settings of the network and the training from a file, then ``--set``, then options of their own."""
+    import yaml
+
+    from stagkit.config import ConfigError, StagConfig, TrainConfig
+
+    values: dict[str, dict] = {"stag": {}, "train": {}}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path} cannot be read as settings: {error}.") from error
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"{path} holds no settings: expected 'stag:' and 'train:' with lines below them.")
+        for part in values:
+            values[part].update(loaded.get(part) or {})
+    for change in changes:
+        name, equals, text = change.partition("=")
+        part, dot, key = name.partition(".")
+        if not equals or not dot or part not in values:
+            raise ConfigError(f"--set {change!r}: expected stag.NAME=VALUE or train.NAME=VALUE.")
+        try:
+            values[part][key] = float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML reads 1e-3 as text
+        except ValueError:
+            values[part][key] = yaml.safe_load(text)
+    if epochs is not None:
+        values["train"]["epochs"] = epochs
+    if epoch_choice is not None:
+        values["train"]["epoch_choice"] = str(epoch_choice)
+    return StagConfig.from_dict(values["stag"]), TrainConfig.from_dict(values["train"])

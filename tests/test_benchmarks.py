@@ -1,0 +1,55 @@
+"""The recognition benchmark runs, is sealed, and writes its table between its marks."""
+
+import importlib.util
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from tests.lockfile import ROOT
+from tests.small import save_maps
+
+
+@pytest.fixture(scope="module")
+def recognition():
+    spec = importlib.util.spec_from_file_location("recognition", ROOT / "benchmarks" / "recognition.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["recognition"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_quick(recognition, tmp_path, capsys):
+    maps, table = save_maps(tmp_path / "maps.npz"), tmp_path / "B.md"
+    table.write_text(f"# Benchmarks\n\nbefore\n\n{recognition.START}\nstale row\n{recognition.END}\n\nafter\n")
+    options = ["--quick", "--workers", "1", "--json", str(tmp_path / "r.json"), "--markdown", str(table)]
+    recognition.main([str(maps), *options, "--out", str(tmp_path / "run")])
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert list(result["systems"]) == [*recognition.BASELINES, "STAG"]
+    assert result["systems"]["MLP, 7x7 grid"]["parameters"] == 9667
+    for name in recognition.BASELINES:
+        low, high = result["systems"][name]["stag_minus"]["uf1"]["ci95"]
+        assert low <= high
+    assert {"commit", "machine", "date", "command"} <= set(result)
+    text = table.read_text()
+    assert "before" in text
+    assert "after" in text
+    assert "stale row" not in text
+    assert "| STAG |" in text
+    recognition.main([str(maps), *options, "--run", str(tmp_path / "run")])
+    assert json.loads((tmp_path / "r.json").read_text())["systems"]["STAG"]["uf1"] == result["systems"]["STAG"]["uf1"]
+    assert "majority" in capsys.readouterr().out
+
+
+def test_baselines_do_not_peek(recognition, tmp_path):
+    from stagkit.datasets.flow_maps import load_flow_maps
+    from stagkit.seal import check_blind, examine
+    from stagkit.splits import make_folds
+
+    path = save_maps(tmp_path / "maps.npz")
+    grid = recognition.make_grid(load_flow_maps(path), path)
+    assert recognition.features(grid).shape == (24, 147)
+    assert np.abs(grid.x.mean()) < 20, "medians are taken off"
+    for fit, _ in recognition.BASELINES.values():
+        check_blind(lambda d, fold, f=fit: examine(d, fold, lambda k, i: f(k, i, 0))[1], grid, make_folds(grid)[0])
