@@ -224,7 +224,6 @@ class Notebook:
 
             prepared = home / "prepared"
             data = prepare_dataset(PhantomSource(phantoms), prepared, workers=os.cpu_count() or 1)
-            _end_workers()
         return evaluate(data, home / "run", stag, train, device=self.device, data_path=prepared)
 
     def prepared(self, config: PhantomConfig) -> Path:
@@ -243,7 +242,6 @@ class Notebook:
         from stagkit.prepare import prepare_dataset
 
         prepare_dataset(PhantomSource(config), self.folder / "prepared", workers=os.cpu_count() or 1)
-        _end_workers()
         return self.folder / "prepared"
 
     def phantom_clip(self, clip_id: str) -> Clip | None:
@@ -378,13 +376,6 @@ def course_settings() -> tuple[PhantomConfig, StagConfig, TrainConfig]:
         StagConfig(width=32, graph_layers=1, time_layers=1),
         TrainConfig(epochs=20, batch_size=16, lr=3e-3),
     )
-
-
-def _end_workers() -> None:
-    """End joblib's idle processes: training in those that measured flow takes five times as long as in new ones."""
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor().shutdown(wait=True)
 
 
 def _answer_with_cuts(model: Stag, batch: Batch, cuts: list[list[str]], clip: int) -> np.ndarray:

@@ -51,6 +51,7 @@ def prepare_dataset(
         StagkitError: no clips, a folder that holds something else, or a clip that cannot be used (named, with the reason).
     """
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
 
     out = Path(out)
     if not source.keys:
@@ -69,6 +70,8 @@ def prepare_dataset(
     pool = Parallel(n_jobs=workers, return_as="generator_unordered")
     for _ in progress(pool(jobs), len(todo)):
         pass
+    if workers != 1:  # training in processes that measured flow would take several times as long as in new ones
+        get_reusable_executor().shutdown(wait=True)
     write_json(out / _INDEX, settings)
     (out / _STARTED).unlink(missing_ok=True)
     return load_prepared(out)
