@@ -25,6 +25,16 @@ _PUBLIC = {
     "ACTION_UNITS": "facs",
     "parse_aus": "facs",
     "ATLAS": "rois",
+    "make_clip": "phantom",
+    "compute_flow": "flow",
+    "compute_rois": "flow",
+    "load_data": "prepare",
+    "Stag": "model",
+    "evaluate": "folds",
+    "Run": "runs",
+    "attribute": "explain",
+    "plot_au_graph": "widgets",
+    "view_au_graph": "widgets",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
