@@ -69,6 +69,11 @@ VARIANTS = (
     Variant("scale-jitter-off", "no stronger or weaker clips", train={"scale_jitter": 0.0}),
     Variant("noise-off", "no noise", train={"noise": 0.0}),
     Variant("roi-dropout-off", "no hidden regions", train={"roi_dropout": 0.0}),
+    Variant("label-smoothing-off", "labels taken as certain", train={"label_smoothing": 0.0}),
+    Variant("region-jitter", "regions cut a little beside their place", train={"region_jitter": 0.2}),
+    Variant("mixing", "clips mixed within their class", train={"mixing": 1.0}),
+    Variant("time-warp", "faster and slower clips", train={"time_warp": 0.2}, needs="time"),
+    Variant("frame-dropout", "hidden frames", train={"frame_dropout": 0.15}, needs="time"),
 )
 
 

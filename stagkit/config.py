@@ -141,7 +141,7 @@ class StagConfig(Config):
     graph_layers: int = _ranged(2, 1, 8)
     time_layers: int = _ranged(2, 1, 8)
     cross_layers: int = _ranged(1, 1, 8)
-    dropout: float = _ranged(0.3, 0.0, 0.9)
+    dropout: float = _ranged(0.4, 0.0, 0.9)
     temporal_attention: bool = True
     graph: Literal["egat", "gat", "none"] = "egat"
     connectivity: Literal["fixed", "learned", "au"] = "au"
@@ -165,26 +165,36 @@ class TrainConfig(Config):
         inner_share: share of the training subjects that is held out to choose.
         refit: after an inner choice, train again on all training clips for that many epochs.
         gamma: focusing parameter of the focal loss.
+        label_smoothing: share of each label that is spread over all classes.
         au_weight, edge_entropy: weights of the AU term and of the edge-entropy term of the loss.
         mirror: mirror clips left-right at random (sides swap with them).
         noise: standard deviation of Gaussian noise added to training patches, as a share of their RMS.
         roi_dropout: share of regions hidden from a training clip.
         scale_jitter: motion of a training clip is multiplied by exp(N(0, scale_jitter)).
+        region_jitter: all regions of a training clip are displaced together, by about this share of their half side.
+        time_warp: times of a training clip are multiplied by exp(N(0, time_warp)).
+        frame_dropout: share of frames hidden from a training clip.
+        mixing: a training clip is joined with another of its class, whose weight is at most half of this.
     """
 
-    epochs: int = _ranged(40, 1, 100_000)
-    batch_size: int = _ranged(32, 1, 100_000)
-    lr: float = _ranged(2e-3, 1e-8, 10.0)
+    epochs: int = _ranged(60, 1, 100_000)
+    batch_size: int = _ranged(64, 1, 100_000)
+    lr: float = _ranged(3e-3, 1e-8, 10.0)
     weight_decay: float = _ranged(0.05, 0.0, 10.0)
     warmup: float = _ranged(0.1, 0.0, 1.0)
     clip_norm: float = _ranged(1.0, 1e-6, 1e6)
-    gamma: float = _ranged(2.0, 0.0, 10.0)
+    gamma: float = _ranged(1.0, 0.0, 10.0)
+    label_smoothing: float = _ranged(0.1, 0.0, 0.9)
     au_weight: float = _ranged(0.5, 0.0, 100.0)
     edge_entropy: float = _ranged(0.01, 0.0, 100.0)
     mirror: bool = True
     noise: float = _ranged(0.1, 0.0, 10.0)
     roi_dropout: float = _ranged(0.05, 0.0, 0.9)
     scale_jitter: float = _ranged(0.2, 0.0, 2.0)
+    region_jitter: float = _ranged(0.0, 0.0, 1.0)
+    time_warp: float = _ranged(0.0, 0.0, 1.0)
+    frame_dropout: float = _ranged(0.0, 0.0, 0.9)
+    mixing: float = _ranged(0.0, 0.0, 1.0)
     deterministic: bool = True
     epoch_choice: Literal["fixed", "inner"] = "fixed"
     inner_share: float = _ranged(0.2, 0.01, 0.9)

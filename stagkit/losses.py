@@ -81,16 +81,20 @@ def compute_au_prior(aus: np.ndarray, smoothing: float = 1.0) -> np.ndarray:
     return prior
 
 
-def focal_loss(logits: Tensor, label: Tensor, class_weights: Tensor, gamma: float = 2.0) -> Tensor:
-    r"""Class-balanced focal loss of each clip, :math:`-w_y (1 - p_y)^\gamma \log p_y`.
+def focal_loss(
+    logits: Tensor, label: Tensor, class_weights: Tensor, gamma: float = 2.0, smoothing: float = 0.0
+) -> Tensor:
+    r"""Class-balanced focal loss of each clip, :math:`-w_y (1 - p_y)^\gamma \sum_c q_c \log p_c`.
 
-    With gamma = 0 and unit weights it is the cross entropy.
+    q is 1 for the label, or with ``smoothing`` s it is 1 - s, and s shared by all classes: labels of micro-expressions
+    are doubtful (Szegedy et al. 2016, arXiv:1512.00567). With gamma = 0 and unit weights it is the cross entropy.
 
     Args:
         logits: "batch cls".
         label: int64 "batch".
         class_weights: "cls".
         gamma: >= 0; the larger, the less a clip counts that is already recognised.
+        smoothing: 0..1.
 
     Returns:
         "batch", >= 0; not yet averaged.
@@ -100,9 +104,10 @@ def focal_loss(logits: Tensor, label: Tensor, class_weights: Tensor, gamma: floa
         ``compute_class_weights``.
     """
     which = rearrange(label, "batch -> batch 1")
-    log_p = rearrange(logits.log_softmax(-1).gather(1, which), "batch 1 -> batch")
+    every = logits.log_softmax(-1)
+    log_p = rearrange(every.gather(1, which), "batch 1 -> batch")
     missed = (-torch.expm1(log_p)).clamp_min(1e-7)  # 1 - p, kept off 0 where the power has no slope
-    return -class_weights[label] * missed**gamma * log_p
+    return -class_weights[label] * missed**gamma * ((1 - smoothing) * log_p + smoothing * every.mean(-1))
 
 
 def au_loss(clip_aus: Tensor, aus: Tensor) -> Tensor:
@@ -163,7 +168,8 @@ def compute_loss(
     frames = batch.mask.any(2)
     focal = stag_config.loss == "focal"
     class_weights = class_weights if focal else torch.ones_like(class_weights)
-    each = focal_loss(output.logits, batch.label, class_weights, train_config.gamma if focal else 0.0)
+    gamma = train_config.gamma if focal else 0.0
+    each = focal_loss(output.logits, batch.label, class_weights, gamma, train_config.label_smoothing)
     classification = _mean(each, weight)
     coded = weight * (~batch.aus.isnan()).any(1) * frames.any(1)
     au = _mean(au_loss(compute_clip_aus(output.au_logits, frames), batch.aus), coded)

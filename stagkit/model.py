@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from stagkit.config import StagConfig
-from stagkit.egat import EDGE_FEATURES, Attend, EdgeFeatures, EGATDense, MaskedSoftmax
+from stagkit.egat import EDGE_FEATURES, Attend, EdgeFeatures, EGATDense, Gate, MaskedSoftmax
 from stagkit.facs import AU_NUMBERS
 from stagkit.probes import Probe
-from stagkit.rois import ATLAS, RoiAtlas
+from stagkit.rois import ATLAS, RoiAtlas, make_affine_patterns
 from stagkit.types import ShapeError, StagOutput, check_axes
 
 #: Sharpness of the pooling of AU evidence over frames: towards 0 it is the mean, towards infinity the maximum.
@@ -53,23 +53,24 @@ def mean_over(values: Tensor, seen: Tensor, axis: int) -> Tensor:
 class RegionTokens(nn.Module):
     """One token a region and frame: linear embedding of its motion + which region + when, 0 under the mask.
 
-    Time enters in ms, as sines and cosines with periods from 20 ms to 2 s: frame rates differ from set to set. Zero
-    motion adds nothing, so a clip without motion is a meaningful baseline.
+    Motion is read as a local affine field: mean of each channel of the patch and its slopes to the right and down (shift,
+    stretch, shear, turn); finer patterns recognised worse. Time is in ms, as sines and cosines with periods from 20 ms
+    to 2 s: frame rates differ. Zero motion adds nothing, so a clip without motion is a meaningful baseline.
     """
 
     def __init__(self, config: StagConfig, n_rois: int, patch: int, n_periods: int = 8):
         super().__init__()
         self.register_buffer("frequencies", 2 * torch.pi / torch.logspace(np.log10(20), np.log10(2000), n_periods))
-        self.patch = nn.Linear(3 * patch * patch, config.width, bias=False)
+        self.register_buffer("patterns", torch.tensor(make_affine_patterns(patch), dtype=torch.float32))
+        self.patch = nn.Linear(3 * self.patterns.shape[0], config.width, bias=False)
         self.region = nn.Parameter(torch.randn(n_rois, config.width) * 0.3)
         self.clock, self.embed = nn.Linear(2 * n_periods, config.width, bias=False), Probe("roi.embed")
-        with torch.no_grad():  # begin near the mean motion of the patch: fine patterns have to be learned
-            start = (torch.randn(config.width, 3, 1) + 0.3 * torch.randn(config.width, 3, patch**2)) / patch**2
-            self.patch.weight.copy_(rearrange(start, "width chan pixel -> width (chan pixel)"))
+        nn.init.normal_(self.patch.weight)
 
     def forward(self, x: Tensor, seen: Tensor, times_ms: Tensor) -> Tensor:
         """Patches "batch time roi chan py px" -> tokens "batch time roi width"."""
-        motion = self.patch(rearrange(x, "batch time roi chan py px -> batch time roi (chan py px)"))
+        motion = torch.einsum("btrcyx,kyx->btrck", x, self.patterns)
+        motion = self.patch(rearrange(motion, "batch time roi chan pattern -> batch time roi (chan pattern)"))
         phase = torch.einsum("bt,f->btf", times_ms, self.frequencies)
         when = rearrange(
             self.clock(torch.cat((phase.sin(), phase.cos()), -1)), "batch time width -> batch time 1 width"
@@ -173,7 +174,7 @@ class GraphLayer(nn.Module):
         self.norm, self.act, self.drop = nn.LayerNorm(width), nn.SiLU(), nn.Dropout(config.dropout)
         # attention over all pairs is the costly part: it works at half the width, and a linear map comes back
         self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, edge_dim, f"graph.{number}")
-        self.back, self.gate, self.open = nn.Linear(self.egat.width, width), nn.Linear(width, width), nn.Sigmoid()
+        self.back, self.gate, self.open = nn.Linear(self.egat.width, width), Gate(width, width), nn.Sigmoid()
 
     def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens "batch time roi width" -> the same, and attention "batch time head target source"."""
@@ -217,32 +218,31 @@ class TimeLayer(nn.Module):
 class Head(nn.Module):
     """[AU evidence, regions, frames] -> gated fusion -> logits.
 
-    A mean over regions would forget which one moved: each region has its own projection to a few numbers instead. It
-    is not normalised, since how far a region moved counts too.
+    A mean over regions would forget which one moved: all regions are read side by side instead. They are not
+    normalised, since how far a region moved counts too.
     """
 
-    def __init__(self, config: StagConfig, n_classes: int, n_rois: int, n_aus: int, per_region: int = 6):
+    def __init__(self, config: StagConfig, n_classes: int, n_rois: int, n_aus: int, wide: int = 64):
         super().__init__()
         width, parts = config.width, 3 if config.branches == "both" else 2
         if config.branches != "time":
-            self.drop_regions, self.regions = nn.Dropout(config.dropout), nn.Linear(n_rois * per_region, width)
-            self.region = nn.Parameter(torch.randn(n_rois, width, per_region) * width**-0.5)
+            self.drop_regions, self.regions = nn.Dropout(0.1), nn.Linear(n_rois * width, wide)
         if config.branches != "graph":
-            self.norm_frames, self.frames = nn.LayerNorm(width), nn.Linear(width, width)
-        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, width), Probe("pooled")
-        self.gate, self.open, self.act = nn.Linear(parts * width, parts), nn.Sigmoid(), nn.SiLU()
-        self.drop, self.classify, self.logits = nn.Dropout(config.dropout), nn.Linear(width, n_classes), Probe("logits")
+            self.norm_frames, self.frames = nn.LayerNorm(width), nn.Linear(width, wide)
+        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, wide), Probe("pooled")
+        self.gate, self.open, self.act = nn.Linear(parts * wide, parts), nn.Sigmoid(), nn.GELU()
+        self.drop, self.classify, self.logits = nn.Dropout(config.dropout), nn.Linear(wide, n_classes), Probe("logits")
 
     def forward(self, aus: Tensor, regions: Tensor | None, present: Tensor, frames: Tensor | None) -> Tensor:
         """AU logits "batch au", regions "batch roi width", mean frame "batch width" -> logits "batch cls"."""
         parts = [self.aus(self.active(aus))]
         if regions is not None:
-            each = torch.einsum("bnd,nde->bne", regions * present, self.region)
-            parts.append(self.regions(self.drop_regions(rearrange(each, "batch roi e -> batch (roi e)"))))
+            side_by_side = rearrange(regions * present, "batch roi width -> batch (roi width)")
+            parts.append(self.regions(self.drop_regions(side_by_side)))
         if frames is not None:
             parts.append(self.frames(self.norm_frames(frames)))
         pooled = self.pooled(torch.stack(parts, dim=1))
-        share = self.open(self.gate(rearrange(pooled, "batch part width -> batch (part width)")))
+        share = 2 * self.open(self.gate(rearrange(pooled, "batch part wide -> batch (part wide)")))
         return self.logits(self.classify(self.drop(self.act(torch.einsum("bp,bpd->bd", share, pooled)))))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
 
+from stagkit.augment import make_augmented
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.facs import AU_NUMBERS
 from stagkit.losses import compute_au_prior, compute_class_weights, compute_loss
@@ -43,38 +43,6 @@ def compute_scale(data: RoiDataset, index: np.ndarray) -> np.ndarray:
     power = (seen.astype(np.float64) ** 2).mean((0, 2, 3))
     uv = math.sqrt(power[:2].mean())
     return np.maximum([uv, uv, math.sqrt(power[2])], 1e-6).astype(np.float32)
-
-
-def make_augmented(batch: Batch, config: TrainConfig, generator: torch.Generator, atlas: RoiAtlas = ATLAS) -> Batch:
-    """A training batch as it might also have been: mirrored, stronger or weaker, noisier, with a region hidden.
-
-    Mirroring flips the picture and swaps left and right regions; AU labels have no side and stay.
-
-    Args:
-        generator: on the batch's device.
-    """
-    x, mask = batch.x, batch.mask
-    device, n_clips = x.device, len(x)
-
-    def uniform(*shape: int) -> torch.Tensor:
-        return torch.rand(shape, generator=generator, device=device)
-
-    if config.mirror:
-        swap = torch.as_tensor(atlas.mirror, device=device)
-        flip = uniform(n_clips) < 0.5
-        mirrored = x[:, :, swap].flip(-1) * torch.tensor([-1.0, 1.0, 1.0], device=device)[:, None, None]
-        x = torch.where(flip[:, None, None, None, None, None], mirrored, x)
-        mask = torch.where(flip[:, None, None], mask[:, :, swap], mask)
-    if config.scale_jitter:
-        strength = torch.randn(n_clips, generator=generator, device=device) * config.scale_jitter
-        x = x * strength.exp()[:, None, None, None, None, None]
-    if config.noise:
-        level = (x**2).mean((1, 2, 4, 5), keepdim=True).sqrt() * config.noise
-        x = x + level * torch.randn(x.shape, generator=generator, device=device)
-    if config.roi_dropout:
-        keep = uniform(n_clips, 1, mask.shape[2]) >= config.roi_dropout
-        mask = mask & keep
-    return replace(batch, x=x * mask[..., None, None, None], mask=mask)
 
 
 def make_model(data: RoiDataset, train: np.ndarray, config: StagConfig, seed: int, atlas: RoiAtlas = ATLAS) -> Stag:

@@ -43,6 +43,7 @@ def test_every_switch_of_the_network_is_in_the_table():
         values = set(get_args(hints[name]) or (True, False)) - {getattr(StagConfig(), name)}
         assert {(name, value) for value in values} <= varied
     augmentation = {"mirror", "noise", "roi_dropout", "scale_jitter"}
+    augmentation |= {"region_jitter", "mixing", "time_warp", "frame_dropout", "label_smoothing"}
     assert augmentation | {"au_weight", "edge_entropy"} <= {name for v in VARIANTS for name in v.train}
 
 
@@ -51,7 +52,7 @@ def test_what_has_no_meaning_is_left_out(data):
     assert names == {v.name for v in VARIANTS}
     still = replace(keep_apex(data), aus=np.full_like(data.aus, np.nan))
     left = names - {v.name for v in choose_variants(still, TINY, QUICK)}
-    assert left == {"apex-only", "temporal-attention-off", "au-loss-off"}
+    assert left == {"apex-only", "temporal-attention-off", "au-loss-off", "time-warp", "frame-dropout"}
     plain = {v.name for v in choose_variants(data, TINY.replace(loss="ce"), QUICK)}
     assert names - plain == {"loss-ce"}, "it is plain already"
     with pytest.raises(StagkitError, match="no variant graph-octopus"):

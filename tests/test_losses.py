@@ -121,9 +121,14 @@ def test_au_term_averages_coded_clips_and_reads_the_strongest_frame():
 def test_ce_is_plain_cross_entropy():
     batch, weights = make_batch(), torch.tensor([0.2, 1.0, 1.8])
     output = make_output(batch, torch.randn(3, 3))
-    got = compute_loss(output, batch, weights, StagConfig(loss="ce"), TrainConfig()).classification
+    got = compute_loss(output, batch, weights, StagConfig(loss="ce"), TrainConfig(label_smoothing=0.0)).classification
     torch.testing.assert_close(got, cross_entropy(output.logits, batch.label))
-    focal = compute_loss(output, batch, weights, StagConfig(loss="focal"), TrainConfig(gamma=0.0)).classification
+    smooth = compute_loss(
+        output, batch, weights, StagConfig(loss="ce"), TrainConfig(label_smoothing=0.3)
+    ).classification
+    torch.testing.assert_close(smooth, cross_entropy(output.logits, batch.label, label_smoothing=0.3))
+    settings = TrainConfig(gamma=0.0, label_smoothing=0.0)
+    focal = compute_loss(output, batch, weights, StagConfig(loss="focal"), settings).classification
     each = cross_entropy(output.logits, batch.label, reduction="none") * weights[batch.label]
     torch.testing.assert_close(focal, each.mean())
 

@@ -43,18 +43,19 @@ def close(a, b, atol=1e-5):
 # ── what the axes mean ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_tokens_read_the_pixel_of_their_own_region_and_frame():
+def test_tokens_read_mean_and_slopes_of_their_own_region_and_frame():
     tokens = RegionTokens(StagConfig(width=4, heads=4), n_rois=3, patch=5)
     with torch.no_grad():
         for p in tokens.parameters():
             p.zero_()
-        for d, (chan, py, px) in enumerate([(0, 0, 0), (1, 2, 3), (2, 4, 0), (2, 0, 4)]):
-            tokens.patch.weight[d, chan * 25 + py * 5 + px] = 1.0
+        for d, (chan, pattern) in enumerate([(0, 0), (2, 0), (1, 1), (2, 2)]):  # mean, mean, right, down
+            tokens.patch.weight[d, chan * 3 + pattern] = 1.0
     b, t, n, c, y, x = torch.meshgrid(*(torch.arange(k) for k in (2, 4, 3, 3, 5, 5)), indexing="ij")
     index = (b * 100_000 + t * 10_000 + n * 1000 + c * 100 + y * 10 + x).float()
     out = tokens(index, torch.ones(2, 4, 3, 1), torch.zeros(2, 4))
     assert out.shape == (2, 4, 3, 4)
-    assert out[1, 3, 2].tolist() == [132000, 132123, 132240, 132204]
+    # samples are 0.4 half sides apart: a step of 1 a sample is a slope of 2.5, read at 0.7
+    close(out[1, 3, 2], torch.tensor([132022.0, 132222.0, 1.75, 17.5]), 0.05)
 
 
 def test_frame_tokens_average_regions_of_their_own_frame():
@@ -133,7 +134,6 @@ def test_permuting_regions_permutes_attention_and_leaves_logits():
         "tokens.region": (0,),
         "aus.readout": (1,),
         "connectivity.residual": (0, 1),
-        "head.region": (0,),
     }.items():
         value = torch.randn_like(state[key])  # residual and the rest start alike: make them tell regions apart
         state[key] = value
@@ -141,7 +141,7 @@ def test_permuting_regions_permutes_attention_and_leaves_logits():
         if axes == (0, 1):
             moved[key] = moved[key][:, order]
     flat = state["head.regions.weight"]
-    moved["head.regions.weight"] = flat.reshape(16, 22, -1)[:, order].reshape(16, -1)
+    moved["head.regions.weight"] = flat.reshape(64, 22, -1)[:, order].reshape(64, -1)
     model.load_state_dict(state)
     other.load_state_dict({**state, **moved})
     x, mask, times = make_inputs()

@@ -31,6 +31,7 @@ LAYERS = (
     ("prepare", "splits"),
     ("probes", "egat", "model", "baselines"),
     ("losses", "metrics", "calibration", "au_detection", "cost"),
+    ("augment",),
     ("train",),
     ("epochs",),
     ("runs",),

@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 import torch
 
+from stagkit.augment import make_augmented
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.facs import AU_NUMBERS
 from stagkit.folds import evaluate
 from stagkit.rois import ATLAS
 from stagkit.runs import Run, RunError
-from stagkit.train import compute_rate, compute_scale, make_augmented, predict, train_fold
+from stagkit.train import compute_rate, compute_scale, predict, train_fold
 from stagkit.types import StagkitError
 from tests.small import make_dataset, save_maps
 

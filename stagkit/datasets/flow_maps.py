@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -29,6 +30,10 @@ CLASSES = ("negative", "positive", "surprise")
 
 #: Face frame (IOD) -> px of a 28x28 map; x and y differ because the crop was squeezed to a square.
 MAP_FRAME = np.array([[21.0, 0.0, 13.5], [0.0, 16.0, 7.0]])
+
+#: The standard regions with wider squares. The maps are coarse (21 px an IOD), and motion away from the 22 centres tells
+#: classes apart too: with this half side (IOD) the regions see as much of the face as a 7x7 grid does.
+MAP_ATLAS = replace(ATLAS, radius=0.3)
 
 _FIELDS = ("flow", "label", "subject", "dataset", "clip")
 _TABLE = "combined_3_class2_for_optical_flow.csv"
@@ -51,7 +56,7 @@ def compute_map_motion(flow: np.ndarray) -> np.ndarray:
     return motion / np.maximum(spread, 1e-6)
 
 
-def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = ATLAS) -> RoiDataset:
+def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS) -> RoiDataset:
     """Read flow maps as the network's input, one frame a clip.
 
     Args:
@@ -107,6 +112,7 @@ def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = ATLAS) ->
             "source": "flow maps",
             "name": path.name,
             "digest": hashlib.sha256(np.ascontiguousarray(flow).tobytes() + label.astype("<i8").tobytes()).hexdigest(),
+            "radius": atlas.radius,
             "zero": "median of each channel of each map",
         },
     )
