@@ -66,7 +66,8 @@ def prepare_dataset(
     }
     _claim(out, settings)
     todo = [key for key in source.keys if not _clip_path(out, key).is_file()]
-    jobs = (delayed(_prepare_clip)(source, key, out, flow_config, roi_config) for key in todo)
+    narrow = getattr(source, "only", lambda key: source)  # a set's whole list of frames is much to hand to a process
+    jobs = (delayed(_prepare_clip)(narrow(key), key, out, flow_config, roi_config) for key in todo)
     pool = Parallel(n_jobs=workers, return_as="generator_unordered")
     for _ in progress(pool(jobs), len(todo)):
         pass

@@ -28,7 +28,7 @@ LAYERS = (
     ),
     ("datasets",),
     ("classes", "composite", "seal"),
-    ("prepare", "splits"),
+    ("prepare", "splits", "data_check"),
     ("probes", "egat", "model", "baselines"),
     ("losses", "metrics", "calibration", "au_detection", "cost"),
     ("train",),
