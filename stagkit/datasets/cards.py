@@ -47,7 +47,7 @@ class DatasetCard:
     tree: tuple[str, ...]
     checks: str
     corrects: str = ""
-    licence: str = "research only, under a signed agreement; pictures must not be passed on"
+    licence: str = "what your signed agreement says, which is not in our hands; assume research only, nothing passed on"
     printable: str = PRINTABLE
 
     def not_available(self, root: str | Path, found: str, why: str = "") -> str:
@@ -100,3 +100,7 @@ def write_page(path: str | Path) -> None:
 
     cards = [layout.card for layout in load_layouts().values()]
     write_text(path, fill_page(Path(path).read_text(encoding="utf-8"), cards))
+
+
+if __name__ == "__main__":
+    write_page("data_README.md")
