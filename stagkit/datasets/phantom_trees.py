@@ -400,7 +400,8 @@ def _write_clip(source: PhantomSource, key: str, number: int, scribe: _Scribe, r
     for t in range(len(clip.frames)) if scribe.whole else range(onset, offset + 1):
         frame = clip.frames[t]
         with write_aside(root / scribe.folder(p) / scribe.file(p, t + shift)) as aside:
-            cv2.imwrite(str(aside), frame[..., ::-1] if frame.ndim == 3 else frame, [cv2.IMWRITE_JPEG_QUALITY, 98])
+            quality = [cv2.IMWRITE_JPEG_QUALITY, 98] if aside.suffix == ".jpg" else []
+            cv2.imwrite(str(aside), frame[..., ::-1] if frame.ndim == 3 else frame, quality)
     if clip.landmarks is not None:
         with write_aside(root / "landmarks" / f"{scribe.key(p)}.npy") as aside:
             np.save(aside, clip.landmarks[onset : offset + 1].astype(np.float32))
