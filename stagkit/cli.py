@@ -181,6 +181,13 @@ def prepare(
     frames: Annotated[int, typer.Option(min=1, help="Discriminative frames kept of each clip.")] = 12,
     selection: Annotated[str, typer.Option(help="magnitude, uniform, apex or all.")] = "magnitude",
     sheet: Annotated[str, typer.Option(help="File name of the coding sheet, where there are several.")] = "",
+    align: Annotated[
+        int,
+        typer.Option(min=0, max=1024, help="Turn, scale and cut every face to a square of this many px; 0: as it is."),
+    ] = 0,
+    landmarker: Annotated[
+        Path | None, typer.Option(help="mediapipe's face_landmarker.task, for clips without stored landmarks.")
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Measure the motion of every clip and cut the facial regions: what 'evaluate' reads."""
@@ -192,7 +199,15 @@ def prepare(
 
     config = FlowConfig(method=method, n_frames=frames, selection=selection)
     source = open_source(name, str(root), sheet)
-    data = prepare_dataset(source, out, config, workers=workers or os.cpu_count() or 1, progress=_bar("preparing"))
+    data = prepare_dataset(
+        source,
+        out,
+        config,
+        workers=workers or os.cpu_count() or 1,
+        progress=_bar("preparing"),
+        align=align,
+        landmarker=str(landmarker or ""),
+    )
     _say(_describe(data, out))
 
 

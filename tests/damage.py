@@ -36,10 +36,11 @@ def make_trees(root: Path, names=(*NAMES, "manifest")) -> dict[str, Path]:
     trees = {}
     for name in names:
         preset = LAYOUT_PRESETS.get(name, "casme2")
-        source = PhantomSource(PhantomConfig(preset=preset, subjects=2, clips=2, size=48))
+        source = PhantomSource(PhantomConfig(preset=preset, subjects=3, clips=1, size=48))
         write = write_manifest if name == "manifest" else lambda s, r, n=name: write_tree(s, n, r)
         trees[name] = root / name
         write(source, trees[name])
+        shutil.rmtree(trees[name] / "truth", ignore_errors=True)
     return trees
 
 
@@ -54,7 +55,7 @@ def _change_sheet(rng: random.Random, root: Path, change: Callable[[list[list]],
     if path is None:
         return
     if path.suffix == ".csv":
-        rows = [line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        rows = [line.split(",") for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines()]
         change(rows)
         path.write_text("\n".join(",".join(map(str, r)) for r in rows) + "\n", encoding="utf-8")
         return

@@ -20,13 +20,12 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from stagkit.datasets import DatasetNotAvailable
 from stagkit.datasets.cards import DatasetCard
 from stagkit.datasets.sheets import SheetError, read_frame, read_text
 from stagkit.datasets.tree import Tree, read_pictures
 from stagkit.errors import StagkitWarning
+from stagkit.faces import load_landmarks
 from stagkit.facs import parse_aus
 from stagkit.files import compute_digest
 from stagkit.types import Clip, ClipRecord, StagkitError
@@ -440,23 +439,3 @@ class CodedSource:
             aus=record.aus,
             part=record.part,
         )
-
-
-def load_landmarks(path: Path, n_frames: int, clip_id: str) -> np.ndarray:
-    """Stored landmarks of a clip: float "time 68 2" px (x, y), iBUG order.
-
-    Args:
-        path: ``.npy`` of "time 68 2", or "68 2" (the onset frame's, which stands for all).
-
-    Raises:
-        StagkitError: unreadable, or of another shape.
-    """
-    try:
-        points = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise StagkitError(f"clip {clip_id!r}: the landmarks {path} cannot be read: {error}.") from error
-    if points.shape not in ((68, 2), (n_frames, 68, 2)) or points.dtype.kind not in "fiu":
-        raise StagkitError(
-            f"clip {clip_id!r}: the landmarks {path.name} are {points.shape}, expected ({n_frames}, 68, 2) or (68, 2)."
-        )
-    return np.broadcast_to(points.astype(float), (n_frames, 68, 2)).copy()
