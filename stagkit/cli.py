@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,8 @@ from stagkit.cli_options import (
     read_settings,
 )
 from stagkit.errors import StagkitError, StagkitWarning
+
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged picture is told in one sentence, by stagkit
 
 app = typer.Typer(
     name="stagkit",
@@ -57,7 +60,6 @@ def _say(text: str) -> None:
 @app.command()
 def doctor() -> None:
     """Versions, device, data roots, what is missing and how to get it."""
-    import os
     from importlib import util
 
     from stagkit.runs import describe_environment
@@ -109,8 +111,6 @@ def phantom(
     workers: Workers = None,
 ) -> None:
     """Make synthetic faces with planted action units: no licence needed, the truth known."""
-    import os
-
     from stagkit.config import PhantomConfig
     from stagkit.datasets.phantoms import PhantomSource
 
@@ -191,8 +191,6 @@ def prepare(
     workers: Workers = None,
 ) -> None:
     """Measure the motion of every clip and cut the facial regions: what 'evaluate' reads."""
-    import os
-
     from stagkit.config import FlowConfig
     from stagkit.datasets import open_source
     from stagkit.prepare import prepare_dataset
@@ -356,6 +354,40 @@ def explain(
 
 
 @app.command()
+def analyze(
+    video: Annotated[Path, typer.Argument(help="mp4, avi, ..., or a folder of pictures with numbers in their names.")],
+    weights: Annotated[
+        Path, typer.Option(help="A finished run: its networks judge, and the page says what they learned.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to fill with page and numbers.")],
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(help="Stored landmarks of the first frame, or of all: .npy, '68 2' or 'time 68 2' px."),
+    ] = None,
+    landmarker: Annotated[Path | None, typer.Option(help="Or mediapipe's face_landmarker.task, to find them.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second; needed for a folder.")] = None,
+    window: Annotated[
+        float, typer.Option(min=0.1, help="Length of the windows a long video is cut into, seconds.")
+    ] = 0.75,
+) -> None:
+    """Any clip: landmarks, motion, prediction with probabilities, evidence by muscle; one self-contained HTML page."""
+    from stagkit.analyze import analyze_video, describe_analysis
+
+    analysis = analyze_video(
+        video,
+        weights,
+        out,
+        landmarks=landmarks,
+        landmarker=landmarker,
+        fps=fps,
+        window=window,
+        progress=_bar("windows"),
+    )
+    _say(describe_analysis(analysis))
+    _say(f"page and numbers in {out}: page.html, analysis.json")
+
+
+@app.command()
 def figures(
     runs: Annotated[list[Path], typer.Argument(help="Finished runs.")],
     out: Annotated[Path, typer.Option(help="Folder to fill.")] = Path("figures"),
@@ -373,7 +405,6 @@ def lab(
     port: Annotated[int, typer.Option(help="Port of the server.")] = 8888,
 ) -> None:
     """Open JupyterLab on the notebooks."""
-    import os
     from importlib import util
 
     if not notebooks.is_dir():

@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import openpyxl
@@ -52,7 +53,7 @@ def _pick(rng: random.Random, root: Path, *endings: str) -> Path | None:
 def _change_sheet(rng: random.Random, root: Path, change: Callable[[list[list]], object]) -> None:
     """Apply ``change`` to the rows of a sheet and save it again."""
     path = _pick(rng, root, ".xlsx", ".csv")
-    if path is None:
+    if path is None or not path.stat().st_size:
         return
     if path.suffix == ".csv":
         rows = [line.split(",") for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines()]
@@ -190,10 +191,9 @@ def text_for_numbers(rng: random.Random, root: Path) -> None:
 
 def other_encoding(rng: random.Random, root: Path) -> None:
     if path := _pick(rng, root, ".csv", ".json"):
-        text = path.read_text(encoding="utf-8")
-        path.write_bytes(
-            rng.choice([b"\xef\xbb\xbf" + text.encode(), text.encode("utf-16"), b"\xff\xfe\x00" + text.encode()])
-        )
+        plain = path.read_bytes()
+        wide = plain.decode("latin-1").encode("utf-16")
+        path.write_bytes(rng.choice([b"\xef\xbb\xbf" + plain, wide, b"\xff\xfe\x00" + plain]))
 
 
 DAMAGES = (
@@ -234,10 +234,8 @@ def damage_trees(n: int, seed: int, home: Path) -> tuple[Counter, list[str]]:
         shutil.copytree(trees[name], work, symlinks=True)
         done = [rng.choice(DAMAGES) for _ in range(rng.choice([1, 1, 2, 3]))]
         for damage in done:
-            try:
+            with suppress(StagkitError):  # the damage before has left no sheet that could be changed
                 damage(rng, work)
-            except StagkitError:
-                pass  # the sheet was damaged beyond reading by the damage before
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
