@@ -28,7 +28,7 @@ CARD_A = DatasetCard(
         "860 micro-expressions of 94 subjects: disgust 250, surprise 187, others 161, fear 86, anger 64, sad 57, happy 55"
     ),
     tree=("cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx", "part_A/spNO.1/a/color/355.jpg"),
-    checks="video letters in either case (J); damaged pictures that were put into exception/",
+    checks="video letters in either case (J); pictures that the owners put into exception/ count as missing",
     corrects="six rows whose onset, apex or offset cannot be, by row number and only where the faulty value stands",
     **_GRANT,
 )

@@ -25,7 +25,7 @@ CARD = DatasetCard(
     fps="200, 300 or 500 fps, one a subject",
     size="2,629 clips of 259 subjects: train 1,856 of 176, testA 474 of 42, testB 299 of 41; seven emotions",
     tree=(
-        "DFME_training*.xlsx, and sheets with testA and testB in their names",
+        "DFME_training*.xlsx, and for the test parts sheets with DFME and testA or testB in their names",
         "DFME_train/sub0003_01/00109.png, dfme_testA/..., test_data_B/test_data_B/...",
     ),
     checks="subjects of the parts are disjoint",

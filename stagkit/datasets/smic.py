@@ -27,6 +27,7 @@ CARD = DatasetCard(
     tree=(
         "SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/reg_image559740.bmp (or SMIC_all_raw)",
         "or SMIC-E: SMIC-HS-E_annotation.xlsx and SMIC-HS-E/s01/s1_ne_01/image559740.jpg",
+        "(a SMIC_HS*.csv with Subject, Filename, OnsetFrame, OffsetFrame, Estimated Emotion is read where it lies there)",
     ),
     checks="emotion of the folder against the clip's name (ne, po, sur); frame numbers of six and more digits",
 )
