@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stagkit.classes import load_class_maps
 from stagkit.datasets import load_layout
-from stagkit.datasets.coded import Index, load_index
+from stagkit.datasets.index import Index, load_index
 from stagkit.datasets.sheets import read_text
 from stagkit.datasets.tree import read_pictures
 from stagkit.files import Progress, no_progress

@@ -16,7 +16,7 @@ from stagkit.classes import load_class_map
 from stagkit.data_check import check_data, find_version, format_check, load_sheet_versions
 from stagkit.datasets import NAMES, DatasetNotAvailable, load_layout, load_layouts, open_source
 from stagkit.datasets.cards import BEGIN, END, fill_page
-from stagkit.datasets.coded import load_corrections, load_index
+from stagkit.datasets.index import load_corrections, load_index
 from stagkit.datasets.sheets import SheetError, compute_name, load_table, read_frame, read_text
 from stagkit.datasets.tree import Tree, compute_frame_number, read_pictures
 from stagkit.faces import load_landmarks

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from stagkit.types import Clip, StagkitError
 
 if TYPE_CHECKING:
-    from stagkit.datasets.coded import Layout
+    from stagkit.datasets.layout import Layout
 
 #: Name of a data set -> (module, what it is called there); in the order of data_README.md.
 _LAYOUTS = {

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.coded import Layout, SheetRow, exactly
+from stagkit.datasets.layout import Layout, SheetRow, exactly
 from stagkit.datasets.sheets import is_empty, load_table, read_text
 from stagkit.datasets.tree import Tree
 
