@@ -91,12 +91,17 @@ def _claim(out: Path, settings: dict) -> None:
     for name in (_INDEX, _STARTED):
         if (out / name).is_file():
             if read_json(out / name) != settings:
+                if name == _STARTED and not any((out / "clips").glob("*.npz")):
+                    break  # it failed at its first clip: nothing is lost by other settings
                 raise StagkitError(
                     f"{out} was prepared from another source or with other settings: give another folder, or remove it."
                 )
             return
-    if any(out.iterdir()):
-        raise StagkitError(f"{out} is not empty and holds nothing prepared by stagkit: give an empty or a new folder.")
+    else:
+        if any(out.iterdir()):
+            raise StagkitError(
+                f"{out} is not empty and holds nothing prepared by stagkit: give an empty or a new folder."
+            )
     write_json(out / _STARTED, settings)
 
 

@@ -1,5 +1,6 @@
 """Readers of licensed sets: real sheets give the published counts, and no damage goes unnoticed or ends in a traceback."""
 
+import json
 import os
 import shutil
 from collections import Counter
@@ -20,8 +21,10 @@ from stagkit.datasets.index import load_corrections, load_index
 from stagkit.datasets.sheets import SheetError, compute_name, load_table, read_frame, read_text
 from stagkit.datasets.tree import Tree, compute_frame_number, read_pictures
 from stagkit.faces import load_landmarks
+from stagkit.rois import load_mean_face
 from stagkit.types import StagkitError
 from tests.lockfile import ROOT
+from tests.test_cli import run
 
 HEAD = [
     "Subject",
@@ -475,3 +478,40 @@ def test_unreadable_folder_is_told(tmp_path, monkeypatch):
     index = load_index(load_layout("casme2"), tmp_path)
     assert list(index.left_out) == ["sub01/EP02_01f"]
     assert "sub01 cannot be listed: Permission denied" in index.left_out["sub01/EP02_01f"]
+
+
+def test_exit_codes_of_check_data(tmp_path, capsys):
+    """0 usable, 1 not there or not usable, 2 what cannot even be looked at; one sentence each, the JSON written anyway."""
+    root = make_casme2(tmp_path / "set")
+    assert run("check-data", "casme2", root, capsys=capsys)[0] == 0
+    (root / "CASME2_RAW_selected" / "sub01" / "EP02_01f" / "img11.png").unlink()
+    shutil.rmtree(root / "CASME2_RAW_selected" / "sub02")
+    code, out, _ = run("check-data", "casme2", root, "--json", tmp_path / "f.json", capsys=capsys)
+    assert code == 1
+    assert "not usable" in out
+    assert set(json.loads((tmp_path / "f.json").read_text())["left_out"]) == {"sub01/EP02_01f", "sub02/EP02_01f"}
+    code, _, err = run("check-data", "samm", root, capsys=capsys)
+    assert code == 1
+    assert "Manchester Metropolitan University" in err
+    assert len(err.strip().splitlines()) == 1
+    (root / "CASME2-coding-20140508.xlsx").write_bytes(b"broken")
+    code, _, err = run("check-data", "casme2", root, capsys=capsys)
+    assert code == 2
+    assert "damaged; get it again" in err
+    assert run("check-data", "casme9", root, capsys=capsys)[0] == 2
+
+
+def test_pictures_without_landmarks_are_told_what_to_do(tmp_path, capsys):
+    root = make_casme2(tmp_path / "set")
+    code, _, err = run("prepare", "casme2", root, tmp_path / "p", "--workers", 1, capsys=capsys)
+    assert code == 2
+    assert "store them, or find them (prepare --landmarker FILE)" in err
+    code, _, err = run("prepare", "casme2", root, tmp_path / "p", "--landmarker", tmp_path / "no.task", capsys=capsys)
+    assert code == 2
+    assert "there is no model file" in err
+    for k in (1, 2, 3):
+        path = root / "landmarks" / f"sub{k:02d}" / "EP02_01f.npy"
+        path.parent.mkdir(parents=True)
+        np.save(path, 6 + 8 * load_mean_face()[0] @ np.array([[0.7, 0], [0, 0.7]]))
+    code, _, err = run("prepare", "casme2", root, tmp_path / "p", "--align", 64, "--workers", 1, capsys=capsys)
+    assert code == 0, "the folder of a preparation that failed at its first clip is free for other settings"
