@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 export UV_FIND_LINKS := $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup test lint course lab figures lock clean
+.PHONY: help setup test lint course lab figures cards lock clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -41,6 +41,9 @@ figures: setup   ## a phantom run, then every figure of figures/ from it
 	$(VENV)/bin/stagkit evaluate runs/phantom-clips --out runs/phantoms
 	$(VENV)/bin/stagkit explain runs/phantoms --pictures 0
 	$(VENV)/bin/stagkit figures runs/phantoms --out figures
+
+cards: setup     ## data_README.md from the cards of the data sets
+	$(PY) -m stagkit.datasets.cards
 
 lock: setup      ## resolve pyproject.toml anew into requirements.lock and environment.yml
 	$(PY) tests/lockfile.py

@@ -3,7 +3,8 @@
 ``data/class_maps.csv`` holds dataset, mapping, label_raw, label, source; ``data/class_counts.csv`` the counts that the
 published lists and sheets give. A mapping is named by its number of classes (``3-class``, ``4-class``, ``5-class``,
 ``7-class``) or by the list it comes from (``megc2019``: See et al., doi:10.1109/FG.2019.8756611). Labels that a mapping
-does not name are left out of it.
+does not name are left out of it, and so are the clips of ``data/class_left_out.csv`` (the MEGC2019 list leaves out some
+whose label it names).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import csv
 import warnings
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class ClassMap:
         dataset, mapping: e.g. ``casme2``, ``3-class``.
         label_of: label in the sheet (lower case) -> class.
         counts: class -> clips that the whole data set has; the classes in order.
+        left_out: clip name -> why the mapping leaves it out, whatever its label.
         verified: False where the counts are recalled rather than counted.
         source: where the mapping comes from; ``note``: what else there is to know.
     """
@@ -53,14 +55,17 @@ class ClassMap:
     verified: bool
     source: str
     note: str
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in order."""
         return tuple(self.counts)
 
-    def compute_label(self, label_raw: str) -> str | None:
-        """The class of a sheet's label, None where the mapping leaves it out; a class name stands for itself."""
+    def compute_label(self, label_raw: str, clip_id: str = "") -> str | None:
+        """The class of a sheet's label, None where the mapping leaves it or the clip out; a class name stands for itself."""
+        if clip_id in self.left_out:
+            return None
         name = label_raw.strip().lower()
         return self.label_of.get(name, name if name in self.counts else None)
 
@@ -97,7 +102,7 @@ def load_class_maps(root: Path = _DATA) -> dict[tuple[str, str], ClassMap]:
     """All mappings: (dataset, mapping) -> ``ClassMap``.
 
     Args:
-        root: folder with the two tables.
+        root: folder with ``class_maps.csv``, ``class_counts.csv`` and, where clips are left out, ``class_left_out.csv``.
 
     Raises:
         ClassMapError: the two tables do not name the same classes, a label has two classes, a count is no number.
@@ -117,6 +122,10 @@ def load_class_maps(root: Path = _DATA) -> dict[tuple[str, str], ClassMap]:
         if found[key].label_of.setdefault(row["label_raw"], row["label"]) != row["label"]:
             raise ClassMapError(f"class_maps.csv: {', '.join(key)}: {row['label_raw']} has two classes.")
         found[key] = replace(found[key], source=row["source"])
+    for row in _read(root / "class_left_out.csv") if (root / "class_left_out.csv").exists() else ():
+        if (key := (row["dataset"], row["mapping"])) not in found:
+            raise ClassMapError(f"class_left_out.csv has {', '.join(key)}, class_counts.csv has not.")
+        found[key].left_out[row["clip_id"]] = f"{row['reason']} ({row['source']})"
     for key, entry in found.items():
         empty = set(entry.counts) - set(entry.label_of.values())
         if empty:
@@ -165,8 +174,12 @@ def map_classes(data: RoiDataset, mapping: str, strict: bool = False) -> RoiData
                 f"the mapping {mapping} gives {name} the classes {', '.join(entry.classes)}, but the others "
                 f"{', '.join(classes)}: choose one that all data sets share, e.g. 3-class."
             )
-    of_class = {name: [entry.compute_label(c) for c in data.classes] for name, entry in maps.items()}
-    labels = [of_class[d][k] for d, k in zip(data.datasets, data.label, strict=True)]
+    # a phantom may bear the name of a real clip that a mapping leaves out: it is kept
+    real = [clip_id if d == maps[d].dataset else "" for d, clip_id in zip(data.datasets, data.clip_ids, strict=True)]
+    labels = [
+        maps[d].compute_label(data.classes[k], clip_id)
+        for d, k, clip_id in zip(data.datasets, data.label, real, strict=True)
+    ]
     kept = np.array([i for i, label in enumerate(labels) if label is not None], np.int64)
     if not len(kept):
         raise ClassMapError(f"the mapping {mapping} leaves out every clip: the labels are {', '.join(data.classes)}.")

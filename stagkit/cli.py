@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from stagkit.cli_options import (
+    DATASETS,
     Changes,
     Choice,
     ConfigFile,
@@ -27,6 +29,8 @@ from stagkit.cli_options import (
     read_settings,
 )
 from stagkit.errors import StagkitError, StagkitWarning
+
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged picture is told in one sentence, by stagkit
 
 app = typer.Typer(
     name="stagkit",
@@ -56,7 +60,6 @@ def _say(text: str) -> None:
 @app.command()
 def doctor() -> None:
     """Versions, device, data roots, what is missing and how to get it."""
-    import os
     from importlib import util
 
     from stagkit.runs import describe_environment
@@ -91,29 +94,42 @@ def doctor() -> None:
 @app.command()
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to fill.")],
-    preset: Annotated[Preset, typer.Option(help="Data set that is imitated.")] = Preset.casme2,
+    preset: Annotated[
+        Preset | None, typer.Option(help="Data set that is imitated; casme2, or the layout's own, if not given.")
+    ] = None,
     subjects: Annotated[int, typer.Option(min=1)] = 8,
     clips: Annotated[int, typer.Option(min=1, help="Clips of each subject.")] = 12,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     difficulty: Annotated[float, typer.Option(min=0, max=1, help="0 clean .. 1 as hard as real data.")] = 0.4,
     layout: Annotated[
-        Layout, typer.Option(help="prepared: ready for 'evaluate'; frames: pictures, landmarks, truth, manifest.csv.")
+        Layout,
+        typer.Option(
+            help="prepared: ready for 'evaluate'; frames: pictures, landmarks, truth, manifest.csv; casme2, samm, ...: "
+            "folders and coding sheet as in the official release."
+        ),
     ] = Layout.prepared,
     workers: Workers = None,
 ) -> None:
     """Make synthetic faces with planted action units: no licence needed, the truth known."""
-    import os
-
     from stagkit.config import PhantomConfig
     from stagkit.datasets.phantoms import PhantomSource
 
-    config = PhantomConfig(preset=preset.value, subjects=subjects, clips=clips, seed=seed, difficulty=difficulty)
+    official = layout not in (Layout.prepared, Layout.frames)
+    if official:
+        from stagkit.datasets.phantom_trees import LAYOUT_PRESETS, write_tree
+
+    chosen = preset.value if preset else LAYOUT_PRESETS[layout.value] if official else "casme2"
+    config = PhantomConfig(preset=chosen, subjects=subjects, clips=clips, seed=seed, difficulty=difficulty)
     source = PhantomSource(config)
     if layout is Layout.frames:
         from stagkit.datasets.manifest import write_manifest
 
         write_manifest(source, out, _bar("drawing phantoms"))
         _say(f"{len(source.keys)} phantom clips in {out}; next: stagkit prepare manifest {out} PREPARED")
+        return
+    if official:
+        write_tree(source, layout.value, out, _bar("drawing phantoms"))
+        _say(f"{len(source.keys)} phantom clips in {out}; next: stagkit check-data {layout.value} {out}")
         return
     from stagkit.prepare import prepare_dataset
 
@@ -128,26 +144,68 @@ def _describe(data, out: Path) -> str:
     return f"{len(data)} clips of {n_subjects} subjects ({counts}), {data.x.shape[1]} frame(s) each, in {out}"
 
 
+@app.command(name="check-data")
+def check_data(
+    name: Annotated[str, typer.Argument(help=f"Data set: {', '.join(DATASETS)}.")],
+    root: Annotated[Path, typer.Argument(help="Where it lies.")],
+    json: Annotated[Path | None, typer.Option(help="Write everything found here too.")] = None,
+    sheet: Annotated[str, typer.Option(help="File name of the coding sheet, where there are several.")] = "",
+    pictures: Annotated[bool, typer.Option("--pictures", help="Decode every frame too: finds damaged ones.")] = False,
+) -> None:
+    """Look a data set over: clips of each class and subject, missing frames, faults of the sheet; exit 1 if unusable."""
+    from stagkit.data_check import check_data as look_over
+    from stagkit.data_check import format_check
+    from stagkit.datasets import DatasetNotAvailable
+    from stagkit.files import write_json
+
+    try:
+        found = look_over(name, root, sheet, pictures, _bar("reading pictures"))
+    except DatasetNotAvailable as error:
+        typer.echo(f"stagkit: {error}", err=True)
+        raise typer.Exit(1) from error
+    _say(format_check(found))
+    if json is not None:
+        write_json(json, found)
+    if not found["usable"]:
+        raise typer.Exit(1)
+
+
 @app.command()
 def prepare(
-    name: Annotated[str, typer.Argument(help="Data set: manifest (any clips, see data_README.md).")],
+    name: Annotated[
+        str, typer.Argument(help=f"Data set: {', '.join(DATASETS)}, or manifest (any clips, see data_README.md).")
+    ],
     root: Annotated[Path, typer.Argument(help="Where it lies.")],
     out: Annotated[Path, typer.Argument(help="Folder to fill; an interrupted one is gone on with.")],
     method: Annotated[str, typer.Option(help="Optical flow: dis, tvl1 or farneback.")] = "dis",
     frames: Annotated[int, typer.Option(min=1, help="Discriminative frames kept of each clip.")] = 12,
     selection: Annotated[str, typer.Option(help="magnitude, uniform, apex or all.")] = "magnitude",
+    sheet: Annotated[str, typer.Option(help="File name of the coding sheet, where there are several.")] = "",
+    align: Annotated[
+        int,
+        typer.Option(min=0, max=1024, help="Turn, scale and cut every face to a square of this many px; 0: as it is."),
+    ] = 0,
+    landmarker: Annotated[
+        Path | None, typer.Option(help="mediapipe's face_landmarker.task, for clips without stored landmarks.")
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Measure the motion of every clip and cut the facial regions: what 'evaluate' reads."""
-    import os
-
     from stagkit.config import FlowConfig
     from stagkit.datasets import open_source
     from stagkit.prepare import prepare_dataset
 
     config = FlowConfig(method=method, n_frames=frames, selection=selection)
-    source = open_source(name, str(root))
-    data = prepare_dataset(source, out, config, workers=workers or os.cpu_count() or 1, progress=_bar("preparing"))
+    source = open_source(name, str(root), sheet)
+    data = prepare_dataset(
+        source,
+        out,
+        config,
+        workers=workers or os.cpu_count() or 1,
+        progress=_bar("preparing"),
+        align=align,
+        landmarker=str(landmarker or ""),
+    )
     _say(_describe(data, out))
 
 
@@ -296,6 +354,40 @@ def explain(
 
 
 @app.command()
+def analyze(
+    video: Annotated[Path, typer.Argument(help="mp4, avi, ..., or a folder of pictures with numbers in their names.")],
+    weights: Annotated[
+        Path, typer.Option(help="A finished run: its networks judge, and the page says what they learned.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to fill with page and numbers.")],
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(help="Stored landmarks of the first frame, or of all: .npy, '68 2' or 'time 68 2' px."),
+    ] = None,
+    landmarker: Annotated[Path | None, typer.Option(help="Or mediapipe's face_landmarker.task, to find them.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second; needed for a folder.")] = None,
+    window: Annotated[
+        float, typer.Option(min=0.1, help="Length of the windows a long video is cut into, seconds.")
+    ] = 0.75,
+) -> None:
+    """Any clip: landmarks, motion, prediction with probabilities, evidence by muscle; one self-contained HTML page."""
+    from stagkit.analyze import analyze_video, describe_analysis
+
+    analysis = analyze_video(
+        video,
+        weights,
+        out,
+        landmarks=landmarks,
+        landmarker=landmarker,
+        fps=fps,
+        window=window,
+        progress=_bar("windows"),
+    )
+    _say(describe_analysis(analysis))
+    _say(f"page and numbers in {out}: page.html, analysis.json")
+
+
+@app.command()
 def figures(
     runs: Annotated[list[Path], typer.Argument(help="Finished runs.")],
     out: Annotated[Path, typer.Option(help="Folder to fill.")] = Path("figures"),
@@ -313,7 +405,6 @@ def lab(
     port: Annotated[int, typer.Option(help="Port of the server.")] = 8888,
 ) -> None:
     """Open JupyterLab on the notebooks."""
-    import os
     from importlib import util
 
     if not notebooks.is_dir():

@@ -11,7 +11,9 @@ import typer
 from stagkit.errors import StagkitError
 
 Preset = StrEnum("Preset", {name: name for name in ("casme2", "samm", "smic", "4dme", "dfme")})
-Layout = StrEnum("Layout", {name: name for name in ("prepared", "frames")})
+#: Coded data sets; a test keeps them equal to ``datasets.NAMES``, which is heavier to import.
+DATASETS = ("casme2", "samm", "smic", "4dme", "dfme", "casme-squared", "casme3", "casme3c", "mmew")
+Layout = StrEnum("Layout", {name: name for name in ("prepared", "frames", *DATASETS)})
 ProtocolName = StrEnum(
     "ProtocolName", {name: name for name in ("loso", "groupkfold", "stratifiedkfold", "cde", "cross", "official")}
 )

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from stagkit.types import StagkitError
 
-#: (stream of finished pieces, how many there will be) -> the same stream
-Progress = Callable[[Iterable, int], Iterable]
+#: (stream of finished pieces, how many there will be; None where nobody knows) -> the same stream
+Progress = Callable[[Iterable, int | None], Iterable]
 
 
-def no_progress(stream: Iterable, total: int) -> Iterable:
+def no_progress(stream: Iterable, total: int | None) -> Iterable:
     """Show nothing."""
     return stream
 

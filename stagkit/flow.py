@@ -196,7 +196,9 @@ def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas 
         (2, 12)
     """
     if clip.landmarks is None:
-        raise StagkitError(f"clip {clip.clip_id!r} has no landmarks: find them first (stagkit.faces), or give them.")
+        raise StagkitError(
+            f"clip {clip.clip_id!r} has no landmarks: store them, or find them (prepare --landmarker FILE)."
+        )
     if not np.isfinite(clip.landmarks).all():
         raise StagkitError(f"clip {clip.clip_id!r}: landmarks hold NaN; a face must be found in the onset frame.")
     grey = compute_grey(clip.frames)

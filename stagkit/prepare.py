@@ -18,6 +18,7 @@ from stagkit.classes import map_classes
 from stagkit.composite import join_datasets
 from stagkit.config import FlowConfig, RoiConfig
 from stagkit.datasets import ClipSource
+from stagkit.faces import load_finder, make_ready
 from stagkit.files import Progress, check_writable, compute_digest, no_progress, read_json, write_aside, write_json
 from stagkit.types import RoiDataset, RoiSequence, StagkitError
 
@@ -35,6 +36,8 @@ def prepare_dataset(
     roi_config: RoiConfig = RoiConfig(),
     workers: int = 1,
     progress: Progress = no_progress,
+    align: int = 0,
+    landmarker: str = "",
 ) -> RoiDataset:
     """Read, measure and cut every clip of a data set; clips that are there already are kept.
 
@@ -43,6 +46,8 @@ def prepare_dataset(
         out: folder to fill; memory stays flat, since each clip is written as soon as it is ready.
         workers: processes of one thread each.
         progress: wraps the stream of finished clips and their number, e.g. in a progress bar.
+        align: turn, scale and cut every face to a square of this many px first (``faces.align_clip``); 0 = as they are.
+        landmarker: mediapipe's ``face_landmarker.task``, for clips that bring no landmarks.
 
     Returns:
         The prepared data set, as ``load_prepared(out)`` gives it.
@@ -64,9 +69,12 @@ def prepare_dataset(
         "classes": list(source.classes),
         "clips": list(source.keys),
     }
+    if align or landmarker:
+        settings["faces"] = {"align": align, "landmarker": load_finder(landmarker).digest[:16] if landmarker else ""}
     _claim(out, settings)
     todo = [key for key in source.keys if not _clip_path(out, key).is_file()]
-    jobs = (delayed(_prepare_clip)(source, key, out, flow_config, roi_config) for key in todo)
+    narrow = getattr(source, "only", lambda key: source)  # a set's whole list of frames is much to hand to a process
+    jobs = (delayed(_prepare_clip)(narrow(key), key, out, flow_config, roi_config, align, landmarker) for key in todo)
     pool = Parallel(n_jobs=workers, return_as="generator_unordered")
     for _ in progress(pool(jobs), len(todo)):
         pass
@@ -83,12 +91,17 @@ def _claim(out: Path, settings: dict) -> None:
     for name in (_INDEX, _STARTED):
         if (out / name).is_file():
             if read_json(out / name) != settings:
+                if name == _STARTED and not any((out / "clips").glob("*.npz")):
+                    break  # it failed at its first clip: nothing is lost by other settings
                 raise StagkitError(
                     f"{out} was prepared from another source or with other settings: give another folder, or remove it."
                 )
             return
-    if any(out.iterdir()):
-        raise StagkitError(f"{out} is not empty and holds nothing prepared by stagkit: give an empty or a new folder.")
+    else:
+        if any(out.iterdir()):
+            raise StagkitError(
+                f"{out} is not empty and holds nothing prepared by stagkit: give an empty or a new folder."
+            )
     write_json(out / _STARTED, settings)
 
 
@@ -97,14 +110,16 @@ def _clip_path(out: Path, key: str) -> Path:
     return out / "clips" / (f"{safe}.npz" if safe == key else f"{safe}-{compute_digest(key.encode())[:6]}.npz")
 
 
-def _prepare_clip(source: ClipSource, key: str, out: Path, flow_config: FlowConfig, roi_config: RoiConfig) -> str:
+def _prepare_clip(
+    source: ClipSource, key: str, out: Path, flow_config: FlowConfig, roi_config: RoiConfig, align: int, landmarker: str
+) -> str:
     import cv2
 
     from stagkit.flow import compute_flow, compute_rois
 
     cv2.setNumThreads(1)
     try:
-        clip = source.read(key)
+        clip = make_ready(source.read(key), align, landmarker)
         sequence = compute_rois(compute_flow(clip, flow_config), clip, roi_config)
     except StagkitError as error:
         raise StagkitError(f"clip {key!r} cannot be prepared: {error}") from error
@@ -176,7 +191,7 @@ def load_prepared(root: str | Path) -> RoiDataset:
         )
     sequences = [load_sequence(_clip_path(root, key)) for key in settings["clips"]]
     data = RoiDataset.from_sequences(
-        sequences, settings["classes"], {k: settings[k] for k in ("source", "flow", "roi")}
+        sequences, settings["classes"], {k: settings[k] for k in ("source", "flow", "roi", "faces") if k in settings}
     )
     data.meta["digest"] = compute_digest(data.x.tobytes(), data.label.tobytes(), repr(data.clip_ids).encode())
     if data.parts:

@@ -91,6 +91,20 @@ def test_phantoms_have_the_mapping_of_what_they_imitate():
     assert np.array_equal(map_classes(mapped, "3-class").label, mapped.label), "mapped twice is mapped once"
 
 
+def test_megc2019_leaves_out_what_the_official_list_leaves_out():
+    """Two clips of CASME II whose label the mapping names, and three that the revision of 2019 calls surprise."""
+    ids = ("sub04/EP12_01f", "sub05/EP09_05f", "sub24/EP07_01", *(f"sub01/EP{k:02d}" for k in range(21)))
+    data = replace(make_casme2(), clip_ids=ids)
+    with pytest.warns(ClassCountWarning):
+        kept = map_classes(data, "megc2019")
+        three = map_classes(data, "3-class")
+    assert not set(ids[:3]) & set(kept.clip_ids)
+    assert set(three.clip_ids) - set(kept.clip_ids) == {ids[0], ids[2]}, "the third of these is fear, in neither"
+    drawn = map_classes(replace(data, datasets=("casme2-phantom",) * 24), "megc2019")
+    assert drawn.clip_ids == three.clip_ids, "a phantom may bear such a name: it is kept"
+    assert all("not in the official list" in why for why in load_class_map("casme2", "megc2019").left_out.values())
+
+
 def test_recalled_counts_only_warn():
     with pytest.warns(ClassCountWarning, match="recalled, not verified"):
         load_class_map("4dme", "3-class").check_counts(["negative"], strict=True)
@@ -130,4 +144,12 @@ def test_tables_that_contradict_each_other_are_told(tmp_path, maps, counts, word
     (tmp_path / "class_maps.csv").write_text(maps)
     (tmp_path / "class_counts.csv").write_text(counts)
     with pytest.raises(ClassMapError, match=words):
+        load_class_maps(tmp_path)
+
+
+def test_left_out_clips_of_an_unknown_mapping_are_told(tmp_path):
+    (tmp_path / "class_maps.csv").write_text(MAPS)
+    (tmp_path / "class_counts.csv").write_text(COUNTS)
+    (tmp_path / "class_left_out.csv").write_text("dataset,mapping,clip_id,reason,source\ns,9-class,c,why,list\n")
+    with pytest.raises(ClassMapError, match=r"class_left_out.csv has s, 9-class"):
         load_class_maps(tmp_path)

@@ -190,6 +190,18 @@ def test_damaged_frame_is_named(tmp_path):
         open_source("manifest", str(tmp_path)).read("a1")
 
 
+def test_rows_without_cells_are_skipped_and_short_ones_told(tmp_path):
+    """Found by damaging trees: a row with fewer cells than columns ended in a traceback."""
+    write_clips(tmp_path)
+    table = tmp_path / "manifest.csv"
+    sound = table.read_text(encoding="utf-8-sig")
+    table.write_text(sound + ",,,\n\n", encoding="utf-8")
+    assert open_source("manifest", str(tmp_path)).keys == ("a1", "a2")
+    table.write_text(sound + "a3,s1\n", encoding="utf-8")
+    with pytest.raises(StagkitError, match="clip 'a3' has no dataset, label, folder, fps"):
+        open_source("manifest", str(tmp_path))
+
+
 def test_twice_the_same_clip(tmp_path):
     with pytest.raises(StagkitError, match="stand twice"):
         open_source("manifest", str(write_clips(tmp_path, clip_id="a2")))

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
 
 from stagkit.types import Clip, StagkitError
+
+if TYPE_CHECKING:
+    from stagkit.datasets.layout import Layout
+
+#: Name of a data set -> (module, what it is called there); in the order of data_README.md.
+_LAYOUTS = {
+    "casme2": ("casme2", "LAYOUT"),
+    "samm": ("samm", "LAYOUT"),
+    "smic": ("smic", "LAYOUT"),
+    "4dme": ("four_dme", "LAYOUT"),
+    "dfme": ("dfme", "LAYOUT"),
+    "casme-squared": ("casme_squared", "LAYOUT"),
+    "casme3": ("casme3", "PART_A"),
+    "casme3c": ("casme3", "PART_C"),
+    "mmew": ("mmew", "LAYOUT"),
+}
+NAMES = tuple(_LAYOUTS)
 
 
 class DatasetNotAvailable(StagkitError):
@@ -31,18 +49,43 @@ class ClipSource(Protocol):
         """What the run record keeps: enough to know the same data again."""
 
 
-def open_source(name: str, root: str) -> ClipSource:
+def load_layout(name: str) -> Layout:
+    """How a coded data set lies on disk.
+
+    Raises:
+        StagkitError: no such data set, with the ones there are.
+    """
+    if name not in _LAYOUTS:
+        raise StagkitError(
+            f"there is no data set {name!r}; stagkit reads: {', '.join(NAMES)}, and manifest (any clips, see "
+            "data_README.md)."
+        )
+    module, attribute = _LAYOUTS[name]
+    return getattr(import_module(f"stagkit.datasets.{module}"), attribute)
+
+
+def load_layouts() -> dict[str, Layout]:
+    """Every coded data set: name -> layout."""
+    return {name: load_layout(name) for name in NAMES}
+
+
+def open_source(name: str, root: str, sheet: str = "") -> ClipSource:
     """Open a data set of clips by name.
 
     Args:
-        name: ``manifest`` (any clips listed in a ``manifest.csv``; written by ``stagkit phantom --layout frames`` too).
+        name: one of ``NAMES``, or ``manifest`` (any clips listed in a ``manifest.csv``; written by ``stagkit phantom
+            --layout frames`` too).
         root: its folder.
+        sheet: file name of the coding sheet, where there are several.
 
     Raises:
+        DatasetNotAvailable: it is not there: who grants it, what was expected, what was found.
         StagkitError: no such data set, with the ones there are.
     """
     if name == "manifest":
         from stagkit.datasets.manifest import ManifestSource
 
         return ManifestSource(root)
-    raise StagkitError(f"there is no data set {name!r}; stagkit reads: manifest (any clips, see data_README.md).")
+    from stagkit.datasets.coded import CodedSource
+
+    return CodedSource(load_layout(name), root, sheet)

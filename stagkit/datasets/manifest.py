@@ -43,10 +43,18 @@ class ManifestSource:
             text = table.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise StagkitError(f"{table} cannot be read as UTF-8 text: {error}.") from error
-        rows = list(csv.DictReader(text.splitlines()))
+        try:
+            read = list(csv.DictReader(text.splitlines()))
+        except csv.Error as error:
+            raise StagkitError(f"{table} cannot be read as a table: {error}.") from error
+        rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in read if any(row.values())]
         missing = [c for c in _NEEDED if not rows or c not in rows[0]]
         if missing:
             raise StagkitError(f"{table} has no column {', '.join(missing)} or no row; expected {', '.join(_COLUMNS)}.")
+        for row in rows:
+            lacking = [c for c in _NEEDED if not row[c]]
+            if lacking:
+                raise StagkitError(f"{table}: the row of clip {row['clip_id']!r} has no {', '.join(lacking)}.")
         self._rows = {row["clip_id"]: row for row in rows}
         if len(self._rows) != len(rows):
             raise StagkitError(

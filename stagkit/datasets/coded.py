@@ -1,0 +1,96 @@
+"""Coded data sets as a source of clips: the same class for every set, told by its ``Layout``. A clip is onset to offset."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from copy import copy
+from pathlib import Path
+
+from stagkit.datasets import DatasetNotAvailable
+from stagkit.datasets.index import load_index
+from stagkit.datasets.layout import Layout
+from stagkit.datasets.tree import read_pictures
+from stagkit.errors import StagkitWarning
+from stagkit.faces import load_landmarks
+from stagkit.files import compute_digest
+from stagkit.types import Clip
+
+
+class CodedSource:
+    """The usable clips of a coded data set; what is left out is told in one warning and kept in ``describe``.
+
+    Raises:
+        DatasetNotAvailable: not there, or fewer than half of its clips can be used.
+    """
+
+    def __init__(self, layout: Layout, root: str | Path, sheet: str = ""):
+        index = load_index(layout, root, sheet)
+        card = layout.card
+        self.name = f"{card.name}-phantom" if index.phantom else card.name
+        remedy = f"'stagkit check-data {card.name} ROOT' lists them"
+        if not index.usable:
+            key, why = next(iter(index.left_out.items()))
+            raise DatasetNotAvailable(
+                f"{card.title} at {root}: {len(index.left_out)} of {len(index.rows)} clips cannot be used, the first is "
+                f"{key}: {why}; expected {'; '.join(card.tree)}; {remedy}. It is granted by {card.grantor}."
+            )
+        if index.left_out:
+            key, why = next(iter(index.left_out.items()))
+            warnings.warn(
+                f"{card.title}: {len(index.left_out)} of {len(index.rows)} clips are left out, the first is {key}: "
+                f"{why}; {remedy}.",
+                StagkitWarning,
+                stacklevel=3,
+            )
+        self.keys = tuple(index.records)
+        self.classes = tuple(sorted({record.label for record in index.records.values()}))
+        self._records = index.records
+        self._about = {
+            "source": self.name,
+            "name": self.name,
+            "digest": compute_digest(
+                *(
+                    repr((r.clip_id, r.label, r.frame_numbers, r.onset, r.apex, r.offset, r.fps, r.part)).encode()
+                    for r in index.records.values()
+                ),
+                *(digest.encode() for digest in index.sheets.values()),
+            ),
+            "sheets": index.sheets,
+            "frames_from": index.base,
+            "corrections": list(index.corrections),
+            "left_out": index.left_out,
+            "faults": [f"{key}: {text}" if key else text for key, text in index.faults],
+            "labels": dict(Counter(record.label for record in index.records.values())),
+        }
+
+    def describe(self) -> dict[str, object]:
+        """Sheets and their digests, what was corrected, what was left out and why."""
+        return self._about
+
+    def only(self, key: str) -> CodedSource:
+        """The source of one clip alone: light enough to be handed to another process."""
+        one = copy(self)
+        one.keys, one._records = (key,), {key: self._records[key]}
+        return one
+
+    def read(self, key: str) -> Clip:
+        """Read the pictures of one clip.
+
+        Raises:
+            StagkitError: a damaged picture or landmark file.
+        """
+        record = self._records[key]
+        frames = read_pictures(record.frame_paths, key)
+        return Clip(
+            frames=frames,
+            fps=record.fps,
+            clip_id=key,
+            subject=record.subject,
+            dataset=record.dataset,
+            label=record.label,
+            landmarks=load_landmarks(record.landmarks, len(frames), key) if record.landmarks else None,
+            **{name: record.position(name) for name in ("onset", "apex", "offset")},
+            aus=record.aus,
+            part=record.part,
+        )

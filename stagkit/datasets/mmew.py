@@ -1,0 +1,53 @@
+"""MMEW: 300 clips at 90 fps, in folders by emotion; the frames of a clip are 1 to offset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.sheets import load_table, read_text
+from stagkit.datasets.tree import Tree
+
+CARD = DatasetCard(
+    name="mmew",
+    title="MMEW",
+    grantor="the authors of the paper",
+    ask="write to them",
+    doi="10.1109/TPAMI.2021.3067464",
+    camera="1920x1080 px (recalled), released as 231x231 px crops",
+    fps="90 fps (recalled)",
+    size="300 clips of 30 subjects: surprise 89, disgust 72, others 66, happiness 36, fear 16, sadness 13, anger 8",
+    tree=("MMEW_Micro_Exp.xlsx", "Micro_Expression/EMOTION/S01-01-001/1.jpg"),
+    checks="offset against the frames of the folder: several rows of subjects 4 and 13 look shifted",
+    corrects="one such row, by row number and only where the faulty values stand",
+)
+
+_COLUMNS = {
+    "subject": ("Subject",),
+    "clip": ("Filename",),
+    "onset": ("OnsetFrame",),
+    "apex": ("ApexFrame",),
+    "offset": ("OffsetFrame",),
+    "label": ("Estimated Emotion", "Emotion"),
+}
+
+
+def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
+    """Rows of the sheet; a clip lies in the folder of whichever emotion holds its name."""
+    rows = []
+    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("Action Units",)}):
+        clip = read_text(cells.pop("clip"))
+        subject = f"S{read_text(cells.pop('subject')).upper().removeprefix('S').zfill(2)}"
+        folders = (f"*/{exactly(clip)}",)
+        rows.append(SheetRow(subject=subject, clip=clip, folders=folders, fps=90, row=number, **cells))
+    return rows
+
+
+LAYOUT = Layout(
+    card=CARD,
+    load_rows=load_rows,
+    sheets=("MMEW_Micro_Exp*.xlsx",),
+    bases=("Micro_Expression",),
+)

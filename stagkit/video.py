@@ -1,0 +1,116 @@
+"""Any recording as frames: a video file, or a folder of pictures; in windows, so that memory stays flat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stagkit.datasets.tree import Tree, read_pictures
+from stagkit.types import StagkitError
+
+_MOVIES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
+
+
+@dataclass(frozen=True)
+class Video:
+    """A recording that is read frame by frame; iterating starts anew each time.
+
+    Args:
+        path: the file or folder.
+        fps: frames per second.
+        name: of the file or folder, without ending.
+    """
+
+    path: Path
+    fps: float
+    name: str
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Frames uint8 "y x" or "y x chan" (RGB), all of one size."""
+        if self.path.is_dir():
+            files = list(Tree(self.path).pictures(self.path)[0].values())
+            first = read_pictures(files[:1], self.name)[0]
+            for file in files:
+                frame = read_pictures([file], self.name)[0]
+                if frame.shape != first.shape:
+                    raise StagkitError(f"{file.name} is {frame.shape}, the first frame is {first.shape}.")
+                yield frame
+            return
+        reader = cv2.VideoCapture(str(self.path))
+        try:
+            while True:
+                more, frame = reader.read()
+                if not more:
+                    return
+                yield frame[..., ::-1] if frame.ndim == 3 else frame
+        finally:
+            reader.release()
+
+
+def open_video(path: str | Path, fps: float | None = None) -> Video:
+    """Open a video file (mp4, avi, mov, mkv, ...) or a folder of pictures, in the order of the numbers in their names.
+
+    Args:
+        path: file or folder.
+        fps: frames per second; needed for a folder, and used instead of the file's own where given.
+
+    Raises:
+        StagkitError: nothing there, no picture, no readable video, no frame rate.
+    """
+    path = Path(path)
+    if path.is_dir():
+        pictures, twice = Tree(path).pictures(path)
+        if len(pictures) < 2:
+            raise StagkitError(f"{path} holds {len(pictures)} numbered pictures; motion needs at least two.")
+        if twice:
+            raise StagkitError(f"{path}: two files claim frame {twice[0]}.")
+        if fps is None:
+            raise StagkitError(f"{path} is a folder of pictures, which does not say how fast they follow: give --fps.")
+        return Video(path, _check_rate(fps), path.name)
+    if not path.is_file():
+        raise StagkitError(f"there is no file or folder {path}.")
+    if path.suffix.lower() not in _MOVIES:
+        raise StagkitError(f"{path} is no video that stagkit knows ({', '.join(sorted(_MOVIES))}), and no folder.")
+    reader = cv2.VideoCapture(str(path))
+    try:
+        more, _ = reader.read()
+        own = reader.get(cv2.CAP_PROP_FPS)
+    finally:
+        reader.release()
+    if not more:
+        raise StagkitError(
+            f"{path} cannot be read as a video: it is damaged, empty, or coded in a way OpenCV cannot read."
+        )
+    return Video(path, _check_rate(fps if fps is not None else own), path.stem)
+
+
+def _check_rate(fps: float) -> float:
+    if not 1 <= fps <= 100_000:
+        raise StagkitError(f"{fps:g} is no frame rate: give --fps, frames per second.")
+    return float(fps)
+
+
+def iter_windows(video: Video, length: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut a recording into windows that overlap by half; one that is not longer is a single window.
+
+    Args:
+        video: any iterable of frames will do.
+        length: frames of a window, at least 2.
+
+    Returns:
+        (index of the first frame, frames uint8 "time y x" or "time y x chan"); the last may be shorter.
+    """
+    hop = max(1, length // 2)
+    kept: list[np.ndarray] = []
+    start = 0
+    for frame in video:
+        if len(kept) == length:  # full, and the recording goes on
+            yield start, np.stack(kept)
+            kept, start = kept[hop:], start + hop
+        kept.append(frame)
+    if kept:
+        yield start, np.stack(kept)

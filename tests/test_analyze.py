@@ -1,0 +1,172 @@
+"""Any clip: windows that miss no frame, one page that says what it is not, and bad input in one sentence."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagkit.analyze import analyze_video, describe_analysis
+from stagkit.cli import main
+from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
+from stagkit.datasets.phantoms import PhantomSource
+from stagkit.folds import evaluate
+from stagkit.phantom import make_clip
+from stagkit.prepare import load_data, prepare_dataset
+from stagkit.types import StagkitError
+from stagkit.video import iter_windows, open_video
+from tests.small import save_maps
+
+CLIP = PhantomConfig(subjects=1, clips=1, size=128, difficulty=0, seed=5)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on phantoms, hardly trained."""
+    home = tmp_path_factory.mktemp("analyze")
+    few = PhantomConfig(subjects=2, clips=3, size=64)
+    prepare_dataset(PhantomSource(few), home / "p", FlowConfig(n_frames=4))
+    data, small = load_data(home / "p"), StagConfig(width=16, heads=2)
+    evaluate(data, home / "run", small, TrainConfig(epochs=2), workers=1, data_path=home / "p")
+    return home / "run"
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """A phantom as a folder of pictures and as a film, and its landmarks."""
+    home = tmp_path_factory.mktemp("recording")
+    clip = make_clip(CLIP, 0, 0)
+    (home / "pictures").mkdir()
+    film = cv2.VideoWriter(str(home / "film.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 50, (128, 128))
+    for t, frame in enumerate(clip.frames):
+        cv2.imwrite(str(home / "pictures" / f"f{t}.png"), frame[..., ::-1])
+        film.write(np.ascontiguousarray(frame[..., ::-1]))
+    film.release()
+    np.save(home / "points.npy", clip.landmarks[0])
+    return home, clip
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.integers(1, 60), st.integers(2, 20))
+def test_windows_miss_no_frame(n_frames, length):
+    """Each frame's value is its number: every window is a run of numbers, all are there, and windows overlap by half."""
+    windows = list(iter_windows([np.array([t]) for t in range(n_frames)], length))
+    for start, frames in windows:
+        assert frames[:, 0].tolist() == list(range(start, start + len(frames)))
+        assert len(frames) <= length
+    assert {t for start, w in windows for t in range(start, start + len(w))} == set(range(n_frames))
+    assert len(windows) == 1 or [b - a for (a, _), (b, _) in zip(windows, windows[1:], strict=False)] == [
+        max(1, length // 2)
+    ] * (len(windows) - 1)
+
+
+def test_folder_and_film_show_the_same(recording):
+    home, clip = recording
+    folder, film = open_video(home / "pictures", 50), open_video(home / "film.mp4")
+    assert film.fps == 50
+    pictures = np.stack(list(folder))
+    assert np.array_equal(pictures, clip.frames), "in the order of the numbers, not of the spelling; red first"
+    filmed = np.stack(list(film))
+    assert filmed.shape == pictures.shape
+    assert np.abs(filmed.astype(float) - pictures).mean() < 8
+
+
+def test_bad_recordings_are_told(tmp_path, recording):
+    home, _ = recording
+    (tmp_path / "film.mp4").write_bytes(b"no film")
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "empty").mkdir()
+    for path, fps, words in (
+        (tmp_path / "film.mp4", None, "cannot be read as a video"),
+        (tmp_path / "notes.txt", None, "no video that stagkit knows"),
+        (tmp_path / "none", None, "no file or folder"),
+        (tmp_path / "empty", 50, "holds 0 numbered pictures"),
+        (home / "pictures", None, "give --fps"),
+        (home / "pictures", 0.0, "no frame rate"),
+    ):
+        with pytest.raises(StagkitError, match=words):
+            open_video(path, fps)
+
+
+# ── the analysis ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_folder_of_pictures(run, recording, tmp_path, capsys):
+    """As a person types it; the page stands alone and says what the weights have learned from."""
+    home, clip = recording
+    arguments = [
+        "analyze",
+        home / "pictures",
+        "--weights",
+        run,
+        "--out",
+        tmp_path / "a",
+        "--landmarks",
+        home / "points.npy",
+    ]
+    main_or_fail([*arguments, "--fps", "200"])
+    told = capsys.readouterr().out
+    assert "phantoms, drawn by a program: they say nothing about real people" in told
+    found = json.loads((tmp_path / "a" / "analysis.json").read_text())
+    assert len(found["windows"]) == 1
+    only = found["windows"][0]
+    assert (only["start"], only["stop"]) == (0, len(clip.frames) - 1)
+    assert sum(only["probabilities"]) == pytest.approx(1)
+    assert abs(only["peak_frame"] - clip.apex) <= 5, "most motion where the truth has it"
+    page = (tmp_path / "a" / "page.html").read_text()
+    assert "Not a lie detector" in page
+    assert "no spotting" in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page), "nothing beside the page is needed"
+    assert page.count("data:image/png;base64") == 4
+
+
+def main_or_fail(arguments):
+    try:
+        main([str(a) for a in arguments])
+    except SystemExit as end:
+        assert not end.code, end.code
+
+
+def test_a_long_film_is_cut_and_the_moving_window_is_shown(run, recording, tmp_path):
+    """Stillness, a phantom's motion, stillness: the window that is explained holds the apex."""
+    home, clip = recording
+    still = [clip.frames[0]] * 60
+    (tmp_path / "long").mkdir()
+    for t, frame in enumerate([*still, *clip.frames, *still]):
+        cv2.imwrite(str(tmp_path / "long" / f"{t}.png"), frame[..., ::-1])
+    found = analyze_video(tmp_path / "long", run, tmp_path / "a", landmarks=home / "points.npy", fps=100, window=0.4)
+    assert len(found.windows) > 4
+    assert found.best.start <= 60 + clip.apex <= found.best.stop
+    assert abs(found.best.peak_frame - (60 + clip.apex)) <= 6
+    assert found.windows[0].peak < 0.2 * found.best.peak
+    assert np.allclose(
+        found.attribution.values.sum(), found.attribution.gap[0], atol=0.05 * abs(found.attribution.gap[0])
+    )
+    assert "window(s)" in describe_analysis(found)
+
+
+def test_what_cannot_be_analysed_is_told(run, recording, tmp_path):
+    home, clip = recording
+    pictures, points = home / "pictures", home / "points.npy"
+    with pytest.raises(StagkitError, match="landmarks are needed"):
+        analyze_video(pictures, run, tmp_path / "a", fps=50)
+    with pytest.raises(StagkitError, match="holds no run"):
+        analyze_video(pictures, tmp_path, tmp_path / "a", landmarks=points, fps=50)
+    np.save(tmp_path / "small.npy", clip.landmarks[0] * 0.2)
+    with pytest.raises(StagkitError, match="no window .* usable face; the first: .*too small"):
+        analyze_video(pictures, run, tmp_path / "a", landmarks=tmp_path / "small.npy", fps=50)
+    assert not list((tmp_path / "a").iterdir()), "nothing half-written is left"
+
+
+def test_a_run_on_flow_maps_is_refused(recording, tmp_path):
+    home, _ = recording
+    maps = save_maps(tmp_path / "m.npz")
+    small = StagConfig(width=16, heads=2)
+    evaluate(load_data(maps), tmp_path / "run", small, TrainConfig(epochs=1), workers=1, data_path=maps)
+    with pytest.raises(StagkitError, match="flow maps, whose amplitude is lost"):
+        analyze_video(home / "pictures", tmp_path / "run", tmp_path / "a", landmarks=home / "points.npy", fps=50)
