@@ -279,11 +279,11 @@ def explain(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     clip: Annotated[list[str] | None, typer.Option(help="Clip id; repeatable. All test clips if not given.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which seed's networks.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of integrated gradients.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of integrated gradients.")] = 32,
     pictures: Annotated[int, typer.Option(min=0, help="Draw at most this many clips.")] = 12,
 ) -> None:
     """Attribute the decisions of a run to regions, action units and frames; check completeness; draw."""
-    from stagkit.explain import describe_attribution, explain_run
+    from stagkit.explain_run import describe_attribution, explain_run
     from stagkit.figures import draw_attributions
     from stagkit.graph_record import save_graphs
     from stagkit.runs import Run

@@ -26,7 +26,7 @@ from stagkit.drawing import (
     style,
     styled,
 )
-from stagkit.explain import by_au, by_frame, by_roi, check_complete, load_attribution
+from stagkit.explain import by_au, by_frame, by_roi, check_complete, load_attribution, select_clips
 from stagkit.facs import ACTION_UNITS, AU_LABELS
 from stagkit.files import write_aside, write_text
 from stagkit.rois import ATLAS, compute_face_mask
@@ -348,19 +348,6 @@ def plot_attribution(attribution: Attribution, clip: int = 0) -> Figure:
         ha="left",
     )
     return figure
-
-
-def select_clips(attribution: Attribution, index: Sequence[int]) -> Attribution:
-    """Some clips of an attribution."""
-    from dataclasses import replace
-
-    index = list(index)
-    arrays = ("values", "target", "gap", "delta", "times_ms", "mask", "flow")
-    return replace(
-        attribution,
-        **{n: getattr(attribution, n)[index] for n in arrays},
-        clip_ids=tuple(attribution.clip_ids[i] for i in index),
-    )
 
 
 def draw_attributions(attribution: Attribution, out: str | Path, most: int = 12) -> list[Path]:

@@ -16,11 +16,11 @@ from stagkit.explain import (
     by_roi,
     by_roi_and_frame,
     check_complete,
-    describe_attribution,
     load_attribution,
     save_attribution,
     tabulate,
 )
+from stagkit.explain_run import describe_attribution
 from stagkit.facs import AU_LABELS
 from stagkit.figures import draw_attributions, plot_attribution
 from stagkit.rois import ATLAS
@@ -140,7 +140,7 @@ def test_hidden_regions_get_nothing(data, trained):
 def test_incomplete_is_refused_with_the_remedy(data):
     complete = attribute(Linear().eval(), data.batch([0]), target=0)
     bad = replace(complete, delta=0.2 * complete.gap)
-    with pytest.raises(ExplainError, match=r"misses 20% .* try n_steps=256"):
+    with pytest.raises(ExplainError, match=r"misses 20% .* try n_steps=128"):
         check_complete(bad)
     with pytest.raises(ExplainError, match="misses 20%"):
         plot_attribution(bad)
