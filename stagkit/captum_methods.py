@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from stagkit.au_shares import compute_au_shares
-from stagkit.probes import intervene, record
 
 if TYPE_CHECKING:
     from stagkit.model import Stag
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 #: What may be varied together in feature ablation and Shapley sampling.
 GROUPS = ("roi", "frame", "au", "roi x frame")
 #: Which layer's output is varied by layer integrated gradients.
-LAYERS = ("region tokens", "frame tokens")
+LAYERS = ("region tokens", "frame tokens", "au evidence")
 
 _BUDGET = 256 * 2**20  # bytes of saved activations that one pass may hold on a CPU
 
@@ -217,14 +216,16 @@ def shapley_sampling(model: Stag, given: Inputs, settings: Mapping) -> Answer:
 def layer_integrated_gradients(model: Stag, given: Inputs, settings: Mapping) -> Answer:
     """Integrated gradients over the output of a layer, all else as in the clip.
 
-    Motion reaches the AU evidence and the edges past the tokens; that part stays as it is and is in neither end.
+    Motion reaches the AU evidence and the edges past the tokens; what is not varied stays as it is and is in neither end.
+    The AU evidence is the network's own (before the sigmoid): no flow is shared out afterwards.
     """
     from captum.attr import LayerIntegratedGradients
 
-    if settings["layer"] == "region tokens":
-        layer, name, axes = model.tokens.embed, "roi.embed", "clip time roi"
-    else:
-        layer, name, axes = model.frame_tokens, "", "clip time"
+    layer, axes = {
+        "region tokens": (model.tokens.embed, "clip time roi"),
+        "frame tokens": (model.frame_tokens, "clip time"),
+        "au evidence": (model.aus.logits, "clip time au"),
+    }[settings["layer"]]
     still = torch.zeros_like(given.x)
     values = LayerIntegratedGradients(model.logits, layer).attribute(
         given.x,
@@ -236,25 +237,23 @@ def layer_integrated_gradients(model: Stag, given: Inputs, settings: Mapping) ->
     )
 
     def at_baseline() -> Tensor:
-        if name:
-            with record(model, name) as seen:
-                model.logits(still, given.mask, given.times_ms)
-            with intervene(model, {name: seen[name].to(given.x)}):
-                return model.logits(given.x, given.mask, given.times_ms)
         kept = []
-        handle = layer.register_forward_hook(lambda _, __, value: kept.append(value))
-        try:
-            model.logits(still, given.mask, given.times_ms)
-        finally:
-            handle.remove()
-        handle = layer.register_forward_hook(lambda _, __, value: kept[0])
-        try:
-            return model.logits(given.x, given.mask, given.times_ms)
-        finally:
-            handle.remove()
+        for hook, x in ((lambda _, __, value: kept.append(value), still), (lambda _, __, value: kept[0], given.x)):
+            handle = layer.register_forward_hook(hook)
+            try:
+                logits = model.logits(x, given.mask, given.times_ms)
+            finally:
+                handle.remove()
+        return logits
 
     what = f"the {settings['layer']} of a face without motion"
-    return Answer(values.sum(-1), axes, settings["layer"], what, *_ends(model, given, at_baseline=at_baseline))
+    return Answer(
+        values if axes.endswith("au") else values.sum(-1),
+        axes,
+        settings["layer"],
+        what,
+        *_ends(model, given, at_baseline=at_baseline),
+    )
 
 
 def edge_integrated_gradients(model: Stag, given: Inputs, settings: Mapping) -> Answer:

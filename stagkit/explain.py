@@ -30,6 +30,7 @@ from stagkit.sums import (
     by_unit_and_frame,
     describe_clip,
     tabulate,
+    to_map,
 )
 from stagkit.types import MAX_DELTA, Attribution, Batch
 
@@ -62,6 +63,7 @@ __all__ = [
     "save_attribution",
     "select_clips",
     "tabulate",
+    "to_map",
 ]
 
 #: Names that ``attribute`` takes; underscores may stand for blanks.
@@ -75,7 +77,7 @@ METHODS = (
     "edge integrated gradients",
 )
 GROUPS = ("roi", "frame", "au", "roi x frame")
-LAYERS = ("region tokens", "frame tokens")
+LAYERS = ("region tokens", "frame tokens", "au evidence")
 
 #: How many times the steps asked for are tried at most when they do not suffice.
 _MOST = 16

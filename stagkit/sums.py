@@ -57,6 +57,21 @@ def by_roi_and_frame(attribution: Attribution) -> np.ndarray:
     return sum_over(attribution, "time", "roi")
 
 
+def to_map(attribution: Attribution) -> np.ndarray:
+    """The attribution as a map: float "clip time roi", logits; where only regions or only frames were varied, their value
+    is spread evenly over what was seen of them.
+
+    Raises:
+        ExplainError: an attribution to something that is neither region nor frame.
+    """
+    axes, mask = attribution.axes.split(), attribution.mask
+    if "roi" in axes and "time" in axes:
+        return by_roi_and_frame(attribution)
+    if "roi" in axes:
+        return by_roi(attribution)[:, None] * mask / np.maximum(mask.sum(1, keepdims=True), 1)
+    return by_frame(attribution)[:, :, None] * mask / np.maximum(mask.sum(2, keepdims=True), 1)
+
+
 def by_edge(attribution: Attribution) -> np.ndarray:
     """Signed sum for each region edge: float "clip target source", logits; sums to the whole."""
     return sum_over(attribution, "target", "source")
@@ -87,6 +102,8 @@ def by_unit(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
 
 def by_au(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
     """Signed sum for each AU: float "clip au", logits; the last column is 'none', sums to the whole."""
+    if "au" in attribution.axes.split():
+        return np.pad(sum_over(attribution, "au"), ((0, 0), (0, 1)))
     return by_unit(attribution, atlas) @ np.eye(len(AU_LABELS) + 1)[UNIT_AUS]
 
 

@@ -461,7 +461,7 @@ class Attribution:
         delta: float "clip", sum(values) - gap: what completeness misses.
         run: id of the run whose weights were explained, '' where none.
         axes: of ``values``: ``clip time roi chan py px`` (each motion value), or coarser: ``clip roi``, ``clip time``,
-            ``clip time roi``, ``clip unit`` (``au_shares.UNITS``), ``clip time target source`` (edges).
+            ``clip time roi``, ``clip unit`` (``au_shares.UNITS``), ``clip time au``, ``clip time target source`` (edges).
     """
 
     values: np.ndarray
