@@ -22,7 +22,7 @@ UNITS: tuple[str, ...] = (*(f"AU{n:02d}{s}" for n, s in _SIDED), "none")
 UNIT_AUS: np.ndarray = np.array([*(AU_NUMBERS.index(n) for n, _ in _SIDED), len(AU_LABELS)])
 
 #: What a frame's activities cost: this times the square of their sum. Chosen on training phantoms (of 0 to 1).
-_PARSIMONY = 0.03
+PARSIMONY = 0.03
 
 _SIDE_WORDS = {"L": "left ", "R": "right ", "": ""}
 
@@ -62,7 +62,7 @@ def compute_activity(flow: np.ndarray, mask: np.ndarray, atlas: RoiAtlas = ATLAS
 
     templates = make_templates(atlas)
     n_units = len(templates)
-    cost = np.full((1, n_units), np.sqrt(_PARSIMONY))
+    cost = np.full((1, n_units), np.sqrt(PARSIMONY))
     out = np.zeros((*flow.shape[:2], n_units))
     for clip, time in np.ndindex(flow.shape[:2]):
         seen = mask[clip, time]

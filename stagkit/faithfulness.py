@@ -58,12 +58,16 @@ def compute_curves(model: Stag, batch: Batch, maps: np.ndarray, target=None, n_s
         full = model.logits(x, batch.mask, batch.times_ms)
         chosen = choose_target(target, full)[:, None]
         floor = model.logits(torch.zeros_like(x), batch.mask, batch.times_ms).gather(1, chosen)[:, 0]
-        curves = np.zeros((2, n_clips, n_steps + 1))
-        for step, part in enumerate(share):
-            first = (place < torch.round(seen * part)[:, None]).unflatten(1, batch.mask.shape[1:])
-            for kind, kept in enumerate((~first, first)):
-                logits = model.logits(x * kept[..., None, None, None], batch.mask, batch.times_ms)
-                curves[kind, :, step] = (logits.gather(1, chosen)[:, 0] - floor).cpu().numpy()
+        first = torch.stack([place < torch.round(seen * part)[:, None] for part in share])
+        kept = torch.stack([~first, first]).unflatten(-1, batch.mask.shape[1:])  # "kind step clip time roi"
+        kept = kept.flatten(0, 1)
+        size = max(1, probe_batch_size(model.logits, x[:1], batch.mask[:1], batch.times_ms[:1]) // n_clips)
+        heights = []
+        for part in kept.split(size):  # as many steps at once as fit
+            more = [v.expand(len(part), *v.shape).flatten(0, 1) for v in (x, batch.mask, batch.times_ms, chosen, floor)]
+            logits = model.logits(more[0] * part.flatten(0, 1)[..., None, None, None], *more[1:3])
+            heights.append((logits.gather(1, more[3])[:, 0] - more[4]).unflatten(0, (len(part), n_clips)))
+        curves = torch.cat(heights).unflatten(0, (2, -1)).transpose(1, 2).cpu().numpy().astype(float)
     return Curves(curves[0], curves[1], share)
 
 

@@ -46,7 +46,7 @@ def compute_attention_received(output: StagOutput, mask: Tensor) -> np.ndarray:
 
 
 def compute_grad_cam(model: Stag, batch: Batch, target: Tensor) -> np.ndarray:
-    """Grad-CAM on the region tokens (Selvaraju et al. 2017, arXiv:1610.02391): ReLU of channels weighed by their mean slope."""
+    """Grad-CAM on the region tokens (Selvaraju et al. 2017, arXiv:1610.02391): ReLU of channels weighed by mean slope."""
     with record(model, "roi.embed") as seen, torch.no_grad():
         model.logits(batch.x, batch.mask, batch.times_ms)
     tokens = seen["roi.embed"].to(batch.x.device).requires_grad_()

@@ -41,7 +41,7 @@ LAYERS = (
     ("explain", "graph_record"),
     ("trivial_maps", "planted", "intervals"),
     ("faithfulness", "sanity", "cutting"),
-    ("evidence",),
+    ("evidence", "ranking"),
     ("counterfactuals", "group_evidence", "graph_exchange"),
     ("explain_run",),
     ("drawing", "figures", "widgets"),
