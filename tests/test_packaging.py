@@ -44,7 +44,7 @@ LAYERS = (
     ("evidence", "ranking"),
     ("counterfactuals", "group_evidence", "graph_exchange"),
     ("explain_run",),
-    ("drawing", "figures", "widgets"),
+    ("drawing", "attribution_plot", "figures", "widgets"),
     ("exercises", "notebook", "report"),
     ("course",),
     ("cli_options",),
