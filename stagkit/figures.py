@@ -370,7 +370,7 @@ def fig_05_au_graph(runs: Sequence[Run]) -> Figure:
 
 
 def _find_record(run: Run, name: str) -> Path:
-    found = sorted((run.path / "explain").glob(f"seed*/{name}"))
+    found = sorted((run.path / "explanations").glob(f"seed*/{name}"))
     if not found:
         raise StagkitError(f"{run.path} has no {name} yet: run 'stagkit explain' on it first.")
     return found[0]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from stagkit.config import StagConfig, TrainConfig
+from stagkit.evidence import Evidence
 from stagkit.explain import (
     ExplainError,
     attribute,
@@ -20,7 +21,7 @@ from stagkit.explain import (
     save_attribution,
     tabulate,
 )
-from stagkit.explain_run import describe_attribution
+from stagkit.explain_run import describe_evidence
 from stagkit.facs import AU_LABELS
 from stagkit.figures import draw_attributions, plot_attribution
 from stagkit.rois import ATLAS
@@ -177,6 +178,6 @@ def test_saved_and_loaded(data, trained, tmp_path):
 
 
 def test_the_words_claim_no_more_than_was_done(data, trained):
-    text = describe_attribution(attribute(trained, data.batch([0, 1])))
+    text = describe_evidence(Evidence(attribute(trained, data.batch([0, 1])), {}))
     assert "No control" in text
     assert "zero flow" in text
