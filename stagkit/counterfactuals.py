@@ -114,7 +114,8 @@ def find_flip(model: Stag, batch: Batch, clip: int = 0, most: int = 6, budget: i
     """The smallest set of muscles whose stilling changes the predicted class.
 
     Stilling a muscle takes away its part of every region's motion (``still_muscles``). Greedy: each time the muscle
-    whose stillness brings the answer closest to changing; then every smaller set is tried, as far as ``budget`` reaches.
+    whose stillness brings the answer closest to changing; those that turn out not to be needed go back; then every smaller set is tried, as
+    far as ``budget`` reaches.
 
     Args:
         clip: position in ``batch``.
@@ -155,6 +156,11 @@ def find_flip(model: Stag, batch: Batch, clip: int = 0, most: int = 6, budget: i
             chosen = options[best]
             if int(logits[best].argmax()) != first:
                 flipped = int(logits[best].argmax())
+        for m in list(chosen) if flipped is not None else ():  # what was taken on the way but is not needed goes back
+            without = [n for n in chosen if n != m]
+            answered = int(answer([without]).argmax())
+            if without and answered != first:
+                chosen, flipped = without, answered
         smallest = False
         for size in range(1, len(chosen) if flipped is not None else min(most, len(candidates)) + 1):
             if comb(len(candidates), size) + tried > budget:

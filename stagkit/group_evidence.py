@@ -94,7 +94,7 @@ def load_cooccurrence(sets: Sequence[str] = ("CASME2", "SAMM", "CASME3")) -> np.
             pair = int(row["au_a"]), int(row["au_b"])
             if row["dataset"] in sets and set(pair) <= set(AU_NUMBERS):
                 i, j = (AU_NUMBERS.index(n) for n in pair)
-                counts[i, j] = counts[j, i] = counts[i, j] + int(row["n_both"])
+                counts[i, j] += int(row["n_both"])
     either = np.diag(counts)[:, None] + np.diag(counts) - counts
     return counts / np.maximum(either, 1)
 
