@@ -114,8 +114,8 @@ def find_flip(model: Stag, batch: Batch, clip: int = 0, most: int = 6, budget: i
     """The smallest set of muscles whose stilling changes the predicted class.
 
     Stilling a muscle takes away its part of every region's motion (``still_muscles``). Greedy: each time the muscle
-    whose stillness brings the answer closest to changing; those that turn out not to be needed go back; then every smaller set is tried, as
-    far as ``budget`` reaches.
+    whose stillness brings the answer closest to changing; those that turn out not to be needed go back; then every
+    smaller set is tried, as far as ``budget`` reaches.
 
     Args:
         clip: position in ``batch``.
