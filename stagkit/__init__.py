@@ -33,6 +33,8 @@ _PUBLIC = {
     "evaluate": "folds",
     "Run": "runs",
     "attribute": "explain",
+    "Evidence": "evidence",
+    "make_evidence": "evidence",
     "plot_au_graph": "widgets",
     "view_au_graph": "widgets",
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SOFT, draw_region_values, nice_limit, style, styled
+from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, draw_region_values, nice_limit, style, styled
 from stagkit.evidence import Evidence
 from stagkit.explain import check_complete, select_clips
 from stagkit.facs import ACTION_UNITS, AU_LABELS
+from stagkit.faithfulness import Curves
 from stagkit.files import write_aside
+from stagkit.rois import ATLAS
 from stagkit.sums import by_au, by_frame, by_roi, describe_clip
 from stagkit.types import MAX_DELTA, Attribution
 
@@ -146,3 +149,75 @@ def draw_attributions(shown: Attribution | Evidence, out: str | Path, most: int 
         written.append(Path(out) / f"{name}.png")
         plt.close(figure)
     return written
+
+
+@styled
+def plot_maps(maps: Mapping[str, np.ndarray]) -> Figure:
+    """Several maps of one clip on the schematic face, each as shares of its own total size, all on one scale.
+
+    Args:
+        maps: name -> float "time roi" or "roi"; the sign is dropped, since trivial maps have none.
+    """
+    import matplotlib.pyplot as plt
+
+    shares = {}
+    for name, values in maps.items():
+        regions = np.abs(values.sum(0) if values.ndim == 2 else values)
+        shares[name] = 100 * regions / max(regions.sum(), 1e-12)
+    limit = nice_limit(np.array(list(shares.values())))
+    figure, row = plt.subplots(1, len(maps), figsize=(PAGE, PAGE / len(maps) + 0.1), squeeze=False)
+    for axes, (name, share) in zip(row[0], shares.items(), strict=True):
+        draw_face(axes)
+        x, y = ATLAS.mean_centres.T
+        size = 110 * (0.1 + 0.9 * share / limit)
+        points = axes.scatter(x, y, c=share, s=size, cmap="YlOrRd", vmin=0, vmax=limit, lw=0.5, ec=INK, zorder=3)
+        axes.text(0.5, -0.03, name, transform=axes.transAxes, ha="center", color=INK)
+    bar = figure.colorbar(points, ax=row[0].tolist(), label="share of the map (%)", shrink=0.75, aspect=18)
+    bar.outline.set_linewidth(0.4)
+    return figure
+
+
+@styled
+def plot_curves(curves: Mapping[str, Curves], clip: int = 0) -> Figure:
+    """Deletion (left) and insertion (right) of one clip in several orders, with the area under each in the legend.
+
+    Args:
+        curves: name -> ``faithfulness.compute_curves``.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, row = plt.subplots(1, 2, figsize=(PAGE, 2.3), sharey=True)
+    for axes, kind, words in zip(row, ("deletion", "insertion"), ("taken away", "put in"), strict=True):
+        for i, (name, curve) in enumerate(curves.items()):
+            area = curve.areas[0 if kind == "deletion" else 1][clip]
+            heights = getattr(curve, kind)[clip]
+            axes.plot(100 * curve.share, heights, "o-", ms=2.5, color=COLOURS[i], label=f"{name} ({area:.2f})")
+        axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
+        axes.set_xlabel(f"cells {words}, most important first (%)")
+        axes.legend(title=f"{kind} (area)", loc="upper right" if kind == "deletion" else "lower right")
+    row[0].set_ylabel("logit above a still face")
+    return figure
+
+
+@styled
+def plot_cascade(stages: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Rank correlation of maps with themselves while the network is randomised from the head down: mean over clips.
+
+    Args:
+        stages: name of the map -> ``sanity.compute_cascade``.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(PAGE * 0.75, 2.3))
+    for i, (name, each) in enumerate(stages.items()):
+        labels = ["trained", *(part.replace("_", " ") for part in each)]
+        heights = [1.0, *(float(np.nanmean(values)) for values in each.values())]
+        axes.plot(range(len(labels)), heights, "o-", ms=3, color=COLOURS[i], label=name)
+    n_clips = len(next(iter(each.values())))
+    axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
+    axes.set_xticks(range(len(labels)), labels, rotation=25, ha="right")
+    axes.set_xlabel("randomised so far, one part more each time")
+    axes.set_ylabel(f"similarity to the map of\nthe trained network (n = {n_clips})")
+    axes.set_ylim(top=1.05)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.attribution_plot import draw_attributions, plot_attribution  # noqa: F401 (they are figures too)
+from stagkit.attribution_plot import (  # noqa: F401 (they are figures too)
+    draw_attributions,
+    plot_attribution,
+    plot_cascade,
+    plot_curves,
+    plot_maps,
+)
 from stagkit.drawing import (
     COLOURS,
     COLUMN,

@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 from stagkit.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.counterfactuals import Flip
 from stagkit.cutting import compute_agreement, compute_cut_effects, compute_edge_attention
 from stagkit.evidence import Evidence, make_evidence
+from stagkit.exercises import find_check
 from stagkit.explain import attribute, by_roi_and_frame
 from stagkit.facs import AU_LABELS
 from stagkit.faithfulness import compute_curves, compute_infidelity, compute_orders, compute_sensitivity
-from stagkit.figures import plot_attribution
+from stagkit.figures import plot_attribution, plot_cascade, plot_curves, plot_maps
 from stagkit.intervals import compute_mean
 from stagkit.phantom import make_clip
 from stagkit.planted import (
@@ -381,3 +383,41 @@ def test_every_speaker_is_scored(data, trained):
     assert table["integrated_gradients"]["faithfulness"]["minus"].keys() == {"flow_magnitude", "attention", "random"}
     assert "region_pointing" not in table["au_graph"]
     assert len(format_ranking(table).splitlines()) == len(SPEAKERS) + 1
+
+
+# pictures and exercises
+
+
+def test_pictures_of_controls(data, trained):
+    batch = data.batch([18, 19])
+    maps = {"flow magnitude": compute_trivial_map("flow magnitude", trained, batch), "even": np.ones((2, 3, 22))}
+    figure = plot_maps({name: values[0] for name, values in maps.items()})
+    sizes = [axes.collections[0].get_array() for axes in figure.axes[:2]]
+    assert [float(np.sum(s)) for s in sizes] == pytest.approx([100.0, 100.0], rel=1e-5)
+    curves = {name: compute_curves(trained, batch, values) for name, values in maps.items()}
+    lines = plot_curves(curves, 1).axes[0].get_lines()
+    assert lines[0].get_ydata() == pytest.approx(curves["flow magnitude"].deletion[1])
+    stages = {"a": {"head": np.array([0.5, 0.7]), "tokens": np.array([0.1, np.nan])}}
+    assert plot_cascade(stages).axes[0].get_lines()[0].get_ydata() == pytest.approx([1.0, 0.6, 0.1])
+
+
+def test_checks_of_notebook_10_know_the_usual_mistakes(data, trained):
+    batch = data.batch([18])
+    done = attribute(trained, batch)
+    curves = {"integrated gradients": compute_curves(trained, batch, by_roi_and_frame(done), done.target)}
+    curve = curves["integrated gradients"]
+    area = find_check("10.1")
+    assert area(np.trapezoid(curve.deletion[0], curve.share), curves=curves).ok
+    assert "*insertion*" in area(curve.areas[1][0], curves=curves).text
+    assert "by half" in area(curve.deletion[0].mean(), curves=curves).text
+    assert "one wide" in area(np.trapezoid(curve.deletion[0]), curves=curves).text
+    cascades = {"a": {"all": np.array([1.0])}, "b": {"all": np.array([0.1])}}
+    name = find_check("10.2")
+    assert name("a", cascades=cascades).ok
+    assert "0.10" in name("b", cascades=cascades).text
+    assert "no name" in name("c", cascades=cascades).text
+    count, flip = find_check("10.3"), Flip("a", ("x", "y"), "p", "n", "n", True, 9)
+    assert count(2, flip=flip).ok
+    assert "sets were tried" in count(9, flip=flip).text
+    assert not count(5, flip=flip).ok
+    assert count(0, flip=replace(flip, muscles=())).ok
