@@ -120,7 +120,7 @@ def _draw_verdicts(axes: Axes, evidence: Evidence) -> None:
         mark = "holds" if verdict.ok else "fails"
         axes.text(0.0, y, mark, transform=axes.transAxes, va="top", fontsize=6.5, weight="bold", color=colour)
         axes.text(
-            0.20, y, _SHORT.get(verdict.name, verdict.name), transform=axes.transAxes, va="top", fontsize=6.5, color=INK
+            0.25, y, _SHORT.get(verdict.name, verdict.name), transform=axes.transAxes, va="top", fontsize=6.5, color=INK
         )
         detail = verdict.text.replace("insertion minus deletion", "ins-del").replace("rank correlation", "rho")
         detail = detail.replace(" with a random network's", " to random weights'").replace(

@@ -57,6 +57,10 @@ def test_the_whole_way_on_phantoms(tmp_path, capsys):
         "summary.json",
     }
     assert not (folder / "parts").exists()
+    code, out, err = run("explain", tmp_path / "run", "--no-controls", "--pictures", 0, capsys=capsys)
+    assert "No control was run" in out
+    code, _, err = run("explain", tmp_path / "run", "--method", "deeplift", capsys=capsys)
+    assert (code, "expected one of integrated gradients" in err) == (2, True)
     assert len(list(folder.glob("*.png"))) == 1
     code, out, err = run("figures", tmp_path / "run", "--out", tmp_path / "figures", capsys=capsys)
     assert code == 0, err
