@@ -25,9 +25,9 @@ from recognition import describe_commit, describe_machine
 
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.phantoms import PhantomSource
-from stagkit.explain import attribute, to_map
+from stagkit.explain import attribute, by_roi, to_map
 from stagkit.files import write_json
-from stagkit.intervals import compute_mean
+from stagkit.intervals import Mean, compute_mean
 from stagkit.phantom import make_clips
 from stagkit.planted import chance_of_pointing, read_annotated, read_planted, score_mass
 from stagkit.prepare import load_data, prepare_dataset
@@ -127,7 +127,11 @@ def measure_maps(path: Path, seed: int, quick: bool) -> dict:
 
 
 def measure_cheat(seed: int, quick: bool, folder: Path) -> dict:
-    """Share of the map outside the moved regions, in clips of the cheated class, of a cheating and of an honest network."""
+    """How many logits the maps of a cheating and of an honest network give to regions that no planted muscle moves.
+
+    Both explain the cheated class in the same clips, which show the cheat; the clips without it, all else the same, tell
+    what the cheat really does to each answer.
+    """
     size = {"subjects": 3, "clips": 6, "size": 64} if quick else {"subjects": 10, "clips": 12}
     held = {"subjects": 2, "clips": 3, "size": 64} if quick else {"subjects": 6, "clips": 9}
     training, flow = TrainConfig(epochs=3) if quick else TrainConfig(), FlowConfig(stabilise=False)
@@ -139,15 +143,22 @@ def measure_cheat(seed: int, quick: bool, folder: Path) -> dict:
     }
     settings = PhantomConfig(**held, seed=40_000 + seed, **shift)
     data = prepare(settings, folder / "shown", flow)
+    without = prepare(settings.replace(confounder="none"), folder / "without", flow)
     truth = read_planted(list(make_clips(settings)))
     cheated = np.flatnonzero(data.label == 0)  # the class with which the cheat is planted is the first
+    moved, subjects = truth.moved[cheated], [data.subjects[i] for i in cheated]
     out, outside = {"confounder": "head shift", "n_clips": len(cheated)}, {}
     for name, known in networks.items():
         model = train_fold(known, np.arange(len(known)), StagConfig(), training, seed)
-        done = attribute(model, data.batch(cheated), target=0, search=False)
-        outside[name] = 1 - score_mass(to_map(done), truth.take(cheated))
-        subjects = [data.subjects[i] for i in cheated]
-        out[f"{name}_outside"] = compute_mean(outside[name], subjects)._asdict()
+        done, clean = (attribute(model, clips.batch(cheated), target=0, search=False) for clips in (data, without))
+        outside[name] = (by_roi(done) * ~moved).sum(1)
+        out[name] = {
+            "outside_logits": compute_mean(outside[name], subjects)._asdict(),
+            "outside_logits_without_cheat": compute_mean((by_roi(clean) * ~moved).sum(1), subjects)._asdict(),
+            "gap_logits": compute_mean(done.gap, subjects)._asdict(),
+            "effect_of_cheat_logits": compute_mean(done.gap - clean.gap, subjects)._asdict(),
+            "outside_mass": compute_mean(1 - score_mass(to_map(done), truth.take(cheated)), subjects)._asdict(),
+        }
     out["difference"] = compute_mean(outside["cheating"] - outside["honest"], subjects)._asdict()
     return out
 
@@ -165,12 +176,16 @@ def format_result(result: dict) -> str:
         lines += [format_ranking(part["methods"]), ""]
     cheat = result.get("confounder")
     if cheat:
-        low, high = cheat["difference"]["low"], cheat["difference"]["high"]
-        lines.append(
-            f"confounder ({cheat['confounder']}): outside the moved regions lie {cheat['cheating_outside']['mean']:.2f} of "
-            f"a cheating network's map and {cheat['honest_outside']['mean']:.2f} of an honest one's, difference "
-            f"{cheat['difference']['mean']:+.2f} [{low:+.2f}, {high:+.2f}]"
-        )
+        words = []
+        for name in ("cheating", "honest"):
+            part = {key: value["mean"] for key, value in cheat[name].items()}
+            words.append(
+                f"{name} network: the cheat adds {part['effect_of_cheat_logits']:+.2f} logits, and its map gives "
+                f"{part['outside_logits']:+.2f} of {part['gap_logits']:+.2f} to regions that no muscle moved "
+                f"({part['outside_logits_without_cheat']:+.2f} in the clips without the cheat)"
+            )
+        apart = Mean(**cheat["difference"])
+        lines.append(f"confounder ({cheat['confounder']}): {'; '.join(words)}; difference of the maps {apart} logits")
     for line in result.get("aims", []):
         lines.append(line)
     return "\n".join(lines)

@@ -156,6 +156,16 @@ def score_aus(aus: np.ndarray, truth: Planted) -> np.ndarray:
     return np.array([compute_auroc(t, np.abs(a)) for a, t in zip(aus, truth.aus, strict=True)])
 
 
+def score_au_pointing(aus: np.ndarray, truth: Planted) -> np.ndarray:
+    """1 where the AU with the largest size is a planted (annotated) one: float "clip", 1, 0 or NaN where none is.
+
+    Args:
+        aus: float "clip au".
+    """
+    hit = truth.aus[np.arange(len(aus)), np.abs(aus).argmax(1)].astype(float)
+    return np.where(truth.aus.any(1), hit, np.nan)
+
+
 def join_aus(aus: np.ndarray) -> np.ndarray:
     """A graph of AUs from their course: edge = how much two of them count at the same time, sqrt|a b|, summed over time.
 

@@ -21,6 +21,7 @@ from stagkit.planted import (
     fit_aus,
     join_aus,
     project_edges,
+    score_au_pointing,
     score_aus,
     score_edges,
     score_mass,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 SCORES = {
     "region_pointing": True,
     "moved_region_mass": True,
+    "au_pointing": True,
     "au_auroc": True,
     "edge_auroc": True,
     "peak_error_ms": False,
@@ -52,7 +54,15 @@ SCORES = {
 #: Scores of which the median over clips is taken, not the mean.
 MEDIANS = ("peak_error_ms", "completeness")
 #: Scores that count as wins over a rival.
-_CONTESTED = ("region_pointing", "moved_region_mass", "au_auroc", "edge_auroc", "peak_error_ms", "faithfulness")
+_CONTESTED = (
+    "region_pointing",
+    "moved_region_mass",
+    "au_pointing",
+    "au_auroc",
+    "edge_auroc",
+    "peak_error_ms",
+    "faithfulness",
+)
 #: What every method is compared with.
 RIVALS = ("flow_magnitude", "attention", "random")
 
@@ -75,7 +85,7 @@ def _attributed(name: str, **asked) -> Callable[..., Said]:
         if "target" in axes:
             return Said(graph=project_edges(by_edge(done)), attribution=done)
         if "au" in axes:
-            return Said(aus=by_au(done)[:, :-1], graph=join_aus(sum_over(done, "time", "au")), attribution=done)
+            return Said(to_map(done), by_au(done)[:, :-1], join_aus(sum_over(done, "time", "au")), done)
         maps = to_map(done)
         return Said(maps, fit_aus(maps.sum(1, keepdims=True))[:, 0], join_aus(fit_aus(maps)), done, "time" in axes)
 
@@ -173,6 +183,7 @@ def score_method(
                 out["permuted"] = compute_similarity(said.maps, explain(permuted, batch))
     if said.aus is not None:
         out["au_auroc"] = score_aus(said.aus, truth)
+        out["au_pointing"] = score_au_pointing(said.aus, truth)
     if said.graph is not None:
         out["edge_auroc"] = score_edges(said.graph, truth)
     if said.attribution is not None:

@@ -57,18 +57,25 @@ def by_roi_and_frame(attribution: Attribution) -> np.ndarray:
     return sum_over(attribution, "time", "roi")
 
 
-def to_map(attribution: Attribution) -> np.ndarray:
-    """The attribution as a map: float "clip time roi", logits; where only regions or only frames were varied, their value
-    is spread evenly over what was seen of them.
+def to_map(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+    """The attribution as a map: float "clip time roi", logits; sums to the whole.
+
+    Where only regions or only frames were varied, their value is spread evenly over what was seen of them. AU evidence is
+    drawn where each AU acts: on the regions that it moves, by its incidence (stagkit's choice).
 
     Raises:
-        ExplainError: an attribution to something that is neither region nor frame.
+        ExplainError: an attribution to something that has no place (edges, units).
     """
     axes, mask = attribution.axes.split(), attribution.mask
     if "roi" in axes and "time" in axes:
         return by_roi_and_frame(attribution)
     if "roi" in axes:
         return by_roi(attribution)[:, None] * mask / np.maximum(mask.sum(1, keepdims=True), 1)
+    if "au" in axes:
+        share = atlas.incidence / np.maximum(atlas.incidence.sum(1, keepdims=True), 1e-9)
+        return sum_over(attribution, "time", "au") @ share
+    if "target" in axes:
+        sum_over(attribution, "roi")
     return by_frame(attribution)[:, :, None] * mask / np.maximum(mask.sum(2, keepdims=True), 1)
 
 

@@ -27,6 +27,7 @@ from stagkit.planted import (
     project_edges,
     read_annotated,
     read_planted,
+    score_au_pointing,
     score_aus,
     score_edges,
     score_mass,
@@ -228,6 +229,8 @@ def test_ranks_of_aus_and_edges_by_hand():
     aus = np.zeros((1, 17))
     aus[0, AU_LABELS.index("AU12")], aus[0, AU_LABELS.index("AU06")], aus[0, 0] = 3.0, 1.0, 2.0
     assert score_aus(aus, truth) == pytest.approx([(15 + 14) / 30])
+    assert score_au_pointing(aus, truth) == [1.0]
+    assert score_au_pointing(-np.eye(17)[:1], truth) == [0.0], "the size counts, and AU01 was not planted"
     graph = join_aus(aus[:, None])
     pairs = graph[0][np.triu_indices(17, 1)]
     assert np.count_nonzero(pairs) == 3

@@ -154,6 +154,11 @@ def test_sums_of_coarser_attributions():
     assert by_au(units)[0].argmax() == UNIT_AUS[3]
     assert by_au(units)[1, -1] == 1
     evidence = make_attribution(np.ones((2, 3, 17)), axes="clip time au")
+    chin = to_map(make_attribution(np.eye(17)[[[AU_LABELS.index("AU17")] * 3] * 2], axes="clip time au"))
+    assert chin.sum((1, 2)) == pytest.approx([3.0, 3.0])
+    assert ATLAS.names[chin[0, 0].argmax()] == "chin", "AU evidence is drawn where the AU acts"
+    with pytest.raises(ExplainError, match="no axis 'roi'"):
+        to_map(edges)
     assert by_au(evidence)[0] == pytest.approx([3.0] * 17 + [0.0])
 
 
