@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 
 from stagkit.cutting import compute_agreement, compute_cut_effects, compute_edge_attention
 from stagkit.explain import attribute, select_clips
 from stagkit.faithfulness import compute_infidelity, compute_orders, compute_sensitivity
-from stagkit.planted import Planted, score_mass, score_peak, score_pointing
+from stagkit.planted import Planted, fit_aus, score_aus, score_edges, score_mass, score_peak, score_pointing
 from stagkit.sanity import compute_dependence, compute_similarity
 from stagkit.sums import ExplainError, to_map
 from stagkit.types import MAX_DELTA, Attribution, Batch
@@ -46,7 +47,8 @@ class Evidence:
         scores: name -> float "clip", NaN where it does not apply: ``completeness``; areas ``deletion`` and ``insertion``
             of the map, of ``_flow`` and of ``_random`` orders, logits; ``infidelity``; ``sensitivity``; ``randomised``
             (similarity to the map of a network with random weights) and ``permuted`` (with shuffled labels);
-            ``attention_agreement``; of phantoms ``pointing``, ``mass``, ``peak_error_ms``.
+            ``attention_agreement``; where the truth is known ``pointing``, ``mass``, ``peak_error_ms``, ``au_auroc`` (of the
+            map) and ``edge_auroc`` (of the network's AU graph).
     """
 
     attribution: Attribution
@@ -175,4 +177,9 @@ def make_evidence(
     if planted is not None:
         scores["pointing"], scores["mass"] = score_pointing(maps, planted), score_mass(maps, planted)
         scores["peak_error_ms"] = score_peak(maps, planted, attribution.times_ms, attribution.mask)
+        scores["au_auroc"] = score_aus(fit_aus(maps.sum(1, keepdims=True))[:, 0], planted)
+        with torch.no_grad():
+            graph = model(batch.x, batch.mask, batch.times_ms).au_edges
+        if graph is not None:
+            scores["edge_auroc"] = score_edges(graph.mean(1).cpu().numpy(), planted)
     return Evidence(attribution, scores)

@@ -311,6 +311,7 @@ def test_evidence_of_a_trained_network(data, trained):
     assert "depends on the weights" in names
     assert "points where it moved" in names
     assert evidence.verdicts(0)[0].ok
+    assert {"pointing", "mass", "au_auroc", "edge_auroc", "attention_agreement"} <= set(evidence.scores)
     one = evidence.select([1])
     assert one.attribution.clip_ids == ("clip019",)
     assert one.verdicts() == evidence.verdicts(1)
