@@ -36,6 +36,8 @@ _PUBLIC = {
     "evaluate": "folds",
     "Run": "runs",
     "attribute": "explain",
+    "Evidence": "evidence",
+    "make_evidence": "evidence",
     "analyze_video": "analyze",
     "plot_au_graph": "widgets",
     "view_au_graph": "widgets",

@@ -337,19 +337,33 @@ def explain(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     clip: Annotated[list[str] | None, typer.Option(help="Clip id; repeatable. All test clips if not given.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which seed's networks.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of integrated gradients.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of integrated gradients.")] = 32,
     pictures: Annotated[int, typer.Option(min=0, help="Draw at most this many clips.")] = 12,
+    method: Annotated[str, typer.Option(help="integrated gradients, gradient shap, shapley sampling, ...")] = (
+        "integrated gradients"
+    ),
+    controls: Annotated[
+        bool, typer.Option("--controls/--no-controls", help="Without them pictures are stamped 'no control'.")
+    ] = True,
 ) -> None:
-    """Attribute the decisions of a run to regions, action units and frames; check completeness; draw."""
-    from stagkit.explain import describe_attribution, explain_run
+    """Explain the decisions of a run by regions, muscles and frames, with the controls of each explanation; draw."""
+    from stagkit.explain_run import describe_evidence, explain_run
     from stagkit.figures import draw_attributions
     from stagkit.graph_record import save_graphs
     from stagkit.runs import Run
 
-    attribution, out = explain_run(run, clips=clip, seed=seed, n_steps=steps, progress=_bar("explaining"))
+    evidence, out = explain_run(
+        run,
+        clips=clip,
+        seed=seed,
+        n_steps=steps,
+        progress=_bar("explaining"),
+        method=method,
+        controls=controls,
+    )
     save_graphs(Run.load(run), seed, clip)
-    drawn = draw_attributions(attribution, out, pictures)
-    _say(describe_attribution(attribution))
+    drawn = draw_attributions(evidence if evidence.scores else evidence.attribution, out, pictures)
+    _say(describe_evidence(evidence))
     _say(f"tables, values and {len(drawn)} pictures in {out}; next: stagkit figures {run}")
 
 

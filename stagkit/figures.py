@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stagkit.attribution_plot import (  # noqa: F401 (they are figures too)
+    draw_attributions,
+    plot_attribution,
+    plot_cascade,
+    plot_curves,
+    plot_maps,
+)
 from stagkit.drawing import (
     COLOURS,
     COLUMN,
@@ -26,11 +33,11 @@ from stagkit.drawing import (
     style,
     styled,
 )
-from stagkit.explain import by_au, by_frame, by_roi, check_complete, load_attribution
-from stagkit.facs import ACTION_UNITS, AU_LABELS
-from stagkit.files import write_aside, write_text
+from stagkit.explain import by_au, by_roi, load_attribution
+from stagkit.facs import AU_LABELS
+from stagkit.files import write_text
 from stagkit.rois import ATLAS, compute_face_mask
-from stagkit.types import MAX_DELTA, Attribution, Clip, FlowClip, StagkitError
+from stagkit.types import Attribution, Clip, FlowClip, StagkitError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -300,89 +307,6 @@ def plot_confusion(run: Run) -> Figure:
     return figure
 
 
-# ── explanations ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@styled
-def plot_attribution(attribution: Attribution, clip: int = 0) -> Figure:
-    """One clip: regions on the schematic face, action units and frames beside it; signed, in logits, one scale each.
-
-    It is stamped 'no control': nothing has been tested yet.
-
-    Raises:
-        ExplainError: the attribution misses more than ``MAX_DELTA`` of the logit gap.
-    """
-    one = select_clips(attribution, [clip])
-    check_complete(one)
-    regions, units, frames = by_roi(one)[0], by_au(one)[0], by_frame(one)[0]
-    figure, row = _subplots(1, 3, figsize=(PAGE, 2.7), width_ratios=(1.15, 1, 1))
-    limit = nice_limit(regions)
-    points = draw_region_values(row[0], regions, limit)
-    figure.colorbar(points, ax=row[0], label="logits", shrink=0.7, pad=0.01)
-    order = [k for k in np.argsort(-np.abs(units)) if abs(units[k]) > 1e-9][:8][::-1]
-    names = [
-        (f"{AU_LABELS[k]} {list(ACTION_UNITS.values())[k].name}" if k < len(AU_LABELS) else "none of them")
-        for k in order
-    ]
-    row[1].barh(range(len(order)), units[order], color=[COLOURS[1] if units[k] > 0 else COLOURS[0] for k in order])
-    row[1].set_yticks(range(len(order)), names, fontsize=6)
-    row[1].axvline(0, color=SOFT, lw=0.6)
-    row[1].set_xlabel("action units (logits)")
-    seen = one.mask[0].any(1)
-    times = one.times_ms[0][seen]
-    if seen.sum() > 1:
-        width = 0.7 * np.diff(times).min()
-        row[2].bar(times, frames[seen], width=width, color=[COLOURS[1] if f > 0 else COLOURS[0] for f in frames[seen]])
-        row[2].axhline(0, color=SOFT, lw=0.6)
-        row[2].set_xlabel("time from onset (ms)")
-        row[2].set_ylabel("logits")
-    else:
-        row[2].axis("off")
-        row[2].annotate("one frame\n(a flow map)", (0.5, 0.5), xycoords="axes fraction", ha="center", color=SOFT)
-    figure.suptitle(
-        f"{one.clip_ids[0]}: what speaks for '{one.classes[one.target[0]]}' ({one.gap[0]:+.2f} logits against no motion; "
-        f"sum misses {one.relative_delta[0]:.1%})   ·   no control",
-        fontsize=7,
-        color=SOFT,
-        x=0.01,
-        ha="left",
-    )
-    return figure
-
-
-def select_clips(attribution: Attribution, index: Sequence[int]) -> Attribution:
-    """Some clips of an attribution."""
-    from dataclasses import replace
-
-    index = list(index)
-    arrays = ("values", "target", "gap", "delta", "times_ms", "mask", "flow")
-    return replace(
-        attribution,
-        **{n: getattr(attribution, n)[index] for n in arrays},
-        clip_ids=tuple(attribution.clip_ids[i] for i in index),
-    )
-
-
-def draw_attributions(attribution: Attribution, out: str | Path, most: int = 12) -> list[Path]:
-    """Write ``plot_attribution`` of the first ``most`` complete clips as PNG; those that are not complete are left out."""
-    import re
-
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    written = []
-    for i in np.flatnonzero(attribution.relative_delta <= MAX_DELTA)[:most]:
-        figure = plot_attribution(attribution, int(i))
-        name = re.sub(r"[^0-9A-Za-z_.-]+", "_", attribution.clip_ids[i])
-        with write_aside(Path(out) / f"{name}.png") as aside, style():
-            figure.savefig(aside, dpi=150)
-        written.append(Path(out) / f"{name}.png")
-        plt.close(figure)
-    return written
-
-
 # ── numbered figures, from run records alone ─────────────────────────────────────────────────────────────────────────
 
 
@@ -452,7 +376,7 @@ def fig_05_au_graph(runs: Sequence[Run]) -> Figure:
 
 
 def _find_record(run: Run, name: str) -> Path:
-    found = sorted((run.path / "explain").glob(f"seed*/{name}"))
+    found = sorted((run.path / "explanations").glob(f"seed*/{name}"))
     if not found:
         raise StagkitError(f"{run.path} has no {name} yet: run 'stagkit explain' on it first.")
     return found[0]

@@ -16,7 +16,7 @@ _PARTS = ("logits", "au_logits", "edges", "au_edges", "time_weights")
 
 
 def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> Path:
-    """Write what the network of each fold said of its test clips: ``RUN/explain/seed0/graph.npz`` (float16).
+    """Write what the network of each fold said of its test clips: ``RUN/explanations/seed0/graph.npz`` (float16).
 
     Args:
         run: a finished run.
@@ -42,7 +42,7 @@ def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> 
         if graph:
             rows["attention"].append(output.attention[graph[-1]].numpy().astype(np.float16))
         order.extend(index)
-    path = run.path / "explain" / f"seed{seed}" / "graph.npz"
+    path = run.path / "explanations" / f"seed{seed}" / "graph.npz"
     with write_aside(path) as aside:
         np.savez_compressed(
             aside,

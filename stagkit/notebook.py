@@ -381,18 +381,13 @@ def course_settings() -> tuple[PhantomConfig, StagConfig, TrainConfig]:
 def _answer_with_cuts(model: Stag, batch: Batch, cuts: list[list[str]], clip: int) -> np.ndarray:
     import torch
 
-    from stagkit.facs import AU_LABELS
-    from stagkit.probes import cut_edges, intervene
+    from stagkit.probes import cut_au_edges, cut_edges, intervene
     from stagkit.train import take
 
     one = take(batch, torch.tensor([clip]))
     regions = [(target, source) for kind, target, source in cuts if kind == "region"]
-    units = [(AU_LABELS.index(target), AU_LABELS.index(source)) for kind, target, source in cuts if kind == "au"]
-    changes = dict(cut_edges(regions)) if regions else {}
-    if units:
-        keep = torch.ones(len(AU_LABELS), len(AU_LABELS))
-        keep[tuple(zip(*units, strict=True))] = 0.0
-        changes["au.edges"] = lambda edges: edges * keep.to(edges)
+    units = [(target, source) for kind, target, source in cuts if kind == "au"]
+    changes = {**(cut_edges(regions) if regions else {}), **(cut_au_edges(units) if units else {})}
     with torch.no_grad(), intervene(model, changes):
         return model.logits(one.x, one.mask, one.times_ms).softmax(-1)[0].cpu().numpy()
 

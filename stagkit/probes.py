@@ -174,6 +174,31 @@ def cut_edges(
     return {"graph.edges": cut}
 
 
+def cut_au_edges(pairs: Sequence[tuple[int | str, int | str]]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The intervention that cuts edges between action units: their co-activation no longer strengthens region edges.
+
+    Args:
+        pairs: (target, source), directed, as AU numbers (12) or labels (``"AU12"``). Cut both directions by giving both.
+
+    Returns:
+        ``{"au.edges": function}``, to be given to ``intervene``. Region edges do not vanish: anatomy and the learned
+        residual stay.
+
+    Raises:
+        ProbeError: an AU that is not in ``facs.AU_NUMBERS``.
+    """
+    from stagkit.facs import AU_LABELS, AU_NUMBERS
+
+    place = {**{n: i for i, n in enumerate(AU_NUMBERS)}, **{label: i for i, label in enumerate(AU_LABELS)}}
+    for end in (end for pair in pairs for end in pair):
+        if end not in place:
+            raise ProbeError(f"there is no action unit {end!r}; there are {', '.join(AU_LABELS)}.")
+    keep = torch.ones(len(AU_NUMBERS), len(AU_NUMBERS))
+    for target, source in pairs:
+        keep[place[target], place[source]] = 0.0
+    return {"au.edges": lambda edges: edges * keep.to(edges)}
+
+
 def clamp_aus(levels: Mapping[int, float]) -> dict[str, Callable[[Tensor], Tensor]]:
     """The intervention that holds action units at a level in every frame: edges and the head see the new evidence.
 

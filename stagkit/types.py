@@ -469,8 +469,8 @@ class Attribution:
     """How much each input value adds to the logit of ``target``, against a baseline; unit: logits.
 
     Args:
-        values: float32, shaped like what was varied: "clip time roi chan py px".
-        inputs: what was varied, e.g. ``("x",)``.
+        values: float32, shaped like what was varied; ``axes`` names its axes.
+        inputs: what was varied: ``("x",)`` motion, ``("edges",)``, ``("region tokens",)``, ``("frame tokens",)``.
         method: e.g. ``"integrated gradients"``; ``settings``: its steps etc.
         target: int64 "clip", the class explained for each clip.
         baseline: in words, e.g. ``"zero flow (no motion)"``.
@@ -478,6 +478,8 @@ class Attribution:
         gap: float "clip", logit(x) - logit(baseline).
         delta: float "clip", sum(values) - gap: what completeness misses.
         run: id of the run whose weights were explained, '' where none.
+        axes: of ``values``: ``clip time roi chan py px`` (each motion value), or coarser: ``clip roi``, ``clip time``,
+            ``clip time roi``, ``clip unit`` (``au_shares.UNITS``), ``clip time au``, ``clip time target source`` (edges).
     """
 
     values: np.ndarray
@@ -495,11 +497,13 @@ class Attribution:
     mask: np.ndarray
     flow: np.ndarray
     run: str = ""
+    axes: str = "clip time roi chan py px"
 
     def __post_init__(self):
+        n_rois = len(self.roi_names)
         check_axes(
-            {"clip": len(self.clip_ids), "roi": len(self.roi_names)},
-            values=(self.values, "clip time roi 3 py px"),
+            {"clip": len(self.clip_ids), "roi": n_rois, "target": n_rois, "source": n_rois, "chan": 3},
+            values=(self.values, self.axes),
             target=(self.target, "clip"),
             gap=(self.gap, "clip"),
             delta=(self.delta, "clip"),

@@ -53,3 +53,50 @@ def test_baselines_do_not_peek(recognition, tmp_path):
     assert np.abs(grid.x.mean()) < 20, "medians are taken off"
     for fit, _ in recognition.BASELINES.values():
         check_blind(lambda d, fold, f=fit: examine(d, fold, lambda k, i: f(k, i, 0))[1], grid, make_folds(grid)[0])
+
+
+@pytest.fixture
+def explanations(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    spec = importlib.util.spec_from_file_location("explanations", ROOT / "benchmarks" / "explanations.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_explanations_quick(explanations, monkeypatch, tmp_path, capsys):
+    """Planted and annotated truth, every method with an interval, and a line for each aim whether it is reached."""
+    few = ("integrated_gradients", "au_graph", "flow_magnitude", "random", "attention")
+    monkeypatch.setattr(explanations, "SPEAKERS", {n: explanations.SPEAKERS[n] for n in few})
+    options = ["--quick", "--seed", "3", "--json", str(tmp_path / "e.json")]
+    explanations.main([*options, "--only", "phantoms"])
+    result = json.loads((tmp_path / "e.json").read_text())
+    methods = result["sets"]["phantoms"]["methods"]
+    assert set(methods) == set(few)
+    for score in ("region_pointing", "moved_region_mass", "au_auroc", "edge_auroc", "peak_error_ms", "completeness"):
+        row = methods["integrated_gradients"][score]
+        assert row["low"] <= row["mean"] <= row["high"]
+    assert set(methods["integrated_gradients"]["region_pointing"]["minus"]) == {"flow_magnitude", "attention", "random"}
+    assert methods["flow_magnitude"]["randomised"]["mean"] == 1
+    assert [line.split()[1] for line in result["aims"]] == list(explanations.AIMS)
+    assert "NOT reached" in capsys.readouterr().out, "3 epochs reach little, and that is said"
+    explanations.main([*options, "--only", "real", "--maps", str(save_maps(tmp_path / "maps.npz"))])
+    result = json.loads((tmp_path / "e.json").read_text())
+    assert result["sets"]["real"]["n_clips"] == 16
+    assert 0 < result["sets"]["real"]["chance_of_pointing"] < 1
+
+
+def test_the_confounder_is_told_in_logits(explanations):
+    def part(**values):
+        return {k: {"mean": v, "low": v - 1, "high": v + 1, "n": 9} for k, v in values.items()}
+
+    same = {"outside_logits_without_cheat": 0.0, "gap_logits": 5.0, "outside_mass": 0.6}
+    cheat = {
+        "confounder": "head shift",
+        "cheating": part(effect_of_cheat_logits=5.5, outside_logits=3.7, **same),
+        "honest": part(effect_of_cheat_logits=-1.2, outside_logits=-0.1, **same),
+        "difference": part(x=3.8)["x"],
+    }
+    text = explanations.format_result({"sets": {}, "confounder": cheat})
+    assert "cheating network: the cheat adds +5.50 logits, and its map gives +3.70 of +5.00" in text
+    assert "difference of the maps 3.800 [2.800, 4.800] logits" in text

@@ -43,15 +43,24 @@ def test_the_whole_way_on_phantoms(tmp_path, capsys):
     code, out, err = run("explain", tmp_path / "run", "--pictures", 1, "--steps", 32, capsys=capsys)
     assert code == 0, err
     assert "6 test clips explained" in out
-    assert "No control" in out
-    folder = tmp_path / "run" / "explain" / "seed0"
+    assert "Controls hold: complete" in out
+    folder = tmp_path / "run" / "explanations" / "seed0"
     assert {p.name for p in folder.iterdir()} >= {
         "by_roi.csv",
+        "by_muscle.csv",
         "by_au.csv",
         "by_frame.csv",
+        "by_class.csv",
         "clips.csv",
+        "controls.csv",
         "attribution.npz",
+        "summary.json",
     }
+    assert not (folder / "parts").exists()
+    code, out, err = run("explain", tmp_path / "run", "--no-controls", "--pictures", 0, capsys=capsys)
+    assert "No control was run" in out
+    code, _, err = run("explain", tmp_path / "run", "--method", "deeplift", capsys=capsys)
+    assert (code, "expected one of integrated gradients" in err) == (2, True)
     assert len(list(folder.glob("*.png"))) == 1
     code, out, err = run("figures", tmp_path / "run", "--out", tmp_path / "figures", capsys=capsys)
     assert code == 0, err

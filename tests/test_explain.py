@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from stagkit.config import StagConfig, TrainConfig
+from stagkit.evidence import Evidence
 from stagkit.explain import (
     ExplainError,
     attribute,
@@ -16,11 +17,11 @@ from stagkit.explain import (
     by_roi,
     by_roi_and_frame,
     check_complete,
-    describe_attribution,
     load_attribution,
     save_attribution,
     tabulate,
 )
+from stagkit.explain_run import describe_evidence
 from stagkit.facs import AU_LABELS
 from stagkit.figures import draw_attributions, plot_attribution
 from stagkit.rois import ATLAS
@@ -140,7 +141,7 @@ def test_hidden_regions_get_nothing(data, trained):
 def test_incomplete_is_refused_with_the_remedy(data):
     complete = attribute(Linear().eval(), data.batch([0]), target=0)
     bad = replace(complete, delta=0.2 * complete.gap)
-    with pytest.raises(ExplainError, match=r"misses 20% .* try n_steps=256"):
+    with pytest.raises(ExplainError, match=r"misses 20% .* try n_steps=128"):
         check_complete(bad)
     with pytest.raises(ExplainError, match="misses 20%"):
         plot_attribution(bad)
@@ -177,6 +178,6 @@ def test_saved_and_loaded(data, trained, tmp_path):
 
 
 def test_the_words_claim_no_more_than_was_done(data, trained):
-    text = describe_attribution(attribute(trained, data.batch([0, 1])))
+    text = describe_evidence(Evidence(attribute(trained, data.batch([0, 1])), {}))
     assert "No control" in text
     assert "zero flow" in text

@@ -7,7 +7,7 @@ import pytest
 
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
 from stagkit.drawing import nice_limit
-from stagkit.explain import explain_run
+from stagkit.explain_run import explain_run
 from stagkit.figures import (
     make_figures,
     plot_clip,

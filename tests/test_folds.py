@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from stagkit.config import StagConfig, TrainConfig
-from stagkit.explain import explain_run
+from stagkit.explain_run import explain_run
 from stagkit.facs import AU_LABELS
 from stagkit.figures import make_figures
 from stagkit.files import read_json, write_json

@@ -1,0 +1,219 @@
+"""Explain a finished run: every test clip by the network that never saw its subject, each with its controls, on disk.
+
+Written to ``RUN/explanations/seed0/``: ``attribution.npz``, the sums ``by_roi``, ``by_muscle``, ``by_au``, ``by_side`` and
+``by_frame`` as CSV, ``clips.csv`` (target, gap, delta, one sentence), ``controls.csv`` (every score of every clip),
+``by_class.csv`` (group means) and ``summary.json``. Fold by fold: an interrupted explanation goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from stagkit.config import PhantomConfig
+from stagkit.evidence import Evidence, make_evidence
+from stagkit.explain import (
+    ExplainError,
+    by_roi,
+    compute_fold_attribution,
+    join_attributions,
+    load_attribution,
+    save_attribution,
+    tabulate,
+)
+from stagkit.files import Progress, compute_digest, no_progress, write_aside, write_json
+from stagkit.group_evidence import compute_class_evidence
+from stagkit.intervals import compute_mean
+from stagkit.planted import Planted, read_annotated, read_planted
+from stagkit.runs import Run
+from stagkit.sums import describe_clip
+from stagkit.types import MAX_DELTA, RoiDataset
+
+FOLDER = "explanations"
+
+
+def explain_run(
+    path: str | Path,
+    clips: Sequence[str] | None = None,
+    seed: int = 0,
+    n_steps: int = 32,
+    progress: Progress = no_progress,
+    method: str = "integrated gradients",
+    controls: bool = True,
+) -> tuple[Evidence, Path]:
+    """Attribute the predicted class of every test clip by the network of its own fold, run the controls, write both.
+
+    Clips that are not complete within ``MAX_DELTA`` are tried again with four and sixteen times the steps; those that
+    still miss are listed. Phantoms are scored by what was planted in them, other clips by their annotated AUs.
+
+    Args:
+        path: a finished run.
+        clips: clip ids; all where None.
+        seed: which seed's networks.
+        method: for ``explain.attribute``; it has to give a map over regions or frames.
+        controls: False leaves them out; pictures are then stamped 'no control'.
+
+    Returns:
+        The evidence (without scores where there are no controls) and the folder written.
+
+    Raises:
+        RunError: no finished run, or its data is gone. ExplainError: no such seed or clip.
+    """
+    run = Run.load(path, evidence=True)
+    if seed not in run.request["seeds"]:
+        raise ExplainError(f"{path} has the seeds {run.request['seeds']}, not {seed}.")
+    data = run.load_data()
+    wanted = set(clips) if clips else set(data.clip_ids)
+    unknown = sorted(wanted - set(data.clip_ids))
+    if unknown:
+        raise ExplainError(f"the run has no clip {', '.join(unknown[:5])}; its first is {data.clip_ids[0]!r}.")
+    method = method.replace("_", " ")
+    asked = {"method": method, "n_steps": n_steps, "controls": controls, "clips": sorted(wanted)}
+    digest = compute_digest(json.dumps({**asked, "run": run.metrics}, sort_keys=True, default=str).encode())
+    out = run.path / FOLDER / f"seed{seed}"
+    parts, subjects = [], []
+    for fold in progress(range(len(run.split)), len(run.split)):
+        index = [int(i) for i in run.test_index(data, seed, fold) if data.clip_ids[i] in wanted]
+        if not index:
+            continue
+        kept = out / "parts" / f"{digest}_fold{fold:03d}.npz"
+        evidence = _load_part(kept)
+        if evidence is None:
+            evidence = _explain_fold(run, data, seed, fold, index, method, n_steps, controls)
+            _save_part(evidence, kept)
+        parts.append(evidence)
+        subjects += [data.subjects[i] for i in index]
+    whole = Evidence(
+        join_attributions([p.attribution for p in parts]),
+        {name: np.concatenate([p.scores[name] for p in parts]) for name in parts[0].scores},
+    )
+    _write(whole, subjects, asked, out)
+    for part in (out / "parts").glob("*.npz"):
+        part.unlink()
+    (out / "parts").rmdir()
+    return whole, out
+
+
+def _explain_fold(run: Run, data: RoiDataset, seed: int, fold: int, index: list[int], method, n_steps, controls):
+    model, batch = run.load_model(seed, fold, data), data.batch(index)
+    attribution = compute_fold_attribution(model, batch, n_steps, run.name, method)
+    if not controls:
+        return Evidence(attribution, {})
+    evidence = make_evidence(model, batch, attribution, planted=read_truth(data, index), seed=seed)
+    return evidence
+
+
+def read_truth(data: RoiDataset, index: Sequence[int]) -> Planted | None:
+    """What is known of clips: planted in phantoms (they are drawn again), annotated AUs elsewhere, None where neither is."""
+    source = data.meta.get("source")
+    config = source.get("config") if isinstance(source, dict) else None
+    if config is not None and "preset" in config:
+        from stagkit.datasets.phantoms import PhantomSource
+
+        made = PhantomSource(PhantomConfig.from_dict(config))
+        return read_planted([made.read(data.clip_ids[i]) for i in index])
+    aus = data.aus[list(index)]
+    if np.isnan(aus).all():
+        return None
+    return read_annotated(aus, [data.clip_ids[i] for i in index])
+
+
+def _save_part(evidence: Evidence, path: Path) -> None:
+    with write_aside(path.with_name(f"{path.stem}_scores.npz")) as aside:
+        np.savez(aside, **evidence.scores)
+    save_attribution(evidence.attribution, path)
+
+
+def _load_part(path: Path) -> Evidence | None:
+    """A fold that was finished before; None where it was not, or is damaged."""
+    try:
+        with np.load(path.with_name(f"{path.stem}_scores.npz"), allow_pickle=False) as file:
+            scores = {name: file[name] for name in file.files}
+        return Evidence(load_attribution(path), scores)
+    except (ExplainError, OSError, ValueError, EOFError, BadZipFile):
+        return None
+
+
+def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path) -> None:
+    import pandas as pd
+
+    attribution = evidence.attribution
+    tables = tabulate(attribution)
+    tables["clips"]["subject"] = subjects
+    if "by_au" in tables:
+        tables["by_class"] = compute_class_evidence(attribution, subjects)
+        tables["clips"]["sentence"] = [describe_clip(attribution, i) for i in range(len(attribution))]
+    if evidence.scores:
+        tables["controls"] = pd.DataFrame(evidence.scores, pd.Index(attribution.clip_ids, name="clip"))
+        tables["controls"]["passed"] = [evidence.passed(i) for i in range(len(evidence))]
+    for name, table in tables.items():
+        with write_aside(out / f"{name}.csv") as aside:
+            table.to_csv(aside, float_format="%.6g", index=name != "by_class")
+    save_attribution(attribution, out / "attribution.npz")
+    complete = attribution.relative_delta <= MAX_DELTA
+    held: dict[str, list[bool]] = {}
+    for i in range(len(evidence)):
+        for verdict in evidence.verdicts(i):
+            held.setdefault(verdict.name, []).append(verdict.ok)
+    scores = {name: compute_mean(values, subjects)._asdict() for name, values in evidence.scores.items()}
+    summary = {
+        "method": attribution.method,
+        "baseline": attribution.baseline,
+        "n_clips": len(attribution),
+        "n_subjects": len(set(subjects)),
+        "n_steps": asked["n_steps"],
+        "median_relative_delta": float(np.median(attribution.relative_delta)),
+        "complete": int(complete.sum()),
+        "not_complete": [c for c, ok in zip(attribution.clip_ids, complete, strict=True) if not ok],
+        "scores": {
+            name: {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()}
+            for name, row in scores.items()
+        },
+        "controls_held": {name: {"clips": len(oks), "share": float(np.mean(oks))} for name, oks in held.items()},
+    }
+    if not evidence.scores:
+        summary["control"] = "none: these attributions have not been tested against controls"
+    write_json(out / "summary.json", summary)
+
+
+def load_evidence(folder: str | Path) -> Evidence:
+    """Read what ``explain_run`` wrote: ``RUN/explanations/seed0``.
+
+    Raises:
+        ExplainError: missing or damaged.
+    """
+    import pandas as pd
+
+    attribution, scores = load_attribution(Path(folder) / "attribution.npz"), {}
+    path = Path(folder) / "controls.csv"
+    if path.is_file():
+        try:
+            table = pd.read_csv(path, index_col="clip", dtype={"clip": str}).drop(columns="passed")
+            scores = {name: table[name].to_numpy(float) for name in table.columns}
+        except (OSError, ValueError, KeyError) as error:
+            raise ExplainError(f"{path} is damaged: run 'stagkit explain' again.") from error
+    return Evidence(attribution, scores)
+
+
+def describe_evidence(evidence: Evidence) -> str:
+    """A few sentences: how complete the explanations are, which regions weigh most, which controls hold and how often."""
+    attribution = evidence.attribution
+    complete = int((attribution.relative_delta <= MAX_DELTA).sum())
+    text = (
+        f"{len(attribution)} test clips explained by {attribution.method} against {attribution.baseline}; {complete} are "
+        f"complete within {MAX_DELTA:.0%} (median miss {np.median(attribution.relative_delta):.2%} of the logit gap). "
+    )
+    if "roi" in attribution.axes.split():
+        names = [attribution.roi_names[i] for i in np.argsort(-np.abs(by_roi(attribution)).mean(0))[:3]]
+        text += f"The regions that weigh most on average: {', '.join(names)}. "
+    held: dict[str, list[bool]] = {}
+    for i in range(len(evidence)):
+        for verdict in evidence.verdicts(i):
+            held.setdefault(verdict.name, []).append(verdict.ok)
+    if not held:
+        return text + "No control was run on these explanations."
+    return text + "Controls hold: " + ", ".join(f"{n} {sum(v)}/{len(v)}" for n, v in held.items()) + "."
