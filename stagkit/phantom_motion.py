@@ -50,8 +50,8 @@ def _parse_code(number: int, side: str) -> None:
         raise StagkitError(f"{ACTION_UNITS[number].label} has one midline muscle: leave `side` empty, not {side!r}.")
 
 
-def _raw_displacement(number: int, side: str, landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Unscaled displacement "... 2" (face frame) of ``points`` "... 2" (px)."""
+def compute_au_patches(number: int, side: str, landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Unscaled displacement "... 2" (face frame, IOD) of ``points`` "... 2" (px)."""
     frame = compute_face_frame(landmarks)
     to_face = np.linalg.inv(frame[:, :2])
     x, y = np.moveaxis((points - frame[:, 2]) @ to_face.T, -1, 0)
@@ -106,7 +106,7 @@ def compute_au_displacement(
     _parse_code(number, side)
     landmarks, points = np.asarray(landmarks, float), np.asarray(points, float)
     check_axes({}, landmarks=(landmarks, "68 2"))
-    raw = _raw_displacement(number, side, landmarks, points)
+    raw = compute_au_patches(number, side, landmarks, points)
     frame = compute_face_frame(landmarks)
     return raw @ (frame[:, :2].T * (peak / 100.0 / _largest(number, side, landmarks)))
 
@@ -116,7 +116,7 @@ def _largest(number: int, side: str, landmarks: np.ndarray) -> float:
     frame = compute_face_frame(landmarks)
     x, y = np.meshgrid(np.arange(-1.0, 1.0, 0.02), np.arange(-0.9, 1.4, 0.02))
     points = np.stack([x, y], -1) @ frame[:, :2].T + frame[:, 2]
-    return float(np.linalg.norm(_raw_displacement(number, "", landmarks, points), axis=-1).max())
+    return float(np.linalg.norm(compute_au_patches(number, "", landmarks, points), axis=-1).max())
 
 
 def make_grid(size: int, per_pixel: int = 1) -> np.ndarray:
