@@ -71,7 +71,7 @@ ACTION_UNITS: dict[int, ActionUnit] = {unit.number: unit for unit in (
     _unit(12, "lip corner puller", "zygomaticus major",
           ("lip_corner", .7, .7), ("cheek", .1, .4), ("upper_lip", .25, .15)),
     _unit(14, "dimpler", "buccinator",
-          ("lip_corner", -.9, .3), ("upper_lip", -.1, 0)),
+          ("lip_corner", .9, .3), ("upper_lip", .1, 0)),
     _unit(15, "lip corner depressor", "depressor anguli oris",
           ("lip_corner", .15, -1), ("lower_lip", 0, -.15)),
     _unit(17, "chin raiser", "mentalis",

@@ -169,7 +169,10 @@ def _draw_face(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit fields "au side chan y x" of one shape, its lids "eye y x" and its relief "y x"."""
     shape = make_shape(np.random.default_rng([number, 0x5A9E]))
     y, x = np.mgrid[:SIZE, :SIZE].astype(float)
-    points = np.stack([(x - FRAME[0, 2]) / FRAME[0, 0], (y - FRAME[1, 2]) / FRAME[1, 1]], -1)
+    crop = np.random.default_rng([number, 0xC40B]).normal(size=4) * (0.9, 0.9, 0.06, 0.06)  # crops differ a little
+    x, y = x - crop[0], y - crop[1]
+    points = np.stack([(x - 13.5) / FRAME[0, 0], (y - 13.5) / FRAME[1, 1]], -1) * np.exp(crop[2:])
+    points += (13.5 - FRAME[:, 2]) / np.diag(FRAME)
     fields = np.zeros((len(AU_NUMBERS), 2, 2, SIZE, SIZE), np.float32)
     for k, (number, unit) in enumerate(ACTION_UNITS.items()):
         sides = [compute_au_patches(number, s, shape, points) for s in (_SIDES if unit.sided else ("",))]
@@ -233,12 +236,15 @@ def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
     roll, near = size(0.08, 0.7) * rng.normal(size=(n, 1, 1, 1)), size(0.06, 0.7) * rng.normal(size=(n, 1, 1, 1))
     out += np.concatenate([turn, nod], 1) * relief[:, None]
     out += roll * np.stack([-y, x]) + near * np.stack([x, y])
-    # elastic skin and estimation: broad, middling and fine
-    loose = 0.35 + 1.2 * _smooth(4.0, 4.0, (n, 1, SIZE, SIZE), rng) ** 2 / 2
-    broad = np.stack([_smooth(4.5, 3.5, (n, SIZE, SIZE), rng), _smooth(8.0, 2.5, (n, SIZE, SIZE), rng)], 1)
-    fine = np.stack([_smooth(1.6, 1.4, (n, SIZE, SIZE), rng), _smooth(2.0, 1.2, (n, SIZE, SIZE), rng)], 1)
+    # elastic skin and estimation: broad, middling and fine; some patches are lost for want of texture
+    broad = np.stack([_smooth(3.4, 3.0, (n, SIZE, SIZE), rng), _smooth(6.0, 2.2, (n, SIZE, SIZE), rng)], 1)
+    fine = np.stack([_smooth(1.3, 1.2, (n, SIZE, SIZE), rng), _smooth(1.7, 1.0, (n, SIZE, SIZE), rng)], 1)
+    lost = np.exp(1.2 * _smooth(2.0, 1.6, (n, 1, SIZE, SIZE), rng) - 0.7)
+    grain = rng.standard_normal(out.shape, dtype=np.float32)
     rim = (0.6 + 0.7 * np.clip(np.hypot(x, 0.8 * y) - 0.45, 0, 1)).astype(np.float32)
-    out += size(0.10, 0.6) * broad + size(0.07, 0.7) * fine * np.sqrt(loose) * rim
+    seen = np.exp(0.45 * _smooth(1.5, 1.2, (n, 1, SIZE, SIZE), rng))
+    out *= seen / np.maximum(1.0, 0.6 * seen)
+    out += size(0.08, 0.6) * broad + size(0.075, 0.6) * fine * lost * rim + size(0.008, 0.5) * grain * lost
     return out.astype(np.float32)
 
 
@@ -255,7 +261,7 @@ def add_strain(flow: np.ndarray, rng: np.random.Generator | None = None, difficu
     (u_y, u_x), (v_y, v_x) = (np.gradient(flow[:, c], axis=(1, 2)) for c in (0, 1))
     strain = np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
     if rng is not None and difficulty:
-        strain = strain * np.exp(np.float32(0.35 * difficulty) * rng.standard_normal(strain.shape, dtype=np.float32))
+        strain = strain * np.exp(np.float32(0.15 * difficulty) * rng.standard_normal(strain.shape, dtype=np.float32))
     return np.concatenate([flow, strain[:, None]], 1).astype(np.float32)
 
 

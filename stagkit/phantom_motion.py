@@ -10,28 +10,33 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from stagkit.facs import ACTION_UNITS
+from stagkit.facs import ACTION_UNITS, Move
 from stagkit.rois import ATLAS, compute_face_frame
 from stagkit.types import StagkitError, check_axes, inter_ocular_distance
 
-#: Half axes (across, along the eye line first, then up) of the patch of skin that moves with a place, IOD.
-_EXTENT: dict[str, tuple[float, float]] = {
-    "brow_outer": (0.28, 0.26),
-    "brow_mid": (0.26, 0.26),
-    "brow_inner": (0.25, 0.27),
-    "glabella": (0.18, 0.20),
-    "upper_lid": (0.24, 0.13),
-    "lower_lid": (0.26, 0.15),
-    "nose_wing": (0.18, 0.25),
-    "cheek": (0.33, 0.29),
-    "upper_lip": (0.25, 0.17),
-    "lip_corner": (0.27, 0.25),
-    "lower_lip": (0.32, 0.18),
-    "chin": (0.42, 0.30),
+#: Half axes of the patch of skin that moves with a place, IOD: across, up, down. The forehead follows the brows as one
+#: sheet up to the hair; the cheek follows the corner of the mouth.
+_EXTENT: dict[str, tuple[float, float, float]] = {
+    "brow_outer": (0.34, 0.50, 0.26),
+    "brow_mid": (0.34, 0.50, 0.26),
+    "brow_inner": (0.32, 0.50, 0.27),
+    "glabella": (0.22, 0.40, 0.20),
+    "upper_lid": (0.24, 0.13, 0.13),
+    "lower_lid": (0.26, 0.15, 0.15),
+    "nose_wing": (0.22, 0.25, 0.25),
+    "cheek": (0.36, 0.30, 0.30),
+    "upper_lip": (0.28, 0.18, 0.18),
+    "lip_corner": (0.30, 0.28, 0.26),
+    "lower_lip": (0.32, 0.18, 0.18),
+    "chin": (0.40, 0.28, 0.30),
 }
-_REACH = 1.35  # skin between insertion and origin of the muscle is carried along: the patch is longer on that side
+#: Skin between insertion and origin of the muscle is carried along: the patch is so much longer on that side.
+_REACH = {12: 1.7, 20: 1.6, 15: 1.5}
+#: Skin that is pushed along beyond what ``facs`` lists: the cheek is folded outward before the corner of a smile.
+_CARRIED = {12: (Move("cheek", 0.40, 0.20),), 14: (Move("cheek", 0.20, 0.05),), 20: (Move("cheek", 0.20, -0.05),)}
 _GATE = 0.12  # half width (IOD) of the strip along the midline in which one side of the face fades into the other
 _FADE = 0.14  # the motion fades out over this distance (IOD) beyond the outline of the face
+_FOREHEAD = 0.36  # the skin that moves with the brows reaches so far above them, IOD
 
 
 def _smoothstep(x: np.ndarray) -> np.ndarray:
@@ -62,23 +67,28 @@ def compute_au_patches(number: int, side: str, landmarks: np.ndarray, points: np
     left = _smoothstep((x - midline) / (2 * _GATE) + 0.5)  # share of the subject's left side
     gates = {"L": left, "R": 1.0 - left, "": 1.0}
     total = np.zeros((*x.shape, 2))
-    moves = {move.place: move for move in ACTION_UNITS[number].moves}
+    moves: dict[str, np.ndarray] = {}
+    for move in (*ACTION_UNITS[number].moves, *_CARRIED.get(number, ())):
+        moves[move.place] = moves.get(move.place, 0.0) + np.array([move.lateral, move.up])
+    reach = _REACH.get(number, 1.35)
     for roi, (cx, cy) in zip(ATLAS.rois, centres, strict=True):
         if roi.place not in moves or (side and roi.side not in ("", side)):
             continue
-        move = moves[roi.place]
-        pull = np.array([move.lateral * {"R": -1.0, "L": 1.0, "": 0.0}[roi.side], -move.up])
-        rx, ry = _EXTENT[roi.place]
+        lateral, up = moves[roi.place]
+        pull = np.array([lateral * {"R": -1.0, "L": 1.0, "": 0.0}[roi.side], -up])
         dx, dy = x - cx, y - cy
+        rx, ry = _EXTENT[roi.place][0], np.where(dy < 0, *_EXTENT[roi.place][1:])
         towards_origin = (dx * pull[0] + dy * pull[1]) / np.linalg.norm(pull)
         radius2 = (dx / rx) ** 2 + (dy / ry) ** 2
         along2 = (towards_origin**2) * ((pull[0] / rx) ** 2 + (pull[1] / ry) ** 2) / (pull @ pull)
-        radius2 -= np.where(towards_origin > 0, along2 * (1.0 - _REACH**-2), 0.0)
+        radius2 -= np.where(towards_origin > 0, along2 * (1.0 - reach**-2), 0.0)
         bump = np.clip(1.0 - radius2, 0.0, None) ** 4
         total += (bump * gates[roi.side or side])[..., None] * pull
 
     half_width = np.abs(jaw[:, 0] - midline).max()
+    brows = ((landmarks[17:27] - frame[:, 2]) @ to_face.T)[:, 1].mean()
     beyond = np.maximum(np.abs(x - midline) - half_width, y - jaw[:, 1].max())
+    beyond = np.maximum(beyond, brows - _FOREHEAD - y)
     return total * _smoothstep(1.0 - beyond / _FADE)[..., None]
 
 
