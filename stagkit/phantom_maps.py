@@ -17,7 +17,7 @@ import numpy as np
 
 from stagkit.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.phantom_motion import compute_au_patches
-from stagkit.phantom_programme import PRESETS, make_programme
+from stagkit.phantom_programme import PRESETS, STRENGTH, make_programme
 from stagkit.phantom_subject import EYES, make_shape
 from stagkit.types import StagkitError, check_axes
 
@@ -119,13 +119,13 @@ def _make_block(n: int, start: int, seed: int, preset: str, per_subject: int, di
     rng = np.random.default_rng([seed, start, *preset.encode()])
     label = ((start + np.arange(n)) % len(CLASSES)).astype(np.int64)
     sided, codes = _draw_programmes(preset, label, difficulty, rng)
-    lead = np.exp(0.35 * rng.normal(size=sided.shape[:2]))[..., None] * sided
+    lead = (STRENGTH * np.exp(0.35 * rng.normal(size=sided.shape[:2])))[..., None] * sided
     shown = (lead / lead.max((1, 2), keepdims=True)).astype(np.float32)
     habits = _draw_habits(seed, preset, who)
     faces = (who * 7 + seed * 13) % _FACES
     flow = _move(shown * habits[0], faces)
     if difficulty > 0:
-        flow = _disturb(flow, faces, habits[1], difficulty, rng)
+        flow = _disturb(flow, faces, habits[1], difficulty * PRESETS[preset].noise / 3.0, rng)
     names = np.array([f"sub{w + 1:03d}" for w in who])
     clips = np.array([f"{start + i + 1:05d}" for i in range(n)])
     dataset = np.full(n, f"{preset}-phantom")
@@ -165,8 +165,8 @@ def _draw_habits(seed: int, preset: str, who: np.ndarray) -> tuple[np.ndarray, n
 
 
 @lru_cache(maxsize=_FACES)
-def _draw_face(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit fields "au side chan y x" of one shape, its lids "eye y x" and its relief "y x"."""
+def _draw_face(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Unit fields "au side chan y x" of one shape, its lids "eye y x", its relief "y x", and where flow errs "y x"."""
     shape = make_shape(np.random.default_rng([number, 0x5A9E]))
     y, x = np.mgrid[:SIZE, :SIZE].astype(float)
     crop = np.random.default_rng([number, 0xC40B]).normal(size=4) * (0.9, 0.9, 0.06, 0.06)  # crops differ a little
@@ -188,7 +188,12 @@ def _draw_face(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     along = np.clip((points[..., 1] + 0.1) / (nose[1] + 0.1), 0, 1)
     relief = along * np.exp(-0.5 * (points[..., 0] / (0.05 + 0.06 * along)) ** 2) * (points[..., 1] < nose[1] + 0.08)
     relief = 0.35 * relief + 0.6 * np.clip(1 - (points[..., 0] / 0.95) ** 2, 0, 1) ** 0.7
-    return fields, np.stack(lids).astype(np.float32), relief.astype(np.float32)
+    busy = 0.4 + 0.6 * np.clip(np.hypot(points[..., 0], 0.7 * (points[..., 1] - 0.4)) - 0.35, 0, 1)
+    for place, width, height in ((19, 0.2, 0.09), (24, 0.2, 0.09), (48, 0.11, 0.16), (54, 0.11, 0.16), (8, 0.2, 0.1)):
+        dx, dy = points[..., 0] - shape[place, 0], points[..., 1] - shape[place, 1]
+        busy += 0.7 * np.exp(-0.5 * ((dx / width) ** 2 + (dy / height) ** 2))
+    busy += 0.9 * sum(lids)
+    return fields, np.stack(lids).astype(np.float32), relief.astype(np.float32), busy.astype(np.float32)
 
 
 def _move(shown: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -221,7 +226,8 @@ def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
     def size(typical: float, spread: float) -> np.ndarray:
         return (difficulty * typical * np.exp(spread * rng.normal(size=(n, 1, 1, 1)))).astype(np.float32)
 
-    lids, relief = (np.stack([_draw_face(int(f))[i] for f in faces]) for i in (1, 2))
+    lids, relief, busy = (np.stack([_draw_face(int(f))[i] for f in faces]) for i in (1, 2, 3))
+    busy = busy[:, None]
     y, x = (np.mgrid[:SIZE, :SIZE].astype(np.float32) - 13.5) / 14
     out = flow.copy()
     # lids: partly closing or opening between onset and apex; both eyes nearly alike
@@ -239,12 +245,11 @@ def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
     # elastic skin and estimation: broad, middling and fine; some patches are lost for want of texture
     broad = np.stack([_smooth(3.4, 3.0, (n, SIZE, SIZE), rng), _smooth(6.0, 2.2, (n, SIZE, SIZE), rng)], 1)
     fine = np.stack([_smooth(1.3, 1.2, (n, SIZE, SIZE), rng), _smooth(1.7, 1.0, (n, SIZE, SIZE), rng)], 1)
-    lost = np.exp(1.2 * _smooth(2.0, 1.6, (n, 1, SIZE, SIZE), rng) - 0.7)
+    lost = np.exp(_smooth(2.0, 1.6, (n, 1, SIZE, SIZE), rng) - 0.4)
     grain = rng.standard_normal(out.shape, dtype=np.float32)
-    rim = (0.6 + 0.7 * np.clip(np.hypot(x, 0.8 * y) - 0.45, 0, 1)).astype(np.float32)
     seen = np.exp(0.45 * _smooth(1.5, 1.2, (n, 1, SIZE, SIZE), rng))
     out *= seen / np.maximum(1.0, 0.6 * seen)
-    out += size(0.08, 0.6) * broad + size(0.075, 0.6) * fine * lost * rim + size(0.008, 0.5) * grain * lost
+    out += size(0.08, 0.6) * broad + size(0.065, 0.6) * fine * lost * busy**1.5 + size(0.004, 0.5) * grain * lost
     return out.astype(np.float32)
 
 
@@ -261,7 +266,7 @@ def add_strain(flow: np.ndarray, rng: np.random.Generator | None = None, difficu
     (u_y, u_x), (v_y, v_x) = (np.gradient(flow[:, c], axis=(1, 2)) for c in (0, 1))
     strain = np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
     if rng is not None and difficulty:
-        strain = strain * np.exp(np.float32(0.15 * difficulty) * rng.standard_normal(strain.shape, dtype=np.float32))
+        strain = strain * np.exp(np.float32(0.35 * difficulty) * rng.standard_normal(strain.shape, dtype=np.float32))
     return np.concatenate([flow, strain[:, None]], 1).astype(np.float32)
 
 

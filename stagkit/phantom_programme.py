@@ -175,6 +175,11 @@ PROTOTYPES: dict[str, tuple[tuple[tuple[int, ...], float], ...]] = {
     "repression": (((15, 17), 0.4), ((17,), 0.35), ((17, 24), 0.25)),
     "others": (((14, 24), 0.4), ((23,), 0.3), ((24,), 0.3)),
 }
+#: How far each AU typically moves the skin, beside the brows: float "au" in the order of ``facs.AU_NUMBERS``
+#: (lids, cheeks and the wings of the nose travel less; stagkit's choice).
+STRENGTH = np.array(
+    [{5: 0.6, 6: 0.5, 7: 0.55, 9: 0.65, 10: 0.6, 14: 0.8, 15: 0.8, 17: 0.9}.get(n, 1.0) for n in AU_NUMBERS]
+)
 _NAMES = {"happy": "happiness", "sad": "sadness", "other": "others"}
 
 
