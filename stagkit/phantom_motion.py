@@ -67,6 +67,7 @@ def compute_au_patches(number: int, side: str, landmarks: np.ndarray, points: np
     left = _smoothstep((x - midline) / (2 * _GATE) + 0.5)  # share of the subject's left side
     gates = {"L": left, "R": 1.0 - left, "": 1.0}
     total = np.zeros((*x.shape, 2))
+    plane = total.reshape(-1, 2)
     moves: dict[str, np.ndarray] = {}
     for move in (*ACTION_UNITS[number].moves, *_CARRIED.get(number, ())):
         moves[move.place] = moves.get(move.place, 0.0) + np.array([move.lateral, move.up])
@@ -76,14 +77,17 @@ def compute_au_patches(number: int, side: str, landmarks: np.ndarray, points: np
             continue
         lateral, up = moves[roi.place]
         pull = np.array([lateral * {"R": -1.0, "L": 1.0, "": 0.0}[roi.side], -up])
-        dx, dy = x - cx, y - cy
-        rx, ry = _EXTENT[roi.place][0], np.where(dy < 0, *_EXTENT[roi.place][1:])
+        rx, above, below = _EXTENT[roi.place]
+        near = np.flatnonzero((np.abs(x - cx) < rx * reach) & (np.abs(y - cy) < max(above, below) * reach))
+        dx, dy = x.flat[near] - cx, y.flat[near] - cy
+        ry = np.where(dy < 0, above, below)
         towards_origin = (dx * pull[0] + dy * pull[1]) / np.linalg.norm(pull)
         radius2 = (dx / rx) ** 2 + (dy / ry) ** 2
         along2 = (towards_origin**2) * ((pull[0] / rx) ** 2 + (pull[1] / ry) ** 2) / (pull @ pull)
         radius2 -= np.where(towards_origin > 0, along2 * (1.0 - reach**-2), 0.0)
         bump = np.clip(1.0 - radius2, 0.0, None) ** 4
-        total += (bump * gates[roi.side or side])[..., None] * pull
+        gate = gates[roi.side or side]
+        plane[near] += (bump * (gate.reshape(-1)[near] if side or roi.side else 1.0))[:, None] * pull
 
     half_width = np.abs(jaw[:, 0] - midline).max()
     brows = ((landmarks[17:27] - frame[:, 2]) @ to_face.T)[:, 1].mean()
@@ -172,15 +176,20 @@ def compute_jacobian(field: np.ndarray) -> np.ndarray:
 
 
 def compute_inverse(
-    field: np.ndarray, targets: np.ndarray, start: np.ndarray | None = None, tolerance: float = 2e-3
+    field: np.ndarray,
+    targets: np.ndarray,
+    start: np.ndarray | None = None,
+    tolerance: float = 2e-3,
+    per_pixel: float | None = None,
 ) -> np.ndarray:
     """Where the skin seen at ``targets`` came from: solves ``p + field(p) = target`` by fixed-point iteration.
 
     Args:
-        field: float32 "2 y x" px, sampled with any whole number of samples a pixel (deduced from its size).
-        targets: float32 "y x 2" px, with as many rows as the picture has.
+        field: float32 "2 y x" px, of the whole picture, sampled with any whole number of samples a pixel.
+        targets: float32 "y x 2" px, of the whole picture or of a window of it.
         start: first guess of ``target - p`` "y x 2" px, e.g. the answer for the frame before.
         tolerance: stop when no point moves by more than this, px.
+        per_pixel: samples a pixel of ``field``; None where ``targets`` are the whole picture, whose size tells it.
 
     Returns:
         float32 "y x 2" px: the sources ``p``.
@@ -188,7 +197,7 @@ def compute_inverse(
     Raises:
         StagkitError: the iteration does not settle: the field folds the skin.
     """
-    per_pixel = field.shape[1] / targets.shape[0]
+    per_pixel = per_pixel or field.shape[1] / targets.shape[0]
     offset = (per_pixel - 1) / 2
     moved = np.zeros_like(targets) if start is None else start
     for _ in range(40):

@@ -219,7 +219,7 @@ def load_au_statistics(sets: tuple[str, ...]) -> tuple[dict[str, np.ndarray], di
 
 
 def make_programme(
-    preset: Preset, label: str, difficulty: float, rng: np.random.Generator
+    preset: Preset, label: str, difficulty: float, rng: np.random.Generator, left: float = 0.5
 ) -> tuple[str, tuple[tuple[int, str], ...]]:
     """Which AUs a clip of a class shows.
 
@@ -232,6 +232,7 @@ def make_programme(
         label: one of ``preset.classes``.
         difficulty: 0 textbook .. 1 as ambiguous as the real set.
         rng: source of chance.
+        left: chance that what is on one side is on the subject's left.
 
     Returns:
         the emotion, and (number, side) of each AU, sorted, at least one; side '' = both.
@@ -250,7 +251,7 @@ def make_programme(
     else:
         options = PROTOTYPES[emotion]
         numbers = options[rng.choice(len(options), p=[w for _, w in options])][0]
-    side = str(rng.choice(["L", "R"]))
+    side = "L" if rng.random() < left else "R"
     rate = 1.0 if numbers == (14,) and emotion == "contempt" else preset.unilateral
     alone = [n for n in numbers if ACTION_UNITS[n].sided and rng.random() < rate]
     return emotion, tuple((n, side if n in alone else "") for n in sorted(numbers))

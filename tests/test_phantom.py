@@ -14,6 +14,7 @@ from stagkit.config import PhantomConfig
 from stagkit.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.phantom import PRESETS, make_clip, make_clips, make_label, make_programme, make_subject, render_neutral
 from stagkit.phantom_face import draw_face
+from stagkit.phantom_life import make_habits
 from stagkit.phantom_motion import (
     compute_au_displacement,
     compute_coactivation,
@@ -120,7 +121,9 @@ def test_any_programme_is_invertible(preset, seed, difficulty):
     landmarks = make_shape(rng) * 40 + (47.5, 38)
     _, programme = make_programme(preset, str(rng.choice(preset.classes)), difficulty, rng)
     unit = np.stack([make_au_field(n, s, landmarks, 96) for n, s in programme])
-    peaks = phantom._limit_strain(unit, phantom._draw_peaks(preset, difficulty, len(programme), rng))
+    peaks = phantom._limit_strain(
+        unit, phantom._draw_peaks(preset, difficulty, programme, make_habits(difficulty, rng), rng)
+    )
     share = peaks * rng.choice([0.0, 1.0, rng.random()], len(peaks))
     assert compute_jacobian(np.tensordot(share, unit, axes=1)).min() > 0.15
 
@@ -277,7 +280,7 @@ def test_unilateral_share_is_the_published_one():
     assert np.mean([bool(side) for _, side in codes]) == pytest.approx(preset.unilateral, abs=0.05)
 
 
-@pytest.mark.parametrize("confounder", ["head shift", "brightness"])
+@pytest.mark.parametrize("confounder", ["head shift", "brightness", "background mark"])
 def test_the_planted_cheat_goes_with_one_class_and_is_recorded(confounder):
     config = PhantomConfig(size=48, difficulty=0, confounder=confounder, clips=3)
     honest = config.replace(confounder="none")
@@ -288,6 +291,8 @@ def test_the_planted_cheat_goes_with_one_class_and_is_recorded(confounder):
         assert np.array_equal(clip.frames, plain.frames) != cheats
         if cheats and confounder == "head shift":
             assert clip.truth.head[-1, 0, 2] == pytest.approx(0.04 * inter_ocular_distance(clip.landmarks[0]), rel=1e-3)
+        elif cheats and confounder == "background mark":
+            assert (clip.frames[:, 2:4, 2:4] == 235).all() and np.array_equal(clip.frames[:, 5:], plain.frames[:, 5:])
         elif cheats:
             assert clip.frames[-1].mean() > 1.05 * plain.frames[-1].mean()
 
