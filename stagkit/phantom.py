@@ -25,7 +25,7 @@ from stagkit.phantom_motion import (
     make_head_motion,
     make_intensity,
 )
-from stagkit.phantom_programme import MAX_FRAMES, PRESETS, STRENGTH, Preset, make_programme
+from stagkit.phantom_programme import MAX_FRAMES, PRESETS, STRENGTH, Preset, make_programme, make_trace, share_beyond
 from stagkit.phantom_subject import Subject, make_subject
 from stagkit.types import Clip, StagkitError, Truth, inter_ocular_distance
 
@@ -91,13 +91,14 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
     label = make_label(config, subject, clip)
     habits = make_habits(config.difficulty, _rng(config, "habits", subject))
     chance = _rng(config, "programme", subject, clip)
-    _, programme = make_programme(preset, label, config.difficulty, chance, habits.left)
+    _, coded = make_programme(preset, label, config.difficulty, chance, habits.left)
+    programme = coded + make_trace(preset, coded, config.difficulty, chance)
     fps = float(_rng(config, "fps", subject).choice(preset.fps))
     rng = _rng(config, "motion", subject, clip)
     intensity, onset, offset = _make_course(preset, fps, len(programme), config.difficulty, rng)
     face = draw_face(make_cast(config, subject), config.size)
     face = face if preset.colour else face.grey
-    peaks = _draw_peaks(preset, config.difficulty, programme, habits, rng)
+    peaks = _draw_peaks(preset, config.difficulty, programme, len(coded), habits, rng)
     cheat = config.confounder if label == preset.confounded and config.confounder != "none" else ""
     head, gain = _make_head(face, len(intensity), config.difficulty, cheat, rng)
     gain = gain * make_light(len(intensity), fps, config.difficulty * preset.flicker, rng)
@@ -133,7 +134,7 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
         onset=onset,
         apex=int((intensity * peaks).sum(1).argmax()),
         offset=offset,
-        aus=tuple(AUCode(n, s) for n, s in programme) if preset.coded else None,
+        aus=tuple(AUCode(n, s) for n, s in coded) if preset.coded else None,
         truth=truth,
     )
 
@@ -165,14 +166,25 @@ def _make_course(
 
 
 def _draw_peaks(
-    preset: Preset, difficulty: float, programme: tuple[tuple[int, str], ...], habits: Habits, rng: np.random.Generator
+    preset: Preset,
+    difficulty: float,
+    programme: tuple[tuple[int, str], ...],
+    n_coded: int,
+    habits: Habits,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Peak displacement of every AU, % of IOD: one leads, the others follow at 55-100 % of it, lids and cheeks less."""
-    low, high = preset.intensity
+    """Peak displacement of every AU, % of IOD.
+
+    One leads, the others follow at 55-100 % of it (lids and cheeks less), traces at 30-55 %. Beyond the default
+    difficulty motion shrinks, to a half at difficulty 1.
+    """
+    low, high = (max(0.3, edge * (1 - 0.5 * share_beyond(difficulty))) for edge in preset.intensity)
     lead = low + (high - low) * rng.random() ** (0.4 + difficulty)
     which = [AU_NUMBERS.index(number) for number, _ in programme]
     share = rng.uniform(0.55, 1.0, len(programme)) * habits.gain[which] * STRENGTH[which] ** difficulty
-    return np.maximum(low, lead * share / share.max())
+    share = share / share[:n_coded].max()
+    share[n_coded:] = rng.uniform(0.30, 0.55, len(programme) - n_coded)
+    return np.maximum(low, lead * share)
 
 
 def _limit_strain(fields: np.ndarray, peaks: np.ndarray, most: float = 0.7) -> np.ndarray:

@@ -104,14 +104,20 @@ def _draw_glasses(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndar
 
 def _draw_fringe(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     face, look, rng = subject.face, subject.look, np.random.default_rng([subject.seed, 0xF21])
-    brow, top = face[17:27, 1].mean(), -look["forehead"] - 0.12
-    hairs, lean = [], rng.choice([-1, 1]) * 0.12
-    for x in np.sort(rng.uniform(-0.62, 0.62, 420)):
-        tip = brow + 0.05 + 0.06 * rng.normal() + 0.10 * (abs(x) / 0.6) ** 2
-        way = np.array([[x * 0.9, top], [x + 0.4 * lean, (top + tip) / 2], [x + lean + 0.02 * rng.normal(), tip]])
-        hairs.append(curve(way, 8))
-    opacity = np.clip(1.25 * canvas.strokes(hairs, 0.011, 0.002), 0, 1)
-    tone = look["hair"] * (1 + 0.25 * np.clip(canvas.noise(0.012, 8.0), -2, 2))[..., None]
-    return mix(
-        tone, look["hair"] * 0.5, 0.3 * smooth_step(brow - 0.1, brow + 0.1, canvas.y) * np.ones_like(canvas.x)
-    ), opacity
+    brow, top = face[17:27, 1].mean(), -look["forehead"] - 0.22
+    hairs, lean, wide = [], rng.choice([-1, 1]) * 0.10, 0.86 * np.abs(face[[0, 16], 0]).mean()
+    for x in np.sort(rng.uniform(-1, 1, 520)) * wide:
+        tip = brow - 0.02 + 0.045 * np.sin(9 * x + subject.seed) + 0.035 * rng.normal() + 0.30 * (x / wide) ** 4
+        way = [
+            [0.45 * x, top],
+            [0.9 * x + 0.3 * lean, 0.62 * top + 0.38 * tip],
+            [x + lean * (1 - (x / wide) ** 2), tip],
+        ]
+        hairs.append(curve(np.array(way), 10))
+    opacity = np.clip(1.3 * canvas.strokes(hairs, 0.012, 0.003), 0, 1)
+    opacity *= smooth_step(top + 0.04, top + 0.20, canvas.y)
+    strands = np.clip(canvas.noise(0.010, 30.0) + 0.7 * canvas.noise(0.03, 12.0), -2, 2)
+    sheen = np.exp(-0.5 * ((canvas.y - 0.6 * top) / 0.09) ** 2)
+    tone = look["hair"] * (0.92 + 0.09 * strands + 0.22 * sheen)[..., None]
+    tips = 0.35 * smooth_step(brow - 0.12, brow + 0.05, canvas.y) * np.ones_like(canvas.x)
+    return mix(tone, look["hair"] * 0.55, tips), opacity

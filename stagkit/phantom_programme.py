@@ -267,3 +267,32 @@ def _draw_from_statistics(shares: np.ndarray, lift: np.ndarray, rng: np.random.G
     if not chosen:
         chosen = [int(rng.choice(len(shares), p=shares / shares.sum()))]
     return tuple(AU_NUMBERS[k] for k in chosen)
+
+
+def share_beyond(difficulty: float, default: float = 0.4) -> float:
+    """How far a difficulty lies beyond the default one: 0 up to it, 1 at the hardest."""
+    return max(0.0, (difficulty - default) / (1 - default))
+
+
+def make_trace(
+    preset: Preset, coded: tuple[tuple[int, str], ...], difficulty: float, rng: np.random.Generator
+) -> tuple[tuple[int, str], ...]:
+    """A movement too faint for the coders: at most one more AU, of any emotion; none up to the default difficulty.
+
+    Args:
+        preset: one of ``PRESETS``.
+        coded: what the clip's emotion shows.
+        difficulty: 0.4 and less never .. 1 in two of three clips (stagkit's choice).
+        rng: source of chance.
+
+    Returns:
+        (number, side) of no or one AU that is not among ``coded``.
+    """
+    if rng.random() >= 0.67 * share_beyond(difficulty):
+        return ()
+    shares, n_clips, _ = load_au_statistics(preset.counts)
+    rate = sum(shares[e] * n for e, n in n_clips.items())
+    rate[[AU_NUMBERS.index(n) for n, _ in coded]] = 0
+    number = AU_NUMBERS[rng.choice(len(rate), p=rate / rate.sum())]
+    sided = ACTION_UNITS[number].sided and rng.random() < preset.unilateral
+    return ((number, str(rng.choice(["L", "R"])) if sided else ""),)
