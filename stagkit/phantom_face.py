@@ -178,10 +178,26 @@ class Face:
         return replace(self, skin=np.ascontiguousarray(skin, np.float32), eyes=eyes)
 
     @cached_property
+    def eye_span(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First and last row, first and last column of the neutral picture that both eyes take up."""
+        spans = np.array([[(span.start, span.stop) for span in eye.box] for eye in self.eyes]) / self.per_pixel
+        low, high = np.floor(spans[..., 0].min(0)) - self.margin, np.ceil(spans[..., 1].max(0)) - self.margin
+        return (int(low[0]), int(high[0])), (int(low[1]), int(high[1]))
+
+    @cached_property
+    def colours(self) -> np.ndarray:
+        """``skin`` without its opacity: float32 "Y X 3" (grey "Y X")."""
+        return np.ascontiguousarray(self.skin[..., :-1].squeeze())
+
+    @cached_property
+    def opacity(self) -> np.ndarray:
+        """Opacity of ``skin``: float32 "Y X"."""
+        return np.ascontiguousarray(self.skin[..., -1])
+
+    @cached_property
     def eye_opening(self) -> np.ndarray:
         """Share of each pixel of the neutral picture through which the eye is seen: float32 "y x"."""
-        alpha = self.sample(np.ascontiguousarray(self.skin[..., -1]), _pixels(self.size))
-        return 1.0 - alpha
+        return 1.0 - self.sample(self.opacity, _pixels(self.size))
 
     def sample(self, layer: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Values of a layer at ``points`` (float32 "y x 2" px of the picture)."""
@@ -247,17 +263,30 @@ def render_picture(
     Returns:
         float32 "y x 3" RGB or "y x" grey, 0..255 (a little beyond where colours were).
     """
-    layers = face.sample(face.skin, skin_points)
-    picture, alpha = np.ascontiguousarray(layers[..., :-1]), layers[..., -1]
+    picture = face.sample(face.colours, skin_points)
+    picture = picture if picture.ndim == 3 else picture[..., None]
+    window = _find_eyes(face, head_points)
+    alpha = face.sample(face.opacity, skin_points[window])
     rows, columns = np.nonzero(alpha < 0.999)
     if len(rows):
+        alpha = alpha[rows, columns]
+        rows, columns = rows + window[0].start, columns + window[1].start
         scale, half = np.float32(face.per_pixel), np.float32((face.per_pixel - 1) / 2)
         samples = (head_points[rows, columns] + np.float32(face.margin)) * scale + half
         for eye in face.eyes:
             inside = eye.holds(samples)
-            r, c = rows[inside], columns[inside]
-            picture[r, c] += (1 - alpha[r, c])[:, None] * eye.look(samples[inside], gaze, closed)
+            seen = eye.look(samples[inside], gaze, closed)
+            picture[rows[inside], columns[inside]] += (1 - alpha[inside])[:, None] * seen
     return picture[..., 0] if picture.shape[2] == 1 else picture
+
+
+def _find_eyes(face: Face, head_points: np.ndarray) -> tuple[slice, slice]:
+    """Window of the picture in which the eyes are seen, wherever the head has carried them."""
+    end = face.size - 1
+    corners = ((head_points[y, x], x, y) for x in (0, end) for y in (0, end))
+    rim = 3 + max(int(max(abs(at[0] - x), abs(at[1] - y)) + 1) for at, x, y in corners)
+    (top, bottom), (left, right) = face.eye_span
+    return slice(max(0, top - rim), max(1, bottom + rim)), slice(max(0, left - rim), max(1, right + rim))
 
 
 def render_neutral(subject: Subject, size: int = 128) -> tuple[np.ndarray, np.ndarray]:

@@ -56,9 +56,11 @@ class Scene:
         """Displacement of the neutral face at each AU's peak: float32 "au 2 y x" px."""
         return self._make_fields(1)
 
-    def _make_fields(self, per_pixel: int) -> np.ndarray:
+    def _make_fields(self, per_pixel: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> np.ndarray:
         units = [make_unit_field(self.face.subject, self.size, n, side, per_pixel) for n, side in self.programme]
-        return np.stack(units) * self.peaks[:, None, None, None].astype(np.float32)
+        rows, columns = (slice(s.start and s.start * per_pixel, s.stop and s.stop * per_pixel) for s in window)
+        parts = [unit[:, rows, columns] * np.float32(p) for unit, p in zip(units, self.peaks, strict=True)]
+        return np.stack(parts)
 
     @cached_property
     def parting(self) -> np.ndarray:
@@ -83,7 +85,7 @@ class Scene:
         return (hill * np.clip(below / (0.06 * self.iod), 0, 1)).astype(np.float32)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=96)
 def _remember_field(subject, size: int, number: int, side: str, per_pixel: int) -> np.ndarray:
     made = make_au_field(number, side, subject.landmarks(size), size, 1.0, per_pixel)
     made.flags.writeable = False
@@ -92,7 +94,7 @@ def _remember_field(subject, size: int, number: int, side: str, per_pixel: int) 
 
 def make_unit_field(subject, size: int, number: int, side: str, per_pixel: int) -> np.ndarray:
     """The field of an AU at a peak of 1 % of IOD, remembered where pictures are small: float32 "2 y x" px."""
-    return (_remember_field if size <= 256 else _remember_field.__wrapped__)(subject, size, number, side, per_pixel)
+    return (_remember_field if size <= 160 else _remember_field.__wrapped__)(subject, size, number, side, per_pixel)
 
 
 def film(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -103,8 +105,11 @@ def film(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """
     face, life, size = scene.face, scene.life, scene.size
     grid = make_grid(size).astype(np.float32)
-    fine = scene._make_fields(2)
     window = _find_moving(scene)
+    corner = np.float32([window[1].start, window[0].start])
+    fine = scene._make_fields(2, window)
+    back = np.linalg.inv(np.concatenate([scene.head, np.tile([[[0.0, 0.0, 1.0]]], (len(scene.head), 1, 1))], 1))
+    turning = (scene.head != np.eye(2, 3)).any((1, 2))
     folds = None
     if scene.wrinkles > 0:
         folds = scene.wrinkles * np.stack([make_wrinkles(f, face) for f in scene.fields])
@@ -112,26 +117,25 @@ def film(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     pictures = np.empty((len(scene.intensity), *neutral.shape), np.float32)
     moved = np.zeros_like(grid[window])
     for t, intensity in enumerate(scene.intensity):
-        moves, turns = intensity.any(), not np.array_equal(scene.head[t], np.eye(2, 3))
+        moves, turns = intensity.any(), turning[t]
         if not (moves or turns or life.gaze[t].any() or life.closed[t] > 0 or life.swallow[t] > 0):
             pictures[t] = neutral
             continue
-        targets = undo_affine(scene.head[t], grid) if turns else grid
+        targets = apply_affine(back[t], grid) if turns else grid
         sources = targets
         if moves:
-            mixed = np.tensordot(intensity.astype(np.float32), fine, axes=1)
-            inside = np.ascontiguousarray(targets[window])
-            found = compute_inverse(mixed, inside, moved, per_pixel=2)
+            inside = targets[window] - corner
+            found = compute_inverse(_mix(intensity, fine), inside, moved, per_pixel=2)
             moved, sources = inside - found, targets.copy()
-            sources[window] = found
+            sources[window] = found + corner
         if life.swallow[t] > 0:
             sources = sources.copy() if sources is targets else sources
             sources[..., 1] += np.float32(0.035 * scene.iod * life.swallow[t]) * scene.neck
         picture = render_picture(face, sources, targets, life.gaze[t], life.closed[t])
         if folds is not None and moves:
-            dark = np.tensordot(intensity.astype(np.float32), folds, axes=1)
-            seen = cv2.remap(dark, sources, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            picture *= 1 - (seen if picture.ndim == 2 else seen[..., None])
+            dark = _mix(intensity, folds)
+            seen = 1 - cv2.remap(dark, sources, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            picture *= seen if picture.ndim == 2 else seen[..., None]
         if scene.parting[t] > 0.05:
             picture = _part_lips(scene, picture, sources, float(scene.parting[t]))
         pictures[t] = _put_on(scene, picture, targets)
@@ -174,15 +178,22 @@ def _put_on(scene: Scene, picture: np.ndarray, targets: np.ndarray) -> np.ndarra
     return picture
 
 
-def undo_affine(matrix: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Where the points of ``grid`` were before the head moved: float32 "y x 2"."""
-    back = np.linalg.inv(matrix[:, :2])
-    (a, b), (c, d) = back.astype(np.float32)
-    e, f = (-back @ matrix[:, 2]).astype(np.float32)
+def _mix(intensity: np.ndarray, layers: np.ndarray) -> np.ndarray:
+    """Sum of ``layers`` "au ..." weighted by their intensities "au"."""
+    total = layers[0] * np.float32(intensity[0])
+    for share, layer in zip(intensity[1:], layers[1:], strict=True):
+        if share:
+            total += layer * np.float32(share)
+    return total
+
+
+def apply_affine(matrix: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Points of a regular ``grid`` "y x 2" under an affine map "2 3" (or "3 3"): float32 "y x 2"."""
+    (a, b, c), (d, e, f) = matrix[:2].astype(np.float32)
     x, y = grid[0, :, 0], grid[:, 0, 1:2]
     out = np.empty_like(grid)
-    np.add(a * x + e, b * y, out=out[..., 0])
-    np.add(c * x + f, d * y, out=out[..., 1])
+    np.add(a * x + c, b * y, out=out[..., 0])
+    np.add(d * x + f, e * y, out=out[..., 1])
     return out
 
 
@@ -208,10 +219,10 @@ def find_visible(scene: Scene) -> np.ndarray:
     return ~hidden
 
 
-@lru_cache(maxsize=1)
-def _make_grain() -> np.ndarray:
-    """Noise that every clip takes its own stretches of: float32, N(0, 1)."""
-    return np.random.default_rng(0x6EA1).standard_normal(1 << 21, dtype=np.float32)
+@lru_cache(maxsize=2)
+def _make_grain(length: int) -> np.ndarray:
+    """Noise of which every frame takes a stretch of its own: float32, N(0, 1), much longer than ``length``."""
+    return np.random.default_rng(0x6EA1).standard_normal(max(1 << 21, 2 * length), dtype=np.float32)
 
 
 def expose(
@@ -229,9 +240,10 @@ def expose(
     """
     frames, noisy = np.empty(pictures.shape, np.uint8), difficulty > 0 and preset.noise > 0
     if noisy:
-        grain, length = _make_grain(), pictures[0].size
+        length = pictures[0].size
+        grain = _make_grain(length)
         spread = np.sqrt(0.3 + np.clip(pictures[0], 0, None) / 180) * np.float32(difficulty * preset.noise)
-        starts = rng.integers(0, max(1, len(grain) - length), len(pictures))
+        starts = rng.integers(0, len(grain) - length, len(pictures))
     sigma = 0.2 + difficulty * rng.uniform(0.0, 0.4)
     quality = [cv2.IMWRITE_JPEG_QUALITY, round(100 - difficulty * (100 - preset.jpeg))]
     for t, picture in enumerate(pictures):
@@ -240,11 +252,11 @@ def expose(
         if difficulty > 0:
             cv2.GaussianBlur(picture, (0, 0), sigma, dst=picture)
         if noisy:  # more light, more shot noise
-            noise = np.resize(grain[starts[t] : starts[t] + length], length).reshape(picture.shape)
-            picture += noise * spread
+            picture += grain[starts[t] : starts[t] + length].reshape(picture.shape) * spread
         cv2.convertScaleAbs(np.maximum(picture, 0, out=picture), dst=frames[t])
         if difficulty > 0 and preset.jpeg:
-            code = cv2.imencode(".jpg", frames[t][..., ::-1] if picture.ndim == 3 else frames[t], quality)[1]
+            colour = picture.ndim == 3
+            code = cv2.imencode(".jpg", cv2.cvtColor(frames[t], cv2.COLOR_RGB2BGR) if colour else frames[t], quality)[1]
             shown = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
-            frames[t] = shown[..., ::-1] if picture.ndim == 3 else shown
+            frames[t] = cv2.cvtColor(shown, cv2.COLOR_BGR2RGB) if colour else shown
     return frames

@@ -197,15 +197,14 @@ def compute_inverse(
     Raises:
         StagkitError: the iteration does not settle: the field folds the skin.
     """
-    per_pixel = per_pixel or field.shape[1] / targets.shape[0]
-    offset = (per_pixel - 1) / 2
-    moved = np.zeros_like(targets) if start is None else start
+    per_pixel = np.float32(per_pixel or field.shape[1] / targets.shape[0])
+    # one channel at a time: OpenCV rounds positions to 1/32 sample where there are several
+    aim = [np.ascontiguousarray(targets[..., c]) * per_pixel + (per_pixel - 1) / 2 for c in (0, 1)]
+    moved = [np.zeros_like(a) if start is None else np.ascontiguousarray(start[..., c]) for c, a in enumerate(aim)]
     for _ in range(40):
-        sources = (targets - moved) * np.float32(per_pixel) + np.float32(offset)
-        x, y = np.ascontiguousarray(sources[..., 0]), np.ascontiguousarray(sources[..., 1])
-        # one channel at a time: OpenCV rounds positions to 1/32 sample where there are several
-        new = np.dstack([cv2.remap(f, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f in field])
-        change = float(np.abs(new - moved).max())
+        at = [a - m * per_pixel for a, m in zip(aim, moved, strict=True)]
+        new = [cv2.remap(f, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f in field]
+        change = max(cv2.norm(n, m, cv2.NORM_INF) for n, m in zip(new, moved, strict=True))
         moved = new
         if change < tolerance:
             break
@@ -213,7 +212,7 @@ def compute_inverse(
         raise StagkitError(
             "the displacement folds the skin, so no picture can be made of it: lower the intensity, or move fewer AUs."
         )
-    return targets - moved
+    return targets - cv2.merge(moved)
 
 
 def make_intensity(n_frames: int, onset: float, apex: int, offset: float, skew: float = 1.0) -> np.ndarray:
