@@ -176,7 +176,9 @@ def draw_means(path: Path, real: dict, phantoms: dict) -> None:
     import matplotlib.pyplot as plt
 
     names, kinds = list(np.unique(real["dataset"])), ("u, right", "v, down", "strain")
-    figure, axes = plt.subplots(3 * len(names), 6, figsize=(7.16, 3.4 * len(names)), squeeze=False)
+    figure, axes = plt.subplots(
+        3 * len(names), 6, figsize=(7.16, 3.4 * len(names)), squeeze=False, layout="constrained"
+    )
     for row, name in enumerate(names):
         for k, label in enumerate(CLASSES):
             for side, maps in enumerate((real, phantoms)):
@@ -186,11 +188,11 @@ def draw_means(path: Path, real: dict, phantoms: dict) -> None:
                     ax = axes[3 * row + chan, 2 * k + side]
                     shown = ax.imshow(mean[..., chan], cmap="RdBu_r", vmin=-60, vmax=60)
                     ax.set(xticks=[], yticks=[])
-                    if not chan:
+                    if not chan and not row:
                         ax.set_title(f"{label}\n{('real', 'phantom')[side]}", fontsize=8)
                     if not 2 * k + side:
                         ax.set_ylabel(f"{name}\n{kinds[chan]}", fontsize=8)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.5)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.5, pad=0.02)
     bar.set_label("grey levels of the stretched map", fontsize=8)
     with write_aside(path) as aside:
         figure.savefig(aside, format=path.suffix[1:] or "png", dpi=150)

@@ -32,8 +32,14 @@ _EXTENT: dict[str, tuple[float, float, float]] = {
 }
 #: Skin between insertion and origin of the muscle is carried along: the patch is so much longer on that side.
 _REACH = {12: 1.7, 20: 1.6, 15: 1.5}
-#: Skin that is pushed along beyond what ``facs`` lists: the cheek is folded outward before the corner of a smile.
-_CARRIED = {12: (Move("cheek", 0.40, 0.20),), 14: (Move("cheek", 0.20, 0.05),), 20: (Move("cheek", 0.20, -0.05),)}
+#: Skin that is pushed along beyond what ``facs`` lists: the cheek is folded outward before the
+#: corner of a smile, the whole brow is drawn together.
+_CARRIED = {
+    4: (Move("brow_outer", -0.30, -0.25), Move("brow_mid", -0.20, 0.0)),
+    12: (Move("cheek", 0.36, 0.04),),
+    14: (Move("cheek", 0.20, 0.05),),
+    20: (Move("cheek", 0.20, -0.05),),
+}
 _GATE = 0.12  # half width (IOD) of the strip along the midline in which one side of the face fades into the other
 _FADE = 0.14  # the motion fades out over this distance (IOD) beyond the outline of the face
 _FOREHEAD = 0.36  # the skin that moves with the brows reaches so far above them, IOD
