@@ -121,9 +121,7 @@ def _make_hair(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndarray
     mass = canvas.fill(make_skull(face, _VOLUME[style], -1.25))
     if style == "long":
         fall = curve(points("1.02 -.75  1.12 -.30  1.17 .10  1.19 .55  1.20 1.2  1.22 2.5"), 40)
-        mass = np.maximum(
-            mass, canvas.fill(np.concatenate([fall, fall[::-1] * (-1, 1)]) * (w, 1), 0.03)
-        )
+        mass = np.maximum(mass, canvas.fill(np.concatenate([fall, fall[::-1] * (-1, 1)]) * (w, 1), 0.03))
     elif style == "fringe":
         side = np.array([[1.12, 0.0], [1.2, 0.5], [1.16, face[8, 1] - look["forehead"] * 0.3]])
         mass = np.maximum(mass, canvas.fill(curve(np.concatenate([side, side[::-1] * (-1, 1)]) * (w, 1), 80)))
