@@ -187,8 +187,9 @@ def _draw_face(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     nose = shape[30]
     along = np.clip((points[..., 1] + 0.1) / (nose[1] + 0.1), 0, 1)
     relief = along * np.exp(-0.5 * (points[..., 0] / (0.05 + 0.06 * along)) ** 2) * (points[..., 1] < nose[1] + 0.08)
-    relief = 0.35 * relief + 0.6 * np.clip(1 - (points[..., 0] / 0.95) ** 2, 0, 1) ** 0.7
-    busy = 0.4 + 0.6 * np.clip(np.hypot(points[..., 0], 0.7 * (points[..., 1] - 0.4)) - 0.35, 0, 1)
+    relief = 0.6 * relief + 0.6 * np.clip(1 - (points[..., 0] / 0.95) ** 2, 0, 1) ** 0.7
+    ring = np.hypot(points[..., 0], 0.75 * (points[..., 1] - 0.35))
+    busy = 0.3 + 0.7 * np.clip(2.5 * (ring - 0.2), 0, 1)
     for place, width, height in ((19, 0.2, 0.09), (24, 0.2, 0.09), (48, 0.11, 0.16), (54, 0.11, 0.16), (8, 0.2, 0.1)):
         dx, dy = points[..., 0] - shape[place, 0], points[..., 1] - shape[place, 1]
         busy += 0.7 * np.exp(-0.5 * ((dx / width) ** 2 + (dy / height) ** 2))
@@ -231,7 +232,7 @@ def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
     y, x = (np.mgrid[:SIZE, :SIZE].astype(np.float32) - 13.5) / 14
     out = flow.copy()
     # lids: partly closing or opening between onset and apex; both eyes nearly alike
-    closing = size(0.35, 0.9) * blinks[:, None, None, None] * rng.choice([1, -0.7], (n, 1, 1, 1), p=(0.6, 0.4))
+    closing = size(0.5, 0.9) * blinks[:, None, None, None] * rng.choice([1, -0.7], (n, 1, 1, 1), p=(0.6, 0.4))
     closing = closing * (rng.random((n, 1, 1, 1)) < 0.6)
     eyes = lids * (1 + 0.25 * rng.normal(size=(n, 2, 1, 1)))
     out[:, 1] += (closing * eyes).sum(1)
@@ -249,7 +250,7 @@ def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
     grain = rng.standard_normal(out.shape, dtype=np.float32)
     seen = np.exp(0.45 * _smooth(1.5, 1.2, (n, 1, SIZE, SIZE), rng))
     out *= seen / np.maximum(1.0, 0.6 * seen)
-    out += size(0.08, 0.6) * broad + size(0.065, 0.6) * fine * lost * busy**1.5 + size(0.004, 0.5) * grain * lost
+    out += size(0.11, 0.6) * broad + size(0.055, 0.7) * fine * lost * busy**1.5 + size(0.004, 0.5) * grain * lost
     return out.astype(np.float32)
 
 
@@ -266,7 +267,7 @@ def add_strain(flow: np.ndarray, rng: np.random.Generator | None = None, difficu
     (u_y, u_x), (v_y, v_x) = (np.gradient(flow[:, c], axis=(1, 2)) for c in (0, 1))
     strain = np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
     if rng is not None and difficulty:
-        strain = strain * np.exp(np.float32(0.35 * difficulty) * rng.standard_normal(strain.shape, dtype=np.float32))
+        strain = strain * np.exp(np.float32(0.5 * difficulty) * _smooth(1.1, 0.8, strain.shape, rng))
     return np.concatenate([flow, strain[:, None]], 1).astype(np.float32)
 
 

@@ -36,7 +36,7 @@ _REACH = {12: 1.7, 20: 1.6, 15: 1.5}
 #: corner of a smile, the whole brow is drawn together.
 _CARRIED = {
     4: (Move("brow_outer", -0.30, -0.25), Move("brow_mid", -0.20, 0.0)),
-    12: (Move("cheek", 0.36, 0.04),),
+    12: (Move("cheek", 0.36, 0.04), Move("lip_corner", -0.2, -0.2)),
     14: (Move("cheek", 0.20, 0.05),),
     20: (Move("cheek", 0.20, -0.05),),
 }
