@@ -87,10 +87,10 @@ def compute_au_patches(number: int, side: str, landmarks: np.ndarray, points: np
         near = np.flatnonzero((np.abs(x - cx) < rx * reach) & (np.abs(y - cy) < max(above, below) * reach))
         dx, dy = x.flat[near] - cx, y.flat[near] - cy
         ry = np.where(dy < 0, above, below)
-        towards_origin = (dx * pull[0] + dy * pull[1]) / np.linalg.norm(pull)
-        radius2 = (dx / rx) ** 2 + (dy / ry) ** 2
-        along2 = (towards_origin**2) * ((pull[0] / rx) ** 2 + (pull[1] / ry) ** 2) / (pull @ pull)
-        radius2 -= np.where(towards_origin > 0, along2 * (1.0 - reach**-2), 0.0)
+        across, along = dx / rx, dy / ry  # in half axes; the patch is stretched towards the origin of the muscle
+        way = pull / (rx, (above + below) / 2)
+        towards_origin = np.clip((across * way[0] + along * way[1]) / np.linalg.norm(way), 0.0, None)
+        radius2 = across**2 + along**2 - towards_origin**2 * (1.0 - reach**-2)
         bump = np.clip(1.0 - radius2, 0.0, None) ** 4
         gate = gates[roi.side or side]
         plane[near] += (bump * (gate.reshape(-1)[near] if side or roi.side else 1.0))[:, None] * pull
