@@ -4,7 +4,8 @@ The displacement fields are those that move phantom faces (``phantom_motion``), 
 published maps (``datasets.flow_maps.MAP_FRAME``) and spoiled as estimated flow is: lids that blink, a head that drifts,
 turns and nods, skin that follows elastically, patches where the picture had too little texture to follow. Then each
 channel is stretched to 0..255 per map, exactly as the published maps are, so the size of the motion is lost in both.
-The sizes of these disturbances are stagkit's choice.
+The sizes of these disturbances are stagkit's choice, set by hand beside the published maps of CASME II and SMIC (no map
+and no statistic of them is stored here).
 """
 
 from __future__ import annotations
