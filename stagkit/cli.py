@@ -14,8 +14,10 @@ from stagkit.cli_options import (
     Changes,
     Choice,
     ConfigFile,
+    Cover,
     Data,
     Device,
+    Difficulty,
     Epochs,
     Folds,
     Layout,
@@ -25,6 +27,7 @@ from stagkit.cli_options import (
     ProtocolName,
     Seeds,
     Workers,
+    read_difficulty,
     read_seeds,
     read_settings,
 )
@@ -100,7 +103,8 @@ def phantom(
     subjects: Annotated[int, typer.Option(min=1)] = 8,
     clips: Annotated[int, typer.Option(min=1, help="Clips of each subject.")] = 12,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    difficulty: Annotated[float, typer.Option(min=0, max=1, help="0 clean .. 1 as hard as real data.")] = 0.4,
+    difficulty: Difficulty = "default",
+    cover: Annotated[Cover, typer.Option(help="What hides part of every face.")] = Cover.none,
     layout: Annotated[
         Layout,
         typer.Option(
@@ -119,7 +123,14 @@ def phantom(
         from stagkit.datasets.phantom_trees import LAYOUT_PRESETS, write_tree
 
     chosen = preset.value if preset else LAYOUT_PRESETS[layout.value] if official else "casme2"
-    config = PhantomConfig(preset=chosen, subjects=subjects, clips=clips, seed=seed, difficulty=difficulty)
+    config = PhantomConfig(
+        preset=chosen,
+        subjects=subjects,
+        clips=clips,
+        seed=seed,
+        difficulty=read_difficulty(difficulty),
+        cover=cover.value,
+    )
     source = PhantomSource(config)
     if layout is Layout.frames:
         from stagkit.datasets.manifest import write_manifest

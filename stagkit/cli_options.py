@@ -11,6 +11,7 @@ import typer
 from stagkit.errors import StagkitError
 
 Preset = StrEnum("Preset", {name: name for name in ("casme2", "samm", "smic", "4dme", "dfme")})
+Cover = StrEnum("Cover", {name: name for name in ("none", "glasses", "fringe")})
 #: Coded data sets; a test keeps them equal to ``datasets.NAMES``, which is heavier to import.
 DATASETS = ("casme2", "samm", "smic", "4dme", "dfme", "casme-squared", "casme3", "casme3c", "mmew")
 Layout = StrEnum("Layout", {name: name for name in ("prepared", "frames", *DATASETS)})
@@ -44,6 +45,17 @@ Changes = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML with 'stag:' and 'train:' (a run's config.yaml).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
 Workers = Annotated[int | None, typer.Option(help="Processes of one thread each; all cores if not given.", min=1)]
+
+
+Difficulty = Annotated[str, typer.Option(help="0 to 1, or clean (0), default (0.4), real (1: as hard as real data).")]
+
+
+def read_difficulty(text: str) -> float | str:
+    """``0.7`` is a number; words are left to ``PhantomConfig``, which knows them."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def read_seeds(text: str) -> int | list[int]:

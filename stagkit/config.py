@@ -209,8 +209,11 @@ class PhantomConfig(Config):
         preset: the data set that is imitated in frame rate, classes, intensity and noise.
         subjects: how many different faces; clips: how many clips of each.
         size: side of the square picture, px.
-        difficulty: 0 clean .. 1 as hard as real data (noise, head drift, ambiguity of the emotion's AUs).
+        difficulty: 0 or ``clean`` .. 1 or ``real``, as hard as real data: noise, head drift, blinks, glances, folds
+            of the skin, habits of a person, ambiguity of the emotion's AUs. The default 0.4 or ``default`` is a
+            demonstration that a network solves well, but not fully.
         confounder: a planted cheat that goes with one class, ``none`` by default.
+        cover: what hides part of every face.
     """
 
     preset: Literal["casme2", "samm", "smic", "4dme", "dfme"] = "casme2"
@@ -218,5 +221,16 @@ class PhantomConfig(Config):
     clips: int = _ranged(12, 1, 10_000)
     seed: int = _ranged(0, 0, 2**31 - 1)
     size: int = _ranged(128, 48, 1024)
-    difficulty: float = _ranged(0.4, 0.0, 1.0)
-    confounder: Literal["none", "head shift", "brightness"] = "none"
+    difficulty: float = _ranged(0.4, 0.0, 1.0)  # its words become numbers when it is made
+    confounder: Literal["none", "head shift", "brightness", "background mark"] = "none"
+    cover: Literal["none", "glasses", "fringe"] = "none"
+
+    def __post_init__(self):
+        words = {"clean": 0.0, "default": 0.4, "real": 1.0}
+        if isinstance(self.difficulty, str):
+            if self.difficulty not in words:
+                raise ConfigError(
+                    f"PhantomConfig.difficulty is {self.difficulty!r}, expected 0 to 1, or {', '.join(words)}."
+                )
+            object.__setattr__(self, "difficulty", words[self.difficulty])
+        super().__post_init__()

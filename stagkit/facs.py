@@ -70,8 +70,9 @@ ACTION_UNITS: dict[int, ActionUnit] = {unit.number: unit for unit in (
           ("upper_lip", .15, 1), ("nose_wing", .1, .4), ("cheek", 0, .3)),
     _unit(12, "lip corner puller", "zygomaticus major",
           ("lip_corner", .7, .7), ("cheek", .1, .4), ("upper_lip", .25, .15)),
+    # the buccinator pulls the corner back towards its origin: outward as seen from the front
     _unit(14, "dimpler", "buccinator",
-          ("lip_corner", -.9, .3), ("upper_lip", -.1, 0)),
+          ("lip_corner", .9, .3), ("upper_lip", .1, 0)),
     _unit(15, "lip corner depressor", "depressor anguli oris",
           ("lip_corner", .15, -1), ("lower_lip", 0, -.15)),
     _unit(17, "chin raiser", "mentalis",

@@ -7,25 +7,26 @@ person. ``phantom_programme`` says what is shown, ``phantom_subject`` who shows 
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 
-import cv2
 import numpy as np
 
 from stagkit.config import PhantomConfig
-from stagkit.facs import AUCode
-from stagkit.phantom_face import Face, draw_face, render_neutral, render_picture
+from stagkit.facs import AU_NUMBERS, AUCode
+from stagkit.phantom_face import Face, draw_face, render_neutral
+from stagkit.phantom_film import Scene, expose, film, find_visible
+from stagkit.phantom_life import Habits, make_habits, make_life, make_light
 from stagkit.phantom_motion import (
     compute_au_displacement,
     compute_coactivation,
-    compute_inverse,
     make_au_field,
-    make_grid,
     make_head_motion,
     make_intensity,
 )
-from stagkit.phantom_programme import MAX_FRAMES, PRESETS, Preset, make_programme
+from stagkit.phantom_programme import MAX_FRAMES, PRESETS, STRENGTH, Preset, make_programme, make_trace, share_beyond
 from stagkit.phantom_subject import Subject, make_subject
 from stagkit.types import Clip, StagkitError, Truth, inter_ocular_distance
 
@@ -89,20 +90,39 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
             raise StagkitError(f"{name} {value} was asked for, expected 0 to {count - 1}: PhantomConfig has {count}.")
     preset = PRESETS[config.preset]
     label = make_label(config, subject, clip)
-    _, programme = make_programme(preset, label, config.difficulty, _rng(config, "programme", subject, clip))
+    habits = make_habits(config.difficulty, _rng(config, "habits", subject))
+    chance = _rng(config, "programme", subject, clip)
+    _, coded = make_programme(preset, label, config.difficulty, chance, habits.left)
+    programme = coded + make_trace(preset, coded, config.difficulty, chance)
     fps = float(_rng(config, "fps", subject).choice(preset.fps))
     rng = _rng(config, "motion", subject, clip)
-    intensity, onset, offset = _make_course(preset, fps, len(programme), rng)
+    intensity, onset, offset = _make_course(preset, fps, len(programme), config.difficulty, rng)
     face = draw_face(make_cast(config, subject), config.size)
     face = face if preset.colour else face.grey
-    fields = np.stack([make_au_field(n, s, face.landmarks, face.size) for n, s in programme])
-    peaks = _limit_strain(fields, _draw_peaks(preset, config.difficulty, len(programme), rng))
-    fields *= peaks[:, None, None, None].astype(np.float32)
+    peaks = _draw_peaks(preset, config.difficulty, programme, len(coded), habits, rng)
     cheat = config.confounder if label == preset.confounded and config.confounder != "none" else ""
-    frames, truth = _film(face, preset, config.difficulty, fps, programme, peaks, fields, intensity, cheat, rng)
+    head, gain = _make_head(face, len(intensity), config.difficulty, cheat, rng)
+    gain = gain * make_light(len(intensity), fps, config.difficulty * preset.flicker, rng)
+    life = make_life(len(intensity), fps, config.difficulty, habits, rng)
+    mark = cheat == "background mark"
+    scene = Scene(face, programme, peaks, intensity, head, life, config.difficulty, config.cover, mark)
+    peaks = _limit_strain(scene.fields / peaks[:, None, None, None], peaks)
+    scene = dataclasses.replace(scene, peaks=peaks)
+    pictures, neutral = film(scene)
+    frames = expose(pictures, gain, preset, config.difficulty, rng)
+    truth = Truth(
+        codes=tuple(str(AUCode(n, s)) for n, s in programme),
+        au_intensity=intensity,
+        fields=scene.fields,
+        head=head,
+        visible=find_visible(scene),
+        coactivation=compute_coactivation(intensity),
+        neutral=np.clip(np.round(neutral), 0, 255).astype(np.uint8),
+        confounder=cheat,
+    )
     still = face.landmarks
-    moves = [compute_au_displacement(n, s, still, still, p) for (n, s), p in zip(programme, peaks, strict=True)]
-    points = still + np.tensordot(intensity, np.stack(moves), axes=1)
+    moves = np.stack([_carry_landmarks(face.subject, config.size, n, s) for n, s in programme]) * peaks[:, None, None]
+    points = still + np.tensordot(intensity, moves, axes=1)
     landmarks = np.einsum("tij,tnj->tni", truth.head[:, :, :2], points) + truth.head[:, None, :, 2]
     return Clip(
         frames=frames,
@@ -115,9 +135,16 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
         onset=onset,
         apex=int((intensity * peaks).sum(1).argmax()),
         offset=offset,
-        aus=tuple(AUCode(n, s) for n, s in programme) if preset.coded else None,
+        aus=tuple(AUCode(n, s) for n, s in coded) if preset.coded else None,
         truth=truth,
     )
+
+
+@lru_cache(maxsize=512)
+def _carry_landmarks(subject: Subject, size: int, number: int, side: str) -> np.ndarray:
+    """Displacement of the landmarks "68 2" px by an AU with a peak of 1 % of IOD."""
+    landmarks = subject.landmarks(size)
+    return compute_au_displacement(number, side, landmarks, landmarks)
 
 
 def make_clips(config: PhantomConfig) -> Iterator[Clip]:
@@ -127,29 +154,45 @@ def make_clips(config: PhantomConfig) -> Iterator[Clip]:
             yield make_clip(config, subject, clip)
 
 
-def _make_course(preset: Preset, fps: float, n_aus: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
-    """Intensity "time au" of every AU, onset frame, offset frame."""
-    before, after = rng.integers(2, 6), rng.integers(2, 6)
+def _make_course(
+    preset: Preset, fps: float, n_aus: int, difficulty: float, rng: np.random.Generator
+) -> tuple[np.ndarray, int, int]:
+    """Intensity "time au" of every AU, onset frame, offset frame; the onset is never the first frame."""
+    before, after = rng.integers(2, 6, size=2) + np.round(difficulty * rng.uniform(0, 4, size=2)).astype(int)
     typical = min(preset.duration[0] * fps, 0.75 * MAX_FRAMES)  # fast cameras: shortened, so that clips stay cheap
     length = int(np.clip(typical * np.exp(preset.duration[1] * rng.normal()), 8, MAX_FRAMES - 1 - before - after))
     onset, offset = int(before), int(before + length)
-    middle = np.clip(rng.normal(*preset.apex), 0.28, 0.72) * length
+    middle = np.clip(rng.normal(*preset.apex), 0.25, 0.75) * length
     spread = np.clip(rng.normal(0, 0.022, n_aus), -0.045, 0.045) * fps
     apexes = onset + np.clip(np.round(middle + spread), 3, length - 3).astype(int)
     starts = onset + rng.uniform(0, 0.25, n_aus) * (apexes - onset)
     ends = offset - rng.uniform(0, 0.25, n_aus) * (offset - apexes)
     starts[starts.argmin()], ends[ends.argmax()] = onset, offset
     skews = rng.uniform(0.8, 1.4, n_aus)
-    curves = [make_intensity(offset + after + 1, *c) for c in zip(starts, apexes, ends, skews, strict=True)]
+    curves = [make_intensity(offset + int(after) + 1, *c) for c in zip(starts, apexes, ends, skews, strict=True)]
     return np.stack(curves, -1), onset, offset
 
 
-def _draw_peaks(preset: Preset, difficulty: float, n_aus: int, rng: np.random.Generator) -> np.ndarray:
-    """Peak displacement of every AU, % of IOD: one leads, the others follow at 55-100 % of it."""
-    low, high = preset.intensity
+def _draw_peaks(
+    preset: Preset,
+    difficulty: float,
+    programme: tuple[tuple[int, str], ...],
+    n_coded: int,
+    habits: Habits,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Peak displacement of every AU, % of IOD.
+
+    One leads, the others follow at 55-100 % of it (lids and cheeks less), traces at 30-55 %. Beyond the default
+    difficulty motion shrinks, to a half at difficulty 1.
+    """
+    low, high = (max(0.3, edge * (1 - 0.5 * share_beyond(difficulty))) for edge in preset.intensity)
     lead = low + (high - low) * rng.random() ** (0.4 + difficulty)
-    share = rng.uniform(0.55, 1.0, n_aus)
-    return np.maximum(low, lead * share / share.max())
+    which = [AU_NUMBERS.index(number) for number, _ in programme]
+    share = rng.uniform(0.55, 1.0, len(programme)) * habits.gain[which] * STRENGTH[which] ** difficulty
+    share = share / share[:n_coded].max()
+    share[n_coded:] = rng.uniform(0.30, 0.55, len(programme) - n_coded)
+    return np.maximum(low, lead * share)
 
 
 def _limit_strain(fields: np.ndarray, peaks: np.ndarray, most: float = 0.7) -> np.ndarray:
@@ -159,106 +202,13 @@ def _limit_strain(fields: np.ndarray, peaks: np.ndarray, most: float = 0.7) -> n
     return peaks * min(1.0, most / max(strain, 1e-9))
 
 
-def _film(face, preset, difficulty, fps, programme, peaks, fields, intensity, cheat, rng) -> tuple[np.ndarray, Truth]:
-    """Render every frame and write down what was planted."""
-    size, n_frames = face.size, len(intensity)
-    planted = zip(programme, peaks, strict=True)
-    fine = np.stack([make_au_field(n, s, face.landmarks, size, p, per_pixel=2) for (n, s), p in planted])
+def _make_head(
+    face: Face, n_frames: int, difficulty: float, cheat: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Motion of the head "time 2 3" and brightness "time", with the planted cheat in them."""
     head = make_head_motion(n_frames, face.landmarks, rng, *(difficulty * np.array([1.4, 0.35, 0.3])))
-    gain = _make_light(n_frames, fps, difficulty * preset.flicker, rng)
-    gaze, closed = _make_glances(n_frames, fps, difficulty, rng)
-    ramp = np.linspace(0.0, 1.0, n_frames) ** 2 * (3.0 - 2.0 * np.linspace(0.0, 1.0, n_frames))
+    t = np.linspace(0.0, 1.0, n_frames)
+    ramp = t**2 * (3.0 - 2.0 * t)
     if cheat == "head shift":
         head[:, 0, 2] += ramp * 0.04 * inter_ocular_distance(face.landmarks)
-    elif cheat == "brightness":
-        gain = gain * (1.0 + 0.10 * ramp)
-
-    grid = make_grid(size).astype(np.float32)
-    neutral = render_picture(face, grid, grid)
-    pictures = np.empty((n_frames, *neutral.shape), np.float32)
-    moved, eyes, last = np.zeros_like(grid), face.open_eyes, (0.0, 0.0, 0.0)
-    for t in range(n_frames):
-        moves, turns = intensity[t].any(), not np.array_equal(head[t], np.eye(2, 3))
-        if not (moves or turns or gaze[t].any() or closed[t] > 0):
-            pictures[t] = neutral
-            continue
-        targets = _invert_affine(head[t], grid) if turns else grid
-        sources = targets
-        if moves:
-            field = np.tensordot(intensity[t].astype(np.float32), fine, axes=1)
-            sources = compute_inverse(field, targets, moved)
-            moved = targets - sources
-        glance = (*gaze[t], closed[t])
-        if glance != last:
-            eyes, last = face.draw_eyes(gaze[t], closed[t]), glance
-        pictures[t] = render_picture(face, sources, targets, eyes)
-
-    truth = Truth(
-        codes=tuple(str(AUCode(n, s)) for n, s in programme),
-        au_intensity=intensity,
-        fields=fields,
-        head=head,
-        visible=_find_visible(face, closed),
-        coactivation=compute_coactivation(intensity),
-        neutral=np.round(neutral).astype(np.uint8),
-        confounder=cheat,
-    )
-    pictures *= gain.astype(np.float32).reshape(-1, *[1] * neutral.ndim)
-    return _expose(pictures, preset, difficulty, rng), truth
-
-
-def _invert_affine(matrix: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Where the points of ``grid`` were before the head moved: float32 "y x 2"."""
-    inverse = np.linalg.inv(matrix[:, :2])
-    return ((grid - matrix[:, 2].astype(np.float32)) @ inverse.T.astype(np.float32)).astype(np.float32)
-
-
-def _make_light(n_frames: int, fps: float, percent: float, rng: np.random.Generator) -> np.ndarray:
-    """Brightness of each frame: a slow drift and the beat of the mains with the shutter; 1 where ``percent`` is 0."""
-    t = np.arange(n_frames) / fps
-    slow, beat = rng.uniform(0.5, 2.0), rng.uniform(4.0, 12.0)
-    wave = np.sin(2 * np.pi * (slow * t + rng.random())) + 0.5 * np.sin(2 * np.pi * (beat * t + rng.random()))
-    return 1.0 + percent / 100 * (wave - wave[0])
-
-
-def _make_glances(n_frames: int, fps: float, difficulty: float, rng: np.random.Generator):
-    """Gaze "time 2" (IOD) and closure of the eyes "time" (0..1): now and then a glance or a blink."""
-    gaze, closed = np.zeros((n_frames, 2)), np.zeros(n_frames)
-    looks, blinks = rng.random(2) < difficulty * np.array([0.5, 0.25])
-    start, angle, reach = rng.uniform(0.1, 0.7), rng.normal(0, 0.3), rng.choice([-1, 1]) * rng.uniform(0.012, 0.035)
-    t = (np.arange(n_frames) - start * n_frames) / fps
-    if looks:
-        jump = np.clip(t / 0.03, 0, 1)  # a saccade takes about 30 ms
-        gaze = (jump * jump * (3 - 2 * jump))[:, None] * reach * np.array([np.cos(angle), 0.5 * np.sin(angle)])
-    if blinks:
-        start = rng.uniform(-0.3, 0.9)
-        t = (np.arange(n_frames) - start * n_frames) / fps
-        closed = np.where(t < 0.08, t / 0.08, 1 - (t - 0.08) / 0.16).clip(0, 1)  # 80 ms down, 160 ms up
-        closed = closed * closed * (3 - 2 * closed)
-    return gaze, closed
-
-
-def _find_visible(face: Face, closed: np.ndarray) -> np.ndarray:
-    """Bool "time y x" in the neutral face: False in the openings of the eyes, and around them during a blink."""
-    opening = (face.eye_opening > 0.02).astype(np.uint8)
-    reach = max(1, round(0.04 * inter_ocular_distance(face.landmarks)))
-    around = cv2.dilate(opening, np.ones((2 * reach + 1,) * 2, np.uint8))
-    return ~np.where((closed > 0.02)[:, None, None], around[None], opening[None]).astype(bool)
-
-
-def _expose(pictures: np.ndarray, preset: Preset, difficulty: float, rng: np.random.Generator) -> np.ndarray:
-    """From light to released frames: lens blur, sensor noise, rounding, JPEG. Only rounding at difficulty 0."""
-    if difficulty > 0:
-        sigma = 0.2 + difficulty * rng.uniform(0.0, 0.4)
-        for picture in pictures:
-            cv2.GaussianBlur(picture, (0, 0), sigma, dst=picture)
-        grain = rng.standard_normal(pictures.shape, dtype=np.float32) * np.float32(difficulty * preset.noise)
-        pictures += grain * np.sqrt(0.3 + np.clip(pictures, 0, None) / 180)  # more light, more shot noise
-    frames = np.clip(np.round(pictures), 0, 255).astype(np.uint8)
-    if difficulty > 0 and preset.jpeg:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, round(100 - difficulty * (100 - preset.jpeg))]
-        for t, frame in enumerate(frames):
-            code = cv2.imencode(".jpg", frame[..., ::-1] if frame.ndim == 3 else frame, quality)[1]
-            picture = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
-            frames[t] = picture[..., ::-1] if frame.ndim == 3 else picture
-    return frames
+    return head, 1.0 + 0.10 * ramp * (cheat == "brightness")

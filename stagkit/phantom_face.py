@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from stagkit.phantom_canvas import Canvas, curve, make_skull, mix, points, smooth_step
+from stagkit.phantom_eyes import Eye, draw_eye
 from stagkit.phantom_features import find_lids, make_texture, paint_skin
 from stagkit.phantom_subject import EYES, Subject
 from stagkit.types import StagkitError
@@ -119,9 +120,8 @@ def _make_hair(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndarray
     window = np.concatenate([curve(edge, 120), [[-w * 0.95, 2.5], [w * 0.95, 2.5]]])
     mass = canvas.fill(make_skull(face, _VOLUME[style], -1.25))
     if style == "long":
-        mass = np.maximum(
-            mass, canvas.fill(np.array([[-1.2, 0.2], [1.2, 0.2], [1.22, 2.5], [-1.22, 2.5]]) * (w, 1), 0.03)
-        )
+        fall = curve(points("1.02 -.75  1.12 -.30  1.17 .10  1.19 .55  1.20 1.2  1.22 2.5"), 40)
+        mass = np.maximum(mass, canvas.fill(np.concatenate([fall, fall[::-1] * (-1, 1)]) * (w, 1), 0.03))
     elif style == "fringe":
         side = np.array([[1.12, 0.0], [1.2, 0.5], [1.16, face[8, 1] - look["forehead"] * 0.3]])
         mass = np.maximum(mass, canvas.fill(curve(np.concatenate([side, side[::-1] * (-1, 1)]) * (w, 1), 80)))
@@ -147,7 +147,7 @@ class Face:
         subject: who it is; size: side of the picture, px.
         skin: float32 "Y X 4", RGB times opacity and opacity (0 where the eyes open), finer than the picture.
         per_pixel: samples a pixel; margin: px drawn beyond each side of the picture.
-        eye_boxes: row and column slices of ``skin`` around each eye.
+        eyes: what is behind the openings.
     """
 
     subject: Subject
@@ -155,7 +155,7 @@ class Face:
     skin: np.ndarray = field(repr=False)
     per_pixel: int
     margin: int
-    eye_boxes: tuple[tuple[slice, slice], ...]
+    eyes: tuple[Eye, ...] = field(repr=False)
     canvas: Canvas = field(repr=False)
 
     @cached_property
@@ -163,78 +163,46 @@ class Face:
         """float "68 2" px of the picture."""
         return self.subject.landmarks(self.size)
 
+    def to_camera(self, layer: np.ndarray) -> np.ndarray:
+        """A layer "Y X 4" (RGB times opacity, opacity) as this face's camera sees it: "Y X 4" or grey "Y X 2"."""
+        if self.skin.shape[2] == 4:
+            return layer
+        return np.ascontiguousarray(np.dstack([layer[..., :3] @ _LUMA, layer[..., 3]]), np.float32)
+
     @cached_property
     def grey(self) -> Face:
         """The same face for a grey camera: ``skin`` is "Y X 2", pictures are "y x"."""
         skin = np.dstack([self.skin[..., :3] @ _LUMA, self.skin[..., 3]])
-        return replace(self, skin=np.ascontiguousarray(skin, np.float32))
+        eyes = tuple(eye.grey(_LUMA) for eye in self.eyes)
+        return replace(self, skin=np.ascontiguousarray(skin, np.float32), eyes=eyes)
+
+    @cached_property
+    def eye_span(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First and last row, first and last column of the neutral picture that both eyes take up."""
+        spans = np.array([[(span.start, span.stop) for span in eye.box] for eye in self.eyes]) / self.per_pixel
+        low, high = np.floor(spans[..., 0].min(0)) - self.margin, np.ceil(spans[..., 1].max(0)) - self.margin
+        return (int(low[0]), int(high[0])), (int(low[1]), int(high[1]))
+
+    @cached_property
+    def colours(self) -> np.ndarray:
+        """``skin`` without its opacity: float32 "Y X 3" (grey "Y X")."""
+        return np.ascontiguousarray(self.skin[..., :-1].squeeze())
+
+    @cached_property
+    def opacity(self) -> np.ndarray:
+        """Opacity of ``skin``: float32 "Y X"."""
+        return np.ascontiguousarray(self.skin[..., -1])
 
     @cached_property
     def eye_opening(self) -> np.ndarray:
         """Share of each pixel of the neutral picture through which the eye is seen: float32 "y x"."""
-        alpha = self.sample(np.ascontiguousarray(self.skin[..., -1]), _pixels(self.size))
-        return 1.0 - alpha
+        return 1.0 - self.sample(self.opacity, _pixels(self.size))
 
     def sample(self, layer: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Values of a layer at ``points`` (float32 "y x 2" px of the picture)."""
         scale = np.float32(self.per_pixel)
         at = (points + np.float32(self.margin)) * scale + np.float32((self.per_pixel - 1) / 2)
         return cv2.remap(layer, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-    @cached_property
-    def open_eyes(self) -> tuple[np.ndarray, ...]:
-        """Both eyes looking straight ahead."""
-        return self.draw_eyes()
-
-    def draw_eyes(self, gaze: tuple[float, float] = (0.0, 0.0), closed: float = 0.0) -> tuple[np.ndarray, ...]:
-        """The layer behind the skin, in each of ``eye_boxes``.
-
-        Args:
-            gaze: shift of the irises, IOD (right, down).
-            closed: 0 open .. 1 the upper lid covers the eye.
-
-        Returns:
-            float32 "Y X chan" for each eye, RGB or grey.
-        """
-        drawn = (
-            _draw_eye(self.canvas, self.subject, eye, box, gaze, closed)
-            for eye, box in zip(EYES, self.eye_boxes, strict=True)
-        )
-        return tuple(eye @ _LUMA[:, None] if self.skin.shape[2] == 2 else eye for eye in drawn)
-
-
-def _draw_eye(canvas, subject, eye, box, gaze, closed):
-    """Sclera, iris, pupil, catch-light; over them the lid as far as it is closed."""
-    face, look = subject.face, subject.look
-    x, y = canvas.x[:, box[1]], canvas.y[box[0]]
-    lid, floor = (np.interp(x[0], *edge[edge[:, 0].argsort()].T)[None] for edge in find_lids(face, eye))
-    centre = face[list(eye)].mean(0) - (0, 0.010)
-    white = np.float32([226, 219, 214]) * (0.80 + 0.20 * look["skin"].mean() / 255)
-    picture = np.broadcast_to(white, (*np.broadcast_shapes(x.shape, y.shape), 3))
-    picture = picture * np.clip(1.06 - 0.34 * ((x - centre[0]) / 0.14) ** 2, 0.55, 1.06)[..., None]
-    inner = np.exp(-((x - face[eye[3], 0]) ** 2) / 0.0011) * np.ones_like(y)
-    picture = mix(picture, look["skin"] * (0.86, 0.62, 0.58), 0.85 * inner)
-    dx, dy = x - centre[0] - gaze[0], y - centre[1] - gaze[1]
-    r, angle = np.hypot(dx, dy) / 0.070, np.arctan2(dy, dx)
-    spokes = 0.5 + 0.25 * np.sin(17 * angle + subject.seed % 97) + 0.25 * np.sin(29 * angle + subject.seed % 31)
-    iris = (
-        look["iris"] * (0.70 + 0.45 * spokes * smooth_step(0.35, 0.7, r) + 0.35 * np.clip(dy / 0.07, -1, 1))[..., None]
-    )
-    iris = mix(iris, look["iris"] * 0.30, smooth_step(0.72, 0.98, r))
-    iris = mix(iris, (9, 7, 7), smooth_step(0.50, 0.38, r))
-    picture = picture + (iris - picture) * smooth_step(1.08, 0.93, r)[..., None]
-    picture = picture * (1 - 0.55 * np.exp(-np.clip(y - lid, 0, None) / 0.020))[..., None]  # shadow of the upper lid
-    glint = np.exp(-((dx - 0.022 * np.sign(look["light"][0])) ** 2 + (dy + 0.024) ** 2) / (2 * 0.0095**2))
-    picture = mix(picture, (255, 255, 255), np.clip(1.3 * glint, 0, 0.92))
-    picture = mix(
-        picture, look["skin"] * (1.0, 0.84, 0.80), 0.5 * np.exp(-((y - floor) ** 2) / 0.00004) * np.ones_like(x)
-    )
-    if closed > 0:
-        edge = lid + (floor - lid) * closed
-        fold = look["skin"] * (0.80, 0.72, 0.70) * (1 - 0.12 * np.clip((y - lid) / 0.08, 0, 1))[..., None]
-        picture = picture + (fold - picture) * smooth_step(0.004, -0.004, y - edge)[..., None]
-        picture = mix(picture, (26, 18, 16), 0.9 * np.exp(-(((y - edge) / 0.009) ** 2)))
-    return np.clip(cv2.GaussianBlur(picture.astype(np.float32), (0, 0), _OPTICS * canvas.per_pixel), 0, 255)
 
 
 def _pixels(size: int) -> np.ndarray:
@@ -259,7 +227,7 @@ def draw_face(subject: Subject, size: int) -> Face:
     canvas = Canvas(subject, size, per_pixel)
     picture = np.clip(_paint_surroundings(canvas, paint_skin(canvas, subject), subject), 0, 255)
     opening = np.zeros((canvas.n, canvas.n), np.float32)
-    boxes = []
+    eyes = []
     for eye in EYES:
         upper, lower = find_lids(subject.face, eye)
         outline = np.concatenate([upper, lower[::-1]])
@@ -268,14 +236,19 @@ def draw_face(subject: Subject, size: int) -> Face:
             (canvas.px(outline) / 16).min(0) - 0.10 * canvas.k,
             (canvas.px(outline) / 16).max(0) + 0.10 * canvas.k,
         )
-        boxes.append((slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))))
+        box = slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+        eyes.append(draw_eye(canvas, subject, eye, box, _OPTICS * per_pixel))
     layers = np.dstack([picture * (1 - opening)[..., None], 1 - opening])
     layers = cv2.GaussianBlur(layers, (0, 0), _OPTICS * per_pixel)  # what a pixel of the picture can resolve
-    return Face(subject, size, layers, per_pixel, canvas.margin, tuple(boxes), canvas)
+    return Face(subject, size, layers, per_pixel, canvas.margin, tuple(eyes), canvas)
 
 
 def render_picture(
-    face: Face, skin_points: np.ndarray, head_points: np.ndarray, eyes: tuple[np.ndarray, ...] | None = None
+    face: Face,
+    skin_points: np.ndarray,
+    head_points: np.ndarray,
+    gaze: tuple[float, float] = (0.0, 0.0),
+    closed: float = 0.0,
 ) -> np.ndarray:
     """Sample a frame: skin from where it came, eyes from where the head was.
 
@@ -283,25 +256,36 @@ def render_picture(
         face: from ``draw_face``.
         skin_points: float32 "y x 2" px, position in the neutral face of the skin seen in each pixel.
         head_points: float32 "y x 2" px, the same for what moves with the head only (the eyeballs).
-        eyes: layers of ``Face.draw_eyes``; None looks straight ahead.
+        gaze: shift of the irises, IOD (right, down).
+        closed: 0 open .. 1 the upper lids cover the eyes.
 
     Returns:
-        float32 "y x 3" RGB or "y x" grey, 0..255.
+        float32 "y x 3" RGB or "y x" grey, 0..255 (a little beyond where colours were).
     """
-    layers = face.sample(face.skin, skin_points)
-    picture, alpha = np.ascontiguousarray(layers[..., :-1]), layers[..., -1]
+    picture = face.sample(face.colours, skin_points)
+    picture = picture if picture.ndim == 3 else picture[..., None]
+    window = _find_eyes(face, head_points)
+    alpha = face.sample(face.opacity, skin_points[window])
     rows, columns = np.nonzero(alpha < 0.999)
     if len(rows):
-        for layer, box in zip(face.open_eyes if eyes is None else eyes, face.eye_boxes, strict=True):
-            corner = np.float32([box[1].start, box[0].start])
-            scale, half = np.float32(face.per_pixel), np.float32((face.per_pixel - 1) / 2)
-            at = (head_points[rows, columns] + np.float32(face.margin)) * scale + half - corner
-            inside = (at >= 0).all(1) & (at <= np.float32(layer.shape[1::-1]) - 1).all(1)
-            seen = cv2.remap(layer, at[inside][:, None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            picture[rows[inside], columns[inside]] += (1 - alpha[rows[inside], columns[inside]])[
-                :, None
-            ] * seen.reshape(-1, picture.shape[2])
-    return np.clip(picture[..., 0] if picture.shape[2] == 1 else picture, 0, 255)
+        alpha = alpha[rows, columns]
+        rows, columns = rows + window[0].start, columns + window[1].start
+        scale, half = np.float32(face.per_pixel), np.float32((face.per_pixel - 1) / 2)
+        samples = (head_points[rows, columns] + np.float32(face.margin)) * scale + half
+        for eye in face.eyes:
+            inside = eye.holds(samples)
+            seen = eye.look(samples[inside], gaze, closed)
+            picture[rows[inside], columns[inside]] += (1 - alpha[inside])[:, None] * seen
+    return picture[..., 0] if picture.shape[2] == 1 else picture
+
+
+def _find_eyes(face: Face, head_points: np.ndarray) -> tuple[slice, slice]:
+    """Window of the picture in which the eyes are seen, wherever the head has carried them."""
+    end = face.size - 1
+    corners = ((head_points[y, x], x, y) for x in (0, end) for y in (0, end))
+    rim = 3 + max(int(max(abs(at[0] - x), abs(at[1] - y)) + 1) for at, x, y in corners)
+    (top, bottom), (left, right) = face.eye_span
+    return slice(max(0, top - rim), max(1, bottom + rim)), slice(max(0, left - rim), max(1, right + rim))
 
 
 def render_neutral(subject: Subject, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
@@ -318,4 +302,4 @@ def render_neutral(subject: Subject, size: int = 128) -> tuple[np.ndarray, np.nd
         StagkitError: a size outside that range.
     """
     face = draw_face(subject, size)
-    return render_picture(face, _pixels(size), _pixels(size)), face.landmarks
+    return np.clip(render_picture(face, _pixels(size), _pixels(size)), 0, 255), face.landmarks

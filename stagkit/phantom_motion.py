@@ -10,28 +10,39 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from stagkit.facs import ACTION_UNITS
+from stagkit.facs import ACTION_UNITS, Move
 from stagkit.rois import ATLAS, compute_face_frame
 from stagkit.types import StagkitError, check_axes, inter_ocular_distance
 
-#: Half axes (across, along the eye line first, then up) of the patch of skin that moves with a place, IOD.
-_EXTENT: dict[str, tuple[float, float]] = {
-    "brow_outer": (0.28, 0.26),
-    "brow_mid": (0.26, 0.26),
-    "brow_inner": (0.25, 0.27),
-    "glabella": (0.18, 0.20),
-    "upper_lid": (0.24, 0.13),
-    "lower_lid": (0.26, 0.15),
-    "nose_wing": (0.18, 0.25),
-    "cheek": (0.33, 0.29),
-    "upper_lip": (0.25, 0.17),
-    "lip_corner": (0.27, 0.25),
-    "lower_lip": (0.32, 0.18),
-    "chin": (0.42, 0.30),
+#: Half axes of the patch of skin that moves with a place, IOD: across, up, down. The forehead follows the brows as one
+#: sheet up to the hair; the cheek follows the corner of the mouth.
+_EXTENT: dict[str, tuple[float, float, float]] = {
+    "brow_outer": (0.34, 0.50, 0.26),
+    "brow_mid": (0.34, 0.50, 0.26),
+    "brow_inner": (0.32, 0.50, 0.27),
+    "glabella": (0.22, 0.40, 0.20),
+    "upper_lid": (0.24, 0.13, 0.13),
+    "lower_lid": (0.26, 0.15, 0.15),
+    "nose_wing": (0.22, 0.25, 0.25),
+    "cheek": (0.36, 0.30, 0.30),
+    "upper_lip": (0.28, 0.18, 0.18),
+    "lip_corner": (0.30, 0.28, 0.26),
+    "lower_lip": (0.32, 0.18, 0.18),
+    "chin": (0.40, 0.28, 0.30),
 }
-_REACH = 1.35  # skin between insertion and origin of the muscle is carried along: the patch is longer on that side
+#: Skin between insertion and origin of the muscle is carried along: the patch is so much longer on that side.
+_REACH = {12: 1.7, 20: 1.6, 15: 1.5}
+#: Skin that is pushed along beyond what ``facs`` lists: the cheek is folded outward before the
+#: corner of a smile, the whole brow is drawn together.
+_CARRIED = {
+    4: (Move("brow_outer", -0.30, -0.25), Move("brow_mid", -0.20, 0.0)),
+    12: (Move("cheek", 0.36, 0.04), Move("lip_corner", -0.2, -0.2)),
+    14: (Move("cheek", 0.20, 0.05),),
+    20: (Move("cheek", 0.20, -0.05),),
+}
 _GATE = 0.12  # half width (IOD) of the strip along the midline in which one side of the face fades into the other
 _FADE = 0.14  # the motion fades out over this distance (IOD) beyond the outline of the face
+_FOREHEAD = 0.36  # the skin that moves with the brows reaches so far above them, IOD
 
 
 def _smoothstep(x: np.ndarray) -> np.ndarray:
@@ -50,8 +61,8 @@ def _parse_code(number: int, side: str) -> None:
         raise StagkitError(f"{ACTION_UNITS[number].label} has one midline muscle: leave `side` empty, not {side!r}.")
 
 
-def _raw_displacement(number: int, side: str, landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Unscaled displacement "... 2" (face frame) of ``points`` "... 2" (px)."""
+def compute_au_patches(number: int, side: str, landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Unscaled displacement "... 2" (face frame, IOD) of ``points`` "... 2" (px)."""
     frame = compute_face_frame(landmarks)
     to_face = np.linalg.inv(frame[:, :2])
     x, y = np.moveaxis((points - frame[:, 2]) @ to_face.T, -1, 0)
@@ -62,23 +73,32 @@ def _raw_displacement(number: int, side: str, landmarks: np.ndarray, points: np.
     left = _smoothstep((x - midline) / (2 * _GATE) + 0.5)  # share of the subject's left side
     gates = {"L": left, "R": 1.0 - left, "": 1.0}
     total = np.zeros((*x.shape, 2))
-    moves = {move.place: move for move in ACTION_UNITS[number].moves}
+    plane = total.reshape(-1, 2)
+    moves: dict[str, np.ndarray] = {}
+    for move in (*ACTION_UNITS[number].moves, *_CARRIED.get(number, ())):
+        moves[move.place] = moves.get(move.place, 0.0) + np.array([move.lateral, move.up])
+    reach = _REACH.get(number, 1.35)
     for roi, (cx, cy) in zip(ATLAS.rois, centres, strict=True):
         if roi.place not in moves or (side and roi.side not in ("", side)):
             continue
-        move = moves[roi.place]
-        pull = np.array([move.lateral * {"R": -1.0, "L": 1.0, "": 0.0}[roi.side], -move.up])
-        rx, ry = _EXTENT[roi.place]
-        dx, dy = x - cx, y - cy
-        towards_origin = (dx * pull[0] + dy * pull[1]) / np.linalg.norm(pull)
-        radius2 = (dx / rx) ** 2 + (dy / ry) ** 2
-        along2 = (towards_origin**2) * ((pull[0] / rx) ** 2 + (pull[1] / ry) ** 2) / (pull @ pull)
-        radius2 -= np.where(towards_origin > 0, along2 * (1.0 - _REACH**-2), 0.0)
+        lateral, up = moves[roi.place]
+        pull = np.array([lateral * {"R": -1.0, "L": 1.0, "": 0.0}[roi.side], -up])
+        rx, above, below = _EXTENT[roi.place]
+        near = np.flatnonzero((np.abs(x - cx) < rx * reach) & (np.abs(y - cy) < max(above, below) * reach))
+        dx, dy = x.flat[near] - cx, y.flat[near] - cy
+        ry = np.where(dy < 0, above, below)
+        across, along = dx / rx, dy / ry  # in half axes; the patch is stretched towards the origin of the muscle
+        way = pull / (rx, (above + below) / 2)
+        towards_origin = np.clip((across * way[0] + along * way[1]) / np.linalg.norm(way), 0.0, None)
+        radius2 = across**2 + along**2 - towards_origin**2 * (1.0 - reach**-2)
         bump = np.clip(1.0 - radius2, 0.0, None) ** 4
-        total += (bump * gates[roi.side or side])[..., None] * pull
+        gate = gates[roi.side or side]
+        plane[near] += (bump * (gate.reshape(-1)[near] if side or roi.side else 1.0))[:, None] * pull
 
     half_width = np.abs(jaw[:, 0] - midline).max()
+    brows = ((landmarks[17:27] - frame[:, 2]) @ to_face.T)[:, 1].mean()
     beyond = np.maximum(np.abs(x - midline) - half_width, y - jaw[:, 1].max())
+    beyond = np.maximum(beyond, brows - _FOREHEAD - y)
     return total * _smoothstep(1.0 - beyond / _FADE)[..., None]
 
 
@@ -106,7 +126,7 @@ def compute_au_displacement(
     _parse_code(number, side)
     landmarks, points = np.asarray(landmarks, float), np.asarray(points, float)
     check_axes({}, landmarks=(landmarks, "68 2"))
-    raw = _raw_displacement(number, side, landmarks, points)
+    raw = compute_au_patches(number, side, landmarks, points)
     frame = compute_face_frame(landmarks)
     return raw @ (frame[:, :2].T * (peak / 100.0 / _largest(number, side, landmarks)))
 
@@ -116,7 +136,7 @@ def _largest(number: int, side: str, landmarks: np.ndarray) -> float:
     frame = compute_face_frame(landmarks)
     x, y = np.meshgrid(np.arange(-1.0, 1.0, 0.02), np.arange(-0.9, 1.4, 0.02))
     points = np.stack([x, y], -1) @ frame[:, :2].T + frame[:, 2]
-    return float(np.linalg.norm(_raw_displacement(number, "", landmarks, points), axis=-1).max())
+    return float(np.linalg.norm(compute_au_patches(number, "", landmarks, points), axis=-1).max())
 
 
 def make_grid(size: int, per_pixel: int = 1) -> np.ndarray:
@@ -162,15 +182,20 @@ def compute_jacobian(field: np.ndarray) -> np.ndarray:
 
 
 def compute_inverse(
-    field: np.ndarray, targets: np.ndarray, start: np.ndarray | None = None, tolerance: float = 2e-3
+    field: np.ndarray,
+    targets: np.ndarray,
+    start: np.ndarray | None = None,
+    tolerance: float = 2e-3,
+    per_pixel: float | None = None,
 ) -> np.ndarray:
     """Where the skin seen at ``targets`` came from: solves ``p + field(p) = target`` by fixed-point iteration.
 
     Args:
-        field: float32 "2 y x" px, sampled with any whole number of samples a pixel (deduced from its size).
-        targets: float32 "y x 2" px, with as many rows as the picture has.
+        field: float32 "2 y x" px, of the whole picture, sampled with any whole number of samples a pixel.
+        targets: float32 "y x 2" px, of the whole picture or of a window of it.
         start: first guess of ``target - p`` "y x 2" px, e.g. the answer for the frame before.
         tolerance: stop when no point moves by more than this, px.
+        per_pixel: samples a pixel of ``field``; None where ``targets`` are the whole picture, whose size tells it.
 
     Returns:
         float32 "y x 2" px: the sources ``p``.
@@ -178,15 +203,14 @@ def compute_inverse(
     Raises:
         StagkitError: the iteration does not settle: the field folds the skin.
     """
-    per_pixel = field.shape[1] / targets.shape[0]
-    offset = (per_pixel - 1) / 2
-    moved = np.zeros_like(targets) if start is None else start
+    per_pixel = np.float32(per_pixel or field.shape[1] / targets.shape[0])
+    # one channel at a time: OpenCV rounds positions to 1/32 sample where there are several
+    aim = [np.ascontiguousarray(targets[..., c]) * per_pixel + (per_pixel - 1) / 2 for c in (0, 1)]
+    moved = [np.zeros_like(a) if start is None else np.ascontiguousarray(start[..., c]) for c, a in enumerate(aim)]
     for _ in range(40):
-        sources = (targets - moved) * np.float32(per_pixel) + np.float32(offset)
-        x, y = np.ascontiguousarray(sources[..., 0]), np.ascontiguousarray(sources[..., 1])
-        # one channel at a time: OpenCV rounds positions to 1/32 sample where there are several
-        new = np.dstack([cv2.remap(f, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f in field])
-        change = float(np.abs(new - moved).max())
+        at = [a - m * per_pixel for a, m in zip(aim, moved, strict=True)]
+        new = [cv2.remap(f, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f in field]
+        change = max(cv2.norm(n, m, cv2.NORM_INF) for n, m in zip(new, moved, strict=True))
         moved = new
         if change < tolerance:
             break
@@ -194,7 +218,7 @@ def compute_inverse(
         raise StagkitError(
             "the displacement folds the skin, so no picture can be made of it: lower the intensity, or move fewer AUs."
         )
-    return targets - moved
+    return targets - cv2.merge(moved)
 
 
 def make_intensity(n_frames: int, onset: float, apex: int, offset: float, skew: float = 1.0) -> np.ndarray:

@@ -175,6 +175,11 @@ PROTOTYPES: dict[str, tuple[tuple[tuple[int, ...], float], ...]] = {
     "repression": (((15, 17), 0.4), ((17,), 0.35), ((17, 24), 0.25)),
     "others": (((14, 24), 0.4), ((23,), 0.3), ((24,), 0.3)),
 }
+#: How far each AU typically moves the skin, beside the brows: float "au" in the order of ``facs.AU_NUMBERS``
+#: (lids, cheeks and the wings of the nose travel less; stagkit's choice).
+STRENGTH = np.array(
+    [{5: 0.6, 6: 0.5, 7: 0.55, 9: 0.65, 10: 0.6, 14: 0.8, 15: 0.8, 17: 0.9}.get(n, 1.0) for n in AU_NUMBERS]
+)
 _NAMES = {"happy": "happiness", "sad": "sadness", "other": "others"}
 
 
@@ -214,7 +219,7 @@ def load_au_statistics(sets: tuple[str, ...]) -> tuple[dict[str, np.ndarray], di
 
 
 def make_programme(
-    preset: Preset, label: str, difficulty: float, rng: np.random.Generator
+    preset: Preset, label: str, difficulty: float, rng: np.random.Generator, left: float = 0.5
 ) -> tuple[str, tuple[tuple[int, str], ...]]:
     """Which AUs a clip of a class shows.
 
@@ -227,6 +232,7 @@ def make_programme(
         label: one of ``preset.classes``.
         difficulty: 0 textbook .. 1 as ambiguous as the real set.
         rng: source of chance.
+        left: chance that what is on one side is on the subject's left.
 
     Returns:
         the emotion, and (number, side) of each AU, sorted, at least one; side '' = both.
@@ -245,7 +251,7 @@ def make_programme(
     else:
         options = PROTOTYPES[emotion]
         numbers = options[rng.choice(len(options), p=[w for _, w in options])][0]
-    side = str(rng.choice(["L", "R"]))
+    side = "L" if rng.random() < left else "R"
     rate = 1.0 if numbers == (14,) and emotion == "contempt" else preset.unilateral
     alone = [n for n in numbers if ACTION_UNITS[n].sided and rng.random() < rate]
     return emotion, tuple((n, side if n in alone else "") for n in sorted(numbers))
@@ -261,3 +267,32 @@ def _draw_from_statistics(shares: np.ndarray, lift: np.ndarray, rng: np.random.G
     if not chosen:
         chosen = [int(rng.choice(len(shares), p=shares / shares.sum()))]
     return tuple(AU_NUMBERS[k] for k in chosen)
+
+
+def share_beyond(difficulty: float, default: float = 0.4) -> float:
+    """How far a difficulty lies beyond the default one: 0 up to it, 1 at the hardest."""
+    return max(0.0, (difficulty - default) / (1 - default))
+
+
+def make_trace(
+    preset: Preset, coded: tuple[tuple[int, str], ...], difficulty: float, rng: np.random.Generator
+) -> tuple[tuple[int, str], ...]:
+    """A movement too faint for the coders: at most one more AU, of any emotion; none up to the default difficulty.
+
+    Args:
+        preset: one of ``PRESETS``.
+        coded: what the clip's emotion shows.
+        difficulty: 0.4 and less never .. 1 in two of three clips (stagkit's choice).
+        rng: source of chance.
+
+    Returns:
+        (number, side) of no or one AU that is not among ``coded``.
+    """
+    if rng.random() >= 0.67 * share_beyond(difficulty):
+        return ()
+    shares, n_clips, _ = load_au_statistics(preset.counts)
+    rate = sum(shares[e] * n for e, n in n_clips.items())
+    rate[[AU_NUMBERS.index(n) for n, _ in coded]] = 0
+    number = AU_NUMBERS[rng.choice(len(rate), p=rate / rate.sum())]
+    sided = ACTION_UNITS[number].sided and rng.random() < preset.unilateral
+    return ((number, str(rng.choice(["L", "R"])) if sided else ""),)

@@ -100,3 +100,55 @@ def test_the_confounder_is_told_in_logits(explanations):
     text = explanations.format_result({"sets": {}, "confounder": cheat})
     assert "cheating network: the cheat adds +5.50 logits, and its map gives +3.70 of +5.00" in text
     assert "difference of the maps 3.800 [2.800, 4.800] logits" in text
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    spec = importlib.util.spec_from_file_location("phantoms_benchmark", ROOT / "benchmarks" / "phantoms.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_phantoms_quick(phantoms, tmp_path, capsys):
+    maps = save_maps(tmp_path / "maps.npz")
+    phantoms.main([str(maps), "--quick", "--json", str(tmp_path / "r.json"), "--picture", str(tmp_path / "means.png")])
+    result = json.loads((tmp_path / "r.json").read_text())
+    for name, low, high in (
+        ("two_sample_auroc", 0, 1),
+        ("phantom_only_uf1_on_real", 0, 1),
+        ("pretraining_gain_uf1", -1, 1),
+    ):
+        assert low <= result[name] <= high
+    assert result["pretraining_gain_ci95"][0] <= result["pretraining_gain_uf1"] <= result["pretraining_gain_ci95"][1]
+    assert (tmp_path / "means.png").stat().st_size > 10_000
+    assert "phantoms only" in capsys.readouterr().out
+
+
+def test_phantoms_cannot_be_told_from_themselves_and_can_from_noise(phantoms):
+    first, second = (phantoms.make_phantoms(["casme2"], 240, seed) for seed in (1, 2))
+    real = {**first, "subject": np.char.add("a", first["group"])}
+    alike = phantoms.tell_apart(real, {**second, "group": np.char.add("b", second["group"])}, 0, 20)
+    assert max(alike.values()) < 0.65
+    noise = {**real, "flow": np.random.default_rng(0).integers(0, 256, real["flow"].shape, np.uint8)}
+    assert min(phantoms.tell_apart(noise, second, 0, 20).values()) > 0.95
+
+
+def test_phantom_teaching_is_blind(phantoms, tmp_path):
+    from dataclasses import replace
+
+    from stagkit.datasets.flow_maps import load_flow_maps, read_maps
+    from stagkit.seal import check_blind, examine
+    from stagkit.splits import make_folds
+
+    path = save_maps(tmp_path / "maps.npz")
+    grid = phantoms.make_grid(read_maps(path)["flow"])[:, None, :, :, None, None]
+    data = load_flow_maps(path)
+    data = replace(data, x=grid, mask=np.ones(grid.shape[:3], bool), roi_names=tuple(f"cell{i}" for i in range(49)))
+    teacher = phantoms.Teacher(phantoms.make_phantoms(["casme2"], 120, 0), 0, 1)
+    for beside in (0.0, 0.3):
+        check_blind(
+            lambda d, fold, b=beside: examine(d, fold, lambda k, i: phantoms.fit(k, i, 0, teacher, b, 2))[1],
+            data,
+            make_folds(data)[0],
+        )

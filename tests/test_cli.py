@@ -279,3 +279,13 @@ def test_no_traceback_from_a_real_process(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("stagkit: there is no folder")
     assert "Traceback" not in done.stderr
+
+
+def test_difficulty_is_a_number_or_a_word(tmp_path, capsys):
+    small = ("--subjects", 1, "--clips", 1, "--workers", 1)
+    code, _, err = run("phantom", tmp_path / "a", *small, "--difficulty", "hard", capsys=capsys)
+    assert code == 2 and "clean, default, real" in err
+    code, _, err = run("phantom", tmp_path / "a", *small, "--difficulty", "1.5", capsys=capsys)
+    assert code == 2 and "0.0 to 1.0" in err
+    options = ("--difficulty", "real", "--cover", "glasses", "--layout", "frames")
+    assert run("phantom", tmp_path / "b", *small, *options, capsys=capsys)[0] == 0

@@ -13,7 +13,10 @@ from stagkit import phantom
 from stagkit.config import PhantomConfig
 from stagkit.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.phantom import PRESETS, make_clip, make_clips, make_label, make_programme, make_subject, render_neutral
-from stagkit.phantom_face import draw_face
+from stagkit.phantom_cover import make_wrinkles
+from stagkit.phantom_face import draw_face, render_picture
+from stagkit.phantom_film import Scene, film, find_visible
+from stagkit.phantom_life import Life, make_habits
 from stagkit.phantom_motion import (
     compute_au_displacement,
     compute_coactivation,
@@ -24,7 +27,7 @@ from stagkit.phantom_motion import (
     make_head_motion,
     make_intensity,
 )
-from stagkit.phantom_programme import PROTOTYPES, load_au_statistics
+from stagkit.phantom_programme import PROTOTYPES, load_au_statistics, make_trace
 from stagkit.phantom_subject import make_shape
 from stagkit.rois import ATLAS
 from stagkit.types import StagkitError, inter_ocular_distance
@@ -120,7 +123,9 @@ def test_any_programme_is_invertible(preset, seed, difficulty):
     landmarks = make_shape(rng) * 40 + (47.5, 38)
     _, programme = make_programme(preset, str(rng.choice(preset.classes)), difficulty, rng)
     unit = np.stack([make_au_field(n, s, landmarks, 96) for n, s in programme])
-    peaks = phantom._limit_strain(unit, phantom._draw_peaks(preset, difficulty, len(programme), rng))
+    peaks = phantom._limit_strain(
+        unit, phantom._draw_peaks(preset, difficulty, programme, len(programme), make_habits(difficulty, rng), rng)
+    )
     share = peaks * rng.choice([0.0, 1.0, rng.random()], len(peaks))
     assert compute_jacobian(np.tensordot(share, unit, axes=1)).min() > 0.15
 
@@ -277,7 +282,7 @@ def test_unilateral_share_is_the_published_one():
     assert np.mean([bool(side) for _, side in codes]) == pytest.approx(preset.unilateral, abs=0.05)
 
 
-@pytest.mark.parametrize("confounder", ["head shift", "brightness"])
+@pytest.mark.parametrize("confounder", ["head shift", "brightness", "background mark"])
 def test_the_planted_cheat_goes_with_one_class_and_is_recorded(confounder):
     config = PhantomConfig(size=48, difficulty=0, confounder=confounder, clips=3)
     honest = config.replace(confounder="none")
@@ -288,6 +293,8 @@ def test_the_planted_cheat_goes_with_one_class_and_is_recorded(confounder):
         assert np.array_equal(clip.frames, plain.frames) != cheats
         if cheats and confounder == "head shift":
             assert clip.truth.head[-1, 0, 2] == pytest.approx(0.04 * inter_ocular_distance(clip.landmarks[0]), rel=1e-3)
+        elif cheats and confounder == "background mark":
+            assert (clip.frames[:, 2:4, 2:4] == 235).all() and np.array_equal(clip.frames[:, 5:], plain.frames[:, 5:])
         elif cheats:
             assert clip.frames[-1].mean() > 1.05 * plain.frames[-1].mean()
 
@@ -381,3 +388,118 @@ def test_head_motion_starts_at_rest_and_can_be_off():
     np.testing.assert_allclose(path[0], np.eye(2, 3), atol=1e-12)
     assert 0.05 < np.abs(path[:, :, 2]).max() < 10
     assert (make_head_motion(40, SYMMETRIC, rng, 0, 0, 0) == np.eye(2, 3)).all()
+
+
+# --- life and cover ----------------------------------------------------------------------------------------------
+
+
+def _scene(programme=((12, ""),), difficulty=1.0, size=96, **extra):
+    face = draw_face(make_subject(1), size)
+    course = make_intensity(9, 0, 4, 8)[:, None].repeat(len(programme), 1)
+    still = Life(np.zeros((9, 2)), np.zeros(9), np.zeros(9))
+    head = np.tile(np.eye(2, 3), (9, 1, 1))
+    return Scene(face, programme, np.full(len(programme), 2.0), course, head, extra.pop("life", still), **extra)
+
+
+def test_folds_lie_across_the_direction_in_which_skin_is_pressed():
+    face, (y, x) = draw_face(make_subject(1), 96), np.mgrid[:96, :96].astype(np.float32)
+    pressed = np.stack([-0.2 * (x - 48), 0 * y])  # towards the middle from left and right
+    folds = make_wrinkles(pressed, face)
+    assert folds.min() > 0 and folds.max() <= 0.5
+    across, along = (np.abs(np.diff(folds, axis=axis)).mean() for axis in (1, 0))
+    assert across > 3 * along, "lines run up and down: brightness changes along x"
+    assert not make_wrinkles(-pressed, face).any(), "stretched skin has no folds"
+    assert not make_wrinkles(0 * pressed, face).any()
+
+
+def test_folds_darken_only_where_an_au_folds_the_skin():
+    plain, folded = (film(_scene(((4, ""),), wrinkles=w))[0] for w in (0.0, 1.0))
+    change = np.abs(folded - plain).max(-1)
+    assert not change[0].any() and change[4].max() > 2
+    assert not change[4][96 // 2 :].any(), "a frown folds nothing below the eyes"
+
+
+def test_a_dropped_jaw_opens_a_dark_gap_that_hides_the_skin():
+    scene = _scene(((26, ""),))
+    pictures, neutral = film(scene)
+    visible, (x, y) = find_visible(scene), scene.face.landmarks[[62, 66]].mean(0).round().astype(int)
+    assert visible[0, y, x] and not visible[4, y, x]
+    assert pictures[4, y - 2 : y + 4, x].mean(1).min() < 0.9 * neutral[y - 2 : y + 4, x].mean(1).min()
+    assert visible[4].sum() < visible[0].sum() and not scene.parting[0] and scene.parting[4] > 0.5
+    closed = _scene(((12, ""),))
+    assert not closed.parting.any() and np.array_equal(find_visible(closed)[4], find_visible(closed)[0])
+
+
+def test_a_gulp_moves_the_neck_and_nothing_else():
+    gulp = Life(np.zeros((9, 2)), np.zeros(9), make_intensity(9, 0, 4, 8))
+    scene = _scene(life=gulp)
+    still, (pictures, _) = film(_scene())[0], film(scene)
+    change = np.abs(pictures[4] - still[4]).max(-1) > 0.5
+    jaw = scene.face.landmarks[:17]
+    rows, columns = np.nonzero(change)
+    assert len(rows) and (rows > np.interp(columns, *jaw.T)).all()
+    assert not find_visible(scene)[4][change].any()
+
+
+@pytest.mark.parametrize("cover", ["glasses", "fringe"])
+def test_what_covers_the_face_is_drawn_rides_on_the_head_and_hides_the_skin(cover):
+    config = PhantomConfig(size=96, difficulty="clean")
+    bare, worn = make_clip(config, 0, 0), make_clip(config.replace(cover=cover), 0, 0)
+    changed = (np.abs(worn.frames[0].astype(int) - bare.frames[0]) > 12).any(-1)
+    hidden = ~worn.truth.visible[0]
+    assert 0.01 < changed.mean() < 0.35 and hidden[changed].mean() > 0.99
+    assert worn.truth.visible[0].mean() < bare.truth.visible[0].mean()
+    assert np.array_equal(worn.truth.fields, bare.truth.fields)
+    assert np.array_equal(worn.frames[0], worn.truth.neutral), "the face at rest wears it too"
+
+
+def test_blinks_and_glances_change_the_eyes_only():
+    face, grid = draw_face(make_subject(1), 96), make_grid(96).astype(np.float32)
+    open_, shut, aside = (render_picture(face, grid, grid, *eye) for eye in (((0, 0), 0), ((0, 0), 1), ((0.03, 0), 0)))
+    for changed in (np.abs(shut - open_).max(-1) > 1, np.abs(aside - open_).max(-1) > 1):
+        assert changed.any() and (face.eye_opening[changed] > 0).all()
+    assert (shut.std(), aside.std()) != (open_.std(), open_.std())
+
+
+def test_words_for_difficulty():
+    assert PhantomConfig(difficulty="clean").difficulty == 0 and PhantomConfig(difficulty="real").difficulty == 1
+    assert PhantomConfig(difficulty="real").digest() == PhantomConfig(difficulty=1.0).digest()
+    with pytest.raises(StagkitError, match="clean, default, real"):
+        PhantomConfig(difficulty="hard")
+
+
+def test_habits_belong_to_a_person_and_vanish_without_difficulty():
+    none = make_habits(0.0, np.random.default_rng(0))
+    assert (none.gain == 1).all() and none.left == 0.5 and none.blinks == 1
+    sides = [make_habits(1.0, np.random.default_rng(i)).left for i in range(200)]
+    assert 0.1 <= min(sides) < 0.3 and 0.7 < max(sides) <= 0.9 and np.mean(sides) == pytest.approx(0.5, abs=0.05)
+    rng, preset = np.random.default_rng(0), PRESETS["samm"]
+    drawn = [side for _ in range(400) for _, side in make_programme(preset, "negative", 1.0, rng, left=0.9)[1] if side]
+    assert np.mean([side == "L" for side in drawn]) == pytest.approx(0.9, abs=0.06)
+
+
+def test_a_window_is_inverted_like_the_whole_picture():
+    fine = make_au_field(12, "", SYMMETRIC, 128, peak=2.0, per_pixel=2)
+    grid = make_grid(128).astype(np.float32)
+    whole, part = compute_inverse(fine, grid), compute_inverse(fine, grid[60:110, 20:100], per_pixel=2)
+    np.testing.assert_allclose(part, whole[60:110, 20:100], atol=0.01)
+
+
+def test_time_of_each_peak_is_in_the_truth():
+    clip = next(c for c in (_clip(0, i) for i in range(9)) if len(c.truth.codes) > 1)
+    for k, (code, t) in enumerate(clip.truth.peak_frames.items()):
+        assert code == clip.truth.codes[k] and clip.truth.au_intensity[t, k] == 1.0
+
+
+def test_traces_are_planted_but_not_coded():
+    rng, preset = np.random.default_rng(0), PRESETS["casme2"]
+    coded = ((12, ""),)
+    assert not any(make_trace(preset, coded, 0.4, rng) for _ in range(50)), "none up to the default"
+    traces = [make_trace(preset, coded, 1.0, rng) for _ in range(300)]
+    assert np.mean([len(t) for t in traces]) == pytest.approx(0.67, abs=0.08)
+    assert 12 not in {number for trace in traces for number, _ in trace}
+    config = PhantomConfig(size=48, difficulty="real")
+    clip = next(c for c in (make_clip(config, 0, i) for i in range(12)) if len(c.truth.codes) > len(c.aus))
+    assert tuple(map(str, clip.aus)) == clip.truth.codes[: len(clip.aus)]
+    peaks = np.linalg.norm(clip.truth.fields, axis=1).max((1, 2))
+    assert peaks[-1] < peaks[: len(clip.aus)].max()
