@@ -127,6 +127,7 @@ class StagConfig(Config):
         width: D, width of every token.
         heads: attention heads, a divisor of ``width``.
         graph_layers, time_layers, cross_layers: depths of the three parts.
+        part_dropout: share of training clips in which the head does not see the regions, and of those without frames.
         temporal_attention: weigh the selected frames by learned softmax weights.
         graph: ``egat`` (edge features and AU-guided weights), ``gat`` (attention alone), ``none``.
         connectivity: region edges ``fixed`` (anatomy), ``learned`` (anatomy + one learned matrix), ``au`` (following
@@ -142,6 +143,7 @@ class StagConfig(Config):
     time_layers: int = _ranged(2, 1, 8)
     cross_layers: int = _ranged(1, 1, 8)
     dropout: float = _ranged(0.4, 0.0, 0.9)
+    part_dropout: float = _ranged(0.3, 0.0, 0.9)
     temporal_attention: bool = True
     graph: Literal["egat", "gat", "none"] = "egat"
     connectivity: Literal["fixed", "learned", "au"] = "au"

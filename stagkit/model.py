@@ -72,9 +72,8 @@ class RegionTokens(nn.Module):
         motion = torch.einsum("btrcyx,kyx->btrck", x, self.patterns)
         motion = self.patch(rearrange(motion, "batch time roi chan pattern -> batch time roi (chan pattern)"))
         phase = torch.einsum("bt,f->btf", times_ms, self.frequencies)
-        when = rearrange(
-            self.clock(torch.cat((phase.sin(), phase.cos()), -1)), "batch time width -> batch time 1 width"
-        )
+        when = self.clock(torch.cat((phase.sin(), phase.cos()), -1))
+        when = rearrange(when, "batch time width -> batch time 1 width")
         return self.embed((motion + self.region + when) * seen)
 
 
@@ -218,8 +217,8 @@ class TimeLayer(nn.Module):
 class Head(nn.Module):
     """[AU evidence, regions, frames] -> gated fusion -> logits.
 
-    A mean over regions would forget which one moved: all regions are read side by side instead. They are not
-    normalised, since how far a region moved counts too.
+    All regions are read side by side (a mean would forget which one moved), and not normalised: how far each moved counts.
+    In training regions and frames are left out of some clips, so that AU evidence is used.
     """
 
     def __init__(self, config: StagConfig, n_classes: int, n_rois: int, n_aus: int, wide: int = 64):
@@ -231,18 +230,19 @@ class Head(nn.Module):
             self.norm_frames, self.frames = nn.LayerNorm(width), nn.Linear(width, wide)
         self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, wide), Probe("pooled")
         self.gate, self.open, self.act = nn.Linear(parts * wide, parts), nn.Sigmoid(), nn.GELU()
-        self.drop, self.classify, self.logits = nn.Dropout(config.dropout), nn.Linear(wide, n_classes), Probe("logits")
+        self.drop_parts, self.drop = nn.Dropout(config.part_dropout), nn.Dropout(config.dropout)
+        self.classify, self.logits = nn.Linear(wide, n_classes), Probe("logits")
 
     def forward(self, aus: Tensor, regions: Tensor | None, present: Tensor, frames: Tensor | None) -> Tensor:
         """AU logits "batch au", regions "batch roi width", mean frame "batch width" -> logits "batch cls"."""
         parts = [self.aus(self.active(aus))]
         if regions is not None:
-            side_by_side = rearrange(regions * present, "batch roi width -> batch (roi width)")
-            parts.append(self.regions(self.drop_regions(side_by_side)))
+            parts.append(self.regions(self.drop_regions(rearrange(regions * present, "batch roi d -> batch (roi d)"))))
         if frames is not None:
             parts.append(self.frames(self.norm_frames(frames)))
         pooled = self.pooled(torch.stack(parts, dim=1))
         share = 2 * self.open(self.gate(rearrange(pooled, "batch part wide -> batch (part wide)")))
+        share = torch.cat((share[:, :1], self.drop_parts(torch.ones_like(share[:, 1:])) * share[:, 1:]), dim=1)
         return self.logits(self.classify(self.drop(self.act(torch.einsum("bp,bpd->bd", share, pooled)))))
 
 

@@ -103,7 +103,7 @@ def test_two_changes_of_one_probe_both_act():
 def test_wrong_values_are_refused():
     model, inputs = make_model(), make_inputs()
     for bad in (torch.zeros(7), lambda v: v[0], lambda v: None):
-        with pytest.raises(ProbeError, match=r"'pooled' carries \(3, 3, 16\)"), intervene(model, {"pooled": bad}):
+        with pytest.raises(ProbeError, match=r"'pooled' carries \(3, 3, 64\)"), intervene(model, {"pooled": bad}):
             model(*inputs)
 
 
