@@ -143,7 +143,7 @@ class StagConfig(Config):
     time_layers: int = _ranged(2, 1, 8)
     cross_layers: int = _ranged(1, 1, 8)
     dropout: float = _ranged(0.4, 0.0, 0.9)
-    part_dropout: float = _ranged(0.3, 0.0, 0.9)
+    part_dropout: float = _ranged(0.2, 0.0, 0.9)
     temporal_attention: bool = True
     graph: Literal["egat", "gat", "none"] = "egat"
     connectivity: Literal["fixed", "learned", "au"] = "au"
@@ -185,7 +185,7 @@ class TrainConfig(Config):
     weight_decay: float = _ranged(0.05, 0.0, 10.0)
     warmup: float = _ranged(0.1, 0.0, 1.0)
     clip_norm: float = _ranged(1.0, 1e-6, 1e6)
-    gamma: float = _ranged(1.0, 0.0, 10.0)
+    gamma: float = _ranged(0.5, 0.0, 10.0)
     label_smoothing: float = _ranged(0.1, 0.0, 0.9)
     au_weight: float = _ranged(0.5, 0.0, 100.0)
     edge_entropy: float = _ranged(0.01, 0.0, 100.0)
