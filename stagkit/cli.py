@@ -436,7 +436,11 @@ def lab(
         raise StagkitError(f"there is no folder {notebooks}: run this where stagkit was cloned, or name the folder.")
     if util.find_spec("jupyterlab") is None:
         raise StagkitError("JupyterLab is not installed: pip install 'stagkit[notebooks]', or use 'make lab'.")
-    os.execv(sys.executable, [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={notebooks}", f"--port={port}"])
+    command = [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={notebooks}", f"--port={port}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # Jupyter refuses root otherwise, and in a container all is root
+        typer.echo("stagkit: warning: Jupyter runs as root; only do so in a container of your own.", err=True)
+        command.append("--allow-root")
+    os.execv(sys.executable, command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -194,6 +194,18 @@ def test_lab_without_notebooks_is_told(tmp_path, capsys):
     assert "no folder" in err
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no root here")
+@pytest.mark.parametrize("user", [0, 1000])
+def test_lab_starts_for_root_too_and_says_so(user, tmp_path, capsys, monkeypatch):
+    """Jupyter refuses root without being told; in a container all is root."""
+    started = []
+    monkeypatch.setattr(os, "execv", lambda program, command: started.append(command))
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    code, _, err = run("lab", tmp_path, capsys=capsys)
+    assert code == 0 and started[0][1:4] == ["-m", "jupyter", "lab"]
+    assert ("--allow-root" in started[0]) == ("as root" in err) == (user == 0)
+
+
 def test_doctor(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("STAGKIT_DATA", str(tmp_path / "nowhere"))
     code, out, _ = run("doctor", capsys=capsys)
