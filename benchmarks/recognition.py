@@ -110,29 +110,31 @@ BASELINES = {
 
 
 def run_baseline(grid: RoiDataset, fit, protocol: str, n_folds: int, seeds: int) -> tuple[np.ndarray, dict]:
-    """Predictions int "seed clip" and what they cost."""
+    """Probabilities float "seed clip cls" and what they cost."""
     started, parameters = time.perf_counter(), None
-    answers = np.zeros((seeds, len(grid)), int)
+    answers = np.zeros((seeds, len(grid), len(grid.classes)))
     for seed in range(seeds):
         for fold in make_folds(grid, protocol, n_folds):
             test, probability, trained = examine(grid, fold, lambda k, i, s=seed, f=fit: f(k, i, s))
-            answers[seed, test] = probability.argmax(1)
+            answers[seed, test] = probability
             parameters = trained.record.get("parameters")
     return answers, {"parameters": parameters, "seconds": round(time.perf_counter() - started, 1)}
 
 
 def read_run(run: Run, data: RoiDataset) -> tuple[np.ndarray, dict]:
-    """Predictions of a finished STAG run, int "seed clip" in the order of ``data``."""
+    """Probabilities of a finished STAG run, float "seed clip cls" in the order of ``data``."""
     run.check_evidence()
     place = {key: i for i, key in enumerate(zip(data.subjects, data.clip_ids, strict=True))}
     table, seeds = run.predictions, run.request["seeds"]
-    answers = np.full((len(seeds), len(data)), -1)
-    for row in table.itertuples():
-        answers[seeds.index(row.seed), place[row.subject, row.clip]] = data.classes.index(row.prediction)
+    answers = np.full((len(seeds), len(data), len(data.classes)), np.nan)
+    probabilities = table[[f"p_{c}" for c in data.classes]].to_numpy(float)
+    for seed, subject, clip, row in zip(table["seed"], table["subject"], table["clip"], probabilities, strict=True):
+        answers[seeds.index(seed), place[subject, clip]] = row
     return answers, {"parameters": None, "seconds": run.metrics["seconds"], **(run.metrics.get("cost") or {})}
 
 
-def score(data: RoiDataset, answers: np.ndarray) -> dict:
+def score(data: RoiDataset, probabilities: np.ndarray) -> dict:
+    answers = probabilities.argmax(-1)
     n_classes, repeats = len(data.classes), len(answers)
     scores = [compute_scores(compute_confusion(data.label, p, n_classes)) for p in answers]
     interval = compute_interval(
@@ -145,6 +147,30 @@ def score(data: RoiDataset, answers: np.ndarray) -> dict:
         "uf1_ci95": list(interval["uf1"]),
         "seeds": repeats,
     }
+
+
+def average(probabilities: np.ndarray) -> np.ndarray:
+    """One answer from the networks of all seeds: float "1 clip cls"."""
+    return probabilities.mean(0, keepdims=True)
+
+
+def pair(data: RoiDataset, one: np.ndarray, other: np.ndarray) -> dict:
+    """One system minus another, paired over subjects; probabilities "seed clip cls"."""
+    return compute_paired(data.label, one.argmax(-1), other.argmax(-1), data.subjects, len(data.classes))
+
+
+def describe_averaged(result: dict) -> str:
+    """What averaging the networks of all seeds gives, fair to every system that has seeds; '' with one seed."""
+    systems = result["systems"]
+    if "averaged" not in systems["STAG"]:
+        return ""
+    scores = "; ".join(f"{n} {row['averaged']['uf1']:.3f}" for n, row in systems.items() if "averaged" in row)
+    minus = "; ".join(
+        f"{n} {describe_interval(row['averaged_stag_minus']['uf1'])}"
+        for n, row in systems.items()
+        if "averaged_stag_minus" in row and n != "majority"
+    )
+    return f"The networks of all seeds averaged, UF1: {scores}. STAG so averaged minus: {minus}."
 
 
 def describe_machine() -> str:
@@ -175,7 +201,7 @@ def format_text(result: dict) -> str:
         paired = describe_interval(row["stag_minus"]["uf1"]) if "stag_minus" in row else ""
         size = f"{row['parameters']:,}" if row["parameters"] is not None else "-"
         lines.append(f"{name:<32}{scores}   {low:.3f} .. {high:.3f}   {paired:<26}{size:>11}{row['seconds']:>9.1f}")
-    return "\n".join(lines)
+    return "\n".join([*lines, describe_averaged(result)]).rstrip()
 
 
 def format_markdown(result: dict) -> str:
@@ -195,7 +221,7 @@ def format_markdown(result: dict) -> str:
         paired = describe_interval(row["stag_minus"]["uf1"]) if "stag_minus" in row else ""
         size = f"{row['parameters']:,}" if row["parameters"] is not None else "-"
         lines.append(f"| {name} | {scores} | {low:.3f} .. {high:.3f} | {paired} | {size} | {row['seconds']:.1f} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", describe_averaged(result)]).rstrip()
 
 
 def write_markdown(path: Path, text: str) -> None:
@@ -251,10 +277,14 @@ def main(arguments: list[str] | None = None) -> None:
         )
     answers["STAG"], cost = read_run(run, data)
     systems["STAG"] = {**score(data, answers["STAG"]), **cost}
-    for name in BASELINES:
-        systems[name]["stag_minus"] = compute_paired(
-            data.label, answers["STAG"], answers[name], data.subjects, len(data.classes)
-        )
+    for name, (_, random) in BASELINES.items():
+        systems[name]["stag_minus"] = pair(data, answers["STAG"], answers[name])
+        averaged = average(answers[name]) if random else answers[name]
+        systems[name]["averaged_stag_minus"] = pair(data, average(answers["STAG"]), averaged)
+        if random and seeds > 1:
+            systems[name]["averaged"] = score(data, averaged)
+    if seeds > 1:
+        systems["STAG"]["averaged"] = score(data, average(answers["STAG"]))
     result = {
         "benchmark": "recognition",
         "command": "python benchmarks/recognition.py MAPS" + (" --quick" if options.quick else f" --seeds {seeds}"),

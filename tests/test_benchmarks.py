@@ -55,6 +55,23 @@ def test_baselines_do_not_peek(recognition, tmp_path):
         check_blind(lambda d, fold, f=fit: examine(d, fold, lambda k, i: f(k, i, 0))[1], grid, make_folds(grid)[0])
 
 
+def test_seeds_are_averaged_for_every_system_alike(recognition):
+    """Two networks that are unsure at different clips are right together."""
+    from types import SimpleNamespace
+
+    data = SimpleNamespace(label=np.array([0, 1, 2, 0]), subjects=("a", "b", "c", "d"), classes=("x", "y", "z"))
+    right = np.eye(3)[data.label]
+    one, other = right * 0.9 + 0.03, right * 0.9 + 0.03
+    one[0], other[1] = (0.4, 0.5, 0.1), (0.1, 0.4, 0.5)
+    averaged = recognition.average(np.stack([one, other]))
+    assert averaged.shape == (1, 4, 3)
+    assert recognition.score(data, averaged)["acc"] == 1.0
+    assert recognition.score(data, np.stack([one, other]))["acc"] == 0.75
+    row = {"averaged": {"uf1": 1.0}}
+    told = recognition.describe_averaged({"systems": {"STAG": row}})
+    assert "STAG 1.000" in told and not recognition.describe_averaged({"systems": {"STAG": {}}})
+
+
 @pytest.fixture
 def explanations(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
