@@ -7,6 +7,7 @@ are, so this is a picture pulled about, no recording of anybody's expression.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import resources
 
 import numpy as np
 from scipy.ndimage import map_coordinates, spline_filter
@@ -35,6 +36,12 @@ def load_astronaut() -> np.ndarray:
     except ImportError as error:
         raise StagkitError("scikit-image is not installed: pip install scikit-image, or give a picture.") from error
     return data.astronaut()
+
+
+def load_astronaut_landmarks() -> np.ndarray:
+    """Landmarks of ``load_astronaut()``: float "68 2" px, found once with mediapipe (``faces.LandmarkFinder``)."""
+    with resources.files("stagkit").joinpath("data/astronaut68.csv").open(encoding="utf-8") as file:
+        return np.loadtxt(file, delimiter=",", skiprows=1)
 
 
 def animate_photo(
@@ -86,7 +93,7 @@ def animate_photo(
     still = align_clip(still, size)
     neutral, points = still.frames[0], still.landmarks[0]
 
-    onset, apex, offset = round(0.1 * n_frames), n_frames // 2, n_frames - 1 - round(0.1 * n_frames)
+    onset, apex, offset = find_moments(n_frames)
     course = make_intensity(n_frames, onset, apex, offset)
     intensity = np.tile(course[:, None], (1, len(planted)))
     fields = np.stack([make_au_field(c.number, c.side, points, size, p) for c, p in planted])
@@ -113,24 +120,48 @@ def animate_photo(
     )
 
 
+def find_moments(n_frames: int) -> tuple[int, int, int]:
+    """Onset, apex and offset of an animated photograph: it rests for a tenth, rises to the middle, falls, rests."""
+    return round(0.1 * n_frames), n_frames // 2, n_frames - 1 - round(0.1 * n_frames)
+
+
+def make_splines(picture: np.ndarray) -> list[np.ndarray]:
+    """The picture uint8 "y x" or "y x chan" as ``move_photo`` looks it up: a cubic spline a channel."""
+    layers = picture[..., None] if picture.ndim == 2 else picture
+    return [spline_filter(layers[..., k].astype(np.float32), order=3, mode="nearest") for k in range(layers.shape[-1])]
+
+
+def move_photo(picture: np.ndarray, field: np.ndarray, splines: list[np.ndarray] | None = None) -> np.ndarray:
+    """One frame of a picture that moves: for each pixel, what lies where its skin came from.
+
+    Args:
+        picture: uint8 "y x" or "y x chan", square.
+        field: float32 "2 y x" px, the displacement of the still face.
+        splines: ``make_splines(picture)``, where many frames are made.
+
+    Returns:
+        float32, shaped like ``picture``, 0..255 and a little beyond at sharp edges; untouched where nothing moves.
+
+    Raises:
+        StagkitError: motion so large that the skin folds.
+    """
+    frame = picture.astype(np.float32)
+    if not field.any():
+        return frame
+    grid = make_grid(len(picture)).astype(np.float32)
+    sources = compute_inverse(field, grid)
+    moved = np.abs(sources - grid).max(-1) > 0
+    at = sources[moved][:, ::-1].T
+    layers = frame[..., None] if frame.ndim == 2 else frame
+    for k, spline in enumerate(splines or make_splines(picture)):
+        layers[moved, k] = map_coordinates(spline, at, order=3, mode="nearest", prefilter=False)
+    return frame
+
+
 def _warp(neutral: np.ndarray, truth: Truth, noise: float, rng: np.random.Generator) -> np.ndarray:
     """The picture in every frame: uint8 "time y x" or "time y x chan"."""
-    size = len(neutral)
-    grid = make_grid(size).astype(np.float32)
-    layers = neutral[..., None] if neutral.ndim == 2 else neutral
-    splines = [
-        spline_filter(layers[..., k].astype(np.float32), order=3, mode="nearest") for k in range(layers.shape[-1])
-    ]
-    frames = np.empty((len(truth.au_intensity), *layers.shape), np.float32)
-    for t in range(len(frames)):
-        frames[t] = layers
-        field = truth.displacement(t)
-        if field.any():
-            sources = compute_inverse(field, grid)
-            moved = np.abs(sources - grid).max(-1) > 0
-            at = sources[moved][:, ::-1].T
-            for k, spline in enumerate(splines):
-                frames[t, moved, k] = map_coordinates(spline, at, order=3, mode="nearest", prefilter=False)
-    frames += noise * rng.standard_normal(frames.shape, dtype=np.float32)
-    frames = np.clip(np.round(frames), 0, 255).astype(np.uint8)
-    return frames[..., 0] if neutral.ndim == 2 else frames
+    splines = make_splines(neutral)
+    frames = np.stack([move_photo(neutral, truth.displacement(t), splines) for t in range(len(truth.au_intensity))])
+    if noise:
+        frames += noise * rng.standard_normal(frames.shape, dtype=np.float32)
+    return np.clip(np.round(frames), 0, 255).astype(np.uint8)

@@ -173,6 +173,8 @@ def test_manifest(tmp_path):
         ({"folder": "../outside"}, "leaves"),
         ({"fps": "fast"}, "fps is 'fast', expected a number"),
         ({"apex": "9"}, "apex 9 lies outside its 5 frames"),
+        ({"onset": "3", "apex": "1"}, "onset is 3 and apex 1, expected onset <= apex <= offset"),
+        ({"apex": "", "offset": "0"}, "onset is 1 and offset 0"),
         ({"fps": "0"}, "frames per second > 0"),
         ({"landmarks": "none.npy"}, "landmarks .* cannot be read"),
     ],

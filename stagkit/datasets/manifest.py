@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -73,7 +74,8 @@ class ManifestSource:
         """Read one clip.
 
         Raises:
-            StagkitError: a path that leaves the folder, no frames, a damaged picture, a number that is none.
+            StagkitError: a path that leaves the folder, no frames, a damaged picture, a number that is none, an apex before
+            the onset or behind the offset.
         """
         row = self._rows[key]
         folder = self._inside(row["folder"])
@@ -90,6 +92,14 @@ class ManifestSource:
                 raise StagkitError(f"clip {key!r}: {path.name} is {frame.shape}, the first frame is {frames[0].shape}.")
         stack = np.stack(frames)
         landmarks = row.get("landmarks")
+        moments = {name: self._position(row, name) for name in ("onset", "apex", "offset")}
+        coded = [(name, at) for name, at in moments.items() if at is not None]
+        for (first, early), (second, late) in pairwise(coded):
+            if early > late:
+                raise StagkitError(
+                    f"clip {key!r}: {first} is {early} and {second} {late}, expected onset <= apex <= offset; "
+                    "leave unknown ones empty."
+                )
         aus = (row.get("aus") or "").strip()
         return Clip(
             frames=stack[..., 2::-1] if stack.ndim == 4 else stack,
@@ -99,7 +109,7 @@ class ManifestSource:
             dataset=row["dataset"],
             label=row["label"],
             landmarks=self._landmarks(key, landmarks) if landmarks else None,
-            **{name: self._position(row, name) for name in ("onset", "apex", "offset")},
+            **moments,
             aus=None if not aus else parse_aus(aus.strip("-")).codes,
             part=(row.get("part") or "").strip(),
         )

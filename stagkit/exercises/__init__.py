@@ -17,7 +17,14 @@ from importlib import import_module
 from stagkit.errors import StagkitError
 
 #: notebook number -> the file of its checks
-FILES = {"01": "meet", "07": "training", "09": "attributions", "10": "controls", "11": "au_graph"}
+FILES = {
+    "01": "meet",
+    "07": "training",
+    "09": "attributions",
+    "10": "controls",
+    "11": "au_graph",
+    "20": "own_data",
+}
 
 _CHECKS: dict[str, Callable[..., Verdict]] = {}
 

@@ -2,11 +2,12 @@
 
 from importlib import import_module as _import_module
 
-#: public name -> module that holds it; only ``au_graph`` needs anywidget
+#: public name -> module that holds it; only ``au_graph`` needs anywidget, and ``moving_face`` traitlets
 _PUBLIC = {
     "Scene": "scene",
     "compute_scene": "scene",
     "AUGraph": "au_graph",
+    "MovingFace": "moving_face",
     "view_au_graph": "au_graph",
     "plot_au_graph": "au_graph_plot",
     "make_page": "html",
