@@ -7,23 +7,13 @@ from torch import nn
 
 from stagkit.au_shares import UNITS
 from stagkit.captum_methods import frozen, make_groups, probe_batch_size
-from stagkit.config import StagConfig, TrainConfig
 from stagkit.explain import GROUPS, LAYERS, METHODS, ExplainError, attribute, by_edge, by_frame, by_roi, find_steps
 from stagkit.rois import ATLAS
 from stagkit.sums import sum_over
-from stagkit.train import train_fold
-from tests.small import make_dataset
+from tests.small import Product, make_dataset, train_small
 from tests.tiny import make_model
 
 BROW, CHIN = ATLAS.index("glabella"), ATLAS.index("chin")
-
-
-class Product(nn.Module):
-    """logit 0 = a b with a = glabella v, b = chin v in frame 0: half of a b is each one's by symmetry."""
-
-    def logits(self, x, mask, times_ms):
-        product = x[:, 0, BROW, 1, 0, 0] * x[:, 0, CHIN, 1, 0, 0]
-        return torch.stack([product, 0 * product], -1)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +23,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def trained(data):
-    config = StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
-    return train_fold(data, np.arange(18), config, TrainConfig(epochs=8, batch_size=9, lr=5e-3))
+    return train_small(data)
 
 
 def product_of(data, clip):

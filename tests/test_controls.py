@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from stagkit.config import PhantomConfig, StagConfig, TrainConfig
 from stagkit.counterfactuals import Flip
@@ -39,20 +38,11 @@ from stagkit.ranking import SCORES, SPEAKERS, format_ranking, score_method, summ
 from stagkit.rois import ATLAS
 from stagkit.sanity import CASCADE, compute_cascade, compute_similarity, randomise, train_on_permuted_labels
 from stagkit.sums import ExplainError
-from stagkit.train import train_fold
 from stagkit.trivial_maps import TRIVIAL, compute_trivial_map
-from tests.small import make_dataset
+from tests.small import Linear, make_dataset, train_small
 from tests.tiny import make_model
 
 CORNER = ATLAS.index("lip_corner_L")
-
-
-class Linear(nn.Module):
-    """logit 0 = 2 x[lip_corner_L, frame 1, u, middle]: one cell of 66 is everything."""
-
-    def logits(self, x, mask, times_ms):
-        seen = 2 * x[:, 1, CORNER, 0, 2, 2]
-        return torch.stack([seen, -seen], -1)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +52,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def trained(data):
-    config = StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
-    return train_fold(data, np.arange(18), config, TrainConfig(epochs=8, batch_size=9, lr=5e-3))
+    return train_small(data)
 
 
 # deletion, insertion, infidelity, sensitivity

@@ -5,9 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from stagkit.config import StagConfig, TrainConfig
 from stagkit.evidence import Evidence
 from stagkit.explain import (
     ExplainError,
@@ -25,24 +23,7 @@ from stagkit.explain_run import describe_evidence
 from stagkit.facs import AU_LABELS
 from stagkit.figures import draw_attributions, plot_attribution
 from stagkit.rois import ATLAS
-from stagkit.train import train_fold
-from tests.small import make_dataset
-
-
-class Linear(nn.Module):
-    """logit 0 = 2 x[lip_corner_L, frame 1, u, middle]; logit 1 = its negative: the attribution is 2 x there, 0 else."""
-
-    def logits(self, x, mask, times_ms):
-        seen = 2 * x[:, 1, ATLAS.index("lip_corner_L"), 0, 2, 2]
-        return torch.stack([seen, -seen], -1)
-
-
-class Product(nn.Module):
-    """logit = a b with a = glabella v, b = chin v in frame 0: integrated gradients give each half of a b."""
-
-    def logits(self, x, mask, times_ms):
-        product = x[:, 0, ATLAS.index("glabella"), 1, 0, 0] * x[:, 0, ATLAS.index("chin"), 1, 0, 0]
-        return torch.stack([product, 0 * product], -1)
+from tests.small import Linear, Product, make_dataset, train_small
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +33,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def trained(data):
-    config = StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
-    return train_fold(data, np.arange(18), config, TrainConfig(epochs=8, batch_size=9, lr=5e-3))
+    return train_small(data)
 
 
 def test_linear_model_on_paper(data):

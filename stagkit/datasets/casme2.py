@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
 from stagkit.datasets.layout import Layout, SheetRow, exactly
-from stagkit.datasets.sheets import load_table, read_text
+from stagkit.datasets.sheets import CASME_COLUMNS, load_table, read_text
 from stagkit.datasets.tree import Tree
 
 CARD = DatasetCard(
@@ -34,20 +34,11 @@ CARD = DatasetCard(
     corrects="sub04/EP12_01f: its apex '/' is 'not coded'. MEGC2019 leaves out sub04/EP12_01f and sub05/EP09_05f",
 )
 
-_COLUMNS = {
-    "subject": ("Subject",),
-    "clip": ("Filename",),
-    "onset": ("OnsetFrame",),
-    "apex": ("ApexFrame",),
-    "offset": ("OffsetFrame",),
-    "label": ("Estimated Emotion", "Emotion"),
-}
-
 
 def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
     """Rows of ``Sheet1``; subjects are written ``01`` or, by Excel, 1."""
     rows = []
-    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("Action Units",)}):
+    for number, cells in load_table(sheets[0], CASME_COLUMNS, {"aus": ("Action Units",)}):
         subject = f"sub{read_text(cells.pop('subject')).removeprefix('sub').zfill(2)}"
         clip = read_text(cells.pop("clip"))
         folder = exactly(f"{subject}/{clip}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
 from stagkit.datasets.layout import Layout, SheetRow, exactly
-from stagkit.datasets.sheets import load_table, read_text
+from stagkit.datasets.sheets import CASME_COLUMNS, load_table, read_text
 from stagkit.datasets.tree import Tree
 
 CARD = DatasetCard(
@@ -24,20 +24,11 @@ CARD = DatasetCard(
     corrects="one such row, by row number and only where the faulty values stand",
 )
 
-_COLUMNS = {
-    "subject": ("Subject",),
-    "clip": ("Filename",),
-    "onset": ("OnsetFrame",),
-    "apex": ("ApexFrame",),
-    "offset": ("OffsetFrame",),
-    "label": ("Estimated Emotion", "Emotion"),
-}
-
 
 def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
     """Rows of the sheet; a clip lies in the folder of whichever emotion holds its name."""
     rows = []
-    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("Action Units",)}):
+    for number, cells in load_table(sheets[0], CASME_COLUMNS, {"aus": ("Action Units",)}):
         clip = read_text(cells.pop("clip"))
         subject = f"S{read_text(cells.pop('subject')).upper().removeprefix('S').zfill(2)}"
         folders = (f"*/{exactly(clip)}",)

@@ -55,6 +55,17 @@ def read_frame(cell: object) -> int | None:
     return int(text.partition(".")[0])
 
 
+#: Columns of the sheets that follow the one of CASME II: field -> names it may have.
+CASME_COLUMNS = {
+    "subject": ("Subject",),
+    "clip": ("Filename",),
+    "onset": ("OnsetFrame",),
+    "apex": ("ApexFrame",),
+    "offset": ("OffsetFrame",),
+    "label": ("Estimated Emotion", "Emotion"),
+}
+
+
 def load_grids(path: str | Path) -> dict[str, list[tuple]]:
     """All worksheets of a file: name -> rows of cells; empty rows are kept, so that row numbers stay.
 
