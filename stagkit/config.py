@@ -176,6 +176,7 @@ class TrainConfig(Config):
         region_jitter: all regions of a training clip are displaced together, by about this share of their half side.
         time_warp: times of a training clip are multiplied by exp(N(0, time_warp)).
         frame_dropout: share of frames hidden from a training clip.
+        phantoms_beside: weight of a batch of phantom maps beside every batch of real ones (flow maps only); 0 = none.
         mixing: a training clip is joined with another of its class, whose weight is at most half of this.
     """
 
@@ -197,6 +198,7 @@ class TrainConfig(Config):
     time_warp: float = _ranged(0.0, 0.0, 1.0)
     frame_dropout: float = _ranged(0.0, 0.0, 0.9)
     mixing: float = _ranged(0.0, 0.0, 1.0)
+    phantoms_beside: float = _ranged(0.0, 0.0, 10.0)
     deterministic: bool = True
     epoch_choice: Literal["fixed", "inner"] = "fixed"
     inner_share: float = _ranged(0.2, 0.01, 0.9)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from stagkit.augment import make_augmented
+from stagkit.companions import check_companions, make_companions
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.facs import AU_NUMBERS
 from stagkit.losses import compute_au_prior, compute_class_weights, compute_loss
@@ -16,6 +17,9 @@ from stagkit.model import Stag, compute_clip_aus
 from stagkit.rois import ATLAS, RoiAtlas
 from stagkit.seal import SealedInputs
 from stagkit.types import Batch, RoiDataset, StagkitError
+
+#: How many phantom maps are made once and drawn from in training.
+N_COMPANIONS = 6000
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -95,6 +99,10 @@ def train_fold(
     device = torch.device(device)
     model = make_model(data, train, stag_config, seed).to(device).train()
     whole = data.batch(train).to(device)
+    beside = None
+    if train_config.phantoms_beside:
+        check_companions(data)
+        beside = make_companions(N_COMPANIONS, patch=data.x.shape[-1]).batch().to(device)
     class_weights = compute_class_weights(whole.label, len(data.classes)).to(device)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
@@ -116,6 +124,12 @@ def train_fold(
             batch = make_augmented(take(whole, part.to(device)), train_config, chance)
             output = model(batch.x, batch.mask, batch.times_ms)
             loss = compute_loss(output, batch, class_weights, stag_config, train_config).total
+            if beside is not None:
+                some = torch.randint(len(beside.label), (len(batch.label),), generator=order)
+                planted = make_augmented(take(beside, some.to(device)), train_config, chance)
+                said = model(planted.x, planted.mask, planted.times_ms)
+                of_phantoms = compute_loss(said, planted, torch.ones_like(class_weights), stag_config, train_config)
+                loss = loss + train_config.phantoms_beside * of_phantoms.total
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), train_config.clip_norm)

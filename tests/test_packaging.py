@@ -32,7 +32,7 @@ LAYERS = (
     ("prepare", "splits", "data_check"),
     ("probes", "egat", "model", "baselines"),
     ("losses", "metrics", "calibration", "au_detection", "cost"),
-    ("augment",),
+    ("augment", "companions"),
     ("train",),
     ("epochs",),
     ("runs",),

@@ -91,6 +91,19 @@ def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS
         raise StagkitError(
             f"{path}: `label` holds {', '.join(odd[:5])}; expected 0 (negative), 1 (positive) or 2 (surprise)."
         )
+    return cut_maps(arrays, path.name, patch, atlas)
+
+
+def cut_maps(arrays: dict[str, np.ndarray], name: str, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS) -> RoiDataset:
+    """Regions of maps that are in memory, checked already.
+
+    Args:
+        arrays: as ``read_maps`` returns them.
+        name: what the record calls them.
+        patch, atlas: as in ``load_flow_maps``.
+    """
+    flow, label = arrays["flow"], arrays["label"]
+    n_clips = len(label)
     motion = compute_map_motion(flow)
     frame = MAP_FRAME * (np.array([[flow.shape[2]], [flow.shape[1]]]) / 28.0)
     patches, inside = atlas.cut_at(motion, atlas.mean_centres, frame, patch)
@@ -110,7 +123,7 @@ def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS
         unit="map",
         meta={
             "source": "flow maps",
-            "name": path.name,
+            "name": name,
             "digest": hashlib.sha256(np.ascontiguousarray(flow).tobytes() + label.astype("<i8").tobytes()).hexdigest(),
             "radius": atlas.radius,
             "zero": "median of each channel of each map",

@@ -1,0 +1,58 @@
+"""Phantom clips beside real ones in training: known action units and many people, where real clips are few.
+
+A companion batch adds its loss, weighed by ``TrainConfig.phantoms_beside``, to that of a batch of real clips. No real clip
+takes part in making it, so nothing can leak; what the phantoms were set by stands in ``stagkit.phantom_maps``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from stagkit.datasets.flow_maps import CLASSES, MAP_ATLAS, cut_maps
+from stagkit.phantom_maps import make_maps
+from stagkit.types import RoiDataset, StagkitError
+
+#: Presets whose statistics the companions follow, in turn.
+PRESETS = ("casme2", "smic", "samm")
+
+
+@lru_cache(maxsize=2)
+def make_companions(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDataset:
+    """Phantom flow maps cut into regions as published maps are, with every action unit known.
+
+    Args:
+        n_clips: how many, at least one of each preset.
+        seed: other seeds, other people.
+        patch: samples a side of a region.
+
+    Returns:
+        ``aus`` is 1 where a unit is planted and 0 elsewhere: phantoms are coded throughout.
+    """
+    parts = []
+    for i, preset in enumerate(PRESETS):
+        n = len(range(i, n_clips, len(PRESETS)))
+        maps = make_maps(n, seed=seed * len(PRESETS) + i, preset=preset)
+        arrays = {k: getattr(maps, k) for k in ("flow", "label", "subject", "dataset", "clip", "aus")}
+        data = cut_maps(arrays, f"{preset} phantoms", patch)
+        parts.append(replace(data, aus=(maps.au_intensity.max(2) > 0.15).astype(np.float32)))
+    first = parts[0]
+    joined = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("x", "mask", "times_ms", "label", "aus")}
+    named = {k: sum((getattr(p, k) for p in parts), ()) for k in ("clip_ids", "subjects", "datasets")}
+    return replace(first, **joined, **named, meta={"source": "phantom flow maps", "seed": seed})
+
+
+def check_companions(data: RoiDataset) -> None:
+    """Can phantom maps stand beside these clips?
+
+    Raises:
+        StagkitError: other clips than flow maps of the MEGC2019 classes, cut as published maps are.
+    """
+    radius = data.meta.get("radius")
+    if data.unit != "map" or tuple(data.classes) != CLASSES or radius != MAP_ATLAS.radius:
+        raise StagkitError(
+            f"train.phantoms_beside puts phantom flow maps beside real ones: these clips are in {data.unit!r} with the "
+            f"classes {', '.join(data.classes)}; expected flow maps with {', '.join(CLASSES)}. Set it to 0."
+        )
