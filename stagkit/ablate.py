@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stagkit.companions import takes_companions
 from stagkit.compare import compare_runs, describe_interval
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.files import Progress, no_progress, write_aside, write_json, write_text
@@ -38,7 +39,8 @@ class Variant:
         what: in words, what is switched.
         stag, train: settings that differ from the whole network.
         frames: ``apex`` keeps one frame of each clip.
-        needs: ``time`` (more than one frame) or ``aus`` (coded clips); '' always has a meaning.
+        needs: ``time`` (more than one frame), ``aus`` (coded clips) or ``maps`` (published flow maps); '' always has a
+            meaning.
     """
 
     name: str
@@ -72,6 +74,7 @@ VARIANTS = (
     Variant("label-smoothing-off", "labels taken as certain", train={"label_smoothing": 0.0}),
     Variant("region-jitter", "regions cut a little beside their place", train={"region_jitter": 0.2}),
     Variant("mixing", "clips mixed within their class", train={"mixing": 1.0}),
+    Variant("phantoms-beside", "phantom maps beside real ones", train={"phantoms_beside": 0.3}, needs="maps"),
     Variant("time-warp", "faster and slower clips", train={"time_warp": 0.2}, needs="time"),
     Variant("frame-dropout", "hidden frames", train={"frame_dropout": 0.15}, needs="time"),
 )
@@ -94,7 +97,8 @@ def choose_variants(
     unknown = sorted(set(only) - set(names))
     if unknown:
         raise StagkitError(f"there is no variant {', '.join(unknown)}; there are {', '.join(names)}.")
-    has = {"": True, "time": data.x.shape[1] > 1, "aus": bool((~np.isnan(data.aus)).any())}
+    coded = bool((~np.isnan(data.aus)).any())
+    has = {"": True, "time": data.x.shape[1] > 1, "aus": coded, "maps": takes_companions(data)}
 
     def differs(v: Variant) -> bool:
         changed = stag_config.replace(**v.stag) != stag_config or train_config.replace(**v.train) != train_config

@@ -41,17 +41,23 @@ def make_companions(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDataset:
     first = parts[0]
     joined = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("x", "mask", "times_ms", "label", "aus")}
     named = {k: sum((getattr(p, k) for p in parts), ()) for k in ("clip_ids", "subjects", "datasets")}
-    return replace(first, **joined, **named, meta={"source": "phantom flow maps", "seed": seed})
+    return replace(
+        first, **joined, **named, meta={"source": "phantom flow maps", "seed": seed, "radius": MAP_ATLAS.radius}
+    )
+
+
+def takes_companions(data: RoiDataset) -> bool:
+    """Are these flow maps of the MEGC2019 classes, cut as published maps are? Only beside such can phantom maps stand."""
+    return data.unit == "map" and tuple(data.classes) == CLASSES and data.meta.get("radius") == MAP_ATLAS.radius
 
 
 def check_companions(data: RoiDataset) -> None:
     """Can phantom maps stand beside these clips?
 
     Raises:
-        StagkitError: other clips than flow maps of the MEGC2019 classes, cut as published maps are.
+        StagkitError: other clips than those of ``takes_companions``.
     """
-    radius = data.meta.get("radius")
-    if data.unit != "map" or tuple(data.classes) != CLASSES or radius != MAP_ATLAS.radius:
+    if not takes_companions(data):
         raise StagkitError(
             f"train.phantoms_beside puts phantom flow maps beside real ones: these clips are in {data.unit!r} with the "
             f"classes {', '.join(data.classes)}; expected flow maps with {', '.join(CLASSES)}. Set it to 0."

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stagkit.ablate import VARIANTS, ablate, choose_variants, format_ablation
+from stagkit.companions import make_companions
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.prepare import keep_apex
 from stagkit.types import StagkitError
@@ -43,13 +44,14 @@ def test_every_switch_of_the_network_is_in_the_table():
         values = set(get_args(hints[name]) or (True, False)) - {getattr(StagConfig(), name)}
         assert {(name, value) for value in values} <= varied
     augmentation = {"mirror", "noise", "roi_dropout", "scale_jitter"}
-    augmentation |= {"region_jitter", "mixing", "time_warp", "frame_dropout", "label_smoothing"}
+    augmentation |= {"region_jitter", "mixing", "time_warp", "frame_dropout", "label_smoothing", "phantoms_beside"}
     assert augmentation | {"au_weight", "edge_entropy"} <= {name for v in VARIANTS for name in v.train}
 
 
 def test_what_has_no_meaning_is_left_out(data):
     names = {v.name for v in choose_variants(data, TINY, QUICK)}
-    assert names == {v.name for v in VARIANTS}
+    assert names == {v.name for v in VARIANTS} - {"phantoms-beside"}, "which is for flow maps"
+    assert "phantoms-beside" in {v.name for v in choose_variants(make_companions(9), TINY, QUICK)}
     still = replace(keep_apex(data), aus=np.full_like(data.aus, np.nan))
     left = names - {v.name for v in choose_variants(still, TINY, QUICK)}
     assert left == {"apex-only", "temporal-attention-off", "au-loss-off", "time-warp", "frame-dropout"}

@@ -1,0 +1,44 @@
+"""Phantom maps beside real ones: what they are, that they change what is learned, and where they are refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from stagkit.companions import check_companions, make_companions
+from stagkit.config import StagConfig, TrainConfig
+from stagkit.datasets.flow_maps import CLASSES
+from stagkit.train import train_fold
+from stagkit.types import StagkitError
+from tests.small import make_dataset
+
+
+def test_companions_are_coded_throughout_and_of_every_class_and_preset():
+    data = make_companions(90)
+    assert len(data) == 90 and data.x.shape[1] == 1
+    assert set(np.unique(data.aus)) == {0.0, 1.0}  # nothing is 'not coded'
+    assert set(data.label) == set(range(len(CLASSES)))
+    assert len({d for d in data.datasets}) == 3
+
+
+def test_other_seeds_are_other_people():
+    one, other = make_companions(30), make_companions(30, seed=1)
+    assert not np.allclose(one.x, other.x)
+    assert np.array_equal(one.x, make_companions(30, seed=0).x)
+
+
+def test_they_take_part_in_training_and_weight_zero_leaves_them_out(monkeypatch):
+    monkeypatch.setattr("stagkit.train.N_COMPANIONS", 60)
+    data = make_companions(48, seed=5)
+    config = StagConfig(width=8, heads=2)
+
+    def weights(beside):
+        train = TrainConfig(epochs=2, batch_size=16, phantoms_beside=beside)
+        return train_fold(data, np.arange(48), config, train, seed=3).state_dict()
+
+    without, with_them = weights(0.0), weights(0.3)
+    assert any(not torch.equal(without[k], with_them[k]) for k in without)
+
+
+def test_clips_that_are_no_maps_are_refused_in_a_sentence():
+    with pytest.raises(StagkitError, match="phantoms_beside.*Set it to 0"):
+        check_companions(make_dataset())
