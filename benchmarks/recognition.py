@@ -224,13 +224,14 @@ def format_markdown(result: dict) -> str:
     return "\n".join([*lines, "", describe_averaged(result)]).rstrip()
 
 
-def write_markdown(path: Path, text: str) -> None:
+def write_markdown(path: Path, text: str, marks: tuple[str, str] = (START, END)) -> None:
     """Put the table between its marks; the rest of the file stays."""
     whole = path.read_text(encoding="utf-8") if path.is_file() else "# Benchmarks\n\n## Recognition\n\n"
-    block = f"{START}\n\n{text}\n\n{END}"
-    if START in whole:
-        before, rest = whole.split(START, 1)
-        whole = before + block + rest.split(END, 1)[1]
+    start, end = marks
+    block = f"{start}\n\n{text}\n\n{end}"
+    if start in whole:
+        before, rest = whole.split(start, 1)
+        whole = before + block + rest.split(end, 1)[1]
     else:
         whole = whole.rstrip("\n") + f"\n\n{block}\n"
     write_text(path, whole)

@@ -169,3 +169,21 @@ def test_phantom_teaching_is_blind(phantoms, tmp_path):
             data,
             make_folds(data)[0],
         )
+
+
+def test_ablation_quick(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    spec = importlib.util.spec_from_file_location("ablation", ROOT / "benchmarks" / "ablation.py")
+    ablation = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ablation)
+    maps, table = save_maps(tmp_path / "maps.npz"), tmp_path / "B.md"
+    options = ["--quick", "--workers", "1", "--out", str(tmp_path / "runs"), "--maps", str(maps), "--only", "maps"]
+    ablation.main([*options, "--json", str(tmp_path / "r.json"), "--markdown", str(table)])
+    variants = json.loads((tmp_path / "r.json").read_text())["maps"]["variants"]
+    assert list(variants) == ["full", "graph-none"]
+    low, high = variants["graph-none"]["difference"]["uf1"]["ci95"]
+    assert low <= high
+    assert "| graph-none | no graph |" in table.read_text()
+    assert "Real flow maps" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        ablation.main(["--out", str(tmp_path), "--only", "maps"])

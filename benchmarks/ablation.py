@@ -1,0 +1,127 @@
+"""What every part of STAG is worth: on published flow maps, on phantoms of five presets, and across them.
+
+    python benchmarks/ablation.py --out FOLDER [--maps MAPS.npz] [--seeds 2] [--quick] [--only maps|within|across]
+                                  [--json FILE] [--markdown BENCHMARKS.md]
+
+maps    every variant of ``stagkit ablate`` on real flow maps (T = 1), 10 groups of subjects
+within  phantoms of all five presets together, difficulty 'real', 12 frames, 4 groups of subjects: the whole network
+        against no graph, plain graph attention on the anatomy, and one onset-apex frame
+across  the same phantoms, trained on one preset and tested on another, all 20 ordered pairs
+
+Folds are sealed and epochs fixed; differences are paired over subjects. ``--out`` keeps the runs, so an interrupted
+benchmark goes on where it stopped. Phantoms say whether a part does what it is for, not what it does for real faces.
+"""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from recognition import describe_commit, describe_machine, write_markdown
+
+from stagkit.ablate import ablate, format_ablation
+from stagkit.compare import describe_interval
+from stagkit.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.datasets.phantoms import PhantomSource
+from stagkit.files import write_json
+from stagkit.prepare import load_data, prepare_dataset
+
+PRESETS = ("casme2", "samm", "smic", "4dme", "dfme")
+RIVALS = ("graph-none", "graph-gat", "connectivity-fixed", "apex-only")
+TITLES = {
+    "maps": "Real flow maps (T = 1)",
+    "within": "Phantoms of five presets together, unseen subjects (T = 12, difficulty 'real')",
+    "across": "Phantoms, trained on one preset and tested on another",
+}
+
+
+def marks(part: str) -> tuple[str, str]:
+    return f"<!-- ablation {part}: made by benchmarks/ablation.py -->", f"<!-- ablation {part}: end -->"
+
+
+def make_presets(out: Path, subjects: int, clips: int) -> list[Path]:
+    """Phantoms of every preset, other people in each; what is prepared already is kept."""
+    folders = []
+    for i, preset in enumerate(PRESETS):
+        config = PhantomConfig(preset=preset, subjects=subjects, clips=clips, seed=21 + i, difficulty=1.0)
+        prepare_dataset(PhantomSource(config), out / preset, workers=1)
+        folders.append(out / preset)
+    return folders
+
+
+def run_part(part: str, options: argparse.Namespace, train: TrainConfig) -> dict:
+    """The ablation of one part: what ``stagkit.ablate.ablate`` returns, with what a reader needs to repeat it."""
+    if part == "maps":
+        path, settings, only = options.maps, {"protocol": "groupkfold", "n_folds": 10}, ()
+    else:
+        path = make_presets(options.out / "presets", *((2, 6) if options.quick else (12, 10)))
+        within = {"protocol": "groupkfold", "n_folds": 4}
+        settings, only = (within if part == "within" else {"protocol": "cross"}), RIVALS
+    if options.quick:
+        only = RIVALS[:1]
+    result = ablate(
+        load_data(path, mapping="" if part == "maps" else "3-class"),
+        options.out / part,
+        StagConfig(),
+        train,
+        only,
+        data_path=path,
+        seeds=options.seeds,
+        workers=options.workers,
+        **settings,
+    )
+    return {
+        **result,
+        "data": Path(path).name if part == "maps" else f"phantoms: {', '.join(PRESETS)}",
+        "commit": describe_commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": describe_machine(),
+    }
+
+
+def format_markdown(part: str, result: dict) -> str:
+    lines = [
+        f"**{TITLES[part]}.** {result['n_clips']} clips of {result['n_subjects']} subjects ({result['data']}), "
+        f"{result['protocol']}, {result['n_folds']} folds, {len(result['seeds'])} seeds. Commit {result['commit']}, "
+        f"{result['date']}, {result['machine']}.",
+        "",
+        "| variant | what | UF1 | UAR | minus the whole network (UF1, paired over subjects) | parameters |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in result["variants"].items():
+        told = describe_interval(row["difference"]["uf1"]) if "difference" in row else ""
+        scores = f"{row['uf1']['mean']:.3f} | {row['uar']['mean']:.3f}"
+        lines.append(f"| {name} | {row['what']} | {scores} | {told} | {row['parameters']:,} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="where the runs are kept")
+    parser.add_argument("--maps", help=".npz or folder of flow maps; without it that part is left out")
+    parser.add_argument("--only", choices=list(TITLES), help="one part")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--quick", action="store_true", help="few clips, one variant, 2 epochs: does it run?")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args(arguments)
+    if options.only == "maps" and not options.maps:
+        parser.error("--only maps needs --maps FILE")
+    torch.set_num_threads(1)
+    train = TrainConfig(epochs=2) if options.quick else TrainConfig()
+    options.seeds = 1 if options.quick else options.seeds
+    parts = [p for p in TITLES if (p == options.only or not options.only) and (p != "maps" or options.maps)]
+    results = {}
+    for part in parts:
+        results[part] = run_part(part, options, train)
+        print(f"{TITLES[part]}\n{format_ablation(results[part])}\n", flush=True)
+        if options.markdown:
+            write_markdown(options.markdown, format_markdown(part, results[part]), marks(part))
+    if options.json:
+        write_json(options.json, json.loads(json.dumps(results, default=float)))
+
+
+if __name__ == "__main__":
+    main()
