@@ -53,7 +53,7 @@ def make_presets(out: Path, subjects: int, clips: int) -> list[Path]:
 def run_part(part: str, options: argparse.Namespace, train: TrainConfig) -> dict:
     """The ablation of one part: what ``stagkit.ablate.ablate`` returns, with what a reader needs to repeat it."""
     if part == "maps":
-        path, settings, only = options.maps, {"protocol": "groupkfold", "n_folds": 10}, ()
+        path, settings, only = options.maps, {"protocol": "groupkfold", "n_folds": 3 if options.quick else 10}, ()
     else:
         path = make_presets(options.out / "presets", *((2, 6) if options.quick else (12, 10)))
         within = {"protocol": "groupkfold", "n_folds": 4}
