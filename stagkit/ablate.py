@@ -61,6 +61,7 @@ VARIANTS = (
     Variant("connectivity-fixed", "anatomical edges only", {"connectivity": "fixed"}),
     Variant("connectivity-learned", "learned edges, not AU-guided", {"connectivity": "learned"}),
     Variant("branch-graph", "graph branch only", {"branches": "graph"}),
+    Variant("branch-both", "graph and time branch", {"branches": "both"}),
     Variant("branch-time", "time branch only", {"branches": "time"}),
     Variant("cross-one-way", "regions query frames only", {"cross_attention": "one-way"}),
     Variant("cross-none", "no cross-attention", {"cross_attention": "none"}),

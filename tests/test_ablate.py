@@ -50,7 +50,9 @@ def test_every_switch_of_the_network_is_in_the_table():
 
 def test_what_has_no_meaning_is_left_out(data):
     names = {v.name for v in choose_variants(data, TINY, QUICK)}
-    assert names == {v.name for v in VARIANTS} - {"phantoms-beside"}, "which is for flow maps"
+    assert names == {v.name for v in VARIANTS} - {"phantoms-beside", "branch-both"}, (
+        "flow maps only; what it is already"
+    )
     assert "phantoms-beside" in {v.name for v in choose_variants(make_companions(9), TINY, QUICK)}
     still = replace(keep_apex(data), aus=np.full_like(data.aus, np.nan))
     left = names - {v.name for v in choose_variants(still, TINY, QUICK)}

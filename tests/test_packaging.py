@@ -33,6 +33,7 @@ LAYERS = (
     ("probes", "egat", "model", "baselines"),
     ("losses", "metrics", "calibration", "au_detection", "cost"),
     ("augment", "companions"),
+    ("recipes",),
     ("train",),
     ("epochs",),
     ("runs",),
