@@ -7,7 +7,7 @@ from stagkit.config import FlowConfig, PhantomConfig
 from stagkit.faces import FACE_MIDDLE, FACE_SIDE
 from stagkit.flow import compute_flow
 from stagkit.phantom import make_clip
-from stagkit.phantom_photo import animate_photo, load_astronaut
+from stagkit.phantom_photo import animate_photo, load_astronaut, load_astronaut_landmarks
 from stagkit.rois import ATLAS, load_mean_face
 from stagkit.types import StagkitError
 
@@ -70,6 +70,15 @@ def test_bad_pictures_are_told(portrait):
         animate_photo(*portrait, "12", n_frames=4)
 
 
-def test_the_astronaut():
-    pytest.importorskip("skimage")
-    assert load_astronaut().shape == (512, 512, 3)
+def test_the_astronaut_smiles_on_one_side_in_colour():
+    """The public-domain portrait with its stored landmarks: what was planted on the left is found there, not right."""
+    picture, points = load_astronaut(), load_astronaut_landmarks()
+    assert picture.shape == (512, 512, 3)
+    clip = animate_photo(picture, points, {"L12": 2.5}, n_frames=12, size=160, noise=0)
+    assert clip.frames.shape == (12, 160, 160, 3)
+    motion = compute_flow(clip, FlowConfig(selection="apex"))
+    left, right = (ATLAS.centres(motion.landmarks)[ATLAS.index(f"lip_corner_{s}")].round().astype(int) for s in "LR")
+    speed = np.linalg.norm(motion.flow[clip.apex], axis=0)
+    assert speed[left[1], left[0]] > 5 * speed[right[1], right[0]]
+    u, v = motion.flow[clip.apex][:, left[1], left[0]]
+    assert u > 0 > v, "a smile draws the subject's left corner to the right of the picture, and up"
