@@ -13,11 +13,18 @@ from einops import rearrange
 
 from stagkit.config import FlowConfig, RoiConfig
 from stagkit.facs import compute_au_vector
+from stagkit.head import (
+    add_head_motion,
+    choose_turn,
+    compute_head_motion,
+    compute_rigid_mask,
+    compute_trust,
+    remove_head_motion,
+    smooth_head_motion,
+    turn_back,
+)
 from stagkit.rois import ATLAS, RoiAtlas, compute_face_frame
 from stagkit.types import Clip, FlowClip, RoiSequence, ShapeError, StagkitError, inter_ocular_distance
-
-#: Rigid parts of the face: temples and upper jaw rim, nose bridge (iBUG landmarks).
-RIGID_LANDMARKS = (0, 1, 2, 14, 15, 16, 27, 28, 29)
 
 
 def make_flow_method(method: str):
@@ -62,54 +69,6 @@ def compute_strain(flow: np.ndarray) -> np.ndarray:
         v_y, v_x = np.gradient(cv2.GaussianBlur(v, (0, 0), 1.0))
         out[t] = np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
     return out
-
-
-def compute_rigid_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Bool "y x": discs around the landmarks that no AU of the table moves (nose bridge, temples, upper jaw rim)."""
-    mask = np.zeros(shape, np.uint8)
-    radius = max(2, round(0.07 * inter_ocular_distance(landmarks)))
-    for x, y in landmarks[list(RIGID_LANDMARKS)]:
-        cv2.circle(mask, (round(float(x)), round(float(y))), radius, 1, -1)
-    return mask.astype(bool)
-
-
-def compute_head_motion(flow: np.ndarray, rigid: np.ndarray) -> np.ndarray:
-    """Similarity transform that explains the flow of the rigid pixels.
-
-    Robust least squares (Cauchy weights, 5 rounds), so that a rigid pixel that was measured badly does not count.
-
-    Args:
-        flow: float32 "2 y x" px.
-        rigid: bool "y x".
-
-    Returns:
-        float "2 3": where a still pixel of the onset frame has gone, ``p' = head[:, :2] @ p + head[:, 2]``.
-    """
-    ys, xs = np.nonzero(rigid)
-    if len(xs) < 4:
-        return np.eye(2, 3)
-    n = len(xs)
-    # p' = [[a, -b], [b, a]] p + (c, d): rows of the system for x', then for y'
-    design = np.concatenate(
-        [np.stack([xs, -ys, np.ones(n), np.zeros(n)], 1), np.stack([ys, xs, np.zeros(n), np.ones(n)], 1)]
-    ).astype(float)
-    target = np.concatenate([xs + flow[0, ys, xs], ys + flow[1, ys, xs]])
-    weight = np.ones(n)
-    for _ in range(5):
-        weighted = design * np.concatenate([weight, weight])[:, None]
-        a, b, c, d = np.linalg.solve(weighted.T @ design, weighted.T @ target)
-        missed = np.hypot(*rearrange(design @ (a, b, c, d) - target, "(xy n) -> xy n", xy=2))
-        weight = 1 / (1 + (missed / max(2.4 * np.median(missed), 1e-3)) ** 2)
-    return np.array([[a, -b, c], [b, a, d]])
-
-
-def remove_head_motion(flow: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """Skin motion left when the head's is undone: ``head^-1 (p + flow(p)) - p``, float32 "2 y x" px."""
-    height, width = flow.shape[1:]
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height), indexing="xy")).astype(np.float64)
-    inverse = np.linalg.inv(head[:, :2])
-    moved = grid + flow - head[:, 2, None, None]
-    return (np.einsum("ij,jyx->iyx", inverse, moved) - grid).astype(np.float32)
 
 
 def compute_frame_scores(flow: np.ndarray, landmarks: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
@@ -177,7 +136,8 @@ def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas 
     """Measure a clip's motion.
 
     Flow is measured from the onset frame (first frame where none is coded) to every frame. Where the head has moved by
-    more than half a pixel, the frame is turned back first and measured again, so that large drifts cost no accuracy.
+    more than half a pixel, the frame is moved back first and measured again, so that large drifts cost no accuracy
+    (``head.choose_turn``).
 
     Args:
         clip: with landmarks.
@@ -208,30 +168,25 @@ def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas 
         raise ShapeError(f"clip {clip.clip_id!r}: the eyes are less than 4 px apart; are the landmarks in px (x, y)?")
     measure = make_flow_method(config.method)
     rigid = compute_rigid_mask(landmarks, grey.shape[1:])
+    trust = compute_trust(grey[onset], rigid)
     centre = compute_face_frame(landmarks)[:, 2]
     flow = np.zeros((len(grey), 2, *grey.shape[1:]), np.float32)
     head = np.tile(np.eye(2, 3), (len(grey), 1, 1))
     for t in range(len(grey)):
         if t == onset:
             continue
-        raw = rearrange(measure(grey[onset], grey[t]), "y x chan -> chan y x")
+        flow[t] = rearrange(measure(grey[onset], grey[t]), "y x chan -> chan y x")
         if config.stabilise:
-            head[t] = compute_head_motion(raw, rigid)
-            if np.linalg.norm(head[t][:, :2] @ centre + head[t][:, 2] - centre) > 0.5:
-                turned = cv2.warpAffine(
-                    grey[t],
-                    head[t],
-                    grey.shape[:0:-1],
-                    flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-                    borderMode=cv2.BORDER_REPLICATE,
-                )
-                raw = rearrange(measure(grey[onset], turned), "y x chan -> chan y x")
-                rest = compute_head_motion(raw, rigid)
-                raw = remove_head_motion(raw, rest)
-                head[t] = head[t] @ np.vstack([rest, [0, 0, 1]])
-            else:
-                raw = remove_head_motion(raw, head[t])
-        flow[t] = raw
+            head[t] = compute_head_motion(flow[t], rigid, trust)
+            undone = choose_turn(head[t], landmarks)
+            if undone is not None:
+                rest = rearrange(measure(grey[onset], turn_back(grey[t], undone)), "y x chan -> chan y x")
+                flow[t] = add_head_motion(rest, undone)
+                head[t] = undone @ np.vstack([compute_head_motion(rest, rigid, trust), [0, 0, 1]])
+    if config.stabilise:
+        head = smooth_head_motion(head, clip.times_ms, centre, onset)
+        for t in np.flatnonzero(np.arange(len(grey)) != onset):
+            flow[t] = remove_head_motion(flow[t], head[t])
     scores = compute_frame_scores(flow, landmarks, atlas)
     scores[onset] = 0.0
     return FlowClip(

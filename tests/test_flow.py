@@ -6,17 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.config import FlowConfig
+from stagkit.config import FlowConfig, PhantomConfig
 from stagkit.flow import (
     compute_flow,
     compute_frame_scores,
-    compute_head_motion,
-    compute_rigid_mask,
     compute_rois,
     compute_strain,
-    remove_head_motion,
     select_frames,
 )
+from stagkit.head import (
+    add_head_motion,
+    compute_head_motion,
+    compute_rigid_mask,
+    compute_trust,
+    remove_head_motion,
+    smooth_head_motion,
+)
+from stagkit.phantom import make_clip
 from stagkit.rois import ATLAS, compute_face_frame, load_mean_face
 from stagkit.types import Clip, StagkitError
 
@@ -89,6 +95,94 @@ def test_head_motion_is_undone_exactly(dx, dy, angle, scale):
     found = compute_head_motion(flow.astype(np.float32), rigid)
     assert np.allclose(found, head, atol=2e-3)
     assert np.allclose(remove_head_motion(flow, head), skin, atol=1e-4)
+
+
+@pytest.mark.parametrize("difficulty", ["default", "real"])
+def test_what_is_left_of_a_known_drift_is_a_twentieth_of_a_pixel(difficulty):
+    """Head motion as planted against as measured, at the 68 landmarks: mean over them, median over the frames."""
+    left = []
+    for subject in range(2):
+        clip = make_clip(PhantomConfig(subjects=2, clips=1, difficulty=difficulty), subject, 0)
+        square = np.concatenate([clip.truth.head, np.tile([[[0, 0, 1]]], (len(clip.frames), 1, 1))], axis=1)
+        planted = (square @ np.linalg.inv(square[clip.onset]))[:, :2]
+        wrong = compute_flow(clip).head_motion - planted
+        points = clip.landmarks[clip.onset]
+        off = np.linalg.norm(np.einsum("tij,nj->tni", wrong[:, :, :2], points) + wrong[:, None, :, 2], axis=-1).mean(1)
+        left += np.delete(off, clip.onset).tolist()
+    assert np.median(left) < 0.05
+
+
+def test_a_head_that_turns_far_is_turned_back():
+    """Three degrees carry the jaw by several px: flow and head motion come out as planted."""
+    base, angle = make_texture(), np.radians(3)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([SIZE / 2, SIZE / 2])
+    head = np.concatenate([turn, (middle + (3, -2) - turn @ middle)[:, None]], axis=1)
+    frames = np.stack([base, cv2.warpAffine(base, head, (SIZE, SIZE), flags=cv2.INTER_CUBIC)])
+    clip = Clip(frames, 200.0, "c", "set/s", "set", "negative", landmarks=np.stack([make_landmarks()] * 2))
+    motion = compute_flow(clip)
+    assert motion.head_motion[1] == pytest.approx(head, abs=0.1)
+    assert np.abs(motion.flow[1][:, 30:-30, 30:-30]).mean() < 0.05
+
+
+def test_pixels_where_nothing_can_be_seen_do_not_count():
+    """Half of the rigid pixels lie on blank skin and say nonsense; the others, on texture, give the motion."""
+    rigid = compute_rigid_mask(make_landmarks(), (SIZE, SIZE))
+    grey = make_texture()
+    grey[:, SIZE // 2 :] = 128
+    flow = np.zeros((2, SIZE, SIZE), np.float32)
+    flow[0] = 1.0
+    flow[0, :, SIZE // 2 + 4 :] = -0.5
+    found = compute_head_motion(flow, rigid, compute_trust(grey, rigid))
+    middle = np.array([SIZE / 4, SIZE / 2])
+    assert found[:, :2] @ middle + found[:, 2] - middle == pytest.approx([1.0, 0.0], abs=0.1)
+    trust = compute_trust(np.tile(np.arange(SIZE, dtype=np.uint8)[None], (SIZE, 1)), rigid)
+    assert (trust[:, 0, 0] > 10 * trust[:, 1, 1]).all(), "a slope along x shows motion along x only"
+
+
+def make_path(shift_x) -> np.ndarray:
+    head = np.tile(np.eye(2, 3), (len(shift_x), 1, 1))
+    head[:, 0, 2] = shift_x
+    return head
+
+
+def test_smoothing_keeps_slow_paths_and_jolts_and_lessens_noise():
+    """A parabola is kept exactly, a jolt of 3 px too, and slow cameras; of noise sqrt(25 / 143) is left.
+
+    25 / 143 is the middle weight of the published 13-point parabola, hence the share of the variance that it lets through.
+    """
+    t = np.arange(41) * 5.0
+    centre, onset = np.array([64.0, 64.0]), 0
+    parabola = make_path(1e-4 * t**2 - 0.01 * t)
+    assert np.allclose(smooth_head_motion(parabola, t, centre, onset), parabola, atol=1e-9)
+    noise = 0.05 * np.random.default_rng(0).standard_normal(4000)
+    smoothed = smooth_head_motion(make_path(noise), np.arange(4000) * 5.0, centre, onset)[100:, 0, 2]
+    assert smoothed.std() == pytest.approx(np.sqrt(25 / 143) * noise.std(), rel=0.05)
+    jolt = make_path(np.where(t > 100, 3.0, 0.0))
+    near = smooth_head_motion(jolt, t, centre, onset)[:, 0, 2]
+    assert np.abs(near - jolt[:, 0, 2]).max() < 0.25
+    slow = make_path(noise[:41])
+    assert smooth_head_motion(slow, np.arange(41) * 1000 / 60, centre, onset) is slow
+
+
+def test_noise_in_the_onset_frame_is_told_by_its_neighbours():
+    """All frames but the onset are off by 0.1 px: most of it is taken back where frames lie on both sides of the onset.
+
+    What stays is ``0.1 (1 - 1 / (1 + q))``, q the variance of the parabola's value at the onset as a share of a frame's: 0.12
+    with ten frames on each side, 1.38 with ten on one.
+    """
+    t, centre = np.arange(41) * 5.0, np.array([64.0, 64.0])
+    off = np.where(np.arange(41) == 20, 0.0, 0.1)
+    both = smooth_head_motion(make_path(off), t, centre, 20)[:, 0, 2]
+    first = smooth_head_motion(make_path(np.roll(off, -20)), t, centre, 0)[:, 0, 2]
+    assert both[[8, 32]] == pytest.approx(0.1 * (1 - 1 / 1.12051), abs=1e-6)
+    assert first[30] == pytest.approx(0.1 * (1 - 1 / 2.38333), abs=1e-6)
+
+
+def test_adding_a_head_motion_is_the_inverse_of_removing_it():
+    flow = np.random.default_rng(0).normal(size=(2, 9, 11)).astype(np.float32)
+    head = np.array([[1.01, -0.02, 3.0], [0.02, 1.01, -2.0]])
+    assert np.allclose(remove_head_motion(add_head_motion(flow, head), head), flow, atol=1e-5)
 
 
 def test_strain_of_a_stretch_is_the_stretch():

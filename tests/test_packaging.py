@@ -24,6 +24,7 @@ LAYERS = (
         "phantom_face",
         "phantom",
         "faces",
+        "head",
         "flow",
     ),
     ("datasets",),
