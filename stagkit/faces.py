@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -145,13 +146,22 @@ def find_landmarks(clip: Clip, finder: LandmarkFinder) -> Clip:
     Raises:
         FaceError: no face, two faces, or one that fails ``check_face``.
     """
-    frame = clip.frames[clip.onset or 0]
+    points = find_points(clip.frames[clip.onset or 0], finder, clip.clip_id)
+    return replace(clip, landmarks=np.broadcast_to(points, (len(clip.frames), 68, 2)).copy())
+
+
+def find_points(frame: np.ndarray, finder: LandmarkFinder, clip_id: str = "") -> np.ndarray:
+    """Landmarks float "68 2" px of the one usable face in an onset frame uint8 "y x" or "y x chan".
+
+    Raises:
+        FaceError: no face, two faces, or one that fails ``check_face``.
+    """
     faces = finder.find(frame)
     if len(faces) != 1:
         seen = "no face was found in its onset frame" if not faces else "two faces are in its onset frame"
-        raise FaceError(f"clip {clip.clip_id!r}: {seen}; crop the pictures to one face, or store landmarks.")
-    check_face(faces[0], frame, clip.clip_id)
-    return replace(clip, landmarks=np.broadcast_to(faces[0], (len(clip.frames), 68, 2)).copy())
+        raise FaceError(f"clip {clip_id!r}: {seen}; crop the pictures to one face, or store landmarks.")
+    check_face(faces[0], frame, clip_id)
+    return faces[0]
 
 
 def compute_quality(landmarks: np.ndarray, frame: np.ndarray) -> dict[str, float]:
@@ -256,17 +266,36 @@ def align_clip(clip: Clip, size: int = 256) -> Clip:
     """
     if clip.landmarks is None:
         raise FaceError(f"clip {clip.clip_id!r} has no landmarks: store them, or find them with a LandmarkFinder.")
-    matrix = compute_alignment(np.asarray(clip.landmarks[clip.onset or 0], float), size)
+    frames, landmarks = align_frames(clip.frames, clip.landmarks, clip.onset or 0, size)
+    return replace(clip, frames=frames, landmarks=landmarks, truth=None)
+
+
+def align_frames(
+    frames: Iterable[np.ndarray], landmarks: np.ndarray, onset: int, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The work of ``align_clip``, frame by frame: each of them is needed only while its turn has come.
+
+    Args:
+        frames: uint8 "y x" or "y x chan" each.
+        landmarks: float "time 68 2" px; onset: the position whose points tell the transform.
+
+    Returns:
+        frames uint8 "time size size" or "time size size chan", landmarks float "time 68 2" px of the square.
+    """
+    matrix = compute_alignment(np.asarray(landmarks[onset], float), size)
     scale = float(np.linalg.norm(matrix[:, 0]))
     sigma = 0.5 * np.sqrt(max(0.0, scale**-2 - 1.0))
-    frames = []
-    for frame in clip.frames:
-        smooth = cv2.GaussianBlur(frame, (0, 0), sigma) if sigma > 0.2 else np.ascontiguousarray(frame)
-        frames.append(
-            cv2.warpAffine(smooth, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    how = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
+    small = [
+        cv2.warpAffine(
+            cv2.GaussianBlur(frame, (0, 0), sigma) if sigma > 0.2 else np.ascontiguousarray(frame),
+            matrix,
+            (size, size),
+            **how,
         )
-    landmarks = clip.landmarks @ matrix[:, :2].T + matrix[:, 2]
-    return replace(clip, frames=np.stack(frames), landmarks=landmarks, truth=None)
+        for frame in frames
+    ]
+    return np.stack(small), landmarks @ matrix[:, :2].T + matrix[:, 2]
 
 
 def make_ready(clip: Clip, size: int = 0, model: str = "") -> Clip:

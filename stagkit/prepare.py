@@ -119,7 +119,10 @@ def _prepare_clip(
 
     cv2.setNumThreads(1)
     try:
-        clip = make_ready(source.read(key), align, landmarker)
+        if align and getattr(source, "aligns", False):
+            clip = source.read(key, align, landmarker)
+        else:
+            clip = make_ready(source.read(key), align, landmarker)
         sequence = compute_rois(compute_flow(clip, flow_config), clip, roi_config)
     except StagkitError as error:
         raise StagkitError(f"clip {key!r} cannot be prepared: {error}") from error

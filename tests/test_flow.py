@@ -168,8 +168,8 @@ def test_smoothing_keeps_slow_paths_and_jolts_and_lessens_noise():
 def test_noise_in_the_onset_frame_is_told_by_its_neighbours():
     """All frames but the onset are off by 0.1 px: most of it is taken back where frames lie on both sides of the onset.
 
-    What stays is ``0.1 (1 - 1 / (1 + q))``, q the variance of the parabola's value at the onset as a share of a frame's: 0.12
-    with ten frames on each side, 1.38 with ten on one.
+    What stays is ``0.1 (1 - 1 / (1 + q))``, q the variance of the parabola's value at the onset as a share of a frame's:
+    0.12 with ten frames on each side, 1.38 with ten on one.
     """
     t, centre = np.arange(41) * 5.0, np.array([64.0, 64.0])
     off = np.where(np.arange(41) == 20, 0.0, 0.1)

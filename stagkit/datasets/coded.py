@@ -10,7 +10,7 @@ from pathlib import Path
 from stagkit.datasets import DatasetNotAvailable
 from stagkit.datasets.index import load_index
 from stagkit.datasets.layout import Layout
-from stagkit.datasets.tree import read_pictures
+from stagkit.datasets.stream import read_frames
 from stagkit.errors import StagkitWarning
 from stagkit.faces import load_landmarks
 from stagkit.files import compute_digest
@@ -74,14 +74,19 @@ class CodedSource:
         one.keys, one._records = (key,), {key: self._records[key]}
         return one
 
-    def read(self, key: str) -> Clip:
-        """Read the pictures of one clip.
+    #: ``read`` can align frame by frame, so that few frames of real size are in memory at once.
+    aligns = True
+
+    def read(self, key: str, size: int = 0, landmarker: str = "") -> Clip:
+        """Read the pictures of one clip; aligned to a square of ``size`` px where it is not 0 (``stream.read_frames``).
 
         Raises:
             StagkitError: a damaged picture or landmark file.
         """
         record = self._records[key]
-        frames = read_pictures(record.frame_paths, key)
+        paths = record.frame_paths
+        stored = load_landmarks(record.landmarks, len(paths), key) if record.landmarks else None
+        frames, landmarks = read_frames(paths, key, stored, record.position("onset"), size, landmarker)
         return Clip(
             frames=frames,
             fps=record.fps,
@@ -89,7 +94,7 @@ class CodedSource:
             subject=record.subject,
             dataset=record.dataset,
             label=record.label,
-            landmarks=load_landmarks(record.landmarks, len(frames), key) if record.landmarks else None,
+            landmarks=landmarks,
             **{name: record.position(name) for name in ("onset", "apex", "offset")},
             aus=record.aus,
             part=record.part,

@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 
 from stagkit.datasets import ClipSource, DatasetNotAvailable
+from stagkit.datasets.stream import read_frames
+from stagkit.faces import load_landmarks
 from stagkit.facs import parse_aus
 from stagkit.files import Progress, compute_digest, no_progress, write_aside, write_text
 from stagkit.types import Clip, StagkitError
@@ -70,8 +72,11 @@ class ManifestSource:
         """Digest of the table."""
         return {"source": "manifest", "name": self.name, "digest": self._digest}
 
-    def read(self, key: str) -> Clip:
-        """Read one clip.
+    #: ``read`` can align frame by frame, so that few frames of real size are in memory at once.
+    aligns = True
+
+    def read(self, key: str, size: int = 0, landmarker: str = "") -> Clip:
+        """Read one clip; aligned to a square of ``size`` px where it is not 0 (``stream.read_frames``).
 
         Raises:
             StagkitError: a path that leaves the folder, no frames, a damaged picture, a number that is none, an apex before
@@ -84,14 +89,6 @@ class ManifestSource:
         paths = sorted((p for p in folder.iterdir() if p.suffix.lower() in _PICTURES), key=_frame_number)
         if not paths:
             raise StagkitError(f"clip {key!r}: {folder} holds no pictures.")
-        frames = [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in paths]
-        for path, frame in zip(paths, frames, strict=True):
-            if frame is None:
-                raise StagkitError(f"clip {key!r}: {path} is damaged and cannot be read as a picture.")
-            if frame.shape != frames[0].shape:
-                raise StagkitError(f"clip {key!r}: {path.name} is {frame.shape}, the first frame is {frames[0].shape}.")
-        stack = np.stack(frames)
-        landmarks = row.get("landmarks")
         moments = {name: self._position(row, name) for name in ("onset", "apex", "offset")}
         coded = [(name, at) for name, at in moments.items() if at is not None]
         for (first, early), (second, late) in pairwise(coded):
@@ -101,14 +98,17 @@ class ManifestSource:
                     "leave unknown ones empty."
                 )
         aus = (row.get("aus") or "").strip()
+        place = row.get("landmarks")
+        stored = load_landmarks(self._inside(place), len(paths), key) if place else None
+        frames, landmarks = read_frames(paths, key, stored, moments["onset"], size, landmarker)
         return Clip(
-            frames=stack[..., 2::-1] if stack.ndim == 4 else stack,
+            frames=frames,
             fps=self._number(row, "fps"),
             clip_id=key,
             subject=row["subject"] if "/" in row["subject"] else f"{row['dataset']}/{row['subject']}",
             dataset=row["dataset"],
             label=row["label"],
-            landmarks=self._landmarks(key, landmarks) if landmarks else None,
+            landmarks=landmarks,
             **moments,
             aus=None if not aus else parse_aus(aus.strip("-")).codes,
             part=(row.get("part") or "").strip(),
@@ -119,13 +119,6 @@ class ManifestSource:
         if not path.is_relative_to(self.root.resolve()):
             raise StagkitError(f"the path {relative!r} leaves {self.root}: paths in manifest.csv must stay inside it.")
         return path
-
-    def _landmarks(self, key: str, relative: str) -> np.ndarray:
-        path = self._inside(relative)
-        try:
-            return np.load(path, allow_pickle=False).astype(float)
-        except (OSError, ValueError, EOFError) as error:
-            raise StagkitError(f"clip {key!r}: landmarks {path} cannot be read: {error}.") from error
 
     @staticmethod
     def _number(row: dict[str, str], name: str) -> float:

@@ -10,7 +10,7 @@ import glob
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -125,15 +125,15 @@ class Tree:
         return ", ".join(names[:n]) + more if names else "an empty folder"
 
 
-def read_pictures(paths: Sequence[Path], clip_id: str) -> np.ndarray:
-    """Read the frames of a clip: uint8 "time y x" (grey) or "time y x chan" (RGB).
+def iter_pictures(paths: Sequence[Path], clip_id: str) -> Iterator[np.ndarray]:
+    """The frames of a clip one by one: uint8 "y x" (grey) or "y x chan" (RGB).
 
     Raises:
         StagkitError: no picture, a damaged one, or one of another size or colour than the first.
     """
     if not paths:
         raise StagkitError(f"clip {clip_id!r} has no pictures.")
-    frames = []
+    shape = None
     for path in paths:
         try:
             frame = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -144,7 +144,12 @@ def read_pictures(paths: Sequence[Path], clip_id: str) -> np.ndarray:
         if frame.dtype != np.uint8:
             raise StagkitError(f"clip {clip_id!r}: {path.name} is {frame.dtype}, expected 8 bits a channel.")
         frame = frame[..., 2::-1] if frame.ndim == 3 else frame
-        if frames and frame.shape != frames[0].shape:
-            raise StagkitError(f"clip {clip_id!r}: {path.name} is {frame.shape}, the first frame is {frames[0].shape}.")
-        frames.append(frame)
-    return np.stack(frames)
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            raise StagkitError(f"clip {clip_id!r}: {path.name} is {frame.shape}, the first frame is {shape}.")
+        yield frame
+
+
+def read_pictures(paths: Sequence[Path], clip_id: str) -> np.ndarray:
+    """All frames of a clip: uint8 "time y x" (grey) or "time y x chan" (RGB); see ``iter_pictures``."""
+    return np.stack(list(iter_pictures(paths, clip_id)))
