@@ -102,7 +102,7 @@ def touch_frames(root: Path, name: str, shared: Path) -> None:
             26,
             {"7-class": 255, "5-class": 246, "4-class": 246, "3-class": 147, "megc2019": 145},
             "coding sheet of 2014",
-            1,
+            2,
         ),
         ("samm", 159, 29, {"4-class": 159, "5-class": 136, "3-class": 133, "megc2019": 133}, "FACS codes v2", 3),
         ("smic", 164, 16, {"3-class": 164, "megc2019": 164}, "SMIC-HS", 0),
@@ -175,6 +175,10 @@ def test_every_correction_has_its_reason_and_applies_to_the_real_sheets(shared_d
     assert records["032/032_3_2"].apex is None
     assert "public readers reject it" in records["032/032_3_2"].corrections[0]
     assert records["006/006_1_2"].apex == 5588
+    touch_frames(tmp_path / "second", "casme2", shared_data)
+    records = load_index(load_layout("casme2"), tmp_path / "second").records
+    assert records["sub05/EP09_05f"].apex is None and "onset frame stands" in records["sub05/EP09_05f"].corrections[0]
+    assert records["sub05/EP16_04f"].apex == records["sub05/EP16_04f"].offset == 181, "a late apex is an apex"
 
 
 def test_sheet_versions_add_up():

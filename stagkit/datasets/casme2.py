@@ -31,7 +31,9 @@ CARD = DatasetCard(
         "which revision of the sheet it is (2019: three clips of sub24 move from sadness to surprise); folders without a "
         "row (sub09/EP02_02f, sub24/EP02_07)"
     ),
-    corrects="sub04/EP12_01f: its apex '/' is 'not coded'. MEGC2019 leaves out sub04/EP12_01f and sub05/EP09_05f",
+    corrects=(
+        "the apex of sub04/EP12_01f ('/') and of sub05/EP09_05f (the onset frame) is 'not coded'; MEGC2019 leaves both out"
+    ),
 )
 
 
