@@ -175,6 +175,7 @@ def test_every_correction_has_its_reason_and_applies_to_the_real_sheets(shared_d
     assert records["032/032_3_2"].apex is None
     assert "public readers reject it" in records["032/032_3_2"].corrections[0]
     assert records["006/006_1_2"].apex == 5588
+    (tmp_path / "second").mkdir()
     touch_frames(tmp_path / "second", "casme2", shared_data)
     records = load_index(load_layout("casme2"), tmp_path / "second").records
     assert records["sub05/EP09_05f"].apex is None and "onset frame stands" in records["sub05/EP09_05f"].corrections[0]
