@@ -186,7 +186,7 @@ class MovingFace(traitlets.HasTraits):
         for name, control in made.items():
             traitlets.link((self, name), (control, "value"))
         made["side"].disabled = not ACTION_UNITS[self.au].sided
-        play = w.Play(min=0, max=N_FRAMES - 1, interval=150, show_repeat=False)
+        play = w.Play(value=self.frame, min=0, max=N_FRAMES - 1, interval=150, show_repeat=False)
         w.jslink((play, "value"), (made["frame"], "value"))
         image = w.Image(value=self._panels.to_png(), format="png", layout={"max_width": "100%"})
         left, right = w.VBox([made["au"], made["side"]]), w.VBox([made["strength"], w.HBox([made["frame"], play])])
