@@ -169,10 +169,6 @@ def _run_here(data, folds, run, todo, device, workers):
 def _run_in_processes(data, folds, run, todo, device, workers):
     from joblib import Parallel, delayed, parallel_config
 
-    # keep freed memory in the process: page faults would cost a third of the time
-    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "4294967296")
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "17179869184")
-    os.environ.setdefault("MALLOC_TOP_PAD_", "268435456")
     with parallel_config(backend="loky", n_jobs=workers or os.cpu_count() or 1, inner_max_num_threads=1):
         yield from Parallel(return_as="generator_unordered")(
             delayed(_run_fold)(data, folds[i], run, seed, i, device) for seed, i in todo
@@ -192,10 +188,12 @@ def _run_fold(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, de
 
     from stagkit.cost import compute_cost, measure_inference
     from stagkit.epochs import fit_network
+    from stagkit.optimiser import keep_freed_memory
     from stagkit.train import predict, predict_with_aus
 
     if device == "cpu":
         torch.set_num_threads(1)
+        keep_freed_memory()
     aus, answers = [], []  # probabilities of the AUs; answers after each epoch (leak demonstration)
 
     def fit(known: RoiDataset, inputs: SealedInputs) -> Trained:

@@ -14,6 +14,7 @@ from stagkit.config import StagConfig, TrainConfig
 from stagkit.facs import AU_NUMBERS
 from stagkit.losses import compute_au_prior, compute_class_weights, compute_loss
 from stagkit.model import Stag, compute_clip_aus
+from stagkit.optimiser import Optimiser, join_parameters, part_parameters
 from stagkit.rois import ATLAS, RoiAtlas
 from stagkit.seal import SealedInputs
 from stagkit.types import Batch, RoiDataset, StagkitError
@@ -79,7 +80,7 @@ def train_fold(
 ) -> Stag:
     """Train the network on the clips ``train`` for a fixed number of epochs.
 
-    AdamW (Loshchilov and Hutter, arXiv:1711.05101) with linear warm-up and cosine decay to zero, gradients clipped.
+    AdamW with linear warm-up and cosine decay to zero, gradients clipped (``optimiser.Optimiser``).
 
     Args:
         train: int, indices of the training clips; no other clip is looked at.
@@ -104,18 +105,14 @@ def train_fold(
         check_companions(data)
         beside = make_companions(N_COMPANIONS, patch=data.x.shape[-1]).batch().to(device)
     class_weights = compute_class_weights(whole.label, len(data.classes)).to(device)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
-        lr=train_config.lr,
-        weight_decay=train_config.weight_decay,
-    )
     steps_per_epoch = math.ceil(len(train) / train_config.batch_size)
-    n_steps = steps_per_epoch * train_config.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: compute_rate(step, n_steps, train_config.warmup)
+    optimiser = Optimiser(
+        join_parameters([p for p in model.parameters() if p.ndim > 1]),
+        join_parameters([p for p in model.parameters() if p.ndim <= 1]),
+        train_config,
+        steps_per_epoch * train_config.epochs,
     )
+    slopes = [p.grad for p in model.parameters()]
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(device).manual_seed(seed)
     for epoch in range(min(train_config.epochs, stop_after or train_config.epochs)):
@@ -130,11 +127,9 @@ def train_fold(
                 said = model(planted.x, planted.mask, planted.times_ms)
                 of_phantoms = compute_loss(said, planted, torch.ones_like(class_weights), stag_config, train_config)
                 loss = loss + train_config.phantoms_beside * of_phantoms.total
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.clear()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), train_config.clip_norm)
-            optimiser.step()
-            schedule.step()
+            optimiser.step(torch.nn.utils.get_total_norm(slopes))
             losses.append(loss.detach())
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
@@ -146,15 +141,8 @@ def train_fold(
         if watch:
             watch(epoch, model.eval())
             model.train()
+    part_parameters(model)
     return model.eval().cpu()
-
-
-def compute_rate(step: int, n_steps: int, warmup: float) -> float:
-    """Share of the learning rate at a step: linear up over ``warmup`` of all steps, then half a cosine down to 0."""
-    rise = max(1, round(warmup * n_steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, n_steps - rise)))
 
 
 def take(batch: Batch, index: torch.Tensor) -> Batch:

@@ -33,7 +33,7 @@ LAYERS = (
     ("prepare", "splits", "data_check"),
     ("probes", "egat", "model", "baselines"),
     ("losses", "metrics", "calibration", "au_detection", "cost"),
-    ("augment", "companions"),
+    ("augment", "companions", "optimiser"),
     ("recipes",),
     ("train",),
     ("epochs",),
