@@ -5,7 +5,7 @@ Also what choosing on the test clips would have claimed (``compute_leak``): a de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,29 @@ def compute_balanced_loss(probability: np.ndarray, label: np.ndarray) -> float:
     return float(np.mean([right[label == c].mean() for c in np.unique(label)]))
 
 
+def hold_out_judges(known: RoiDataset, train_config: TrainConfig, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Training subjects who choose the epoch: bool "clip", and their names.
+
+    Raises:
+        StagkitError: fewer than two training subjects.
+    """
+    if len(set(known.subjects)) < 2:
+        raise StagkitError(
+            f"the training part is of one subject ({known.subjects[0]}): nobody can be held out to choose the epoch; "
+            "use --epoch-choice fixed."
+        )
+    held = hold_out_subjects(known.subjects, train_config.inner_share, seed)
+    return held, tuple(sorted({known.subjects[i] for i in np.flatnonzero(held)}))
+
+
+def describe_choice(held_out: tuple[str, ...], curve: Sequence[float], train_config: TrainConfig) -> tuple[str, dict]:
+    """What chose the epoch, in words, and what the run keeps of it."""
+    after = "then trained again on all training clips" if train_config.refit else ""
+    by = f"{len(held_out)} held-out training subjects"
+    record = {"inner": {"held_out": list(held_out), "curve": [round(v, 5) for v in curve]}}
+    return f"{by}; {after}" if after else f"{by}, who were not trained on", record
+
+
 def choose_epochs(
     known: RoiDataset, stag_config: StagConfig, train_config: TrainConfig, seed: int = 0, device="cpu"
 ) -> tuple[EpochChoice, Stag]:
@@ -69,12 +92,7 @@ def choose_epochs(
     """
     from stagkit.train import predict, train_fold
 
-    if len(set(known.subjects)) < 2:
-        raise StagkitError(
-            f"the training part is of one subject ({known.subjects[0]}): nobody can be held out to choose the epoch; "
-            "use --epoch-choice fixed."
-        )
-    held = hold_out_subjects(known.subjects, train_config.inner_share, seed)
+    held, names = hold_out_judges(known, train_config, seed)
     judges, curve, best = np.flatnonzero(held), [], {}
 
     def watch(epoch: int, model: Stag) -> None:
@@ -84,7 +102,6 @@ def choose_epochs(
 
     model = train_fold(known, np.flatnonzero(~held), stag_config, train_config, seed, device, watch=watch)
     model.load_state_dict(best)
-    names = tuple(sorted({known.subjects[i] for i in judges}))
     return EpochChoice(int(np.argmin(curve)) + 1, tuple(curve), names), model
 
 
@@ -112,12 +129,11 @@ def fit_network(
         model = train_fold(known, everyone, stag_config, train_config, seed, device, watch=watch)
         return model, train_config.epochs, "fixed beforehand", {}
     choice, model = choose_epochs(known, stag_config, train_config, seed, device)
-    record = {"inner": {"held_out": list(choice.held_out), "curve": [round(v, 5) for v in choice.curve]}}
-    by = f"{len(choice.held_out)} held-out training subjects"
+    by, record = describe_choice(choice.held_out, choice.curve, train_config)
     if not train_config.refit:
-        return model, choice.epochs, f"{by}, who were not trained on", record
+        return model, choice.epochs, by, record
     model = train_fold(known, everyone, stag_config, train_config, seed, device, watch=watch, stop_after=choice.epochs)
-    return model, choice.epochs, f"{by}; then trained again on all training clips", record
+    return model, choice.epochs, by, record
 
 
 def choose_leaky(label: np.ndarray, answers: np.ndarray) -> int:
