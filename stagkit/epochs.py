@@ -14,6 +14,7 @@ from stagkit.config import StagConfig, TrainConfig
 from stagkit.model import Stag
 from stagkit.splits import hold_out_subjects
 from stagkit.types import RoiDataset, StagkitError
+from stagkit.working import Desk
 
 #: Warning that goes with every number of ``compute_leak``.
 LEAK_WARNING = (
@@ -72,7 +73,12 @@ def describe_choice(held_out: tuple[str, ...], curve: Sequence[float], train_con
 
 
 def choose_epochs(
-    known: RoiDataset, stag_config: StagConfig, train_config: TrainConfig, seed: int = 0, device="cpu"
+    known: RoiDataset,
+    stag_config: StagConfig,
+    train_config: TrainConfig,
+    seed: int = 0,
+    device="cpu",
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> tuple[EpochChoice, Stag]:
     """Hold out some training subjects, train on the others, and see after which epoch the held-out are served best.
 
@@ -83,6 +89,7 @@ def choose_epochs(
         train_config: ``epochs`` is the most that are tried, ``inner_share`` the share of subjects held out.
         seed: of the network, and of who is held out.
         device: where to train.
+        on_epoch: called with (epoch, mean loss) after every epoch.
 
     Returns:
         The choice, and the network as it was after that epoch (trained without the held-out subjects).
@@ -100,7 +107,7 @@ def choose_epochs(
         if curve[-1] == min(curve):
             best.update({k: v.detach().cpu().clone() for k, v in model.state_dict().items()})
 
-    model = train_fold(known, np.flatnonzero(~held), stag_config, train_config, seed, device, watch=watch)
+    model = train_fold(known, np.flatnonzero(~held), stag_config, train_config, seed, device, on_epoch, watch)
     model.load_state_dict(best)
     return EpochChoice(int(np.argmin(curve)) + 1, tuple(curve), names), model
 
@@ -112,12 +119,16 @@ def fit_network(
     seed: int = 0,
     device="cpu",
     watch: Callable[[int, Stag], None] | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+    desk: Desk | None = None,
 ) -> tuple[Stag, int, str, dict]:
     """Train as ``train_config.epoch_choice`` says.
 
     Args:
         known: the training clips of a fold, nothing else.
         watch: called with (epoch, network) after every epoch of the final training.
+        on_epoch: called with (epoch, mean loss) after every epoch.
+        desk: where the final training keeps its checkpoints.
 
     Returns:
         The network, the epochs after which it stands, what chose them, and what the run keeps of the choice.
@@ -125,14 +136,15 @@ def fit_network(
     from stagkit.train import train_fold
 
     everyone = np.arange(len(known))
+    more = {"watch": watch, "on_epoch": on_epoch, "desk": desk}
     if train_config.epoch_choice == "fixed":
-        model = train_fold(known, everyone, stag_config, train_config, seed, device, watch=watch)
+        model = train_fold(known, everyone, stag_config, train_config, seed, device, **more)
         return model, train_config.epochs, "fixed beforehand", {}
-    choice, model = choose_epochs(known, stag_config, train_config, seed, device)
+    choice, model = choose_epochs(known, stag_config, train_config, seed, device, on_epoch)
     by, record = describe_choice(choice.held_out, choice.curve, train_config)
     if not train_config.refit:
         return model, choice.epochs, by, record
-    model = train_fold(known, everyone, stag_config, train_config, seed, device, watch=watch, stop_after=choice.epochs)
+    model = train_fold(known, everyone, stag_config, train_config, seed, device, stop_after=choice.epochs, **more)
     return model, choice.epochs, by, record
 
 

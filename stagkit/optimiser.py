@@ -71,7 +71,7 @@ class Optimiser:
             with torch.no_grad():
                 vector.copy_(kept[name])
             of = {key.split(".", 1)[1]: value for key, value in kept.items() if key.startswith(f"{name}.")}
-            self._adam.state[vector] = {k: v if k == "step" else v.to(vector.device) for k, v in of.items()}
+            self._adam.state[vector] = {k: v.to(vector.device) for k, v in of.items()}
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some networks only: ``rows`` int "network"."""

@@ -18,6 +18,7 @@ from stagkit.optimiser import Optimiser, join_parameters, part_parameters
 from stagkit.rois import ATLAS, RoiAtlas
 from stagkit.seal import SealedInputs
 from stagkit.types import Batch, RoiDataset, StagkitError
+from stagkit.working import Desk
 
 #: How many phantom maps are made once and drawn from in training.
 N_COMPANIONS = 6000
@@ -77,6 +78,7 @@ def train_fold(
     on_epoch: Callable[[int, float], None] | None = None,
     watch: Callable[[int, Stag], None] | None = None,
     stop_after: int | None = None,
+    desk: Desk | None = None,
 ) -> Stag:
     """Train the network on the clips ``train`` for a fixed number of epochs.
 
@@ -88,6 +90,7 @@ def train_fold(
         on_epoch: called with (epoch, mean loss).
         watch: called with (epoch, network in evaluation mode) after each epoch; must not change it.
         stop_after: end after that many epochs, on the learning rates of the whole plan of ``train_config.epochs``.
+        desk: where checkpoints are kept, and gone on from: a training that was killed ends with the same bits on a CPU.
 
     Returns:
         The trained network on the CPU, in evaluation mode.
@@ -115,7 +118,11 @@ def train_fold(
     slopes = [p.grad for p in model.parameters()]
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(device).manual_seed(seed)
-    for epoch in range(min(train_config.epochs, stop_after or train_config.epochs)):
+    found = desk.take_up() if desk else None
+    if found is not None:
+        optimiser.restore(found)
+        _restore_chance(found, order, chance)
+    for epoch in range(optimiser.taken // steps_per_epoch, min(train_config.epochs, stop_after or train_config.epochs)):
         losses = []
         for part in torch.randperm(len(train), generator=order).chunk(steps_per_epoch):
             batch = make_augmented(take(whole, part.to(device)), train_config, chance)
@@ -138,11 +145,27 @@ def train_fold(
             )
         if on_epoch:
             on_epoch(epoch, mean)
+        if desk and desk.is_time():
+            desk.keep(optimiser.state() | _keep_chance(order, chance))
         if watch:
             watch(epoch, model.eval())
             model.train()
     part_parameters(model)
     return model.eval().cpu()
+
+
+def _keep_chance(order: torch.Generator, chance: torch.Generator) -> dict[str, torch.Tensor]:
+    """Where every source of chance stands: order, augmentation, dropout."""
+    kept = {"order": order.get_state(), "chance": chance.get_state(), "dropout": torch.get_rng_state()}
+    return kept | ({"dropout.cuda": torch.cuda.get_rng_state(chance.device)} if chance.device.type == "cuda" else {})
+
+
+def _restore_chance(found: dict[str, torch.Tensor], order: torch.Generator, chance: torch.Generator) -> None:
+    order.set_state(found["order"])
+    chance.set_state(found["chance"])
+    torch.set_rng_state(found["dropout"])
+    if "dropout.cuda" in found:
+        torch.cuda.set_rng_state(found["dropout.cuda"], chance.device)
 
 
 def take(batch: Batch, index: torch.Tensor) -> Batch:

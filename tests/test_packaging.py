@@ -13,7 +13,7 @@ from tests.lockfile import ROOT, make_environment, read_lock
 
 #: Imports go downwards only: a module may import those of its own row and of rows above it in this list.
 LAYERS = (
-    ("errors",),
+    ("errors", "cluster"),
     ("files", "types", "config", "facs"),
     ("rois",),
     (
@@ -33,12 +33,14 @@ LAYERS = (
     ("prepare", "splits", "data_check"),
     ("probes", "egat", "model", "baselines"),
     ("losses", "metrics", "calibration", "au_detection", "cost"),
-    ("augment", "companions", "optimiser"),
+    ("augment", "companions", "optimiser", "working"),
     ("recipes",),
     ("train",),
     ("epochs", "stack_plan", "stacked"),
     ("stacked_epochs",),
     ("runs",),
+    ("fold_work",),
+    ("backends",),
     ("run_report", "compare"),
     ("folds",),
     ("ablate",),
