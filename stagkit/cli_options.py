@@ -44,10 +44,22 @@ Changes = Annotated[
 ]
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML with 'stag:' and 'train:' (a run's config.yaml).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
+BackendName = StrEnum("BackendName", {name: name for name in ("auto", "sequential", "processes", "stacked")})
+Backend = Annotated[
+    BackendName,
+    typer.Option(help="Folds one after the other, in processes (auto on a CPU), or all at once (auto on a GPU)."),
+]
+Gpus = Annotated[int, typer.Option(min=1, help="GPUs of this machine that share the folds.")]
+Cluster = Annotated[str, typer.Option(help="Dask scheduler, e.g. tcp://host:8786; local:N starts N workers here.")]
 Workers = Annotated[int | None, typer.Option(help="Processes of one thread each; all cores if not given.", min=1)]
 
 
 Difficulty = Annotated[str, typer.Option(help="0 to 1, or clean (0), default (0.4), real (1: as hard as real data).")]
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    typer.echo(text)
 
 
 def read_difficulty(text: str) -> float | str:

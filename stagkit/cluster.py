@@ -69,7 +69,8 @@ def run_on_cluster(address: str, function: Callable, pieces: Iterable[tuple], sh
                 yield done.result()
         except KilledWorker as error:
             raise StagkitError(
-                f"a piece of work killed its worker several times ({error}): is there memory enough? Finished pieces are kept."
+                f"a piece of work killed its worker several times ({error}): is there memory enough? "
+                "What was finished is kept."
             ) from error
         finally:
             client.cancel(futures)

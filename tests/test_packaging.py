@@ -54,7 +54,8 @@ LAYERS = (
     ("drawing", "attribution_plot", "figures", "widgets"),
     ("exercises", "notebook", "report", "analyze", "analysis_page"),
     ("course",),
-    ("cli_options",),
+    ("cli_options", "cli_progress"),
+    ("cli_data", "cli_learn", "cli_show"),
     ("cli",),
 )
 RANK = {module: i for i, row in enumerate(LAYERS) for module in row}
