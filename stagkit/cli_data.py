@@ -72,17 +72,18 @@ def phantom(
         write_tree(source, layout.value, out, show("drawing phantoms"))
         say(f"{len(source.keys)} phantom clips in {out}; next: stagkit check-data {layout.value} {out}")
         return
-    from stagkit.prepare import prepare_dataset
+    from stagkit.prepare import prepare_clips
 
-    data = prepare_dataset(source, out, workers=workers or os.cpu_count() or 1, progress=show("drawing phantoms"))
-    say(_describe(data, out))
+    told = prepare_clips(source, out, workers=workers or os.cpu_count() or 1, progress=show("drawing phantoms"))
+    say(_describe(told, out))
     say(f"next: stagkit evaluate {out} --out RUN")
 
 
-def _describe(data, out: Path) -> str:
-    counts = ", ".join(f"{c} {(data.label == i).sum()}" for i, c in enumerate(data.classes))
-    n_subjects = len(set(data.subjects))
-    return f"{len(data)} clips of {n_subjects} subjects ({counts}), {data.x.shape[1]} frame(s) each, in {out}"
+def _describe(told: dict, out: Path) -> str:
+    counts = ", ".join(f"{c} {n}" for c, n in told["classes"].items())
+    left_out = f", {told['left_out']} left out" if told["left_out"] else ""
+    whole = f"{told['clips']} clips of {told['subjects']} subjects ({counts}){left_out}"
+    return f"{whole}, {told['frames']} frame(s) each, in {out}"
 
 
 @app.command(name="check-data")
@@ -135,11 +136,11 @@ def prepare(
     """Measure the motion of every clip and cut the facial regions: what 'evaluate' reads."""
     from stagkit.config import FlowConfig
     from stagkit.datasets import open_source
-    from stagkit.prepare import prepare_dataset
+    from stagkit.prepare import prepare_clips
 
     config = FlowConfig(method=method, n_frames=frames, selection=selection)
     source = open_source(name, str(root), sheet)
-    data = prepare_dataset(
+    told = prepare_clips(
         source,
         out,
         config,
@@ -149,4 +150,4 @@ def prepare(
         landmarker=str(landmarker or ""),
         cluster=cluster,
     )
-    say(_describe(data, out))
+    say(_describe(told, out))

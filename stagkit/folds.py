@@ -5,6 +5,7 @@ Where folds are trained: ``backends``. A run that was interrupted goes on and en
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from stagkit.run_report import collect_leak, compute_run_report, compute_run_tab
 from stagkit.runs import Run
 from stagkit.splits import WHY_BESIDE, find_missing_classes, make_folds, make_stratified_folds
 from stagkit.types import RoiDataset, StagkitError
-from stagkit.working import hold
+from stagkit.working import forget_progress, hold
 
 #: Folders of runs that stand beside the one asked for.
 STRATIFIED, PERMUTED = "stratifiedkfold", "permuted"
@@ -117,8 +118,10 @@ def _finish(data, run: Run, folds, request: dict, settings: dict, permuted_retra
     _warn_of(missing)
     todo = [(seed, i) for seed in request["seeds"] for i in range(len(folds)) if not run.is_done(seed, i)]
     started = time.perf_counter()
+    forget_progress(run.path)
     for _ in settings["progress"](train_folds(data, folds, run, todo, settings["compute"]), len(todo)):
         pass
+    shutil.rmtree(run.path / "working", ignore_errors=True)
     metrics = compute_run_report(run, data, folds, device, missing)
     if permuted_retrain:
         plain = {k: v for k, v in request.items() if k != "beside"}

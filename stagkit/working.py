@@ -112,3 +112,9 @@ def read_progress(folder: str | Path) -> list[dict]:
         with suppress(OSError, ValueError):
             found.append(json.loads(path.read_text(encoding="utf-8")))
     return found
+
+
+def forget_progress(folder: str | Path) -> None:
+    """Remove what a killed process said of its folds; checkpoints stay."""
+    for path in Path(folder).glob("working/*.json"):
+        path.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ LAYERS = (
     ("augment", "companions", "optimiser", "working"),
     ("recipes",),
     ("train",),
-    ("epochs", "stack_plan", "stacked"),
+    ("epochs", "stack_plan", "stacked", "streaming"),
     ("stacked_epochs",),
     ("runs",),
     ("fold_work",),
