@@ -19,17 +19,21 @@ def connect(address: str):
         StagkitError: dask.distributed is not installed, nobody answers, or the address cannot be read.
     """
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise StagkitError("--cluster needs dask.distributed: pip install 'stagkit[cluster]'.") from error
+    # a busy machine answers late, and a worker that is taken away says nothing against the piece it had
+    patience = {"distributed.comm.timeouts.connect": "120s", "distributed.scheduler.allowed-failures": 10}
     kind, _, number = address.partition(":")
     cluster = None
     if kind == "local":
         if not number.isdigit() or int(number) < 1:
             raise StagkitError(f"--cluster {address!r}: expected local:N with N workers, e.g. local:4.")
-        cluster = LocalCluster(
-            n_workers=int(number), threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
-        )
+        with dask.config.set(patience):
+            cluster = LocalCluster(
+                n_workers=int(number), threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
+            )
     try:
         client = Client(cluster or address, timeout="10s")
     except (OSError, ValueError, TimeoutError) as error:
@@ -67,6 +71,7 @@ def run_on_cluster(address: str, function: Callable, pieces: Iterable[tuple], sh
         try:
             for done in as_completed(futures):
                 yield done.result()
+                done.release()
         except KilledWorker as error:
             raise StagkitError(
                 f"a piece of work killed its worker several times ({error}): is there memory enough? "

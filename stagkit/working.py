@@ -101,8 +101,6 @@ class Desk:
         """The fold is finished, or has not begun."""
         for path in (self._note, self._state):
             path.unlink(missing_ok=True)
-        with suppress(OSError):
-            self._note.parent.rmdir()  # when the last one leaves
 
 
 def read_progress(folder: str | Path) -> list[dict]:

@@ -157,7 +157,7 @@ def test_a_fold_goes_on_from_its_checkpoint(data, tmp_path, at):
     assert seen == list(range(at, 6)), "what was done is not done again"
     assert all(torch.equal(v, whole[k]) for k, v in model.state_dict().items())
     desk.clear()
-    assert not list(tmp_path.iterdir())
+    assert not list((tmp_path / "working").iterdir())
 
 
 def test_a_damaged_checkpoint_starts_the_fold_anew(data, tmp_path):
