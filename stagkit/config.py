@@ -181,7 +181,6 @@ class TrainConfig(Config):
         deterministic: choose algorithms that give the same bits every time, where torch has them (GPU).
         precision: of products in stacked training; weights, moments and losses stay float32. ``tf32`` means something on
             GPUs only.
-        compile: stacked training goes through ``torch.compile`` (half a minute at first, then faster on some machines).
     """
 
     epochs: int = _ranged(60, 1, 100_000)
@@ -205,7 +204,6 @@ class TrainConfig(Config):
     phantoms_beside: float = _ranged(0.0, 0.0, 10.0)
     deterministic: bool = True
     precision: Literal["float32", "tf32", "bf16"] = "float32"
-    compile: bool = False
     epoch_choice: Literal["fixed", "inner"] = "fixed"
     inner_share: float = _ranged(0.2, 0.01, 0.9)
     refit: bool = True

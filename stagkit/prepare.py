@@ -279,7 +279,9 @@ def load_prepared(root: str | Path) -> RoiDataset:
         )
     sequences = [load_sequence(_clip_path(root, key)) for key in settings["clips"]]
     data = RoiDataset.from_sequences(
-        sequences, settings["classes"], {k: settings[k] for k in ("source", "flow", "roi", "faces") if k in settings}
+        sequences,
+        settings["classes"],
+        {k: settings[k] for k in ("source", "flow", "roi", "faces", "left_out") if k in settings},
     )
     data.meta["digest"] = compute_digest(data.x.tobytes(), data.label.tobytes(), repr(data.clip_ids).encode())
     if data.parts:

@@ -142,8 +142,6 @@ class Stack:
         self.orders = [torch.Generator().manual_seed(task.seed) for task in tasks]
         self.chance = torch.Generator(self.device).manual_seed(tasks[0].seed)
         self._losses = vmap(self._loss, in_dims=(0, 0, 0, None, 0, 0, 0), randomness="different")
-        if train_config.compile:
-            self._losses = torch.compile(self._losses)
 
     def train(self, on_epoch=None, watch=None) -> dict[int, Stag]:
         """Train all; the networks by their names."""
@@ -281,15 +279,20 @@ def _as_asked(train_config: TrainConfig, device: torch.device) -> Iterator[None]
     """The switches of torch for this training; put back afterwards."""
     tf32 = torch.backends.cuda.matmul.allow_tf32
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
     try:
         if device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cuda.matmul.allow_tf32 = train_config.precision != "float32"
             torch.use_deterministic_algorithms(train_config.deterministic, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = (
+                False  # costs time, and nothing here reads such memory
+            )
         yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.use_deterministic_algorithms(strict, warn_only=warn)
+        torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
 def _make_batch(x, mask, times_ms, label, aus, classes: tuple[str, ...]) -> Batch:

@@ -128,16 +128,23 @@ def test_help_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_training_needs_no_notebook_library():
-    """A machine with a GPU may have torch alone: captum, plotly, ipywidgets, torch_geometric must not be needed."""
+def test_training_needs_no_notebook_library(tmp_path):
+    """A machine with a GPU may have torch alone: folds are stacked, trained and scored without captum, plotly, ..."""
     code = (
         "import sys\n"
         "for name in ('captum', 'plotly', 'ipywidgets', 'anywidget', 'IPython', 'torch_geometric', 'mediapipe'):\n"
         "    sys.modules[name] = None\n"
-        "import stagkit.train, stagkit.folds, stagkit.runs, stagkit.prepare, stagkit.cli"
+        "import stagkit.prepare, stagkit.cli\n"
+        "from stagkit.config import StagConfig, TrainConfig\n"
+        "from stagkit.folds import evaluate\n"
+        "from tests.small import make_dataset\n"
+        f"run = evaluate(make_dataset(2, 2, 1), {str(tmp_path / 'run')!r}, StagConfig(width=8), TrainConfig(epochs=1),\n"
+        "               backend='stacked', device='cpu')\n"
+        "print(run.metrics['n_folds'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "2"
 
 
 def test_public_names_are_there():
