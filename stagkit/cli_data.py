@@ -139,7 +139,7 @@ def prepare(
     from stagkit.prepare import prepare_clips
 
     config = FlowConfig(method=method, n_frames=frames, selection=selection)
-    source = open_source(name, str(root), sheet)
+    source = open_source(name, str(root.resolve() if cluster else root), sheet)
     told = prepare_clips(
         source,
         out,

@@ -91,7 +91,7 @@ def prepare_clips(
     Warns:
         LeftOutWarning: clips that cannot be used; they are listed in ``left_out.csv`` and the rest goes on.
     """
-    out = Path(out)
+    out = Path(out).resolve() if cluster else Path(out)  # workers have a folder of their own
     if not source.keys:
         raise StagkitError(f"{source.name} holds no clips.")
     settings = {
