@@ -83,6 +83,13 @@ def lab(
     os.execv(sys.executable, command)
 
 
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Ctrl-C, which typer turns into an exit without a word."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; exit 2 with one sentence on bad input, 130 on Ctrl-C."""
     import warnings
@@ -99,7 +106,9 @@ def main(arguments: list[str] | None = None) -> None:
     except StagkitError as error:
         typer.echo(f"stagkit: {error}", err=True)
         raise SystemExit(2) from error
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not _was_interrupted(error):
+            raise
         typer.echo("stagkit: interrupted; what was finished is kept: run the same command to go on.", err=True)
         raise SystemExit(130) from error
     except OSError as error:

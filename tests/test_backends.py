@@ -218,6 +218,20 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, backend):
     assert len(pd.read_csv(run / "predictions.csv")) == 24
 
 
+def test_ctrl_c_is_told_in_one_sentence(monkeypatch, capsys):
+    from stagkit import cli, data_check
+
+    def press(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data_check, "check_data", press)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["check-data", "casme2", "somewhere"])
+    assert end.value.code == 130
+    told = capsys.readouterr().err.strip().splitlines()
+    assert told == ["stagkit: interrupted; what was finished is kept: run the same command to go on."]
+
+
 # ── the bar ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
