@@ -88,7 +88,7 @@ def run_one(folder: str, frames: int, backend: str, device: str, epochs: int) ->
         run = evaluate(
             data, Path(out) / "run", StagConfig(), TrainConfig(epochs=epochs), backend=backend, device=device
         )
-        seconds = time.perf_counter() - started
+        seconds, metrics = time.perf_counter() - started, run.metrics
     workers = os.cpu_count() or 1 if backend == "processes" else 1
     own, child = (resource.getrusage(w).ru_maxrss * 1024 for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     memory = own + (workers * child if backend == "processes" else 0)
@@ -102,9 +102,9 @@ def run_one(folder: str, frames: int, backend: str, device: str, epochs: int) ->
         "memory": memory,
         "memory_gpu": on_gpu,
         "share_of_ceiling": count_work(data, epochs) / seconds / (measure_ceiling(device) * workers),
-        "uf1": run.metrics["uf1"]["mean"],
+        "uf1": metrics["uf1"]["mean"],
         "clips": len(data),
-        "folds": run.metrics["n_folds"],
+        "folds": metrics["n_folds"],
     }
 
 
