@@ -17,7 +17,7 @@ import pytest
 from stagkit.facs import AU_LABELS
 from stagkit.rois import ATLAS
 from stagkit.types import Batch, StagkitError, StagOutput
-from stagkit.widgets.scene import _pack, _unpack, compute_cutoff, compute_scene
+from stagkit.widgets.scene import compute_cutoff, compute_scene, pack, unpack
 
 N_AUS, N_ROIS = len(AU_LABELS), len(ATLAS.names)
 CLASSES = ("happiness", "surprise", "disgust", "repression", "others")
@@ -130,7 +130,7 @@ def make_numbered(n_frames: int = 3) -> tuple[StagOutput, Batch]:
 
 def unpack_json(packed: dict) -> np.ndarray:
     """As a browser would: base64, little-endian 16 bit, times scale."""
-    return _unpack(json.loads(json.dumps(packed)))
+    return unpack(json.loads(json.dumps(packed)))
 
 
 # ---------------------------------------------------------------------------------------------------- the scene
@@ -180,7 +180,7 @@ def test_cutoff_is_a_value_that_occurs():
 
 @pytest.mark.parametrize("array", [np.zeros((2, 3)), np.array([[-3.0, 2.0]]), np.array([[1e-9, 5.0, 0.123456]])])
 def test_packing_keeps_four_digits_of_the_largest_value(array):
-    assert np.abs(_unpack(_pack(array)) - array).max() <= np.abs(array).max() / 60_000 + 1e-12
+    assert np.abs(unpack(pack(array)) - array).max() <= np.abs(array).max() / 60_000 + 1e-12
 
 
 def test_face_in_pixels_is_turned_upright():
