@@ -132,6 +132,7 @@ class AUGraph(anywidget.AnyWidget):
         check_choice("seed", seed, source.seeds)
         check_choice("fold", fold, (OWN_FOLD, *range(len(source.folds))))
         self._scene_now, self.place = source.scene(clip, seed, fold)
+        check_edges(self.scene)
         can_cut = recompute is not None or source.network(clip, seed, fold) is not None
         super().__init__(
             clip=clip,
@@ -585,10 +586,8 @@ def view_au_graph(
         StagkitError: an argument that is out of range (the message lists what is possible), values that are NaN, or a
             network without a graph.
     """
-    source = as_source(run_or_output, batch, model)
-    check_edges(source.scene(source.clip_index(clip), source.seeds[0] if seed is None else seed, fold)[0])
     return AUGraph(
-        source,
+        as_source(run_or_output, batch, model),
         clip=clip,
         frame=frame,
         view=view,
