@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,59 +97,63 @@ def keep_shot(page, name) -> Path:
     return SHOTS / f"{name}.png"
 
 
+@contextmanager
+def start_lab(folder: Path, cells):
+    """A JupyterLab of its own, in ``folder``, on a notebook of these cells: its address; it ends with the block."""
+    import nbformat
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    (folder / "work").mkdir()
+    nbformat.write(notebook, folder / "work" / "explorer.ipynb")
+    config = folder / "config"
+    (config / "labconfig").mkdir(parents=True)
+    (config / "labconfig" / "page_config.json").write_text(
+        json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}})
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(config),
+        "JUPYTER_DATA_DIR": str(folder / "data"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = (
+        f"lab --no-browser --allow-root --ip=127.0.0.1 --port={port} --ServerApp.port_retries=0 "
+        "--IdentityProvider.token= --LabApp.expose_app_in_browser=True --LabApp.extension_manager=readonly"
+    ).split()
+    with (folder / "lab.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyter", *command, f"--notebook-dir={folder / 'work'}"],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        for _ in range(600):
+            time.sleep(0.2)
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None, (folder / "lab.log").read_text()[-2000:]
+        else:
+            raise AssertionError("JupyterLab did not start in two minutes")
+        yield f"http://127.0.0.1:{port}/lab/tree/explorer.ipynb"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
 @pytest.fixture
 def lab(tmp_path):
     """``lab(cells)`` starts a JupyterLab of its own on a notebook of these cells and gives its address."""
     pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
-    import nbformat
-
-    servers = []
-
-    def start(cells):
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        (tmp_path / "work").mkdir()
-        nbformat.write(notebook, tmp_path / "work" / "explorer.ipynb")
-        config = tmp_path / "config"
-        (config / "labconfig").mkdir(parents=True)
-        (config / "labconfig" / "page_config.json").write_text(
-            json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}})
-        )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        environment = {
-            **os.environ,
-            "JUPYTER_CONFIG_DIR": str(config),
-            "JUPYTER_DATA_DIR": str(tmp_path / "data"),
-            "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
-            "IPYTHONDIR": str(tmp_path / "ipython"),
-            "OMP_NUM_THREADS": "1",
-        }
-        command = (
-            f"lab --no-browser --allow-root --ip=127.0.0.1 --port={port} --ServerApp.port_retries=0 "
-            "--IdentityProvider.token= --LabApp.expose_app_in_browser=True --LabApp.extension_manager=readonly"
-        ).split()
-        with (tmp_path / "lab.log").open("w") as log:
-            server = subprocess.Popen(
-                [sys.executable, "-m", "jupyter", *command, f"--notebook-dir={tmp_path / 'work'}"],
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        servers.append(server)
-        for _ in range(300):
-            time.sleep(0.2)
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return f"http://127.0.0.1:{port}/lab/tree/explorer.ipynb"
-            assert server.poll() is None, (tmp_path / "lab.log").read_text()[-2000:]
-        raise AssertionError("JupyterLab did not start in 60 s")
-
-    yield start
-    for server in servers:
-        server.terminate()
-        server.wait(20)
+    with ExitStack() as stack:
+        yield lambda cells: stack.enter_context(start_lab(tmp_path, cells))
 
 
 _RUN_CELL = """async (index) => {
