@@ -24,6 +24,7 @@ function render({ model, el }) {
     reasons.set(`${b}|${a}`, why);
   }
   const root = html("div", { class: "stag stag-au", role: "group", "aria-label": "Action-unit graph explorer" }, el);
+  keepKeys(root);
   const tip = makeTip(root);
   let side = null; // the clip shown
   let other = null; // what it is compared with: {key, sides: [one, other], difference}

@@ -532,7 +532,10 @@ class AUGraph(anywidget.AnyWidget):
         import io
 
         file = io.BytesIO()
-        self.to_figure().savefig(file, format="png", dpi=80)
+        try:
+            self.to_figure().savefig(file, format="png", dpi=80)
+        except StagkitError:  # no still picture of this state (an effect without the network): the widget says why
+            return bundle
         bundle[0]["image/png"] = base64.b64encode(file.getvalue()).decode("ascii")
         return bundle
 

@@ -97,6 +97,12 @@ function menu(parent, label, title, actions) {
   return box;
 }
 
+// JupyterLab catches keys before the explorer hears them (arrows walk between cells, even from a slider), unless the
+// element that has the focus says that it wants its own.
+function keepKeys(root) {
+  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
+}
+
 // ---------------------------------------------------------------------------------------------- tooltip
 function makeTip(root) {
   const tip = html("div", { class: "sg-tip-box", role: "status", "aria-hidden": "true" }, root);
