@@ -376,7 +376,6 @@ def test_in_jupyterlab_the_numbers_on_the_page_are_those_of_python(lab, tab, ali
     wait_until(tab, "document.querySelector('.stag-au').dataset.frame === '1'")
     # an edge is cut
     tab.keyboard.press("Escape")
-    tab.locator(".stag-au").get_by_role("button", name="Clear").click()
     tab.locator("[data-edge^='region|']").first.click()
     tab.wait_for_selector(".sg-edge.sg-on", state="attached")
     chosen = tab.locator(".sg-face-panel .sg-edge.sg-on")
