@@ -47,7 +47,7 @@ LAYERS = (
     ("au_shares", "sums", "captum_methods"),
     ("explain", "graph_record"),
     ("trivial_maps", "planted", "intervals"),
-    ("faithfulness", "sanity", "cutting"),
+    ("faithfulness", "sanity", "cutting", "what_if"),
     ("evidence", "ranking"),
     ("counterfactuals", "group_evidence", "graph_exchange"),
     ("explain_run",),

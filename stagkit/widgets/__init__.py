@@ -11,6 +11,12 @@ _PUBLIC = {
     "view_au_graph": "au_graph",
     "plot_au_graph": "au_graph_plot",
     "make_page": "html",
+    "read_esm": "modules",
+    "read_css": "modules",
+    "Source": "sources",
+    "RunSource": "sources",
+    "OutputSource": "sources",
+    "as_source": "sources",
 }
 
 __all__ = sorted(_PUBLIC)
