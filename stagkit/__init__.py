@@ -39,6 +39,7 @@ _PUBLIC = {
     "Evidence": "evidence",
     "make_evidence": "evidence",
     "analyze_video": "analyze",
+    "load_weights": "weights",
     "plot_au_graph": "widgets",
     "view_au_graph": "widgets",
 }

@@ -31,6 +31,7 @@ from stagkit.cli_options import (
     read_seeds,
     read_settings,
 )
+from stagkit.cli_weights import weights as show_weights
 from stagkit.errors import StagkitError, StagkitWarning
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged picture is told in one sentence, by stagkit
@@ -382,7 +383,8 @@ def explain(
 def analyze(
     video: Annotated[Path, typer.Argument(help="mp4, avi, ..., or a folder of pictures with numbers in their names.")],
     weights: Annotated[
-        Path, typer.Option(help="A finished run: its networks judge, and the page says what they learned.")
+        Path,
+        typer.Option(help="A finished run, a file of weights, or phantom (shipped, trained on phantoms): what judges."),
     ],
     out: Annotated[Path, typer.Option(help="Folder to fill with page and numbers.")],
     landmarks: Annotated[
@@ -441,6 +443,9 @@ def lab(
         typer.echo("stagkit: warning: Jupyter runs as root; only do so in a container of your own.", err=True)
         command.append("--allow-root")
     os.execv(sys.executable, command)
+
+
+app.command(name="weights")(show_weights)
 
 
 def main(arguments: list[str] | None = None) -> None:

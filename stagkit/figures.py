@@ -235,9 +235,12 @@ def plot_rois(picture: np.ndarray | None = None, landmarks: np.ndarray | None = 
 
 @styled
 def plot_contact_sheet(pictures: Sequence[np.ndarray], labels: Sequence[str] | None = None, columns: int = 8) -> Figure:
-    """Many pictures side by side."""
-    rows = -(-len(pictures) // columns)
-    figure, grid = _subplots(rows, columns, figsize=(PAGE, rows * (PAGE / columns + 0.12)), squeeze=False)
+    """Many pictures side by side, close together where they have no labels."""
+    rows, below = -(-len(pictures) // columns), 0.12 if labels else 0.0
+    size = (PAGE, rows * (PAGE / columns + below))
+    figure, grid = _subplots(rows, columns, figsize=size, squeeze=False, layout="constrained" if labels else "none")
+    if not labels:
+        figure.subplots_adjust(0, 0, 1, 1, wspace=0.02, hspace=0.02)
     for i, axes in enumerate(grid.flat):
         if i < len(pictures):
             _show(axes, pictures[i])

@@ -40,7 +40,7 @@ LAYERS = (
     ("runs",),
     ("run_report", "compare"),
     ("folds",),
-    ("ablate",),
+    ("ablate", "weights", "pretrain"),
     ("au_shares", "sums", "captum_methods"),
     ("explain", "graph_record"),
     ("trivial_maps", "planted", "intervals"),
@@ -48,11 +48,11 @@ LAYERS = (
     ("evidence", "ranking"),
     ("counterfactuals", "group_evidence", "graph_exchange"),
     ("explain_run",),
-    ("drawing", "attribution_plot", "figures", "widgets"),
+    ("drawing", "attribution_plot", "figures", "widgets", "contact_sheet"),
     ("exercises", "notebook", "report", "analyze", "analysis_page"),
     ("course",),
     ("cli_options",),
-    ("cli",),
+    ("cli", "cli_weights"),
 )
 RANK = {module: i for i, row in enumerate(LAYERS) for module in row}
 
