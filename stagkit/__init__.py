@@ -42,6 +42,8 @@ _PUBLIC = {
     "load_weights": "weights",
     "plot_au_graph": "widgets",
     "view_au_graph": "widgets",
+    "plot_puppet": "widgets",
+    "view_puppet": "widgets",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

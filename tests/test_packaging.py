@@ -48,7 +48,7 @@ LAYERS = (
     ("evidence", "ranking"),
     ("counterfactuals", "group_evidence", "graph_exchange"),
     ("explain_run",),
-    ("drawing", "attribution_plot", "figures", "widgets", "contact_sheet"),
+    ("drawing", "attribution_plot", "figures", "widgets", "contact_sheet", "anatomy_plot"),
     ("exercises", "notebook", "report", "analyze", "analysis_page"),
     ("course",),
     ("cli_options",),
