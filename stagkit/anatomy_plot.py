@@ -42,7 +42,15 @@ def plot_muscles(numbers: Sequence[int] = AU_NUMBERS) -> Figure:
         pulled = np.hypot(u, v) > 0
         wide = {"angles": "xy", "scale_units": "xy", "scale": 3.4, "width": 0.016, "headwidth": 3.5, "zorder": 3}
         ax.quiver(x[pulled], y[pulled], u[pulled], v[pulled], color=COLOURS[1], **wide)
-        ax.text(0.5, -0.02, f"{number}  {ACTION_UNITS[number].name}", ha="center", va="top", fontsize=6.5, transform=ax.transAxes)
+        ax.text(
+            0.5,
+            -0.02,
+            f"{number}  {ACTION_UNITS[number].name}",
+            ha="center",
+            va="top",
+            fontsize=6.5,
+            transform=ax.transAxes,
+        )
     for ax in grid.flat[len(numbers) :]:
         ax.axis("off")
     return figure

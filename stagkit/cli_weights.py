@@ -29,7 +29,9 @@ def weights(
         from stagkit.pretrain import make_phantom_weights
 
         if source not in SHIPPED or out is None:
-            raise StagkitError("--rebuild makes the shipped weights anew: stagkit weights phantom --rebuild --out FOLDER.")
+            raise StagkitError(
+                "--rebuild makes the shipped weights anew: stagkit weights phantom --rebuild --out FOLDER."
+            )
         path = make_phantom_weights(out, workers=workers, progress=_bar)
         typer.echo(f"weights in {path}, model card in {path.with_suffix('.md')}")
         return

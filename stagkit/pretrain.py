@@ -167,7 +167,8 @@ def make_card(run: Run, found: dict, size: int, learned_from: PhantomConfig, ask
     inside, alone = report["uf1"], found["networks_alone"]
     levels = [f"| difficulty {level} | {value:.2f} |" for level, value in found["uf1_by_level"].items()]
     presets = [f"| {name} preset | {value:.2f} |" for name, value in found["uf1_by_preset"].items()]
-    seeds = f"seed {learned_from.seed}; the phantoms asked about: seed {asked_about.seed}"
+    said = f"presets {', '.join(PRESETS)}, difficulty {LEVELS[0]} to {LEVELS[-1]} "
+    said += f"(seed {learned_from.seed}; the phantoms asked about: seed {asked_about.seed})"
     return f"""# Model card: stagkit phantom weights
 
 **They say nothing about real people.** They were trained on drawn faces and tested on drawn faces; on a real recording
@@ -179,7 +180,7 @@ nothing was measured. They are there to try the whole way without data, to teach
 | file | `phantom.safetensors`, {size / 1e6:.2f} MB, no pickle |
 | input | a clip measured with the standard flow, cut into regions; motion in % of the eye distance |
 | output | {", ".join(run.metrics["classes"])}; evidence for 17 action units in each frame |
-| learned from | {report["n_clips"]} phantom clips of {report["n_subjects"]} people, presets {", ".join(PRESETS)}, difficulty {LEVELS[0]} to {LEVELS[-1]} ({seeds}) |
+| learned from | {report["n_clips"]} phantom clips of {report["n_subjects"]} people, {said} |
 | training | {run.train_config.epochs} epochs fixed beforehand; settings in the file's header |
 | licence | MIT, as stagkit |
 

@@ -80,7 +80,9 @@ class Weights:
         import torch
 
         with torch.no_grad():
-            return np.stack([n.logits(batch.x, batch.mask, batch.times_ms).numpy() for n in self.networks]).astype(float)
+            return np.stack([n.logits(batch.x, batch.mask, batch.times_ms).numpy() for n in self.networks]).astype(
+                float
+            )
 
     def predict(self, batch: Batch) -> np.ndarray:
         """What they say together, from the mean of their logits: probabilities, float "clip cls"."""
@@ -225,7 +227,7 @@ def _from_file(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["stagkit"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise WeightsError(
             f"{path} is damaged, or no file of weights of stagkit: make it again with 'stagkit weights'."

@@ -53,7 +53,9 @@ def twins(answer: Sequence[str], *, unit: str) -> Verdict:
         return wrong("two labels are asked for, e.g. ('AU01', 'AU02').")
     first, second = (str(a).upper() for a in answer)
     if (first, second) == (by_speed, by_direction):
-        return right(f"by speed {by_speed}, by direction {by_direction}: the network is shown u and v, not speed alone.")
+        return right(
+            f"by speed {by_speed}, by direction {by_direction}: the network is shown u and v, not speed alone."
+        )
     if unit in (first, second):
         return wrong("every unit is most like itself: leave it out.")
     if (second, first) == (by_speed, by_direction):

@@ -38,7 +38,7 @@ def list_places() -> list[tuple[str, str]]:
 
 
 def find_arrows(pose: Pose, landmarks: np.ndarray) -> np.ndarray:
-    """Arrows of the measured flow inside the face, where it is more than a trace: float "arrow 4" = x, y (px), u, v (% IOD)."""
+    """Measured flow in the face where it is more than a trace: float "arrow 4" = x, y (px), u, v (% of IOD)."""
     flow = pose.motion.flow[1] * (100 / pose.motion.iod)
     ys, xs = np.mgrid[STEP // 2 : SIZE : STEP, STEP // 2 : SIZE : STEP]
     inside = compute_face_mask(landmarks, (SIZE, SIZE))[ys, xs] & (np.linalg.norm(flow, axis=0)[ys, xs] > 0.08)
@@ -121,7 +121,9 @@ def _draw_answers(axes, pose: Pose) -> None:
     for row, (place, sides) in enumerate(places):
         if sides:
             for side, sign in (("R", -1), ("L", 1)):
-                axes.barh(row, sign * pose.answers[f"{place}_{side}"], color=COLOURS[1 if side == "R" else 0], height=0.7)
+                axes.barh(
+                    row, sign * pose.answers[f"{place}_{side}"], color=COLOURS[1 if side == "R" else 0], height=0.7
+                )
         else:
             axes.barh(row, pose.answers[place], left=-pose.answers[place] / 2, color=SOFT, height=0.7)
     axes.axvline(0, color=INK, lw=0.6)

@@ -58,7 +58,9 @@ def read_aus(aus: str | Mapping[str, float], strength: float = 2.0) -> dict[str,
         if parsed.unread or not parsed.codes:
             raise StagkitError(f"{text!r} is no list of action units; write e.g. 'L12+6', or {{'AU12L': 2.0}}.")
         if not isinstance(peak, (int, float)) or not 0 <= peak <= MAX_STRENGTH:
-            raise StagkitError(f"the strength of {text} is {peak!r}, expected 0 to {MAX_STRENGTH:g} % of the eye distance.")
+            raise StagkitError(
+                f"the strength of {text} is {peak!r}, expected 0 to {MAX_STRENGTH:g} % of the eye distance."
+            )
         for code in parsed.codes:
             unit = ACTION_UNITS.get(code.number)
             if unit is None:
