@@ -222,6 +222,7 @@ def plot_rois(picture: np.ndarray | None = None, landmarks: np.ndarray | None = 
         if landmarks is None:
             raise StagkitError("regions are cut from landmarks: give landmarks=clip.landmarks[clip.onset].")
         _show(axes, picture)
+        axes.plot(*landmarks.T, "o", ms=2.2, mfc="white", mec=INK, mew=0.3)
         centres, iod = ATLAS.centres(landmarks), inter_ocular_distance(landmarks)
     half = ATLAS.radius * iod
     for (x, y), roi in zip(centres, ATLAS.rois, strict=True):

@@ -240,5 +240,21 @@ def test_the_page_in_chromium(puppet, tmp_path):
         assert page.evaluate("stagModel.get('frame')") == 0
         assert corner.first.get_attribute("aria-label") != said
         assert "nothing moves" in page.locator(".sp-foot").inner_text()
+        # tied to the widget by a bridge, a slider that is dragged is measured and shown
+        page.expose_function("pull", lambda aus: (puppet.set_state({"aus": aus}), puppet._view)[1])
+        page.evaluate(
+            """() => {
+              document.querySelectorAll(".stag-puppet :disabled").forEach((node) => { node.disabled = false; });
+              stagModel.on("change:aus", async () => stagModel.set("_view", await window.pull(stagModel.get("aus"))));
+            }"""
+        )
+        page.locator("[data-au=AU12] input").fill("0")
+        page.locator("[data-au=AU01] input").fill("2.5")
+        page.locator("[data-au=AU01]").get_by_text("R", exact=True).click()
+        page.wait_for_function("document.querySelector('.sp-status').textContent.startsWith('AU01R 2.5 %')")
+        assert puppet.aus == {"AU01R": 2.5} and puppet.pose.most == "brow_inner_R"
+        right = page.get_by_role("img", name="brow inner R").get_attribute("aria-label")
+        assert right == f"brow inner R: {puppet.answers['brow_inner_R']:.1f} per cent of the eye distance"
+        assert "most: brow inner R" in page.locator(".sp-foot").inner_text()
         browser.close()
     assert not wrong and all(url.startswith(("file:", "data:", "blob:")) for url in asked)

@@ -135,4 +135,4 @@ def _draw_answers(axes, pose: Pose) -> None:
     axes.set_yticks(range(len(places)), [place.replace("_", " ") for place, _ in places], fontsize=6)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("subject's right   motion, % of IOD   left", fontsize=7, labelpad=2)
+    axes.set_xlabel("subject's right    % of IOD    left", fontsize=7, labelpad=2)
