@@ -14,6 +14,7 @@ import typer
 
 from stagkit import cli_data, cli_learn, cli_show
 from stagkit.cli_options import say
+from stagkit.cli_weights import weights as show_weights
 from stagkit.errors import StagkitError, StagkitWarning
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged picture is told in one sentence, by stagkit
@@ -62,6 +63,7 @@ def doctor() -> None:
 app.add_typer(cli_data.app)
 app.add_typer(cli_learn.app)
 app.add_typer(cli_show.app)
+app.command(name="weights")(show_weights)
 
 
 @app.command()

@@ -66,7 +66,7 @@ def evaluate(
 
     chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
     loaded = load_data(path, mapping)
-    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice)
+    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded)
     run = evaluate_folds(
         loaded,
         out,
@@ -146,9 +146,10 @@ def ablate(
         if not equals or not name or "/" in name:
             raise StagkitError(f"--also {text!r}: expected NAME=FOLDER.")
         others[name] = (load_data(folder, mapping), folder)
-    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice)
+    loaded = load_data(path, mapping)
+    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded)
     result = ablate_parts(
-        load_data(path, mapping),
+        loaded,
         out,
         stag_config,
         train_config,

@@ -52,7 +52,8 @@ def explain(
 def analyze(
     video: Annotated[Path, typer.Argument(help="mp4, avi, ..., or a folder of pictures with numbers in their names.")],
     weights: Annotated[
-        Path, typer.Option(help="A finished run: its networks judge, and the page says what they learned.")
+        Path,
+        typer.Option(help="A finished run, a file of weights, or phantom (shipped, trained on phantoms): what judges."),
     ],
     out: Annotated[Path, typer.Option(help="Folder to fill with page and numbers.")],
     landmarks: Annotated[

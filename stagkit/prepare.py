@@ -34,7 +34,7 @@ from stagkit.files import Progress, check_writable, compute_digest, no_progress,
 from stagkit.types import RoiDataset, RoiSequence, StagkitError
 
 #: Raised when the layout of a prepared clip changes.
-FORMAT = 1
+FORMAT = 2
 
 _INDEX = "prepared.json"
 _STARTED = "preparing.json"

@@ -43,7 +43,7 @@ LAYERS = (
     ("backends",),
     ("run_report", "compare"),
     ("folds",),
-    ("ablate",),
+    ("ablate", "weights", "pretrain"),
     ("au_shares", "sums", "captum_methods"),
     ("explain", "graph_record"),
     ("trivial_maps", "planted", "intervals"),
@@ -51,11 +51,11 @@ LAYERS = (
     ("evidence", "ranking"),
     ("counterfactuals", "group_evidence", "graph_exchange"),
     ("explain_run",),
-    ("drawing", "attribution_plot", "figures", "widgets"),
+    ("drawing", "attribution_plot", "figures", "widgets", "contact_sheet", "anatomy_plot"),
     ("exercises", "notebook", "report", "analyze", "analysis_page"),
     ("course",),
     ("cli_options", "cli_progress"),
-    ("cli_data", "cli_learn", "cli_show"),
+    ("cli_data", "cli_learn", "cli_show", "cli_weights"),
     ("cli",),
 )
 RANK = {module: i for i, row in enumerate(LAYERS) for module in row}

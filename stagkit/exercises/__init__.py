@@ -19,6 +19,7 @@ from stagkit.errors import StagkitError
 #: notebook number -> the file of its checks
 FILES = {
     "01": "meet",
+    "03": "regions",
     "07": "training",
     "09": "attributions",
     "10": "controls",
