@@ -51,7 +51,7 @@ LAYERS = (
     ("evidence", "ranking"),
     ("counterfactuals", "group_evidence", "graph_exchange"),
     ("explain_run",),
-    ("drawing", "attribution_plot", "figures", "widgets"),
+    ("drawing", "attribution_plot", "matrix_plot", "graph_plot", "network_plot", "figures", "widgets"),
     ("exercises", "notebook", "report", "analyze", "analysis_page"),
     ("course",),
     ("cli_options", "cli_progress"),
