@@ -166,7 +166,8 @@ def plot_silenced(moved: Mapping[str, Sequence[float]]) -> Figure:
         values = np.asarray(values, float)
         axes.barh(y, values.mean(), height=0.62, color=COLOURS[5], alpha=0.55, zorder=2)
         axes.plot(values, np.full(len(values), y), "o", ms=3, color=COLOURS[0], zorder=3)
-        axes.annotate(f"{values.mean():+.2f}", (1, y), (4, 0), xycoords=("axes fraction", "data"),
+        told = f"{values.mean():+.2f}" if abs(values.mean()) >= 0.005 else "0.00"
+        axes.annotate(told, (1, y), (4, 0), xycoords=("axes fraction", "data"),
                       textcoords="offset points", va="center", fontsize=7)  # fmt: skip
     axes.axvline(0, color=SOFT, lw=0.8)
     axes.set_yticks(range(len(moved)), list(moved))
