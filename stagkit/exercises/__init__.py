@@ -20,6 +20,9 @@ from stagkit.errors import StagkitError
 FILES = {
     "01": "meet",
     "03": "regions",
+    "04": "graph_attention",
+    "05": "time_axis",
+    "06": "whole_network",
     "07": "training",
     "09": "attributions",
     "10": "controls",
