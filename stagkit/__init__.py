@@ -41,6 +41,8 @@ _PUBLIC = {
     "analyze_video": "analyze",
     "plot_au_graph": "widgets",
     "view_au_graph": "widgets",
+    "plot_flow": "widgets",
+    "view_flow": "widgets",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -2,7 +2,7 @@
 
 from importlib import import_module as _import_module
 
-#: public name -> module that holds it; only ``au_graph`` needs anywidget, and ``moving_face`` traitlets
+#: public name -> module that holds it; the explorers need anywidget, and ``moving_face`` traitlets
 _PUBLIC = {
     "Scene": "scene",
     "compute_scene": "scene",
@@ -17,6 +17,9 @@ _PUBLIC = {
     "RunSource": "sources",
     "OutputSource": "sources",
     "as_source": "sources",
+    "FlowExplorer": "flow_view",
+    "view_flow": "flow_view",
+    "plot_flow": "flow_plot",
 }
 
 __all__ = sorted(_PUBLIC)
