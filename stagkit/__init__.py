@@ -44,6 +44,12 @@ _PUBLIC = {
     "view_au_graph": "widgets",
     "plot_puppet": "widgets",
     "view_puppet": "widgets",
+    "plot_flow": "widgets",
+    "view_flow": "widgets",
+    "plot_evidence": "widgets",
+    "view_evidence": "widgets",
+    "plot_run": "widgets",
+    "view_run": "widgets",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -2,7 +2,7 @@
 
 from importlib import import_module as _import_module
 
-#: public name -> module that holds it; only ``au_graph`` and ``puppet`` need anywidget, and ``moving_face`` traitlets
+#: public name -> module that holds it; the explorers need anywidget, and ``moving_face`` traitlets
 _PUBLIC = {
     "Scene": "scene",
     "compute_scene": "scene",
@@ -20,6 +20,15 @@ _PUBLIC = {
     "Puppet": "puppet",
     "view_puppet": "puppet",
     "plot_puppet": "puppet_plot",
+    "FlowExplorer": "flow_view",
+    "view_flow": "flow_view",
+    "plot_flow": "flow_plot",
+    "EvidenceExplorer": "evidence_view",
+    "view_evidence": "evidence_view",
+    "plot_evidence": "evidence_plot",
+    "RunBrowser": "run_view",
+    "view_run": "run_view",
+    "plot_run": "run_plot",
 }
 
 __all__ = sorted(_PUBLIC)
