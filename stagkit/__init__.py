@@ -44,6 +44,8 @@ _PUBLIC = {
     "view_au_graph": "widgets",
     "plot_puppet": "widgets",
     "view_puppet": "widgets",
+    "plot_flow": "widgets",
+    "view_flow": "widgets",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

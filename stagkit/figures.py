@@ -28,6 +28,7 @@ from stagkit.drawing import (
     SOFT,
     draw_face,
     draw_region_values,
+    magnify_motion,
     nice_limit,
     save_figure,
     style,
@@ -73,33 +74,16 @@ def plot_clip(clip: Clip, n_frames: int = 7, magnify: float = 1.0, motion: FlowC
     """
     chosen = np.unique(np.linspace(0, len(clip.frames) - 1, n_frames).round().astype(int))
     figure, rows = _subplots(1, len(chosen), figsize=(PAGE, PAGE / len(chosen) + 0.25), squeeze=False)
-    if magnify != 1:
-        if motion is None:
-            raise StagkitError("magnified frames are drawn from measured motion: give motion=compute_flow(clip).")
-        import cv2
-
-        face = compute_face_mask(motion.landmarks, motion.flow.shape[2:]).astype(np.float32)
-        soft = cv2.GaussianBlur(face, (0, 0), 0.04 * motion.iod)  # the background stays where it is
+    if magnify != 1 and motion is None:
+        raise StagkitError("magnified frames are drawn from measured motion: give motion=compute_flow(clip).")
     for axes, t in zip(rows[0], chosen, strict=True):
         picture = clip.frames[t]
         if magnify != 1:
-            picture = _warp(clip.frames[clip.onset or 0], motion.flow[t] * magnify * soft)
+            picture = magnify_motion(clip.frames[clip.onset or 0], motion, t, magnify)
         _show(axes, picture)
         mark = {clip.onset: "onset", clip.apex: "apex", clip.offset: "offset"}.get(int(t), "")
         axes.set_xlabel(f"{clip.times_ms[t]:.0f} ms" + (f"\n{mark}" if mark else ""))
     return figure
-
-
-def _warp(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Move a picture by a forward flow "2 y x" (inverted by fixed point)."""
-    import cv2
-
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in picture.shape[1::-1]), indexing="xy")).astype(np.float32)
-    back = grid - flow
-    for _ in range(12):
-        at = [cv2.remap(c, back[0], back[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for c in flow]
-        back = grid - np.stack(at)
-    return cv2.remap(picture, back[0], back[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 @styled

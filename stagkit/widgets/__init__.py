@@ -3,6 +3,7 @@
 from importlib import import_module as _import_module
 
 #: public name -> module that holds it; only ``au_graph`` and ``puppet`` need anywidget, and ``moving_face`` traitlets
+#: public name -> module that holds it; the explorers need anywidget, and ``moving_face`` traitlets
 _PUBLIC = {
     "Scene": "scene",
     "compute_scene": "scene",
@@ -20,6 +21,9 @@ _PUBLIC = {
     "Puppet": "puppet",
     "view_puppet": "puppet",
     "plot_puppet": "puppet_plot",
+    "FlowExplorer": "flow_view",
+    "view_flow": "flow_view",
+    "plot_flow": "flow_plot",
 }
 
 __all__ = sorted(_PUBLIC)
