@@ -34,7 +34,7 @@ from stagkit.widgets.flow_scene import (
 )
 
 #: Bytes that the flow of one page may take, over all methods in it.
-_PAGE_BYTES = 560_000
+_PAGE_BYTES = 500_000
 _MOST_KEPT = 12  # payloads that are kept in memory
 
 
@@ -231,7 +231,7 @@ class FlowExplorer(Explorer):
             payload = compute_payload(self.shown_clip, self.clip, motion, config, limit=_PAGE_BYTES // len(seen))
             saved[payload["key"]] = payload
         names = [n if i == self.clip else "" for i, n in enumerate(self.clips.names)]
-        changes = {"_saved": saved, "_payload": saved[f"{self.clip}|{self.method}"], "_clips": names}
+        changes = {"_saved": saved, "_payload": {}, "_clips": names}
         return self._save(f"Flow: {self.shown_clip.clip_id}", changes, path)
 
     def to_figure(self):
