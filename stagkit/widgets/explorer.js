@@ -1,35 +1,8 @@
-// What the explorers share. A widget's module is this text with its own after it: plain ES, no import, no bundler.
+// What the flow, evidence and run explorers share: traits, a clock, payloads. Stands after base.js and face.js.
 
-const SVG = "http://www.w3.org/2000/svg";
 const clocks = new WeakMap(); // model -> {timer, views}: two views of one widget share one clock
 
-function make(tag, attributes = {}, parent = null, text = null) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text !== null) node.textContent = text;
-  if (parent) parent.appendChild(node);
-  return node;
-}
-
-function html(tag, attributes = {}, parent = null, text = null) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
-  }
-  if (text !== null) node.textContent = text;
-  if (parent) parent.appendChild(node);
-  return node;
-}
-
-const short = (value, digits = 3) => (value === null || value === undefined ? "–" : String(Number(Number(value).toPrecision(digits))).replace("-", "−"));
 const signed = (value, digits = 2) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
-const words = (name) => {
-  const side = name.endsWith("_L") ? " (subject's left)" : name.endsWith("_R") ? " (subject's right)" : "";
-  return name.replace(/_[LR]$/, "").replaceAll("_", " ") + side;
-};
-const brief = (name) => name.replace(/_([LR])$/, " $1").replaceAll("_", " ");
-const at = ([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`;
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
 // Compressed bytes as Python's zlib writes them, base64.
@@ -39,48 +12,14 @@ async function inflate(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// A smooth line through points (Catmull-Rom as Bezier); closed where asked.
-function smooth(points, closed = false, start = "M") {
-  const n = points.length;
-  const get = (i) => (closed ? points[(i + n) % n] : points[clamp(i, 0, n - 1)]);
-  let path = `${start}${at(points[0])}`;
-  for (let i = 0; i < (closed ? n : n - 1); i++) {
-    const [a, b, c, d] = [get(i - 1), get(i), get(i + 1), get(i + 2)];
-    const one = [b[0] + (c[0] - a[0]) / 6, b[1] + (c[1] - a[1]) / 6];
-    const two = [c[0] - (d[0] - b[0]) / 6, c[1] - (d[1] - b[1]) / 6];
-    path += `C${at(one)} ${at(two)} ${at(c)}`;
-  }
-  return closed ? path + "Z" : path;
-}
-
-// The face as [class, path] from 68 landmarks, in whatever unit they are: never a picture of a person.
-function facePaths(p) {
-  const slice = (from, to) => p.slice(from, to + 1);
-  const [left, right] = [p[0], p[16]];
-  const half = (right[0] - left[0]) / 2;
-  const height = 0.62 * half * 1.1;
-  const forehead = [];
-  for (let k = 1; k < 10; k++) {
-    const angle = (Math.PI * k) / 10;
-    forehead.push([left[0] + half + half * Math.cos(angle) * (1 + 0.03 * Math.sin(angle)), right[1] + (left[1] - right[1]) * (k / 10) - 1.05 * height * Math.sin(angle) ** 0.94]);
-  }
-  const paths = [["sg-skin", smooth([...slice(0, 16), ...forehead], true)]];
-  for (const brow of [slice(17, 21), slice(22, 26)]) paths.push(["sg-trait sg-brow", smooth(brow)]);
-  for (const eye of [slice(36, 41), slice(42, 47)])
-    paths.push(["sg-white", smooth(eye.slice(0, 4)) + smooth([eye[3], eye[4], eye[5], eye[0]]).replace("M", "L") + "Z"]);
-  paths.push(["sg-trait", smooth(slice(27, 30))], ["sg-trait", smooth(slice(31, 35))]);
-  for (const lip of [
-    [slice(48, 54), [...slice(60, 64)].reverse()],
-    [[p[54], ...slice(55, 59), p[48]], [p[60], p[67], p[66], p[65], p[64]]],
-  ])
-    paths.push(["sg-lip", smooth(lip[0]) + smooth(lip[1], false, "L") + "Z"]);
-  return paths;
-}
-
-function drawFace(parent, points) {
-  const face = make("g", { "aria-hidden": "true" }, parent);
-  for (const [name, d] of facePaths(points)) make("path", { class: name, d }, face);
-  return face;
+// The face of face.js in other coordinates: landmarks in px of a picture instead of eye distances.
+function makeFaceAt(parent, landmarks, iod) {
+  const origin = landmarks[27];
+  const scale = iod / FACE.scale;
+  const inFace = (points) => points.map(([x, y]) => [(x - origin[0]) / iod, (y - origin[1]) / iod]);
+  const box = make("g", { transform: `translate(${origin[0] - FACE.cx * scale} ${origin[1] - FACE.cy * scale}) scale(${scale})` }, parent);
+  const face = makeFace(box, inFace(landmarks));
+  return { group: box, move: (points) => face.move(inFace(points)) };
 }
 
 // Round ticks of an axis from low to high.
@@ -99,7 +38,7 @@ function explorer({ model, el }, name, label) {
     for (const [trait, value] of Object.entries(values)) model.set(trait, value);
     model.save_changes();
   };
-  const root = html("div", { class: `stag-x stag-${name}`, role: "group", "aria-label": label }, el);
+  const root = html("div", { class: `stag stag-x stag-${name}`, role: "group", "aria-label": label }, el);
   const heard = [];
   const ties = [];
   const on = (traits, callback) => {
@@ -111,41 +50,24 @@ function explorer({ model, el }, name, label) {
   // what Python has computed for a choice: sent for it alone, or kept in a saved page
   const payload = (key) => (get("_payload").key === key ? get("_payload") : (get("_saved") ?? {})[key]);
 
-  const field = (parent, text) => {
-    const box = html("label", { class: "sg-field" }, parent);
-    if (text) html("span", {}, box, text);
-    return box;
-  };
-  function select(parent, text, options, trait, { label: spoken = text, change = null, usable = null } = {}) {
-    const node = html("select", { "aria-label": spoken, onchange: () => (change ?? ((value) => put({ [trait]: value })))(node.value) }, field(parent, text));
-    const fill = (list) => {
-      node.replaceChildren();
-      for (const [value, shown] of list) html("option", { value }, node, shown);
-    };
-    fill(options);
+  // controls of base.js, tied to a trait
+  function tiedSelect(parent, text, options, trait, { spoken = text, change = (value) => put({ [trait]: value }), usable = null } = {}) {
+    const node = select(parent, text, spoken, options, change);
     ties.push(() => {
       if (usable) for (const option of node.options) option.disabled = !usable(option.value);
       node.value = get(trait);
     });
-    node.fill = fill;
     return node;
   }
-  function segments(parent, spoken, options, trait, usable = null) {
-    const box = html("span", { class: "sg-seg", role: "group", "aria-label": spoken }, parent);
-    const buttons = options.map(([value, text, title]) => html("button", { type: "button", "data-value": value, title, onclick: () => put({ [trait]: value }) }, box, text));
+  function tiedSegments(parent, spoken, options, trait, usable = null) {
+    const buttons = segments(parent, spoken, options, (value) => put({ [trait]: value }));
     ties.push(() => {
       for (const button of buttons) {
         button.setAttribute("aria-pressed", button.dataset.value === String(get(trait)));
         if (usable) button.disabled = !usable(button.dataset.value);
       }
     });
-    return box;
-  }
-  function panel(parent, className, title) {
-    const box = html("section", { class: `sg-panel ${className}`, "aria-label": title }, parent);
-    const head = html("div", { class: "sg-head" }, box);
-    html("h3", {}, head, title);
-    return { box, head, note: html("span", { class: "sg-note" }, head) };
+    return buttons;
   }
 
   // play, a slider over frames, and the time of the frame shown
@@ -182,17 +104,6 @@ function explorer({ model, el }, name, label) {
   if (!clocks.has(model)) clocks.set(model, { timer: 0, views: 0 });
   clocks.get(model).views += 1;
 
-  async function copy(button, code) {
-    try {
-      await navigator.clipboard.writeText(code);
-      const before = button.textContent;
-      button.textContent = "Copied";
-      setTimeout(() => (button.textContent = before), 1200);
-    } catch {
-      button.after(html("code", { class: "sg-code" }, null, code));
-    }
-  }
-
   let [queued, draw] = [0, () => {}];
   const schedule = () => {
     if (!queued)
@@ -205,7 +116,7 @@ function explorer({ model, el }, name, label) {
       });
   };
   return {
-    get, put, root, on, payload, field, select, segments, panel, clock, copy, schedule,
+    get, put, root, on, payload, tiedSelect, tiedSegments, clock, schedule,
     // call last: draw now, and again whenever one of these traits changes
     start(traits, drawing) {
       draw = drawing;

@@ -7,7 +7,6 @@ import io
 import os
 import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anywidget
@@ -20,19 +19,12 @@ from stagkit.widgets.html import make_page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_HERE = Path(__file__).parent
-
 #: Traits that anywidget gives every widget for its own text.
 _MODULE = {"_esm", "_css", "_anywidget_id"}
 
 
 class WidgetError(StagkitError, traitlets.TraitError):
     """A trait was set to something the explorer cannot show; its old value stands."""
-
-
-def read_assets(*names: str) -> str:
-    """Texts of files of this folder, one after the other: ``explorer.js`` first, then what builds on it."""
-    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)
 
 
 def told(check: Callable, *args: object):

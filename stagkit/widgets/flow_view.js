@@ -1,4 +1,4 @@
-// Flow explorer: a clip's frames, its motion, its motion curve. Stands after explorer.js.
+// Flow explorer: a clip's frames, its motion, its motion curve. Stands after base, face, export and explorer.
 // Flow is Int8 "time chan y x" on a grid over the cropped picture; times scale = px of the clip's frames.
 
 const WHEEL = [[213, 94, 0], [240, 200, 20], [0, 114, 178], [112, 48, 148]]; // right, down, left, up
@@ -46,24 +46,24 @@ function render(context) {
   // ---------------------------------------------------------------------------------------- controls
   const bar = html("div", { class: "sg-bar" }, root);
   const names = get("_clips");
-  const clipBox = view.select(bar, "Clip", names.map((name, i) => [i, name || "(not in this page)"]), "clip", { change: (value) => put({ clip: Number(value) }), usable: (value) => names[value] !== "" });
+  const clipBox = view.tiedSelect(bar, "Clip", names.map((name, i) => [i, name || "(not in this page)"]), "clip", { change: (value) => put({ clip: Number(value) }), usable: (value) => names[value] !== "" });
   const has = (method) => get("_live") || Object.keys(get("_saved")).some((key) => key.endsWith(`|${method}`));
-  const methodBox = view.select(bar, "Flow", Object.entries(NAMES), "method", { usable: has, spoken: "Flow method" });
+  const methodBox = view.tiedSelect(bar, "Flow", Object.entries(NAMES), "method", { usable: has, spoken: "Flow method" });
   if (!get("_live")) methodBox.title = "this saved page has what was computed; others need Python: view_flow(...)";
-  view.select(bar, "Frames", Object.entries(RULES), "selection", { spoken: "Selection rule" });
+  view.tiedSelect(bar, "Frames", Object.entries(RULES), "selection", { spoken: "Selection rule" });
   const layers = [["wheel", "Direction", "direction as colour, length as opacity"], ["speed", "Speed", "length of the flow"], ["strain", "Strain", "optical strain"]];
-  view.segments(bar, "Layer", layers, "layer");
-  const arrowField = view.field(bar, "");
+  view.tiedSegments(bar, "Layer", layers, "layer");
+  const arrowField = field("", bar);
   const arrowBox = html("input", { type: "checkbox", onchange: () => put({ arrows: arrowBox.checked }) }, arrowField);
   html("span", {}, arrowField, "arrows");
-  const magnifyField = view.field(bar, "Magnify");
+  const magnifyField = field("Magnify", bar);
   magnifyField.classList.add("sg-push");
   const magnifyBox = html("input", { type: "range", min: 1, max: 20, step: 0.5, "aria-label": "Times the motion is magnified", oninput: () => put({ magnify: Number(magnifyBox.value) }) }, magnifyField);
   const magnifyText = html("output", { style: "min-width:38px" }, magnifyField);
 
   const top = html("div", { class: "sg-row sg-top" }, root);
   function stage(className, title) {
-    const made = view.panel(top, className, title);
+    const made = panel(className, title, top);
     const box = html("div", { class: "sg-stage" }, made.box);
     made.canvas = html("canvas", { "aria-hidden": "true" }, box);
     made.svg = make("svg", { tabindex: 0, role: "application", "aria-roledescription": "picture with a place to follow" }, box);
@@ -85,10 +85,10 @@ function render(context) {
   const flow = stage("sg-flow", "Motion from the onset frame");
   const faceNote = html("div", { class: "sg-key" }, face.box);
   const key = html("div", { class: "sg-key" }, flow.box);
-  const details = view.panel(top, "sg-details", "This frame");
+  const details = panel("sg-details", "This frame", top);
   const list = html("div", { class: "sg-body", "aria-live": "polite" }, details.box);
 
-  const curve = view.panel(root, "sg-time", "Motion curve");
+  const curve = panel("sg-time", "Motion curve", root);
   const legend = html("div", { class: "sg-legend" }, curve.box);
   const plot = html("div", { class: "sg-plot" }, curve.box);
   const svg = make("svg", { role: "img" }, plot);
@@ -206,7 +206,7 @@ function render(context) {
       if (film) face.canvas.getContext("2d").putImageData(times > 1 && start ? magnified(k, times) : pixels(k), 0, 0);
     } else {
       [face.canvas.width, face.canvas.height] = [clip.crop[2], clip.crop[3]];
-      drawFace(face.svg, carried(k, times));
+      makeFaceAt(face.svg, clip.landmarks, clip.iod).move(carried(k, times));
     }
     pin(face.svg);
     face.svg.setAttribute("aria-label", `frame ${get("frame")}${times > 1 ? `, motion ${times} times` : ""}; Enter sets a place to follow, arrow keys move it`);
@@ -241,7 +241,7 @@ function render(context) {
       pen.drawImage(film, 0, clip.kept.indexOf(clip.start) * h, w, h, 0, 0, wide, high);
       pen.filter = "none";
       pen.globalAlpha = 1;
-    } else if (!clip.film) drawFace(flow.svg, clip.landmarks).setAttribute("opacity", layer === "wheel" ? 1 : 0.4);
+    } else if (!clip.film) makeFaceAt(flow.svg, clip.landmarks, clip.iod).group.setAttribute("opacity", layer === "wheel" ? 1 : 0.4);
     pen.drawImage(scratch, 0, 0, wide, high);
     flow.svg.dataset.layer = layer;
     if (get("arrows")) {
@@ -299,7 +299,7 @@ function render(context) {
       make("path", { class: "sg-grid", d: `M${left},${y(value)}H${width - right}` }, svg);
       make("text", { class: "sg-tick", x: left - 7, y: y(value) + 4, "text-anchor": "end" }, svg, short(value));
     }
-    for (const value of ticks(first, last, 8)) make("text", { class: "sg-tick", x: x(value), y: height - bottom + 15, "text-anchor": "middle" }, svg, short(value, 4));
+    for (const value of ticks(first, last, 8)) make("text", { class: "sg-tick", x: x(value), y: height - bottom + 15, "text-anchor": "middle" }, svg, short(value));
     make("text", { class: "sg-tick", x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" }, svg, "time from onset (ms)");
     make("text", { class: "sg-tick", x: 4, y: 11 }, svg, "% of IOD");
     for (const [name, frame] of Object.entries(clip.marks))
@@ -327,7 +327,7 @@ function render(context) {
     const mark = Object.entries(clip.marks).filter(([, f]) => f === frame).map(([name]) => name);
     const [name, speed] = motion.regions[k];
     const rows = [
-      ["time", `${short(clip.times[frame], 4)} ms`],
+      ["time", `${short(clip.times[frame])} ms`],
       ["motion score", `${motion.scores[frame].toFixed(3)} % of IOD`],
       ["most in", brief(name)],
       ["its speed", `${short(speed)} % of IOD`],
@@ -351,7 +351,7 @@ function render(context) {
     jump(chosen.filter((f) => f < frame).at(-1), "◀ selected", "previous selected frame");
     jump(chosen.find((f) => f > frame), "selected ▶", "next selected frame");
     if (get("point").length) html("button", { type: "button", onclick: () => put({ point: [] }) }, act, "Clear place");
-    const button = html("button", { type: "button", title: "Python that opens what is shown now", onclick: () => view.copy(button, code()) }, act, "Copy as Python");
+    const button = html("button", { type: "button", title: "Python that opens what is shown now", onclick: () => copyText(code(), button) }, act, "Copy as Python");
     details.note.textContent = clip.label;
     if (focused) [...list.querySelectorAll("button")].find((b) => b.textContent === focused && !b.disabled)?.focus();
   }

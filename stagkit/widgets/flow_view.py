@@ -15,7 +15,7 @@ import traitlets
 
 from stagkit.config import FlowConfig
 from stagkit.types import FlowClip, StagkitError
-from stagkit.widgets.explorer import Explorer, WidgetError, check_choice, read_assets, told
+from stagkit.widgets.explorer import Explorer, WidgetError, check_choice, told
 from stagkit.widgets.flow_plot import plot_flow
 from stagkit.widgets.flow_scene import (
     LAYERS,
@@ -32,6 +32,7 @@ from stagkit.widgets.flow_scene import (
     measure,
     reselect,
 )
+from stagkit.widgets.modules import read_css, read_esm
 
 #: Bytes that the flow of one page may take, over all methods in it.
 _PAGE_BYTES = 500_000
@@ -55,8 +56,8 @@ class FlowExplorer(Explorer):
         [15, 17, 19, 21]
     """
 
-    _esm = read_assets("explorer.js", "flow_view.js")
-    _css = read_assets("explorer.css", "flow_view.css")
+    _esm = read_esm("base", "face", "export", "explorer", "flow_view")
+    _css = read_css("base", "explorer", "flow_view")
 
     clip = traitlets.Int(0).tag(sync=True)
     frame = traitlets.Int(0).tag(sync=True)
