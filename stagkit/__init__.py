@@ -46,6 +46,8 @@ _PUBLIC = {
     "view_puppet": "widgets",
     "plot_flow": "widgets",
     "view_flow": "widgets",
+    "plot_evidence": "widgets",
+    "view_evidence": "widgets",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

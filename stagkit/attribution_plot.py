@@ -60,9 +60,9 @@ def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
     bar = figure.colorbar(points, ax=row[0], label="logits", shrink=0.7, pad=0.01, aspect=16)
     bar.outline.set_linewidth(0.4)
     _draw_units(row[1], by_au(one)[0], named=evidence is None)
-    _draw_frames(row[2], one)
+    draw_frames(row[2], one)
     if evidence:
-        _draw_verdicts(row[3], evidence)
+        draw_verdicts(row[3], evidence)
     else:
         row[0].text(
             0.5, 0.5, STAMP, transform=row[0].transAxes, rotation=24, ha="center", va="center", fontsize=19,
@@ -79,7 +79,8 @@ def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
     return figure
 
 
-def _colours(values: np.ndarray) -> list[str]:
+def colour_signs(values: np.ndarray) -> list[str]:
+    """Orange for, blue against."""
     return [COLOURS[1] if v > 0 else COLOURS[0] for v in values]
 
 
@@ -90,26 +91,27 @@ def _draw_units(axes: Axes, units: np.ndarray, named: bool) -> None:
     names = [
         (f"{AU_LABELS[k]} {of[k].name}" if named else AU_LABELS[k]) if k < len(AU_LABELS) else "none" for k in order
     ]
-    axes.barh(range(len(order)), units[order], color=_colours(units[order]))
+    axes.barh(range(len(order)), units[order], color=colour_signs(units[order]))
     axes.set_yticks(range(len(order)), names, fontsize=6)
     axes.axvline(0, color=SOFT, lw=0.6)
     axes.set_xlabel("action units (logits)")
 
 
-def _draw_frames(axes: Axes, one: Attribution) -> None:
+def draw_frames(axes: Axes, one: Attribution) -> None:
+    """The frames of a single clip as bars over time, logits."""
     seen = one.mask[0].any(1)
     times, frames = one.times_ms[0][seen], by_frame(one)[0][seen]
     if seen.sum() < 2:
         axes.axis("off")
         axes.annotate("one frame\n(a flow map)", (0.5, 0.5), xycoords="axes fraction", ha="center", color=SOFT)
         return
-    axes.bar(times, frames, width=0.7 * np.diff(times).min(), color=_colours(frames))
+    axes.bar(times, frames, width=0.7 * np.diff(times).min(), color=colour_signs(frames))
     axes.axhline(0, color=SOFT, lw=0.6)
     axes.set_xlabel("time from onset (ms)")
     axes.set_ylabel("logits", labelpad=1)
 
 
-def _draw_verdicts(axes: Axes, evidence: Evidence) -> None:
+def draw_verdicts(axes: Axes, evidence: Evidence) -> None:
     """A list: a mark, the control, and under it what was measured."""
     axes.axis("off")
     verdicts = evidence.verdicts(0)

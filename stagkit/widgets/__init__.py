@@ -24,6 +24,9 @@ _PUBLIC = {
     "FlowExplorer": "flow_view",
     "view_flow": "flow_view",
     "plot_flow": "flow_plot",
+    "EvidenceExplorer": "evidence_view",
+    "view_evidence": "evidence_view",
+    "plot_evidence": "evidence_plot",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -105,15 +105,15 @@ function explorer({ model, el }, name, label) {
   clocks.get(model).views += 1;
 
   let [queued, draw] = [0, () => {}];
+  const redraw = () => {
+    queued = 0;
+    const start = performance.now();
+    for (const tie of ties) tie();
+    draw();
+    root.dataset.drawMs = (performance.now() - start).toFixed(1);
+  };
   const schedule = () => {
-    if (!queued)
-      queued = requestAnimationFrame(() => {
-        queued = 0;
-        const start = performance.now();
-        for (const tie of ties) tie();
-        draw();
-        root.dataset.drawMs = (performance.now() - start).toFixed(1);
-      });
+    if (!queued) queued = requestAnimationFrame(redraw);
   };
   return {
     get, put, root, on, payload, tiedSelect, tiedSegments, clock, schedule,
@@ -121,8 +121,7 @@ function explorer({ model, el }, name, label) {
     start(traits, drawing) {
       draw = drawing;
       on(traits, schedule);
-      for (const tie of ties) tie();
-      draw();
+      redraw();
     },
     stop() {
       for (const [event, callback] of heard) model.off(event, callback);
