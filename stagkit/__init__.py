@@ -48,6 +48,8 @@ _PUBLIC = {
     "view_flow": "widgets",
     "plot_evidence": "widgets",
     "view_evidence": "widgets",
+    "plot_run": "widgets",
+    "view_run": "widgets",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -27,6 +27,9 @@ _PUBLIC = {
     "EvidenceExplorer": "evidence_view",
     "view_evidence": "evidence_view",
     "plot_evidence": "evidence_plot",
+    "RunBrowser": "run_view",
+    "view_run": "run_view",
+    "plot_run": "run_plot",
 }
 
 __all__ = sorted(_PUBLIC)
