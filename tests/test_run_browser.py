@@ -79,7 +79,9 @@ def test_the_orders_are_those_worked_out_by_hand(tmp_path):
     # a3: its subject's others got (0.8 + 0.85) / 2, its class's others (0.8 + 0.4) / 2
     assert table.surprise()[2] == pytest.approx(0.3 - (0.825 + 0.6) / 2)
     assert table.surprise()[4] == pytest.approx(0.1 - (0.4 + 0.85) / 2)
-    assert [table.clip_ids[i] for i in table.order("surprising")][:2] == ["b2", "a3"]
+    assert table.surprise()[1] == pytest.approx(0.85 - (0.55 + 0.1) / 2)
+    # one is right where its like fail, the other wrong where its like succeed; then a3
+    assert [table.clip_ids[i] for i in table.order("surprising")][:3] == ["a2", "b2", "a3"]
     assert table.confusion().tolist() == [[1, 2], [1, 1]]
     assert [table.clip_ids[i] for i in table.cell("no", "yes")] == ["a3", "b1"]
     assert [table.clip_ids[i] for i in table.cell("yes", "no")] == ["b2"]

@@ -12,7 +12,7 @@ from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SOFT, styled
 from stagkit.runs import Run
 from stagkit.types import Clip
 from stagkit.widgets.explorer import check_choice
-from stagkit.widgets.run_table import ALL, ORDERS, RunTable, compute_table, open_run, tell_warning
+from stagkit.widgets.run_table import ALL, RunTable, compute_table, open_run, tell_warning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def plot_run(
     bold = -1 if clip is None else table.index(clip)
 
     figure = Figure(figsize=(PAGE, 3.0), facecolor="white", layout="constrained")
-    matrix, people, rows = figure.subplots(1, 3, width_ratios=(1, 0.75, 1.5))
+    matrix, people, rows = figure.subplots(1, 3, width_ratios=(1, 0.6, 1.75))
     _draw_matrix(matrix, table, seed, cell)
     _draw_subjects(people, table, seed, subject)
     _draw_clips(rows, table, clips, seed, order, bold)
@@ -107,7 +107,7 @@ def _draw_clips(axes: Axes, table: RunTable, clips: list[int], seed: int, order:
     """A list: clip, true class, what was said, probability of the true class, surprise."""
     axes.axis("off")
     got, surprise = table.true_chance(seed), table.surprise(seed)
-    at = (0.0, 0.36, 0.58, 0.86, 1.0)
+    at = (0.0, 0.25, 0.45, 0.83, 1.0)
     heads = ("clip", "true", "said", "p(true)", "surprise")
     for x, head in zip(at, heads, strict=True):
         axes.text(
@@ -123,14 +123,15 @@ def _draw_clips(axes: Axes, table: RunTable, clips: list[int], seed: int, order:
     for k, i in enumerate(clips[:_MOST_CLIPS]):
         y = 1 - (k + 1.2) / (_MOST_CLIPS + 1.5)
         said = table.predicted[:, i] if seed == ALL else table.predicted[[table.seeds.index(seed)], i]
-        names = "/".join(dict.fromkeys(table.classes[c] for c in said if c >= 0))
+        names = "/".join(dict.fromkeys(table.classes[c] for c in said if c >= 0))  # the seeds may differ
         values = (table.clip_ids[i], table.classes[table.label[i]], names, f"{got[i]:.2f}", f"{surprise[i]:+.2f}")
         for x, value in zip(at, values, strict=True):
-            short = value if len(value) < 19 else value[:17] + "…"
+            short = value if len(value) < 22 else value[:20] + "…"
             axes.text(
                 x, y, short, transform=axes.transAxes, fontsize=6.2, va="top", ha="left" if x < 0.8 else "right",
                 weight="bold" if i == bold else "normal",
             )  # fmt: skip
-    rest = f"{min(len(clips), _MOST_CLIPS)} of {len(clips)} clips, {ORDERS[order].replace(' first', '')}"
+    words = {"worst": "worst first", "surprising": "most surprising first", "name": "by name"}[order]
+    rest = f"{min(len(clips), _MOST_CLIPS)} of {len(clips)} clips, {words}"
     axes.text(0, -0.02, rest, transform=axes.transAxes, color=SOFT, fontsize=6, va="top")
     axes.plot([0, 1], [0.945, 0.945], transform=axes.transAxes, color=FAINT, lw=0.8)
