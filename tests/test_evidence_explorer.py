@@ -179,6 +179,7 @@ def test_a_map_that_does_not_add_up_is_not_drawn(small):
     lost = dataclasses.replace(attribution, delta=attribution.gap * [0.5, 0.0])
     widget = view_evidence(lost)
     assert "map" not in widget._payload and "50" in widget._payload["refused"]
+    assert "image/png" not in widget._repr_mimebundle_()[0]  # no still picture either
     widget.clip = 1
     assert widget._payload["refused"] == "" and len(widget._payload["map"]) == 3
     with pytest.raises(ExplainError):

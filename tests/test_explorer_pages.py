@@ -1,7 +1,8 @@
 """The saved pages of the flow, evidence and run explorers in a real Chromium: same numbers as in Python, no error."""
 
 import base64
-import shutil
+import json
+import re
 import zlib
 
 import numpy as np
@@ -14,6 +15,19 @@ from stagkit.flow import compute_flow
 from stagkit.phantom import make_clip
 from stagkit.rois import ATLAS
 from stagkit.types import Attribution
+from tests.browser import (
+    keep_shot,
+    open_lab,
+    open_page,
+    put,
+    read_output,
+    read_structure,
+    run_cell,
+    settle,
+    trait,
+    wait_until,
+)
+from tests.lockfile import ROOT
 from tests.test_run_browser import make_run
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
@@ -23,23 +37,7 @@ from stagkit.widgets import view_evidence, view_flow, view_run
 
 pytestmark = pytest.mark.browser
 
-ARGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 CLIP = make_clip(PhantomConfig(preset="smic", subjects=1, clips=1, size=96, difficulty=0.3), 0, 0)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not executable:
-        pytest.skip("no Chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -47,52 +45,31 @@ def tab(chromium, request):
     """A page of 820 px, as at 150 % zoom on a laptop; what goes wrong in it and what it asks for is kept."""
     context = chromium.new_context(viewport={"width": 820, "height": 700}, color_scheme=request.param)
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(40_000)
     page.wrong, page.asked, page.theme = [], [], request.param
     page.on("console", lambda m: page.wrong.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: page.wrong.append(str(error)))
     page.on("request", lambda asked: page.asked.append(asked.url))
     yield page
-    assert page.wrong == []
-    assert [url for url in page.asked if not url.startswith(("file:", "data:", "blob:"))] == []
     context.close()
 
 
-def open_page(tab, widget, tmp_path):
+def open_explorer(tab, widget, tmp_path):
     widget.to_html(tmp_path / "page.html")
-    tab.goto((tmp_path / "page.html").as_uri())
-    tab.wait_for_selector("html[data-ready]")
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 820  # no sideways scrolling
+    open_page(tab, tmp_path / "page.html")
+
+
+def check_page(tab, name):
+    """Nothing overlaps, is cut off, nameless or too pale; no error, and nothing was asked from a network."""
+    found = read_structure(tab, ".stag-x")
+    for fault in ("overlaps", "cut", "nameless", "pale"):
+        assert found[fault] == [], (fault, tab.theme)
+    assert found["wide"] <= 0, "it scrolls sideways"
     shade = tab.evaluate("getComputedStyle(document.querySelector('.stag-x')).backgroundColor.match(/\\d+/)[0]")
     assert (int(shade) < 80) == (tab.theme == "dark")
-    nameless = tab.evaluate(
-        "[...document.querySelectorAll('button, select, input, [role=button], [role=application]')].filter((n) => "
-        "!(n.ariaLabel || n.textContent.trim() || n.closest('label')?.textContent.trim())).map((n) => n.outerHTML)"
-    )
-    assert nameless == []  # everything that can be touched has a name
-
-
-def settle(tab):
-    tab.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def wait_until(tab, condition, seconds=40):
-    """Poll from outside: the page's own policy forbids the eval that playwright's wait_for_function needs."""
-    for _ in range(10 * seconds):
-        if tab.evaluate(condition):
-            return
-        tab.wait_for_timeout(100)
-    raise AssertionError(f"not reached in {seconds} s: {condition}")
-
-
-def trait(tab, name):
-    return tab.evaluate(f"stagModel.get({name!r})")
-
-
-def put(tab, **traits):
-    for name, value in traits.items():
-        tab.evaluate("([name, value]) => { stagModel.set(name, value); stagModel.save_changes(); }", [name, value])
-    settle(tab)
+    assert tab.wrong == []
+    assert [url for url in tab.asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    keep_shot(tab, f"{name}_{tab.theme}")
 
 
 # ---------------------------------------------------------------------------------------------------- flow
@@ -109,7 +86,7 @@ def test_flow_page_shows_what_was_measured(tab, tmp_path):
     widget.method = "farneback"
     farneback = widget.motion
     widget.method = "dis"
-    open_page(tab, widget, tmp_path)
+    open_explorer(tab, widget, tmp_path)
     wait_until(tab, "document.querySelector('.stag-flow').dataset.key === '0|dis'")
     settle(tab)
     peak = int(motion.scores.argmax())
@@ -173,6 +150,8 @@ def test_flow_page_shows_what_was_measured(tab, tmp_path):
     tab.get_by_role("button", name="▶ Play").click()
     wait_until(tab, f"stagModel.get('frame') !== {peak}")
     tab.get_by_role("button", name="❚❚ Pause").click()
+    settle(tab)
+    check_page(tab, "flow")
 
 
 @pytest.mark.parametrize("tab", ["dark"], indirect=True)
@@ -186,7 +165,7 @@ def test_browser_decodes_the_grid_and_colours_it_as_python_does(tab, tmp_path):
     flow = np.zeros_like(motion.flow)
     flow[:, 0], flow[:, 1] = 0.4, -1.0
     motion = replace(motion, flow=flow)
-    open_page(tab, view_flow(CLIP, motion=motion, arrows=False, pictures=False), tmp_path)
+    open_explorer(tab, view_flow(CLIP, motion=motion, arrows=False, pictures=False), tmp_path)
     wait_until(tab, "!!document.querySelector('.stag-flow').dataset.frame")
     payload = compute_payload(CLIP, 0, motion, FlowConfig())
     mask = np.frombuffer(zlib.decompress(base64.b64decode(payload["mask"])), np.uint8).reshape(payload["grid"][::-1])
@@ -200,6 +179,7 @@ def test_browser_decodes_the_grid_and_colours_it_as_python_does(tab, tmp_path):
     assert shown == pytest.approx(wanted.tolist(), abs=4)
     assert "as asked" in tab.locator(".sg-face .sg-key").inner_text()
     assert tab.locator(".sg-face .sg-skin").count() == 1  # landmarks stand in for the picture
+    check_page(tab, "flow_hidden")
 
 
 # ---------------------------------------------------------------------------------------------------- evidence
@@ -227,7 +207,7 @@ def make_attribution(controlled: bool):
 def test_evidence_page_has_the_numbers_of_python(tab, tmp_path):
     evidence = make_attribution(controlled=True)
     attribution = evidence.attribution
-    open_page(tab, view_evidence(evidence), tmp_path)
+    open_explorer(tab, view_evidence(evidence), tmp_path)
     regions, units = by_roi(attribution), by_au(attribution)
 
     def bars():
@@ -269,20 +249,22 @@ def test_evidence_page_has_the_numbers_of_python(tab, tmp_path):
         assert value == pytest.approx(units[1, at], abs=1e-4)
     assert tab.locator("option", has_text="feature ablation").count() == 0
     assert tab.get_by_role("button", name="Random weights").is_disabled()
+    check_page(tab, "evidence")
 
 
 def test_bare_attribution_is_stamped_on_its_page(tab, tmp_path):
-    open_page(tab, view_evidence(make_attribution(controlled=False)), tmp_path)
+    open_explorer(tab, view_evidence(make_attribution(controlled=False)), tmp_path)
     stamp = tab.locator(".sg-stamp")
     assert stamp.is_visible() and stamp.text_content() == "no control"
     assert "nobody knows whether it is true" in tab.locator(".sg-verdicts").inner_text()
+    check_page(tab, "evidence_bare")
 
 
 # ---------------------------------------------------------------------------------------------------- run
 def test_run_page_lists_the_clips_of_a_cell(tab, tmp_path):
     widget = view_run(make_run(tmp_path / "run", n_subjects=10, per=9))
     table = widget.table
-    open_page(tab, widget, tmp_path)
+    open_explorer(tab, widget, tmp_path)
     counts = tab.locator(".sg-matrix td button span").all_inner_texts()
     assert [int(n) for n in counts] == table.confusion().ravel().tolist()
 
@@ -320,3 +302,48 @@ def test_run_page_lists_the_clips_of_a_cell(tab, tmp_path):
     assert numbers == pytest.approx(table.chances[1, chosen], abs=0.006)
     button = tab.get_by_role("button", name="Open Evidence")
     assert button.is_disabled() and "needs Python" in button.get_attribute("title")
+    check_page(tab, "run")
+
+
+# ---------------------------------------------------------------------------------------------------- JupyterLab
+CELLS = (
+    """import sys, json
+sys.path.insert(0, {root!r})
+from stagkit.config import PhantomConfig
+from stagkit.phantom import make_clip
+from stagkit.widgets import view_run
+clip = make_clip(PhantomConfig(preset="smic", subjects=1, clips=1, size=96, difficulty=0.3), 0, 0)
+browser = view_run({run!r}, frames=lambda clip_id: clip)
+browser.png_fallback = False
+browser""",
+    """flow = browser.explorer
+print("SEEN" + json.dumps(dict(clip=browser.clip, method=flow.method, frame=flow.frame, selected=flow.selected)) + "END")""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tab", ["light"], indirect=True)
+def test_in_jupyterlab_one_click_opens_an_explorer_that_python_answers(lab, tab, tmp_path):
+    run = make_run(tmp_path / "run")
+    tab.set_viewport_size({"width": 1400, "height": 1300})
+    open_lab(tab, lab([CELLS[0].format(root=str(ROOT), run=str(run.path)), CELLS[1]]))
+    run_cell(tab, 0)
+    tab.wait_for_selector(".stag-run [data-clip]", timeout=90_000)
+    tab.locator(".sg-clip-list [data-clip]").first.click()
+    tab.get_by_role("button", name="Open Flow").click()
+    wait_until(tab, "document.querySelector('.stag-flow')?.dataset.key === '0|dis'", 90)
+    tab.get_by_label("Flow method").select_option("farneback")  # measured in Python, drawn here
+    wait_until(tab, "document.querySelector('.stag-flow').dataset.key === '0|farneback'", 90)
+    motion = compute_flow(CLIP, FlowConfig(method="farneback"))
+    peak = int(tab.locator(".stag-flow").get_attribute("data-frame"))
+    wait_until(tab, f"document.querySelector('.stag-flow').innerText.includes('{motion.scores[peak]:.3f} % of IOD')")
+    tab.get_by_role("slider", name="Frame", exact=True).focus()
+    tab.keyboard.press("ArrowRight")
+    wait_until(tab, f"document.querySelector('.stag-flow').dataset.frame === '{peak + 1}'")
+    run_cell(tab, 1)
+    seen = json.loads(re.search(r"SEEN(\{.*\})END", read_output(tab), re.DOTALL)[1])
+    assert seen["clip"] == view_run(run).table.order("worst")[0]
+    assert seen["method"] == "farneback" and seen["frame"] == peak + 1
+    assert seen["selected"] == motion.selected.tolist()
+    keep_shot(tab, "run_lab")
+    assert [message for message in tab.wrong if "stag" in message.lower()] == []

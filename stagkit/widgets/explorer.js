@@ -39,6 +39,7 @@ function explorer({ model, el }, name, label) {
     model.save_changes();
   };
   const root = html("div", { class: `stag stag-x stag-${name}`, role: "group", "aria-label": label }, el);
+  keepKeys(root);
   const heard = [];
   const ties = [];
   const on = (traits, callback) => {

@@ -109,6 +109,9 @@ class Explorer(anywidget.AnyWidget):
         if bundle is None or not self.png_fallback:
             return bundle
         file = io.BytesIO()
-        self.to_figure().savefig(file, format="png", dpi=80)
+        try:
+            self.to_figure().savefig(file, format="png", dpi=80)
+        except StagkitError:  # no still picture of this state (a map that must not be drawn): the widget says why
+            return bundle
         bundle[0]["image/png"] = base64.b64encode(file.getvalue()).decode("ascii")
         return bundle

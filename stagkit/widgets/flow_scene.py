@@ -234,7 +234,7 @@ def compute_payload(clip: Clip, index: int, motion: FlowClip, config: FlowConfig
         "grid": [mask.shape[1], mask.shape[0]],
         "scale": float(f"{scale:.9g}"),
         "strain_scale": float(f"{strain_scale:.9g}"),
-        "scores": np.round(motion.scores.astype(float), 4).tolist(),
+        "scores": np.round(motion.scores.astype(float), 6).tolist(),
         "head": np.round(compute_head_path(motion), 3).tolist(),
         "selections": compute_selections(motion, clip, config),
         "limits": compute_limits(motion),
