@@ -2,7 +2,6 @@
 
 from importlib import import_module as _import_module
 
-#: public name -> module that holds it; only ``au_graph`` and ``puppet`` need anywidget, and ``moving_face`` traitlets
 #: public name -> module that holds it; the explorers need anywidget, and ``moving_face`` traitlets
 _PUBLIC = {
     "Scene": "scene",
