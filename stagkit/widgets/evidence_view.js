@@ -20,11 +20,7 @@ function render(context) {
 
   // ---------------------------------------------------------------------------------------- controls
   const bar = html("div", { class: "sg-bar" }, root);
-<<<<<<< HEAD
-  view.tiedSelect(bar, "Clip", scene.clips.map((name, i) => [i, name || "(not in this page)"]), "clip", { change: (value) => put({ clip: Number(value), frame: -1 }), usable: (value) => scene.clips[value] !== "" });
-=======
   view.tiedSelect(bar, "Clip", scene.clips.map((name, i) => [i, name || "(not in this page)"]), "clip", { change: (value) => put({ clip: Number(value), frame: -1, ...(get("_live") ? {} : { selected: {} }) }), usable: (value) => scene.clips[value] !== "" });
->>>>>>> w8b
   view.tiedSelect(bar, "Method", get("_methods").map((name) => [name, name]), "method", { usable: (value) => can(get("clip"), value, -1) });
   view.tiedSelect(bar, "Class", [[-1, "as explained first"], ...scene.classes.map((name, i) => [i, name])], "target", { spoken: "Class explained", change: (value) => put({ target: Number(value) }), usable: (value) => can(get("clip"), get("method"), Number(value)) });
   const groupButtons = html("span", { class: "sg-push" }, bar);
