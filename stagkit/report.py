@@ -9,15 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagkit.files import compute_digest, read_json, write_text
+from stagkit.files import read_json, write_text
 from stagkit.metrics import SCORES
-from stagkit.report_page import Html, box, bullets, facts, make_page, paragraph, picture, table, tiles
+from stagkit.report_page import Html, box, bullets, count, make_page, paragraph, picture, table, tiles
+from stagkit.report_sources import tell_citation, tell_data, tell_environment
 from stagkit.runs import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from stagkit.datasets.cards import DatasetCard
     from stagkit.paper.records import Records
 
 _WORST = 15
@@ -52,10 +52,10 @@ def make_report(run: Run) -> str:
         ("results", "Results", _tell_results(records)),
         ("people", "For whom it fails", _tell_people(run)),
         ("split", "Split and leaks", _tell_split(run)),
-        ("data", "Data", _tell_data(run)),
+        ("data", "Data", tell_data(run)),
         ("evidence", "Explanations and their controls", _tell_evidence(records)),
-        ("environment", "Settings and environment", _tell_environment(run)),
-        ("cite", "How to cite", _tell_citation(run)),
+        ("environment", "Settings and environment", tell_environment(run)),
+        ("cite", "How to cite", tell_citation(run)),
     ]
     return make_page(f"Run {run.name}", sections, _tell_head(run))
 
@@ -120,17 +120,13 @@ def _tell_head(run: Run) -> str:
         )
     first = (
         f"{metrics['model'].upper()}, protocol {metrics['protocol']}: {metrics['n_clips']} clips of {metrics['n_subjects']} "
-        f"subjects, {metrics['n_folds']} folds, {_count(metrics['seeds'], 'seed')}."
+        f"subjects, {metrics['n_folds']} folds, {count(metrics['seeds'], 'seed')}."
     )
     numbers = [(_NAMES[s], f"{metrics[s]['mean']:.3f}", f"95 %: {_span(metrics[s]['ci95'])}") for s in SCORES]
     about = (
         "It is recognition of small facial movements in the clips named below. It is no lie detector and no diagnosis."
     )
     return "\n".join([paragraph(first, "soft"), *parts, tiles(numbers), paragraph(about, "soft small")])
-
-
-def _count(values, word: str) -> str:
-    return f"{len(values)} {word}{'s' if len(values) != 1 else ''}"
 
 
 def _span(pair) -> str:
@@ -337,102 +333,6 @@ def _tell_leak(leak: dict) -> str:
     )
 
 
-# ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _parts(data: dict) -> list[dict]:
-    """The records of the data sets that a run joins, or its one."""
-    return [p for part in data["of"] for p in _parts(part)] if data.get("of") else [data]
-
-
-def _find_card(name: str) -> DatasetCard | None:
-    from stagkit.datasets import load_layout
-    from stagkit.types import StagkitError
-
-    try:
-        return load_layout(name.removesuffix("-phantom")).card
-    except StagkitError:
-        return None
-
-
-def _tell_data(run: Run) -> str:
-    text = []
-    table_ = run.predictions
-    counts = table_[table_["seed"] == table_["seed"].min()].drop_duplicates(["dataset", "subject", "clip"])
-    rows = []
-    for name, part in counts.groupby("dataset"):
-        share = part["label"].value_counts()
-        rows.append(
-            (name, len(part), part["subject"].nunique(), *(int(share.get(c, 0)) for c in run.request["classes"]))
-        )
-    text.append(table(("tested data set", "clips", "subjects", *run.request["classes"]), rows))
-    for part in _parts(run.request["data"]):
-        text.append(_tell_source(part))
-    return "\n".join(text)
-
-
-def _tell_source(part: dict) -> str:
-    source = part.get("source")
-    about = source if isinstance(source, dict) else part
-    name = str(about.get("name") or about.get("source") or "data")
-    text = [f"<h3>{to_text(name)}</h3>"]
-    config = about.get("config")
-    card = None if isinstance(config, dict) else _find_card(name)
-    rows: list[tuple[str, object]] = [
-        ("digest of the clips", part.get("digest", "")),
-        ("digest of the source", about.get("digest")),
-    ]
-    if card is not None:
-        rows += [
-            ("data set", card.title),
-            ("granted by", f"{card.grantor}; {card.ask}"),
-            ("licence", card.licence),
-            ("paper", f"doi:{card.doi}"),
-            ("camera", f"{card.camera}; {card.fps}"),
-            ("may be printed", card.printable),
-            ("checked", card.checks),
-        ]
-    elif isinstance(config, dict):
-        rows += [("phantoms", ", ".join(f"{k} {v}" for k, v in config.items()))]
-    for key, words in (
-        ("flow", "optical flow"),
-        ("roi", "regions"),
-        ("mapping", "class mapping"),
-        ("sheets", "sheets"),
-        ("frames_from", "frames from"),
-    ):
-        value = part.get(key, about.get(key))
-        if value:
-            rows.append((words, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value))
-    text.append(facts((k, v) for k, v in rows if v))
-    corrections, left_out = about.get("corrections"), about.get("left_out") or {}
-    if corrections:
-        text.append(paragraph(f"{_count(corrections, 'correction')} to the sheet:") + bullets(corrections))
-    else:
-        text.append(
-            paragraph(
-                "No correction was applied to a sheet."
-                if corrections == []
-                else "Nothing to correct: there is no coding sheet.",
-                "soft",
-            )
-        )
-    if left_out:
-        text.append(
-            paragraph(f"{_count(left_out, 'clip')} left out:") + bullets(f"{k}: {v}" for k, v in left_out.items())
-        )
-    if about.get("faults"):
-        text.append(paragraph("Faults found:") + bullets(about["faults"]))
-    return "\n".join(text)
-
-
-def to_text(value: object) -> str:
-    """A value escaped for HTML."""
-    from stagkit.report_page import to_html
-
-    return to_html(value)
-
-
 # ── explanations ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -460,8 +360,8 @@ def _tell_evidence(records: Records) -> str:
         (
             fig_12_controls,
             "scores of the explanations beside their controls",
-            "Left: how much sooner the answer falls and returns in the order of the map than in other orders. Middle: scores "
-            "against what is known of the clips. Right: share of clips in which each control holds.",
+            "Left: how much sooner the answer falls and returns in the order of the map than in other orders. "
+            "Middle: scores against what is known of the clips. Right: share of clips in which each control holds.",
         ),
     ):
         try:
@@ -469,50 +369,3 @@ def _tell_evidence(records: Records) -> str:
         except NoRecord as reason:
             text.append(paragraph(f"Not drawn: {reason}.", "soft"))
     return "\n".join(text)
-
-
-# ── environment ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _tell_environment(run: Run) -> str:
-    environment, metrics = read_json(run.path / "environment.json"), run.metrics
-    versions = ", ".join(f"{n} {v}" for n, v in environment["versions"].items() if v)
-    cost = metrics.get("cost") or {}
-    digests = ((name, compute_digest((run.path / name).read_bytes())) for name in ("run.json", "predictions.csv"))
-    rows = [
-        ("python", f"{environment['python']} on {environment['system']}"),
-        ("versions", versions),
-        ("device", metrics.get("device", environment["device"])),
-        ("time", f"{metrics['seconds']:g} s in all" if "seconds" in metrics else None),
-        (
-            "network",
-            f"{cost['parameters']:,} parameters, {cost['multiply_adds'] / 1e6:.2f} M multiply-adds a clip"
-            if cost
-            else None,
-        ),
-        ("one answer", f"{cost['inference_ms_per_clip']:.1f} ms" if cost else None),
-        *((f"digest of {name}", digest) for name, digest in digests),
-    ]
-    text = [facts((k, v) for k, v in rows if v)]
-    config = run.path / "config.yaml"
-    if config.is_file():
-        text.append(f"<h3>Settings (config.yaml)</h3><pre>{to_text(config.read_text(encoding='utf-8'))}</pre>")
-    return "\n".join(text)
-
-
-def _tell_citation(run: Run) -> str:
-    import stagkit
-
-    lines = [
-        f"stagkit {stagkit.__version__}: interactive analysis and explainability for micro-expression recognition.",
-        "STAG: N. Sharma, V. Sharma and D. Singh, 2026, arXiv:2606.28083.",
-    ]
-    for part in _parts(run.request["data"]):
-        about = part["source"] if isinstance(part.get("source"), dict) else part
-        card = None if isinstance(about.get("config"), dict) else _find_card(str(about.get("name", "")))
-        if card is not None:
-            lines.append(f"{card.title}: doi:{card.doi}.")
-    again = f"stagkit evaluate DATA --protocol {run.request['protocol']} --config config.yaml --out RUN"
-    return bullets(lines) + paragraph(
-        Html(f"To make it again: <code>{to_text(again)}</code> with the settings above and data of the digest above.")
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,8 @@ h1{font-size:1.75rem;line-height:1.2;margin:0 0 .3rem} h2{font-size:1.15rem;marg
 border-top:1px solid var(--line)} h3{font-size:.98rem;margin:1.4rem 0 .3rem} p{margin:.45rem 0;max-width:48rem}
 .soft{color:var(--soft)} .small{font-size:.86rem} code{font-size:.88em;background:var(--faint);padding:.08em .3em;
 border-radius:3px}
-pre{background:var(--faint);padding:.8rem 1rem;overflow-x:auto;border-radius:6px;font-size:.82rem;line-height:1.5}
+pre{background:var(--faint);padding:.8rem 1rem;overflow-x:auto;border-radius:6px;font-size:.82rem;line-height:1.5;
+columns:2 15rem}
 nav{margin:1.1rem 0 0;font-size:.9rem} nav a{margin-right:.9rem;white-space:nowrap} a{color:var(--mark)}
 .box{border-left:5px solid var(--note);background:var(--note-paper);padding:.75rem 1rem;margin:.9rem 0;
 border-radius:0 6px 6px 0}
@@ -61,6 +62,11 @@ def to_html(value: object) -> str:
     if isinstance(value, Html):
         return value
     return "–" if value is None else escape(str(value))
+
+
+def count(values: Sized, word: str) -> str:
+    """How many there are, in words: ``1 clip``, ``2 clips``."""
+    return f"{len(values)} {word}{'s' if len(values) != 1 else ''}"
 
 
 def paragraph(text: object, kind: str = "") -> str:

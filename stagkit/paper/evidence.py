@@ -108,10 +108,10 @@ def _draw_strongest(axes: Axes, values: np.ndarray, subjects: np.ndarray) -> lis
         axes.plot([mean.low, mean.high], [y, y], color=colour, lw=2.4, alpha=0.35, solid_capstyle="round")
         axes.plot(mean.mean, y, "o", ms=3.6, color=colour)
         rows.append({"muscle": name, "mean": round(mean.mean, 5), "ci95": [mean.low, mean.high]})
-        axes.text(
-            0.02, y - 0.2, _shorten(name), transform=axes.get_yaxis_transform(), fontsize=6, va="bottom", color=INK
-        )
+        axes.text(0.03, y - 0.2, _shorten(name), transform=axes.get_yaxis_transform(), fontsize=6, va="bottom",
+                  bbox={"fc": "white", "ec": "none", "pad": 0.3}, zorder=3)  # fmt: skip
     axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
     axes.set_ylim(len(rows) - 0.6, -0.95)
     axes.axvline(0, color=SOFT, lw=0.6)
     axes.grid(axis="x", color=FAINT, lw=0.5)

@@ -168,8 +168,10 @@ def fig_09_across_data_sets(records: Records, width: float = PAGE) -> Figure:
 
     names, pairs = collect_pairs(records)
     table = np.array([[pairs.get((a, b), {}).get("mean", np.nan) for b in names] for a in names], float)
-    side = min(0.85 * len(names), width - 2.0)
-    figure, axes = plt.subplots(figsize=(width if width < 5 else min(width, side + 2.6), side + 0.7))
+    wide = width > 5
+    side = min(0.85 * len(names), 3.6 if wide else width - 1.5)
+    figure, row = plt.subplots(1, 2 if wide else 1, figsize=(width, side + 0.75), squeeze=False)
+    axes = row[0, 0]
     image = axes.imshow(np.ma.masked_invalid(table), cmap="viridis", vmin=0, vmax=1)
     axes.set_facecolor("#EEF1F4")
     for (i, j), value in np.ndenumerate(table):
@@ -189,9 +191,28 @@ def fig_09_across_data_sets(records: Records, width: float = PAGE) -> Figure:
         spine.set_visible(False)
     bar = figure.colorbar(image, ax=axes, label="UF1", shrink=0.85, aspect=16, pad=0.03)
     bar.outline.set_linewidth(0.4)
+    if wide:
+        _draw_pairs(row[0, 1], pairs)
     sources = [*records.cross, *(r for r in records.runs if set(r.metrics["per_dataset"]) & set(names))]
     told = {f"{a}->{b}": {"uf1": r["mean"], "ci95": r["ci95"]} for (a, b), r in sorted(pairs.items())}
     return note(figure, sources, {f"{a}->{b}": r["n_clips"] for (a, b), r in sorted(pairs.items())}, pairs=told)
+
+
+def _draw_pairs(axes: Axes, pairs: dict[tuple[str, str], dict]) -> None:
+    """Every pair with its interval, the best first; hollow: within one set."""
+    order = sorted(pairs, key=lambda p: -pairs[p]["mean"])
+    for y, pair in enumerate(order):
+        entry = pairs[pair]
+        colour = SOFT if entry.get("within") else COLOURS[0]
+        axes.plot(entry["ci95"], [y, y], color=colour, lw=2.6, alpha=0.35, solid_capstyle="round")
+        axes.plot(entry["mean"], y, "o", ms=4, color=colour, mfc="white" if entry.get("within") else colour)
+    short = [tuple(name.replace("-phantom", "") for name in pair) for pair in order]
+    axes.set_yticks(range(len(order)), [f"{a} (other subjects)" if a == b else f"{a} → {b}" for a, b in short])
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.set(xlim=(0, 1.03), xlabel="UF1, 95 % interval over subjects")
+    axes.grid(axis="x", color=FAINT, lw=0.5)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
 
 
 def collect_leaks(records: Records) -> list[dict]:
@@ -257,6 +278,7 @@ def fig_10_leak_gap(records: Records, width: float = PAGE) -> Figure:
 def fig_13_complexity(records: Records, width: float = PAGE) -> Figure:
     """Score against multiply-adds; area grows with the number of parameters."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     rows, sources, what = collect_costs(records)
     wide = width > 5
@@ -276,6 +298,9 @@ def fig_13_complexity(records: Records, width: float = PAGE) -> Figure:
         axes.annotate(str(rank), (row["macs"], row["uf1"]), ha="center", va="center", fontsize=6, color="white",
                       weight="bold", zorder=4)  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = min(r["macs"] for r in rows), max(r["macs"] for r in rows)
     axes.set_xlim(low / 1.6, high * 1.6)
     axes.grid(color=FAINT, lw=0.5)
