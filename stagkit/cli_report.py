@@ -26,6 +26,11 @@ def figures(
     for path in written:
         if path.suffix in {".pdf", ".tex", ".md"}:
             typer.echo(str(path))
+    if not only:
+        index = (out / "README.md").read_text(encoding="utf-8")
+        missing = [line.strip("| ").split(" |")[0] for line in index.splitlines() if ": not drawn, " in line]
+        for reason in missing:
+            typer.echo(f"stagkit: {reason}", err=True)
 
 
 @app.command()

@@ -190,7 +190,9 @@ def _draw_clip_in_time(records: Records, top: Axes, low: Axes, clip: int, labell
     planted = list(_read_planted(records, batch.clip_ids[clip], strongest))
     for colour, at, level in planted:
         top.plot(at, level, ":", lw=1, color=colour, zorder=1)
-    low.bar(times, weights * seen.sum(), width=0.72 * np.diff(times).min(), color=COLOURS[4])
+    low.bar(
+        times, weights * seen.sum(), width=0.72 * (np.diff(times).min() if len(times) > 1 else 10.0), color=COLOURS[4]
+    )
     low.axhline(1, color=SOFT, lw=0.6, ls=(0, (3, 2)))
     top.set_ylim(0, 1.06)
     top.tick_params(labelbottom=False)
@@ -240,6 +242,8 @@ def _compute_course(records: Records) -> dict:
         each = np.array([relative[i][inside[i]].mean() for i in np.flatnonzero(some)])
         mean = compute_mean(each, subjects[some])
         rows.append({"ms": round(float((low + high) / 2), 3), "weight": mean.mean, "ci95": [mean.low, mean.high]})
+    if len(rows) < 2:
+        raise NoRecord("too few clips were explained for a course over time: explain more of the run")
     return {"n_clips": len(times), "n_subjects": len(set(batch.subjects)), "bins": rows}
 
 

@@ -12,7 +12,7 @@ from stagkit.paper.evidence import fig_11_muscles, fig_12_controls
 from stagkit.paper.graphs import fig_04_au_graphs, fig_05_temporal_attention, fig_06_cross_attention
 from stagkit.paper.motion import fig_02_motion, fig_03_regions_and_muscles
 from stagkit.paper.network import fig_01_pipeline
-from stagkit.paper.records import NoRecord, Records, load_records
+from stagkit.paper.records import Records, load_records
 from stagkit.paper.scores import (
     fig_07_confusion,
     fig_08_ablation,
@@ -21,6 +21,7 @@ from stagkit.paper.scores import (
     fig_13_complexity,
 )
 from stagkit.paper.tables import TABLES, make_tables
+from stagkit.types import StagkitError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +89,8 @@ def make_figures(
         only: numbers of the figures wanted; all (and the tables and the index) where empty.
 
     Raises:
-        StagkitError: a folder that is none of these, a run that is not finished, a number that is no figure's.
+        StagkitError: a folder that is none of these, a run that is not finished, a number that is no figure's; a figure
+            that was asked for by its number and has no record.
     """
     import matplotlib
 
@@ -96,7 +98,7 @@ def make_figures(
     numbers = {int(e.name[3:5]): e for e in FIGURES}
     unknown = sorted(set(only) - set(numbers))
     if unknown:
-        raise NoRecord(f"there is no figure {unknown[0]}; there are 1 to {len(FIGURES)}.")
+        raise StagkitError(f"there is no figure {unknown[0]}; there are 1 to {len(FIGURES)}.")
     records, out = load_records(paths), Path(out)
     written: list[Path] = []
     told: dict[str, str] = {}
@@ -108,8 +110,10 @@ def make_figures(
                 source = {"function": f"{entry.draw.__module__}.{entry.draw.__name__}", **figure.stagkit_source}
                 written += save_figure(figure, out, f"{entry.name}{ending}", source, sidecar=not ending)
             told[entry.name] = ""
-        except NoRecord as reason:
-            told[entry.name] = str(reason)
+        except StagkitError as reason:
+            if only:
+                raise
+            told[entry.name] = str(reason).removesuffix(".")
     if not only:
         reasons = make_tables(records, out)
         written += [out / f"{name}.tex" for name, reason in reasons.items() if not reason]

@@ -170,8 +170,8 @@ def fig_09_across_data_sets(records: Records, width: float = PAGE) -> Figure:
     table = np.array([[pairs.get((a, b), {}).get("mean", np.nan) for b in names] for a in names], float)
     wide = width > 5
     side = min(0.85 * len(names), 3.6 if wide else width - 1.5)
-    figure, row = plt.subplots(1, 2 if wide else 1, figsize=(width, side + 0.75), squeeze=False)
-    axes = row[0, 0]
+    figure, parts = plt.subplots(1, 2 if wide else 1, figsize=(width, side + 0.75), squeeze=False)
+    axes = parts[0, 0]
     image = axes.imshow(np.ma.masked_invalid(table), cmap="viridis", vmin=0, vmax=1)
     axes.set_facecolor("#EEF1F4")
     for (i, j), value in np.ndenumerate(table):
@@ -192,7 +192,7 @@ def fig_09_across_data_sets(records: Records, width: float = PAGE) -> Figure:
     bar = figure.colorbar(image, ax=axes, label="UF1", shrink=0.85, aspect=16, pad=0.03)
     bar.outline.set_linewidth(0.4)
     if wide:
-        _draw_pairs(row[0, 1], pairs)
+        _draw_pairs(parts[0, 1], pairs)
     sources = [*records.cross, *(r for r in records.runs if set(r.metrics["per_dataset"]) & set(names))]
     told = {f"{a}->{b}": {"uf1": r["mean"], "ci95": r["ci95"]} for (a, b), r in sorted(pairs.items())}
     return note(figure, sources, {f"{a}->{b}": r["n_clips"] for (a, b), r in sorted(pairs.items())}, pairs=told)

@@ -196,6 +196,6 @@ def make_tables(records: Records, out: str | Path) -> dict[str, str]:
         try:
             write_text(Path(out) / f"{name}.tex", make(records))
             reasons[name] = ""
-        except NoRecord as reason:
-            reasons[name] = str(reason)
+        except StagkitError as reason:
+            reasons[name] = str(reason).removesuffix(".")
     return reasons
