@@ -185,11 +185,11 @@ def _draw_clip_in_time(records: Records, top: Axes, low: Axes, clip: int, labell
     strongest = np.argsort(-evidence.max(0))[:2]
     for row, (k, colour) in enumerate(zip(strongest, COLOURS, strict=False)):
         top.plot(times, evidence[:, k], "-", color=colour)
-        top.text(0.99, 1.1 - 0.15 * row, AU_LABELS[k].replace("AU0", "AU "), transform=top.transAxes, ha="right", va="top",
+        top.text(0.99, 1.1 - 0.15 * row, f"AU {AU_NUMBERS[k]}", transform=top.transAxes, ha="right", va="top",
                  fontsize=6.5, color=colour)  # fmt: skip
-    planted = list(_read_planted(records, batch.clip_ids[clip], strongest))
-    for colour, at, level in planted:
+    for colour, at, level in _read_planted(records, batch.clip_ids[clip], strongest):
         top.plot(at, level, ":", lw=1, color=colour, zorder=1)
+        top.text(0.99, 0.8, "dotted: planted", transform=top.transAxes, ha="right", va="top", fontsize=5.5, color=SOFT)
     low.bar(
         times, weights * seen.sum(), width=0.72 * (np.diff(times).min() if len(times) > 1 else 10.0), color=COLOURS[4]
     )
@@ -198,7 +198,7 @@ def _draw_clip_in_time(records: Records, top: Axes, low: Axes, clip: int, labell
     top.tick_params(labelbottom=False)
     low.set_xlabel("time from onset (ms)")
     if labelled:
-        top.set_ylabel("AU evidence" + ("\n(dotted: planted)" if planted else ""))
+        top.set_ylabel("AU evidence")
         low.set_ylabel("weight")
         top.get_figure().align_ylabels([top, low])
     return {"clip": batch.clip_ids[clip], "aus": [AU_LABELS[k] for k in strongest],

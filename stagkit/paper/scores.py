@@ -307,7 +307,7 @@ def fig_13_complexity(records: Records, width: float = PAGE) -> Figure:
     axes.set_axisbelow(True)
     axes.set(xlabel="multiply-adds of one clip", ylabel="UF1")
     where = (
-        {"loc": "outside right center"} if wide else {"loc": "outside lower center", "ncols": 2, "columnspacing": 1.0}
+        {"loc": "outside right center"} if wide else {"loc": "outside upper center", "ncols": 2, "columnspacing": 1.0}
     )
     legend = figure.legend(title="UF1, parameters (area)", handletextpad=0.4, fontsize=6.5, title_fontsize=6.5, **where)
     for handle in legend.legend_handles:
