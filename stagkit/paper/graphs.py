@@ -172,6 +172,8 @@ def fig_05_temporal_attention(records: Records, width: float = PAGE) -> Figure:
         shown[name] = _draw_clip_in_time(records, top, low, clip, len(shown) % 2 == 0 if not wide else not shown)
         top.text(0.02, 1.02, name, transform=top.transAxes, va="bottom", fontsize=8)
         first, second = first or top, second or low
+    if find_phantoms(records.run) is not None:
+        figure.text(1.0, 0.0, "dotted: planted intensity ", ha="right", va="bottom", fontsize=5.5, color=SOFT)
     course = _compute_course(records)
     _draw_course(figure.add_subplot(cells[len(clips)]), course)
     return note(figure, [records.run], {"clips": course["n_clips"]}, clips=shown, course=course)
@@ -189,7 +191,6 @@ def _draw_clip_in_time(records: Records, top: Axes, low: Axes, clip: int, labell
                  fontsize=6.5, color=colour)  # fmt: skip
     for colour, at, level in _read_planted(records, batch.clip_ids[clip], strongest):
         top.plot(at, level, ":", lw=1, color=colour, zorder=1)
-        top.text(0.99, 0.8, "dotted: planted", transform=top.transAxes, ha="right", va="top", fontsize=5.5, color=SOFT)
     low.bar(
         times, weights * seen.sum(), width=0.72 * (np.diff(times).min() if len(times) > 1 else 10.0), color=COLOURS[4]
     )

@@ -81,7 +81,9 @@ def fig_02_motion(records: Records, width: float = PAGE) -> Figure:
         _draw_flow(axes, clip, motion, int(t), np.ma.masked_where(~face, speed), limit)
         axes.set_xlabel(f"{clip.times_ms[t]:.0f} ms", labelpad=2)
     shade = ScalarMappable(Normalize(0, limit), "viridis")
-    bar = figure.colorbar(shade, ax=strip, label="motion (% IOD)", shrink=0.85, aspect=14, pad=0.01)
+    bar = figure.colorbar(
+        shade, ax=strip, label="motion (% IOD)" if width > 5 else "% IOD", shrink=0.85, aspect=14, pad=0.01
+    )
     bar.outline.set_linewidth(0.4)
     _draw_course(figure.add_subplot(grid[1, :]), clip, motion, shown)
     note(

@@ -72,7 +72,7 @@ class Records:
         """Folder of the first run's explanations (of its first seed that has any)."""
         found = sorted((self.run.path / FOLDER).glob("seed*/attribution.npz"))
         if not found:
-            raise NoRecord(f"the run {self.run.name} is not explained: run 'stagkit explain' on it first")
+            raise NoRecord(f"{self.run.name!r} is not explained yet: 'stagkit explain' does it")
         return found[0].parent
 
     @cached_property

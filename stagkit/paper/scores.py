@@ -261,15 +261,17 @@ def fig_10_leak_gap(records: Records, width: float = PAGE) -> Figure:
                   label="epoch chosen on the test subjects" if y == 0 else None)  # fmt: skip
         axes.annotate(f"{leaky - honest:+.3f}", (max(honest, leaky), y), (7, 0), textcoords="offset points", va="center",
                       fontsize=7)  # fmt: skip
-    axes.set_yticks(range(len(lines)), [line[0] for line in lines])
+    wide = width > 5
+    names = [line[0] if wide else line[0].replace(", labels", ",\nlabels") for line in lines]
+    axes.set_yticks(range(len(lines)), names)
     axes.set_ylim(len(lines) - 0.5, -0.6)
-    axes.set_xlim(0, 1.12)
-    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.set_xlim(0, 1.12 if wide else 1.35)
+    axes.set_xticks(np.linspace(0, 1, 6 if wide else 3))
     axes.grid(axis="x", color=FAINT, lw=0.5)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("UF1")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2, handletextpad=0.3)
+    figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2, handletextpad=0.1, columnspacing=1.0)
     table = [records.systems_path] if records.systems_path else []
     return note(figure, [*records.leaky, *table], {"systems": len(rows)}, systems=rows)
 

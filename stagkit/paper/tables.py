@@ -117,7 +117,7 @@ def table_across_data_sets(records: Records) -> str:
 #: score of explanations -> (words, unit)
 _QUALITY = {
     "completeness": ("Completeness: miss", "share of the gap"),
-    "infidelity": ("Infidelity", "logits$^2$"),
+    "infidelity": ("Infidelity", r"$\mathrm{logits}^2$"),
     "sensitivity": ("Sensitivity", "share"),
     "randomised": ("Similarity, random weights", r"$\rho$"),
     "permuted": ("Similarity, shuffled labels", r"$\rho$"),
@@ -141,11 +141,11 @@ def table_explanations(records: Records) -> str:
     for end, words in (("", "this map"), ("_flow", "flow magnitude"), ("_random", "random order")):
         apart = np.asarray(evidence.scores[f"insertion{end}"]) - np.asarray(evidence.scores[f"deletion{end}"])
         mean = compute_mean(apart, subjects)
-        rows.append((f"Insertion - deletion, {words}", _say(mean), "logits", mean.n))
+        rows.append((f"Insertion minus deletion, {words}", _say(mean), "logits", mean.n))
     for name, (words, unit) in _QUALITY.items():
         if name in evidence.scores and not np.isnan(evidence.scores[name]).all():
             mean = compute_mean(evidence.scores[name], subjects)
-            rows.append((words, _say(mean), rf"\relax {unit}", mean.n))
+            rows.append((words, _say(mean), unit, mean.n))
     notes = [*_mark(records.run), f"{evidence.attribution.method} against {evidence.attribution.baseline}"]
     return make_table("lrlr", ("Score", "Mean", "Unit", "Clips"), rows, [*notes, "95 % intervals over subjects"])
 
