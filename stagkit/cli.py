@@ -1,6 +1,6 @@
 """The ``stagkit`` command. Bad input ends in one sentence and exit code 2; Ctrl-C keeps what is finished (130).
 
-Its commands stand by idea in ``cli_data``, ``cli_learn``, ``cli_show`` and ``cli_report``; here are those about stagkit itself.
+Its commands stand by idea in ``cli_data``, ``cli_learn``, ``cli_show`` and ``cli_report``; here are those about stagkit.
 """
 
 from __future__ import annotations
