@@ -22,6 +22,7 @@ from stagkit.drawing import (
     COLOURS,
     COLUMN,
     FAINT,
+    INK,
     PAGE,
     SOFT,
     draw_face,
