@@ -36,12 +36,21 @@ course: setup    ## execute the notebooks in order on phantoms; prints notebook,
 lab: setup       ## JupyterLab on the notebooks
 	$(VENV)/bin/stagkit lab
 
-figures: setup   ## a phantom run, then every figure of figures/ from it; the sheet of phantom people
+PAPER := runs/paper
+figures: setup   ## phantom runs, then every figure and table of figures/ from them; the sheet of phantom people
 	$(PY) -m stagkit.contact_sheet figures/phantoms.png
-	$(VENV)/bin/stagkit phantom runs/phantom-clips --preset casme2 --subjects 8 --clips 12
-	$(VENV)/bin/stagkit evaluate runs/phantom-clips --out runs/phantoms
-	$(VENV)/bin/stagkit explain runs/phantoms --pictures 0
-	$(VENV)/bin/stagkit figures runs/phantoms --out figures
+	$(VENV)/bin/stagkit phantom $(PAPER)/clips --preset casme2 --subjects 6 --clips 8 --difficulty 0.8
+	$(VENV)/bin/stagkit phantom $(PAPER)/clips-samm --preset samm --subjects 4 --clips 6 --difficulty 0.8
+	$(VENV)/bin/stagkit phantom $(PAPER)/clips-smic --preset smic --subjects 4 --clips 6 --difficulty 0.8
+	$(VENV)/bin/stagkit evaluate $(PAPER)/clips --out $(PAPER)/phantoms
+	$(VENV)/bin/stagkit explain $(PAPER)/phantoms --pictures 0
+	$(VENV)/bin/stagkit ablate $(PAPER)/clips --protocol groupkfold --folds 3 --epochs 30 --only apex-only \
+		--only graph-none --only connectivity-fixed --only cross-none --only branch-time --only branch-graph \
+		--out $(PAPER)/ablation
+	$(VENV)/bin/stagkit evaluate $(PAPER)/clips --protocol groupkfold --folds 3 --leaky --out $(PAPER)/leak
+	$(VENV)/bin/stagkit evaluate $(PAPER)/clips $(PAPER)/clips-samm $(PAPER)/clips-smic --protocol cross --mapping 3-class \
+		--epochs 30 --out $(PAPER)/cross
+	$(VENV)/bin/stagkit figures $(PAPER)/phantoms $(PAPER)/ablation $(PAPER)/cross $(PAPER)/leak --out figures
 
 cards: setup     ## data_README.md from the cards of the data sets
 	$(PY) -m stagkit.datasets.cards

@@ -1,6 +1,6 @@
 """The ``stagkit`` command. Bad input ends in one sentence and exit code 2; Ctrl-C keeps what is finished (130).
 
-Its commands stand by idea in ``cli_data``, ``cli_learn`` and ``cli_show``; here are those about stagkit itself.
+Its commands stand by idea in ``cli_data``, ``cli_learn``, ``cli_show`` and ``cli_report``; here are those about stagkit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stagkit import cli_data, cli_learn, cli_show
+from stagkit import cli_data, cli_learn, cli_report, cli_show
 from stagkit.cli_options import say
 from stagkit.cli_weights import weights as show_weights
 from stagkit.errors import StagkitError, StagkitWarning
@@ -63,6 +63,7 @@ def doctor() -> None:
 app.add_typer(cli_data.app)
 app.add_typer(cli_learn.app)
 app.add_typer(cli_show.app)
+app.add_typer(cli_report.app)
 app.command(name="weights")(show_weights)
 
 

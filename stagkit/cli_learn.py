@@ -88,7 +88,7 @@ def evaluate(
     say(format_metrics(run.metrics))
     if leaky:
         say(format_leak(read_json(run.path / "leak.json")))
-        say(f"run in {run.path}, marked as a leak demonstration: explain, figures and compare refuse it")
+        say(f"run in {run.path}, marked as a leak demonstration: explain and compare refuse it")
         return
     say(f"run in {run.path}; next: stagkit explain {run.path}")
 

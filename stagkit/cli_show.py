@@ -1,4 +1,4 @@
-"""Commands that show what a network does: explain, analyze, figures."""
+"""Commands that show what a network does: explain, analyze."""
 
 from __future__ import annotations
 
@@ -81,15 +81,3 @@ def analyze(
     )
     say(describe_analysis(analysis))
     say(f"page and numbers in {out}: page.html, analysis.json")
-
-
-@app.command()
-def figures(
-    runs: Annotated[list[Path], typer.Argument(help="Finished runs.")],
-    out: Annotated[Path, typer.Option(help="Folder to fill.")] = Path("figures"),
-) -> None:
-    """Draw every figure from run records alone: PDF, PNG and a JSON with its sources."""
-    from stagkit.figures import make_figures
-
-    for path in make_figures(runs, out):
-        say(str(path))

@@ -177,17 +177,24 @@ def nice_limit(values: np.ndarray) -> float:
     return float(np.ceil(peak / step * 2) / 2 * step)
 
 
-def save_figure(figure: Figure, folder: str | Path, name: str, source: Mapping[str, object]) -> list[Path]:
-    """Write ``name.pdf``, ``name.png`` and ``name.json`` (its sources); the PDF is the same byte for byte every time."""
+def save_figure(
+    figure: Figure, folder: str | Path, name: str, source: Mapping[str, object], sidecar: bool = True
+) -> list[Path]:
+    """Write ``name.pdf``, ``name.png`` and, where wanted, ``name.json`` (its sources): the same bytes every time."""
     import matplotlib.pyplot as plt
 
     folder, paths = Path(folder), []
     with style():
+        if figure.get_layout_engine() is not None:  # laid out once, not again for every format
+            figure.get_layout_engine().execute(figure)
+            figure.set_layout_engine("none")
         for ending, extra in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {"metadata": {"Software": None}})):
             path = folder / f"{name}.{ending}"
             with write_aside(path) as aside:
                 figure.savefig(aside, **extra)
             paths.append(path)
-    write_json(folder / f"{name}.json", json.loads(json.dumps(source)))
+    if sidecar:
+        write_json(folder / f"{name}.json", json.loads(json.dumps(source)))
+        paths.append(folder / f"{name}.json")
     plt.close(figure)
-    return [*paths, folder / f"{name}.json"]
+    return paths

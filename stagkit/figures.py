@@ -1,13 +1,12 @@
-"""Pictures: ``plot_*`` draw one thing and return a matplotlib Figure; ``fig_*`` are the numbered figures of a paper.
+"""Pictures: ``plot_*`` draw one thing and return a matplotlib Figure (``stagkit.paper`` holds the figures of a paper).
 
-Figures of runs read run records alone, never a model. One shared scale with a unit per figure; maps of signed values are
+Pictures of runs read run records alone, never a model. One shared scale with a unit per figure; maps of signed values are
 centred at zero; every average says its n; there is no title inside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,18 +26,12 @@ from stagkit.drawing import (
     PAGE,
     SOFT,
     draw_face,
-    draw_region_values,
     magnify_motion,
     nice_limit,
-    save_figure,
-    style,
     styled,
 )
-from stagkit.explain import by_au, by_roi, load_attribution
-from stagkit.facs import AU_LABELS
-from stagkit.files import write_text
 from stagkit.rois import ATLAS, compute_face_mask
-from stagkit.types import Attribution, Clip, FlowClip, StagkitError
+from stagkit.types import Clip, FlowClip, StagkitError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -293,129 +286,3 @@ def plot_confusion(run: Run) -> Figure:
     axes.set_ylabel("true class")
     axes.tick_params(length=0)
     return figure
-
-
-# ── numbered figures, from run records alone ─────────────────────────────────────────────────────────────────────────
-
-
-def fig_01_scores(runs: Sequence[Run]) -> Figure:
-    """Scores of all runs beside their baselines."""
-    return plot_scores(runs)
-
-
-def fig_02_confusion(runs: Sequence[Run]) -> Figure:
-    """Confusion of the first run."""
-    return plot_confusion(runs[0])
-
-
-@styled
-def fig_03_regions(runs: Sequence[Run]) -> Figure:
-    """Which regions speak for each class, on average over correctly recognised test clips of the first run."""
-    attribution = _load_explanation(runs[0])
-    table = runs[0].predictions
-    table = table[table["seed"] == table["seed"].min()]
-    right = set(table.loc[table["label"] == table["prediction"], "clip"])
-    values = by_roi(attribution)
-    correct = np.array([c in right for c in attribution.clip_ids])
-    figure, row = _subplots(1, len(attribution.classes), figsize=(PAGE, 2.5), squeeze=False)
-    groups = [correct & (attribution.target == k) for k in range(len(attribution.classes))]
-    means = [values[g].mean(0) if g.any() else np.zeros(values.shape[1]) for g in groups]
-    limit = nice_limit(np.array(means))
-    for axes, name, mean, group in zip(row[0], attribution.classes, means, groups, strict=True):
-        points = draw_region_values(axes, mean, limit, size=110)
-        axes.text(0.5, -0.02, f"{name} (n = {group.sum()})", transform=axes.transAxes, ha="center", color=INK)
-    figure.colorbar(points, ax=row[0].tolist(), label="mean attribution (logits)", shrink=0.75)
-    return figure
-
-
-@styled
-def fig_04_action_units(runs: Sequence[Run]) -> Figure:
-    """Which action units speak for each class: one dot a correctly recognised test clip of the first run."""
-    attribution = _load_explanation(runs[0])
-    units = by_au(attribution)[:, :-1]
-    top = np.argsort(-np.abs(units).mean(0))[:8]
-    n_classes = len(attribution.classes)
-    figure, axes = _subplots(figsize=(PAGE, 2.6))
-    axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
-    for c, name in enumerate(attribution.classes):
-        values = units[attribution.target == c][:, top]
-        spread = (np.arange(len(values)) * 0.618 % 1 - 0.5) * 0.5  # the same jitter every time
-        x = np.arange(len(top)) + (spread[:, None] + c - (n_classes - 1) / 2) * 0.8 / n_classes
-        axes.plot(x.ravel(), values.ravel(), "o", ms=2, alpha=0.7, mew=0, color=COLOURS[c % len(COLOURS)], label=name)
-    axes.set_xticks(range(len(top)), np.array(AU_LABELS)[top])
-    axes.set_xlabel(f"action unit (n = {len(units)} clips)")
-    axes.set_ylabel("attribution to the\npredicted class (logits)")
-    axes.legend(title="predicted", loc="upper right", markerscale=2)
-    return figure
-
-
-@styled
-def fig_05_au_graph(runs: Sequence[Run]) -> Figure:
-    """Regions and action units of the test clip that the first run recognises most surely (of the middle class)."""
-    from stagkit.graph_record import load_graphs
-    from stagkit.widgets.au_graph_plot import plot_au_graph
-
-    output, batch = load_graphs(_find_record(runs[0], "graph.npz"))
-    if output.edges is None or output.au_edges is None:
-        raise StagkitError("not drawn: the network of this run has no AU-guided graph.")
-    shown = len(batch.classes) // 2
-    sure = output.logits.softmax(-1)[:, shown] * (batch.label == shown)
-    return plot_au_graph(output, batch, clip=int(sure.argmax()))
-
-
-def _find_record(run: Run, name: str) -> Path:
-    found = sorted((run.path / "explanations").glob(f"seed*/{name}"))
-    if not found:
-        raise StagkitError(f"{run.path} has no {name} yet: run 'stagkit explain' on it first.")
-    return found[0]
-
-
-def _load_explanation(run: Run) -> Attribution:
-    return load_attribution(_find_record(run, "attribution.npz"))
-
-
-_FIGURES = (fig_01_scores, fig_02_confusion, fig_03_regions, fig_04_action_units, fig_05_au_graph)
-
-
-def make_figures(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
-    """Draw every numbered figure from finished runs; write PDF, PNG, a JSON with its sources, and an index.
-
-    Figures of explanations are left out, with the reason in the index, where the run was not explained.
-
-    Raises:
-        RunError: a folder that is no finished run.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from stagkit.runs import Run
-
-    runs = [Run.load(path, evidence=True) for path in paths]
-    written: list[Path] = []
-    lines = [
-        "# Figures",
-        "",
-        f"Drawn from: {', '.join(run.name for run in runs)}. Every figure has its sources beside it.",
-        "",
-    ]
-    lines += ["| figure | function | shows |", "|---|---|---|"]
-    for draw in _FIGURES:
-        name = draw.__name__.replace("fig_", "fig")
-        what = (draw.__doc__ or "").strip()
-        try:
-            with style():
-                figure = draw(runs)
-        except StagkitError as reason:
-            lines.append(f"| {name} | `{draw.__name__}` | not drawn: {str(reason).split(':')[-1].strip()} |")
-            continue
-        source = {
-            "function": f"stagkit.figures.{draw.__name__}",
-            "runs": [{"name": r.name, "data": r.request["data"], "seeds": r.request["seeds"]} for r in runs],
-            "n_clips": [r.metrics["n_clips"] for r in runs],
-            "n_subjects": [r.metrics["n_subjects"] for r in runs],
-            "phantom": ["phantom" in str(r.request["data"]) for r in runs],
-        }
-        written += save_figure(figure, out, name, source)
-        lines.append(f"| [{name}]({name}.png) | `{draw.__name__}` | {what} |")
-    write_text(Path(out) / "README.md", "\n".join(lines) + "\n")
-    return [*written, Path(out) / "README.md"]

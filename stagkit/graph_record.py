@@ -13,6 +13,8 @@ from stagkit.runs import Run, RunError
 from stagkit.types import Batch, StagOutput
 
 _PARTS = ("logits", "au_logits", "edges", "au_edges", "time_weights")
+#: Cross-attention of the last layer: name in the file -> name in ``StagOutput.attention``.
+_CROSS = {"roi_from_frame": "cross.0.roi_from_frame", "frame_from_roi": "cross.0.frame_from_roi"}
 
 
 def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> Path:
@@ -25,7 +27,7 @@ def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> 
     import torch
 
     data = run.load_data()
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in (*_PARTS, "attention")}
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in (*_PARTS, "attention", *_CROSS)}
     order: list[int] = []
     for fold in range(len(run.split)):
         index = [i for i in run.test_index(data, seed, fold) if clips is None or data.clip_ids[i] in clips]
@@ -41,6 +43,10 @@ def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> 
         graph = sorted(name for name in output.attention if name.startswith("graph."))
         if graph:
             rows["attention"].append(output.attention[graph[-1]].numpy().astype(np.float16))
+        for way in _CROSS:
+            found = sorted(name for name in output.attention if name.endswith(f".{way}"))
+            if found:
+                rows[way].append(output.attention[found[-1]].numpy().astype(np.float16))
         order.extend(index)
     path = run.path / "explanations" / f"seed{seed}" / "graph.npz"
     with write_aside(path) as aside:
@@ -86,10 +92,10 @@ def load_graphs(path: str | Path, clips: Sequence[int] | None = None) -> tuple[S
             return None
         return torch.from_numpy(arrays[name][chosen].astype(np.float32))
 
-    attention = tensor("attention")
+    kept = {"graph.0": "attention"} | {name: way for way, name in _CROSS.items()}
     output = StagOutput(
         **{name: tensor(name) for name in _PARTS},
-        attention={"graph.0": attention} if attention is not None else {},
+        attention={name: tensor(stored) for name, stored in kept.items() if stored in arrays},
     )
     batch = Batch(
         x=tensor("flow")[..., None, None],

@@ -32,3 +32,11 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def map_records(tmp_path_factory) -> dict[str, Path]:
+    """Small records of flow maps that several files of tests read: name -> folder (``paper_runs.make_map_records``)."""
+    from tests.paper_runs import make_map_records
+
+    return make_map_records(tmp_path_factory.mktemp("records"))

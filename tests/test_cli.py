@@ -62,10 +62,12 @@ def test_the_whole_way_on_phantoms(tmp_path, capsys):
     code, _, err = run("explain", tmp_path / "run", "--method", "deeplift", capsys=capsys)
     assert (code, "expected one of integrated gradients" in err) == (2, True)
     assert len(list(folder.glob("*.png"))) == 1
-    code, out, err = run("figures", tmp_path / "run", "--out", tmp_path / "figures", capsys=capsys)
+    code, out, err = run("figures", tmp_path / "run", "--out", tmp_path / "figures", "--only", 7, capsys=capsys)
     assert code == 0, err
     names = {p.name for p in (tmp_path / "figures").iterdir()}
-    assert {"fig01_scores.pdf", "fig01_scores.png", "fig01_scores.json", "fig03_regions.pdf", "README.md"} <= names
+    assert names == {f"fig07_confusion{end}" for end in (".pdf", ".png", ".json", "_column.pdf", "_column.png")}
+    code, out, err = run("report", tmp_path / "run", capsys=capsys)
+    assert code == 0 and (tmp_path / "run" / "report.html").is_file(), err
 
 
 def test_same_command_twice_is_no_second_run(maps, tmp_path, capsys):

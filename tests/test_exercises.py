@@ -252,3 +252,49 @@ def test_two_parts_silenced(network):
     ]:
         verdict = check_answer("06.3", answer, model=network, batch=batch, clip=clip)
         assert verdict.ok is ok and words in verdict.text, verdict.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "words"),
+    [
+        (36, True, "of 6 people"),
+        (6, False, "those are the people"),
+        (72, False, "sum of the matrix"),
+        (7, False, "look into"),
+    ],
+)
+def test_clips_behind_a_figure(answer, ok, words):
+    source = {
+        "n": {"run": {"clips": 36, "subjects": 6}},
+        "values": {"confusion": {"run": {"counts": [[40, 2], [10, 20]]}}},
+    }
+    verdict = check_answer("13.1", answer, source=source)
+    assert verdict.ok is ok and words in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "words"),
+    [(1, True, "1 of 13"), (12, False, "can *not*"), (13, False, "all would need"), (5, False, "go through")],
+)
+def test_figures_that_can_be_drawn_from_nothing(answer, ok, words):
+    from stagkit.paper import Records
+
+    verdict = check_answer("13.2", answer, records=Records())
+    assert verdict.ok is ok and words in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "words"),
+    [
+        ("0.612 [0.500, 0.701]", True, "same digits"),
+        ("0.650 [0.500, 0.701]", False, "another score"),
+        ("0.612", False, "interval is missing"),
+        ("0.61 [0.50, 0.70]", False, "three digits"),
+    ],
+)
+def test_a_cell_of_the_table(answer, ok, words):
+    from types import SimpleNamespace
+
+    metrics = {s: {"mean": m, "ci95": [0.5, 0.701]} for s, m in (("uf1", 0.65), ("uar", 0.612), ("acc", 0.7))}
+    verdict = check_answer("13.3", answer, records=SimpleNamespace(run=SimpleNamespace(metrics=metrics)))
+    assert verdict.ok is ok and words in verdict.text

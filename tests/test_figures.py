@@ -1,15 +1,11 @@
-"""Pictures: the data behind them, their sources, and that they can be made again."""
-
-import json
+"""Pictures of one thing: the data behind them, and one scale where two are compared."""
 
 import numpy as np
 import pytest
 
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
 from stagkit.drawing import nice_limit
-from stagkit.explain_run import explain_run
 from stagkit.figures import (
-    make_figures,
     plot_clip,
     plot_confusion,
     plot_contact_sheet,
@@ -119,22 +115,6 @@ def test_regions_are_drawn_where_they_are_cut(clip):
     patches = plot_rois(clip.frames[0], marks).axes[0].patches
     centres = np.array([(p.get_x() + p.get_width() / 2, p.get_y() + p.get_height() / 2) for p in patches])
     assert np.allclose(centres, ATLAS.centres(marks))
-
-
-def test_all_figures_from_run_records_alone(run, tmp_path):
-    """Twice the same bytes; sources beside each; figures of explanations only where there are any."""
-    first = make_figures([run.path], tmp_path / "a")
-    assert not any("fig03" in p.name for p in first)
-    assert "not drawn" in (tmp_path / "a" / "README.md").read_text()
-    explain_run(run.path, n_steps=8)
-    second, third = (make_figures([run.path], tmp_path / n) for n in "bc")
-    assert {p.name for p in second} >= {"fig03_regions.pdf", "fig04_action_units.png", "fig03_regions.json"}
-    for one, two in zip(second, third, strict=True):
-        if one.suffix in {".pdf", ".json", ".md"}:
-            assert one.read_bytes() == two.read_bytes(), one.name
-    source = json.loads((tmp_path / "b" / "fig01_scores.json").read_text())
-    assert source["runs"][0]["data"]["digest"]
-    assert source["n_clips"] == [24]
 
 
 @pytest.mark.parametrize(("values", "limit"), [([0.3, -0.9], 0.9), ([0.0], 1.0), ([-12.0], 15.0), ([1.01], 1.5)])

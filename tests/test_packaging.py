@@ -53,10 +53,11 @@ LAYERS = (
     ("explain_run",),
     ("drawing", "attribution_plot", "matrix_plot", "graph_plot", "network_plot", "figures", "widgets"),
     ("contact_sheet", "anatomy_plot"),
-    ("exercises", "notebook", "report", "analyze", "analysis_page"),
+    ("paper",),
+    ("exercises", "notebook", "report_page", "report_sources", "report", "analyze", "analysis_page"),
     ("course",),
     ("cli_options", "cli_progress"),
-    ("cli_data", "cli_learn", "cli_show", "cli_weights"),
+    ("cli_data", "cli_learn", "cli_show", "cli_weights", "cli_report"),
     ("cli",),
 )
 RANK = {module: i for i, row in enumerate(LAYERS) for module in row}

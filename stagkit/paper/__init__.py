@@ -1,0 +1,28 @@
+"""The figures and tables of a paper, drawn from what is on disk: runs, their explanations, ablations, tables of systems.
+
+``records`` opens the folders; ``network``, ``motion``, ``graphs``, ``scores`` and ``evidence`` hold one function for each
+numbered figure (``fig_NN_name(records, width) -> Figure``); ``tables`` makes LaTeX; ``make`` writes all of it. No network
+is ever asked: what a figure shows can be read in the files that its side-car names.
+"""
+
+from importlib import import_module as _import_module
+
+_PUBLIC = {
+    "Records": "records",
+    "load_records": "records",
+    "FIGURES": "make",
+    "make_figures": "make",
+    "make_tables": "tables",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        return getattr(_import_module(f"stagkit.paper.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"stagkit.paper has no {name!r}; its public names are {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return __all__
