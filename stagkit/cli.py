@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from stagkit.cli_compare import add_command as add_comparison
 from stagkit.cli_options import (
     DATASETS,
     Changes,
@@ -341,6 +342,9 @@ def ablate(
     )
     _say(format_ablation(result))
     _say(f"tables in {out}: ablation.csv, ablation.tex, ablation.json")
+
+
+add_comparison(app, _bar, _say)
 
 
 @app.command()

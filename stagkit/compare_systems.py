@@ -241,7 +241,9 @@ def fit_system(
         probability, started = answer(inputs), time.perf_counter()
         answer(inputs)
         spent = 1000 * (time.perf_counter() - started) / max(len(inputs), 1)
-        return Trained(lambda _: probability, None, "settings fixed beforehand", record | {"inference_ms_per_clip": spent}), None
+        return Trained(
+            lambda _: probability, None, "settings fixed beforehand", record | {"inference_ms_per_clip": spent}
+        ), None
     if system is None:
         from stagkit.epochs import fit_network as fit_stag
 
@@ -251,11 +253,17 @@ def fit_system(
         from stagkit.baselines import Recipe
 
         recipe = Recipe(**run.request["recipe"])
-        model, epochs, chosen_by = fit_network(system.build, recipe, known, seed, device, watch), recipe.epochs, "fixed beforehand"
+        model, epochs, chosen_by = (
+            fit_network(system.build, recipe, known, seed, device, watch),
+            recipe.epochs,
+            "fixed beforehand",
+        )
     record["train_seconds"] = round(time.perf_counter() - started, 3)
     record |= {"inference_ms_per_clip": round(measure_inference(model, inputs), 3), **compute_cost(model, inputs)}
     probability = predict(model, inputs)
-    return Trained(lambda _: probability, epochs, chosen_by, record, model), np.stack(answers)
+    return Trained(lambda _: probability, epochs, chosen_by, record, model), np.stack(
+        answers or [probability.argmax(1)]
+    )
 
 
 def _run_fold(name: str | None, seen: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str) -> str:
@@ -271,7 +279,9 @@ def _run_fold(name: str | None, seen: RoiDataset, fold: Fold, run: Run, seed: in
         trained, answers = fit_system(name, run, known, inputs, seed * 100_003 + number, device)
         view = "regions" if name is None else SYSTEMS[name].view
         wanted = run.request["explain"] and seed == run.request["seeds"][0]
-        maps = explain_clips(trained.model, inputs) if wanted and trained.model is not None and view in EXPLAINED else None
+        maps = (
+            explain_clips(trained.model, inputs) if wanted and trained.model is not None and view in EXPLAINED else None
+        )
         kept.extend((answers, maps))
         return trained
 
@@ -388,7 +398,10 @@ def score_explanations(runs: Mapping[str, Run], data: RoiDataset, rows: dict) ->
         return None
 
     def told(values: np.ndarray) -> dict[str, float]:
-        return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in compute_mean(values, subjects)._asdict().items()}
+        return {
+            k: None if isinstance(v, float) and np.isnan(v) else v
+            for k, v in compute_mean(values, subjects)._asdict().items()
+        }
 
     for name, run in runs.items():
         maps = _collect_maps(run, len(data))
@@ -398,7 +411,7 @@ def score_explanations(runs: Mapping[str, Run], data: RoiDataset, rows: dict) ->
         scores = {"pointing": score_pointing(maps[:, None], truth), "mass": score_mass(maps[:, None], truth)}
         rows[name]["explanation"] = {k: told(v) for k, v in scores.items()}
     motion = compute_flow_magnitude(data.batch())
-    kind = "planted" if data.unit != "map" and not np.isnan(truth.peak_ms).all() else "annotated AUs"
+    kind = "annotated AUs" if np.isnan(truth.peak_ms).all() else "planted"
     return {
         "truth": kind,
         "method": f"integrated gradients, {N_STEPS} steps, against no motion; first seed",
@@ -420,5 +433,3 @@ def _collect_maps(run: Run, n_clips: int) -> np.ndarray | None:
     for test, values in parts:
         maps[test] = values
     return None if np.isnan(maps).any() else maps
-
-

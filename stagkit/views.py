@@ -220,7 +220,10 @@ def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: 
         try:
             with np.load(kept, allow_pickle=False) as file:
                 whole = {name: file[name] for name in file.files}
-            return [{k: v[i].astype(v.dtype if v.dtype == bool else np.float32) for k, v in whole.items()} for i in range(len(part))]
+            return [
+                {k: v[i].astype(v.dtype if v.dtype == bool else np.float32) for k, v in whole.items()}
+                for i in range(len(part))
+            ]
         except (OSError, ValueError, KeyError, EOFError, IndexError, BadZipFile) as error:
             raise StagkitError(f"{kept} is damaged: remove it, it is made again.") from error
     from joblib import Parallel, delayed
@@ -228,12 +231,18 @@ def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: 
     settings = {"flow": FlowConfig, "roi": RoiConfig}
     flow, roi = (kind.from_dict(part.meta.get(name, {})) for name, kind in settings.items())
     faces = part.meta.get("faces") or {}
-    jobs = (delayed(_read_clip)(_narrow(source, key), key, flow, roi, faces.get("align", 0), landmarker) for key in part.clip_ids)
+    jobs = (
+        delayed(_read_clip)(_narrow(source, key), key, flow, roi, faces.get("align", 0), landmarker)
+        for key in part.clip_ids
+    )
     clips = list(progress(Parallel(n_jobs=workers, return_as="generator")(jobs), len(part)))
     if kept is not None:
         with write_aside(kept) as aside:
             half = {k: np.stack([c[k] for c in clips]) for k in clips[0]}
-            np.savez_compressed(aside, **{k: v if v.dtype == bool or k.endswith("times") else v.astype(np.float16) for k, v in half.items()})
+            np.savez_compressed(
+                aside,
+                **{k: v if v.dtype == bool or k.endswith("times") else v.astype(np.float16) for k, v in half.items()},
+            )
         return _read_part(path, part, keep, sources, workers, landmarker, progress)
     return clips
 

@@ -99,9 +99,9 @@ def _build_fdp_as_published(known: RoiDataset) -> Network:
     return FDP(len(known.classes), known.x.shape[1], as_published=True)
 
 
-_MESTI, _APEX = "Sharma et al. 2025, arXiv:2509.00056", "the coded apex"
+_MESTI, _APEX = "arXiv:2509.00056", "the coded apex"
 _ALL = (
-    System("majority", "Majority class", "face", "", fit=fit_majority),
+    System("majority", "Majority class", "regions", "", fit=fit_majority),
     System("logistic", "Logistic regression, 7x7 grid", "face", "", fit=fit_logistic, uses=_APEX),
     System("svm", "RBF-SVM, 7x7 grid", "face", "", fit=fit_svm, uses=_APEX),
     System("mlp", "MLP, 7x7 grid", "face", "", make_grid_mlp, MLP_RECIPE, uses=_APEX),

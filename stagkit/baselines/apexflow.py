@@ -1,8 +1,8 @@
 """OFF-ApexNet (Gan et al. 2019, doi:10.1016/j.image.2019.02.005): two streams, one for u and one for v of onset-apex flow.
 
-Each stream has two 5x5 convolutions (6 and 16 channels) with 2x2 max-pooling; both are joined and read by two layers of 1,024.
-With 28 px and three classes that is 2.66 million parameters, the size that the field's tables give. Optical strain is not
-looked at. stagkit's choice: dropout 0.5 before both wide layers, 40 epochs of Adam at 2e-4.
+Each stream has two 5x5 convolutions (6 and 16 channels) with 2x2 max-pooling; both are joined and read by two layers of
+1,024 units. With 28 px and three classes that is 2.66 million parameters, the size that the field's tables give. Optical
+strain is not looked at. stagkit's choice: dropout 0.5 before both wide layers, 40 epochs of Adam at 2e-4.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """The evolution transformer (He et al. 2025, doi:10.1007/s11704-025-40976-3): how eighteen local motions unfold in time.
 
-Eighteen facial places, each followed through the whole clip as a series of (u, v): the mean over the 30 % of its pixels that
-move most, with the head's motion taken off; 36 numbers a time step. A step is a token; a transformer of five layers (width 64,
-8 heads of 64, learned positions, a class token) reads them. Sizes are those of the same author's earlier public model for
-MEGC2024 (704,772 parameters).
+Eighteen facial places, each followed through the whole clip as a series of (u, v): the mean over the 30 % of its pixels
+that move most, with the head's motion taken off; 36 numbers a time step. A step is a token; a transformer of five layers
+(width 64, 8 heads of 64, learned positions, a class token) reads them. Sizes are those of the same author's earlier public
+model for MEGC2024 (704,772 parameters). Flow is measured from the first frame, as there.
 
-stagkit's choice: the places are the eighteen of stagkit's regions that lie nearest to his (brows, cheeks and lower lids, nose
-wings, mouth, chin); the head's motion is that of the nose bridge; 'adaptive spatio-temporal attention', whose form is not
-public, is a gate of every place and step from its own motion; positions are those of a clip of 25 steps, stretched to the
-clip's length, so that any length can be read; class weights from the training clips in place of fixed ones; 40 epochs of
-AdamW at 8e-4 in place of 9, weight decay 0.7, learning rate times 0.987 an epoch. Flow is measured from the first frame, as there.
+stagkit's choice: the places are the eighteen of stagkit's regions that lie nearest to his (brows, cheeks and lower lids,
+nose wings, mouth, chin); the head's motion is that of the nose bridge; 'adaptive spatio-temporal attention', whose form is
+not public, is a gate of every place and step from its own motion; positions are those of a clip of 25 steps, stretched to
+the clip's length, so that any length can be read; class weights from the training clips in place of fixed ones; 40 epochs
+of AdamW at 8e-4 in place of 9, weight decay 0.7, learning rate times 0.987 an epoch.
 """
 
 from __future__ import annotations

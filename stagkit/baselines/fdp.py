@@ -9,9 +9,10 @@ for the expression and one that rebuilds the clip's dynamic image. Loss, with fr
 Sizes are stagkit's choice, as are softmax pooling, the weights of the three terms (1 each) and the target of the last one
 (Bilen's weights on the frames seen, see ``rank_pooling``, stretched to 0..1): 64 px grey frames, tokens of 8 px, width 32.
 
-``as_published`` does what the public code does instead: no scorer, no ranking loss, no pooling. Its 4,096 numbers a frame are
-stacked as "time (y x)" and then reshaped to "y x time" **without moving the axes**, so that frame t of 8 lands in rows 8t to
-8t+7 and the last axis, over which the 3-D convolution believes to look along time, holds eight neighbouring pixels.
+``as_published`` does what the public code does instead: no scorer, no ranking loss, no pooling. The numbers of each frame
+are stacked as "time (y x)" and then reshaped to "y x time" **without moving the axes**, so that frame t of 8 lands in
+rows 8t to 8t+7 and the last axis, over which the 3-D convolution believes to look along time, holds eight neighbouring
+pixels.
 """
 
 from __future__ import annotations
@@ -77,10 +78,14 @@ class LocalGlobal(nn.Module):
 
     def __init__(self, width: int, heads: int = 4):
         super().__init__()
-        self.local = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width), nn.GroupNorm(1, width), nn.GELU())
+        self.local = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, groups=width), nn.GroupNorm(1, width), nn.GELU()
+        )
         self.heads, self.norm, self.weigh = heads, nn.LayerNorm(width), nn.Softmax(-1)
         self.ask, self.back = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.wide = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.wide = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Features -> features."""
@@ -88,7 +93,10 @@ class LocalGlobal(nn.Module):
         height = x.shape[2]
         tokens = rearrange(x, "many width y x -> many (y x) width")
         query, key, value = rearrange(
-            self.ask(self.norm(tokens)), "many token (three head c) -> three many head token c", three=3, head=self.heads
+            self.ask(self.norm(tokens)),
+            "many token (three head c) -> three many head token c",
+            three=3,
+            head=self.heads,
         )
         weights = self.weigh(torch.einsum("mhtc,mhsc->mhts", query, key) * query.shape[-1] ** -0.5)
         told = rearrange(torch.einsum("mhts,mhsc->mhtc", weights, value), "many head token c -> many token (head c)")
@@ -111,7 +119,10 @@ class FDP(Network):
         super().__init__()
         self.as_published, self.n_frames = as_published, n_frames
         self.stem = nn.Sequential(
-            nn.Conv2d(1, width // 2, 4, stride=4), nn.GELU(), nn.Conv2d(width // 2, width, 2, stride=2), nn.GroupNorm(1, width)
+            nn.Conv2d(1, width // 2, 4, stride=4),
+            nn.GELU(),
+            nn.Conv2d(width // 2, width, 2, stride=2),
+            nn.GroupNorm(1, width),
         )
         self.place = nn.Parameter(torch.randn(width, 8, 8) * 0.02)
         self.layers = nn.Sequential(*(LocalGlobal(width) for _ in range(depth)))
@@ -131,7 +142,9 @@ class FDP(Network):
         if tuple(x.shape[-2:]) != (64, 64):
             raise StagkitError(f"FDP reads frames of 64 x 64 px, got {x.shape[-1]} x {x.shape[-2]}.")
         frames = rearrange((x - 0.5) / 0.5, "batch time y x -> (batch time) 1 y x")
-        return rearrange(self.layers(self.stem(frames) + self.place), "(batch time) ... -> batch time ...", time=x.shape[1])
+        return rearrange(
+            self.layers(self.stem(frames) + self.place), "(batch time) ... -> batch time ...", time=x.shape[1]
+        )
 
     def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor) -> Output:
         """Film "batch time 1 chan py px", 0..1 -> ``Output`` with ``scores`` "batch time" and ``image`` "batch y x"."""

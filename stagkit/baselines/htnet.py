@@ -27,7 +27,11 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads, self.norm, self.norm_wide = heads, nn.LayerNorm(width), nn.LayerNorm(width)
-        self.ask, self.back, self.weigh = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width), nn.Softmax(-1)
+        self.ask, self.back, self.weigh = (
+            nn.Linear(width, 3 * width, bias=False),
+            nn.Linear(width, width),
+            nn.Softmax(-1),
+        )
         self.wide = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,7 +62,9 @@ class HTNet(Network):
         self.embed = nn.Conv2d(3, width, patch, stride=patch)
         self.place = nn.Parameter(torch.randn(4, (side // patch // 2) ** 2, width) * 0.02)
         self.areas = nn.Sequential(*(Block(width, 2) for _ in range(depths[0])))
-        self.join = nn.Sequential(nn.Conv2d(width, 2 * width, 3, padding=1), nn.GroupNorm(1, 2 * width), nn.MaxPool2d(2))
+        self.join = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 3, padding=1), nn.GroupNorm(1, 2 * width), nn.MaxPool2d(2)
+        )
         self.face_blocks = nn.Sequential(*(Block(2 * width, 4) for _ in range(depths[1])))
         self.norm, self.drop, self.classify = nn.LayerNorm(2 * width), nn.Dropout(0.3), nn.Linear(2 * width, n_classes)
 

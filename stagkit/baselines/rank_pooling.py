@@ -38,7 +38,7 @@ def compute_rank_weights(n_frames: int, prefix: bool = True) -> np.ndarray:
         raise StagkitError(f"`n_frames` is {n_frames}: rank pooling needs at least one frame.")
     k = np.arange(1, n_frames + 1)
     ranks = (2 * k - n_frames - 1).astype(float)
-    return np.cumsum((ranks / k)[::-1])[::-1] if prefix else ranks
+    return np.cumsum((ranks / k)[::-1])[::-1].copy() if prefix else ranks
 
 
 def compute_mesti_weights(n_frames: int, apex: int, prefix: bool = False) -> np.ndarray:
