@@ -106,6 +106,8 @@ def compare_systems(
     for system in chosen:
         name = STAG if system is None else system.name
         rows[name] = describe_system(system, runs[name], runs.get(STAG))
+        if data.unit == "map":
+            rows[name]["uses"] = ""  # the apex was chosen for all alike, when the maps were made
     metrics = next(iter(runs.values())).metrics
     result = {k: metrics[k] for k in ("protocol", "n_clips", "n_subjects", "n_folds", "classes", "device")}
     result |= {"seeds": numbers, "epochs": epochs, "datasets": sorted(set(data.datasets))}

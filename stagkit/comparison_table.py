@@ -144,19 +144,19 @@ def format_latex(result: dict[str, object]) -> str:
 
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; margin: 2.2rem auto; max-width: 1240px; padding: 0 1rem }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; margin: 2.2rem auto; max-width: 1480px; padding: 0 1rem }
 h1 { font-size: 1.45rem; margin: 0 } p { margin: .35rem 0; color: #4a5664 } h2 { font-size: 1.1rem; margin: 2rem 0 .4rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th { text-align: right; font-weight: 600; font-size: .82rem; color: #4a5664; vertical-align: bottom }
 th { border-bottom: 2px solid #1d2733 }
-th, td { padding: .32rem .6rem; white-space: nowrap } td { text-align: right; border-bottom: 1px solid #e3e7eb }
+th, td { padding: .32rem .5rem; white-space: nowrap } td { text-align: right; border-bottom: 1px solid #e3e7eb }
 th:first-child, td:first-child, .left { text-align: left } tr.stag td { background: #eef4fb; font-weight: 600 }
 .note { white-space: normal; font-size: .85rem; color: #4a5664 } .sure { font-weight: 700 } .faint { color: #8a949e }
 svg { display: block } .key span { margin-right: 1.2rem }
 """
 
 
-def _draw_line(row: dict, width: int = 250) -> str:
+def _draw_line(row: dict, width: int = 230) -> str:
     """Honest score with its interval, and what a leak would claim, on one scale from 0 to 1, as SVG."""
     low, high = row["uf1"]["ci95"]
     at = [round(6 + v * (width - 12), 1) for v in (low, row["uf1"]["mean"], high)]
@@ -184,8 +184,8 @@ def format_page(result: dict[str, object]) -> str:
     """One page that needs nothing else: the table, honest and claimed scores on one scale, and what papers print."""
     head = (
         '<tr><th>system</th><th class="left">UF1: honest <span style="color:#1f5fa8">●</span> with 95 %, claimed '
-        '<span style="color:#c2570c">○</span><br><svg width="250" height="12" style="font-size:10px" fill="#4a5664">'
-        '<text x="3" y="10">0</text><text x="119" y="10">0.5</text><text x="239" y="10">1</text></svg></th>'
+        '<span style="color:#c2570c">○</span><br><svg width="230" height="12" style="font-size:10px" fill="#4a5664">'
+        '<text x="3" y="10">0</text><text x="108" y="10">0.5</text><text x="220" y="10">1</text></svg></th>'
         "<th>UF1</th><th>UAR</th><th>ACC</th><th>UF1 minus STAG<br>paired, 95 %</th><th>claimed<br>UF1</th><th>gap</th>"
         "<th>points<br>rightly</th><th>parameters</th><th>multiply-<br>adds</th><th>training<br>s, all folds</th>"
         "<th>ms a<br>clip</th></tr>"
@@ -230,15 +230,19 @@ def format_page(result: dict[str, object]) -> str:
         )
     if result["left_out"]:
         notes.append(f"Left out: {', '.join(result['left_out'])}: {next(iter(result['left_out'].values()))}.")
-    printed = [
-        f"<tr><td>{escape(row['title'])}</td><td>{_say_score(p['uf1'])}</td><td>{_say_score(p['uar'])}</td>"
-        f"<td>{_say_score(p['acc'])}</td>"
-        f"<td class=left>{escape(', '.join(t for t in (p['data'], p['part'], p['protocol']) if t))}</td>"
-        f"<td class='left note'>{escape(p['leak'])}</td><td class='left note'>{escape(p['note'])}</td>"
-        f"<td class='left note'>{escape(p['source'])} ({escape(p['checked'])})</td></tr>"
-        for row in result["systems"].values()
-        for p in row["published"]
-    ]
+    printed = []
+    for row in result["systems"].values():
+        before = None
+        for p in row["published"]:
+            where = ", ".join(t for t in (p["data"], p["part"], p["protocol"]) if t)
+            said = tuple(escape(t) for t in (p["leak"], p["note"], f"{p['source']} ({p['checked']})"))
+            told = [text if before is None or text != before[i] else "" for i, text in enumerate(said)]  # said once
+            cells = [_say_score(p[s]) for s in SCORES]
+            notes_of = "".join(f'<td class="left note">{text}</td>' for text in told)
+            title = escape(row["title"]) if before is None else ""
+            scores = "".join(f"<td>{cell}</td>" for cell in cells)
+            printed.append(f'<tr><td>{title}</td>{scores}<td class="left">{escape(where)}</td>{notes_of}</tr>')
+            before = said
     published = ""
     if printed:
         published = (
