@@ -45,11 +45,11 @@ def fit_system(name: str) -> callable:
     system = SYSTEMS[name]
 
     def fit(known: RoiDataset, inputs: SealedInputs, seed: int) -> Trained:
-        if system.recipe is None:
+        if system.schedule is None:
             return Trained(system.fit(known, seed), record={"parameters": 0} if name == "majority" else {})
-        model = fit_network(system.build, system.recipe, known, seed)
+        model = fit_network(system.build, system.schedule, known, seed)
         record = {"parameters": count_parameters(model)}
-        return Trained(lambda clips: predict(model, clips), system.recipe.epochs, record=record)
+        return Trained(lambda clips: predict(model, clips), system.schedule.epochs, record=record)
 
     return fit
 

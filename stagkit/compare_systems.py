@@ -165,12 +165,14 @@ def make_request(
     if system is None:
         train = train_config.replace(epochs=epochs) if epochs else train_config
         return {"model": STAG, "seeds": seeds, "stag": stag_config.to_dict(), "train": train.to_dict(), **common}
-    recipe = {} if system.recipe is None else {**system.recipe.to_dict(), **({"epochs": epochs} if epochs else {})}
+    schedule = (
+        {} if system.schedule is None else {**system.schedule.to_dict(), **({"epochs": epochs} if epochs else {})}
+    )
     return {
         "model": system.name,
-        "seeds": seeds if system.recipe is not None else seeds[:1],
-        "train": TrainConfig().replace(epochs=recipe.get("epochs", 1)).to_dict(),
-        "recipe": recipe,
+        "seeds": seeds if system.schedule is not None else seeds[:1],
+        "train": TrainConfig().replace(epochs=schedule.get("epochs", 1)).to_dict(),
+        "schedule": schedule,
         "view": system.view,
         **common,
     }
@@ -192,7 +194,7 @@ def _run_system(system, seen, data, folds, path, request, device, workers, progr
     for _ in progress(_work(system, seen, folds, run, todo, device, workers), len(todo)):
         pass
     metrics = compute_run_report(run, data, folds, device, find_missing_classes(data, folds))
-    if system is not None and system.recipe is None:
+    if system is not None and system.schedule is None:
         metrics["epoch_choice"] = "no epochs: settings fixed beforehand; no test clip took part"
     metrics["seconds"] = round(time.perf_counter() - started, 1)
     run.finish(metrics, compute_run_tables(run, metrics))
@@ -237,7 +239,7 @@ def fit_system(
     def watch(epoch, model) -> None:
         answers.append(predict(model, inputs).argmax(1).astype(np.int8))
 
-    if system is not None and system.recipe is None:
+    if system is not None and system.schedule is None:
         answer = system.fit(known, seed)
         record |= {"train_seconds": round(time.perf_counter() - started, 3), "parameters": 0, "multiply_adds": 0}
         probability, started = answer(inputs), time.perf_counter()
@@ -252,12 +254,12 @@ def fit_system(
         model, epochs, chosen_by, more = fit_stag(known, run.stag_config, run.train_config, seed, device, watch)
         record |= more
     else:
-        from stagkit.baselines import Recipe
+        from stagkit.baselines import Schedule
 
-        recipe = Recipe(**run.request["recipe"])
+        schedule = Schedule(**run.request["schedule"])
         model, epochs, chosen_by = (
-            fit_network(system.build, recipe, known, seed, device, watch),
-            recipe.epochs,
+            fit_network(system.build, schedule, known, seed, device, watch),
+            schedule.epochs,
             "fixed beforehand",
         )
     record["train_seconds"] = round(time.perf_counter() - started, 3)
@@ -360,7 +362,7 @@ def describe_system(system: System | None, run: Run, stag: Run | None) -> dict[s
         "view": "regions" if system is None else system.view,
         "uses": "" if system is None else system.uses,
         "seeds": run.request["seeds"],
-        "epochs": run.request["train"]["epochs"] if system is None or system.recipe else None,
+        "epochs": run.request["train"]["epochs"] if system is None or system.schedule else None,
         **{s: {k: run.metrics[s][k] for k in ("mean", "std", "ci95")} for s in SCORES},
         "per_dataset": {k: {s: v[s]["mean"] for s in SCORES} for k, v in run.metrics["per_dataset"].items()},
         "seconds": run.metrics["seconds"],
@@ -368,12 +370,12 @@ def describe_system(system: System | None, run: Run, stag: Run | None) -> dict[s
         "ms_per_clip": cost.get("inference_ms_per_clip"),
         "published": find_published(system.published) if system is not None and system.published else [],
     }
-    if system is not None and system.recipe is None:
+    if system is not None and system.schedule is None:
         row |= {"parameters": None, "multiply_adds": None}
     if stag is not None and system is not None:
         paired = compare_runs(run, stag)
         row["minus_stag"] = {s: {k: paired[s][k] for k in ("difference", "ci95")} for s in SCORES}
-    if system is None or system.recipe is not None:
+    if system is None or system.schedule is not None:
         leak = collect_leak(run)
         row["leak"] = {"claimed": leak["mean"]["best_test_epoch"], "gap": leak["gain"], "warning": leak["warning"]}
         row["leak"]["on_noise"] = leak["mean"]["noise_best_test_epoch"]

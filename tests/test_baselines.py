@@ -261,20 +261,22 @@ def test_every_system_learns_an_easy_set_and_does_not_peek(views, name):
     system = SYSTEMS[name]
     data = views[system.view]
     fold = make_folds(views["regions"], "groupkfold", 2)[0]
-    recipe = system.recipe and replace(system.recipe, epochs=20, lr=max(system.recipe.lr, 2e-3), batch_size=6)
+    schedule = system.schedule and replace(system.schedule, epochs=20, lr=max(system.schedule.lr, 2e-3), batch_size=6)
 
     def answer(some, part):
         def fit(known, inputs):
             from stagkit.seal import Trained
 
-            if recipe is None:
+            if schedule is None:
                 return Trained(system.fit(known, 0))
-            model = fit_network(system.build, recipe, known, 0)
+            model = fit_network(system.build, schedule, known, 0)
             return Trained(lambda clips: predict(model, clips))
 
         return examine(some, part, fit)[1]
 
-    probability = check_blind(answer, data, fold) if recipe is None or name == "ststnet" else answer(data, fold.copy())
+    probability = (
+        check_blind(answer, data, fold) if schedule is None or name == "ststnet" else answer(data, fold.copy())
+    )
     np.testing.assert_allclose(probability.sum(1), 1, atol=1e-5)
     right = (probability.argmax(1) == data.label[fold.open_test()]).mean()
     assert right >= (0.5 if name == "majority" else 0.8)
@@ -282,13 +284,13 @@ def test_every_system_learns_an_easy_set_and_does_not_peek(views, name):
 
 def test_training_is_repeatable_and_watched(views):
     system, seen = SYSTEMS["mlp"], []
-    recipe = replace(system.recipe, epochs=3)
-    one = fit_network(system.build, recipe, views["face"], 1, watch=lambda epoch, model: seen.append(model.training))
-    two = fit_network(system.build, recipe, views["face"], 1)
+    schedule = replace(system.schedule, epochs=3)
+    one = fit_network(system.build, schedule, views["face"], 1, watch=lambda epoch, model: seen.append(model.training))
+    two = fit_network(system.build, schedule, views["face"], 1)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert seen == [False] * 3, "watched in evaluation mode, after every epoch"
     with pytest.raises(StagkitError, match="training part of the fold is empty"):
-        fit_network(system.build, recipe, views["face"].take([]))
+        fit_network(system.build, schedule, views["face"].take([]))
 
 
 def test_systems_are_chosen_by_name():

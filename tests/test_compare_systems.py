@@ -94,7 +94,7 @@ def test_tables_keep_what_is_printed_apart(compared):
 def test_training_does_not_peek(views, name):
     """Wrong labels in the test part change neither the answer nor any epoch's."""
     train = TrainConfig(epochs=2)
-    request = {"recipe": {**SYSTEMS["evolution"].recipe.to_dict(), "epochs": 2}}
+    request = {"schedule": {**SYSTEMS["evolution"].schedule.to_dict(), "epochs": 2}}
     run = SimpleNamespace(stag_config=SMALL, train_config=train, request=request)
 
     def answer(data, fold):

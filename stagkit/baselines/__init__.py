@@ -9,27 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stagkit.baselines.apexflow import RECIPE as APEX_RECIPE
+from stagkit.baselines.apexflow import SCHEDULE as APEX_SCHEDULE
 from stagkit.baselines.apexflow import OFFApexNet
-from stagkit.baselines.evolution import RECIPE as EVOLUTION_RECIPE
+from stagkit.baselines.evolution import SCHEDULE as EVOLUTION_SCHEDULE
 from stagkit.baselines.evolution import EvolutionTransformer
 from stagkit.baselines.fdp import FDP
-from stagkit.baselines.fdp import RECIPE as FDP_RECIPE
-from stagkit.baselines.htnet import RECIPE as HTNET_RECIPE
+from stagkit.baselines.fdp import SCHEDULE as FDP_SCHEDULE
+from stagkit.baselines.htnet import SCHEDULE as HTNET_SCHEDULE
 from stagkit.baselines.htnet import HTNet
 from stagkit.baselines.mdmo import fit_mdmo
-from stagkit.baselines.mesti_meganet import RECIPE as MEGA_RECIPE
+from stagkit.baselines.mesti_meganet import SCHEDULE as MEGA_SCHEDULE
 from stagkit.baselines.mesti_meganet import MEGANet
-from stagkit.baselines.network import Network, Output, Recipe, count_parameters, fit_network, predict
+from stagkit.baselines.network import Network, Output, Schedule, count_parameters, fit_network, predict
 from stagkit.baselines.plain import (
-    MLP_RECIPE,
+    MLP_SCHEDULE,
     Answer,
     fit_logistic,
     fit_majority,
     fit_svm,
     make_grid_mlp,
 )
-from stagkit.baselines.ststnet import RECIPE as STST_RECIPE
+from stagkit.baselines.ststnet import SCHEDULE as STST_SCHEDULE
 from stagkit.baselines.ststnet import STSTNet
 from stagkit.train import compute_scale
 from stagkit.types import RoiDataset, StagkitError
@@ -39,7 +39,7 @@ __all__ = [
     "Answer",
     "Network",
     "Output",
-    "Recipe",
+    "Schedule",
     "System",
     "choose_systems",
     "count_parameters",
@@ -58,7 +58,7 @@ class System:
         view: how it sees a clip, one of ``views.VIEWS``.
         source: the paper.
         build: makes the untrained network from the training clips; None for a system without one.
-        recipe: how the network is trained.
+        schedule: how the network is trained.
         fit: (training clips, seed) -> its answer, for a system without a network.
         published: its name in the published tables (``published.load_published``), '' where it has no number there.
         uses: what it is told that STAG is not.
@@ -69,7 +69,7 @@ class System:
     view: str
     source: str
     build: Callable[[RoiDataset], Network] | None = None
-    recipe: Recipe | None = None
+    schedule: Schedule | None = None
     fit: Callable[[RoiDataset, int], Answer] | None = None
     published: str = ""
     uses: str = ""
@@ -104,7 +104,7 @@ _ALL = (
     System("majority", "Majority class", "regions", "", fit=fit_majority),
     System("logistic", "Logistic regression, 7x7 grid", "face", "", fit=fit_logistic, uses=_APEX),
     System("svm", "RBF-SVM, 7x7 grid", "face", "", fit=fit_svm, uses=_APEX),
-    System("mlp", "MLP, 7x7 grid", "face", "", make_grid_mlp, MLP_RECIPE, uses=_APEX),
+    System("mlp", "MLP, 7x7 grid", "face", "", make_grid_mlp, MLP_SCHEDULE, uses=_APEX),
     System("mdmo", "MDMO + SVM", "regions", "Liu et al. 2016, doi:10.1109/TAFFC.2015.2485205", fit=fit_mdmo),
     System(
         "ststnet",
@@ -112,7 +112,7 @@ _ALL = (
         "face",
         "Liong et al. 2019, doi:10.1109/FG.2019.8756567",
         _of_map(STSTNet),
-        STST_RECIPE,
+        STST_SCHEDULE,
         published="STSTNet",
         uses=_APEX,
     ),
@@ -122,7 +122,7 @@ _ALL = (
         "face",
         "Gan et al. 2019, doi:10.1016/j.image.2019.02.005",
         _of_map(OFFApexNet),
-        APEX_RECIPE,
+        APEX_SCHEDULE,
         published="OFF-ApexNet",
         uses=_APEX,
     ),
@@ -132,19 +132,19 @@ _ALL = (
         "face",
         "Wang et al. 2024, doi:10.1016/j.neucom.2024.128196",
         _of_map(HTNet),
-        HTNET_RECIPE,
+        HTNET_SCHEDULE,
         published="HTNet",
         uses=_APEX,
     ),
-    System("flow-meganet", "Onset-apex flow + MEGANet", "face", _MESTI, _build_meganet, MEGA_RECIPE, uses=_APEX),
-    System("dynamic-meganet", "Dynamic image + MEGANet", "dynamic", _MESTI, _build_meganet, MEGA_RECIPE),
+    System("flow-meganet", "Onset-apex flow + MEGANet", "face", _MESTI, _build_meganet, MEGA_SCHEDULE, uses=_APEX),
+    System("dynamic-meganet", "Dynamic image + MEGANet", "dynamic", _MESTI, _build_meganet, MEGA_SCHEDULE),
     System(
         "mesti-meganet",
         "MESTI + MEGANet",
         "mesti",
         _MESTI,
         _build_meganet,
-        MEGA_RECIPE,
+        MEGA_SCHEDULE,
         published="MESTI + MEGANet",
         uses=_APEX,
     ),
@@ -154,7 +154,7 @@ _ALL = (
         "course",
         "He et al. 2025, doi:10.1007/s11704-025-40976-3",
         _build_evolution,
-        EVOLUTION_RECIPE,
+        EVOLUTION_SCHEDULE,
         published="He et al.",
     ),
     System(
@@ -163,7 +163,7 @@ _ALL = (
         "film",
         "arXiv:2509.06015",
         _build_fdp,
-        FDP_RECIPE,
+        FDP_SCHEDULE,
         published="FDP",
         uses="the coded apex, in training",
     ),
@@ -173,7 +173,7 @@ _ALL = (
         "film",
         "arXiv:2509.06015 and its public code",
         _build_fdp_as_published,
-        FDP_RECIPE,
+        FDP_SCHEDULE,
     ),
 )
 

@@ -11,9 +11,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from stagkit.baselines.network import Network, Output, Recipe
+from stagkit.baselines.network import Network, Output, Schedule
 
-RECIPE = Recipe(epochs=40, lr=2e-4, batch_size=64)
+SCHEDULE = Schedule(epochs=40, lr=2e-4, batch_size=64)
 
 
 class OFFApexNet(Network):

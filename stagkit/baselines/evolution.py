@@ -18,10 +18,10 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from stagkit.baselines.network import Network, Output, Recipe
+from stagkit.baselines.network import Network, Output, Schedule
 from stagkit.types import StagkitError
 
-RECIPE = Recipe(epochs=40, lr=8e-4, batch_size=32, weight_decay=0.7, decay=0.987, balanced=True)
+SCHEDULE = Schedule(epochs=40, lr=8e-4, batch_size=32, weight_decay=0.7, decay=0.987, balanced=True)
 
 #: Places that are followed, and the one whose motion is the head's.
 PLACES = (

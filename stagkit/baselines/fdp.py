@@ -22,11 +22,11 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, softplus
 
-from stagkit.baselines.network import Network, Output, Recipe
+from stagkit.baselines.network import Network, Output, Schedule
 from stagkit.baselines.rank_pooling import compute_rank_weights
 from stagkit.types import Batch, StagkitError
 
-RECIPE = Recipe(epochs=40, lr=1e-3, batch_size=32)
+SCHEDULE = Schedule(epochs=40, lr=1e-3, batch_size=32)
 
 
 def rank_loss(scores: Tensor, times_ms: Tensor, frames: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from stagkit.baselines.network import Network, Output, Recipe
+from stagkit.baselines.network import Network, Output, Schedule
 
-RECIPE = Recipe(epochs=50, lr=5e-4, batch_size=64)
+SCHEDULE = Schedule(epochs=50, lr=5e-4, batch_size=64)
 
 
 class Block(nn.Module):

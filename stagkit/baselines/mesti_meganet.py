@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from stagkit.baselines.network import Network, Output, Recipe
+from stagkit.baselines.network import Network, Output, Schedule
 
-RECIPE = Recipe(epochs=40, lr=1e-3, batch_size=32)
+SCHEDULE = Schedule(epochs=40, lr=1e-3, batch_size=32)
 
 
 class GradientGate(nn.Module):

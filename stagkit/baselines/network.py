@@ -35,7 +35,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Schedule:
     """How a system is trained; everything is fixed beforehand.
 
     Args:
@@ -103,7 +103,7 @@ class Network(nn.Module):
 
 def fit_network(
     build: Callable[[RoiDataset], Network],
-    recipe: Recipe,
+    schedule: Schedule,
     known: RoiDataset,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -113,7 +113,7 @@ def fit_network(
 
     Args:
         build: makes the untrained network from the training clips (sizes, scale).
-        recipe: how; the number of epochs is fixed.
+        schedule: how; the number of epochs is fixed.
         known: the training clips, nothing else.
         seed: of weights, order and dropout.
         device: where to train.
@@ -130,12 +130,12 @@ def fit_network(
     torch.manual_seed(seed)
     model = build(known).to(device).train()
     whole = known.batch().to(device)
-    weights = compute_class_weights(known.label, len(known.classes), 0.999 if recipe.balanced else 0.0).to(device)
-    kind = torch.optim.AdamW if recipe.weight_decay else torch.optim.Adam
-    optimiser = kind(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    weights = compute_class_weights(known.label, len(known.classes), 0.999 if schedule.balanced else 0.0).to(device)
+    kind = torch.optim.AdamW if schedule.weight_decay else torch.optim.Adam
+    optimiser = kind(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
     order, losses = torch.Generator().manual_seed(seed), []
-    for epoch in range(recipe.epochs):
-        n_steps = math.ceil(len(known) / recipe.batch_size)
+    for epoch in range(schedule.epochs):
+        n_steps = math.ceil(len(known) / schedule.batch_size)
         for part in torch.randperm(len(known), generator=order).chunk(n_steps):
             batch = take(whole, part.to(device))
             loss = model.loss(model(batch.x, batch.mask, batch.times_ms), batch, weights)
@@ -146,7 +146,7 @@ def fit_network(
         if not math.isfinite(losses[-1]):
             raise StagkitError(f"the loss became {losses[-1]} in epoch {epoch + 1} of {type(model).__name__}.")
         for group in optimiser.param_groups:
-            group["lr"] *= recipe.decay
+            group["lr"] *= schedule.decay
         if watch:
             watch(epoch, model.eval())
             model.train()

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stagkit.baselines.network import Network, Output, Recipe
+from stagkit.baselines.network import Network, Output, Schedule
 from stagkit.seal import SealedInputs
 from stagkit.types import RoiDataset, StagkitError
 
 CELLS = 7
-MLP_RECIPE = Recipe(epochs=60, lr=1e-3, batch_size=64)
+MLP_SCHEDULE = Schedule(epochs=60, lr=1e-3, batch_size=64)
 
 #: clips without answers -> probabilities "clip cls"
 Answer = Callable[[RoiDataset | SealedInputs], np.ndarray]

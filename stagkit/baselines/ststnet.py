@@ -14,9 +14,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from stagkit.baselines.network import Network, Output, Recipe
+from stagkit.baselines.network import Network, Output, Schedule
 
-RECIPE = Recipe(epochs=80, lr=1e-3, batch_size=64)
+SCHEDULE = Schedule(epochs=80, lr=1e-3, batch_size=64)
 
 
 class STSTNet(Network):
