@@ -50,7 +50,7 @@ LAYERS = (
     ("counterfactuals", "group_evidence", "graph_exchange"),
     ("explain_run",),
     ("compare_systems", "comparison_table"),
-    ("drawing", "attribution_plot", "figures", "widgets"),
+    ("drawing", "attribution_plot", "comparison_plot", "figures", "widgets"),
     ("exercises", "notebook", "report", "analyze", "analysis_page"),
     ("course",),
     ("cli_options", "cli_compare"),

@@ -23,6 +23,7 @@ FILES = {
     "09": "attributions",
     "10": "controls",
     "11": "au_graph",
+    "12": "systems",
     "20": "own_data",
 }
 
