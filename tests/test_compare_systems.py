@@ -235,3 +235,43 @@ def test_the_command(tmp_path, capsys):
         assert (end.value.code or 0) == (0 if arguments else 2)
         captured = capsys.readouterr()
         assert word in captured.out + captured.err
+
+
+# ── pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_pictures_show_the_numbers_of_the_comparison(compared, phantom):
+    """Points stand at the scores: honest and claimed, the difference, chance and the largest motion."""
+    from types import SimpleNamespace
+
+    import matplotlib.pyplot as plt
+
+    from stagkit.comparison_plot import plot_comparison, plot_costs, plot_leak, plot_looking, plot_views
+
+    result, _ = compared
+
+    def points(axes, marker="o"):
+        return [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == marker]
+
+    rows = result["systems"]
+    left, right = plot_comparison(result).axes
+    assert points(left) == [row["uf1"]["mean"] for row in rows.values()]
+    assert points(right) == [r["minus_stag"]["uf1"]["difference"] for r in rows.values() if "minus_stag" in r]
+    assert [t.get_text() for t in left.get_yticklabels()] == [row["title"] for row in rows.values()]
+    trained = [row for row in rows.values() if row.get("leak")]
+    shown = points(plot_leak(result).axes[0])
+    assert shown[::2] == [row["leak"]["claimed"]["uf1"] for row in trained]
+    assert shown[1::2] == [row["uf1"]["mean"] for row in trained]
+    axes = plot_looking(result).axes[0]
+    lines = {line.get_label(): line.get_xdata()[0] for line in axes.lines}
+    assert lines["chance"] == result["explanation"]["chance"]["mean"]
+    assert points(plot_costs(result).axes[0]) == [row["parameters"] for row in rows.values() if row["parameters"]]
+    made = compute_views(phantom)
+    views = {
+        name: SimpleNamespace(x=made[name][None], mask=made[f"{name}_mask"][None])
+        for name in ("film", "dynamic", "mesti", "face")
+    }
+    pictures = [axes.images[0] for axes in plot_views(views).axes[:5]]
+    assert pictures[1].get_clim() == pictures[2].get_clim() and pictures[3].get_clim() == pictures[4].get_clim()
+    np.testing.assert_allclose(pictures[3].get_array(), made["face"][0, 0, 0])
+    plt.close("all")
