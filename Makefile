@@ -36,7 +36,8 @@ course: setup    ## execute the notebooks in order on phantoms; prints notebook,
 lab: setup       ## JupyterLab on the notebooks
 	$(VENV)/bin/stagkit lab
 
-figures: setup   ## a phantom run, then every figure of figures/ from it
+figures: setup   ## a phantom run, then every figure of figures/ from it; the sheet of phantom people
+	$(PY) -m stagkit.contact_sheet figures/phantoms.png
 	$(VENV)/bin/stagkit phantom runs/phantom-clips --preset casme2 --subjects 8 --clips 12
 	$(VENV)/bin/stagkit evaluate runs/phantom-clips --out runs/phantoms
 	$(VENV)/bin/stagkit explain runs/phantoms --pictures 0

@@ -22,10 +22,11 @@ from recognition import describe_commit, describe_machine, write_markdown
 
 from stagkit.ablate import ablate, format_ablation
 from stagkit.compare import describe_interval
-from stagkit.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.config import PhantomConfig
 from stagkit.datasets.phantoms import PhantomSource
 from stagkit.files import write_json
 from stagkit.prepare import load_data, prepare_dataset
+from stagkit.recipes import choose_recipe
 
 PRESETS = ("casme2", "samm", "smic", "4dme", "dfme")
 RIVALS = ("graph-none", "graph-gat", "connectivity-fixed", "apex-only")
@@ -50,7 +51,7 @@ def make_presets(out: Path, subjects: int, clips: int) -> list[Path]:
     return folders
 
 
-def run_part(part: str, options: argparse.Namespace, train: TrainConfig) -> dict:
+def run_part(part: str, options: argparse.Namespace) -> dict:
     """The ablation of one part: what ``stagkit.ablate.ablate`` returns, with what a reader needs to repeat it."""
     if part == "maps":
         path, settings, only = options.maps, {"protocol": "groupkfold", "n_folds": 3 if options.quick else 10}, ()
@@ -60,11 +61,13 @@ def run_part(part: str, options: argparse.Namespace, train: TrainConfig) -> dict
         settings, only = (within if part == "within" else {"protocol": "cross"}), RIVALS
     if options.quick:
         only = RIVALS[:1]
+    data = load_data(path, mapping="" if part == "maps" else "3-class")
+    recipe = choose_recipe(data)
     result = ablate(
-        load_data(path, mapping="" if part == "maps" else "3-class"),
+        data,
         options.out / part,
-        StagConfig(),
-        train,
+        recipe.stag,
+        recipe.train.replace(epochs=2) if options.quick else recipe.train,
         only,
         data_path=path,
         seeds=options.seeds,
@@ -110,12 +113,11 @@ def main(arguments: list[str] | None = None) -> None:
     if options.only == "maps" and not options.maps:
         parser.error("--only maps needs --maps FILE")
     torch.set_num_threads(1)
-    train = TrainConfig(epochs=2) if options.quick else TrainConfig()
     options.seeds = 1 if options.quick else options.seeds
     parts = [p for p in TITLES if (p == options.only or not options.only) and (p != "maps" or options.maps)]
     results = {}
     for part in parts:
-        results[part] = run_part(part, options, train)
+        results[part] = run_part(part, options)
         print(f"{TITLES[part]}\n{format_ablation(results[part])}\n", flush=True)
         if options.markdown:
             write_markdown(options.markdown, format_markdown(part, results[part]), marks(part))

@@ -32,6 +32,7 @@ from stagkit.phantom import make_clips
 from stagkit.planted import chance_of_pointing, read_annotated, read_planted, score_mass
 from stagkit.prepare import load_data, prepare_dataset
 from stagkit.ranking import SCORES, SPEAKERS, format_ranking, score_method, summarise
+from stagkit.recipes import choose_recipe
 from stagkit.sanity import train_on_permuted_labels
 from stagkit.splits import make_folds
 from stagkit.train import predict, train_fold
@@ -92,15 +93,16 @@ def measure_phantoms(seed: int, quick: bool, folder: Path) -> dict:
 
 def measure_maps(path: Path, seed: int, quick: bool) -> dict:
     data = load_data(path)
-    training = TrainConfig(epochs=3) if quick else TrainConfig()
+    recipe = choose_recipe(data)
+    training = recipe.train.replace(epochs=3) if quick else recipe.train
     n_folds = 2 if quick else 5
     parts, rows, right = {name: [] for name in SPEAKERS}, [], []
     for number, fold in enumerate(make_folds(data, "groupkfold", n_folds)):
         tell(f"maps: group {number + 1} of {n_folds}")
         # the folds are over here: nothing is chosen by them, and the AU codes of test clips serve for scoring alone
         test = np.setdiff1d(np.arange(len(data)), fold.train)
-        model = train_fold(data, fold.train, StagConfig(), training, seed)
-        permuted = train_on_permuted_labels(data, fold.train, StagConfig(), training, seed)
+        model = train_fold(data, fold.train, recipe.stag, training, seed)
+        permuted = train_on_permuted_labels(data, fold.train, recipe.stag, training, seed)
         coded = np.array([i for i in test if np.nan_to_num(data.aus[i]).any()], int)
         if not len(coded):
             continue

@@ -25,11 +25,11 @@ import torch
 
 from stagkit.baselines import SYSTEMS, count_parameters, fit_network, predict
 from stagkit.compare import describe_interval
-from stagkit.config import StagConfig, TrainConfig
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.files import write_json, write_text
 from stagkit.folds import evaluate
 from stagkit.metrics import SCORES, compute_confusion, compute_interval, compute_paired, compute_scores
+from stagkit.recipes import choose_recipe
 from stagkit.runs import Run
 from stagkit.seal import SealedInputs, Trained, examine
 from stagkit.splits import make_folds
@@ -207,9 +207,10 @@ def main(arguments: list[str] | None = None) -> None:
     data = load_flow_maps(options.maps)
     face = load_face(options.maps)
     seeds, protocol, n_folds = options.seeds, options.protocol, 10
-    train = TrainConfig()
+    recipe = choose_recipe(data)
+    train = recipe.train
     if options.quick:
-        seeds, protocol, n_folds, train = 1, "groupkfold", min(5, len(set(data.subjects))), TrainConfig(epochs=3)
+        seeds, protocol, n_folds, train = 1, "groupkfold", min(5, len(set(data.subjects))), train.replace(epochs=3)
     folds = make_folds(data, protocol, n_folds)
     answers, systems = {}, {}
     for name, (fit, random) in BASELINES.items():
@@ -222,7 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
         run = evaluate(
             data,
             out,
-            StagConfig(),
+            recipe.stag,
             train,
             protocol=protocol,
             n_folds=n_folds,

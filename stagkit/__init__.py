@@ -39,8 +39,11 @@ _PUBLIC = {
     "Evidence": "evidence",
     "make_evidence": "evidence",
     "analyze_video": "analyze",
+    "load_weights": "weights",
     "plot_au_graph": "widgets",
     "view_au_graph": "widgets",
+    "plot_puppet": "widgets",
+    "view_puppet": "widgets",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -68,7 +68,7 @@ def make_page(analysis: Analysis) -> str:
         else "<p>The attribution is not complete enough to be drawn: its sum misses "
         f"{analysis.attribution.relative_delta[0]:.0%} of the logit gap.</p>",
         '<p class="soft">Integrated gradients against no motion, mean over the networks. No control was run on it.</p>',
-        f'<p class="soft">Made with stagkit from the run {html.escape(analysis.run)}. This page holds pictures of the '
+        f'<p class="soft">Made with stagkit by the networks of {html.escape(analysis.run)}. This page holds pictures of the '
         "person recorded: treat it as you must treat the recording.</p>",
     ]
     body = "\n".join(parts)

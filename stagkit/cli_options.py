@@ -44,10 +44,22 @@ Changes = Annotated[
 ]
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML with 'stag:' and 'train:' (a run's config.yaml).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
+BackendName = StrEnum("BackendName", {name: name for name in ("auto", "sequential", "processes", "stacked")})
+Backend = Annotated[
+    BackendName,
+    typer.Option(help="Folds one after the other, in processes (auto on a CPU), or all at once (auto on a GPU)."),
+]
+Gpus = Annotated[int, typer.Option(min=1, help="GPUs of this machine that share the folds.")]
+Cluster = Annotated[str, typer.Option(help="Dask scheduler, e.g. tcp://host:8786; local:N starts N workers here.")]
 Workers = Annotated[int | None, typer.Option(help="Processes of one thread each; all cores if not given.", min=1)]
 
 
 Difficulty = Annotated[str, typer.Option(help="0 to 1, or clean (0), default (0.4), real (1: as hard as real data).")]
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    typer.echo(text)
 
 
 def read_difficulty(text: str) -> float | str:
@@ -66,13 +78,23 @@ def read_seeds(text: str) -> int | list[int]:
         raise StagkitError(f"--seeds {text!r}: expected how many, e.g. 5, or which, e.g. 0,3,7.") from error
 
 
-def read_settings(path: Path | None, changes: list[str], epochs: int | None, epoch_choice: str | None):
-    """Settings of the network and the training from a file, then ``--set``, then options of their own."""
+def read_settings(path: Path | None, changes: list[str], epochs: int | None, epoch_choice: str | None, data=None):
+    """Settings of the network and the training: what suits ``data``, or a file's; then ``--set``; then options.
+
+    What suits the clips (``recipes.choose_recipe``) is said on the screen; a file is taken as it is.
+    """
     import yaml
 
     from stagkit.config import ConfigError, StagConfig, TrainConfig
 
     values: dict[str, dict] = {"stag": {}, "train": {}}
+    if path is None and data is not None:
+        from stagkit.recipes import choose_recipe
+
+        recipe = choose_recipe(data)
+        values = {"stag": recipe.stag.to_dict(), "train": recipe.train.to_dict()}
+        for line in recipe.why:
+            say(f"taken for these clips: {line}; --set changes it")
     if path is not None:
         try:
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -178,6 +178,9 @@ class TrainConfig(Config):
         frame_dropout: share of frames hidden from a training clip.
         phantoms_beside: weight of a batch of phantom maps beside every batch of real ones (flow maps only); 0 = none.
         mixing: a training clip is joined with another of its class, whose weight is at most half of this.
+        deterministic: choose algorithms that give the same bits every time, where torch has them (GPU).
+        precision: of products in stacked training; weights, moments and losses stay float32. ``tf32`` means something on
+            GPUs only.
     """
 
     epochs: int = _ranged(60, 1, 100_000)
@@ -200,6 +203,7 @@ class TrainConfig(Config):
     mixing: float = _ranged(0.0, 0.0, 1.0)
     phantoms_beside: float = _ranged(0.0, 0.0, 10.0)
     deterministic: bool = True
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     epoch_choice: Literal["fixed", "inner"] = "fixed"
     inner_share: float = _ranged(0.2, 0.01, 0.9)
     refit: bool = True

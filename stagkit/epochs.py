@@ -5,7 +5,7 @@ Also what choosing on the test clips would have claimed (``compute_leak``): a de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from stagkit.config import StagConfig, TrainConfig
 from stagkit.model import Stag
 from stagkit.splits import hold_out_subjects
 from stagkit.types import RoiDataset, StagkitError
+from stagkit.working import Desk
 
 #: Warning that goes with every number of ``compute_leak``.
 LEAK_WARNING = (
@@ -48,8 +49,36 @@ def compute_balanced_loss(probability: np.ndarray, label: np.ndarray) -> float:
     return float(np.mean([right[label == c].mean() for c in np.unique(label)]))
 
 
+def hold_out_judges(known: RoiDataset, train_config: TrainConfig, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Training subjects who choose the epoch: bool "clip", and their names.
+
+    Raises:
+        StagkitError: fewer than two training subjects.
+    """
+    if len(set(known.subjects)) < 2:
+        raise StagkitError(
+            f"the training part is of one subject ({known.subjects[0]}): nobody can be held out to choose the epoch; "
+            "use --epoch-choice fixed."
+        )
+    held = hold_out_subjects(known.subjects, train_config.inner_share, seed)
+    return held, tuple(sorted({known.subjects[i] for i in np.flatnonzero(held)}))
+
+
+def describe_choice(held_out: tuple[str, ...], curve: Sequence[float], train_config: TrainConfig) -> tuple[str, dict]:
+    """What chose the epoch, in words, and what the run keeps of it."""
+    after = "then trained again on all training clips" if train_config.refit else ""
+    by = f"{len(held_out)} held-out training subjects"
+    record = {"inner": {"held_out": list(held_out), "curve": [round(v, 5) for v in curve]}}
+    return f"{by}; {after}" if after else f"{by}, who were not trained on", record
+
+
 def choose_epochs(
-    known: RoiDataset, stag_config: StagConfig, train_config: TrainConfig, seed: int = 0, device="cpu"
+    known: RoiDataset,
+    stag_config: StagConfig,
+    train_config: TrainConfig,
+    seed: int = 0,
+    device="cpu",
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> tuple[EpochChoice, Stag]:
     """Hold out some training subjects, train on the others, and see after which epoch the held-out are served best.
 
@@ -60,6 +89,7 @@ def choose_epochs(
         train_config: ``epochs`` is the most that are tried, ``inner_share`` the share of subjects held out.
         seed: of the network, and of who is held out.
         device: where to train.
+        on_epoch: called with (epoch, mean loss) after every epoch.
 
     Returns:
         The choice, and the network as it was after that epoch (trained without the held-out subjects).
@@ -69,12 +99,7 @@ def choose_epochs(
     """
     from stagkit.train import predict, train_fold
 
-    if len(set(known.subjects)) < 2:
-        raise StagkitError(
-            f"the training part is of one subject ({known.subjects[0]}): nobody can be held out to choose the epoch; "
-            "use --epoch-choice fixed."
-        )
-    held = hold_out_subjects(known.subjects, train_config.inner_share, seed)
+    held, names = hold_out_judges(known, train_config, seed)
     judges, curve, best = np.flatnonzero(held), [], {}
 
     def watch(epoch: int, model: Stag) -> None:
@@ -82,9 +107,8 @@ def choose_epochs(
         if curve[-1] == min(curve):
             best.update({k: v.detach().cpu().clone() for k, v in model.state_dict().items()})
 
-    model = train_fold(known, np.flatnonzero(~held), stag_config, train_config, seed, device, watch=watch)
+    model = train_fold(known, np.flatnonzero(~held), stag_config, train_config, seed, device, on_epoch, watch)
     model.load_state_dict(best)
-    names = tuple(sorted({known.subjects[i] for i in judges}))
     return EpochChoice(int(np.argmin(curve)) + 1, tuple(curve), names), model
 
 
@@ -95,12 +119,16 @@ def fit_network(
     seed: int = 0,
     device="cpu",
     watch: Callable[[int, Stag], None] | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+    desk: Desk | None = None,
 ) -> tuple[Stag, int, str, dict]:
     """Train as ``train_config.epoch_choice`` says.
 
     Args:
         known: the training clips of a fold, nothing else.
         watch: called with (epoch, network) after every epoch of the final training.
+        on_epoch: called with (epoch, mean loss) after every epoch.
+        desk: where the final training keeps its checkpoints.
 
     Returns:
         The network, the epochs after which it stands, what chose them, and what the run keeps of the choice.
@@ -108,16 +136,16 @@ def fit_network(
     from stagkit.train import train_fold
 
     everyone = np.arange(len(known))
+    more = {"watch": watch, "on_epoch": on_epoch, "desk": desk}
     if train_config.epoch_choice == "fixed":
-        model = train_fold(known, everyone, stag_config, train_config, seed, device, watch=watch)
+        model = train_fold(known, everyone, stag_config, train_config, seed, device, **more)
         return model, train_config.epochs, "fixed beforehand", {}
-    choice, model = choose_epochs(known, stag_config, train_config, seed, device)
-    record = {"inner": {"held_out": list(choice.held_out), "curve": [round(v, 5) for v in choice.curve]}}
-    by = f"{len(choice.held_out)} held-out training subjects"
+    choice, model = choose_epochs(known, stag_config, train_config, seed, device, on_epoch)
+    by, record = describe_choice(choice.held_out, choice.curve, train_config)
     if not train_config.refit:
-        return model, choice.epochs, f"{by}, who were not trained on", record
-    model = train_fold(known, everyone, stag_config, train_config, seed, device, watch=watch, stop_after=choice.epochs)
-    return model, choice.epochs, f"{by}; then trained again on all training clips", record
+        return model, choice.epochs, by, record
+    model = train_fold(known, everyone, stag_config, train_config, seed, device, stop_after=choice.epochs, **more)
+    return model, choice.epochs, by, record
 
 
 def choose_leaky(label: np.ndarray, answers: np.ndarray) -> int:

@@ -222,6 +222,7 @@ def plot_rois(picture: np.ndarray | None = None, landmarks: np.ndarray | None = 
         if landmarks is None:
             raise StagkitError("regions are cut from landmarks: give landmarks=clip.landmarks[clip.onset].")
         _show(axes, picture)
+        axes.plot(*landmarks.T, "o", ms=2.2, mfc="white", mec=INK, mew=0.3)
         centres, iod = ATLAS.centres(landmarks), inter_ocular_distance(landmarks)
     half = ATLAS.radius * iod
     for (x, y), roi in zip(centres, ATLAS.rois, strict=True):
@@ -235,9 +236,12 @@ def plot_rois(picture: np.ndarray | None = None, landmarks: np.ndarray | None = 
 
 @styled
 def plot_contact_sheet(pictures: Sequence[np.ndarray], labels: Sequence[str] | None = None, columns: int = 8) -> Figure:
-    """Many pictures side by side."""
-    rows = -(-len(pictures) // columns)
-    figure, grid = _subplots(rows, columns, figsize=(PAGE, rows * (PAGE / columns + 0.12)), squeeze=False)
+    """Many pictures side by side, close together where they have no labels."""
+    rows, below = -(-len(pictures) // columns), 0.12 if labels else 0.0
+    size = (PAGE, rows * (PAGE / columns + below))
+    figure, grid = _subplots(rows, columns, figsize=size, squeeze=False, layout="constrained" if labels else "none")
+    if not labels:
+        figure.subplots_adjust(0, 0, 1, 1, wspace=0.02, hspace=0.02)
     for i, axes in enumerate(grid.flat):
         if i < len(pictures):
             _show(axes, pictures[i])

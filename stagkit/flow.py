@@ -5,6 +5,7 @@ Flow at a pixel of the onset frame is the displacement, in px, of the skin that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -132,6 +133,52 @@ def select_frames(
     return np.sort(np.array(taken))
 
 
+def make_measure(
+    onset: np.ndarray, landmarks: np.ndarray, config: FlowConfig = FlowConfig()
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """How one frame is measured against the onset frame, whatever the other frames are.
+
+    Args:
+        onset: uint8 "y x"; landmarks: float "68 2" px of that frame.
+
+    Returns:
+        A function of a grey frame, uint8 "y x": its flow "2 y x" px, head motion still in it, and that motion "2 3".
+    """
+    measure = make_flow_method(config.method)
+    rigid = compute_rigid_mask(landmarks, onset.shape)
+    trust = compute_trust(onset, rigid)
+
+    def measure_frame(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        flow, head = rearrange(measure(onset, frame), "y x chan -> chan y x"), np.eye(2, 3)
+        if config.stabilise:
+            head = compute_head_motion(flow, rigid, trust)
+            undone = choose_turn(head, landmarks)
+            if undone is not None:
+                rest = rearrange(measure(onset, turn_back(frame, undone)), "y x chan -> chan y x")
+                flow = add_head_motion(rest, undone)
+                head = undone @ np.vstack([compute_head_motion(rest, rigid, trust), [0, 0, 1]])
+        return flow, head
+
+    return measure_frame
+
+
+def take_out_head_motion(
+    flow: np.ndarray, head: np.ndarray, times_ms: np.ndarray, landmarks: np.ndarray, onset: int
+) -> np.ndarray:
+    """Make the head's path smooth and take it out of the flow, in place.
+
+    Args:
+        flow: float32 "time 2 y x" px, changed; head: float "time 2 3", both as ``make_measure`` gives them.
+
+    Returns:
+        The path that was taken out.
+    """
+    head = smooth_head_motion(head, times_ms, compute_face_frame(landmarks)[:, 2], onset)
+    for t in np.flatnonzero(np.arange(len(flow)) != onset):
+        flow[t] = remove_head_motion(flow[t], head[t])
+    return head
+
+
 def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas = ATLAS) -> FlowClip:
     """Measure a clip's motion.
 
@@ -166,27 +213,14 @@ def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas 
     landmarks = np.asarray(clip.landmarks[onset], float)
     if inter_ocular_distance(landmarks) < 4:
         raise ShapeError(f"clip {clip.clip_id!r}: the eyes are less than 4 px apart; are the landmarks in px (x, y)?")
-    measure = make_flow_method(config.method)
-    rigid = compute_rigid_mask(landmarks, grey.shape[1:])
-    trust = compute_trust(grey[onset], rigid)
-    centre = compute_face_frame(landmarks)[:, 2]
+    measure = make_measure(grey[onset], landmarks, config)
     flow = np.zeros((len(grey), 2, *grey.shape[1:]), np.float32)
     head = np.tile(np.eye(2, 3), (len(grey), 1, 1))
     for t in range(len(grey)):
-        if t == onset:
-            continue
-        flow[t] = rearrange(measure(grey[onset], grey[t]), "y x chan -> chan y x")
-        if config.stabilise:
-            head[t] = compute_head_motion(flow[t], rigid, trust)
-            undone = choose_turn(head[t], landmarks)
-            if undone is not None:
-                rest = rearrange(measure(grey[onset], turn_back(grey[t], undone)), "y x chan -> chan y x")
-                flow[t] = add_head_motion(rest, undone)
-                head[t] = undone @ np.vstack([compute_head_motion(rest, rigid, trust), [0, 0, 1]])
+        if t != onset:
+            flow[t], head[t] = measure(grey[t])
     if config.stabilise:
-        head = smooth_head_motion(head, clip.times_ms, centre, onset)
-        for t in np.flatnonzero(np.arange(len(grey)) != onset):
-            flow[t] = remove_head_motion(flow[t], head[t])
+        head = take_out_head_motion(flow, head, clip.times_ms, landmarks, onset)
     scores = compute_frame_scores(flow, landmarks, atlas)
     scores[onset] = 0.0
     return FlowClip(

@@ -1,28 +1,27 @@
 """Evaluate a network: every fold of a protocol, for every seed, pooled and scored once.
 
-On a CPU folds run in processes of one thread each (stacking gains nothing there, and two threads on a busy machine can
-cost twenty times); on a GPU one after the other. A run that was interrupted goes on and ends with the same numbers.
+Where folds are trained: ``backends``. A run that was interrupted goes on and ends with the same numbers.
 """
 
 from __future__ import annotations
 
-import os
+import shutil
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from stagkit.backends import Compute, train_folds
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.errors import StagkitWarning
 from stagkit.files import Progress, no_progress, write_json
 from stagkit.run_report import collect_leak, compute_run_report, compute_run_tables
 from stagkit.runs import Run
-from stagkit.seal import Fold, SealedInputs, Trained, examine
 from stagkit.splits import WHY_BESIDE, find_missing_classes, make_folds, make_stratified_folds
 from stagkit.types import RoiDataset, StagkitError
+from stagkit.working import forget_progress, hold
 
 #: Folders of runs that stand beside the one asked for.
 STRATIFIED, PERMUTED = "stratifiedkfold", "permuted"
@@ -46,6 +45,9 @@ def evaluate(
     progress: Progress = no_progress,
     permuted_retrain: bool = False,
     leaky: bool = False,
+    backend: str = "auto",
+    gpus: int = 1,
+    cluster: str = "",
 ) -> Run:
     """Train and test every fold; write the run.
 
@@ -61,6 +63,7 @@ def evaluate(
         permuted_retrain: train everything once more on shuffled training labels: a baseline, in the folder ``permuted``.
         leaky: write ``leak.json`` too, what choosing the epoch on the test clips would have claimed. The scores stay
             honest, but the run is marked and refused as evidence.
+        backend, gpus, cluster: where folds are trained (``backends.Compute``).
 
     Returns:
         The finished run.
@@ -84,16 +87,15 @@ def evaluate(
         "classes": list(data.classes),
         **({"leaky": True} if leaky else {}),
     }
-    settings = {"n_folds": n_folds, "device": device, "workers": workers, "progress": progress}
+    compute = Compute(backend, device, workers, gpus, cluster)
+    settings = {"n_folds": n_folds, "compute": compute, "progress": progress}
     more = {"beside": STRATIFIED} if beside else {}
     return _evaluate(data, Path(out), {**request, **more}, settings, permuted_retrain)
 
 
 def _evaluate(data: RoiDataset, out: Path, request: dict, settings: dict, permuted_retrain: bool = False) -> Run:
     """One run, and those that stand beside it; the scores are written when all are finished."""
-    from stagkit.train import choose_device
-
-    chosen = choose_device(settings["device"])
+    _, device = settings["compute"].choose(bool(request.get("leaky")))
     if request.get("stratified"):
         folds = make_stratified_folds(data, settings["n_folds"])
     else:
@@ -103,18 +105,24 @@ def _evaluate(data: RoiDataset, out: Path, request: dict, settings: dict, permut
         {**request, "n_folds": len(folds), **({"permuted_retrain": True} if permuted_retrain else {})},
         folds,
         data,
-        str(chosen),
+        device,
     )
     if (run.path / "metrics.json").is_file():
         return run
+    with hold(run.path):
+        return _finish(data, run, folds, request, settings, permuted_retrain, device)
+
+
+def _finish(data, run: Run, folds, request: dict, settings: dict, permuted_retrain: bool, device: str) -> Run:
     missing = find_missing_classes(data, folds)
     _warn_of(missing)
     todo = [(seed, i) for seed in request["seeds"] for i in range(len(folds)) if not run.is_done(seed, i)]
     started = time.perf_counter()
-    work = _run_here if chosen.type != "cpu" or settings["workers"] == 1 else _run_in_processes
-    for _ in settings["progress"](work(data, folds, run, todo, str(chosen), settings["workers"]), len(todo)):
+    forget_progress(run.path)
+    for _ in settings["progress"](train_folds(data, folds, run, todo, settings["compute"]), len(todo)):
         pass
-    metrics = compute_run_report(run, data, folds, str(chosen), missing)
+    shutil.rmtree(run.path / "working", ignore_errors=True)
+    metrics = compute_run_report(run, data, folds, device, missing)
     if permuted_retrain:
         plain = {k: v for k, v in request.items() if k != "beside"}
         shuffled = _evaluate(data, run.path / PERMUTED, {**plain, "permuted": True}, settings)
@@ -159,106 +167,3 @@ def _warn_of(missing: dict[str, tuple[str, ...]]) -> None:
             MissingClassWarning,
             stacklevel=4,
         )
-
-
-def _run_here(data, folds, run, todo, device, workers):
-    for seed, i in todo:
-        yield _run_fold(data, folds[i], run, seed, i, device)
-
-
-def _run_in_processes(data, folds, run, todo, device, workers):
-    from joblib import Parallel, delayed, parallel_config
-
-    # keep freed memory in the process: page faults would cost a third of the time
-    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "4294967296")
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "17179869184")
-    os.environ.setdefault("MALLOC_TOP_PAD_", "268435456")
-    with parallel_config(backend="loky", n_jobs=workers or os.cpu_count() or 1, inner_max_num_threads=1):
-        yield from Parallel(return_as="generator_unordered")(
-            delayed(_run_fold)(data, folds[i], run, seed, i, device) for seed, i in todo
-        )
-
-
-def shuffle_labels(known: RoiDataset, seed: int) -> RoiDataset:
-    """Training clips whose labels and AU codes (together) belong to another clip: nothing about faces can be learned."""
-    order = np.random.default_rng(seed).permutation(len(known))
-    return replace(known, label=known.label[order], aus=known.aus[order])
-
-
-def _run_fold(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str) -> str:
-    """Train, answer, open the test part once, keep."""
-    import pandas as pd
-    import torch
-
-    from stagkit.cost import compute_cost, measure_inference
-    from stagkit.epochs import fit_network
-    from stagkit.train import predict, predict_with_aus
-
-    if device == "cpu":
-        torch.set_num_threads(1)
-    aus, answers = [], []  # probabilities of the AUs; answers after each epoch (leak demonstration)
-
-    def fit(known: RoiDataset, inputs: SealedInputs) -> Trained:
-        absent = [c for i, c in enumerate(known.classes) if not (known.label == i).any()]
-        if run.request.get("permuted"):
-            known = shuffle_labels(known, seed * 100_003 + number)
-        everyone, watch = np.arange(len(inputs)), None
-        if run.request.get("leaky"):
-
-            def watch(epoch, model):
-                answers.append(predict(model, inputs, everyone).argmax(1).astype(np.int8))
-
-        started = time.perf_counter()
-        model, epochs, chosen_by, record = fit_network(
-            known, run.stag_config, run.train_config, seed * 100_003 + number, device, watch
-        )
-        record = {
-            **record,
-            "n_train": len(known),
-            "n_test": len(inputs),
-            "missing_classes": absent,
-            "train_seconds": round(time.perf_counter() - started, 3),
-            "inference_ms_per_clip": round(measure_inference(model, inputs), 3),
-            **compute_cost(model, inputs),
-        }
-        probability, au_probability = predict_with_aus(model, inputs, everyone)
-        aus.append(au_probability)
-        return Trained(lambda _: probability, epochs, chosen_by, record, model)
-
-    fold = fold.copy()  # each seed opens its own seal
-    test, probability, trained = examine(data, fold, fit)
-    run.log_opening(seed, number, fold.opening, trained.record)
-    rows = {
-        "seed": seed,
-        "fold": number,
-        "dataset": [data.datasets[j] for j in test],
-        "subject": [data.subjects[j] for j in test],
-        "clip": [data.clip_ids[j] for j in test],
-    }
-    answered = {
-        "label": [data.classes[data.label[j]] for j in test],
-        "prediction": [data.classes[k] for k in probability.argmax(1)],
-        **{f"p_{c}": probability[:, k].round(6) for k, c in enumerate(data.classes)},
-    }
-    run.save_fold(
-        seed,
-        number,
-        pd.DataFrame({**rows, **answered}),
-        trained.model,
-        _tabulate_aus(rows, data.aus[test], aus[0]),
-        np.stack(answers) if answers else None,
-    )
-    return fold.name
-
-
-def _tabulate_aus(rows: dict, truth: np.ndarray, probability: np.ndarray):
-    """Code and probability of every AU of the test clips; None where none is coded."""
-    import pandas as pd
-
-    from stagkit.facs import AU_LABELS
-
-    if np.isnan(truth).all():
-        return None
-    coded = {label: truth[:, k] for k, label in enumerate(AU_LABELS)}
-    said = {f"p_{label}": probability[:, k].round(6) for k, label in enumerate(AU_LABELS)}
-    return pd.DataFrame({**rows, **coded, **said})

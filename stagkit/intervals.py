@@ -55,3 +55,30 @@ def compute_mean(
         draws = (counts @ sums) / (counts @ sizes)
     low, high = np.percentile(draws, [2.5, 97.5])
     return Mean(middle, float(low), float(high), int(known.sum()))
+
+
+def compute_mean_map(
+    values: np.ndarray, subjects: Sequence[str] | None = None, n_draws: int = 2000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``compute_mean`` of every cell of a map at once, with the same draws of subjects for all of them.
+
+    Args:
+        values: float "clip ...", finite.
+        subjects: "clip".
+
+    Returns:
+        Three float "...": mean, low and high end of the 95 % interval; the ends are NaN for fewer than two subjects.
+    """
+    values = np.asarray(values, float)
+    flat = values.reshape(len(values), -1)
+    names = np.arange(len(flat)) if subjects is None else np.asarray(subjects)
+    groups = [flat[names == name] for name in np.unique(names)]
+    middle = flat.mean(0)
+    if len(groups) < 2:
+        low = high = np.full_like(middle, np.nan)
+    else:
+        rng = np.random.default_rng(seed)
+        counts = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), n_draws)
+        sums, sizes = np.stack([g.sum(0) for g in groups]), np.array([len(g) for g in groups])
+        low, high = np.percentile((counts @ sums) / (counts @ sizes)[:, None], [2.5, 97.5], axis=0)
+    return tuple(part.reshape(values.shape[1:]) for part in (middle, low, high))

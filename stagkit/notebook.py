@@ -273,8 +273,7 @@ class Notebook:
             batch: the clips the explorer shows.
 
         Returns:
-            A function (cuts, clip index) -> class probabilities "cls"; a cut is ``[kind, target, source]`` with kind
-            ``"region"`` or ``"au"``, directed.
+            A function (cuts, clip index) -> class probabilities "cls"; what a cut may be stands in ``what_if``.
         """
         return partial(_answer_with_cuts, model, batch)
 
@@ -378,18 +377,13 @@ def course_settings() -> tuple[PhantomConfig, StagConfig, TrainConfig]:
     )
 
 
-def _answer_with_cuts(model: Stag, batch: Batch, cuts: list[list[str]], clip: int) -> np.ndarray:
+def _answer_with_cuts(model: Stag, batch: Batch, cuts: list[list], clip: int) -> np.ndarray:
     import torch
 
-    from stagkit.probes import cut_au_edges, cut_edges, intervene
     from stagkit.train import take
+    from stagkit.what_if import compute_probabilities
 
-    one = take(batch, torch.tensor([clip]))
-    regions = [(target, source) for kind, target, source in cuts if kind == "region"]
-    units = [(target, source) for kind, target, source in cuts if kind == "au"]
-    changes = {**(cut_edges(regions) if regions else {}), **(cut_au_edges(units) if units else {})}
-    with torch.no_grad(), intervene(model, changes):
-        return model.logits(one.x, one.mask, one.times_ms).softmax(-1)[0].cpu().numpy()
+    return compute_probabilities(model, take(batch, torch.tensor([clip])), cuts)
 
 
 def cache_folder() -> Path:

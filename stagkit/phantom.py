@@ -106,7 +106,7 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
     life = make_life(len(intensity), fps, config.difficulty, habits, rng)
     mark = cheat == "background mark"
     scene = Scene(face, programme, peaks, intensity, head, life, config.difficulty, config.cover, mark)
-    peaks = _limit_strain(scene.fields / peaks[:, None, None, None], peaks)
+    peaks = limit_strain(scene.fields / peaks[:, None, None, None], peaks)
     scene = dataclasses.replace(scene, peaks=peaks)
     pictures, neutral = film(scene)
     frames = expose(pictures, gain, preset, config.difficulty, rng)
@@ -195,7 +195,7 @@ def _draw_peaks(
     return np.maximum(low, lead * share)
 
 
-def _limit_strain(fields: np.ndarray, peaks: np.ndarray, most: float = 0.7) -> np.ndarray:
+def limit_strain(fields: np.ndarray, peaks: np.ndarray, most: float = 0.7) -> np.ndarray:
     """The same peaks, all lowered where the AUs could together strain the skin by ``most``: below 1 it never folds."""
     slopes = np.stack(np.gradient(fields, axis=(2, 3)))  # "axis au chan y x" at a peak of 1 % of IOD
     strain = np.tensordot(peaks, np.sqrt((slopes**2).sum((0, 2))), axes=1).max()

@@ -57,8 +57,10 @@ class Eye:
 
     def holds(self, samples: np.ndarray) -> np.ndarray:
         """Bool "n": which of ``samples`` "n 2" of the sheet (x, y) lie in the box."""
-        low = np.float32([self.box[1].start, self.box[0].start])
-        return ((samples >= low) & (samples <= low + np.float32(self.shade.shape[::-1]) - 1)).all(1)
+        (x, y), (rows, columns) = samples.T, self.box
+        height, width = self.shade.shape
+        across = (x >= columns.start) & (x <= columns.start + width - 1)
+        return across & (y >= rows.start) & (y <= rows.start + height - 1)
 
     def look(self, samples: np.ndarray, gaze: np.ndarray, closed: float) -> np.ndarray:
         """What is seen through the opening of the lids.

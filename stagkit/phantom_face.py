@@ -282,8 +282,8 @@ def render_picture(
 def _find_eyes(face: Face, head_points: np.ndarray) -> tuple[slice, slice]:
     """Window of the picture in which the eyes are seen, wherever the head has carried them."""
     end = face.size - 1
-    corners = ((head_points[y, x], x, y) for x in (0, end) for y in (0, end))
-    rim = 3 + max(int(max(abs(at[0] - x), abs(at[1] - y)) + 1) for at, x, y in corners)
+    carried = head_points[::end, ::end].astype(float) - [[(0, 0), (end, 0)], [(0, end), (end, end)]]
+    rim = 3 + int(np.abs(carried).max() + 1)
     (top, bottom), (left, right) = face.eye_span
     return slice(max(0, top - rim), max(1, bottom + rim)), slice(max(0, left - rim), max(1, right + rim))
 

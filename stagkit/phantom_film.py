@@ -106,7 +106,8 @@ def film(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     face, life, size = scene.face, scene.life, scene.size
     grid = make_grid(size).astype(np.float32)
     window = _find_moving(scene)
-    corner = np.float32([window[1].start, window[0].start])
+    corner = np.empty_like(grid[window])  # written out: adding a pair of numbers to pairs takes ten times as long
+    corner[:] = window[1].start, window[0].start
     fine = scene._make_fields(2, window)
     back = np.linalg.inv(np.concatenate([scene.head, np.tile([[[0.0, 0.0, 1.0]]], (len(scene.head), 1, 1))], 1))
     turning = (scene.head != np.eye(2, 3)).any((1, 2))
@@ -135,7 +136,7 @@ def film(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         if folds is not None and moves:
             dark = _mix(intensity, folds)
             seen = 1 - cv2.remap(dark, sources, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            picture *= seen if picture.ndim == 2 else seen[..., None]
+            picture *= seen if picture.ndim == 2 else cv2.merge([seen] * 3)
         if scene.parting[t] > 0.05:
             picture = _part_lips(scene, picture, sources, float(scene.parting[t]))
         pictures[t] = _put_on(scene, picture, targets)
@@ -191,10 +192,7 @@ def apply_affine(matrix: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Points of a regular ``grid`` "y x 2" under an affine map "2 3" (or "3 3"): float32 "y x 2"."""
     (a, b, c), (d, e, f) = matrix[:2].astype(np.float32)
     x, y = grid[0, :, 0], grid[:, 0, 1:2]
-    out = np.empty_like(grid)
-    np.add(a * x + c, b * y, out=out[..., 0])
-    np.add(d * x + f, e * y, out=out[..., 1])
-    return out
+    return cv2.merge([(a * x + c) + b * y, (d * x + f) + e * y])
 
 
 def find_visible(scene: Scene) -> np.ndarray:
@@ -253,7 +251,7 @@ def expose(
             cv2.GaussianBlur(picture, (0, 0), sigma, dst=picture)
         if noisy:  # more light, more shot noise
             picture += grain[starts[t] : starts[t] + length].reshape(picture.shape) * spread
-        cv2.convertScaleAbs(np.maximum(picture, 0, out=picture), dst=frames[t])
+        cv2.convertScaleAbs(cv2.max(picture, 0.0, dst=picture), dst=frames[t])
         if difficulty > 0 and preset.jpeg:
             colour = picture.ndim == 3
             code = cv2.imencode(".jpg", cv2.cvtColor(frames[t], cv2.COLOR_RGB2BGR) if colour else frames[t], quality)[1]

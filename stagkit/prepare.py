@@ -1,13 +1,22 @@
 """A data set -> the network's input on disk: one small file a clip, written whole or not at all, resumable.
 
-A prepared folder holds ``clips/*.npz`` and, written last, ``prepared.json`` (settings, classes, order of the clips). A
-run that was interrupted goes on where it stopped; a folder made with other settings is refused.
+```
+PREPARED/
+  clips/*.npz     one for each clip, written as soon as it is ready: an interrupted preparation goes on where it stopped
+  left_out.csv    clips that cannot be used, each with the reason; the next preparation tries them again
+  prepared.json   settings, classes, order of the clips (written last)
+```
+
+A folder made with other settings is refused.
 """
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
@@ -15,18 +24,24 @@ from zipfile import BadZipFile
 import numpy as np
 
 from stagkit.classes import map_classes
+from stagkit.cluster import run_on_cluster
 from stagkit.composite import join_datasets
 from stagkit.config import FlowConfig, RoiConfig
 from stagkit.datasets import ClipSource
+from stagkit.errors import StagkitWarning
 from stagkit.faces import load_finder, make_ready
 from stagkit.files import Progress, check_writable, compute_digest, no_progress, read_json, write_aside, write_json
 from stagkit.types import RoiDataset, RoiSequence, StagkitError
 
 #: Raised when the layout of a prepared clip changes.
-FORMAT = 1
+FORMAT = 2
 
 _INDEX = "prepared.json"
 _STARTED = "preparing.json"
+
+
+class LeftOutWarning(StagkitWarning):
+    """Clips that cannot be used are left out; the rest goes on."""
 
 
 def prepare_dataset(
@@ -38,7 +53,24 @@ def prepare_dataset(
     progress: Progress = no_progress,
     align: int = 0,
     landmarker: str = "",
+    cluster: str = "",
 ) -> RoiDataset:
+    """``prepare_clips``, and then the whole data set in memory, as ``load_prepared(out)`` gives it."""
+    prepare_clips(source, out, flow_config, roi_config, workers, progress, align, landmarker, cluster)
+    return load_prepared(out)
+
+
+def prepare_clips(
+    source: ClipSource,
+    out: str | Path,
+    flow_config: FlowConfig = FlowConfig(),
+    roi_config: RoiConfig = RoiConfig(),
+    workers: int = 1,
+    progress: Progress = no_progress,
+    align: int = 0,
+    landmarker: str = "",
+    cluster: str = "",
+) -> dict:
     """Read, measure and cut every clip of a data set; clips that are there already are kept.
 
     Args:
@@ -48,17 +80,18 @@ def prepare_dataset(
         progress: wraps the stream of finished clips and their number, e.g. in a progress bar.
         align: turn, scale and cut every face to a square of this many px first (``faces.align_clip``); 0 = as they are.
         landmarker: mediapipe's ``face_landmarker.task``, for clips that bring no landmarks.
+        cluster: a Dask scheduler whose workers see the same files (``cluster.connect``); '' for none.
 
     Returns:
-        The prepared data set, as ``load_prepared(out)`` gives it.
+        How many ``clips``, ``subjects``, ``frames`` (at most, of a clip), clips of each of the ``classes``, ``left_out``.
 
     Raises:
-        StagkitError: no clips, a folder that holds something else, or a clip that cannot be used (named, with the reason).
-    """
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
+        StagkitError: no clips, a folder that holds something else, or no clip that can be used.
 
-    out = Path(out)
+    Warns:
+        LeftOutWarning: clips that cannot be used; they are listed in ``left_out.csv`` and the rest goes on.
+    """
+    out = Path(out).resolve() if cluster else Path(out)  # workers have a folder of their own
     if not source.keys:
         raise StagkitError(f"{source.name} holds no clips.")
     settings = {
@@ -74,15 +107,56 @@ def prepare_dataset(
     _claim(out, settings)
     todo = [key for key in source.keys if not _clip_path(out, key).is_file()]
     narrow = getattr(source, "only", lambda key: source)  # a set's whole list of frames is much to hand to a process
-    jobs = (delayed(_prepare_clip)(narrow(key), key, out, flow_config, roi_config, align, landmarker) for key in todo)
-    pool = Parallel(n_jobs=workers, return_as="generator_unordered")
-    for _ in progress(pool(jobs), len(todo)):
-        pass
+    pieces = ((narrow(key), key, out, flow_config, roi_config, align, landmarker) for key in todo)
+    stream = run_on_cluster(cluster, _prepare_clip, pieces) if cluster else _in_processes(pieces, workers)
+    left_out = {key: reason for key, reason in progress(stream, len(todo)) if reason}
+    usable = [key for key in source.keys if key not in left_out]
+    if not usable:
+        key, reason = next(iter(left_out.items()))
+        raise StagkitError(f"no clip can be prepared; the first, {key!r}: {reason}")
+    _list_left_out(out, {key: left_out[key] for key in source.keys if key in left_out})
+    write_json(out / _INDEX, {**settings, "clips": usable, **({"left_out": sorted(left_out)} if left_out else {})})
+    (out / _STARTED).unlink(missing_ok=True)
+    return _count(out, settings["classes"], usable, left_out)
+
+
+def _count(out: Path, classes: list[str], keys: list[str], left_out: dict[str, str]) -> dict:
+    counts, subjects, n_frames = dict.fromkeys(classes, 0), set(), 0
+    for key in keys:  # clip by clip: the patches of a large set need not fit in memory
+        with _open_clip(_clip_path(out, key)) as file:
+            _, subject, dataset, label, *_ = (str(t) for t in file["text"])
+            n_frames = max(n_frames, len(file["times_ms"]))
+        counts[label] = counts.get(label, 0) + 1
+        subjects.add((dataset, subject))
+    told = {"clips": len(keys), "subjects": len(subjects), "frames": n_frames}
+    return {**told, "classes": counts, "left_out": len(left_out)}
+
+
+def _in_processes(pieces: Iterator[tuple], workers: int) -> Iterator[tuple[str, str]]:
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    yield from Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(_prepare_clip)(*p) for p in pieces)
     if workers != 1:  # training in processes that measured flow would take several times as long as in new ones
         get_reusable_executor().shutdown(wait=True)
-    write_json(out / _INDEX, settings)
-    (out / _STARTED).unlink(missing_ok=True)
-    return load_prepared(out)
+
+
+def _list_left_out(out: Path, reasons: dict[str, str]) -> None:
+    """Tell of clips that cannot be used, and list them."""
+    path = out / "left_out.csv"
+    if not reasons:
+        path.unlink(missing_ok=True)
+        return
+    with write_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("clip", "reason"), *reasons.items()])
+    key, reason = next(iter(reasons.items()))
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    warnings.warn(
+        f"clip {key!r}{more} cannot be prepared and is left out: {reason} All are listed in {path}; the same command "
+        "tries them again.",
+        LeftOutWarning,
+        stacklevel=3,
+    )
 
 
 def _claim(out: Path, settings: dict) -> None:
@@ -90,7 +164,10 @@ def _claim(out: Path, settings: dict) -> None:
     check_writable(out)
     for name in (_INDEX, _STARTED):
         if (out / name).is_file():
-            if read_json(out / name) != settings:
+            found = read_json(out / name)
+            left_out = found.pop("left_out", [])
+            clips = sorted([*found.get("clips", []), *left_out])
+            if {**found, "clips": clips} != {**settings, "clips": sorted(settings["clips"])}:
                 if name == _STARTED and not any((out / "clips").glob("*.npz")):
                     break  # it failed at its first clip: nothing is lost by other settings
                 raise StagkitError(
@@ -112,7 +189,8 @@ def _clip_path(out: Path, key: str) -> Path:
 
 def _prepare_clip(
     source: ClipSource, key: str, out: Path, flow_config: FlowConfig, roi_config: RoiConfig, align: int, landmarker: str
-) -> str:
+) -> tuple[str, str]:
+    """Write one clip; its key, and the reason where it cannot be used."""
     import cv2
 
     from stagkit.flow import compute_flow, compute_rois
@@ -125,7 +203,7 @@ def _prepare_clip(
             clip = make_ready(source.read(key), align, landmarker)
         sequence = compute_rois(compute_flow(clip, flow_config), clip, roi_config)
     except StagkitError as error:
-        raise StagkitError(f"clip {key!r} cannot be prepared: {error}") from error
+        return key, str(error)
     with write_aside(_clip_path(out, key)) as aside:
         np.savez_compressed(
             aside,
@@ -136,7 +214,7 @@ def _prepare_clip(
             aus=sequence.aus,
             text=[sequence.clip_id, sequence.subject, sequence.dataset, sequence.label, sequence.unit, sequence.part],
         )
-    return key
+    return key, ""
 
 
 def load_sequence(path: str | Path) -> RoiSequence:
@@ -145,22 +223,29 @@ def load_sequence(path: str | Path) -> RoiSequence:
     Raises:
         StagkitError: missing or damaged.
     """
+    with _open_clip(Path(path)) as file:
+        clip_id, subject, dataset, label, unit, *part = (str(t) for t in file["text"])
+        return RoiSequence(
+            patches=file["patches"].astype(np.float32),
+            present=file["present"],
+            times_ms=file["times_ms"],
+            roi_names=tuple(str(n) for n in file["roi_names"]),
+            clip_id=clip_id,
+            subject=subject,
+            dataset=dataset,
+            label=label,
+            aus=file["aus"],
+            unit=unit,
+            part=part[0] if part else "",  # clips prepared before parts were kept have none
+        )
+
+
+@contextmanager
+def _open_clip(path: Path) -> Iterator:
+    """The arrays of a prepared clip, read when they are asked for."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            clip_id, subject, dataset, label, unit, *part = (str(t) for t in file["text"])
-            return RoiSequence(
-                patches=file["patches"].astype(np.float32),
-                present=file["present"],
-                times_ms=file["times_ms"],
-                roi_names=tuple(str(n) for n in file["roi_names"]),
-                clip_id=clip_id,
-                subject=subject,
-                dataset=dataset,
-                label=label,
-                aus=file["aus"],
-                unit=unit,
-                part=part[0] if part else "",  # clips prepared before parts were kept have none
-            )
+            yield file
     except FileNotFoundError as error:
         raise StagkitError(
             f"there is no prepared clip {path}: run 'stagkit prepare' again, it fills what is missing."
@@ -194,7 +279,9 @@ def load_prepared(root: str | Path) -> RoiDataset:
         )
     sequences = [load_sequence(_clip_path(root, key)) for key in settings["clips"]]
     data = RoiDataset.from_sequences(
-        sequences, settings["classes"], {k: settings[k] for k in ("source", "flow", "roi", "faces") if k in settings}
+        sequences,
+        settings["classes"],
+        {k: settings[k] for k in ("source", "flow", "roi", "faces", "left_out") if k in settings},
     )
     data.meta["digest"] = compute_digest(data.x.tobytes(), data.label.tobytes(), repr(data.clip_ids).encode())
     if data.parts:

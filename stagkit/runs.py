@@ -203,12 +203,13 @@ class Run:
             raise RunError(f"the data at {self.request['data_path']} has changed since {self.path} was made.")
         return data
 
-    def _stem(self, seed: int, fold: int) -> str:
+    def stem(self, seed: int, fold: int) -> str:
+        """What the files of a fold are called."""
         return f"seed{seed}_fold{fold:03d}"
 
     def is_done(self, seed: int, fold: int) -> bool:
         """True where a fold's predictions are there."""
-        return (self.path / "folds" / f"{self._stem(seed, fold)}.csv").is_file()
+        return (self.path / "folds" / f"{self.stem(seed, fold)}.csv").is_file()
 
     def log_opening(self, seed: int, fold: int, opening: Opening, record: dict) -> None:
         """Write down that a test part was opened, before its answers are looked at; every opening stays in the list.
@@ -218,7 +219,7 @@ class Run:
             opening: epoch of the weights, what chose it, when.
             record: what else is known of the fold (seconds, parameters, held-out subjects).
         """
-        path = self.path / "folds" / f"{self._stem(seed, fold)}.json"
+        path = self.path / "folds" / f"{self.stem(seed, fold)}.json"
         before = read_json(path)["opened"] if path.is_file() else []
         what = {
             "seed": seed,
@@ -241,7 +242,7 @@ class Run:
         """
         from safetensors.torch import save_file
 
-        stem = self._stem(seed, fold)
+        stem = self.stem(seed, fold)
         if model is not None:
             with write_aside(self.path / "weights" / f"{stem}.safetensors") as aside:
                 save_file({k: v.contiguous() for k, v in model.state_dict().items()}, aside)
@@ -269,7 +270,7 @@ class Run:
             raise RunError(
                 f"{self.path} is a run of {self.request['model']}: its weights are not kept; take a run of STAG."
             )
-        path = self.path / "weights" / f"{self._stem(seed, fold)}.safetensors"
+        path = self.path / "weights" / f"{self.stem(seed, fold)}.safetensors"
         model = Stag(self.stag_config, n_classes=len(data.classes), patch=data.x.shape[-1])
         try:
             model.load_state_dict(load_file(path))
@@ -282,7 +283,7 @@ class Run:
     def _done(self) -> list[str]:
         """Stems of the finished folds, in the order of seeds and folds."""
         pairs = ((seed, fold) for seed in self.request["seeds"] for fold in range(len(self.split)))
-        return [self._stem(seed, fold) for seed, fold in pairs if self.is_done(seed, fold)]
+        return [self.stem(seed, fold) for seed, fold in pairs if self.is_done(seed, fold)]
 
     def collect(self, kind: str = "") -> pd.DataFrame | None:
         """Predictions of all finished folds, in the order of seeds and folds.
@@ -303,7 +304,7 @@ class Run:
 
     def load_answers(self, seed: int, fold: int) -> np.ndarray:
         """Classes predicted after each epoch, int "epoch clip" (leak demonstration only)."""
-        path = self.path / "folds" / f"{self._stem(seed, fold)}_leak.npz"
+        path = self.path / "folds" / f"{self.stem(seed, fold)}_leak.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
                 return file["answers"].astype(int)

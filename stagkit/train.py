@@ -14,9 +14,11 @@ from stagkit.config import StagConfig, TrainConfig
 from stagkit.facs import AU_NUMBERS
 from stagkit.losses import compute_au_prior, compute_class_weights, compute_loss
 from stagkit.model import Stag, compute_clip_aus
+from stagkit.optimiser import Optimiser, join_parameters, part_parameters
 from stagkit.rois import ATLAS, RoiAtlas
 from stagkit.seal import SealedInputs
 from stagkit.types import Batch, RoiDataset, StagkitError
+from stagkit.working import Desk
 
 #: How many phantom maps are made once and drawn from in training.
 N_COMPANIONS = 6000
@@ -76,10 +78,11 @@ def train_fold(
     on_epoch: Callable[[int, float], None] | None = None,
     watch: Callable[[int, Stag], None] | None = None,
     stop_after: int | None = None,
+    desk: Desk | None = None,
 ) -> Stag:
     """Train the network on the clips ``train`` for a fixed number of epochs.
 
-    AdamW (Loshchilov and Hutter, arXiv:1711.05101) with linear warm-up and cosine decay to zero, gradients clipped.
+    AdamW with linear warm-up and cosine decay to zero, gradients clipped (``optimiser.Optimiser``).
 
     Args:
         train: int, indices of the training clips; no other clip is looked at.
@@ -87,6 +90,7 @@ def train_fold(
         on_epoch: called with (epoch, mean loss).
         watch: called with (epoch, network in evaluation mode) after each epoch; must not change it.
         stop_after: end after that many epochs, on the learning rates of the whole plan of ``train_config.epochs``.
+        desk: where checkpoints are kept, and gone on from: a training that was killed ends with the same bits on a CPU.
 
     Returns:
         The trained network on the CPU, in evaluation mode.
@@ -104,21 +108,21 @@ def train_fold(
         check_companions(data)
         beside = make_companions(N_COMPANIONS, patch=data.x.shape[-1]).batch().to(device)
     class_weights = compute_class_weights(whole.label, len(data.classes)).to(device)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
-        lr=train_config.lr,
-        weight_decay=train_config.weight_decay,
-    )
     steps_per_epoch = math.ceil(len(train) / train_config.batch_size)
-    n_steps = steps_per_epoch * train_config.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: compute_rate(step, n_steps, train_config.warmup)
+    optimiser = Optimiser(
+        join_parameters([p for p in model.parameters() if p.ndim > 1]),
+        join_parameters([p for p in model.parameters() if p.ndim <= 1]),
+        train_config,
+        steps_per_epoch * train_config.epochs,
     )
+    slopes = [p.grad for p in model.parameters()]
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(device).manual_seed(seed)
-    for epoch in range(min(train_config.epochs, stop_after or train_config.epochs)):
+    found = desk.take_up() if desk else None
+    if found is not None:
+        optimiser.restore(found)
+        _restore_chance(found, order, chance)
+    for epoch in range(optimiser.taken // steps_per_epoch, min(train_config.epochs, stop_after or train_config.epochs)):
         losses = []
         for part in torch.randperm(len(train), generator=order).chunk(steps_per_epoch):
             batch = make_augmented(take(whole, part.to(device)), train_config, chance)
@@ -130,11 +134,9 @@ def train_fold(
                 said = model(planted.x, planted.mask, planted.times_ms)
                 of_phantoms = compute_loss(said, planted, torch.ones_like(class_weights), stag_config, train_config)
                 loss = loss + train_config.phantoms_beside * of_phantoms.total
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.clear()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), train_config.clip_norm)
-            optimiser.step()
-            schedule.step()
+            optimiser.step(torch.nn.utils.get_total_norm(slopes))
             losses.append(loss.detach())
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
@@ -143,18 +145,27 @@ def train_fold(
             )
         if on_epoch:
             on_epoch(epoch, mean)
+        if desk and desk.is_time():
+            desk.keep(optimiser.state() | _keep_chance(order, chance))
         if watch:
             watch(epoch, model.eval())
             model.train()
+    part_parameters(model)
     return model.eval().cpu()
 
 
-def compute_rate(step: int, n_steps: int, warmup: float) -> float:
-    """Share of the learning rate at a step: linear up over ``warmup`` of all steps, then half a cosine down to 0."""
-    rise = max(1, round(warmup * n_steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, n_steps - rise)))
+def _keep_chance(order: torch.Generator, chance: torch.Generator) -> dict[str, torch.Tensor]:
+    """Where every source of chance stands: order, augmentation, dropout."""
+    kept = {"order": order.get_state(), "chance": chance.get_state(), "dropout": torch.get_rng_state()}
+    return kept | ({"dropout.cuda": torch.cuda.get_rng_state(chance.device)} if chance.device.type == "cuda" else {})
+
+
+def _restore_chance(found: dict[str, torch.Tensor], order: torch.Generator, chance: torch.Generator) -> None:
+    order.set_state(found["order"])
+    chance.set_state(found["chance"])
+    torch.set_rng_state(found["dropout"])
+    if "dropout.cuda" in found:
+        torch.cuda.set_rng_state(found["dropout.cuda"], chance.device)
 
 
 def take(batch: Batch, index: torch.Tensor) -> Batch:

@@ -66,6 +66,20 @@ def train_small(data: RoiDataset):
     return train_fold(data, np.arange(18), config, TrainConfig(epochs=8, batch_size=9, lr=5e-3))
 
 
+def make_small_model(n_classes: int = 2, **changes):
+    """An untrained network of fixed weights whose graph matters: quick to make, the same everywhere."""
+    from stagkit.model import Stag
+
+    config = StagConfig(**{"width": 16, "heads": 2, "graph_layers": 1, "time_layers": 1, **changes})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Stag(config, n_classes)
+        with torch.no_grad():  # what the graph adds is small before training
+            for parameter in model.graph.parameters():
+                parameter.mul_(2.0)
+    return model.eval()
+
+
 class Linear(nn.Module):
     """logit 0 = 2 x[lip_corner_L, frame 1, u, middle]: one cell of 66 is everything."""
 

@@ -125,6 +125,18 @@ def test_a_folder_of_pictures(run, recording, tmp_path, capsys):
     assert page.count("data:image/png;base64") == 4
 
 
+def test_the_weights_that_come_with_stagkit(recording, tmp_path, capsys):
+    """`--weights phantom` needs no run, sees the planted movement, and says what the networks know."""
+    home, clip = recording
+    files = ["--out", tmp_path / "a", "--landmarks", home / "points.npy", "--fps", "200"]
+    main_or_fail(["analyze", home / "pictures", "--weights", "phantom", *files])
+    assert "On real recordings nothing was measured" in capsys.readouterr().out
+    found = json.loads((tmp_path / "a" / "analysis.json").read_text())
+    assert found["run"] == "phantom" and found["classes"] == ["negative", "positive", "surprise"]
+    assert abs(found["windows"][0]["peak_frame"] - clip.apex) <= 5
+    assert 0 < found["windows"][0]["spread"] < 1, "five networks do not agree to the last digit"
+
+
 def main_or_fail(arguments):
     try:
         main([str(a) for a in arguments])

@@ -1,15 +1,10 @@
-"""The AU-graph explorer: what travels to the browser, what the traits promise, and both driven in a real Chromium."""
+"""The AU-graph explorer: what travels to the browser, and what the traits promise (test_au_graph_browser drives them)."""
 
 import inspect
 import json
-import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +12,8 @@ import pytest
 from stagkit.facs import AU_LABELS
 from stagkit.rois import ATLAS
 from stagkit.types import Batch, StagkitError, StagOutput
-from stagkit.widgets.scene import _pack, _unpack, compute_cutoff, compute_scene
+from stagkit.widgets.scene import compute_cutoff, compute_scene, pack, unpack
+from tests.small import make_dataset, make_small_model
 
 N_AUS, N_ROIS = len(AU_LABELS), len(ATLAS.names)
 CLASSES = ("happiness", "surprise", "disgust", "repression", "others")
@@ -130,7 +126,7 @@ def make_numbered(n_frames: int = 3) -> tuple[StagOutput, Batch]:
 
 def unpack_json(packed: dict) -> np.ndarray:
     """As a browser would: base64, little-endian 16 bit, times scale."""
-    return _unpack(json.loads(json.dumps(packed)))
+    return unpack(json.loads(json.dumps(packed)))
 
 
 # ---------------------------------------------------------------------------------------------------- the scene
@@ -180,7 +176,7 @@ def test_cutoff_is_a_value_that_occurs():
 
 @pytest.mark.parametrize("array", [np.zeros((2, 3)), np.array([[-3.0, 2.0]]), np.array([[1e-9, 5.0, 0.123456]])])
 def test_packing_keeps_four_digits_of_the_largest_value(array):
-    assert np.abs(_unpack(_pack(array)) - array).max() <= np.abs(array).max() / 60_000 + 1e-12
+    assert np.abs(unpack(pack(array)) - array).max() <= np.abs(array).max() / 60_000 + 1e-12
 
 
 def test_face_in_pixels_is_turned_upright():
@@ -278,14 +274,22 @@ def test_traits_follow_each_other(widgets):
         ("frame", 12, r"0\.\.11"),
         ("view", "all", "'both'"),
         ("quantity", "gradient", "'attention'"),
+        ("target_class", "joy", "'surprise'"),
+        ("seed", 7, "expected one of 0"),
+        ("fold", 2, "expected one of -1"),
+        ("magnify", 99, "0 to 40"),
+        ("compare", {"clip": "nobody"}, "there is no clip 'nobody'"),
+        ("compare", {"classes": ["joy", "disgust"]}, "there is no class 'joy'"),
+        ("compare", {"people": 2}, "'classes'"),
         ("head", 4, "-1, 0, 1, 2, 3"),
         ("threshold", 1.5, r"0\.\.1"),
         ("class_filter", "joy", "'happiness'"),
         ("selected_au", "AU99", "'AU12'"),
         ("selected_edge", {"target": "cheek_L"}, "source"),
         ("selected_edge", {"target": "cheek_L", "source": "ear"}, "ear"),
-        ("cuts", [["region", "cheek_L"]], "no edge"),
-        ("cuts", [["tissue", "cheek_L", "chin"]], "'region', 'au'"),
+        ("cuts", [["region"]], "is no change"),
+        ("cuts", [["tissue", "cheek_L", "chin"]], "'region', 'au', 'frame'"),
+        ("cuts", [["au", "AU12", 2]], "from 0 to 1"),
     ],
 )
 def test_a_wrong_trait_is_refused_in_words_and_the_old_value_stands(widgets, trait, value, says):
@@ -328,8 +332,204 @@ def test_a_recompute_that_fails_or_answers_nonsense_is_told(widgets):
         widgets.view_au_graph(*make_output(), recompute=3)
 
 
+@pytest.fixture(scope="module")
+def alive():
+    """Clips of a small network, its output and itself."""
+    torch = pytest.importorskip("torch")
+    model, batch = make_small_model(), make_dataset(n_subjects=3, per_subject=4).batch()
+    with torch.no_grad():
+        return model(batch.x, batch.mask, batch.times_ms), batch, model
+
+
+def test_with_the_network_everything_can_be_cut_and_held(widgets, alive):
+    from stagkit.train import take
+    from stagkit.what_if import compute_probabilities
+
+    torch = pytest.importorskip("torch")
+    output, batch, model = alive
+    widget = widgets.view_au_graph(output, batch, model=model, clip=2)
+    whole = dict(widget.probabilities)
+    moved = []
+    for change in (["region", "cheek_L", "chin"], ["au", "AU12", 0.9], ["region", "chin"], ["frame", 1, 0.0]):
+        widget.cuts = [change]
+        wanted = compute_probabilities(model, take(batch, torch.tensor([2])), [change])
+        assert list(widget.probabilities.values()) == pytest.approx(wanted.tolist(), abs=1e-5)
+        assert widget._computed["error"] == ""
+        moved.append(widget.probabilities != whole)
+    assert sum(moved) >= 3, "a single edge may do nothing to five digits"
+    widget.cuts = [["au", "AU12"], ["au", "AU12", 0.5]]
+    assert widget.cuts == [["au", "AU12", 0.5]], "the later one stands"
+    widget.cuts = [["frame", k] for k in range(3)]
+    assert "leave at least one" in widget._computed["error"] and widget.probabilities == whole
+    widget.cuts = []
+    assert widget.probabilities == whole
+
+
+def test_effect_and_attribution_are_those_of_the_library(widgets, alive):
+    from stagkit.cutting import compute_cut_effects
+    from stagkit.explain import attribute
+    from stagkit.train import take
+
+    torch = pytest.importorskip("torch")
+    output, batch, model = alive
+    one = take(batch, torch.tensor([1]))
+    widget = widgets.view_au_graph(output, batch, model=model, clip=1, quantity="effect", target="positive")
+    widget.selected_edge = {"target": "cheek_L", "source": "lip_corner_L"}
+    i, j = ATLAS.index("cheek_L"), ATLAS.index("lip_corner_L")
+    effect = compute_cut_effects(model, one, target=1)[0, i, j]
+    assert widget.selected_edge["value"] == pytest.approx(effect, abs=2e-6)
+    assert widget._measured["key"] == [1, 0, -1] and widget._measured["target"] == 1
+    widget.quantity = "attribution"
+    values = attribute(model, one, "edge integrated gradients", target=1, n_steps=16).values[0]
+    assert widget.selected_edge["value"] == pytest.approx(values[widget.frame, i, j], rel=1e-3, abs=1e-7)
+    table = widget.edges_table()
+    assert (table["value"] < 0).any() or (table["value"] > 0).all()
+    assert list(table[table.graph == "region"].value.abs()) == sorted(table[table.graph == "region"].value.abs())[::-1]
+    bare = widgets.view_au_graph(output, batch, quantity="effect")
+    assert "needs the network" in bare._measured["reason"]
+
+
+def test_two_classes_are_compared_with_intervals_over_people(widgets, alive):
+    from stagkit.intervals import compute_mean, compute_mean_map
+
+    output, batch, model = alive
+    widget = widgets.view_au_graph(output, batch, model=model, compare={"classes": ["negative", "positive"]})
+    one, other = widget._other["sides"]
+    assert (one["name"], other["name"], one["n_clips"], one["n_subjects"]) == ("negative", "positive", 6, 3)
+    found = unpack(one["au"])
+    members = (batch.label == 0).nonzero()[:, 0].tolist()
+    values = output.au_edges[members].mean(1).numpy()
+    names = [batch.subjects[i] for i in members]
+    mean, low, high, _ = compute_mean(values[:, 3, 8], names)
+    np.testing.assert_allclose(found[:, 3, 8], [mean, low, high], atol=2e-5)
+    every = compute_mean_map(values, names)
+    np.testing.assert_allclose(found, np.stack(every), atol=2e-5)
+    between = unpack(widget._other["difference"]["au"])
+    np.testing.assert_allclose(between[0], unpack(other["au"])[0] - found[0], atol=4e-5)
+    assert (between[1] <= between[0] + 1e-6).all() and (between[0] <= between[2] + 1e-6).all()
+    widget.compare = {"clip": "clip003"}
+    assert widget.compare == {"clip": 3} and widget._other["payload"]["index"] == 3
+    widget.compare = {}
+    assert widget._other == {}
+
+
+def test_a_difference_of_a_class_with_itself_is_nothing():
+    from stagkit.widgets.comparing import compute_difference, compute_side
+    from stagkit.widgets.sources import as_source
+
+    source = as_source(*make_output(10))
+    side = compute_side(source, "surprise")
+    assert np.abs(compute_difference(side, side, "au")).max() == 0
+    swapped = compute_difference(compute_side(source, "disgust"), side, "region")
+    back = compute_difference(side, compute_side(source, "disgust"), "region")
+    np.testing.assert_allclose(swapped[0], -back[0])
+    np.testing.assert_allclose(swapped[1], -back[2], atol=1e-12)
+
+
+class CountingSource:
+    """Many clips, of which each scene that is asked for is counted."""
+
+    def __new__(cls, n_clips):
+        from stagkit.widgets.sources import Source
+
+        scene = compute_scene(*make_output(1))
+
+        class Counting(Source):
+            asked = 0
+
+            def scene(self, clip, seed=0, fold=-1):
+                self.asked += 1
+                return scene, 0
+
+            def answers(self, seed=0):
+                return np.full((n_clips, len(CLASSES)), 0.2)
+
+        names = [f"clip{i:03d}" for i in range(n_clips)]
+        return Counting(names, [f"sub{i % 24}" for i in range(n_clips)], CLASSES, np.arange(n_clips) % 5)
+
+
+def test_three_hundred_clips_travel_one_at_a_time(widgets):
+    source = CountingSource(300)
+    widget = widgets.view_au_graph(source, clip=17)
+    assert source.asked < 8, "only the clip shown is computed"
+    sent = len(json.dumps(widget.get_state()))
+    assert sent < 700_000 and len(widget._scene["clips"]) == 300
+    before = source.asked
+    widget.clip = 250
+    assert source.asked - before < 8 and widget._payload["index"] == 250
+
+
+def test_a_run_shows_each_clip_by_the_network_that_never_saw_it(widgets, tmp_path, monkeypatch):
+    from stagkit.config import StagConfig, TrainConfig
+    from stagkit.folds import evaluate
+    from stagkit.runs import Run
+
+    data = make_dataset(n_subjects=2, per_subject=4)
+    monkeypatch.setattr(Run, "load_data", lambda self: data)
+    small = StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
+    evaluate(data, tmp_path / "run", small, TrainConfig(epochs=2, batch_size=4), workers=1)
+    widget = widgets.view_au_graph(tmp_path / "run", clip="clip005")
+    run = Run.load(tmp_path / "run")
+    row = run.predictions.set_index("clip").loc["clip005"]
+    assert widget._payload["own_fold"] == row["fold"]
+    for name, chance in widget.probabilities.items():
+        assert chance == pytest.approx(row[f"p_{name}"], abs=2e-4)
+    other = 1 - int(row["fold"])
+    own = dict(widget.probabilities)
+    widget.fold = other
+    assert widget.probabilities != own, "another network"
+    widget.fold, widget.cuts = -1, [["au", "AU04"]]
+    assert widget._computed["error"] == "" and widget.probabilities != own
+    assert 'Run.load("' in widget._scene["opening"]
+    with pytest.raises(StagkitError, match="there is no clip 'clip999' here"):
+        widgets.view_au_graph(run, clip="clip999")
+    with pytest.raises(StagkitError, match="expected one of 0"):
+        widgets.view_au_graph(run, seed=5)
+
+
+def test_a_network_without_edges_is_told_in_one_sentence(widgets):
+    output, batch = make_output(1)
+    bare = StagOutput(**{**vars(output), "edges": None, "au_edges": None})
+    for function in (widgets.view_au_graph, widgets.plot_au_graph):
+        with pytest.raises(StagkitError, match="no edges"):
+            function(bare, batch)
+        with pytest.raises(StagkitError, match="'AU12'"):
+            function(output, batch, au="AU99")
+
+
+def test_muscles_end_where_they_pull():
+    from stagkit.facs import ACTION_UNITS
+    from stagkit.rois import MIRROR_68, load_mean_face
+    from stagkit.widgets.muscles import describe_moves, find_muscle, make_muscles
+
+    face = load_mean_face()[0]
+    drawn = make_muscles(face)
+    named = {find_muscle(m) for unit in ACTION_UNITS.values() for m in unit.muscles}
+    assert named == set(drawn), "every muscle that an action unit names is drawn, and no other"
+    for fibre, corner in zip(drawn["zygomaticus major"][::2], (48, 54), strict=True):
+        assert np.linalg.norm(fibre[-1] - face[corner]) < 0.05, "it ends at the corner of the mouth"
+        assert fibre[0][1] < fibre[-1][1] and abs(fibre[0][0]) > abs(fibre[-1][0]), "and comes from above and outside"
+    mirrored = face[list(MIRROR_68)] * [-1, 1]
+    for name, fibres in make_muscles(mirrored).items():
+        half = len(fibres) // 2
+        for here, there in zip(fibres[:half], drawn[name][half:], strict=True):
+            np.testing.assert_allclose(here * [-1, 1], there, atol=1e-9)
+    assert describe_moves(ACTION_UNITS[12])[0] == "lip corner up and outward"
+    assert describe_moves(ACTION_UNITS[4])[0] == "brow inner down and inward"
+
+
+def test_parts_of_the_module_have_names_of_their_own():
+    """Parts are put one after another: a name that two of them declare would break the module."""
+    from stagkit.widgets.au_graph import _PARTS
+    from stagkit.widgets.modules import read_esm
+
+    names = re.findall(r"(?m)^(?:async )?(?:function|const|let) +(\w+)", read_esm(*_PARTS))
+    assert len(names) == len(set(names)) and len(names) > 20
+    assert read_esm(*_PARTS).count("export default") == 1
+
+
 def test_without_recompute_nothing_can_be_cut_and_the_reason_is_given(widgets):
-    assert "recompute" in widgets.view_au_graph(*make_output())._cut_reason
+    assert "model=model" in widgets.view_au_graph(*make_output())._cut_reason
 
 
 def test_table_and_graphml_hold_what_is_shown(widgets, tmp_path):
@@ -353,10 +553,13 @@ def test_table_and_graphml_hold_what_is_shown(widgets, tmp_path):
 def test_page_is_self_contained_and_small(widgets, tmp_path):
     one = widgets.view_au_graph(*make_output(1, n_frames=12)).to_html(tmp_path / "one.html")
     assert (tmp_path / "one.html").read_text(encoding="utf-8") == one
-    assert set(re.findall(r"https?://[^\s\"'<>;)]*", one)) == {"http://www.w3.org/2000/svg"}
+    assert set(re.findall(r"https?://[^\s\"'<>;)]*", one)) == {
+        "http://www.w3.org/2000/svg",
+        "http://graphml.graphdrawing.org/xmlns",
+    }, "names of XML, never asked for"
     assert "default-src 'none'" in one and "src=" not in one and "@import" not in one
-    four = widgets.view_au_graph(*make_output(4, n_frames=12)).to_html()
-    assert len(one) < 400_000 and (len(four) - len(one)) / 3 < 150_000
+    four = widgets.view_au_graph(*make_output(4, n_frames=12)).to_html(clips=range(4))
+    assert len(one) < 400_000 and (len(four) - len(one)) / 3 < 150_000, "three more clips"
     long = widgets.view_au_graph(*make_output(1, n_frames=48, n_heads=8)).to_html()
     assert len(long) < 1_000_000
     with pytest.raises(StagkitError, match="could not be written"):
@@ -375,6 +578,7 @@ def test_figure_draws_what_the_widget_shows(widgets):
     from matplotlib.patches import FancyArrowPatch
 
     output, batch = make_output()
+    assert len(widgets.plot_au_graph(output, batch, compare={"classes": ["surprise", "disgust"]}).axes) == 3
     figure = widgets.plot_au_graph(output, batch, clip=1, au="AU01")
     assert len(figure.axes) == 2 and figure.get_figwidth() == pytest.approx(7.16)
     scene = compute_scene(output, batch)
@@ -391,293 +595,3 @@ def test_figure_draws_what_the_widget_shows(widgets):
 def test_mimebundle_carries_a_picture(widgets):
     bundle, _ = widgets.view_au_graph(*make_output(1))._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle and 10_000 < len(bundle["image/png"]) < 250_000
-
-
-# ---------------------------------------------------------------------------------------------------- real browser
-CHROMIUM_ARGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not executable:
-        pytest.skip("no Chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def tab(chromium):
-    """A page that collects what goes wrong in it and every address it asks for."""
-    context = chromium.new_context(viewport={"width": 900, "height": 800})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    page.wrong, page.asked = [], []
-    page.on("console", lambda m: page.wrong.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("request", lambda request: page.asked.append(request.url))
-    yield page
-    context.close()
-
-
-def settle(page):
-    """Two frames: what was asked for is drawn."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def wait_until(page, condition, seconds=20):
-    """Poll from outside: the page's own policy forbids the eval that playwright's wait_for_function needs."""
-    for _ in range(10 * seconds):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(f"not reached in {seconds} s: {condition}")
-
-
-def trait(page, name):
-    return page.evaluate(f"stagModel.get({name!r})")
-
-
-@pytest.mark.browser
-def test_exported_page_in_chromium(widgets, tab, tmp_path):
-    widgets.view_au_graph(*make_output(6)).to_html(tmp_path / "graph.html")
-    tab.goto((tmp_path / "graph.html").as_uri())
-    tab.wait_for_selector("html[data-ready]")
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 900  # no sideways scrolling
-    assert tab.locator(".sg-au-panel .sg-node").count() == N_AUS
-    assert tab.locator(".sg-face-panel .sg-node").count() == N_ROIS
-
-    # time slider by keyboard: the state moves, and what is drawn with it
-    slider = tab.get_by_label("Frame", exact=True)
-    evidence = tab.locator(".sg-node[data-name=AU12]").get_attribute("aria-label")
-    slider.focus()
-    for _ in range(4):
-        tab.keyboard.press("ArrowLeft")
-    settle(tab)
-    assert trait(tab, "frame") == 2
-    assert tab.locator(".stag-au").get_attribute("data-frame") == "2"
-    assert tab.locator(".sg-node[data-name=AU12]").get_attribute("aria-label") != evidence
-
-    # threshold
-    few = tab.locator(".sg-face-panel .sg-edge").count()
-    tab.get_by_label("Share of edges that is hidden").fill("0.6")
-    settle(tab)
-    assert trait(tab, "threshold") == 0.6
-    assert tab.locator(".sg-face-panel .sg-edge").count() > few + 50
-
-    # an AU by keyboard: Enter selects, arrows walk, Escape clears
-    tab.locator(".sg-node[data-name=AU12]").focus()
-    tab.keyboard.press("Enter")
-    settle(tab)
-    assert trait(tab, "selected_au") == "AU12"
-    assert tab.locator(".sg-node[data-name=AU12]").get_attribute("aria-pressed") == "true"
-    assert "zygomaticus major" in tab.locator(".sg-details").inner_text()
-    highlighted = tab.locator(".sg-face-panel .sg-node.sg-on").evaluate_all("n => n.map(x => x.dataset.name)")
-    moved = {n for n, v in zip(ATLAS.names, ATLAS.incidence[AU_LABELS.index("AU12")], strict=True) if v > 0}
-    assert set(highlighted) == moved
-    tab.keyboard.press("ArrowUp")
-    assert tab.evaluate("document.activeElement.dataset.name") not in (None, "AU12")
-    tab.keyboard.press("Escape")
-    settle(tab)
-    assert trait(tab, "selected_au") == ""
-
-    # clip and class pickers, play, views, circle
-    tab.get_by_label("Class", exact=True).select_option("disgust")
-    settle(tab)
-    assert trait(tab, "clip") == 2 and trait(tab, "_payload")["index"] == 2
-    assert "◆ disgust" in tab.locator(".sg-chance").inner_text()
-    tab.get_by_text("▶ Play").click()
-    wait_until(tab, "stagModel.get('frame') >= 4")
-    tab.get_by_text("Pause").click()
-    tab.get_by_role("button", name="Circle").click()
-    tab.get_by_role("button", name="AUs", exact=True).click()
-    settle(tab)
-    assert not tab.locator(".sg-face-panel").is_visible()
-
-    # nothing can be cut here, and the page says why
-    tab.locator(".sg-au-panel .sg-edge").first.focus()
-    tab.keyboard.press("Enter")
-    settle(tab)
-    assert trait(tab, "selected_edge")["graph"] == "au"
-    button = tab.locator("[data-act=cut]")
-    assert button.is_disabled() and "recompute" in button.get_attribute("title")
-    assert tab.wrong == []
-    assert [url for url in tab.asked if not url.startswith("file:")] == []
-
-
-@pytest.mark.browser
-def test_target_and_source_arrive_unswapped_in_the_drawing(widgets, tab, tmp_path):
-    widget = widgets.view_au_graph(*make_numbered(), frame=1, threshold=0.98)
-    widget.to_html(tmp_path / "numbered.html")
-    tab.goto((tmp_path / "numbered.html").as_uri())
-    tab.wait_for_selector("html[data-ready]")
-    tab.evaluate("stagModel.set('threshold', 0); stagModel.save_changes()")
-    settle(tab)
-    target, source = ATLAS.names[5], ATLAS.names[2]
-    for t, name in ((1, "A"), (2, "A")):
-        tab.evaluate(f"stagModel.set('frame', {t}); stagModel.save_changes()")
-        settle(tab)
-        label = tab.locator(f'.sg-edge[data-target="{target}"][data-source="{source}"]').get_attribute("aria-label")
-        value = 1 + t + 0.05 + 0.0002
-        found = re.search(rf"{name}\(target {target}, source {source}\) = ([\d.]+)", label)
-        assert found and float(found[1]) == pytest.approx(value, abs=6e-3)
-    label = tab.locator('.sg-edge[data-target="AU09"][data-source="AU02"]').get_attribute("data-value")
-    assert float(label) == pytest.approx(3 + AU_LABELS.index("AU09") / 100 + AU_LABELS.index("AU02") / 10_000, abs=6e-4)
-    # the arrow head lies at the target
-    ends = tab.evaluate(
-        """([target, source]) => {
-          const edge = document.querySelector(`.sg-edge[data-target="${target}"][data-source="${source}"]`);
-          const numbers = (text) => text.match(/-?[\\d.]+/g).map(Number);
-          const node = (name) => numbers(document.querySelector(`.sg-node[data-name="${name}"]`).getAttribute("transform"));
-          const tip = numbers(edge.querySelector(".sg-tip").getAttribute("d")).slice(0, 2);
-          const far = ([x, y]) => Math.hypot(x - tip[0], y - tip[1]);
-          return [far(node(target)), far(node(source))];
-        }""",
-        [target, source],
-    )
-    assert ends[0] < 15 < ends[1]
-    # the browser shows the same edges as Python
-    tab.evaluate("stagModel.set('threshold', 0.98); stagModel.save_changes()")
-    settle(tab)
-    drawn = tab.locator(".sg-edge[data-key]").evaluate_all(
-        "e => e.map(x => [x.dataset.graph, x.dataset.target, x.dataset.source])"
-    )
-    shown = widget.scene.shown_edges(0, 2, threshold=0.98)
-    assert {tuple(edge) for edge in drawn} == {edge[:3] for edge in shown} and len(drawn) == len(shown)
-    assert tab.wrong == []
-
-
-NOTEBOOK_CELLS = (
-    """import sys
-sys.path.insert(0, {tests!r})
-from test_au_graph import CLASSES, make_output
-from stagkit.widgets import view_au_graph
-def recompute(cuts, clip):
-    return [0.1, 0.6, 0.1, 0.1, 0.1] if cuts else [0.2] * 5
-widget = view_au_graph(*make_output(3), recompute=recompute)
-widget.png_fallback = False
-widget""",
-    """import json
-seen = dict(edge=widget.selected_edge, cuts=widget.cuts, frame=widget.frame, probabilities=widget.probabilities)
-print("SEEN" + json.dumps(seen) + "END")""",
-)
-
-
-@pytest.fixture
-def lab(tmp_path):
-    """A JupyterLab of its own on a free port, with a notebook of two cells; ends with the test."""
-    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
-    import nbformat
-
-    cells = [
-        nbformat.v4.new_code_cell(c.format(tests=str(Path(__file__).parent)) if i == 0 else c)
-        for i, c in enumerate(NOTEBOOK_CELLS)
-    ]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    (tmp_path / "work").mkdir()
-    nbformat.write(notebook, tmp_path / "work" / "graph.ipynb")
-    config = tmp_path / "config"
-    (config / "labconfig").mkdir(parents=True)
-    (config / "labconfig" / "page_config.json").write_text(
-        json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}})
-    )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "JUPYTER_CONFIG_DIR": str(config),
-        "JUPYTER_DATA_DIR": str(tmp_path / "data"),
-        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
-        "IPYTHONDIR": str(tmp_path / "ipython"),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = (
-        f"lab --no-browser --allow-root --ip=127.0.0.1 --port={port} --ServerApp.port_retries=0 "
-        "--IdentityProvider.token= --LabApp.expose_app_in_browser=True --LabApp.extension_manager=readonly"
-    ).split()
-    with (tmp_path / "lab.log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyter", *command, f"--notebook-dir={tmp_path / 'work'}"],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        for _ in range(150):
-            time.sleep(0.2)
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None, (tmp_path / "lab.log").read_text()[-2000:]
-        yield f"http://127.0.0.1:{port}/lab/tree/graph.ipynb"
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-RUN_CELL = """async (index) => {
-  const panel = jupyterapp.shell.currentWidget;
-  await panel.context.ready;
-  await panel.sessionContext.ready;
-  panel.content.activeCellIndex = index;
-  await jupyterapp.commands.execute('notebook:run-cell');
-}"""
-
-
-CUT_AND_TIME = """() => new Promise((done) => {
-  const start = performance.now();
-  const watch = new MutationObserver(() => {
-    if (!document.querySelector('.sg-delta')) return;
-    watch.disconnect();
-    requestAnimationFrame(() => done(performance.now() - start));
-  });
-  watch.observe(document.querySelector('.sg-chance'), { childList: true, subtree: true });
-  document.querySelector('[data-act=cut]').click();
-})"""
-
-
-@pytest.mark.browser
-@pytest.mark.slow
-def test_in_jupyterlab_an_edge_is_clicked_cut_and_read_back(widgets, lab, tab):
-    tab.set_viewport_size({"width": 1300, "height": 1000})
-    tab.goto(lab)
-    wait_until(tab, "window.jupyterapp?.shell?.currentWidget?.sessionContext")
-    tab.evaluate(RUN_CELL, 0)
-    tab.wait_for_selector(".stag-au .sg-edge", timeout=60_000)
-    tab.locator("[data-edge^='region|']").first.click()  # the strongest region edge, from the list
-    tab.wait_for_selector(".sg-edge.sg-on", state="attached")
-    key = tab.locator(".sg-face-panel .sg-edge.sg-on").get_attribute("data-key").split("|")
-    shown = float(tab.locator(".sg-face-panel .sg-edge.sg-on").get_attribute("data-value"))
-    before = tab.locator(".sg-prob[data-class=surprise] .sg-number-cell").inner_text()
-    took = tab.evaluate(CUT_AND_TIME)
-    print(f"cut to new probabilities on screen: {took:.0f} ms")
-    assert took < 1000  # 100 ms is the aim on a free machine; test machines are shared
-    assert tab.locator(".sg-prob[data-class=surprise] .sg-number-cell").inner_text() == "0.60" != before
-    tab.evaluate(RUN_CELL, 1)
-    wait_until(tab, "document.body.innerText.includes('END')")
-    text = tab.evaluate("[...document.querySelectorAll('.jp-OutputArea-output')].map(n => n.innerText).join(' ')")
-    seen = json.loads(re.search(r"SEEN(\{.*\})END", text, re.DOTALL)[1])
-    assert [seen["edge"]["target"], seen["edge"]["source"]] == key
-    assert seen["edge"]["value"] == pytest.approx(shown, rel=1e-3)
-    assert seen["cuts"] == [["region", *key]]
-    assert seen["probabilities"]["surprise"] == 0.6
-    # undo: the network's own answer is back
-    tab.get_by_role("button", name="Undo last cut").click()
-    wait_until(tab, "!document.querySelector('.sg-delta') && !document.querySelector('.sg-chip')")
-    wait_until(tab, f"document.querySelector('.sg-prob[data-class=surprise] .sg-number-cell').innerText === '{before}'")
-    shot = os.environ.get("STAGKIT_SHOTS")
-    if shot:
-        tab.screenshot(path=f"{shot}/au_lab.png")
-        tab.evaluate("jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
-        wait_until(tab, "document.body.dataset.jpThemeLight === 'false'")
-        tab.wait_for_timeout(1000)
-        tab.screenshot(path=f"{shot}/au_lab_dark.png")
-    assert [message for message in tab.wrong if "stag" in message.lower()] == []

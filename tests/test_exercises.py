@@ -2,8 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
+from stagkit.config import StagConfig
 from stagkit.exercises import check_answer
+from stagkit.model import Stag
+from stagkit.probes import intervene
+from stagkit.rois import ATLAS
+from tests.small import make_dataset
 
 FILM = np.arange(3)[:, None, None] * np.ones((3, 4, 4))
 SAID = np.array([[1, 1, 0, 1], [1, 1, 2, 2], [0, 1, 0, 0]])  # right: 2, 3 and 2 of 4 clips
@@ -86,3 +92,188 @@ def test_the_comparison_of_systems(number, answer, ok, words):
     given = {"12.2": {"said": SAID, "label": np.array([1, 1, 2, 0])}, "12.3": {"film": FILM}}
     verdict = check_answer(number, answer, **given.get(number, {}))
     assert verdict.ok is ok and words in verdict.text
+
+
+def share(weights: np.ndarray, axis: int = 1) -> np.ndarray:
+    return weights / weights.sum(axis, keepdims=True)
+
+
+SCORES = np.array([[0.0, 1.0, 2.0], [0.5, -1.0, 0.0], [3.0, 0.0, 1.0]])
+JOINED = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], bool)
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "words"),
+    [
+        (share(np.exp(SCORES) * JOINED), True, "every row sums to 1"),
+        (share(np.exp(SCORES) * JOINED, 0), False, "wrong axis"),
+        (share(np.exp(SCORES)), False, "*all* regions"),
+        (share(np.exp(SCORES * JOINED)), False, "its exponential is 1"),
+        (share(np.exp(SCORES)) * JOINED, False, "after the division"),
+        (np.exp(SCORES) * JOINED, False, "divide them"),
+        (SCORES, False, "exponential of the scores"),
+        (SCORES[0], False, "(3,)"),
+    ],
+)
+def test_rows_or_columns(answer, ok, words):
+    verdict = check_answer("04.1", answer, scores=SCORES, joined=JOINED)
+    assert verdict.ok is ok and words in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "words"),
+    [
+        (1 / 3, True, "from 0.2000 to 0.3333"),
+        (0.4, False, "more than 1"),
+        (0.2, False, "share before"),
+        (1 / 6, False, "above the line"),
+        (0.9, False, "1 - p"),
+    ],
+)
+def test_twice_the_weight(answer, ok, words):
+    verdict = check_answer("04.2", answer, p=0.2)
+    assert verdict.ok is ok and words in verdict.text
+
+
+def test_weight_of_an_edge_without_a_muscle():
+    """AU12 alone joins cheek and lip corner: silenced, only anatomy and the rest are left."""
+    from stagkit.facs import AU_NUMBERS
+
+    s = np.zeros(len(AU_NUMBERS))
+    au = AU_NUMBERS.index(12)
+    s[au] = 0.5
+    pair = ATLAS.index("lip_corner_R"), ATLAS.index("cheek_R")
+    a, b = (ATLAS.incidence[au, i] / ATLAS.incidence[au].max() for i in pair)
+    rest, term = np.log1p(np.exp(-2.5)) * np.log(2), 0.25 * a * b
+    for answer, ok, words in [
+        (1 + rest, True, f"it was {1 + rest + term:.3f}"),
+        (1 + rest + term, False, "*with* the muscle"),
+        (rest, False, "anatomy is missing"),
+        (1.0, False, "rest is missing"),
+        (7.0, False, "run the lines"),
+    ]:
+        verdict = check_answer("04.3", answer, s=s, pair=pair)
+        assert verdict.ok is ok and words in verdict.text, verdict.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "words"),
+    [
+        (12, True, "200 ms"),
+        (133.3, False, "swapped"),
+        (40, False, "another moment"),
+        (200, False, "that is the time"),
+        (0.2, False, "that is the time"),
+        (77, False, "time x rate"),
+    ],
+)
+def test_frame_of_another_camera(answer, ok, words):
+    verdict = check_answer("05.1", answer, frame=40, fps=200, other_fps=60)
+    assert verdict.ok is ok and words in verdict.text
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    model = Stag(StagConfig(width=8, heads=2), n_classes=3).eval()
+    with torch.no_grad():  # untrained gates are nearly shut
+        for name, value in model.named_parameters():
+            if name.endswith("gate.bias") and not name.startswith("head"):
+                value.add_(4.0)
+    return model
+
+
+def ask(model, batch, factor=1.0):
+    with torch.no_grad():
+        return model.logits(batch.x, batch.mask, factor * batch.times_ms)
+
+
+def test_logit_on_a_wrong_clock(network):
+    batch = make_dataset().batch([3])
+    true, twice, half = (ask(network, batch, f)[0] for f in (1.0, 2.0, 0.5))
+    change = float((twice - true)[1])
+    assert abs(change) > 5e-3, "the clock matters, so the check can tell right from wrong"
+    for answer, ok, words in [
+        (change, True, "logits, though"),
+        (-change, False, "sign"),
+        (float((half - true)[1]), False, "halved"),
+        (float(twice[1]), False, "subtract"),
+        (float((twice.softmax(-1) - true.softmax(-1))[1]), False, "probability"),
+        (123.0, False, "`model.logits` twice"),
+    ]:
+        verdict = check_answer("05.2", answer, model=network, batch=batch, cls=1)
+        assert verdict.ok is ok and words in verdict.text, verdict.text
+
+
+@pytest.mark.parametrize(
+    ("repair", "ok", "words"),
+    [
+        (lambda film: np.moveaxis(film, 0, -1), True, "frame t"),
+        (lambda film: film.reshape(3, 4, 2), False, "published mistake"),
+        (lambda film: film.T, False, "y and x are swapped"),
+        (lambda film: film, False, "still (time, y, x)"),
+        (lambda film: np.moveaxis(film, 0, -1) + 1, False, "compare"),
+        (lambda film: film[0], False, "expected (y, x, time)"),
+    ],
+)
+def test_repaired_axes(repair, ok, words):
+    film = np.arange(24).reshape(2, 3, 4)
+    verdict = check_answer("05.3", repair(film), film=film)
+    assert verdict.ok is ok and words in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "words"),
+    [
+        (22 * 32 * 64 + 64, True, "45,120"),
+        (22 * 32 * 64, False, "biases are missing"),
+        (22 * 32 * 64 + 22 * 32, False, "an *output*"),
+        (32 * 64 + 64, False, "one region"),
+        (12 * 22 * 32 * 64 + 64, False, "frames do not multiply"),
+        (7, False, "inputs times outputs"),
+    ],
+)
+def test_parameters_of_a_layer(answer, ok, words):
+    verdict = check_answer("06.1", answer, n_rois=22, width=32, wide=64, n_frames=12)
+    assert verdict.ok is ok and words in verdict.text
+
+
+def test_when_a_region_listens():
+    asks, asked = torch.full((22, 4), 0.2), torch.full((22, 4), 0.2)
+    lip, left = ATLAS.index("lip_corner_R"), ATLAS.index("lip_corner_L")
+    asks[:, 0], asks[lip, 1], asks[left, 2], asked[lip, 3] = 0.3, 0.5, 0.5, 0.5
+    ways, times = {"regions query frames": asks, "frames query regions": asked}, torch.tensor([10.0, 25, 40, 60])
+    for answer, ok, words in [
+        (25, True, "25 ms, with 2.00 times"),
+        (1, False, "number of a frame"),
+        (60, False, "other way round"),
+        (40, False, "subject's left"),
+        (10, False, "all regions together"),
+        (99, False, "regions ask"),
+    ]:
+        verdict = check_answer("06.2", answer, ways=ways, times_ms=times)
+        assert verdict.ok is ok and words in verdict.text, verdict.text
+
+
+def test_two_parts_silenced(network):
+    batch, clip = make_dataset().batch([0, 1]), 1
+    before = ask(network, batch)[clip]
+    said, messages, cross = int(before.argmax()), {"graph.*.out": 0.0}, {"cross.*": 0.0}
+    single = []
+    for changes in (messages, cross):
+        with intervene(network, changes):
+            single.append(float((ask(network, batch)[clip] - before)[said]))
+    with intervene(network, messages | cross):
+        after = float(ask(network, batch)[clip, said])
+    together = after - float(before[said])
+    assert min(map(abs, (*single, together, together - sum(single)))) > 5e-4, "the answers below differ"
+    for answer, ok, words in [
+        (together, True, "one by one"),
+        (-together, False, "sign"),
+        (sum(single), False, "sum of the two"),
+        (single[0], False, "only one"),
+        (after, False, "subtract"),
+        (123.0, False, "one dictionary"),
+    ]:
+        verdict = check_answer("06.3", answer, model=network, batch=batch, clip=clip)
+        assert verdict.ok is ok and words in verdict.text, verdict.text

@@ -14,7 +14,8 @@ from stagkit.explain_run import explain_run
 from stagkit.facs import AU_LABELS
 from stagkit.figures import make_figures
 from stagkit.files import read_json, write_json
-from stagkit.folds import MissingClassWarning, evaluate, shuffle_labels
+from stagkit.fold_work import shuffle_labels
+from stagkit.folds import MissingClassWarning, evaluate
 from stagkit.run_report import format_leak, format_metrics
 from stagkit.runs import Run, RunError
 from stagkit.types import StagkitError

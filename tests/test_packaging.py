@@ -13,7 +13,7 @@ from tests.lockfile import ROOT, make_environment, read_lock
 
 #: Imports go downwards only: a module may import those of its own row and of rows above it in this list.
 LAYERS = (
-    ("errors",),
+    ("errors", "cluster"),
     ("files", "types", "config", "facs"),
     ("rois",),
     (
@@ -33,27 +33,41 @@ LAYERS = (
     ("prepare", "splits", "data_check"),
     ("probes", "egat", "model"),
     ("losses", "metrics", "calibration", "au_detection", "cost"),
-    ("augment", "companions"),
+    ("augment", "companions", "optimiser", "working"),
     ("recipes",),
     ("train",),
-    ("epochs",),
+    ("epochs", "stack_plan", "stacked", "streaming"),
+    ("stacked_epochs",),
     ("baselines", "views", "published"),
     ("runs",),
+    ("fold_work",),
+    ("backends",),
     ("run_report", "compare"),
     ("folds",),
-    ("ablate",),
+    ("ablate", "weights", "pretrain"),
     ("au_shares", "sums", "captum_methods"),
     ("explain", "graph_record"),
     ("trivial_maps", "planted", "intervals"),
-    ("faithfulness", "sanity", "cutting"),
+    ("faithfulness", "sanity", "cutting", "what_if"),
     ("evidence", "ranking"),
     ("counterfactuals", "group_evidence", "graph_exchange"),
     ("explain_run",),
     ("compare_systems", "comparison_table"),
-    ("drawing", "attribution_plot", "comparison_plot", "figures", "widgets"),
+    (
+        "drawing",
+        "attribution_plot",
+        "comparison_plot",
+        "matrix_plot",
+        "graph_plot",
+        "network_plot",
+        "figures",
+        "widgets",
+    ),
+    ("contact_sheet", "anatomy_plot"),
     ("exercises", "notebook", "report", "analyze", "analysis_page"),
     ("course",),
-    ("cli_options", "cli_compare"),
+    ("cli_options", "cli_progress"),
+    ("cli_data", "cli_learn", "cli_compare", "cli_show", "cli_weights"),
     ("cli",),
 )
 RANK = {module: i for i, row in enumerate(LAYERS) for module in row}
@@ -126,16 +140,23 @@ def test_help_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_training_needs_no_notebook_library():
-    """A machine with a GPU may have torch alone: captum, plotly, ipywidgets, torch_geometric must not be needed."""
+def test_training_needs_no_notebook_library(tmp_path):
+    """A machine with a GPU may have torch alone: folds are stacked, trained and scored without captum, plotly, ..."""
     code = (
         "import sys\n"
         "for name in ('captum', 'plotly', 'ipywidgets', 'anywidget', 'IPython', 'torch_geometric', 'mediapipe'):\n"
         "    sys.modules[name] = None\n"
-        "import stagkit.train, stagkit.folds, stagkit.runs, stagkit.prepare, stagkit.cli"
+        "import stagkit.prepare, stagkit.cli\n"
+        "from stagkit.config import StagConfig, TrainConfig\n"
+        "from stagkit.folds import evaluate\n"
+        "from tests.small import make_dataset\n"
+        f"run = evaluate(make_dataset(2, 2, 1), {str(tmp_path / 'run')!r}, StagConfig(width=8), TrainConfig(epochs=1),\n"
+        "               backend='stacked', device='cpu')\n"
+        "print(run.metrics['n_folds'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "2"
 
 
 def test_public_names_are_there():

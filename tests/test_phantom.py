@@ -123,7 +123,7 @@ def test_any_programme_is_invertible(preset, seed, difficulty):
     landmarks = make_shape(rng) * 40 + (47.5, 38)
     _, programme = make_programme(preset, str(rng.choice(preset.classes)), difficulty, rng)
     unit = np.stack([make_au_field(n, s, landmarks, 96) for n, s in programme])
-    peaks = phantom._limit_strain(
+    peaks = phantom.limit_strain(
         unit, phantom._draw_peaks(preset, difficulty, programme, len(programme), make_habits(difficulty, rng), rng)
     )
     share = peaks * rng.choice([0.0, 1.0, rng.random()], len(peaks))

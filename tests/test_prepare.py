@@ -1,6 +1,7 @@
 """Preparation: resumable, whole or not at all, never into somebody else's folder."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stagkit.config import FlowConfig, PhantomConfig
@@ -8,7 +9,7 @@ from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
 from stagkit.datasets.phantoms import PhantomSource
 from stagkit.files import write_aside, write_json
-from stagkit.prepare import load_data, load_prepared, load_sequence, prepare_dataset
+from stagkit.prepare import LeftOutWarning, load_data, load_prepared, load_sequence, prepare_clips, prepare_dataset
 from stagkit.types import RoiDataset, StagkitError
 
 FEW = PhantomConfig(subjects=2, clips=2, size=64)
@@ -31,29 +32,63 @@ def test_what_is_prepared_is_what_is_loaded(prepared):
     assert load_data(out).meta["digest"] == data.meta["digest"]
 
 
+class Breaks(PhantomSource):
+    """The source fails at some clips; what was asked for is written down."""
+
+    bad: tuple[int, ...] = ()
+    error: type[Exception] = StagkitError
+
+    def read(self, key):
+        self.asked = [*getattr(self, "asked", []), key]
+        if len(self.asked) in self.bad:
+            raise self.error("the disk was pulled out")
+        return super().read(key)
+
+
 def test_an_interrupted_preparation_goes_on(prepared, tmp_path):
-    """The source fails at the third clip; with the fault mended, only what is missing is made, and it ends the same."""
+    """Killed at the third clip; then only what is missing is made, and it ends the same."""
     _, data = prepared
-    read: list[str] = []
-
-    class Breaks(PhantomSource):
-        broken = True
-
-        def read(self, key):
-            read.append(key)
-            if self.broken and len(read) == 3:
-                raise StagkitError("the disk was pulled out")
-            return super().read(key)
-
     source = Breaks(FEW)
-    with pytest.raises(StagkitError, match="the disk was pulled out"):
+    source.bad, source.error = (3,), KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
         prepare_dataset(source, tmp_path / "p", FAST)
     with pytest.raises(StagkitError, match="not finished"):
         load_prepared(tmp_path / "p")
-    source.broken = False
-    read.clear()
+    source.bad, source.asked = (), []
     again = prepare_dataset(source, tmp_path / "p", FAST)
-    assert len(read) == 2
+    assert len(source.asked) == 2
+    assert np.array_equal(again.x, data.x)
+
+
+def test_a_bad_clip_is_listed_and_the_rest_goes_on(prepared, tmp_path):
+    """Left out with its reason and a warning; with the fault mended, the same command takes it in."""
+    _, data = prepared
+    source = Breaks(FEW)
+    source.bad = (2,)
+    with pytest.warns(
+        LeftOutWarning, match=f"clip '{source.keys[1]}' cannot be prepared and is left out: the disk was"
+    ):
+        told = prepare_clips(source, tmp_path / "p", FAST)
+    assert told == {**told, "clips": 3, "subjects": 2, "frames": 4, "left_out": 1}
+    assert sum(told["classes"].values()) == 3
+    listed = pd.read_csv(tmp_path / "p" / "left_out.csv")
+    assert listed.values.tolist() == [[source.keys[1], "the disk was pulled out"]]
+    assert load_prepared(tmp_path / "p").clip_ids == tuple(np.delete(data.clip_ids, 1))
+    source.bad, source.asked = (), []
+    whole = prepare_dataset(source, tmp_path / "p", FAST)
+    assert source.asked == [source.keys[1]]
+    assert whole.meta["digest"] == data.meta["digest"]
+    assert not (tmp_path / "p" / "left_out.csv").exists()
+    with pytest.raises(StagkitError, match="no clip can be prepared; the first, .*: the disk was pulled out"):
+        source.bad, source.asked = tuple(range(9)), []
+        prepare_clips(source, tmp_path / "q", FAST)
+
+
+def test_on_a_cluster_it_is_the_same(prepared, tmp_path):
+    pytest.importorskip("distributed", reason="dask.distributed is not installed (extra 'cluster')")
+    _, data = prepared
+    again = prepare_dataset(PhantomSource(FEW), tmp_path / "p", FAST, cluster="local:1")
+    assert again.meta["digest"] == data.meta["digest"]
     assert np.array_equal(again.x, data.x)
 
 

@@ -18,9 +18,10 @@ from stagkit.augment import make_augmented
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.facs import AU_NUMBERS
 from stagkit.folds import evaluate
+from stagkit.optimiser import compute_rate
 from stagkit.rois import ATLAS
 from stagkit.runs import Run, RunError
-from stagkit.train import compute_rate, compute_scale, predict, train_fold
+from stagkit.train import compute_scale, predict, train_fold
 from stagkit.types import StagkitError
 from tests.small import make_dataset, save_maps
 

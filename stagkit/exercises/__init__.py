@@ -19,6 +19,10 @@ from stagkit.errors import StagkitError
 #: notebook number -> the file of its checks
 FILES = {
     "01": "meet",
+    "03": "regions",
+    "04": "graph_attention",
+    "05": "time_axis",
+    "06": "whole_network",
     "07": "training",
     "09": "attributions",
     "10": "controls",

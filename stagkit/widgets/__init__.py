@@ -2,7 +2,7 @@
 
 from importlib import import_module as _import_module
 
-#: public name -> module that holds it; only ``au_graph`` needs anywidget, and ``moving_face`` traitlets
+#: public name -> module that holds it; only ``au_graph`` and ``puppet`` need anywidget, and ``moving_face`` traitlets
 _PUBLIC = {
     "Scene": "scene",
     "compute_scene": "scene",
@@ -11,6 +11,15 @@ _PUBLIC = {
     "view_au_graph": "au_graph",
     "plot_au_graph": "au_graph_plot",
     "make_page": "html",
+    "read_esm": "modules",
+    "read_css": "modules",
+    "Source": "sources",
+    "RunSource": "sources",
+    "OutputSource": "sources",
+    "as_source": "sources",
+    "Puppet": "puppet",
+    "view_puppet": "puppet",
+    "plot_puppet": "puppet_plot",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -9,33 +9,43 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anywidget
 import numpy as np
 import traitlets
 
-from stagkit.types import Batch, StagkitError, StagOutput
+from stagkit.types import Batch, StagkitError
+from stagkit.what_if import Change, SingleCuts, compute_probabilities, read_change
 from stagkit.widgets.au_graph_plot import plot_au_graph
+from stagkit.widgets.comparing import check_compare, compute_difference, compute_side, ensure_measured
 from stagkit.widgets.html import make_page
+from stagkit.widgets.modules import read_css, read_esm
 from stagkit.widgets.scene import (
     DEFAULT_THRESHOLD,
     EDGE_KINDS,
     QUANTITIES,
+    SIGNED,
     VIEWS,
     Scene,
-    as_scene,
     check_choice,
     check_frame,
     compute_scene,
+    pack,
+    pack_exact,
 )
+from stagkit.widgets.sources import OWN_FOLD, OutputSource, Recompute, Source, as_source, check_edges
 
-_HERE = Path(__file__).parent
+if TYPE_CHECKING:
+    from stagkit.model import Stag
 
-#: What a page without Python says where the cut button would be.
-_NO_RECOMPUTE = "Cutting needs the network: open this in a notebook with view_au_graph(..., recompute=...)."
-_NO_KERNEL = "Cutting needs the network: this is a saved page. Open the widget in a notebook with recompute=..."
+#: The parts of the module, in order: what all explorers share, then this one.
+_PARTS = ("base", "face", "export", "graph_data", "graph_panel", "graph_side", "au_graph")
+
+#: What is said where the cut button would be.
+_NO_RECOMPUTE = "Cutting needs the network: view_au_graph(output, batch, model=model), or a run instead of an output."
 
 
 class WidgetError(StagkitError, traitlets.TraitError):
@@ -47,89 +57,136 @@ class AUGraph(anywidget.AnyWidget):
 
     Traits (all synced with the browser; set them in Python or touch them there):
         clip: index of the clip shown. ``frame``: index of its frame. ``playing``: the frames run.
+        seed, fold: whose network is asked; fold -1 = the one that never saw the clip.
         view: ``"au"``, ``"region"`` or ``"both"``. ``layout_name``: AU nodes at their ``"face"`` or ``"circle"`` place.
-        quantity: ``"weight"`` A or ``"attention"`` on region edges; ``head``: attention head, -1 = mean.
+        quantity: what edges are drawn by: ``"weight"``, ``"attention"`` (regions), ``"attribution"`` or ``"effect"``
+            (of cutting); ``target_class``: the class that the last two explain, ``""`` = the predicted one;
+            ``head``: attention head, -1 = mean.
         threshold: share of the clip's edges that is hidden, 0..1. ``edge_kind``: ``"all"``, ``"anatomical"``, ``"learned"``.
         class_filter: only clips of this true class are offered, ``""`` = all.
+        compare: ``{}``, ``{"clip": index}`` or ``{"classes": [one, other]}``: side by side, with the difference.
         selected_au, selected_region: name or ``""``.
         selected_edge: ``{}`` or ``{"graph", "target", "source", "value", "quantity", "clip", "frame"}``.
         hovered: ``{}`` or ``{"kind": "au" | "region", "name"}`` or ``{"kind": "edge", "graph", "target", "source"}``.
-        cuts: list of ``[kind, target, source]`` with kind ``"region"`` or ``"au"``.
-        probabilities: class -> 0..1 of the clip shown, with the cuts applied where ``recompute`` was given (read only
-            by intent: the next recomputation overwrites what is set).
+        cuts: list of changes as ``what_if`` writes them: ``["region", target, source]``, ``["au", "AU12"]``,
+            ``["frame", 3]``, with a number at the end to hold instead of cut.
+        probabilities: class -> 0..1 of the clip shown, with the cuts applied (read only by intent: the next
+            recomputation overwrites what is set).
+        magnify: how much larger than measured the drawn face moves.
 
     Example:
-        >>> widget = view_au_graph(output, batch)  # doctest: +SKIP
+        >>> widget = view_au_graph(run, clip="sub01_02")  # doctest: +SKIP
         >>> widget.selected_edge["source"]  # doctest: +SKIP
         'lip_corner_L'
     """
 
-    _esm = _HERE / "au_graph.js"
-    _css = _HERE / "au_graph.css"
+    _esm = read_esm(*_PARTS)
+    _css = read_css("base", "au_graph")
 
     #: Put a still picture beside the widget, for GitHub and other readers that run no widget.
     png_fallback = True
 
     clip = traitlets.Int(0).tag(sync=True)
     frame = traitlets.Int(0).tag(sync=True)
+    seed = traitlets.Int(0).tag(sync=True)
+    fold = traitlets.Int(OWN_FOLD).tag(sync=True)
     view = traitlets.Unicode("both").tag(sync=True)
     layout_name = traitlets.Unicode("face").tag(sync=True)
     quantity = traitlets.Unicode("weight").tag(sync=True)
+    target_class = traitlets.Unicode("").tag(sync=True)
     head = traitlets.Int(-1).tag(sync=True)
     threshold = traitlets.Float(DEFAULT_THRESHOLD).tag(sync=True)
     edge_kind = traitlets.Unicode("all").tag(sync=True)
     class_filter = traitlets.Unicode("").tag(sync=True)
+    compare = traitlets.Dict().tag(sync=True)
     selected_au = traitlets.Unicode("").tag(sync=True)
     selected_region = traitlets.Unicode("").tag(sync=True)
     selected_edge = traitlets.Dict().tag(sync=True)
     hovered = traitlets.Dict().tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
+    magnify = traitlets.Float(6.0).tag(sync=True)
     cuts = traitlets.List().tag(sync=True)
     probabilities = traitlets.Dict().tag(sync=True)
 
     _scene = traitlets.Dict().tag(sync=True)
     _payload = traitlets.Dict().tag(sync=True)
+    _other = traitlets.Dict().tag(sync=True)
+    _measured = traitlets.Dict().tag(sync=True)
     _cut_reason = traitlets.Unicode("").tag(sync=True)
     _computed = traitlets.Dict().tag(sync=True)
+    _page = traitlets.Bool(False).tag(sync=True)
 
-    def __init__(
-        self, scene: Scene, *, recompute: Callable[[list[list[str]], int], object] | None = None, **traits: object
-    ):
-        if not isinstance(scene, Scene):
-            raise StagkitError(f"AUGraph was given a {type(scene).__name__}, expected a Scene: see compute_scene.")
+    def __init__(self, source: Source | Scene, *, recompute: Recompute | None = None, **traits: object):
+        if isinstance(source, Scene):
+            source = OutputSource(source)
+        if not isinstance(source, Source):
+            raise StagkitError(f"AUGraph was given a {type(source).__name__}, expected a Source or a Scene.")
         if recompute is not None and not callable(recompute):
             raise StagkitError(
                 f"`recompute` is a {type(recompute).__name__}, expected a function (cuts, clip) -> class probabilities."
             )
-        self.scene = scene
-        self.recompute = recompute
-        clip = scene.clip_index(traits.pop("clip", 0))
-        frame = traits.pop("frame", None)
+        self.source, self.recompute = source, recompute
+        clip = source.clip_index(traits.pop("clip", 0))
+        frame, seed = traits.pop("frame", None), traits.pop("seed", None)
+        seed, fold = source.seeds[0] if seed is None else seed, traits.pop("fold", OWN_FOLD)
+        check_choice("seed", seed, source.seeds)
+        check_choice("fold", fold, (OWN_FOLD, *range(len(source.folds))))
+        self._scene_now, self.place = source.scene(clip, seed, fold)
+        check_edges(self.scene)
+        can_cut = recompute is not None or source.network(clip, seed, fold) is not None
         super().__init__(
             clip=clip,
-            frame=scene.peak_frame(clip) if frame is None else frame,
-            _scene=scene.header(),
-            _payload=scene.payload(clip),
-            _cut_reason="" if recompute else _NO_RECOMPUTE,
+            seed=seed,
+            fold=fold,
+            frame=self.scene.peak_frame(self.place) if frame is None else frame,
+            _scene=self._header(),
+            _payload=self._pay(clip, seed, fold),
+            _cut_reason="" if can_cut else _NO_RECOMPUTE,
             **traits,
         )
         self._update_probabilities()
-        self.observe(self._on_clip, "clip")
+        self._update_measured()
+        self._update_other()
+        self.observe(self._on_clip, ["clip", "seed", "fold"])
         self.observe(self._on_cuts, "cuts")
-        self.observe(self._on_edge, ["frame", "quantity", "head"])
+        self.observe(self._on_quantity, ["quantity", "target_class"])
+        self.observe(self._on_edge, ["frame", "head"])
         self.observe(self._on_filter, "class_filter")
+        self.observe(self._on_compare, ["compare", "head"])
+
+    @property
+    def scene(self) -> Scene:
+        """What is shown now; the clip is its ``place``-th."""
+        return self._scene_now
+
+    def _header(self) -> dict:
+        source = self.source
+        chances = np.round(source.answers(source.seeds[0]), 4).tolist()
+        clips = [
+            {"id": i, "subject": s, "label": int(k), "probabilities": p}
+            for i, s, k, p in zip(source.clip_ids, source.subjects, source.label, chances, strict=True)
+        ]
+        more = {"seeds": list(source.seeds), "folds": list(source.folds), "opening": source.opening}
+        return {**self.scene.header(), "clips": clips, **more}
+
+    def _pay(self, clip: int, seed: int, fold: int) -> dict:
+        """What the browser needs of one clip."""
+        scene, place = self.source.scene(clip, seed, fold)
+        own = self.source.own_fold(clip, seed)
+        return {**scene.payload(place), "index": clip, "own_fold": own, "key": [clip, seed, fold]}
 
     # what may be set -------------------------------------------------------------------------------------------------
     @traitlets.validate("clip")
     def _valid_clip(self, proposal):
-        return _told(self.scene.clip_index, proposal["value"])
+        return _told(self.source.clip_index, proposal["value"])
 
     @traitlets.validate("frame")
     def _valid_frame(self, proposal):
-        return _told(check_frame, self.scene, self.clip, proposal["value"])
+        return _told(check_frame, self.scene, self.place, proposal["value"])
 
     @traitlets.validate(
-        "view", "layout_name", "quantity", "edge_kind", "class_filter", "selected_au", "selected_region"
+        *("view", "layout_name", "quantity", "edge_kind", "class_filter", "selected_au", "selected_region"),
+        *("target_class", "seed", "fold", "head"),
     )
     def _valid_choice(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]
@@ -138,23 +195,32 @@ class AUGraph(anywidget.AnyWidget):
             "layout_name": ("face", "circle"),
             "quantity": QUANTITIES,
             "edge_kind": EDGE_KINDS,
-            "class_filter": ("", *self.scene.classes),
+            "class_filter": ("", *self.source.classes),
+            "target_class": ("", *self.source.classes),
             "selected_au": ("", *self.scene.au_labels),
             "selected_region": ("", *self.scene.roi_names),
+            "seed": self.source.seeds,
+            "fold": (OWN_FOLD, *range(len(self.source.folds))),
+            "head": (-1, *range(self.scene.n_heads)),
         }
         _told(check_choice, name, value, options[name])
         return value
-
-    @traitlets.validate("head")
-    def _valid_head(self, proposal):
-        _told(check_choice, "head", proposal["value"], (-1, *range(self.scene.n_heads)))
-        return proposal["value"]
 
     @traitlets.validate("threshold")
     def _valid_threshold(self, proposal):
         if not 0 <= proposal["value"] <= 1:
             raise WidgetError(f"`threshold` is {proposal['value']}, expected the share of edges to hide: 0..1.")
         return proposal["value"]
+
+    @traitlets.validate("magnify")
+    def _valid_magnify(self, proposal):
+        if not 0 <= proposal["value"] <= 40:
+            raise WidgetError(f"`magnify` is {proposal['value']}, expected a factor from 0 to 40.")
+        return proposal["value"]
+
+    @traitlets.validate("compare")
+    def _valid_compare(self, proposal):
+        return _told(check_compare, self.source, proposal["value"])
 
     @traitlets.validate("selected_edge")
     def _valid_edge(self, proposal):
@@ -166,33 +232,30 @@ class AUGraph(anywidget.AnyWidget):
                 f"`selected_edge` is {edge}, expected target and source: {{'target': ..., 'source': ...}}."
             )
         edge.setdefault("graph", "au" if edge["target"] in self.scene.au_labels else "region")
-        _told(self._check_cut, [edge["graph"], edge["target"], edge["source"]])
+        _told(read_change, [edge["graph"], edge["target"], edge["source"]])
         return self._with_value(edge)
 
     @traitlets.validate("cuts")
     def _valid_cuts(self, proposal):
-        cuts: list[list[str]] = []
-        for cut in proposal["value"]:
-            _told(self._check_cut, cut)
-            if list(cut) not in cuts:
-                cuts.append(list(cut))
-        return cuts
-
-    def _check_cut(self, cut):
-        if len(cut) != 3:
-            raise StagkitError(f"{cut!r} is no edge, expected [kind, target, source].")
-        kind, target, source = cut
-        check_choice("kind", kind, ("region", "au"))
-        names = self.scene.au_labels if kind == "au" else self.scene.roi_names
-        check_choice("target", target, names)
-        check_choice("source", source, names)
+        cuts: dict[tuple, list] = {}
+        for entry in proposal["value"]:
+            change = _told(read_change, entry)
+            cuts[change[:3]] = _as_entry(change)  # a later level replaces an earlier one
+        return list(cuts.values())
 
     # what follows from what ------------------------------------------------------------------------------------------
+    @property
+    def target(self) -> int:
+        """Index of the class that attributions and effects explain."""
+        if self.target_class:
+            return self.source.classes.index(self.target_class)
+        return int(self.scene.probabilities[self.place].argmax())
+
     def _with_value(self, edge: dict) -> dict:
         """The edge as shown now, with its value (None where the network has no such edges)."""
         graph = edge["graph"]
         names = self.scene.au_labels if graph == "au" else self.scene.roi_names
-        values = self.scene.values(self.clip, graph, self.quantity, self.head)
+        values = self.scene.values(self.place, graph, self.quantity, self.head, self.target)
         value = None
         if values is not None:
             frame = min(self.frame, len(values) - 1)
@@ -202,16 +265,20 @@ class AUGraph(anywidget.AnyWidget):
             "target": edge["target"],
             "source": edge["source"],
             "value": value,
-            "quantity": "weight" if graph == "au" else self.quantity,
+            "quantity": "weight" if graph == "au" and self.quantity == "attention" else self.quantity,
             "clip": self.clip,
             "frame": self.frame,
         }
 
     def _on_clip(self, _change):
-        self._payload = self.scene.payload(self.clip)
-        self.frame = min(self.frame, int(self.scene.n_frames[self.clip]) - 1)
+        self._scene_now, self.place = self.source.scene(self.clip, self.seed, self.fold)
+        with self.hold_sync():
+            self._payload = self._pay(self.clip, self.seed, self.fold)
+            self.frame = min(self.frame, int(self.scene.n_frames[self.place]) - 1)
+            self._update_probabilities()
+        self._update_measured()
         self._on_edge(None)
-        self._update_probabilities()
+        self._update_other()
 
     def _on_edge(self, _change):
         if self.selected_edge:
@@ -220,22 +287,92 @@ class AUGraph(anywidget.AnyWidget):
     def _on_cuts(self, _change):
         self._update_probabilities()
 
+    def _on_quantity(self, _change):
+        self._update_measured()
+        self._on_edge(None)
+        self._update_other()
+
+    def _on_compare(self, _change):
+        self._update_other()
+
     def _on_filter(self, _change):
-        wanted = [i for i, k in enumerate(self.scene.label) if self.scene.classes[k] == self.class_filter]
+        wanted = [i for i, k in enumerate(self.source.label) if self.source.classes[k] == self.class_filter]
         if wanted and self.clip not in wanted:
             self.clip = wanted[0]
 
+    def _update_measured(self):
+        """Effects or attributions of the clip shown, where they are to be drawn."""
+        if self.quantity in SIGNED:
+            self._measured = self._measure(self.clip, self.quantity)
+
+    def _measure(self, clip: int, *quantities: str) -> dict:
+        """What the browser needs to draw effects and attributions: single cuts exactly, attributions in 16 bit."""
+        seed, fold = self.seed, self.fold
+        scene, place = self.source.scene(clip, seed, fold)
+        target = self.target if self.target_class else int(scene.probabilities[place].argmax())
+        out = {"key": [clip, seed, fold], "target": target}
+        for quantity in quantities:
+            if not ensure_measured(self.source, clip, seed, fold, quantity, target):
+                return {**out, "reason": f"The {quantity} of an edge needs the network. " + _NO_RECOMPUTE}
+            if quantity == "effect":
+                out |= _pack_cuts(self.source.measure(clip, seed, fold, 0, "effect")["cuts"])
+            else:
+                for graph in ("region", "au"):
+                    values = scene.measured.get((place, graph, quantity, target))
+                    out[f"{graph}_attribution"] = None if values is None else pack(values)
+        return out
+
+    def _update_other(self):
+        """The other clip, or the two classes, that the comparison shows."""
+        if not self.compare:
+            self._other = {}
+        elif "clip" in self.compare:
+            other = self.compare["clip"]
+            measured = self._measure(other, self.quantity) if self.quantity in SIGNED else {}
+            self._other = {
+                "compare": self.compare,
+                "payload": self._pay(other, self.seed, self.fold),
+                "measured": measured,
+            }
+        else:
+            target = self.target if self.target_class else None
+            how = {"quantity": self.quantity, "head": self.head, "target_class": self.target_class, "seed": self.seed}
+            try:
+                sides = [
+                    compute_side(self.source, name, self.quantity, self.head, target, self.seed)
+                    for name in self.compare["classes"]
+                ]
+            except StagkitError as error:
+                self._other = {"compare": self.compare, **how, "reason": str(error)}
+                return
+            told = [
+                {
+                    "name": side.name,
+                    "n_clips": side.n_clips,
+                    "n_subjects": side.n_subjects,
+                    "evidence": pack(np.nan_to_num(side.evidence)),
+                    "flow": pack(side.flow),
+                    **{g: None if e is None else pack(np.nan_to_num(e)) for g, e in side.edges.items()},
+                }
+                for side in sides
+            ]
+            between = {graph: compute_difference(*sides, graph) for graph in ("au", "region")}
+            between = {g: None if d is None else pack(np.nan_to_num(d)) for g, d in between.items()}
+            self._other = {"compare": self.compare, **how, "sides": told, "difference": between}
+
     def _update_probabilities(self):
         """The network's answer for the clip shown, with the cuts applied where that is possible."""
-        chances, message, start = self.scene.probabilities[self.clip], "", time.perf_counter()
-        if self.cuts and self.recompute is not None:
+        chances, message, start = self.scene.probabilities[self.place], "", time.perf_counter()
+        if self.cuts and not self._cut_reason:
             try:
-                chances = self._read_probabilities(self.recompute([list(cut) for cut in self.cuts], self.clip))
+                chances = self._answer()
+            except StagkitError as error:
+                message = str(error)
             except Exception as error:  # shown in the browser: an exception in a callback would be lost
                 message = f"recompute failed: {type(error).__name__}: {error}"
         with self.hold_sync():
             self.probabilities = {
-                name: round(float(chance), 5) for name, chance in zip(self.scene.classes, chances, strict=True)
+                name: round(float(chance), 5) for name, chance in zip(self.source.classes, chances, strict=True)
             }
             self._computed = {
                 "clip": self.clip,
@@ -244,9 +381,15 @@ class AUGraph(anywidget.AnyWidget):
                 "error": message,
             }
 
+    def _answer(self) -> np.ndarray:
+        if self.recompute is not None:
+            return self._read_probabilities(self.recompute([list(cut) for cut in self.cuts], self.clip))
+        model, one = self.source.network(self.clip, self.seed, self.fold)
+        return compute_probabilities(model, one, self.cuts)
+
     def _read_probabilities(self, answer: object) -> np.ndarray:
         """What ``recompute`` gave back, as float "cls"."""
-        classes = self.scene.classes
+        classes = self.source.classes
         if isinstance(answer, Mapping):
             answer = [answer[name] for name in classes]
         if hasattr(answer, "detach"):
@@ -254,15 +397,15 @@ class AUGraph(anywidget.AnyWidget):
         chances = np.asarray(answer, float).squeeze()
         if chances.shape != (len(classes),) or not np.isfinite(chances).all() or not -1e-6 <= chances.min() <= 1:
             raise StagkitError(
-                f"it gave back {np.asarray(answer)!r}, expected {len(classes)} probabilities 0..1, one for each of "
-                f"{', '.join(classes)}."
+                f"`recompute` gave back {np.asarray(answer)!r}, expected {len(classes)} probabilities 0..1, one for each "
+                f"of {', '.join(classes)}."
             )
         return chances
 
     # what can be taken away ------------------------------------------------------------------------------------------
     def _shown(self) -> dict:
         names = ("view", "quantity", "head", "threshold", "edge_kind")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "target": self.target}
 
     def edges_table(self, *, all_frames: bool = False):
         """The edges that are shown now, as a pandas DataFrame, strongest first.
@@ -275,11 +418,11 @@ class AUGraph(anywidget.AnyWidget):
         """
         import pandas as pd
 
-        frames = range(int(self.scene.n_frames[self.clip])) if all_frames else [self.frame]
+        frames = range(int(self.scene.n_frames[self.place])) if all_frames else [self.frame]
         rows = [
-            (self.scene.clip_ids[self.clip], float(self.scene.times_ms[self.clip, frame]), *edge)
+            (self.source.clip_ids[self.clip], float(self.scene.times_ms[self.place, frame]), *edge)
             for frame in frames
-            for edge in self.scene.shown_edges(self.clip, frame, **self._shown())
+            for edge in self.scene.shown_edges(self.place, frame, **self._shown())
         ]
         return pd.DataFrame(rows, columns=["clip", "time_ms", "graph", "target", "source", "value"])
 
@@ -293,41 +436,93 @@ class AUGraph(anywidget.AnyWidget):
 
         path = Path(path)
         try:
-            nx.write_graphml(self.scene.graph(self.clip, self.frame, **self._shown()), path)
+            nx.write_graphml(self.scene.graph(self.place, self.frame, **self._shown()), path)
         except OSError as error:
             raise StagkitError(f"the graph could not be written to {path}: {error.strerror}.") from error
         return path
 
-    def to_html(self, path: str | os.PathLike | None = None) -> str:
-        """The explorer as one self-contained page: same module, no network, no Python; cutting is switched off.
+    def to_html(self, path: str | os.PathLike | None = None, clips: Sequence[int | str] | None = None) -> str:
+        """The explorer as one self-contained page: same module, no network, no Python.
+
+        Where the network is at hand, the page carries every single cut and the edge attributions of its clips, so that one
+        edge, action unit, region or frame can be cut in it; two cuts at once need a notebook.
 
         Args:
             path: file to write; nothing is written where None.
+            clips: numbers or ids of the clips of the page; the one shown and the one it is compared with where None.
 
         Returns:
-            The page's HTML, as a rule far below 1 MB a clip.
+            The page's HTML, far below 1 MB a clip.
 
         Raises:
-            StagkitError: ``path`` cannot be written.
+            StagkitError: ``path`` cannot be written, or a clip that is not there.
         """
-        scene = self.scene.to_json()
+        wanted = [self.clip, *([self.compare["clip"]] if "clip" in self.compare else [])] if clips is None else clips
+        wanted = list(dict.fromkeys(self.source.clip_index(clip) for clip in wanted))
+        if self.clip not in wanted:
+            wanted.insert(0, self.clip)
+        place = {clip: k for k, clip in enumerate(wanted)}
+        header = dict(self._scene)
+        whose = (self.seed, self.fold)
+        payloads = [self._pay(clip, *whose) | {"index": k, "key": [k, *whose]} for clip, k in place.items()]
+        header["clips"] = [header["clips"][clip] for clip in wanted]
+        can_cut = self.source.network(self.clip, self.seed, self.fold) is not None
+        measured = [{"key": [k, *whose]} for k in place.values()]
+        if can_cut:
+            measured = [
+                self._measure(clip, "effect", "attribution") | {"key": [k, *whose]} for clip, k in place.items()
+            ]
         names = [name for name in self.traits(sync=True) if name in AUGraph.class_own_traits()]
         state = {name: getattr(self, name) for name in names}
-        state |= {"_scene": scene["header"], "_cut_reason": _NO_KERNEL, "playing": False, "hovered": {}}
-        chances = [dict(zip(self.scene.classes, c["probabilities"], strict=True)) for c in scene["header"]["clips"]]
-        chances[self.clip] = dict(self.probabilities)
+        other = dict(self._other)
+        if "clip" in self.compare:
+            at = place[self.compare["clip"]]
+            state["compare"] = {"clip": at}
+            other = {"compare": {"clip": at}, "payload": payloads[at], "measured": measured[at]}
+        here = place[self.clip]
+        if state["selected_edge"]:
+            state["selected_edge"] = {**state["selected_edge"], "clip": here}
+        state |= {
+            "clip": here,
+            "_page": True,
+            "_scene": header,
+            "_payload": payloads[here],
+            "_measured": measured[here],
+            "_other": other,
+            "_cut_reason": "" if can_cut else "This page was saved without a network. " + _NO_RECOMPUTE,
+            "_computed": {**self._computed, "clip": here},
+            "playing": False,
+            "hovered": {},
+        }
+        chances = [
+            dict(zip(self.source.classes, (round(p, 5) for p in one["probabilities"]), strict=True)) for one in payloads
+        ]
         return make_page(
-            (_HERE / "au_graph.js").read_text(encoding="utf-8"),
-            (_HERE / "au_graph.css").read_text(encoding="utf-8"),
+            self._esm_text(),
+            read_css("base", "au_graph"),
             state,
-            title=f"AU graph: {self.scene.clip_ids[self.clip]}",
-            follow={"clip": {"_payload": scene["clips"], "probabilities": chances}},
+            title=f"AU graph: {self.source.clip_ids[self.clip]}",
+            follow={"clip": {"_payload": payloads, "_measured": measured, "probabilities": chances}},
             path=path,
         )
 
+    @staticmethod
+    def _esm_text() -> str:
+        return read_esm(*_PARTS)
+
     def to_figure(self):
         """What is shown now as a matplotlib Figure (``plot_au_graph`` of the current traits)."""
-        return plot_au_graph(self.scene, clip=self.clip, frame=self.frame, au=self.selected_au or None, **self._shown())
+        shown = self._shown() | {"target": self.target_class or None}
+        return plot_au_graph(
+            self.source,
+            clip=self.clip,
+            frame=self.frame,
+            au=self.selected_au or None,
+            seed=self.seed,
+            fold=self.fold,
+            compare=self.compare,
+            **shown,
+        )
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -337,13 +532,16 @@ class AUGraph(anywidget.AnyWidget):
         import io
 
         file = io.BytesIO()
-        self.to_figure().savefig(file, format="png", dpi=80)
+        try:
+            self.to_figure().savefig(file, format="png", dpi=80)
+        except StagkitError:  # no still picture of this state (an effect without the network): the widget says why
+            return bundle
         bundle[0]["image/png"] = base64.b64encode(file.getvalue()).decode("ascii")
         return bundle
 
 
 def view_au_graph(
-    output_or_scene: StagOutput | Scene,
+    run_or_output: object,
     batch: Batch | None = None,
     *,
     clip: int | str = 0,
@@ -354,32 +552,45 @@ def view_au_graph(
     threshold: float = DEFAULT_THRESHOLD,
     edge_kind: str = "all",
     au: str | None = None,
-    recompute: Callable[[list[list[str]], int], object] | None = None,
+    target: str | None = None,
+    seed: int | None = None,
+    fold: int = OWN_FOLD,
+    compare: Mapping | None = None,
+    model: Stag | None = None,
+    recompute: Callable[[list[list], int], object] | None = None,
 ) -> AUGraph:
-    """Open the AU-graph explorer on what the network said (``plot_au_graph`` draws the same as a still figure).
+    """Open the AU-graph explorer (``plot_au_graph`` draws the same as a still figure).
 
     Args:
-        output_or_scene: the network's output for ``batch``, or a ``Scene`` from ``compute_scene``.
-        batch: the clips; not needed with a ``Scene``.
+        run_or_output: a finished ``Run`` or its folder: every test clip as the network that never saw it sees it, computed
+            when it is asked for; or the network's output for ``batch``; or a ``Scene`` from ``compute_scene``.
+        batch: the clips of an output.
         clip: index or id of the clip shown first.
         frame: index of its frame; the one with the most AU evidence where None.
         view: ``"au"``, ``"region"`` or ``"both"``.
-        quantity: ``"weight"`` (edge weight A, no unit) or ``"attention"`` (0..1) on region edges. AU edges are C.
+        quantity: what edges are drawn by: ``"weight"`` (A between regions, C between AUs; no unit), ``"attention"`` (0..1,
+            between regions; AU edges stay C), ``"attribution"`` or ``"effect"`` (of cutting; logits, with a sign).
         head: attention head, -1 = mean over heads.
         threshold: share of the clip's edges that is hidden, 0..1.
         edge_kind: region edges of ``"all"`` kinds, the ``"anatomical"`` ones, or those ``"learned"`` beside anatomy.
         au: label of an AU to select, e.g. ``"AU12"``.
-        recompute: function (cuts, clip index) -> class probabilities "cls" (array, tensor or mapping by class), called
-            when an edge is cut; ``cuts`` is a list of [kind, target, source]. Without it nothing can be cut.
+        target: class that attribution and effect explain; the predicted one where None.
+        seed: whose networks of a run; its first seed where None.
+        fold: whose network of a run; -1 = the one that never saw the clip.
+        compare: ``{"clip": index or id}`` or ``{"classes": [one, other]}``: side by side, with the difference.
+        model: the network of an output, in evaluation mode; without it (and without a run) nothing can be cut.
+        recompute: function (cuts, clip index) -> class probabilities "cls" (array, tensor or mapping by class) that is
+            asked instead of the network when something is cut.
 
     Returns:
         An ``AUGraph`` widget whose traits follow what is clicked.
 
     Raises:
-        StagkitError: an argument that is out of range (the message lists what is possible), or values that are NaN.
+        StagkitError: an argument that is out of range (the message lists what is possible), values that are NaN, or a
+            network without a graph.
     """
     return AUGraph(
-        as_scene(output_or_scene, batch),
+        as_source(run_or_output, batch, model),
         clip=clip,
         frame=frame,
         view=view,
@@ -388,8 +599,36 @@ def view_au_graph(
         threshold=threshold,
         edge_kind=edge_kind,
         selected_au=au or "",
+        target_class=target or "",
+        seed=seed,
+        fold=fold,
+        compare=dict(compare or {}),
         recompute=recompute,
     )
+
+
+def _as_entry(change: Change) -> list:
+    """A change as the list that JSON holds."""
+    return [part for part in change if part is not None and part != ""]
+
+
+def _pack_cuts(cuts: SingleCuts) -> dict:
+    """All single cuts as one table, exactly: region edges, AU edges, regions, AUs, frames; each row the logits."""
+    n_rois, n_aus, base = len(cuts.regions), len(cuts.aus), cuts.base
+
+    def rows(values, n):
+        return np.broadcast_to(base, (n, len(base))) if values is None else values.reshape(n, -1)
+
+    table = np.concatenate(
+        [
+            rows(cuts.edges, n_rois * n_rois),
+            rows(cuts.au_edges, n_aus * n_aus),
+            cuts.regions,
+            cuts.aus,
+            cuts.frames,
+        ]
+    )
+    return {"base": base.tolist(), "cuts": pack_exact(table)}
 
 
 def _told(check: Callable, *args: object):

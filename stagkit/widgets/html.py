@@ -41,6 +41,7 @@ const {{ state, follow }} = JSON.parse(document.getElementById("stag-data").text
 const listeners = new Map();
 const changed = new Set();
 const model = {{
+  follow, // what a kernel would have answered
   get: (name) => state[name],
   set(name, value) {{
     if (JSON.stringify(state[name]) === JSON.stringify(value)) return;

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from stagkit.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
+from stagkit.group_evidence import EMFACS, load_cooccurrence
 from stagkit.rois import ATLAS, RoiAtlas, compute_face_frame, load_mean_face
 from stagkit.types import Batch, ShapeError, StagkitError, StagOutput, check_axes
+from stagkit.widgets.muscles import describe_moves, make_muscles
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLD = 0.975
 
 VIEWS = ("au", "region", "both")
-QUANTITIES = ("weight", "attention")
+#: What an edge may be drawn by; the last two have a sign and are the same in all frames where only one was computed.
+QUANTITIES = ("weight", "attention", "attribution", "effect")
+SIGNED = ("attribution", "effect")
 EDGE_KINDS = ("all", "anatomical", "learned")
 
 #: What an edge value means, by (graph, quantity): symbol and definition, the same words in Python and in the browser.
@@ -38,6 +43,26 @@ MEANING = {
         "C",
         "AU edge C(target, source): how strongly the two AUs are active together in this frame "
         "(product of their evidence x learned affinity); 0 = not at all, no unit",
+    ),
+    ("region", "attribution"): (
+        "IG",
+        "attribution(target, source): what this edge adds to the logit of the class explained, by integrated gradients "
+        "from the anatomical graph to this one; + speaks for the class, − against it",
+    ),
+    ("au", "attribution"): (
+        "IG",
+        "attribution(target, source): what this AU edge adds to the logit of the class explained, by integrated "
+        "gradients from no AU edges to these; + speaks for the class, − against it",
+    ),
+    ("region", "effect"): (
+        "Δ",
+        "effect of cutting: by how much the logit of the class explained falls when this edge alone is cut in all "
+        "frames; + speaks for the class, − against it",
+    ),
+    ("au", "effect"): (
+        "Δ",
+        "effect of cutting: by how much the logit of the class explained falls when this AU edge alone is cut in all "
+        "frames; + speaks for the class, − against it",
     ),
 }
 
@@ -101,6 +126,8 @@ class Scene:
     attention_name: str = ""
     unit: str = "% IOD"
     au_labels: tuple[str, ...] = field(default=AU_LABELS, repr=False)
+    #: (clip, graph, quantity, class) -> float "time target source": what was measured on top, see ``values``.
+    measured: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self):
         sizes = {
@@ -163,23 +190,29 @@ class Scene:
         """The frame with the most AU evidence in sum."""
         return int(self.evidence[clip, : self.n_frames[clip]].sum(-1).argmax())
 
-    def values(self, clip: int, graph: str, quantity: str = "weight", head: int = -1) -> np.ndarray | None:
+    def values(
+        self, clip: int, graph: str, quantity: str = "weight", head: int = -1, target: int = 0
+    ) -> np.ndarray | None:
         """Edge values of one clip, rounded as in the browser: float64 "time target source", or None.
 
         Args:
             clip: index.
             graph: ``"au"`` or ``"region"``.
-            quantity: ``"weight"`` or ``"attention"`` (regions only; between AUs there is no attention).
+            quantity: one of ``QUANTITIES``; attention is between regions only, AU edges then show their weight.
+                Attribution and effect are there once they were measured (``measured``); with one frame they hold for all.
             head: attention head, -1 = mean over heads.
+            target: index of the class explained (attribution and effect).
         """
         n = self.n_frames[clip]
+        if quantity in SIGNED:
+            return self.measured.get((clip, graph, quantity, target))
         if graph == "au":
-            return None if self.au_edges is None else _unpack(_pack(self.au_edges[clip, :n]))
+            return None if self.au_edges is None else unpack(pack(self.au_edges[clip, :n]))
         if quantity == "weight":
-            return None if self.edges is None else _unpack(_pack(self.edges[clip, :n]))
+            return None if self.edges is None else unpack(pack(self.edges[clip, :n]))
         if self.attention is None:
             return None
-        heads = _unpack(_pack(self.attention[clip, :n]))
+        heads = unpack(pack(self.attention[clip, :n]))
         return heads.mean(1) if head < 0 else heads[:, head]
 
     def candidates(self, graph: str, edge_kind: str = "all") -> np.ndarray:
@@ -203,22 +236,23 @@ class Scene:
         head: int = -1,
         threshold: float = DEFAULT_THRESHOLD,
         edge_kind: str = "all",
+        target: int = 0,
     ) -> list[Edge]:
         """The edges that are drawn in one frame, strongest first within each graph.
 
-        An edge is drawn where its value is not below the ``threshold`` quantile of its graph's values over **all**
+        An edge is drawn where its size is not below the ``threshold`` quantile of its graph's sizes over **all**
         frames of the clip: few edges in quiet frames, many at the peak, and one number serves both graphs.
         """
         out: list[Edge] = []
         for graph, names in (("region", self.roi_names), ("au", self.au_labels)):
-            values = self.values(clip, graph, quantity, head) if view in (graph, "both") else None
+            values = self.values(clip, graph, quantity, head, target) if view in (graph, "both") else None
             if values is None:
                 continue
             allowed = self.candidates(graph, edge_kind)
-            cutoff = compute_cutoff(values[:, allowed], threshold)
-            now = values[frame]
-            at = np.argwhere(allowed & (now >= cutoff) & (now > 0))
-            order = np.argsort([-now[t, s] for t, s in at], kind="stable")
+            cutoff = compute_cutoff(np.abs(values[:, allowed]), threshold)
+            now = values[min(frame, len(values) - 1)]
+            at = np.argwhere(allowed & (np.abs(now) >= cutoff) & (now != 0))
+            order = np.argsort([-abs(now[t, s]) for t, s in at], kind="stable")
             out += [Edge(graph, names[t], names[s], float(f"{now[t, s]:.4g}")) for t, s in at[order]]
         return out
 
@@ -257,6 +291,16 @@ class Scene:
         """Where AU nodes lie, float "au 2": ``face`` (IOD, at their muscles) and ``circle`` (radius 1)."""
         return {"face": _place_on_face(self.incidence, self.centres, self.roi_names), "circle": _place_on_circle()}
 
+    @cached_property
+    def maxima(self) -> dict[str, float]:
+        """The largest values over all clips, off the diagonal: the ends of the scales."""
+        return {
+            "au": _largest(self.au_edges),
+            "weight": _largest(self.edges),
+            "attention": _largest(self.attention),
+            "flow": float(f"{np.linalg.norm(self.flow, axis=-1).max():.3g}"),
+        }
+
     def header(self) -> dict:
         """What the browser needs once, whatever the clip: names, positions, anatomy, meanings, one line a clip."""
         positions = self.au_positions
@@ -271,6 +315,8 @@ class Scene:
                     "muscles": list(unit.muscles),
                     "sided": unit.sided,
                     "group": "upper face" if unit.number in _UPPER else "lower face",
+                    "moves": describe_moves(unit),
+                    "emotions": [name for name, units in EMFACS.items() if unit.number in units],
                 }
                 for unit in ACTION_UNITS.values()
             ],
@@ -280,6 +326,8 @@ class Scene:
             "au_circle": _short(positions["circle"]),
             "incidence": _short(self.incidence),
             "reasons": [list(r) for r in self.reasons],
+            "muscles": {name: [_short(f) for f in fibres] for name, fibres in make_muscles(self.face).items()},
+            "together": _short(load_cooccurrence()),
             "clips": [
                 {
                     "id": self.clip_ids[i],
@@ -289,12 +337,7 @@ class Scene:
                 }
                 for i in range(len(self.clip_ids))
             ],
-            "maxima": {
-                "au": _largest(self.au_edges),
-                "weight": _largest(self.edges),
-                "attention": _largest(self.attention),
-                "flow": float(f"{np.linalg.norm(self.flow, axis=-1).max():.3g}"),
-            },
+            "maxima": self.maxima,
             "meaning": {f"{g}.{q}": list(text) for (g, q), text in MEANING.items()},
             "attention_name": self.attention_name,
             "n_heads": self.n_heads,
@@ -306,13 +349,15 @@ class Scene:
         n = int(self.n_frames[clip])
         return {
             "index": clip,
+            "probabilities": [round(float(p), 6) for p in self.probabilities[clip]],
+            "maxima": self.maxima,
             "times_ms": [round(float(t), 1) for t in self.times_ms[clip, :n]],
             "present": ["".join("01"[int(p)] for p in row) for row in self.present[clip, :n]],
-            "evidence": _pack(self.evidence[clip, :n]),
-            "flow": _pack(self.flow[clip, :n]),
-            "au": None if self.au_edges is None else _pack(self.au_edges[clip, :n]),
-            "weight": None if self.edges is None else _pack(self.edges[clip, :n]),
-            "attention": None if self.attention is None else _pack(self.attention[clip, :n]),
+            "evidence": pack(self.evidence[clip, :n]),
+            "flow": pack(self.flow[clip, :n]),
+            "au": None if self.au_edges is None else pack(self.au_edges[clip, :n]),
+            "weight": None if self.edges is None else pack(self.edges[clip, :n]),
+            "attention": None if self.attention is None else pack(self.attention[clip, :n]),
             "time_weights": None if self.time_weights is None else _short(self.time_weights[clip, :n]),
         }
 
@@ -411,20 +456,6 @@ def compute_scene(
     )
 
 
-def as_scene(output_or_scene: StagOutput | Scene, batch: Batch | None) -> Scene:
-    """A scene as it is, or computed from an output and its batch."""
-    if isinstance(output_or_scene, Scene):
-        return output_or_scene
-    if not isinstance(output_or_scene, StagOutput):
-        raise StagkitError(
-            f"the AU graph was given a {type(output_or_scene).__name__}, expected a StagOutput with its Batch "
-            "(view_au_graph(model(batch.x, batch.mask), batch)) or a Scene from compute_scene."
-        )
-    if batch is None:
-        raise StagkitError("a StagOutput needs its `batch` beside it: clip names, times and motion are in there.")
-    return compute_scene(output_or_scene, batch)
-
-
 def check_choice(name: str, value: object, options: tuple) -> None:
     """Raise unless ``value`` is one of ``options``."""
     if value not in options:
@@ -455,7 +486,7 @@ def _numpy(values: object) -> np.ndarray:
     return np.asarray(values)
 
 
-def _pack(array: np.ndarray) -> dict:
+def pack(array: np.ndarray) -> dict:
     """Integers with one scale, signed where needed: 16 bit, or 8 where a clip would grow beyond a megabyte."""
     kind = "i2" if array.min() < 0 else "u2" if array.size <= 60_000 else "u1"
     top = {"i2": 32767, "u2": 65535, "u1": 255}[kind]
@@ -465,10 +496,21 @@ def _pack(array: np.ndarray) -> dict:
     return {"shape": list(array.shape), "scale": scale, "kind": kind, "data": data}
 
 
-def _unpack(packed: dict) -> np.ndarray:
+def unpack(packed: dict) -> np.ndarray:
     """float64, exactly the numbers that the browser gets."""
     raw = np.frombuffer(base64.b64decode(packed["data"]), f"<{packed['kind']}")
     return raw.astype(float).reshape(packed["shape"]) * packed["scale"]
+
+
+def pack_exact(array: np.ndarray) -> dict:
+    """float32, for numbers that must arrive as they are; read back by ``unpack``."""
+    raw = np.ascontiguousarray(array, dtype="<f4")
+    return {
+        "shape": list(array.shape),
+        "scale": 1.0,
+        "kind": "f4",
+        "data": base64.b64encode(raw.tobytes()).decode("ascii"),
+    }
 
 
 def _short(array: np.ndarray) -> list:
@@ -540,13 +582,16 @@ __all__ = [
     "EDGE_KINDS",
     "MEANING",
     "QUANTITIES",
+    "SIGNED",
     "VIEWS",
     "Edge",
     "Scene",
     "ShapeError",
-    "as_scene",
     "check_choice",
     "check_frame",
     "compute_cutoff",
     "compute_scene",
+    "pack",
+    "pack_exact",
+    "unpack",
 ]

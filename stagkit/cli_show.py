@@ -1,0 +1,95 @@
+"""Commands that show what a network does: explain, analyze, figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stagkit.cli_options import say
+from stagkit.cli_progress import show
+
+app = typer.Typer()
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    clip: Annotated[list[str] | None, typer.Option(help="Clip id; repeatable. All test clips if not given.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which seed's networks.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of integrated gradients.")] = 32,
+    pictures: Annotated[int, typer.Option(min=0, help="Draw at most this many clips.")] = 12,
+    method: Annotated[str, typer.Option(help="integrated gradients, gradient shap, shapley sampling, ...")] = (
+        "integrated gradients"
+    ),
+    controls: Annotated[
+        bool, typer.Option("--controls/--no-controls", help="Without them pictures are stamped 'no control'.")
+    ] = True,
+) -> None:
+    """Explain the decisions of a run by regions, muscles and frames, with the controls of each explanation; draw."""
+    from stagkit.explain_run import describe_evidence, explain_run
+    from stagkit.figures import draw_attributions
+    from stagkit.graph_record import save_graphs
+    from stagkit.runs import Run
+
+    evidence, out = explain_run(
+        run,
+        clips=clip,
+        seed=seed,
+        n_steps=steps,
+        progress=show("explaining"),
+        method=method,
+        controls=controls,
+    )
+    save_graphs(Run.load(run), seed, clip)
+    drawn = draw_attributions(evidence if evidence.scores else evidence.attribution, out, pictures)
+    say(describe_evidence(evidence))
+    say(f"tables, values and {len(drawn)} pictures in {out}; next: stagkit figures {run}")
+
+
+@app.command()
+def analyze(
+    video: Annotated[Path, typer.Argument(help="mp4, avi, ..., or a folder of pictures with numbers in their names.")],
+    weights: Annotated[
+        Path,
+        typer.Option(help="A finished run, a file of weights, or phantom (shipped, trained on phantoms): what judges."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to fill with page and numbers.")],
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(help="Stored landmarks of the first frame, or of all: .npy, '68 2' or 'time 68 2' px."),
+    ] = None,
+    landmarker: Annotated[Path | None, typer.Option(help="Or mediapipe's face_landmarker.task, to find them.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second; needed for a folder.")] = None,
+    window: Annotated[
+        float, typer.Option(min=0.1, help="Length of the windows a long video is cut into, seconds.")
+    ] = 0.75,
+) -> None:
+    """Any clip: landmarks, motion, prediction with probabilities, evidence by muscle; one self-contained HTML page."""
+    from stagkit.analyze import analyze_video, describe_analysis
+
+    analysis = analyze_video(
+        video,
+        weights,
+        out,
+        landmarks=landmarks,
+        landmarker=landmarker,
+        fps=fps,
+        window=window,
+        progress=show("windows"),
+    )
+    say(describe_analysis(analysis))
+    say(f"page and numbers in {out}: page.html, analysis.json")
+
+
+@app.command()
+def figures(
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs.")],
+    out: Annotated[Path, typer.Option(help="Folder to fill.")] = Path("figures"),
+) -> None:
+    """Draw every figure from run records alone: PDF, PNG and a JSON with its sources."""
+    from stagkit.figures import make_figures
+
+    for path in make_figures(runs, out):
+        say(str(path))

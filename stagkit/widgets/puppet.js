@@ -1,0 +1,244 @@
+// The phantom puppeteer. Python moves the face and measures; this module draws what it says and sends what is touched.
+const SVG = "http://www.w3.org/2000/svg";
+const SIDES = [["", "both", "both sides"], ["R", "R", "the subject's right: left in the picture"],
+  ["L", "L", "the subject's left: right in the picture"]];
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "text") node.textContent = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (typeof value === "boolean") node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function draw(tag, attributes = {}, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+const spell = (name) => name.replaceAll("_", " ");
+const percent = (value) => `${(100 * value).toFixed(0)} %`;
+
+// Only the newest move waits while Python is busy: dragging never queues up.
+function makePost(model) {
+  let waiting = null, busy = 0, timer = null;
+  const send = (change) => {
+    busy = performance.now();
+    for (const [name, value] of Object.entries(change)) model.set(name, value);
+    model.save_changes();
+    clearTimeout(timer);
+    timer = setTimeout(answered, 1000); // nothing changed, or the kernel is away
+  };
+  function answered() {
+    const took = performance.now() - busy;
+    clearTimeout(timer);
+    busy = 0;
+    if (waiting) { const next = waiting; waiting = null; send(next); }
+    return took;
+  }
+  return { post: (change) => (busy ? (waiting = { ...waiting, ...change }) : send(change)), answered,
+    get busy() { return busy > 0; } };
+}
+
+function makeMuscles(model, scene, post) {
+  const rows = new Map();
+  const read = () => {
+    const aus = {};
+    for (const [label, row] of rows) {
+      const peak = Number(row.slider.value);
+      if (peak > 0) aus[label + row.side] = peak;
+    }
+    return aus;
+  };
+  const tell = (row) => {
+    row.value.textContent = `${Number(row.slider.value).toFixed(1)} %`;
+    row.node.classList.toggle("sp-on", Number(row.slider.value) > 0);
+    for (const [side, button] of row.buttons) button.setAttribute("aria-pressed", String(side === row.side));
+  };
+  const moved = (row) => { tell(row); post.post({ aus: read() }); };
+  const groups = [true, false].map((upper) => {
+    const group = make("fieldset", { class: "sp-group", disabled: !scene.live },
+      make("legend", { text: upper ? "Upper face" : "Lower face" }));
+    for (const unit of scene.units.filter((u) => u.upper === upper)) {
+      const row = { side: "", buttons: new Map() };
+      row.slider = make("input", { type: "range", min: 0, max: scene.strength, step: 0.1, value: 0,
+        "aria-label": `${unit.label} ${unit.name}, strength in per cent of the eye distance`, oninput: () => moved(row) });
+      row.value = make("output", { class: "sp-value" });
+      const sides = make("span", { class: "sp-sides", role: "group", "aria-label": `side of ${unit.label}` });
+      for (const [side, text, title] of unit.sided ? SIDES : []) {
+        const button = make("button", { type: "button", text, title, onclick: () => { row.side = side; moved(row); } });
+        row.buttons.set(side, button);
+        sides.append(button);
+      }
+      if (!unit.sided) sides.append(make("span", { class: "sp-soft", text: "midline" }));
+      row.node = make("div", { class: "sp-row", title: unit.muscles, "data-au": unit.label },
+        make("span", { class: "sp-name" }, make("b", { text: unit.label }), ` ${unit.name}`), row.slider, row.value, sides);
+      rows.set(unit.label, row);
+      group.append(row.node);
+    }
+    return group;
+  });
+  const follow = () => {
+    const aus = model.get("aus");
+    for (const [label, row] of rows) {
+      const code = Object.keys(aus).find((c) => c.startsWith(label));
+      if (code && !post.busy) row.side = code.slice(label.length);
+      if (!post.busy) row.slider.value = code ? aus[code] : 0;
+      tell(row);
+    }
+  };
+  const rest = make("button", { type: "button", text: "let go of all", disabled: !scene.live,
+    onclick: () => post.post({ aus: {} }) });
+  return { node: make("div", { class: "sp-muscles" }, ...groups, rest), follow };
+}
+
+function makePicture(scene, words) {
+  const image = make("img", { alt: words, width: scene.size, height: scene.size, decoding: "sync" });
+  const over = draw("svg", { viewBox: `-0.5 -0.5 ${scene.size} ${scene.size}`, "aria-hidden": "true" });
+  const mark = draw("rect", { class: "sp-mark", width: 2 * scene.half, height: 2 * scene.half, visibility: "hidden" });
+  const arrows = draw("path", { class: "sp-arrows" });
+  over.append(arrows, mark);
+  const caption = make("figcaption");
+  return { node: make("figure", { class: "sp-picture" }, make("div", { class: "sp-frame" }, image, over), caption),
+    image, arrows, caption,
+    point(name) {
+      mark.setAttribute("visibility", name ? "visible" : "hidden");
+      if (!name) return;
+      mark.setAttribute("x", scene.regions[name][0] - scene.half);
+      mark.setAttribute("y", scene.regions[name][1] - scene.half);
+    } };
+}
+
+function traceArrows(flat, strength) {
+  const long = 20 / strength; // px of the picture a per cent
+  let path = "";
+  for (let i = 0; i < flat.length; i += 4) {
+    const [x, y, u, v] = flat.slice(i, i + 4);
+    const [dx, dy] = [u * long, v * long];
+    const [tx, ty] = [x + dx, y + dy];
+    path += `M${x} ${y}L${tx} ${ty}M${tx - 0.35 * dx - 0.2 * dy} ${ty - 0.35 * dy + 0.2 * dx}L${tx} ${ty}` +
+      `L${tx - 0.35 * dx + 0.2 * dy} ${ty - 0.35 * dy - 0.2 * dx}`;
+  }
+  return path;
+}
+
+function makeBars(scene, point) {
+  const bars = new Map();
+  const side = (name, kind, title) => {
+    const bar = make("span", { class: `sp-bar sp-${kind}` });
+    bars.set(name, { bar, kind });
+    const cell = make("span", { class: `sp-cell sp-${kind}`, title, tabindex: "0", role: "img" }, bar);
+    cell.addEventListener("pointerenter", () => point(name));
+    cell.addEventListener("pointerleave", () => point(""));
+    cell.addEventListener("focus", () => point(name));
+    cell.addEventListener("blur", () => point(""));
+    bars.get(name).cell = cell;
+    return cell;
+  };
+  const rows = scene.places.map(([place, sides]) => make("div", { class: "sp-region", "data-place": place },
+    make("span", { class: "sp-place", text: spell(place) }),
+    ...(sides ? [side(`${place}_R`, "right", `${spell(place)}, subject's right`),
+      side(`${place}_L`, "left", `${spell(place)}, subject's left`)] : [side(place, "middle", spell(place))])));
+  const head = make("div", { class: "sp-region sp-soft" }, make("span", { class: "sp-place", text: "regions" }),
+    make("span", { class: "sp-ends", text: "subject's right" }), make("span", { text: "subject's left" }));
+  const foot = make("p", { class: "sp-soft sp-foot" });
+  return { node: make("div", { class: "sp-regions" }, head, ...rows, foot),
+    show(view) {
+      for (const [name, { bar, kind, cell }] of bars) {
+        const value = view.answers[name];
+        bar.style.width = `${Math.min(100, ((kind === "middle" ? 50 : 100) * value) / scene.strength)}%`;
+        cell.setAttribute("aria-label", `${spell(name)}: ${value.toFixed(1)} per cent of the eye distance`);
+      }
+      foot.textContent = view.most ? `most: ${view.most}; full width: ${scene.strength} % of the eye distance`
+        : "nothing moves";
+    } };
+}
+
+function makeVerdict(scene) {
+  const rows = make("div");
+  const node = make("div", { class: "sp-verdict", role: "status" },
+    make("div", { class: "sp-soft", text: "the networks say of the whole movement" }), rows,
+    make("p", { class: "sp-soft sp-learned", text: scene.learned }));
+  node.hidden = !scene.judged;
+  return { node, show(probabilities) {
+    rows.replaceChildren(...Object.entries(probabilities).map(([name, p]) => make("div", { class: "sp-class" },
+      make("span", { class: "sp-place", text: name }),
+      make("span", { class: "sp-cell" }, Object.assign(make("span", { class: "sp-bar" }), { style: `width:${100 * p}%` })),
+      make("output", { text: percent(p) }))));
+  } };
+}
+
+function render({ model, el }) {
+  const scene = model.get("_scene");
+  const post = makePost(model);
+  const muscles = makeMuscles(model, scene, post);
+  const face = makePicture(scene, `${scene.name}, as pulled`);
+  const flow = makePicture(scene, "measured flow: speed in colour, arrows in its direction");
+  const bars = makeBars(scene, (name) => { face.point(name); flow.point(name); });
+  const verdict = makeVerdict(scene);
+
+  const time = make("input", { type: "range", min: 0, max: scene.frames - 1, step: 1, "aria-label": "time",
+    oninput: () => post.post({ frame: Number(time.value) }) });
+  const clock = make("output", { class: "sp-value" });
+  const play = make("button", { type: "button", onclick: () => { model.set("playing", !model.get("playing")); model.save_changes(); } });
+  const larger = make("input", { type: "range", min: 1, max: scene.enlarge, step: 0.5, disabled: !scene.live,
+    "aria-label": "how many times the real motion the picture shows", oninput: () => post.post({ enlarge: Number(larger.value) }) });
+  const times = make("output", { class: "sp-value" });
+  const status = make("span", { class: "sp-soft sp-status" });
+  const controls = make("div", { class: "sp-time" }, play, make("label", {}, "time ", time), clock,
+    make("label", {}, "picture enlarged ", larger), times, status);
+
+  let timer = null;
+  const run = () => {
+    clearInterval(timer);
+    const playing = model.get("playing");
+    play.textContent = playing ? "stop" : "play";
+    if (playing) timer = setInterval(() => { if (!post.busy) post.post({ frame: (model.get("frame") + 1) % scene.frames }); }, 90);
+  };
+  const follow = () => {
+    if (!post.busy) { time.value = model.get("frame"); larger.value = model.get("enlarge"); }
+    clock.textContent = `${Math.round((1000 * model.get("frame")) / scene.fps)} ms`;
+    times.textContent = `${model.get("enlarge")} x`;
+  };
+  const show = async () => {
+    const view = model.get("_view");
+    face.image.src = view.face;
+    flow.image.src = view.flow;
+    flow.arrows.setAttribute("d", traceArrows(view.arrows, scene.strength));
+    face.caption.textContent = model.get("enlarge") > 1 ? `skin, its motion enlarged ${model.get("enlarge")} times` : "skin";
+    flow.caption.textContent = "measured flow, at its real size";
+    bars.show(view);
+    root.dataset.serial = view.serial;
+    const held = view.held < 1 ? `; held at ${percent(view.held)}: more would fold the skin` : "";
+    await Promise.all([face.image, flow.image].map((image) => image.decode().catch(() => {})));
+    const took = post.busy ? post.answered() : null;
+    if (took !== null) root.dataset.took = took.toFixed(1);
+    status.textContent = view.words + held + (took === null || !scene.live ? "" : `; answered in ${took.toFixed(0)} ms`);
+    follow();
+    muscles.follow();
+  };
+  const judge = () => verdict.show(model.get("probabilities"));
+  const note = make("p", { class: "sp-soft", text: "A saved page: time runs, the muscles stay as they were. Open the notebook to pull them." });
+  note.hidden = scene.live;
+
+  const root = make("div", { class: "stag-puppet", role: "group", "aria-label": "phantom puppeteer" }, note,
+    make("div", { class: "sp-stage" }, muscles.node,
+      make("div", { class: "sp-seen" }, make("div", { class: "sp-pictures" }, face.node, flow.node), controls,
+        make("div", { class: "sp-said" }, bars.node, verdict.node))));
+  el.append(root);
+  const heard = [["change:_view", show], ["change:aus", () => muscles.follow()], ["change:frame", follow],
+    ["change:enlarge", follow], ["change:probabilities", judge], ["change:playing", run]];
+  for (const [event, callback] of heard) model.on(event, callback);
+  show();
+  judge();
+  run();
+  return () => { clearInterval(timer); for (const [event, callback] of heard) model.off(event, callback); };
+}
+
+export default { render };

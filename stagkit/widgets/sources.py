@@ -1,0 +1,242 @@
+"""Where an explorer's clips come from: an output at hand, or a finished run whose clips are computed when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagkit.types import Batch, StagkitError, StagOutput
+from stagkit.what_if import compute_au_edge_attribution, compute_single_cuts
+from stagkit.widgets.scene import Scene, compute_scene
+
+if TYPE_CHECKING:
+    from stagkit.model import Stag
+    from stagkit.runs import Run
+
+#: (cuts, clip index) -> class probabilities
+Recompute = Callable[[list[list], int], object]
+
+#: The fold whose network never saw the clip: the only one that is a test.
+OWN_FOLD = -1
+
+
+class Source:
+    """What an explorer may ask of its clips, whatever they come from.
+
+    Args:
+        clip_ids, subjects, classes, label: names of the clips; ``label`` int "clip".
+        seeds: seeds of the networks there are.
+        folds: names of the folds, () where there are none.
+        opening: Python that makes the same objects again, for copy-as-code.
+    """
+
+    def __init__(self, clip_ids, subjects, classes, label, seeds=(0,), folds=(), opening: str = "") -> None:
+        self.clip_ids, self.subjects, self.classes = tuple(clip_ids), tuple(subjects), tuple(classes)
+        self.label, self.seeds, self.folds, self.opening = np.asarray(label), tuple(seeds), tuple(folds), opening
+        self.measure = lru_cache(maxsize=128)(self._measure)
+
+    def scene(self, clip: int, seed: int = 0, fold: int = OWN_FOLD) -> tuple[Scene, int]:
+        """A scene that holds the clip, and the clip's place in it."""
+        raise NotImplementedError
+
+    def network(self, clip: int, seed: int = 0, fold: int = OWN_FOLD) -> tuple[Stag, Batch] | None:
+        """The network and a batch of the clip alone; None where no network is at hand."""
+        return None
+
+    def own_fold(self, clip: int, seed: int = 0) -> int:
+        """The fold whose network was tested on the clip."""
+        return OWN_FOLD
+
+    def answers(self, seed: int = 0) -> np.ndarray:
+        """Class probabilities of all clips, float "clip cls", without computing anything anew."""
+        raise NotImplementedError
+
+    def clip_index(self, clip: int | str) -> int:
+        """Position of a clip given by number or id.
+
+        Raises:
+            StagkitError: no such clip, or several of that name.
+        """
+        if isinstance(clip, str):
+            found = [i for i, name in enumerate(self.clip_ids) if name == clip]
+            if not found:
+                some = ", ".join(self.clip_ids[:6]) + (", ..." if len(self.clip_ids) > 6 else "")
+                raise StagkitError(f"there is no clip {clip!r} here; the {len(self.clip_ids)} are {some}.")
+            if len(found) > 1:
+                raise StagkitError(f"{len(found)} clips are called {clip!r}: give one of the numbers {found}.")
+            return found[0]
+        if not 0 <= clip < len(self.clip_ids):
+            raise StagkitError(f"`clip` is {clip}, expected 0..{len(self.clip_ids) - 1} (or a clip id).")
+        return int(clip)
+
+    def _measure(self, clip: int, seed: int, fold: int, target: int, what: str) -> dict | None:
+        """Single cuts (``what='effect'``) or edge attributions (``'attribution'``) of a clip; None without a network."""
+        given = self.network(clip, seed, fold)
+        if given is None:
+            return None
+        scene, place = self.scene(clip, seed, fold)
+        n = int(scene.n_frames[place])
+        model, one = given
+        if what == "effect":
+            return {"cuts": compute_single_cuts(model, one, n)}
+        from stagkit.explain import attribute
+
+        out = {"region": None, "au": None}
+        if scene.edges is not None:
+            found = attribute(model, one, "edge integrated gradients", target=target, n_steps=16, search=False)
+            out["region"] = found.values[0, :n].astype(float)
+        if scene.au_edges is not None:
+            out["au"] = compute_au_edge_attribution(model, one, target)[0][:n]
+        return out
+
+
+class OutputSource(Source):
+    """Clips of one output: everything is there already.
+
+    Args:
+        scene: all clips.
+        model: the network that said it, for cutting; None: only what ``recompute`` can do.
+        batch: its clips.
+    """
+
+    def __init__(self, scene: Scene, model: Stag | None = None, batch: Batch | None = None) -> None:
+        opening = "# output = model(batch.x, batch.mask, batch.times_ms)"
+        super().__init__(scene.clip_ids, scene.subjects, scene.classes, scene.label, opening=opening)
+        if model is not None and batch is None:
+            raise StagkitError("`model` needs the `batch` that it is to answer: give both.")
+        self._scene, self._model, self._batch = scene, model, batch
+
+    def scene(self, clip: int, seed: int = 0, fold: int = OWN_FOLD) -> tuple[Scene, int]:
+        """The scene of all clips."""
+        return self._scene, clip
+
+    def network(self, clip: int, seed: int = 0, fold: int = OWN_FOLD) -> tuple[Stag, Batch] | None:
+        """The network that was given, if one was."""
+        if self._model is None:
+            return None
+        import torch
+
+        from stagkit.train import take
+
+        return self._model, take(self._batch, torch.tensor([clip]))
+
+    def answers(self, seed: int = 0) -> np.ndarray:
+        """The output's probabilities."""
+        return self._scene.probabilities
+
+
+class RunSource(Source):
+    """The test clips of a finished run: each is shown as the network of its own fold sees it, when it is asked for.
+
+    Args:
+        run: opened by ``Run.load``.
+
+    Raises:
+        RunError: its data or weights are gone.
+    """
+
+    def __init__(self, run: Run) -> None:
+        data = run.load_data()
+        table = run.predictions
+        seeds = tuple(int(s) for s in run.request["seeds"])
+        first = table[table["seed"] == seeds[0]]
+        position = {key: i for i, key in enumerate(zip(data.subjects, data.clip_ids, strict=True))}
+        self._index = np.array([position[key] for key in zip(first["subject"], first["clip"], strict=True)])
+        self._own, self._answers = {}, {}
+        place = {int(i): k for k, i in enumerate(self._index)}
+        for seed in seeds:
+            rows = table[table["seed"] == seed]
+            at = [
+                place.get(position[key], -1) for key in zip(rows["subject"], rows["clip"], strict=True)
+            ]  # a later seed may have tested other clips
+            self._own[seed] = dict(zip(at, rows["fold"].astype(int), strict=True))
+            chances = np.full((len(self._index), len(data.classes)), 1 / len(data.classes))
+            given = rows[[f"p_{name}" for name in data.classes]].to_numpy(float)
+            chances[[k for k in at if k >= 0]] = given[[k >= 0 for k in at]]
+            self._answers[seed] = chances
+        super().__init__(
+            [data.clip_ids[i] for i in self._index],
+            [data.subjects[i] for i in self._index],
+            data.classes,
+            data.label[self._index],
+            seeds,
+            [fold["name"] for fold in run.split],
+            f'run = stagkit.Run.load("{run.path.as_posix()}")',
+        )
+        self.run, self.data = run, data
+        self._load = lru_cache(maxsize=16)(lambda seed, fold: run.load_model(seed, fold, data))
+        self._compute = lru_cache(maxsize=64)(self._compute_scene)
+
+    def own_fold(self, clip: int, seed: int = 0) -> int:
+        """The fold whose network was tested on the clip."""
+        return self._own[seed].get(clip, 0)
+
+    def _resolve(self, clip: int, seed: int, fold: int) -> int:
+        return self.own_fold(clip, seed) if fold == OWN_FOLD else fold
+
+    def network(self, clip: int, seed: int = 0, fold: int = OWN_FOLD) -> tuple[Stag, Batch]:
+        """The network of a fold, from the run's weights."""
+        return self._load(seed, self._resolve(clip, seed, fold)), self.data.batch([self._index[clip]])
+
+    def scene(self, clip: int, seed: int = 0, fold: int = OWN_FOLD) -> tuple[Scene, int]:
+        """A scene of this clip alone."""
+        return self._compute(clip, seed, self._resolve(clip, seed, fold)), 0
+
+    def _compute_scene(self, clip: int, seed: int, fold: int) -> Scene:
+        import torch
+
+        model, batch = self.network(clip, seed, fold)
+        with torch.no_grad():
+            return compute_scene(model(batch.x, batch.mask, batch.times_ms), batch, unit=self.data.unit)
+
+    def answers(self, seed: int = 0) -> np.ndarray:
+        """What ``predictions.csv`` says."""
+        return self._answers[seed]
+
+
+def as_source(run_or_output: object, batch: Batch | None = None, model: Stag | None = None) -> Source:
+    """A source from whatever an explorer was given.
+
+    Args:
+        run_or_output: a ``Run`` or the path of one, a ``StagOutput`` with its ``batch``, a ``Scene``, or a ``Source``.
+        batch: the clips of an output.
+        model: the network of an output.
+
+    Raises:
+        StagkitError: something else, or an output without its batch.
+    """
+    from stagkit.runs import Run
+
+    if isinstance(run_or_output, Source):
+        return run_or_output
+    if isinstance(run_or_output, (str, Path)):
+        run_or_output = Run.load(run_or_output)
+    if isinstance(run_or_output, Run):
+        return RunSource(run_or_output)
+    if isinstance(run_or_output, Scene):
+        return OutputSource(run_or_output, model, batch)
+    if not isinstance(run_or_output, StagOutput):
+        raise StagkitError(
+            f"the explorer was given a {type(run_or_output).__name__}, expected a StagOutput with its Batch "
+            "(view_au_graph(model(batch.x, batch.mask, batch.times_ms), batch)), a Run or the folder of one, or a Scene."
+        )
+    if batch is None:
+        raise StagkitError("a StagOutput needs its `batch` beside it: clip names, times and motion are in there.")
+    return OutputSource(compute_scene(run_or_output, batch), model, batch)
+
+
+def check_edges(scene: Scene) -> None:
+    """Check that there is a graph to show.
+
+    Raises:
+        StagkitError: a network without edges.
+    """
+    if scene.edges is None and scene.au_edges is None:
+        raise StagkitError(
+            "this output has no edges (graph='none' or branches='time'), so there is no graph to show: take a run with "
+            "graph='egat', or look at its attribution by region instead."
+        )

@@ -1,0 +1,246 @@
+"""Wherever folds are trained, the same is learned; what is killed goes on; one process a folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from stagkit.backends import Compute, plan_stacks, run_on_devices
+from stagkit.cli_progress import describe, show_folds
+from stagkit.config import StagConfig, TrainConfig
+from stagkit.files import read_json
+from stagkit.folds import evaluate
+from stagkit.runs import Run
+from stagkit.splits import make_folds
+from stagkit.train import train_fold
+from stagkit.types import StagkitError
+from stagkit.working import Desk, hold
+from tests.small import make_dataset, save_maps
+
+TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
+TRAIN = TrainConfig(epochs=6, batch_size=6, lr=1e-2)
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_dataset(n_subjects=4, per_subject=4, n_frames=2)
+
+
+def run_with(data, out, train=TRAIN, **settings):
+    return evaluate(data, out, TINY, train, **{"protocol": "loso", "backend": "sequential", **settings})
+
+
+@pytest.fixture(scope="module")
+def runs(data, tmp_path_factory):
+    """The same evaluation one after the other, and stacked."""
+    folder = tmp_path_factory.mktemp("backends")
+    return tuple(run_with(data, folder / b, seeds=2, backend=b) for b in ("sequential", "stacked"))
+
+
+def test_a_stack_learns_as_well(runs):
+    """Same folds, same seals, same score as far as seeds go: both recognise nearly everything here."""
+    one, stacked = runs
+    key = ["seed", "fold", "clip", "label"]
+    pd.testing.assert_frame_equal(one.predictions[key], stacked.predictions[key])
+    assert stacked.metrics["uf1"]["mean"] == pytest.approx(one.metrics["uf1"]["mean"], abs=0.15)
+    openings = read_json(stacked.path / "seal.json")["openings"]
+    assert [len(o["opened"]) for o in openings] == [1] * 8
+    assert {o["stacked"] for o in openings} == {8}
+    assert not (stacked.path / "working").exists()
+    assert not list(stacked.path.glob("lock*"))
+
+
+def test_an_interrupted_stack_ends_the_same(runs, data):
+    """The whole stack is trained again, what was finished is kept, and the numbers are the same bits."""
+    _, stacked = runs
+    before = stacked.predictions.copy()
+    for name in ("metrics.json", "predictions.csv", "folds/seed0_fold001.csv", "folds/seed1_fold003.csv"):
+        (stacked.path / name).unlink()
+    again = run_with(data, stacked.path, seeds=2, backend="stacked")
+    pd.testing.assert_frame_equal(again.predictions, before)
+    counts = [len(o["opened"]) for o in read_json(again.path / "seal.json")["openings"]]
+    assert counts == [1, 2, 1, 1, 1, 1, 1, 2], "finished folds are not opened again"
+
+
+def test_shares_of_several_devices(runs, data, tmp_path):
+    """Two devices (here the CPU twice) train half of the folds each: what one device does with the same halves."""
+    request = {**runs[1].request, "data_path": ""}
+    folds = make_folds(data, "loso")
+    run = Run.start(tmp_path / "run", request, folds, data, "cpu")
+    shards = plan_stacks(data, folds, run, 2, "cpu")
+    assert [len(s) for s in shards] == [4, 4]
+    assert plan_stacks(data, folds, run, 1, "cpu") == shards, "a run that goes on keeps its stacks"
+    results = list(run_on_devices(data, folds, run, shards, ["cpu", "cpu"]))
+    assert sorted((r.seed, r.number) for r in results) == sorted(pair for shard in shards for pair in shard)
+    assert all(r.record["stacked"] == 4 for r in results)
+
+
+def test_a_cluster_gives_the_same_bits_when_a_worker_is_killed(runs, data, tmp_path):
+    """A Dask worker process is killed while it trains; another one takes over its fold."""
+    pytest.importorskip("distributed", reason="dask.distributed is not installed (extra 'cluster')")
+    from distributed import default_client
+
+    killed = []
+
+    def progress(stream, total):
+        for i, name in enumerate(stream):
+            if i == 0:
+                victim = next(iter(default_client().run(os.getpid).values()))
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+            yield name
+
+    run = run_with(data, tmp_path / "run", seeds=2, backend="auto", cluster="local:2", progress=progress)
+    assert killed
+    pd.testing.assert_frame_equal(run.predictions, runs[0].predictions)
+
+
+def test_no_scheduler_is_told(data, tmp_path):
+    pytest.importorskip("distributed", reason="dask.distributed is not installed (extra 'cluster')")
+    with pytest.raises(StagkitError, match=r"local:none.*expected local:N"):
+        run_with(data, tmp_path / "run", backend="auto", cluster="local:none")
+
+
+def test_without_dask_the_extra_is_named(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(StagkitError, match=r"stagkit\[cluster\]"):
+        run_with(data, tmp_path / "run", backend="auto", cluster="local:2")
+
+
+@pytest.mark.parametrize(
+    ("settings", "leaky", "words"),
+    [
+        ({"backend": "gpu"}, False, "expected one of auto, sequential"),
+        ({"backend": "stacked"}, True, "looks after every epoch"),
+        ({"gpus": 2}, False, "no CUDA GPU"),
+        ({"device": "cuda:77"}, False, "not to be had"),
+    ],
+)
+def test_what_cannot_be_done_is_told(settings, leaky, words):
+    with pytest.raises(StagkitError, match=words):
+        Compute(**{"device": "cpu", **settings}).choose(leaky)
+
+
+def test_auto_is_processes_on_a_cpu():
+    assert Compute(device="cpu").choose() == ("processes", "cpu")
+
+
+# ── killed and gone on with ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [0, 3, 5])
+def test_a_fold_goes_on_from_its_checkpoint(data, tmp_path, at):
+    """Ended after some epochs; the rest, from the checkpoint, leads to the same bits: order, augmentation, dropout."""
+    train, index = TRAIN.replace(region_jitter=0.1, mixing=0.5), np.arange(12)
+    whole = train_fold(data, index, TINY, train, 3).state_dict()
+    desk, seen = Desk(tmp_path, "fold", every=0.0), []
+
+    def stop(epoch, loss):
+        if epoch == at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_fold(data, index, TINY, train, 3, on_epoch=stop, desk=desk)
+    torch.manual_seed(99)
+    model = train_fold(data, index, TINY, train, 3, on_epoch=lambda e, loss: seen.append(e), desk=desk)
+    assert seen == list(range(at, 6)), "what was done is not done again"
+    assert all(torch.equal(v, whole[k]) for k, v in model.state_dict().items())
+    desk.clear()
+    assert not list((tmp_path / "working").iterdir())
+
+
+def test_a_damaged_checkpoint_starts_the_fold_anew(data, tmp_path):
+    desk = Desk(tmp_path, "fold", every=0.0)
+    train_fold(data, np.arange(8), TINY, TRAIN, 3, desk=desk)
+    path = next((tmp_path / "working").glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:50])
+    seen = []
+    train_fold(data, np.arange(8), TINY, TRAIN, 3, on_epoch=lambda e, loss: seen.append(e), desk=desk)
+    assert len(seen) == 6
+
+
+def test_two_processes_on_one_folder_are_refused(data, tmp_path, runs):
+    """The other is named; when it has been killed, the folder is free, its note notwithstanding."""
+    run = runs[0]
+    code = (
+        f"import time\nfrom stagkit.working import hold\nwith hold({str(run.path)!r}):\n    print('held', flush=True)\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code + "    time.sleep(60)"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        (run.path / "metrics.json").unlink()
+        with pytest.raises(StagkitError, match=f"another process works on .*process {other.pid} on "):
+            run_with(data, run.path, seeds=2)
+    finally:
+        other.kill()
+        other.wait()
+    assert (run.path / "lock.json").is_file(), "it had no time to clear up"
+    again = run_with(data, run.path, seeds=2)
+    pd.testing.assert_frame_equal(again.predictions, run.predictions)
+    with hold(run.path):
+        pass
+    assert not (run.path / "lock.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["sequential", "processes"])
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, backend):
+    """Interrupted after its first fold: one sentence, code 130; the same command then ends with the usual numbers."""
+    maps = save_maps(tmp_path / "maps.npz")
+    command = [sys.executable, "-m", "stagkit.cli", "evaluate", str(maps), "--backend", backend, "--epochs", "8"]
+    command += ["--workers", "2", "--set", "stag.width=8", "--set", "stag.heads=2", "--out"]
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [*command, str(run)], env=ONE_THREAD, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for _ in range(2400):
+        if list(run.glob("folds/*.csv")):
+            break
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate()[1]
+    assert process.returncode == 130
+    assert "interrupted; what was finished is kept: run the same command to go on." in told
+    assert "Traceback" not in told
+    done = subprocess.run([*command, str(run)], env=ONE_THREAD, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(run / "predictions.csv")) == 24
+
+
+def test_ctrl_c_is_told_in_one_sentence(monkeypatch, capsys):
+    from stagkit import cli, data_check
+
+    def press(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data_check, "check_data", press)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["check-data", "casme2", "somewhere"])
+    assert end.value.code == 130
+    told = capsys.readouterr().err.strip().splitlines()
+    assert told == ["stagkit: interrupted; what was finished is kept: run the same command to go on."]
+
+
+# ── the bar ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_bar_says_epoch_and_loss(tmp_path, capsys):
+    Desk(tmp_path / "run", "seed0_fold001").tell(15, 60, 0.5)
+    Desk(tmp_path / "run", "stack_seed0_fold002").tell(30, 60, 0.2, networks=2)
+    share, told = describe(tmp_path)
+    assert share == pytest.approx(15 / 60 + 2 * 30 / 60)
+    assert told == "· epoch 15, 30 of 60 · loss 0.300"
+    assert list(show_folds("folds", tmp_path)(iter("abc"), 3)) == list("abc")
+    assert "3/3" in capsys.readouterr().err
+    assert describe(tmp_path / "none") == (0.0, "")

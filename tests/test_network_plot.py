@@ -1,0 +1,90 @@
+"""The picture of the network says what the network is: its probes, its shapes, its counts."""
+
+import matplotlib
+import pytest
+
+from stagkit.config import StagConfig
+from stagkit.model import Stag
+from stagkit.network_plot import PARTS, count_parameters, plot_costs, plot_network, plot_silenced
+from stagkit.probes import probe_names
+from tests.small import make_dataset
+
+
+@pytest.fixture(autouse=True)
+def close():
+    matplotlib.use("Agg")
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def make_network(**switches) -> Stag:
+    return Stag(StagConfig(width=8, heads=2, **switches), n_classes=3, patch=make_dataset().x.shape[-1])
+
+
+def texts(figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts if text.get_text()]  # an arrow is a text without words
+
+
+SWITCHES = [{}, {"graph": "none"}, {"branches": "time"}, {"branches": "graph"}, {"temporal_attention": False}]
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+def test_the_parts_hold_every_parameter_once(switches):
+    model = make_network(**switches)
+    assert sum(count_parameters(model).values()) == sum(p.numel() for p in model.parameters())
+
+
+def test_every_probe_belongs_to_a_part():
+    starts = tuple(start for part in PARTS for start in part.probes)
+    assert all(name.startswith(starts) for name in probe_names(make_network()))
+
+
+@pytest.mark.parametrize(
+    ("switches", "off"),
+    [
+        ({}, []),
+        ({"temporal_attention": False}, ["temporal attention"]),
+        ({"graph": "none"}, ["AU-guided connectivity", "E-GAT"]),
+        ({"branches": "graph"}, ["transformer over time", "cross- attention"]),
+        ({"branches": "time"}, ["AU-guided connectivity", "E-GAT", "cross- attention"]),
+    ],
+    ids=str,
+)
+def test_parts_that_are_off_are_drawn_as_off(switches, off):
+    shown = texts(plot_network(make_network(**switches), make_dataset().batch([0, 1])))
+    heads, lines = [" ".join(t.split()[1:]) for t in shown[::2]], shown[1::2]
+    assert len(heads) == len(lines) == 9
+    assert [head for head, line in zip(heads, lines, strict=True) if line == "off"] == off
+
+
+def test_shapes_and_counts_are_those_of_the_network():
+    data, model = make_dataset(), make_network()
+    shown = "\n".join(texts(plot_network(model, data.batch([0]))))
+    n_frames = data.x.shape[1]
+    assert f"roi.embed\n{n_frames} x 22 x 8\n" in shown
+    assert f"graph.edges\n{n_frames} x 22 x 22\n" in shown
+    for count in count_parameters(model).values():
+        assert f"{count:,} parameters" in shown
+
+
+def test_the_network_is_left_as_it_was():
+    model = make_network().train()
+    plot_network(model, make_dataset().batch([0]))
+    assert model.training and not any(m._forward_hooks for m in model.modules())
+
+
+def test_costs_are_shares_of_the_first():
+    full, half = {"parameters": 1000, "multiply_adds": 4_000_000}, {"parameters": 500, "multiply_adds": 1_000_000}
+    left, right = plot_costs({"all": full, "less": half}).axes
+    assert [t.get_text() for t in left.texts] == ["100%", "50%"]
+    assert [t.get_text() for t in right.texts] == ["100%", "25%"]
+    assert [bar.get_width() for bar in left.patches] == [1.0, 0.5]
+
+
+def test_every_clip_is_a_dot_and_the_bar_is_their_mean():
+    axes = plot_silenced({"graph": [-1.0, 3.0], "head": [-8.0, -6.0]}).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [1.0, -7.0]
+    assert [t.get_text() for t in axes.texts] == ["+1.00", "-7.00"]
+    assert "2 clips" in axes.get_xlabel()

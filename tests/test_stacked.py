@@ -1,0 +1,193 @@
+"""Many networks at once learn what each would learn alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stagkit.config import StagConfig, TrainConfig
+from stagkit.datasets.flow_maps import load_flow_maps
+from stagkit.epochs import fit_network
+from stagkit.splits import make_folds
+from stagkit.stack_plan import Task, choose_chunk, measure_memory, split_tasks
+from stagkit.stacked import Motion, Stack, train_stack
+from stagkit.stacked_epochs import TrainingPart, fit_stack
+from stagkit.train import predict, train_fold
+from stagkit.types import StagkitError
+from tests.small import make_dataset, save_maps
+
+#: Nothing random but the start and the order of the clips.
+CALM_STAG = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1, dropout=0.0, part_dropout=0.0)
+CALM = TrainConfig(epochs=5, batch_size=5, lr=5e-3, mirror=False, noise=0.0, roi_dropout=0.0, scale_jitter=0.0)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Folds of unequal size: subjects of 4, 5, 6, 5 clips, some frames and AU codes missing."""
+    data = make_dataset(n_subjects=4, per_subject=5, n_frames=2)
+    subjects = np.repeat(["set/a", "set/b", "set/c", "set/d"], [4, 5, 6, 5])
+    mask, aus = data.mask.copy(), data.aus.copy()
+    mask[3, 1], mask[7, 0, :4], aus[::3] = False, False, np.nan
+    return replace(data, subjects=tuple(subjects.tolist()), mask=mask, aus=aus)
+
+
+@pytest.fixture(autouse=True)
+def no_dropout_of_regions(monkeypatch):
+    """The head always drops a tenth of the regions; here it does not."""
+    real = torch.nn.Dropout.__init__
+    monkeypatch.setattr(torch.nn.Dropout, "__init__", lambda self, p=0.5, inplace=False: real(self, 0.0, inplace))
+
+
+def make_tasks(data, train, seeds=(0,), stop_after=None, stag=CALM_STAG):
+    folds = make_folds(data, "loso")
+    return [
+        Task.make(fold.training_part(data), fold.train, stag, train, seed * 100 + i, stop_after=stop_after)
+        for seed in seeds
+        for i, fold in enumerate(folds)
+    ]
+
+
+def logits(model, data):
+    batch = data.batch()
+    with torch.no_grad():
+        return model.logits(batch.x, batch.mask, batch.times_ms)
+
+
+@pytest.mark.parametrize(
+    ("stag", "train"),
+    [
+        ({}, {}),
+        ({"graph": "gat", "cross_attention": "one-way", "loss": "ce"}, {"clip_norm": 0.05}),
+        ({"branches": "time", "temporal_attention": False}, {"batch_size": 4}),
+    ],
+)
+def test_equals_one_after_the_other(data, stag, train):
+    """20 steps (5 epochs of 4 or 3 batches, for two seeds): logits within 1e-4 of the sequential loop."""
+    stag, train = CALM_STAG.replace(**stag), CALM.replace(**train, epochs=7 if not train else 5)
+    tasks = make_tasks(data, train, seeds=(0, 1), stag=stag)
+    together = train_stack(data, tasks, stag, train)
+    folds = make_folds(data, "loso")
+    for task, model, seed in zip(tasks, together, (0, 1, 2, 3, 100, 101, 102, 103), strict=True):
+        alone = train_fold(data, folds[seed % 100].train, stag, train, seed)
+        assert torch.allclose(logits(model, data), logits(alone, data), atol=1e-4)
+        assert not torch.allclose(logits(alone, data), logits(task.model.eval(), data), atol=1e-2), "it did learn"
+
+
+def test_each_has_its_own_weights_scale_and_prior(data):
+    tasks = make_tasks(data, CALM)
+    motion = Motion.of(data, "cpu")
+    stack = Stack(tasks, range(4), motion, data.classes, CALM_STAG, CALM)
+    assert set(stack.own) == {"scale"}
+    assert stack.class_weights.shape == (4, 2)
+    first = stack.unstack(2)
+    assert all(torch.equal(v, tasks[2].model.state_dict()[k]) for k, v in first.state_dict().items())
+
+
+def test_no_label_of_a_test_clip_is_in_a_stack(data):
+    """With every label that is not handed over turned round, the networks come out the same to the bit."""
+    tasks = make_tasks(data, CALM)
+    poisoned = replace(data, label=1 - data.label, aus=np.ones_like(data.aus))
+    for a, b in zip(*(train_stack(d, tasks, CALM_STAG, CALM) for d in (data, poisoned)), strict=True):
+        assert torch.equal(logits(a, data), logits(b, data))
+
+
+def test_those_that_are_done_leave(data):
+    """Stopped after 1, 2, 3 and 4 epochs of a plan of 5, each is what the sequential loop has after as many."""
+    stops = (3, 1, 4, 2)
+    tasks = [replace(t, stop_after=s) for t, s in zip(make_tasks(data, CALM), stops, strict=True)]
+    alive = []
+    models = train_stack(data, tasks, CALM_STAG, CALM, on_epoch=lambda e, loss, n: alive.append(n))
+    assert sorted(alive, reverse=True)[0] <= 4
+    assert sum(alive) == sum(stops), "an epoch costs those who still train"
+    for i, (fold, model) in enumerate(zip(make_folds(data, "loso"), models, strict=True)):
+        alone = train_fold(data, fold.train, CALM_STAG, CALM, i, stop_after=stops[i])
+        assert torch.allclose(logits(model, data), logits(alone, data), atol=1e-4)
+
+
+def test_chunks_change_nothing(data):
+    tasks = make_tasks(data, CALM)
+    whole, parts = (train_stack(data, tasks, CALM_STAG, CALM, chunk=n) for n in (4, 1))
+    for a, b in zip(whole, parts, strict=True):
+        assert torch.allclose(logits(a, data), logits(b, data), atol=1e-5)
+
+
+def test_chunks_fit_memory(data):
+    tasks = make_tasks(data, CALM)
+    one = measure_memory(data, tasks[0], CALM_STAG, CALM)
+    assert choose_chunk(data, tasks, CALM_STAG, CALM, memory=3 * one) == 3
+    assert choose_chunk(data, tasks, CALM_STAG, CALM, memory=10) == 1
+    assert choose_chunk(data, tasks, CALM_STAG, CALM, memory=100 * one) == 4
+    assert measure_memory(data, tasks[0], CALM_STAG, CALM.replace(batch_size=10)) > 1.5 * one
+    # 16, 15, 14 and 15 training clips in batches of 5 are 4, 3, 3 and 3 steps
+    assert list(split_tasks(tasks, 5, 2)) == [[0], [1, 2], [3]]
+
+
+def test_predictions_of_a_stack(data):
+    tasks = make_tasks(data, CALM)
+    stack = Stack(tasks, range(4), Motion.of(data, "cpu"), data.classes, CALM_STAG, CALM)
+    every = torch.arange(len(data)).expand(4, -1)
+    for row, task in enumerate(tasks):
+        alone = predict(task.model.eval(), data, np.arange(len(data)))
+        assert np.allclose(stack.predict(every)[row], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_held_out_subjects_choose_alike(data, refit):
+    """Who is held out, the curve, the epoch and the network are those of the sequential choice."""
+    train = CALM.replace(epoch_choice="inner", inner_share=0.3, refit=refit, epochs=4, lr=2e-2)
+    folds = make_folds(data, "loso")
+    parts = [TrainingPart.make(f.training_part(data), f.train, CALM_STAG, train, i) for i, f in enumerate(folds)]
+    for i, (model, epochs, by, record) in enumerate(fit_stack(data, parts, CALM_STAG, train)):
+        alone, *expected = fit_network(folds[i].training_part(data), CALM_STAG, train, i)
+        assert [epochs, by] == expected[:2]
+        assert record["inner"]["held_out"] == expected[2]["inner"]["held_out"]
+        assert np.allclose(record["inner"]["curve"], expected[2]["inner"]["curve"], atol=1e-3)
+        assert torch.allclose(logits(model, data), logits(alone, data), atol=1e-4)
+
+
+def test_phantoms_beside_are_the_same_ones(tmp_path, monkeypatch):
+    """Companions are drawn in the order of the sequential loop."""
+    for module in ("train", "stacked"):
+        monkeypatch.setattr(f"stagkit.{module}.N_COMPANIONS", 12)
+    maps = load_flow_maps(save_maps(tmp_path / "maps.npz"))
+    train = CALM.replace(phantoms_beside=0.7, epochs=3)
+    for i, (fold, model) in enumerate(
+        zip(make_folds(maps, "loso"), train_stack(maps, make_tasks(maps, train), CALM_STAG, train), strict=True)
+    ):
+        alone = train_fold(maps, fold.train, CALM_STAG, train, i)
+        assert torch.allclose(logits(model, maps), logits(alone, maps), atol=1e-4)
+    with pytest.raises(StagkitError, match="phantoms_beside"):
+        train_stack(make_dataset(), make_tasks(make_dataset(), train), CALM_STAG, train)
+
+
+def test_clips_are_mixed_within_their_network_and_class(data):
+    """Each clip's motion is its own number (network * 1000 + class * 100): after mixing it is still that."""
+    train = CALM.replace(mixing=1.0)
+    stack = Stack(make_tasks(data, train), range(4), Motion.of(data, "cpu"), data.classes, CALM_STAG, train)
+    label = torch.arange(24).reshape(4, 6) % 2
+    value = torch.arange(4.0)[:, None] * 1000 + label * 100 + torch.arange(6.0) * 0.1
+    x = value[:, :, None, None, None, None, None].expand(-1, -1, 2, 22, 3, 5, 5)
+    motion = (x, torch.ones(4, 6, 2, 22, dtype=torch.bool), torch.zeros(4, 6, 2))
+    (mixed, _, _), _ = stack._augment(motion, label, torch.zeros(4, 6, 17), torch.ones(4, 6))
+    assert torch.allclose(mixed[:, :, 0, 0, 0, 0, 0].div(100).round() * 100, value.div(100).round() * 100)
+    assert not torch.allclose(mixed, x)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_precisions_learn_the_same(data, precision):
+    """tf32 is nothing on a CPU; bf16 has 3 digits: near, not equal, and the weights stay float32."""
+    tasks, train = make_tasks(data, CALM), CALM.replace(precision=precision)
+    exact, coarse = (train_stack(data, tasks, CALM_STAG, t) for t in (CALM, train))
+    for a, b in zip(exact, coarse, strict=True):
+        assert next(b.parameters()).dtype == torch.float32
+        difference = (logits(a, data) - logits(b, data)).abs().max()
+        assert difference < 0.5 if precision == "bf16" else difference == 0
+
+
+def test_a_loss_that_explodes_is_told(data):
+    x = data.x.copy()
+    x[0] = np.inf
+    broken = replace(data, x=x)
+    with pytest.raises(StagkitError, match="loss became"):
+        train_stack(broken, make_tasks(data, CALM), CALM_STAG, CALM)

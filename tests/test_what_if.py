@@ -1,0 +1,172 @@
+"""What if: a change does what its words say, alone and among others, and one answer is that of the network itself."""
+
+import numpy as np
+import pytest
+import torch
+
+from stagkit.config import StagConfig
+from stagkit.cutting import compute_cut_effects
+from stagkit.facs import AU_LABELS
+from stagkit.model import Stag
+from stagkit.probes import clamp_aus, cut_au_edges, cut_edges, intervene
+from stagkit.rois import ATLAS
+from stagkit.train import take
+from stagkit.what_if import (
+    compute_answers,
+    compute_au_edge_attribution,
+    compute_probabilities,
+    compute_single_cuts,
+    read_change,
+)
+from tests.small import make_dataset, make_small_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_small_model()
+
+
+@pytest.fixture(scope="module")
+def one():
+    return make_dataset().batch([1])
+
+
+def logits(model, one, **given):
+    with torch.no_grad():
+        return model.logits(given.get("x", one.x), given.get("mask", one.mask), one.times_ms)[0].numpy()
+
+
+def test_without_a_change_it_is_the_network(model, one):
+    np.testing.assert_allclose(compute_answers(model, one, [[]])[0], logits(model, one), atol=1e-6)
+    assert compute_probabilities(model, one).sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_every_kind_of_change_is_what_the_probes_do(model, one):
+    """Each against its own, independent way of doing it; and all in one call as in calls of their own."""
+    chin = ATLAS.index("chin")
+    mask, x = one.mask.clone(), one.x.clone()
+    mask[:, :, chin] = False
+    x[:, :, chin] *= 0.5
+    no_frame, still = one.mask.clone(), one.x.clone()
+    no_frame[:, 1] = False
+    still[:, 1] = 0
+    with intervene(model, cut_edges([("cheek_L", "chin")])):
+        edge = logits(model, one)
+    with intervene(model, cut_au_edges([("AU06", "AU12")])):
+        au_edge = logits(model, one)
+    with intervene(model, clamp_aus({12: 0.001})):
+        silent = logits(model, one)
+    with intervene(model, clamp_aus({12: 0.9})):
+        held = logits(model, one)
+
+    def hold(edges):
+        edges = edges.clone()
+        edges[..., ATLAS.index("cheek_L"), chin] = 0.5
+        return edges
+
+    with intervene(model, {"graph.edges": hold}):
+        edge_held = logits(model, one)
+    cases = {
+        ("region", "cheek_L", "chin"): edge,
+        ("region", "cheek_L", "chin", 0.5): edge_held,
+        ("au", "AU06", "AU12"): au_edge,
+        ("au", "AU12"): silent,
+        ("au", "AU12", 0.9): held,
+        ("region", "chin"): logits(model, one, mask=mask),
+        ("region", "chin", 0.5): logits(model, one, x=x),
+        ("frame", 1): logits(model, one, mask=no_frame),
+        ("frame", 1, 0): logits(model, one, x=still),
+    }
+    together = compute_answers(model, one, [[change] for change in cases])
+    for change, answer, wanted in zip(cases, together, cases.values(), strict=True):
+        np.testing.assert_allclose(answer, wanted, atol=2e-6, err_msg=str(change))
+        np.testing.assert_allclose(compute_answers(model, one, [[change]])[0], wanted, atol=2e-6)
+    assert np.ptp(together, axis=0).max() > 1e-3, "the changes are different from each other"
+    both = compute_answers(model, one, [[("frame", 1), ("region", "chin")]])[0]
+    mask[:, 1] = False
+    np.testing.assert_allclose(both, logits(model, one, mask=mask), atol=2e-6)
+
+
+def test_single_cuts_are_each_cut_alone(model, one):
+    cuts = compute_single_cuts(model, one)
+    np.testing.assert_allclose(cuts.base, logits(model, one), atol=1e-6)
+    target = int(cuts.base.argmax())
+    np.testing.assert_allclose(cuts.effects("edges", target), compute_cut_effects(model, one)[0], atol=2e-6)
+    i, j = AU_LABELS.index("AU06"), AU_LABELS.index("AU12")
+    for table, change in (
+        (cuts.au_edges[i, j], ["au", "AU06", "AU12"]),
+        (cuts.aus[j], ["au", "AU12"]),
+        (cuts.regions[ATLAS.index("chin")], ["region", "chin"]),
+        (cuts.frames[2], ["frame", 2]),
+    ):
+        np.testing.assert_allclose(table, compute_answers(model, one, [[change]])[0], atol=1e-6)
+
+
+def test_a_network_without_au_edges_has_no_table_of_them(one):
+    model = make_small_model(connectivity="fixed")
+    cuts = compute_single_cuts(model, one)
+    assert cuts.au_edges is None and cuts.effects("au_edges", 0) is None
+    anatomy = ATLAS.anatomy > 0
+    assert np.abs(cuts.effects("edges", 0)[~anatomy]).max() == 0, "no edge, no effect"
+    with pytest.raises(Exception, match="no edges between action units"):
+        compute_answers(model, one, [[["au", "AU06", "AU12"]]])
+    with pytest.raises(Exception, match="no edges between action units"):
+        compute_au_edge_attribution(model, one, 0)
+
+
+def test_attribution_of_au_edges_is_complete(model, one):
+    values, delta = compute_au_edge_attribution(model, one, 0)
+    with intervene(model, {"au.edges": 0.0}):
+        gap = logits(model, one)[0]
+    with torch.no_grad():
+        gap = float(model.logits(one.x, one.mask, one.times_ms)[0, 0]) - float(gap)
+    assert values.shape == (one.x.shape[1], 17, 17)
+    assert values.sum() == pytest.approx(gap, abs=max(1e-6, 0.02 * abs(gap)))
+    assert abs(delta) <= max(1e-6, 0.02 * abs(gap))
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        (["region"], "is no change"),
+        ("chin", "is no change"),
+        (["tissue", "chin"], "'region', 'au', 'frame'"),
+        (["region", "ear"], "'ear'"),
+        (["region", "chin", "ear"], "'ear'"),
+        (["au", "AU99"], "'AU12'"),
+        (["au", "AU12", 1.5], "from 0 to 1"),
+        (["au", "AU12", "AU06", "AU04"], "one or two names"),
+        (["region", "chin", -1], "0 or more"),
+        (["region", "chin", float("nan")], "0 or more"),
+        (["frame", "first"], "number of a frame"),
+        (["frame", -1], "number of a frame"),
+        (["frame", True], "number of a frame"),
+    ],
+)
+def test_what_is_no_change_is_told(entry, says):
+    with pytest.raises(Exception, match=says):
+        read_change(entry)
+
+
+def test_a_frame_beyond_the_clip_and_an_empty_clip_are_told(model, one):
+    with pytest.raises(Exception, match=r"frames 0\.\.2"):
+        compute_answers(model, one, [[["frame", 3]]])
+    with pytest.raises(Exception, match="leave at least one"):
+        compute_answers(model, one, [[["frame", k] for k in range(3)]])
+    with pytest.raises(Exception, match="batch of one clip"):
+        compute_answers(model, make_dataset().batch([0, 1]), [[]])
+
+
+def test_reading_what_was_read_changes_nothing():
+    for entry in (["region", "chin"], ["au", "AU06", "AU12", 0.0], ["frame", 0], ["frame", 0, 0.0]):
+        change = read_change(entry)
+        assert read_change(change) == change
+
+
+def test_hooks_are_gone_after_an_error(model, one):
+    before = logits(model, one)
+    with pytest.raises(Exception, match="leave at least one"):
+        compute_answers(model, one, [[["au", "AU12"], *(["frame", k] for k in range(3))]])
+    np.testing.assert_array_equal(logits(model, one), before)
+    assert take(one, torch.tensor([0])).clip_ids == one.clip_ids
+    assert isinstance(model.config, StagConfig) and isinstance(model, Stag)
