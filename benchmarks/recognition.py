@@ -17,19 +17,15 @@ import re
 import subprocess
 import tempfile
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
+from stagkit.baselines import SYSTEMS, count_parameters, fit_network, predict
 from stagkit.compare import describe_interval
-from stagkit.datasets.flow_maps import load_flow_maps, read_maps
+from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.files import write_json, write_text
 from stagkit.folds import evaluate
 from stagkit.metrics import SCORES, compute_confusion, compute_interval, compute_paired, compute_scores
@@ -38,84 +34,42 @@ from stagkit.runs import Run
 from stagkit.seal import SealedInputs, Trained, examine
 from stagkit.splits import make_folds
 from stagkit.types import RoiDataset
+from stagkit.views import load_face
 
 START, END = "<!-- recognition: made by benchmarks/recognition.py -->", "<!-- recognition: end -->"
 SETTINGS = {"loso": "leave one subject out", "groupkfold": "10 groups of subjects"}
 
 
-def make_grid(data: RoiDataset, path: str, cells: int = 7) -> RoiDataset:
-    """The same clips as means over a grid: each cell is a 'region' of one value a channel."""
-    flow = read_maps(path)["flow"].astype(np.float32)
-    flow -= np.median(flow, axis=(1, 2), keepdims=True)
-    step = flow.shape[1] // cells
-    means = flow.reshape(len(flow), cells, step, cells, step, 3).mean((2, 4)).reshape(len(flow), 1, -1, 3, 1, 1)
-    names = tuple(f"cell{i}" for i in range(cells**2))
-    return replace(data, x=means, mask=np.ones(means.shape[:3], bool), roi_names=names)
+def fit_system(name: str) -> callable:
+    """(training clips, sealed test clips, seed) -> what the seal wants, for one of ``stagkit.baselines``."""
+    system = SYSTEMS[name]
 
-
-def features(clips: RoiDataset | SealedInputs) -> np.ndarray:
-    return clips.x.reshape(len(clips), -1)
-
-
-def sure(prediction: np.ndarray, n_classes: int) -> np.ndarray:
-    return np.eye(n_classes)[prediction]
-
-
-def fit_majority(known: RoiDataset, inputs: SealedInputs, seed: int) -> Trained:
-    most = np.bincount(known.label, minlength=len(known.classes)).argmax()
-    return Trained(lambda clips: sure(np.full(len(clips), most), len(known.classes)), record={"parameters": 0})
-
-
-def fit_sklearn(model) -> callable:
     def fit(known: RoiDataset, inputs: SealedInputs, seed: int) -> Trained:
-        fitted = make_pipeline(StandardScaler(), model).fit(features(known), known.label)
-        return Trained(lambda clips: sure(fitted.predict(features(clips)), len(known.classes)))
+        if system.schedule is None:
+            return Trained(system.fit(known, seed), record={"parameters": 0} if name == "majority" else {})
+        model = fit_network(system.build, system.schedule, known, seed)
+        record = {"parameters": count_parameters(model)}
+        return Trained(lambda clips: predict(model, clips), system.schedule.epochs, record=record)
 
     return fit
 
 
-def fit_mlp(known: RoiDataset, inputs: SealedInputs, seed: int) -> Trained:
-    """147-64-3, 60 epochs, Adam 1e-3, batches of 64."""
-    torch.manual_seed(seed)
-    scaler = StandardScaler().fit(features(known))
-    n_classes = len(known.classes)
-
-    def tensor(clips) -> torch.Tensor:
-        return torch.tensor(scaler.transform(features(clips)), dtype=torch.float32)
-
-    x, target = tensor(known), torch.tensor(known.label)
-    model = torch.nn.Sequential(torch.nn.Linear(x.shape[1], 64), torch.nn.ReLU(), torch.nn.Linear(64, n_classes))
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-    for _ in range(60):
-        for part in torch.randperm(len(x)).split(64):
-            loss = torch.nn.functional.cross_entropy(model(x[part]), target[part])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-    def answer(clips: SealedInputs) -> np.ndarray:
-        with torch.no_grad():
-            return model(tensor(clips)).softmax(-1).numpy()
-
-    return Trained(answer, 60, record={"parameters": sum(p.numel() for p in model.parameters())})
-
-
-#: name -> (fit, is it random?)
+#: name in the table -> (fit, is it random?)
 BASELINES = {
-    "majority": (fit_majority, False),
-    "logistic regression, 7x7 grid": (fit_sklearn(LogisticRegression(C=0.1, max_iter=2000)), False),
-    "RBF-SVM, 7x7 grid": (fit_sklearn(SVC(C=1.0, class_weight="balanced")), False),
-    "MLP, 7x7 grid": (fit_mlp, True),
+    "majority": (fit_system("majority"), False),
+    "logistic regression, 7x7 grid": (fit_system("logistic"), False),
+    "RBF-SVM, 7x7 grid": (fit_system("svm"), False),
+    "MLP, 7x7 grid": (fit_system("mlp"), True),
 }
 
 
-def run_baseline(grid: RoiDataset, fit, protocol: str, n_folds: int, seeds: int) -> tuple[np.ndarray, dict]:
+def run_baseline(face: RoiDataset, fit, protocol: str, n_folds: int, seeds: int) -> tuple[np.ndarray, dict]:
     """Probabilities float "seed clip cls" and what they cost."""
     started, parameters = time.perf_counter(), None
-    answers = np.zeros((seeds, len(grid), len(grid.classes)))
+    answers = np.zeros((seeds, len(face), len(face.classes)))
     for seed in range(seeds):
-        for fold in make_folds(grid, protocol, n_folds):
-            test, probability, trained = examine(grid, fold, lambda k, i, s=seed, f=fit: f(k, i, s))
+        for fold in make_folds(face, protocol, n_folds):
+            test, probability, trained = examine(face, fold, lambda k, i, s=seed, f=fit: f(k, i, s))
             answers[seed, test] = probability
             parameters = trained.record.get("parameters")
     return answers, {"parameters": parameters, "seconds": round(time.perf_counter() - started, 1)}
@@ -251,7 +205,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     data = load_flow_maps(options.maps)
-    grid = make_grid(data, options.maps)
+    face = load_face(options.maps)
     seeds, protocol, n_folds = options.seeds, options.protocol, 10
     recipe = choose_recipe(data)
     train = recipe.train
@@ -260,7 +214,7 @@ def main(arguments: list[str] | None = None) -> None:
     folds = make_folds(data, protocol, n_folds)
     answers, systems = {}, {}
     for name, (fit, random) in BASELINES.items():
-        answers[name], cost = run_baseline(grid, fit, protocol, n_folds, seeds if random else 1)
+        answers[name], cost = run_baseline(face, fit, protocol, n_folds, seeds if random else 1)
         systems[name] = {**score(data, answers[name]), **cost}
     if options.run:
         run = Run.load(options.run, evidence=True)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stagkit import cli_data, cli_learn, cli_report, cli_show
+from stagkit import cli_compare, cli_data, cli_learn, cli_report, cli_show
 from stagkit.cli_options import say
 from stagkit.cli_weights import weights as show_weights
 from stagkit.errors import StagkitError, StagkitWarning
@@ -62,6 +62,7 @@ def doctor() -> None:
 
 app.add_typer(cli_data.app)
 app.add_typer(cli_learn.app)
+app.add_typer(cli_compare.app)
 app.add_typer(cli_show.app)
 app.add_typer(cli_report.app)
 app.command(name="weights")(show_weights)

@@ -230,21 +230,22 @@ class Run:
         }
         write_json(path, {**what, "opened": [*before, opening.opened], **record})
 
-    def save_fold(self, seed: int, fold: int, rows: pd.DataFrame, model: Stag, aus=None, answers=None) -> None:
+    def save_fold(self, seed: int, fold: int, rows: pd.DataFrame, model: Stag | None, aus=None, answers=None) -> None:
         """Keep a finished fold: weights first, predictions last (they mark it as done).
 
         Args:
             seed, fold: which.
             rows: predictions, one row a test clip.
-            model: the trained network.
+            model: the trained network; None keeps no weights (the systems that STAG is compared with).
             aus: table of action units, where they are coded.
-            answers: int "epoch clip", only of a leak demonstration.
+            answers: int "epoch clip", only of a leak demonstration or a comparison of systems.
         """
         from safetensors.torch import save_file
 
         stem = self.stem(seed, fold)
-        with write_aside(self.path / "weights" / f"{stem}.safetensors") as aside:
-            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, aside)
+        if model is not None:
+            with write_aside(self.path / "weights" / f"{stem}.safetensors") as aside:
+                save_file({k: v.contiguous() for k, v in model.state_dict().items()}, aside)
         if aus is not None:
             with write_aside(self.path / "folds" / f"{stem}_au.csv") as aside:
                 aus.to_csv(aside, index=False)
@@ -265,6 +266,10 @@ class Run:
 
         from stagkit.model import Stag
 
+        if self.request["model"] != "stag":
+            raise RunError(
+                f"{self.path} is a run of {self.request['model']}: its weights are not kept; take a run of STAG."
+            )
         path = self.path / "weights" / f"{self.stem(seed, fold)}.safetensors"
         model = Stag(self.stag_config, n_classes=len(data.classes), patch=data.x.shape[-1])
         try:

@@ -43,16 +43,16 @@ def test_quick(recognition, tmp_path, capsys):
 
 
 def test_baselines_do_not_peek(recognition, tmp_path):
-    from stagkit.datasets.flow_maps import load_flow_maps
+    from stagkit.baselines.plain import compute_grid
     from stagkit.seal import check_blind, examine
     from stagkit.splits import make_folds
+    from stagkit.views import load_face
 
-    path = save_maps(tmp_path / "maps.npz")
-    grid = recognition.make_grid(load_flow_maps(path), path)
-    assert recognition.features(grid).shape == (24, 147)
-    assert np.abs(grid.x.mean()) < 20, "medians are taken off"
+    face = load_face(save_maps(tmp_path / "maps.npz"))
+    assert compute_grid(face.x).shape == (24, 147)
+    assert np.abs(face.x.mean()) < 20, "medians are taken off"
     for fit, _ in recognition.BASELINES.values():
-        check_blind(lambda d, fold, f=fit: examine(d, fold, lambda k, i: f(k, i, 0))[1], grid, make_folds(grid)[0])
+        check_blind(lambda d, fold, f=fit: examine(d, fold, lambda k, i: f(k, i, 0))[1], face, make_folds(face)[0])
 
 
 def test_seeds_are_averaged_for_every_system_alike(recognition):

@@ -11,6 +11,8 @@ from stagkit.probes import intervene
 from stagkit.rois import ATLAS
 from tests.small import make_dataset
 
+FILM = np.arange(3)[:, None, None] * np.ones((3, 4, 4))
+SAID = np.array([[1, 1, 0, 1], [1, 1, 2, 2], [0, 1, 0, 0]])  # right: 2, 3 and 2 of 4 clips
 NAMES = [f"img{n}.png" for n in range(9, 71, 2)]
 FOUND = {
     "clips": {"rows": 12, "usable": 11},
@@ -66,6 +68,29 @@ def test_clips_that_cannot_be_used(answer, ok, words):
 def test_one_region_that_moves(right, left, lip, ok, words):
     answers = {"brow_inner_R": right, "brow_inner_L": left, "lip_corner_L": lip}
     verdict = check_answer("20.3", answers, region="brow_inner_R")
+    assert verdict.ok is ok and words in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("number", "answer", "ok", "words"),
+    [
+        ("12.1", [-2, 0, 4, 0, -2], True, "add up to zero"),
+        ("12.1", [-4, -2, 0, 2, 4], False, "rank pooling of the whole clip"),
+        ("12.1", [2, 0, -4, 0, 2], False, "signs are turned round"),
+        ("12.1", [-2, 0, 2, 0, -2], False, "gets its weight twice"),
+        ("12.1", [1, 2, 3], False, "five numbers"),
+        ("12.2", 0.75, True, "claimed 0.75, honest 0.50"),
+        ("12.2", 0.5, False, "that is the honest one"),
+        ("12.2", 1.0, False, "one epoch has to answer all"),
+        ("12.2", 0.58333333, False, "mean over the epochs"),
+        ("12.3", FILM.transpose(1, 2, 0), True, "course of one pixel"),
+        ("12.3", FILM.reshape(4, 4, 3), False, "`reshape` moves no axis"),
+        ("12.3", FILM, False, "y, x, then time"),
+    ],
+)
+def test_the_comparison_of_systems(number, answer, ok, words):
+    given = {"12.2": {"said": SAID, "label": np.array([1, 1, 2, 0])}, "12.3": {"film": FILM}}
+    verdict = check_answer(number, answer, **given.get(number, {}))
     assert verdict.ok is ok and words in verdict.text
 
 

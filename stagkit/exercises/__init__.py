@@ -27,6 +27,7 @@ FILES = {
     "09": "attributions",
     "10": "controls",
     "11": "au_graph",
+    "12": "systems",
     "13": "paper",
     "20": "own_data",
 }
