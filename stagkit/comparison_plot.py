@@ -136,12 +136,13 @@ def plot_looking(result: dict) -> Figure:
 def plot_costs(result: dict) -> Figure:
     """UF1 against the number of trained parameters (logarithmic), a point a network."""
     figure, axes = _subplots(figsize=(PAGE * 0.72, 2.4))
-    for name, row in result["systems"].items():
-        if not row["parameters"]:
-            continue
-        axes.plot(row["parameters"], row["uf1"]["mean"], "o", color=COLOURS[1] if name == "stag" else COLOURS[0], ms=5)
-        at = (row["parameters"], row["uf1"]["mean"])
-        axes.annotate(row["title"], at, (5, 3), textcoords="offset points", fontsize=7)
+    points = {n: (r["parameters"], r["uf1"]["mean"]) for n, r in result["systems"].items() if r["parameters"]}
+    for name, (size, score) in points.items():
+        axes.plot(size, score, "o", color=COLOURS[1] if name == "stag" else COLOURS[0], ms=5)
+        crowded = any(size < other < 5 * size and abs(score - uf1) < 0.06 for other, uf1 in points.values())
+        side = {"xytext": (-6, 3), "ha": "right"} if crowded or size > 3e5 else {"xytext": (6, 3), "ha": "left"}
+        title = result["systems"][name]["title"]
+        axes.annotate(title, (size, score), textcoords="offset points", fontsize=7, **side)
     axes.set_xscale("log")
     axes.margins(x=0.18, y=0.15)
     axes.grid(color=FAINT, lw=0.5)
