@@ -5,7 +5,7 @@ averaged over 2x2 cells and read by one linear layer. All three see the same thr
 are one convolution of 16 channels; they are kept apart here as in the paper.
 
 Source of the layout: paper and the parameter count of its PyTorch version. stagkit's choice: dropout 0.5 before the linear
-layer, 80 epochs at 5e-4 in place of 800 at 5e-5 (the curve is flat from about epoch 50), batches of 64, shuffled.
+layer, 80 epochs at 1e-3 in place of 800 at 5e-5 (the curve is flat from about epoch 50), batches of 64, shuffled.
 """
 
 from __future__ import annotations
