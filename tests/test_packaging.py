@@ -48,7 +48,7 @@ LAYERS = (
     ("evidence", "ranking"),
     ("counterfactuals", "group_evidence", "graph_exchange"),
     ("explain_run",),
-    ("drawing", "attribution_plot", "figures", "widgets"),
+    ("drawing", "attribution_plot", "honesty_plot", "field_plot", "figures", "widgets"),
     ("exercises", "notebook", "report", "analyze", "analysis_page"),
     ("course",),
     ("cli_options",),

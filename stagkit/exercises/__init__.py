@@ -19,7 +19,9 @@ from stagkit.errors import StagkitError
 #: notebook number -> the file of its checks
 FILES = {
     "01": "meet",
+    "02": "optical_flow",
     "07": "training",
+    "08": "honesty",
     "09": "attributions",
     "10": "controls",
     "11": "au_graph",
