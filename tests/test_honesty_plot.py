@@ -80,9 +80,11 @@ def test_intervals_are_drawn_where_they_lie_and_signs_show_for_differences():
 class Answers:
     """A finished leaky run of two folds, known by heart: classes a and b, three epochs."""
 
-    request = {"leaky": True, "classes": ["a", "b"]}
-    split = [{"name": "one"}, {"name": "two"}]
     given = ([[0, 0], [0, 1], [1, 0]], [[1, 0], [1, 0], [1, 1]])
+
+    def __init__(self, leaky=True):
+        self.request = {"leaky": leaky, "classes": ["a", "b"]}
+        self.split = [{"name": "one"}, {"name": "two"}]
 
     @property
     def predictions(self):
@@ -104,7 +106,5 @@ def test_the_ring_stands_at_the_epoch_that_a_leak_would_choose():
 
 
 def test_an_honest_run_has_no_epochs_to_choose_from():
-    run = Answers()
-    run.request = {"classes": ["a", "b"]}
     with pytest.raises(StagkitError, match="leaky=True"):
-        plot_epoch_choice(run)
+        plot_epoch_choice(Answers(leaky=False))
