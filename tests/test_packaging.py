@@ -63,7 +63,7 @@ LAYERS = (
         "figures",
         "widgets",
     ),
-    ("contact_sheet", "anatomy_plot"),
+    ("contact_sheet", "anatomy_plot", "honesty_plot", "field_plot"),
     ("paper",),
     ("exercises", "notebook", "report_page", "report_sources", "report", "analyze", "analysis_page"),
     ("course",),

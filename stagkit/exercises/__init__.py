@@ -19,11 +19,13 @@ from stagkit.errors import StagkitError
 #: notebook number -> the file of its checks
 FILES = {
     "01": "meet",
+    "02": "optical_flow",
     "03": "regions",
     "04": "graph_attention",
     "05": "time_axis",
     "06": "whole_network",
     "07": "training",
+    "08": "honesty",
     "09": "attributions",
     "10": "controls",
     "11": "au_graph",
