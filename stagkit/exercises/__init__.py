@@ -28,6 +28,7 @@ FILES = {
     "10": "controls",
     "11": "au_graph",
     "20": "own_data",
+    "21": "own_layer",
 }
 
 _CHECKS: dict[str, Callable[..., Verdict]] = {}
