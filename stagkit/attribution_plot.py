@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stagkit.au_shares import MUSCLES
 from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, draw_region_values, nice_limit, style, styled
 from stagkit.evidence import Evidence
 from stagkit.explain import check_complete, select_clips
@@ -15,7 +17,7 @@ from stagkit.facs import ACTION_UNITS, AU_LABELS
 from stagkit.faithfulness import Curves
 from stagkit.files import write_aside
 from stagkit.rois import ATLAS
-from stagkit.sums import by_au, by_frame, by_roi, describe_clip
+from stagkit.sums import by_au, by_frame, by_muscle, by_roi, describe_clip
 from stagkit.types import MAX_DELTA, Attribution
 
 if TYPE_CHECKING:
@@ -151,6 +153,47 @@ def draw_attributions(shown: Attribution | Evidence, out: str | Path, most: int 
         written.append(Path(out) / f"{name}.png")
         plt.close(figure)
     return written
+
+
+@styled
+def plot_sums(shown: Mapping[str, Attribution], clip: int = 0, most: int = 6) -> Figure:
+    """Regions, muscles, action units and frames of one clip: an attribution beside its controls, as shares of each.
+
+    Args:
+        shown: name -> attribution of the same clips by region and frame; the first decides which rows are drawn.
+        clip: which.
+        most: rows a panel.
+
+    Raises:
+        ExplainError: an attribution without an axis that is drawn.
+    """
+    import matplotlib.pyplot as plt
+
+    first = next(iter(shown.values()))
+    frames = [f"{time:.0f} ms" for time in first.times_ms[clip]]
+    panels = {
+        "regions": (by_roi, first.roi_names),
+        "muscles": (by_muscle, MUSCLES),
+        "action units": (by_au, (*AU_LABELS, "none")),
+        "frames": (by_frame, frames),
+    }
+    figure, grid = plt.subplots(2, 2, figsize=(PAGE, 4.3), layout="constrained")
+    for axes, (title, (view, names)) in zip(grid.flat, panels.items(), strict=True):
+        sums = {name: view(attribution)[clip] for name, attribution in shown.items()}
+        shares = {name: 100 * values / max(np.abs(values).sum(), 1e-12) for name, values in sums.items()}
+        order = np.argsort(-np.abs(shares[next(iter(shown))]), kind="stable")[:most]
+        order = np.sort(order) if title == "frames" else order
+        thick = 0.8 / len(shares)
+        for i, (name, share) in enumerate(shares.items()):
+            places = np.arange(len(order)) + (i - (len(shares) - 1) / 2) * thick
+            axes.barh(places, share[order], thick * 0.9, color=(COLOURS[0], COLOURS[1], SOFT)[i % 3], label=name)
+        axes.set_yticks(range(len(order)), [fill(names[k].replace("_", " "), 26) for k in order], fontsize=6.5)
+        axes.axvline(0, color=SOFT, lw=0.6)
+        axes.invert_yaxis()
+        axes.set_title(title, loc="left", fontsize=8)
+        axes.set_xlabel("share of the map, with sign (%)")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(shown))
+    return figure
 
 
 @styled

@@ -17,6 +17,7 @@ from stagkit.attribution_plot import (  # noqa: F401 (they are figures too)
     plot_cascade,
     plot_curves,
     plot_maps,
+    plot_sums,
 )
 from stagkit.drawing import (
     COLOURS,

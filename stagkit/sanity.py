@@ -32,10 +32,13 @@ def randomise(model: Stag, parts: Sequence[str], seed: int = 0) -> Stag:
     import torch
 
     from stagkit.model import Stag
+    from stagkit.plug_in import put_in
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = Stag(model.config, model.n_classes, patch=model.patch)
+        for place, make in getattr(model, "own_layers", {}).items():
+            put_in(fresh, place, make)
     other = copy.deepcopy(model)
     for name in parts:
         part, new = getattr(other, name, None), getattr(fresh, name, None)

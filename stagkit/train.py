@@ -79,6 +79,7 @@ def train_fold(
     watch: Callable[[int, Stag], None] | None = None,
     stop_after: int | None = None,
     desk: Desk | None = None,
+    change: Callable[[Stag], object] | None = None,
 ) -> Stag:
     """Train the network on the clips ``train`` for a fixed number of epochs.
 
@@ -91,6 +92,7 @@ def train_fold(
         watch: called with (epoch, network in evaluation mode) after each epoch; must not change it.
         stop_after: end after that many epochs, on the learning rates of the whole plan of ``train_config.epochs``.
         desk: where checkpoints are kept, and gone on from: a training that was killed ends with the same bits on a CPU.
+        change: called once with the untrained network, to put own layers into it (``plug_in.put_in``).
 
     Returns:
         The trained network on the CPU, in evaluation mode.
@@ -101,7 +103,10 @@ def train_fold(
     if not len(train):
         raise StagkitError("the training part of the fold is empty.")
     device = torch.device(device)
-    model = make_model(data, train, stag_config, seed).to(device).train()
+    model = make_model(data, train, stag_config, seed)
+    if change:
+        change(model)
+    model = model.to(device).train()
     whole = data.batch(train).to(device)
     beside = None
     if train_config.phantoms_beside:

@@ -8,7 +8,6 @@ import pytest
 
 from stagkit.exercises import check_answer
 
-
 PLANTED = np.stack([np.full((4, 4), 3.0), np.full((4, 4), 4.0)])
 MEASURED = np.stack([np.full((4, 4), 3.0), np.zeros((4, 4))])
 MEASURED[:, 2:] = PLANTED[:, 2:]  # still skin, where flow is right

@@ -32,6 +32,7 @@ FILES = {
     "12": "systems",
     "13": "paper",
     "20": "own_data",
+    "21": "own_layer",
 }
 
 _CHECKS: dict[str, Callable[..., Verdict]] = {}
