@@ -19,6 +19,7 @@ from stagkit.datasets.stream import AHEAD
 from stagkit.faces import align_clip
 from stagkit.folds import evaluate
 from stagkit.phantom import make_clip
+from stagkit.phantom_photo import animate_photo, load_astronaut, load_astronaut_landmarks
 from stagkit.prepare import load_data, prepare_dataset
 from stagkit.types import StagkitError
 from stagkit.video import Video, iter_windows, open_video
@@ -165,6 +166,29 @@ def test_a_long_film_is_cut_and_the_moving_window_is_shown(run, recording, tmp_p
         found.attribution.values.sum(), found.attribution.gap[0], atol=0.05 * abs(found.attribution.gap[0])
     )
     assert "window(s)" in describe_analysis(found)
+
+
+def test_an_animated_astronaut_as_film_and_as_pictures(tmp_path, capsys):
+    """A photograph of a real face that smiles a little: both recordings show the motion where it was put, and a page."""
+    clip = animate_photo(load_astronaut(), load_astronaut_landmarks(), {"12": 4}, n_frames=24, size=240, noise=0)
+    (tmp_path / "pictures").mkdir()
+    film = cv2.VideoWriter(str(tmp_path / "film.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 100, (240, 240))
+    for t, frame in enumerate(clip.frames):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{t}.png"), frame[..., ::-1])
+        film.write(np.ascontiguousarray(frame[..., ::-1]))
+    film.release()
+    np.save(tmp_path / "points.npy", clip.landmarks[0])
+    for name, rate in (("film.mp4", []), ("pictures", ["--fps", "100"])):
+        out = tmp_path / f"of {name}"
+        files = ["--weights", "phantom", "--out", out, "--landmarks", tmp_path / "points.npy"]
+        main_or_fail(["analyze", tmp_path / name, *files, *rate])
+        assert "On real recordings nothing was measured" in capsys.readouterr().out
+        found = json.loads((out / "analysis.json").read_text())
+        (only,) = found["windows"]
+        assert (only["start"], only["stop"], only["why"]) == (0, 23, "")
+        assert abs(only["peak_frame"] - clip.apex) <= 3
+        assert (out / "page.html").read_text().count("data:image/png;base64") == 4
+        assert max(found["au_evidence"], key=found["au_evidence"].get) == "AU12", "the muscle that was moved"
 
 
 class Film(Video):
