@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from stagkit.analysis_page import make_page
+from stagkit.datasets.stream import read_ahead
+from stagkit.datasets.tree import Tree
 from stagkit.explain import attribute, by_au
-from stagkit.faces import FaceError, align_clip, check_face, load_finder, load_landmarks
+from stagkit.faces import FaceError, LandmarkFinder, check_face, load_finder, load_landmarks, make_aligner
 from stagkit.facs import AU_LABELS
 from stagkit.files import Progress, check_writable, no_progress, write_json, write_text
 from stagkit.flow import compute_flow
@@ -101,8 +103,6 @@ def analyze_video(
     Raises:
         StagkitError: no recording, no usable run, no landmarks, no window with a usable face.
     """
-    from stagkit.datasets.tree import Tree
-
     video = open_video(path, fps)
     known = load_weights(run)
     if landmarks is None and landmarker is None:
@@ -113,18 +113,22 @@ def analyze_video(
         n_frames = len(Tree(video.path).pictures(video.path)[0]) if video.path.is_dir() else sum(1 for _ in video)
         stored = load_landmarks(landmarks, n_frames, video.name)
     finder = load_finder(str(landmarker)) if landmarker is not None else None
+    flow = known.flow.replace(
+        device="cpu"
+    )  # this machine need not have the GPU that the weights' clips were measured on
     length = int(np.clip(round(window * video.fps), 8, MAX_FRAMES))
 
     windows: list[Window] = []
     best: tuple[Clip, FlowClip] | None = None
-    for start, frames in progress(iter_windows(video, length), None):
-        if len(frames) < 2:
+    parts = iter_windows(read_ahead(video), length, lambda start: _Part(video, start, stored, finder))
+    for start, part in progress(parts, None):
+        if part.n_frames < 2:
             raise StagkitError(f"{path} has a single frame: motion needs at least two.")
         try:
-            clip = _make_clip(video, start, frames, stored, finder)
-            seen = compute_flow(clip, known.flow)
+            clip = part.make_clip()
+            seen = compute_flow(clip, flow)
         except StagkitError as error:
-            windows.append(Window(start, start + len(frames) - 1, why=str(error)))
+            windows.append(Window(start, start + part.n_frames - 1, why=str(error)))
             continue
         logits = known.judge(known.collate(seen, clip))[:, 0]
         p, mean = compute_softmax(logits), compute_softmax(logits.mean(0))
@@ -132,7 +136,7 @@ def analyze_video(
         windows.append(
             Window(
                 start=start,
-                stop=start + len(frames) - 1,
+                stop=start + part.n_frames - 1,
                 peak=float(seen.scores[at]),
                 peak_frame=start + at,
                 probabilities=tuple(float(v) for v in mean),
@@ -181,27 +185,63 @@ def describe_analysis(analysis: Analysis) -> str:
 # ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _make_clip(video: Video, start: int, frames: np.ndarray, stored: np.ndarray | None, finder) -> Clip:
-    """A window with landmarks, aligned; the first frame is the onset."""
-    if stored is not None:
-        points = stored[start : start + len(frames)]
-    else:
-        faces = finder.find(frames[0])
-        if len(faces) != 1:
-            raise FaceError("no face was found" if not faces else "two faces are in the picture; crop it to one")
-        points = np.broadcast_to(faces[0], (len(frames), 68, 2)).copy()
-    check_face(points[0], frames[0], video.name)
-    clip = Clip(
-        frames=frames,
-        fps=video.fps,
-        clip_id=f"{video.name}, frames {start} to {start + len(frames) - 1}",
-        subject="recording",
-        dataset="recording",
-        label="unknown",
-        landmarks=points,
-        onset=0,
-    )
-    return align_clip(clip, SIZE)
+class _Part:
+    """A window of the recording while it is read: the face of its first frame, and all frames aligned to it.
+
+    Args:
+        video: the recording; start: index of the first frame.
+        stored: landmarks float "time 68 2" px of the whole recording; None = ``finder`` finds them in the first frame.
+    """
+
+    def __init__(self, video: Video, start: int, stored: np.ndarray | None, finder: LandmarkFinder | None):
+        self.video, self.start, self.stored, self.finder = video, start, stored, finder
+        self.frames: list[np.ndarray] = []  # "SIZE SIZE" or "SIZE SIZE chan", aligned
+        self.n_frames, self.why = 0, ""
+
+    def append(self, frame: np.ndarray) -> None:
+        """Keep the next frame, made small; keep none where there is no usable face in the first."""
+        if not self.n_frames:
+            try:
+                self.points = self._find(frame)
+                self.matrix, self.align = make_aligner(self.points, SIZE)
+            except StagkitError as error:
+                self.why = str(error)
+        self.n_frames += 1
+        if not self.why:
+            self.frames.append(self.align(frame))
+
+    def _find(self, frame: np.ndarray) -> np.ndarray:
+        """Landmarks "68 2" px of the first frame, checked."""
+        if self.stored is not None:
+            points = self.stored[self.start]
+        else:
+            faces = self.finder.find(frame)
+            if len(faces) != 1:
+                raise FaceError("no face was found" if not faces else "two faces are in the picture; crop it to one")
+            points = faces[0]
+        check_face(points, frame, self.video.name)
+        return points
+
+    def make_clip(self) -> Clip:
+        """What was kept, with landmarks; the first frame is the onset.
+
+        Raises:
+            StagkitError: there is no usable face in the first frame.
+        """
+        if self.why:
+            raise FaceError(self.why)
+        stop = self.start + self.n_frames
+        points = self.points[None] if self.stored is None else self.stored[self.start : stop]
+        return Clip(
+            frames=np.stack(self.frames),
+            fps=self.video.fps,
+            clip_id=f"{self.video.name}, frames {self.start} to {stop - 1}",
+            subject="recording",
+            dataset="recording",
+            label="unknown",
+            landmarks=np.broadcast_to(points, (self.n_frames, 68, 2)) @ self.matrix[:, :2].T + self.matrix[:, 2],
+            onset=0,
+        )
 
 
 def _explain(weights: Weights, batch: Batch) -> tuple[Attribution, np.ndarray]:

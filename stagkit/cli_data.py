@@ -122,6 +122,10 @@ def prepare(
     method: Annotated[str, typer.Option(help="Optical flow: dis, tvl1 or farneback.")] = "dis",
     frames: Annotated[int, typer.Option(min=1, help="Discriminative frames kept of each clip.")] = 12,
     selection: Annotated[str, typer.Option(help="magnitude, uniform, apex or all.")] = "magnitude",
+    flow_device: Annotated[
+        str,
+        typer.Option(help="cpu, cuda (tvl1 and farneback, with an OpenCV built for it), or auto: cuda where it can."),
+    ] = "cpu",
     sheet: Annotated[str, typer.Option(help="File name of the coding sheet, where there are several.")] = "",
     align: Annotated[
         int,
@@ -136,9 +140,11 @@ def prepare(
     """Measure the motion of every clip and cut the facial regions: what 'evaluate' reads."""
     from stagkit.config import FlowConfig
     from stagkit.datasets import open_source
+    from stagkit.flow_cuda import choose_flow_device
     from stagkit.prepare import prepare_clips
 
-    config = FlowConfig(method=method, n_frames=frames, selection=selection)
+    device = choose_flow_device(flow_device, method)
+    config = FlowConfig(method=method, n_frames=frames, selection=selection, device=device)
     source = open_source(name, str(root.resolve() if cluster else root), sheet)
     told = prepare_clips(
         source,

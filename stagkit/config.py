@@ -102,6 +102,8 @@ class FlowConfig(Config):
         selection: which frames are kept: largest motion, evenly spread, the one nearest the apex, or all.
         n_frames: how many at most.
         min_gap_ms: smallest time between two kept frames (``magnitude`` only); relaxed where a clip is too short.
+        device: where flow is measured, ``cpu`` or ``cuda`` (``tvl1`` and ``farneback``, with an OpenCV built for it). Part
+            of the digest where it is not the CPU, since numbers differ a little.
     """
 
     method: Literal["dis", "tvl1", "farneback"] = "dis"
@@ -109,6 +111,12 @@ class FlowConfig(Config):
     selection: Literal["magnitude", "uniform", "apex", "all"] = "magnitude"
     n_frames: int = _ranged(12, 1, 256)
     min_gap_ms: float = _ranged(10.0, 0.0, 10_000.0)
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only; without the device where it is the CPU, as settings were before there was a choice."""
+        values = super().to_dict()
+        return values if self.device != "cpu" else {k: v for k, v in values.items() if k != "device"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -270,6 +270,27 @@ def align_clip(clip: Clip, size: int = 256) -> Clip:
     return replace(clip, frames=frames, landmarks=landmarks, truth=None)
 
 
+def make_aligner(landmarks: np.ndarray, size: int) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """The transform of ``compute_alignment``, and a function that does it to one frame.
+
+    Args:
+        landmarks: float "68 2" px of the onset frame.
+        size: side of the square, px.
+
+    Returns:
+        matrix float "2 3"; a function of a frame uint8 "y x" or "y x chan" that gives "size size" or "size size chan".
+    """
+    matrix = compute_alignment(np.asarray(landmarks, float), size)
+    scale = float(np.linalg.norm(matrix[:, 0]))
+    sigma = 0.5 * np.sqrt(max(0.0, scale**-2 - 1.0))
+
+    def align(frame: np.ndarray) -> np.ndarray:
+        smooth = cv2.GaussianBlur(frame, (0, 0), sigma) if sigma > 0.2 else np.ascontiguousarray(frame)
+        return cv2.warpAffine(smooth, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+    return matrix, align
+
+
 def align_frames(
     frames: Iterable[np.ndarray], landmarks: np.ndarray, onset: int, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -282,20 +303,8 @@ def align_frames(
     Returns:
         frames uint8 "time size size" or "time size size chan", landmarks float "time 68 2" px of the square.
     """
-    matrix = compute_alignment(np.asarray(landmarks[onset], float), size)
-    scale = float(np.linalg.norm(matrix[:, 0]))
-    sigma = 0.5 * np.sqrt(max(0.0, scale**-2 - 1.0))
-    how = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
-    small = [
-        cv2.warpAffine(
-            cv2.GaussianBlur(frame, (0, 0), sigma) if sigma > 0.2 else np.ascontiguousarray(frame),
-            matrix,
-            (size, size),
-            **how,
-        )
-        for frame in frames
-    ]
-    return np.stack(small), landmarks @ matrix[:, :2].T + matrix[:, 2]
+    matrix, align = make_aligner(landmarks[onset], size)
+    return np.stack([align(frame) for frame in frames]), landmarks @ matrix[:, :2].T + matrix[:, 2]
 
 
 def make_ready(clip: Clip, size: int = 0, model: str = "") -> Clip:

@@ -14,6 +14,7 @@ from einops import rearrange
 
 from stagkit.config import FlowConfig, RoiConfig
 from stagkit.facs import compute_au_vector
+from stagkit.flow_cuda import make_cuda_method
 from stagkit.head import (
     add_head_motion,
     choose_turn,
@@ -28,12 +29,16 @@ from stagkit.rois import ATLAS, RoiAtlas, compute_face_frame
 from stagkit.types import Clip, FlowClip, RoiSequence, ShapeError, StagkitError, inter_ocular_distance
 
 
-def make_flow_method(method: str):
+def make_flow_method(method: str, device: str = "cpu"):
     """A function (first, second grey uint8 "y x") -> float32 "y x 2" for ``dis``, ``tvl1`` or ``farneback``.
+
+    On ``device`` cpu or cuda (``flow_cuda``).
 
     DIS: Kroeger et al. 2016, doi:10.1007/978-3-319-46493-0_29. TV-L1: Zach et al. 2007,
     doi:10.1007/978-3-540-74936-3_22. Farneback 2003, doi:10.1007/3-540-45103-X_50. All are OpenCV's.
     """
+    if device != "cpu":
+        return make_cuda_method(method)
     if method == "dis":
         dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         dis.setFinestScale(0)  # full resolution: the preset's half resolution loses half of a motion of one pixel
@@ -144,7 +149,7 @@ def make_measure(
     Returns:
         A function of a grey frame, uint8 "y x": its flow "2 y x" px, head motion still in it, and that motion "2 3".
     """
-    measure = make_flow_method(config.method)
+    measure = make_flow_method(config.method, config.device)
     rigid = compute_rigid_mask(landmarks, onset.shape)
     trust = compute_trust(onset, rigid)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -13,6 +15,13 @@ from stagkit.datasets.tree import Tree, read_pictures
 from stagkit.types import StagkitError
 
 _MOVIES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
+
+
+class TakesFrames(Protocol):
+    """A part of a recording that is being filled, e.g. a list."""
+
+    def append(self, frame: np.ndarray, /) -> None:
+        """Take the next frame."""
 
 
 @dataclass(frozen=True)
@@ -94,23 +103,36 @@ def _check_rate(fps: float) -> float:
     return float(fps)
 
 
-def iter_windows(video: Video, length: int) -> Iterator[tuple[int, np.ndarray]]:
+def iter_windows(
+    frames: Iterable[np.ndarray], length: int, begin: Callable[[int], TakesFrames] = lambda start: []
+) -> Iterator[tuple[int, TakesFrames]]:
     """Cut a recording into windows that overlap by half; one that is not longer is a single window.
 
+    Each frame is handed to the windows it belongs to as it comes, and is not kept beside: a window that keeps something
+    small of it keeps memory flat.
+
     Args:
-        video: any iterable of frames will do.
+        frames: a ``Video``, ``stream.read_ahead`` of one, or any other.
         length: frames of a window, at least 2.
+        begin: makes an empty window, given the index of its first frame; its ``append`` is called with each frame. A window
+            is begun before it is known that the recording goes on long enough to need it.
 
     Returns:
-        (index of the first frame, frames uint8 "time y x" or "time y x chan"); the last may be shorter.
+        (index of the first frame, window); the last may be shorter.
+
+    Example:
+        >>> list(iter_windows("abcdefg", 4))
+        [(0, ['a', 'b', 'c', 'd']), (2, ['c', 'd', 'e', 'f']), (4, ['e', 'f', 'g'])]
     """
     hop = max(1, length // 2)
-    kept: list[np.ndarray] = []
-    start = 0
-    for frame in video:
-        if len(kept) == length:  # full, and the recording goes on
-            yield start, np.stack(kept)
-            kept, start = kept[hop:], start + hop
-        kept.append(frame)
-    if kept:
-        yield start, np.stack(kept)
+    filling: deque[tuple[int, TakesFrames]] = deque()
+    for t, frame in enumerate(frames):
+        if t >= length and (t - length) % hop == 0:  # the oldest is full, and the recording goes on
+            yield filling.popleft()
+        if t % hop == 0:
+            filling.append((t, begin(t)))
+        for _, window in filling:
+            window.append(frame)
+        del frame
+    if filling:
+        yield filling[0]

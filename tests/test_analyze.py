@@ -1,7 +1,9 @@
 """Any clip: windows that miss no frame, one page that says what it is not, and bad input in one sentence."""
 
+import gc
 import json
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,16 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagkit.analyze import analyze_video, describe_analysis
+from stagkit.analyze import SIZE, _Part, analyze_video, describe_analysis
 from stagkit.cli import main
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.phantoms import PhantomSource
+from stagkit.datasets.stream import AHEAD
+from stagkit.faces import align_clip
 from stagkit.folds import evaluate
 from stagkit.phantom import make_clip
+from stagkit.phantom_photo import animate_photo, load_astronaut, load_astronaut_landmarks
 from stagkit.prepare import load_data, prepare_dataset
 from stagkit.types import StagkitError
-from stagkit.video import iter_windows, open_video
+from stagkit.video import Video, iter_windows, open_video
 from tests.small import save_maps
+from tests.test_stream import Counter
 
 CLIP = PhantomConfig(subjects=1, clips=1, size=128, difficulty=0, seed=5)
 
@@ -57,7 +63,7 @@ def test_windows_miss_no_frame(n_frames, length):
     """Each frame's value is its number: every window is a run of numbers, all are there, and windows overlap by half."""
     windows = list(iter_windows([np.array([t]) for t in range(n_frames)], length))
     for start, frames in windows:
-        assert frames[:, 0].tolist() == list(range(start, start + len(frames)))
+        assert [int(f[0]) for f in frames] == list(range(start, start + len(frames)))
         assert len(frames) <= length
     assert {t for start, w in windows for t in range(start, start + len(w))} == set(range(n_frames))
     assert len(windows) == 1 or [b - a for (a, _), (b, _) in zip(windows, windows[1:], strict=False)] == [
@@ -160,6 +166,72 @@ def test_a_long_film_is_cut_and_the_moving_window_is_shown(run, recording, tmp_p
         found.attribution.values.sum(), found.attribution.gap[0], atol=0.05 * abs(found.attribution.gap[0])
     )
     assert "window(s)" in describe_analysis(found)
+
+
+def test_an_animated_astronaut_as_film_and_as_pictures(tmp_path, capsys):
+    """A photograph of a real face that smiles a little: both recordings show the motion where it was put, and a page."""
+    clip = animate_photo(load_astronaut(), load_astronaut_landmarks(), {"12": 4}, n_frames=24, size=240, noise=0)
+    (tmp_path / "pictures").mkdir()
+    film = cv2.VideoWriter(str(tmp_path / "film.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 100, (240, 240))
+    for t, frame in enumerate(clip.frames):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{t}.png"), frame[..., ::-1])
+        film.write(np.ascontiguousarray(frame[..., ::-1]))
+    film.release()
+    np.save(tmp_path / "points.npy", clip.landmarks[0])
+    for name, rate in (("film.mp4", []), ("pictures", ["--fps", "100"])):
+        out = tmp_path / f"of {name}"
+        files = ["--weights", "phantom", "--out", out, "--landmarks", tmp_path / "points.npy"]
+        main_or_fail(["analyze", tmp_path / name, *files, *rate])
+        assert "On real recordings nothing was measured" in capsys.readouterr().out
+        found = json.loads((out / "analysis.json").read_text())
+        (only,) = found["windows"]
+        assert (only["start"], only["stop"], only["why"]) == (0, 23, "")
+        assert abs(only["peak_frame"] - clip.apex) <= 3
+        assert (out / "page.html").read_text().count("data:image/png;base64") == 4
+        assert max(found["au_evidence"], key=found["au_evidence"].get) == "AU12", "the muscle that was moved"
+
+
+class Film(Video):
+    """A recording of 640 x 480 px that shows the same few pictures again and again and counts its frames that are alive."""
+
+    def __iter__(self):
+        self.counter.n = 150
+        for k, frame in enumerate(self.counter):
+            frame[:] = self.pictures[k % len(self.pictures)]
+            yield frame
+            del frame
+
+
+def test_however_long_the_window_few_frames_of_real_size_are_alive(recording, tmp_path, monkeypatch):
+    """Windows of 100 frames over 150: as many as may wait, and three (being read, handed over, made small)."""
+    home, clip = recording
+    large = np.float64([[3, 0, 100], [0, 3, 60]])
+    film = Film(home / "film.mp4", 100.0, "film")
+    object.__setattr__(film, "counter", Counter(150))
+    object.__setattr__(film, "pictures", [cv2.warpAffine(f, large, (640, 480)) for f in clip.frames[::5]])
+    monkeypatch.setattr("stagkit.analyze.open_video", lambda path, fps: film)
+    np.save(tmp_path / "large.npy", clip.landmarks[0] @ large[:, :2].T + large[:, 2])
+    found = analyze_video("film", "phantom", tmp_path / "a", landmarks=tmp_path / "large.npy", window=1.0)
+    assert [(w.start, w.stop, w.why) for w in found.windows] == [(0, 99, ""), (50, 149, "")]
+    assert film.counter.made == 2 * 150, "counted, then looked at"
+    assert film.counter.most <= AHEAD + 3
+    gc.collect()
+    assert not film.counter.living
+
+
+def test_a_window_is_its_clip_aligned(recording):
+    """What is kept of a window while it is read is what ``align_clip`` makes of the whole."""
+    home, clip = recording
+    stored = np.broadcast_to(clip.landmarks[0], clip.landmarks.shape)
+    video = open_video(home / "pictures", 50)
+    windows = list(iter_windows(video, 20, lambda start: _Part(video, start, stored, None)))
+    assert len(windows) > 2
+    for start, part in windows:
+        found = part.make_clip()
+        stop = start + len(found.frames)
+        expected = align_clip(replace(clip, frames=clip.frames[start:stop], landmarks=stored[start:stop], onset=0,
+                                      apex=None, offset=None, truth=None), SIZE)  # fmt: skip
+        assert (found.frames == expected.frames).all() and np.allclose(found.landmarks, expected.landmarks)
 
 
 def test_what_cannot_be_analysed_is_told(run, recording, tmp_path):

@@ -99,10 +99,13 @@ def test_head_motion_is_undone_exactly(dx, dy, angle, scale):
 
 @pytest.mark.parametrize("difficulty", ["default", "real"])
 def test_what_is_left_of_a_known_drift_is_a_twentieth_of_a_pixel(difficulty):
-    """Head motion as planted against as measured, at the 68 landmarks: mean over them, median over the frames."""
+    """Head motion as planted against as measured, at the 68 landmarks: mean over them, median over the frames.
+
+    The method was chosen on phantoms of other seeds (0 to 2).
+    """
     left = []
     for subject in range(2):
-        clip = make_clip(PhantomConfig(subjects=2, clips=1, difficulty=difficulty), subject, 0)
+        clip = make_clip(PhantomConfig(subjects=2, clips=1, difficulty=difficulty, seed=11), subject, 0)
         square = np.concatenate([clip.truth.head, np.tile([[[0, 0, 1]]], (len(clip.frames), 1, 1))], axis=1)
         planted = (square @ np.linalg.inv(square[clip.onset]))[:, :2]
         wrong = compute_flow(clip).head_motion - planted

@@ -25,6 +25,7 @@ LAYERS = (
         "phantom",
         "faces",
         "head",
+        "flow_cuda",
         "flow",
     ),
     ("datasets",),

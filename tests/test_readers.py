@@ -123,6 +123,20 @@ def test_real_sheets_give_the_published_counts(shared_data, tmp_path, name, clip
     assert "differs" not in format_check(found)
 
 
+@pytest.mark.parametrize(("name", "header"), [("casme2", 0), ("samm", 13), ("smic", 0), ("dfme", 0)])
+def test_no_row_of_a_real_sheet_is_lost(shared_data, tmp_path, name, header):
+    """Counted by pandas: every row is a usable clip, or (here no pictures are there) listed with the reason."""
+    import pandas as pd
+
+    file = shared_data / "annotations" / SHEETS[name]
+    table = pd.read_csv(file) if file.suffix == ".csv" else pd.read_excel(file, header=header)
+    shutil.copy(file, tmp_path)
+    index = load_index(load_layout(name), tmp_path)
+    assert len(index.rows) == len(table.dropna(how="all")) > 100
+    assert set(index.left_out) == {r.key for r in index.rows} and not index.records
+    assert len(index.left_out) == len(index.rows) and all(index.left_out.values())
+
+
 def test_the_real_dfme_sheet(shared_data, tmp_path):
     """1,856 rows, 176 subjects; no pictures are there, so it is not usable, but the sheet is counted."""
     shutil.copy(shared_data / "annotations" / SHEETS["dfme"], tmp_path)
