@@ -385,11 +385,13 @@ def test_in_jupyterlab_the_numbers_on_the_page_are_those_of_python(lab, tab, ali
     assert shown_chances(tab) == pytest.approx(answer(alive, 1, [["region", *key]]), abs=2e-5)
     # effects are asked for and come
     tab.get_by_role("button", name="Effect of cutting").click()
-    wait_until(
+    wait_until(  # the kernel answers beside running cells: its effect has to be drawn before a cell asks for it
         tab,
         "document.querySelector('.sg-face-panel .sg-edge.sg-on') && "
+        f"Math.abs(document.querySelector('.sg-face-panel .sg-edge.sg-on').dataset.value - {shown}) > 1e-9 && "
         "!document.querySelector('.sg-key').innerText.includes('computing')",
     )
+    tab.wait_for_timeout(500)
     run_cell(tab, 1)
     seen = json.loads(re.search(r"SEEN(\{.*\})END", read_output(tab), re.DOTALL)[1])
     assert seen["cuts"] == [["region", *key]] and seen["frame"] == 1 and seen["clip"] == 1
