@@ -286,6 +286,14 @@ def test_repeated_rows(tmp_path):
     assert any("stands twice" in text for _, text in index.faults)
 
 
+def test_a_sheet_whose_rows_are_all_repeated_is_read(tmp_path):
+    """Three times the same rows lose no clip: they ended in a StopIteration, as if more than half were unusable."""
+    make_casme2(tmp_path, *(row(n) for n in ("01", "02", "03") for _ in range(3)))
+    index = load_index(load_layout("casme2"), tmp_path)
+    assert len(index.rows) == 9 and len(index.records) == 3 and not index.left_out
+    assert len(open_source("casme2", str(tmp_path)).keys) == 3
+
+
 def test_links_cannot_leave_the_root(tmp_path):
     outside = make_casme2(tmp_path / "outside")
     root = make_casme2(tmp_path / "inside")

@@ -30,7 +30,7 @@ class CodedSource:
         self.name = f"{card.name}-phantom" if index.phantom else card.name
         remedy = f"'stagkit check-data {card.name} ROOT' lists them"
         if not index.usable:
-            key, why = next(iter(index.left_out.items()))
+            key, why = next(iter(index.left_out.items()), (card.title, "the sheet names no clip"))
             raise DatasetNotAvailable(
                 f"{card.title} at {root}: {len(index.left_out)} of {len(index.rows)} clips cannot be used, the first is "
                 f"{key}: {why}; expected {'; '.join(card.tree)}; {remedy}. It is granted by {card.grantor}."

@@ -62,8 +62,8 @@ class Index:
 
     @property
     def usable(self) -> bool:
-        """At least half of the rows can be read."""
-        return bool(self.records) and 2 * len(self.records) >= len(self.rows)
+        """At least half of the clips can be read; a clip whose row is repeated counts once."""
+        return bool(self.records) and 2 * len(self.records) >= len({row.key for row in self.rows})
 
 
 @dataclass
