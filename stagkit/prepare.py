@@ -1,8 +1,8 @@
-"""A data set -> the network's input on disk: one small file a clip, written whole or not at all, resumable.
+"""A data set -> the network's input on disk: measured clip by clip, in parallel, resumable; then packed into one array.
 
 ```
 PREPARED/
-  clips/*.npz     one for each clip, written as soon as it is ready: an interrupted preparation goes on where it stopped
+  patches-N.npy, index.parquet   the clips (``stagkit.prepared``); while it is at work also clips/*.npz
   left_out.csv    clips that cannot be used, each with the reason; the next preparation tries them again
   prepared.json   settings, classes, order of the clips (written last)
 ```
@@ -13,13 +13,10 @@ A folder made with other settings is refused.
 from __future__ import annotations
 
 import csv
-import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -31,10 +28,11 @@ from stagkit.datasets import ClipSource
 from stagkit.errors import StagkitWarning
 from stagkit.faces import load_finder, make_ready
 from stagkit.files import Progress, check_writable, compute_digest, no_progress, read_json, write_aside, write_json
-from stagkit.types import RoiDataset, RoiSequence, StagkitError
+from stagkit.prepared import STAGED, PreparedClips, find_ready, pack_clips, stage_clip
+from stagkit.types import RoiDataset, StagkitError
 
-#: Raised when the layout of a prepared clip changes.
-FORMAT = 2
+#: Raised when the layout of a prepared folder, or what is measured, changes.
+FORMAT = 3
 
 _INDEX = "prepared.json"
 _STARTED = "preparing.json"
@@ -105,7 +103,8 @@ def prepare_clips(
     if align or landmarker:
         settings["faces"] = {"align": align, "landmarker": load_finder(landmarker).digest[:16] if landmarker else ""}
     _claim(out, settings)
-    todo = [key for key in source.keys if not _clip_path(out, key).is_file()]
+    ready = find_ready(out, source.keys)
+    todo = [key for key in source.keys if key not in ready]
     narrow = getattr(source, "only", lambda key: source)  # a set's whole list of frames is much to hand to a process
     pieces = ((narrow(key), key, out, flow_config, roi_config, align, landmarker) for key in todo)
     stream = run_on_cluster(cluster, _prepare_clip, pieces) if cluster else _in_processes(pieces, workers)
@@ -114,21 +113,19 @@ def prepare_clips(
     if not usable:
         key, reason = next(iter(left_out.items()))
         raise StagkitError(f"no clip can be prepared; the first, {key!r}: {reason}")
+    packed = pack_clips(out, usable)
     _list_left_out(out, {key: left_out[key] for key in source.keys if key in left_out})
     write_json(out / _INDEX, {**settings, "clips": usable, **({"left_out": sorted(left_out)} if left_out else {})})
     (out / _STARTED).unlink(missing_ok=True)
-    return _count(out, settings["classes"], usable, left_out)
+    return _count(packed, settings["classes"], left_out)
 
 
-def _count(out: Path, classes: list[str], keys: list[str], left_out: dict[str, str]) -> dict:
-    counts, subjects, n_frames = dict.fromkeys(classes, 0), set(), 0
-    for key in keys:  # clip by clip: the patches of a large set need not fit in memory
-        with _open_clip(_clip_path(out, key)) as file:
-            _, subject, dataset, label, *_ = (str(t) for t in file["text"])
-            n_frames = max(n_frames, len(file["times_ms"]))
+def _count(clips: PreparedClips, classes: list[str], left_out: dict[str, str]) -> dict:
+    counts = dict.fromkeys(classes, 0)
+    for label in clips.column("label"):
         counts[label] = counts.get(label, 0) + 1
-        subjects.add((dataset, subject))
-    told = {"clips": len(keys), "subjects": len(subjects), "frames": n_frames}
+    subjects = set(zip(clips.column("dataset"), clips.column("subject"), strict=True))
+    told = {"clips": len(clips), "subjects": len(subjects), "frames": max(clips.column("frames"))}
     return {**told, "classes": counts, "left_out": len(left_out)}
 
 
@@ -168,7 +165,7 @@ def _claim(out: Path, settings: dict) -> None:
             left_out = found.pop("left_out", [])
             clips = sorted([*found.get("clips", []), *left_out])
             if {**found, "clips": clips} != {**settings, "clips": sorted(settings["clips"])}:
-                if name == _STARTED and not any((out / "clips").glob("*.npz")):
+                if name == _STARTED and not any((out / STAGED).glob("*.npz")):
                     break  # it failed at its first clip: nothing is lost by other settings
                 raise StagkitError(
                     f"{out} was prepared from another source or with other settings: give another folder, or remove it."
@@ -180,11 +177,6 @@ def _claim(out: Path, settings: dict) -> None:
                 f"{out} is not empty and holds nothing prepared by stagkit: give an empty or a new folder."
             )
     write_json(out / _STARTED, settings)
-
-
-def _clip_path(out: Path, key: str) -> Path:
-    safe = re.sub(r"[^\w.-]+", "_", key)
-    return out / "clips" / (f"{safe}.npz" if safe == key else f"{safe}-{compute_digest(key.encode())[:6]}.npz")
 
 
 def _prepare_clip(
@@ -204,56 +196,8 @@ def _prepare_clip(
         sequence = compute_rois(compute_flow(clip, flow_config), clip, roi_config)
     except StagkitError as error:
         return key, str(error)
-    with write_aside(_clip_path(out, key)) as aside:
-        np.savez_compressed(
-            aside,
-            patches=sequence.patches.astype(np.float16),
-            present=sequence.present,
-            times_ms=sequence.times_ms,
-            roi_names=sequence.roi_names,
-            aus=sequence.aus,
-            text=[sequence.clip_id, sequence.subject, sequence.dataset, sequence.label, sequence.unit, sequence.part],
-        )
+    stage_clip(out, key, sequence)
     return key, ""
-
-
-def load_sequence(path: str | Path) -> RoiSequence:
-    """Read one prepared clip.
-
-    Raises:
-        StagkitError: missing or damaged.
-    """
-    with _open_clip(Path(path)) as file:
-        clip_id, subject, dataset, label, unit, *part = (str(t) for t in file["text"])
-        return RoiSequence(
-            patches=file["patches"].astype(np.float32),
-            present=file["present"],
-            times_ms=file["times_ms"],
-            roi_names=tuple(str(n) for n in file["roi_names"]),
-            clip_id=clip_id,
-            subject=subject,
-            dataset=dataset,
-            label=label,
-            aus=file["aus"],
-            unit=unit,
-            part=part[0] if part else "",  # clips prepared before parts were kept have none
-        )
-
-
-@contextmanager
-def _open_clip(path: Path) -> Iterator:
-    """The arrays of a prepared clip, read when they are asked for."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            yield file
-    except FileNotFoundError as error:
-        raise StagkitError(
-            f"there is no prepared clip {path}: run 'stagkit prepare' again, it fills what is missing."
-        ) from error
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise StagkitError(
-            f"the prepared clip {path} is damaged: remove it and run 'stagkit prepare' again."
-        ) from error
 
 
 def load_prepared(root: str | Path) -> RoiDataset:
@@ -277,9 +221,9 @@ def load_prepared(root: str | Path) -> RoiDataset:
         raise StagkitError(
             f"{root} has format {settings.get('format')}, this stagkit reads {FORMAT}: prepare it again."
         )
-    sequences = [load_sequence(_clip_path(root, key)) for key in settings["clips"]]
+    clips = PreparedClips(root)
     data = RoiDataset.from_sequences(
-        sequences,
+        [clips[key] for key in settings["clips"]],
         settings["classes"],
         {k: settings[k] for k in ("source", "flow", "roi", "faces", "left_out") if k in settings},
     )

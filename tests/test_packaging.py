@@ -31,6 +31,7 @@ LAYERS = (
     ("datasets",),
     ("video",),
     ("classes", "composite", "seal"),
+    ("prepared",),
     ("prepare", "splits", "data_check"),
     ("probes", "egat", "model", "plug_in"),
     ("losses", "metrics", "calibration", "au_detection", "cost"),

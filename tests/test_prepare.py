@@ -1,5 +1,7 @@
 """Preparation: resumable, whole or not at all, never into somebody else's folder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,8 @@ from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
 from stagkit.datasets.phantoms import PhantomSource
 from stagkit.files import write_aside, write_json
-from stagkit.prepare import LeftOutWarning, load_data, load_prepared, load_sequence, prepare_clips, prepare_dataset
+from stagkit.prepare import LeftOutWarning, load_data, load_prepared, prepare_clips, prepare_dataset
+from stagkit.prepared import PreparedClips, pack_clips, stage_clip
 from stagkit.types import RoiDataset, StagkitError
 
 FEW = PhantomConfig(subjects=2, clips=2, size=64)
@@ -37,6 +40,10 @@ class Breaks(PhantomSource):
 
     bad: tuple[int, ...] = ()
     error: type[Exception] = StagkitError
+
+    @staticmethod
+    def pull(*_):
+        raise KeyboardInterrupt
 
     def read(self, key):
         self.asked = [*getattr(self, "asked", []), key]
@@ -104,16 +111,86 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
         prepare_dataset(PhantomSource(FEW), tmp_path, FAST)
 
 
-def test_a_damaged_clip_is_named(prepared, tmp_path):
+def test_the_array_on_disk_is_memory_mapped_and_in_the_order_of_the_index(prepared):
+    """Frames of all clips in one .npy, half precision; the table says where each clip lies."""
+    out, data = prepared
+    index = pd.read_parquet(out / "index.parquet")
+    array = np.load(next(out.glob("patches-*.npy")), mmap_mode="r")
+    assert isinstance(PreparedClips(out).patches, np.memmap)
+    assert (array.dtype, array.shape) == (np.float16, (16, 22, 3, 5, 5))
+    assert index[["first", "frames"]].values.tolist() == [[0, 4], [4, 4], [8, 4], [12, 4]]
+    assert index["clip_id"].tolist() == list(data.clip_ids)
+    assert np.array_equal(array[8:12].astype(np.float32), data.x[2])
+    assert not (out / "clips").exists()
+
+
+def test_a_key_that_is_no_file_name(prepared, tmp_path):
+    """Two keys that differ only in what a file system does not take stay two clips."""
+    clip = PreparedClips(prepared[0])[PhantomSource(FEW).keys[0]]
+    for i, key in enumerate(("s1/a:b", "s1/a?b")):
+        stage_clip(tmp_path, key, replace(clip, clip_id=key, patches=np.full_like(clip.patches, i)))
+    clips = pack_clips(tmp_path, ["s1/a?b", "s1/a:b"])
+    assert [(key, c.clip_id, c.patches.max()) for key, c in clips.items()] == [
+        ("s1/a?b",) * 2 + (1,),
+        ("s1/a:b",) * 2 + (0,),
+    ]
+
+
+def test_clips_of_unequal_length_come_back_as_they_were(prepared, tmp_path):
+    clip = PreparedClips(prepared[0])[PhantomSource(FEW).keys[0]]
+    cut = {
+        str(n): replace(clip, patches=clip.patches[:n], present=clip.present[:n], times_ms=clip.times_ms[:n])
+        for n in (3, 1, 4)
+    }
+    for key, sequence in cut.items():
+        stage_clip(tmp_path, key, sequence)
+    clips = pack_clips(tmp_path, list(cut))
+    for key, sequence in cut.items():
+        for name in ("patches", "present", "times_ms", "aus"):
+            assert np.array_equal(getattr(clips[key], name), getattr(sequence, name), equal_nan=True), name
+        assert clips[key].subject == clip.subject
+
+
+@pytest.mark.parametrize("harm", ["cut short", "one byte", "index cut", "no array", "no index"])
+def test_damage_is_told(prepared, tmp_path, harm):
     import shutil
 
-    shutil.copytree(prepared[0], tmp_path / "p")
-    clip = sorted((tmp_path / "p" / "clips").iterdir())[1]
-    clip.write_bytes(clip.read_bytes()[:200])
-    with pytest.raises(StagkitError, match=clip.name):
-        load_prepared(tmp_path / "p")
-    with pytest.raises(StagkitError, match="no prepared clip"):
-        load_sequence(tmp_path / "none.npz")
+    root = shutil.copytree(prepared[0], tmp_path / "p")
+    array, index = next(root.glob("patches-*.npy")), root / "index.parquet"
+    if harm == "cut short":
+        array.write_bytes(array.read_bytes()[:-1])
+    elif harm == "one byte":
+        whole = bytearray(array.read_bytes())
+        whole[-7] ^= 8
+        array.write_bytes(whole)
+    elif harm == "index cut":
+        index.write_bytes(index.read_bytes()[:-9])
+    else:
+        (array if harm == "no array" else index).unlink()
+    said = {
+        "one byte": "values of clip .* are damaged",
+        "no array": "there is no .*patches-",
+        "no index": "there is no",
+    }
+    with pytest.raises(StagkitError, match=said.get(harm, "is damaged: remove the folder")):
+        load_prepared(root)
+
+
+def test_packing_that_is_cut_off_loses_nothing(prepared, tmp_path, monkeypatch):
+    """Killed while the array is written, or between array and index: the same command goes on and measures nothing anew."""
+    import stagkit.prepared
+
+    _, data = prepared
+    for i, name in enumerate(("_write_patches", "_write_index")):
+        with monkeypatch.context() as patch:
+            patch.setattr(stagkit.prepared, name, Breaks.pull)
+            with pytest.raises(KeyboardInterrupt):
+                prepare_dataset(PhantomSource(FEW), tmp_path / str(i), FAST)
+        source = Breaks(FEW)
+        again = prepare_dataset(source, tmp_path / str(i), FAST)
+        assert not getattr(source, "asked", [])
+        assert again.meta["digest"] == data.meta["digest"]
+        assert len(list((tmp_path / str(i)).glob("patches-*.npy"))) == 1
 
 
 def test_phantoms_through_pictures_on_disk(prepared, tmp_path):
@@ -142,9 +219,7 @@ def test_empty_and_missing_folders_are_told(tmp_path):
 
 
 def test_shorter_clips_are_padded_under_the_mask(prepared):
-    sequences = [load_sequence(p) for p in sorted((prepared[0] / "clips").iterdir())]
-    from dataclasses import replace
-
+    sequences = list(PreparedClips(prepared[0]).values())
     short = replace(
         sequences[0],
         patches=sequences[0].patches[:2],

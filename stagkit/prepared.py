@@ -1,0 +1,212 @@
+"""Prepared clips on disk: one memory-mapped array of a whole data set, and a table that says where each clip lies in it.
+
+```
+PREPARED/
+  patches-N.npy   float16 "frame roi chan py px": the frames of all clips, one clip after the other
+  index.parquet   a row a clip: key, person, label, first frame and how many, times, AUs, digest of its values
+  clips/*.npz     only while 'stagkit prepare' is at work: what is measured already
+```
+
+The index names the array that it belongs to and replaces the one before it in a single step, so the folder is whole at any
+moment. Patches are read from the disk when a clip is asked for, and compared with their digest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from stagkit.files import compute_digest, write_aside
+from stagkit.types import RoiSequence, StagkitError
+
+INDEX = "index.parquet"
+STAGED = "clips"
+
+_TEXTS = ("clip_id", "subject", "dataset", "label", "unit", "part")
+_LISTS = {"present": bool, "times_ms": np.float64, "aus": np.float64}
+
+
+class PreparedClips(Mapping[str, RoiSequence]):
+    """The clips of a prepared folder by their keys, each read from the memory-mapped array when it is asked for.
+
+    Args:
+        root: a prepared folder.
+
+    Raises:
+        StagkitError: no index, a damaged one, or an array that is missing or too short.
+
+    Example:
+        >>> clips = PreparedClips("prepared/casme2")                      # doctest: +SKIP
+        >>> clips["sub01/EP02_01f"].patches.shape                         # doctest: +SKIP
+        (12, 22, 3, 5, 5)
+    """
+
+    def __init__(self, root: str | Path):
+        from pyarrow import ArrowException, parquet
+
+        self.root = Path(root)
+        path = self.root / INDEX
+        try:
+            self.table = parquet.read_table(path).combine_chunks()
+            told = json.loads(self.table.schema.metadata[b"stagkit"])
+            self._row = {key: i for i, key in enumerate(self.column("key"))}
+            self.roi_names = tuple(told["roi_names"])
+            path = self.root / told["patches"]
+            self.patches = np.load(path, mmap_mode="r", allow_pickle=False)
+            if len(self.patches) != told["frames"]:
+                raise ValueError(f"{len(self.patches)} frames")
+        except FileNotFoundError as error:
+            raise StagkitError(f"there is no {path}: run the same 'stagkit prepare' again.") from error
+        except (OSError, ValueError, KeyError, TypeError, EOFError, ArrowException) as error:
+            raise StagkitError(f"{path} is damaged: remove the folder {self.root} and prepare it again.") from error
+
+    def __iter__(self):
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __getitem__(self, key: str) -> RoiSequence:
+        arrays = self.read_arrays(key)
+        return RoiSequence(
+            patches=arrays["patches"].astype(np.float32),
+            **{name: arrays[name] for name in _LISTS},
+            **self.read_text(key),
+            roi_names=self.roi_names,
+        )
+
+    def column(self, name: str) -> list:
+        """One column of the index, in the order of the clips."""
+        return self.table.column(name).to_pylist()
+
+    def read_text(self, key: str) -> dict[str, str]:
+        """``clip_id, subject, dataset, label, unit, part`` of one clip."""
+        return {name: self.table.column(name)[self._row[key]].as_py() for name in _TEXTS}
+
+    def read_arrays(self, key: str) -> dict[str, np.ndarray]:
+        """``patches`` (float16), ``present``, ``times_ms`` and ``aus`` of one clip.
+
+        Raises:
+            StagkitError: they are not those that were written.
+        """
+        row = self.table.slice(self._row[key], 1)
+        first, frames, digest = (row.column(name)[0].as_py() for name in ("first", "frames", "digest"))
+        arrays = {"patches": np.array(self.patches[first : first + frames])}
+        for name, kind in _LISTS.items():
+            arrays[name] = np.array(row.column(name)[0].as_py(), kind)
+        arrays["present"] = arrays["present"].reshape(frames, -1)
+        if _digest(arrays) != digest:
+            raise StagkitError(
+                f"the values of clip {key!r} in {self.root} are damaged: remove the folder and prepare it again."
+            )
+        return arrays
+
+
+def stage_clip(root: Path, key: str, sequence: RoiSequence) -> None:
+    """Keep one measured clip until all are there; whole or not at all."""
+    with write_aside(staged_path(root, key)) as aside:
+        np.savez(
+            aside,
+            patches=sequence.patches.astype(np.float16),
+            **{name: getattr(sequence, name) for name in _LISTS},
+            roi_names=sequence.roi_names,
+            text=[getattr(sequence, name) for name in _TEXTS],
+        )
+
+
+def staged_path(root: Path, key: str) -> Path:
+    """Where a measured clip waits; keys that are no file names get a digest."""
+    safe = re.sub(r"[^\w.-]+", "_", key)
+    return root / STAGED / (f"{safe}.npz" if safe == key else f"{safe}-{compute_digest(key.encode())[:6]}.npz")
+
+
+def find_ready(root: Path, keys: Iterable[str]) -> set[str]:
+    """Those of ``keys`` that need not be measured any more: packed before, or staged."""
+    packed = PreparedClips(root) if (root / INDEX).is_file() else {}
+    return {key for key in keys if key in packed or staged_path(root, key).is_file()}
+
+
+def pack_clips(root: Path, keys: Sequence[str]) -> PreparedClips:
+    """Gather the clips ``keys``, packed before or staged, into one array with its index; one clip is in memory at a time.
+
+    Raises:
+        StagkitError: a clip that is neither, or damaged.
+    """
+    old = PreparedClips(root) if (root / INDEX).is_file() else None
+    if old is None or list(old) != list(keys):
+        taken = [int(p.stem.partition("-")[2]) for p in root.glob("patches-*.npy") if p.stem[8:].isdigit()]
+        path = root / f"patches-{max(taken, default=0) + 1}.npy"
+        rows, roi_names = _write_patches(path, root, keys, old)
+        _write_index(root / INDEX, rows, {"patches": path.name, "roi_names": roi_names})
+        for other in root.glob("patches-*.npy"):
+            if other != path:
+                other.unlink()
+    shutil.rmtree(root / STAGED, ignore_errors=True)
+    return PreparedClips(root)
+
+
+def _write_patches(path: Path, root: Path, keys: Sequence[str], old: PreparedClips | None) -> tuple[list[dict], list]:
+    rows, first, shape, roi_names = [], 0, (), []
+    with write_aside(path) as aside, aside.open("wb") as file:
+        _write_header(file, (0, 1, 3, 1, 1))
+        for key in keys:
+            if old is not None and key in old:
+                arrays, text, names = old.read_arrays(key), old.read_text(key), list(old.roi_names)
+            else:
+                arrays, text, names = _read_staged(staged_path(root, key))
+            file.write(np.ascontiguousarray(arrays["patches"], "<f2").tobytes())
+            shape, roi_names = arrays["patches"].shape[1:], names
+            lists = {name: arrays[name].ravel() for name in _LISTS}
+            place = {"key": key, "first": first, "frames": len(arrays["patches"]), "digest": _digest(arrays)}
+            rows.append({**place, **text, **lists})
+            first += len(arrays["patches"])
+        file.seek(0)
+        _write_header(file, (first, *shape))  # padded, so that it is as long as the first one
+    return rows, roi_names
+
+
+def _write_header(file, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+
+
+def _write_index(path: Path, rows: list[dict], told: dict) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    listed = {"present": pa.bool_(), "times_ms": pa.float64(), "aus": pa.float64()}
+    schema = pa.schema(
+        [
+            ("key", pa.string()),
+            ("first", pa.int64()),
+            ("frames", pa.int64()),
+            ("digest", pa.string()),
+            *((name, pa.string()) for name in _TEXTS),
+            *((name, pa.list_(kind)) for name, kind in listed.items()),
+        ],
+        metadata={"stagkit": json.dumps({**told, "frames": sum(row["frames"] for row in rows)})},
+    )
+    with write_aside(path) as aside:
+        parquet.write_table(pa.Table.from_pylist(rows, schema=schema), aside)
+
+
+def _read_staged(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str], list[str]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("patches", *_LISTS)}
+            text = dict(zip(_TEXTS, (str(t) for t in file["text"]), strict=True))
+            return arrays, text, [str(n) for n in file["roi_names"]]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise StagkitError(f"the measured clip {path} is damaged: remove it and prepare again.") from error
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    return compute_digest(
+        np.ascontiguousarray(arrays["patches"], "<f2").tobytes(),
+        *(np.asarray(arrays[name], kind).tobytes() for name, kind in _LISTS.items()),
+    )
