@@ -39,8 +39,8 @@ class Variant:
         what: in words, what is switched.
         stag, train: settings that differ from the whole network.
         frames: ``apex`` keeps one frame of each clip.
-        needs: ``time`` (more than one frame), ``aus`` (coded clips) or ``maps`` (published flow maps); '' always has a
-            meaning.
+        needs: ``time`` (more than one frame), ``aus`` (coded clips), ``maps`` (published flow maps) or ``branches`` (a
+            network with both); '' always has a meaning.
     """
 
     name: str
@@ -63,8 +63,8 @@ VARIANTS = (
     Variant("branch-graph", "graph branch only", {"branches": "graph"}),
     Variant("branch-both", "graph and time branch", {"branches": "both"}),
     Variant("branch-time", "time branch only", {"branches": "time"}),
-    Variant("cross-one-way", "regions query frames only", {"cross_attention": "one-way"}),
-    Variant("cross-none", "no cross-attention", {"cross_attention": "none"}),
+    Variant("cross-one-way", "regions query frames only", {"cross_attention": "one-way"}, needs="branches"),
+    Variant("cross-none", "no cross-attention", {"cross_attention": "none"}, needs="branches"),
     Variant("loss-ce", "plain cross entropy", {"loss": "ce"}),
     Variant("au-loss-off", "no AU supervision", train={"au_weight": 0.0}, needs="aus"),
     Variant("edge-entropy-off", "edges need not be sparse", train={"edge_entropy": 0.0}),
@@ -76,6 +76,7 @@ VARIANTS = (
     Variant("region-jitter", "regions cut a little beside their place", train={"region_jitter": 0.2}),
     Variant("mixing", "clips mixed within their class", train={"mixing": 1.0}),
     Variant("phantoms-beside", "phantom maps beside real ones", train={"phantoms_beside": 0.3}, needs="maps"),
+    Variant("phantoms-beside-off", "real maps alone", train={"phantoms_beside": 0.0}, needs="maps"),
     Variant("time-warp", "faster and slower clips", train={"time_warp": 0.2}, needs="time"),
     Variant("frame-dropout", "hidden frames", train={"frame_dropout": 0.15}, needs="time"),
 )
@@ -100,6 +101,7 @@ def choose_variants(
         raise StagkitError(f"there is no variant {', '.join(unknown)}; there are {', '.join(names)}.")
     coded = bool((~np.isnan(data.aus)).any())
     has = {"": True, "time": data.x.shape[1] > 1, "aus": coded, "maps": takes_companions(data)}
+    has["branches"] = stag_config.branches == "both"
 
     def differs(v: Variant) -> bool:
         changed = stag_config.replace(**v.stag) != stag_config or train_config.replace(**v.train) != train_config
