@@ -1,6 +1,6 @@
 """Are the explanations true? Every method, and what costs nothing, scored on planted and on annotated truth.
 
-    python benchmarks/explanations.py [--seed N] [--json FILE] [--maps MAPS.npz] [--quick]
+    python benchmarks/explanations.py [--seed N] [--json FILE] [--maps MAPS.npz] [--markdown BENCHMARKS.md] [--quick]
 
 Phantoms: networks learn from one cast of synthetic faces and explain clips of another (other seeds, other people, never
 used to choose anything). Real maps (``--maps``, an .npz of published flow maps with AU codes): five groups of subjects,
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from recognition import describe_commit, describe_machine
+from recognition import describe_commit, describe_machine, write_markdown
 
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.phantoms import PhantomSource
@@ -37,6 +37,7 @@ from stagkit.sanity import train_on_permuted_labels
 from stagkit.splits import make_folds
 from stagkit.train import predict, train_fold
 
+MARKS = "<!-- explanations: made by benchmarks/explanations.py -->", "<!-- explanations: end -->"
 #: Lowest (highest for errors) mean that the project sets itself on held-out phantoms.
 AIMS = {
     "region_pointing": 0.95,
@@ -222,6 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--maps", type=Path, help=".npz of flow maps with AU codes; without it only phantoms")
+    parser.add_argument("--markdown", type=Path)
     parser.add_argument("--quick", action="store_true", help="few small clips, 3 epochs: does it run?")
     parser.add_argument("--only", choices=["phantoms", "real", "confounder"], help="one part alone")
     options = parser.parse_args(arguments)
@@ -249,6 +251,11 @@ def main(arguments: list[str] | None = None) -> None:
         "sets": sets,
     }
     print(format_result(result))
+    if options.markdown:
+        said = f"`{result['command']}`, commit {result['commit']}, {result['date']}, {result['machine']}"
+        write_markdown(
+            options.markdown, f"{said}, {result['seconds']:.0f} s.\n\n```\n{format_result(result)}\n```", MARKS
+        )
     if options.json:
         write_json(options.json, json.loads(json.dumps(result, default=float)))
 

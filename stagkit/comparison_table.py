@@ -115,6 +115,41 @@ def format_comparison(result: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
+def format_markdown(result: dict[str, object]) -> str:
+    """The table for a page of text."""
+    lines = [
+        f"{_say_setting(result)}. Claimed: what choosing the epoch on the test clips would have claimed, no evidence.",
+        "",
+        "| system | UF1 | 95 % | UAR | ACC | UF1 minus STAG, paired | claimed | gap | points rightly | parameters | "
+        "multiply-adds | training, s | ms a clip |",
+        "|---|" + "---|" * 12,
+    ]
+    for row in result["systems"].values():
+        (low, high), paired, leak = row["uf1"]["ci95"], row.get("minus_stag", {}).get("uf1"), row.get("leak")
+        cells = [
+            row["title"],
+            f"{row['uf1']['mean']:.3f}",
+            f"{low:.2f} .. {high:.2f}",
+            *(f"{row[s]['mean']:.3f}" for s in ("uar", "acc")),
+            describe_interval(paired) if paired else "",
+            *((f"{leak['claimed']['uf1']:.3f}", f"{leak['gap']['uf1']:+.3f}") if leak else ("", "")),
+            _say_explanation(row),
+            f"{row['parameters']:,}" if row["parameters"] else "",
+            _say_count(row["multiply_adds"]),
+            f"{row['train_seconds'] or 0:.0f}",
+            f"{row['ms_per_clip'] or 0:.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    truth = result.get("explanation")
+    if truth:
+        lines += [
+            "",
+            f"Points rightly: the region that weighs most truly moved ({truth['truth']}); at random "
+            f"{truth['chance']['mean']:.2f}, at the largest motion {truth['flow_magnitude']['pointing']['mean']:.2f}.",
+        ]
+    return "\n".join(lines)
+
+
 def _escape_latex(text: str) -> str:
     return text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&").replace("^", r"\^{}")
 

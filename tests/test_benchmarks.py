@@ -171,6 +171,28 @@ def test_phantom_teaching_is_blind(phantoms, tmp_path):
         )
 
 
+def test_systems_quick(monkeypatch, tmp_path, capsys):
+    """Both kinds of data: a table between its marks, JSON, and runs that are found again."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    spec = importlib.util.spec_from_file_location("systems", ROOT / "benchmarks" / "systems.py")
+    systems = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(systems)
+    table = tmp_path / "B.md"
+    systems.main(
+        ["--out", str(tmp_path / "runs"), "--quick", "--json", str(tmp_path / "r.json"), "--markdown", str(table)]
+    )
+    text, result = table.read_text(), json.loads((tmp_path / "r.json").read_text())["phantoms"]
+    assert set(result["systems"]) == {"stag", "majority", "ststnet"}
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows] == ["| system", "| STAG", "| Majority class", "| STSTNet"]
+    assert len({len(row) for row in rows}) == 1
+    assert rows[3][1] == f"{result['systems']['ststnet']['uf1']['mean']:.3f}"
+    assert text.count("made by benchmarks/systems.py") == 1
+    with pytest.raises(SystemExit):
+        systems.main(["--out", str(tmp_path), "--only", "maps"])
+    assert "--only maps needs --maps" in capsys.readouterr().err
+
+
 def test_ablation_quick(monkeypatch, tmp_path, capsys):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec = importlib.util.spec_from_file_location("ablation", ROOT / "benchmarks" / "ablation.py")
