@@ -17,7 +17,7 @@ import numpy as np
 from stagkit.config import PhantomConfig
 from stagkit.facs import AU_NUMBERS, AUCode
 from stagkit.phantom_face import Face, draw_face, render_neutral
-from stagkit.phantom_film import Scene, expose, film, find_visible
+from stagkit.phantom_film import Scene, expose, find_visible, roll
 from stagkit.phantom_life import Habits, make_habits, make_life, make_light
 from stagkit.phantom_motion import (
     compute_au_displacement,
@@ -108,7 +108,7 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
     scene = Scene(face, programme, peaks, intensity, head, life, config.difficulty, config.cover, mark)
     peaks = limit_strain(scene.fields / peaks[:, None, None, None], peaks)
     scene = dataclasses.replace(scene, peaks=peaks)
-    pictures, neutral = film(scene)
+    neutral, pictures = roll(scene)
     frames = expose(pictures, gain, preset, config.difficulty, rng)
     truth = Truth(
         codes=tuple(str(AUCode(n, s)) for n, s in programme),

@@ -45,18 +45,17 @@ def find_parting(codes: tuple[tuple[int, str], ...], peaks: np.ndarray) -> np.nd
     return np.array([_PARTS.get(number, 0.0) * peak for (number, _), peak in zip(codes, peaks, strict=True)])
 
 
-def find_gap(face: Face, width: float, points: np.ndarray) -> np.ndarray:
-    """Opacity of the gap between parted lips at ``points``: float32 "y x", 0..1.
+def find_gap(face: Face, width: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Opacity of the gap between parted lips: float32 "y x", 0..1.
 
     Args:
         face: whose mouth.
         width: height of the gap in the middle, px.
-        points: float32 "y x 2" px, places of the neutral face.
+        x, y: float32 "y x" px, places of the neutral face.
     """
     seam = np.stack([face.landmarks[[48, 60, 61, 62, 63, 64, 54]], face.landmarks[[48, 60, 67, 66, 65, 64, 54]]]).mean(
         0
     )
-    x, y = points[..., 0], points[..., 1]
     middle, reach = (seam[0, 0] + seam[-1, 0]) / 2, 0.42 * (seam[-1, 0] - seam[0, 0])
     half = 0.5 * width * np.clip(1 - ((x - middle) / reach) ** 2, 0, None)
     off = np.abs(y - np.interp(x, *seam.T) - 0.3 * half)

@@ -55,41 +55,52 @@ class Eye:
             self.origin,
         )
 
-    def holds(self, samples: np.ndarray) -> np.ndarray:
-        """Bool "n": which of ``samples`` "n 2" of the sheet (x, y) lie in the box."""
-        (x, y), (rows, columns) = samples.T, self.box
-        height, width = self.shade.shape
-        across = (x >= columns.start) & (x <= columns.start + width - 1)
-        return across & (y >= rows.start) & (y <= rows.start + height - 1)
+    @property
+    def span(self) -> tuple[np.ndarray, np.ndarray]:
+        """Upper left and lower right corner of the opening of the lids: float "2" (x, y), samples of the sheet."""
+        edges = np.concatenate([self.upper, self.lower])
+        return edges.min(0) * self.k + self.origin, edges.max(0) * self.k + self.origin
 
-    def look(self, samples: np.ndarray, gaze: np.ndarray, closed: float) -> np.ndarray:
-        """What is seen through the opening of the lids.
+    def look(self, x: np.ndarray, y: np.ndarray, gaze: np.ndarray, closed: np.ndarray) -> np.ndarray:
+        """What is seen through the opening of the lids in every frame of a clip.
 
         Args:
-            samples: float32 "n 2", places on the sheet (x, y).
-            gaze: shift of the iris, IOD (right, down).
-            closed: 0 open .. 1 the upper lid covers the eye.
+            x, y: float32 "time Y X", places on the sheet.
+            gaze: float "time 2", shift of the iris, IOD (right, down).
+            closed: float "time", 0 open .. 1 the upper lid covers the eye.
 
         Returns:
-            float32 "n chan", 0..255.
+            float32 "time Y X chan", 0..255; 0 beyond the box.
         """
-        at = (samples - np.float32([self.box[1].start, self.box[0].start]))[:, None]
-        turned = at - np.float32(gaze) * np.float32(self.k)
-        ball, iris, shade = (
-            cv2.remap(layer, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(len(at), -1)
-            for layer, where in ((self.ball, at), (self.iris, turned), (self.shade, at))
-        )
-        seen = (ball * (1 - iris[:, -1:]) + iris[:, :-1]) * shade
-        if closed <= 0:
-            return seen
-        x, y = ((samples - self.origin) / self.k).T
+        rows, columns = self.box
+        across, down = x - np.float32(columns.start), y - np.float32(rows.start)
+        turn = (np.float32(gaze) * np.float32(self.k))[:, :, None, None]
+        iris = _sample(self.iris, across - turn[:, 0], down - turn[:, 1])
+        seen = _sample(self.ball, across, down) * (1 - iris[..., -1:])
+        seen += iris[..., :-1]
+        seen *= _sample(self.shade, across, down)
+        for t in np.flatnonzero(closed > 0):
+            seen[t] = self._lower_lid(seen[t], x[t], y[t], closed[t])
+        height, width = self.shade.shape
+        seen[(across < 0) | (across > width - 1) | (down < 0) | (down > height - 1)] = 0
+        return seen
+
+    def _lower_lid(self, seen: np.ndarray, x: np.ndarray, y: np.ndarray, closed: float) -> np.ndarray:
+        """One frame "Y X chan" with the upper lid and its lashes come down."""
+        x, y = (x - self.origin[0]) / self.k, (y - self.origin[1]) / self.k
         lid, floor = np.interp(x, *self.upper.T), np.interp(x, *self.lower.T)
         edge = lid + (floor - lid) * closed
         soft = np.float32(max(0.006, 2.0 / self.k))
-        fold = self.fold * (1 - 0.12 * np.clip((y - lid) / 0.08, 0, 1))[:, None]
-        seen = seen + (fold - seen) * smooth_step(soft, -soft, y - edge)[:, None]
-        lashes = 0.9 * np.exp(-(((y - edge) / max(0.010, 2.0 / self.k)) ** 2))[:, None]
-        return (seen + (self.ink - seen) * lashes).astype(np.float32)
+        fold = self.fold * (1 - 0.12 * np.clip((y - lid) / 0.08, 0, 1))[..., None]
+        seen = seen + (fold - seen) * smooth_step(soft, -soft, y - edge)[..., None]
+        lashes = 0.9 * np.exp(-(((y - edge) / max(0.010, 2.0 / self.k)) ** 2))[..., None]
+        return seen + (self.ink - seen) * lashes
+
+
+def _sample(layer: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A layer "Y X" or "Y X chan" at places "time y x": float32 "time y x chan"."""
+    flat = [place.reshape(-1, place.shape[-1]) for place in (x, y)]
+    return cv2.remap(layer, *flat, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(*x.shape, -1)
 
 
 def draw_eye(canvas: Canvas, subject: Subject, eye: tuple[int, ...], box: tuple[slice, slice], optics: float) -> Eye:

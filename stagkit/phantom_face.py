@@ -177,13 +177,6 @@ class Face:
         return replace(self, skin=np.ascontiguousarray(skin, np.float32), eyes=eyes)
 
     @cached_property
-    def eye_span(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """First and last row, first and last column of the neutral picture that both eyes take up."""
-        spans = np.array([[(span.start, span.stop) for span in eye.box] for eye in self.eyes]) / self.per_pixel
-        low, high = np.floor(spans[..., 0].min(0)) - self.margin, np.ceil(spans[..., 1].max(0)) - self.margin
-        return (int(low[0]), int(high[0])), (int(low[1]), int(high[1]))
-
-    @cached_property
     def colours(self) -> np.ndarray:
         """``skin`` without its opacity: float32 "Y X 3" (grey "Y X")."""
         return np.ascontiguousarray(self.skin[..., :-1].squeeze())
@@ -196,18 +189,34 @@ class Face:
     @cached_property
     def eye_opening(self) -> np.ndarray:
         """Share of each pixel of the neutral picture through which the eye is seen: float32 "y x"."""
-        return 1.0 - self.sample(self.opacity, _pixels(self.size))
+        return 1.0 - self.sample(self.opacity, *make_pixels(self.size))
 
-    def sample(self, layer: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Values of a layer at ``points`` (float32 "y x 2" px of the picture)."""
-        scale = np.float32(self.per_pixel)
-        at = (points + np.float32(self.margin)) * scale + np.float32((self.per_pixel - 1) / 2)
-        return cv2.remap(layer, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    def to_samples(self, place: np.ndarray) -> np.ndarray:
+        """x or y in px of the picture (float32) as samples of the layers."""
+        at = place + np.float32(self.margin)
+        at *= np.float32(self.per_pixel)
+        at += np.float32((self.per_pixel - 1) / 2)
+        return at
+
+    def sample(self, layer: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Values of a layer at places ``x``, ``y`` (float32 "y x" px of the picture)."""
+        at = self.to_samples(x), self.to_samples(y)
+        return cv2.remap(layer, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def find_eyes(self, reach: float) -> list[tuple[slice, slice]]:
+        """Rows and columns of the picture in which each eye is seen if nothing moves by more than ``reach`` px."""
+        windows, rim = [], reach + 4 * _OPTICS + 1
+        for eye in self.eyes:
+            low, high = ((corner + 0.5) / self.per_pixel - 0.5 - self.margin for corner in eye.span)
+            first, last = np.floor(low - rim).clip(0).astype(int), np.ceil(high + rim).clip(0).astype(int) + 1
+            windows.append((slice(first[1], last[1]), slice(first[0], last[0])))
+        return windows
 
 
-def _pixels(size: int) -> np.ndarray:
+def make_pixels(size: int) -> list[np.ndarray]:
+    """x and y of every pixel of a square picture: float32 "y x" each."""
     line = np.arange(size, dtype=np.float32)
-    return np.stack(np.meshgrid(line, line), -1)
+    return np.meshgrid(line, line)
 
 
 @lru_cache(maxsize=16)
@@ -244,48 +253,45 @@ def draw_face(subject: Subject, size: int) -> Face:
 
 
 def render_picture(
-    face: Face,
-    skin_points: np.ndarray,
-    head_points: np.ndarray,
-    gaze: tuple[float, float] = (0.0, 0.0),
-    closed: float = 0.0,
+    face: Face, x: np.ndarray, y: np.ndarray, eyes: list[tuple[tuple[slice, slice], np.ndarray]]
 ) -> np.ndarray:
-    """Sample a frame: skin from where it came, eyes from where the head was.
+    """Sample a frame: skin from where it came, eyes through its openings.
 
     Args:
         face: from ``draw_face``.
-        skin_points: float32 "y x 2" px, position in the neutral face of the skin seen in each pixel.
-        head_points: float32 "y x 2" px, the same for what moves with the head only (the eyeballs).
-        gaze: shift of the irises, IOD (right, down).
-        closed: 0 open .. 1 the upper lids cover the eyes.
+        x, y: float32 "y x" px, position in the neutral face of the skin seen in each pixel.
+        eyes: for each eye the window of the picture and what is seen in it, float32 "y x chan" (``Eye.look``).
 
     Returns:
         float32 "y x 3" RGB or "y x" grey, 0..255 (a little beyond where colours were).
     """
-    picture = face.sample(face.colours, skin_points)
-    picture = picture if picture.ndim == 3 else picture[..., None]
-    window = _find_eyes(face, head_points)
-    alpha = face.sample(face.opacity, skin_points[window])
-    rows, columns = np.nonzero(alpha < 0.999)
-    if len(rows):
-        alpha = alpha[rows, columns]
-        rows, columns = rows + window[0].start, columns + window[1].start
-        scale, half = np.float32(face.per_pixel), np.float32((face.per_pixel - 1) / 2)
-        samples = (head_points[rows, columns] + np.float32(face.margin)) * scale + half
-        for eye in face.eyes:
-            inside = eye.holds(samples)
-            seen = eye.look(samples[inside], gaze, closed)
-            picture[rows[inside], columns[inside]] += (1 - alpha[inside])[:, None] * seen
-    return picture[..., 0] if picture.shape[2] == 1 else picture
+    if face.skin.shape[2] == 4:  # colours and opacity in one go: OpenCV samples four channels faster than three
+        layers = face.sample(face.skin, x, y)
+        picture = cv2.cvtColor(layers, cv2.COLOR_BGRA2BGR)
+        opacities = [layers[window][..., 3] for window, _ in eyes]
+    else:
+        picture = face.sample(face.colours, x, y)
+        opacities = [face.sample(face.opacity, x[window], y[window]) for window, _ in eyes]
+    for (window, seen), opacity in zip(eyes, opacities, strict=True):
+        hole = (1 - opacity) * (opacity < 0.999)
+        picture[window] += hole[..., None] * seen if picture.ndim == 3 else hole * seen[..., 0]
+    return picture
 
 
-def _find_eyes(face: Face, head_points: np.ndarray) -> tuple[slice, slice]:
-    """Window of the picture in which the eyes are seen, wherever the head has carried them."""
-    end = face.size - 1
-    carried = head_points[::end, ::end].astype(float) - [[(0, 0), (end, 0)], [(0, end), (end, end)]]
-    rim = 3 + int(np.abs(carried).max() + 1)
-    (top, bottom), (left, right) = face.eye_span
-    return slice(max(0, top - rim), max(1, bottom + rim)), slice(max(0, left - rim), max(1, right + rim))
+def render_still(face: Face, gaze: tuple[float, float] = (0.0, 0.0), closed: float = 0.0) -> np.ndarray:
+    """The face at rest, as ``render_picture`` returns it.
+
+    Args:
+        face: from ``draw_face``.
+        gaze: shift of the irises, IOD (right, down).
+        closed: 0 open .. 1 the upper lids cover the eyes.
+    """
+    x, y = make_pixels(face.size)
+    eyes = []
+    for eye, window in zip(face.eyes, face.find_eyes(0.0), strict=True):
+        at = (face.to_samples(place[window])[None] for place in (x, y))
+        eyes.append((window, eye.look(*at, np.array([gaze]), np.array([closed]))[0]))
+    return render_picture(face, x, y, eyes)
 
 
 def render_neutral(subject: Subject, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
@@ -302,4 +308,4 @@ def render_neutral(subject: Subject, size: int = 128) -> tuple[np.ndarray, np.nd
         StagkitError: a size outside that range.
     """
     face = draw_face(subject, size)
-    return np.clip(render_picture(face, _pixels(size), _pixels(size)), 0, 255), face.landmarks
+    return np.clip(render_still(face), 0, 255), face.landmarks

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import chain
 
 import cv2
 import numpy as np
 
 from stagkit.phantom_cover import draw_cover, find_gap, find_parting, make_wrinkles
-from stagkit.phantom_face import Face, render_picture
+from stagkit.phantom_face import Face, make_pixels, render_picture, render_still
 from stagkit.phantom_life import Life
-from stagkit.phantom_motion import compute_inverse, make_au_field, make_grid
+from stagkit.phantom_motion import find_displacement, make_au_field, make_grid
 from stagkit.phantom_programme import Preset
 from stagkit.types import inter_ocular_distance
 
@@ -103,73 +105,107 @@ def film(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         pictures float32 "time y x" or "time y x 3", and neutral of one such picture, 0..255.
     """
-    face, life, size = scene.face, scene.life, scene.size
-    grid = make_grid(size).astype(np.float32)
+    neutral, pictures = roll(scene)
+    return np.stack(list(pictures)), neutral
+
+
+def roll(scene: Scene) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+    """The face at rest, and the frames of ``film`` one by one, made as they are asked for (and yours to overwrite)."""
+    still = make_pixels(scene.size)
+    neutral = _put_on(scene, np.clip(render_still(scene.face), 0, 255), *still)
+    return neutral, _roll(scene, neutral, still)
+
+
+def _roll(scene: Scene, neutral: np.ndarray, still: list[np.ndarray]) -> Iterator[np.ndarray]:
+    face, life = scene.face, scene.life
     window = _find_moving(scene)
-    corner = np.empty_like(grid[window])  # written out: adding a pair of numbers to pairs takes ten times as long
-    corner[:] = window[1].start, window[0].start
+    corner = np.float32(window[1].start), np.float32(window[0].start)
     fine = scene._make_fields(2, window)
     back = np.linalg.inv(np.concatenate([scene.head, np.tile([[[0.0, 0.0, 1.0]]], (len(scene.head), 1, 1))], 1))
     turning = (scene.head != np.eye(2, 3)).any((1, 2))
     folds = None
     if scene.wrinkles > 0:
         folds = scene.wrinkles * np.stack([make_wrinkles(f, face) for f in scene.fields])
-    neutral = _put_on(scene, np.clip(render_picture(face, grid, grid), 0, 255), grid)
-    pictures = np.empty((len(scene.intensity), *neutral.shape), np.float32)
-    moved = np.zeros_like(grid[window])
+    eyes = _see_eyes(scene, back)
+    moved = [np.zeros_like(still[0][window]) for _ in corner]
     for t, intensity in enumerate(scene.intensity):
         moves, turns = intensity.any(), turning[t]
         if not (moves or turns or life.gaze[t].any() or life.closed[t] > 0 or life.swallow[t] > 0):
-            pictures[t] = neutral
+            yield neutral.copy()
             continue
-        targets = apply_affine(back[t], grid) if turns else grid
-        sources = targets
+        head = carry(back[t], still[0][:1], still[1][:, :1]) if turns else still
+        skin = head
         if moves:
-            inside = targets[window] - corner
-            found = compute_inverse(_mix(intensity, fine), inside, moved, per_pixel=2)
-            moved, sources = inside - found, targets.copy()
-            sources[window] = found + corner
-        if life.swallow[t] > 0:
-            sources = sources.copy() if sources is targets else sources
-            sources[..., 1] += np.float32(0.035 * scene.iod * life.swallow[t]) * scene.neck
-        picture = render_picture(face, sources, targets, life.gaze[t], life.closed[t])
+            inside = [place[window] - c for place, c in zip(head, corner, strict=True)]
+            moved = find_displacement(_mix(intensity, fine), *inside, moved, per_pixel=2)
+            found = [place - m for place, m in zip(inside, moved, strict=True)]
+            moved = [place - f for place, f in zip(inside, found, strict=True)]
+            skin = [place.copy() for place in head]
+            for place, f, c in zip(skin, found, corner, strict=True):
+                np.add(f, c, out=place[window])
+        gulp = life.swallow[t]
+        if gulp > 0:
+            skin = [skin[0], skin[1] + np.float32(0.035 * scene.iod * gulp) * scene.neck]
+        picture = render_picture(face, *skin, [(place, seen[t]) for place, seen in eyes])
         if folds is not None and moves:
+            where = window if gulp <= 0 else slice(None)  # nothing folds outside of the window
             dark = _mix(intensity, folds)
-            seen = 1 - cv2.remap(dark, sources, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            picture *= seen if picture.ndim == 2 else cv2.merge([seen] * 3)
+            at = [place[where] for place in skin]
+            seen = 1 - cv2.remap(dark, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            picture[where] *= seen if picture.ndim == 2 else cv2.merge([seen] * 3)
         if scene.parting[t] > 0.05:
-            picture = _part_lips(scene, picture, sources, float(scene.parting[t]))
-        pictures[t] = _put_on(scene, picture, targets)
-    return pictures, neutral
+            _part_lips(scene, picture, *skin, float(scene.parting[t]))
+        yield _put_on(scene, picture, *head)
+
+
+def _see_eyes(scene: Scene, back: np.ndarray) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+    """Window of each eye in the picture, and what is seen behind the lids in every frame: float32 "time y x chan"."""
+    face, life = scene.face, scene.life
+    reach = _find_drift(scene) + np.abs(scene.fields).sum(0).max()
+    out = []
+    for eye, (rows, columns) in zip(face.eyes, face.find_eyes(float(reach)), strict=True):
+        line = np.arange(scene.size, dtype=np.float32)
+        at = (face.to_samples(place) for place in carry(back, line[columns][None], line[rows][:, None]))
+        out.append(((rows, columns), eye.look(*at, life.gaze, life.closed)))
+    return out
+
+
+def _find_drift(scene: Scene) -> float:
+    """How far the head is carried at most, px."""
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (scene.size - 1.0)
+    carried = np.einsum("tij,nj->tni", scene.head[:, :, :2], corners) + scene.head[:, None, :, 2] - corners
+    return float(np.abs(carried).max())
 
 
 def _find_moving(scene: Scene) -> tuple[slice, slice]:
     """Smallest window in which skin can be seen to move, wherever the head has carried it."""
-    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (scene.size - 1.0)
-    carried = np.einsum("tij,nj->tni", scene.head[:, :, :2], corners) + scene.head[:, None, :, 2] - corners
-    rim = 4 + int(np.ceil(np.abs(carried).max()))
+    rim = 4 + int(np.ceil(_find_drift(scene)))
     moving = np.abs(scene.fields).max((0, 1)) > 0
     spans = (np.flatnonzero(moving.any(axis)) for axis in (1, 0))
     return tuple(slice(max(0, int(at[0]) - rim), int(at[-1]) + 1 + rim) for at in spans)
 
 
-def _part_lips(scene: Scene, picture: np.ndarray, sources: np.ndarray, gap: float) -> np.ndarray:
-    """Draw the dark between parted lips."""
+def _find_mouth(scene: Scene) -> tuple[slice, slice]:
+    """Window in which parted lips are seen."""
     mouth = scene.face.landmarks[48:68]
     reach = np.array([0.08, 0.12]) * scene.iod + 2
     (left, top), (right, bottom) = (mouth.min(0) - reach).astype(int), (mouth.max(0) + reach).astype(int) + 1
-    window = slice(max(0, top), bottom), slice(max(0, left), right)
-    opacity = find_gap(scene.face, gap, sources[window])
+    return slice(max(0, top), bottom), slice(max(0, left), right)
+
+
+def _part_lips(scene: Scene, picture: np.ndarray, x: np.ndarray, y: np.ndarray, gap: float) -> None:
+    """Draw the dark between parted lips into ``picture``, whose skin comes from ``x``, ``y``."""
+    window = _find_mouth(scene)
+    opacity = find_gap(scene.face, gap, x[window], y[window])
     dark = _MOUTH if picture.ndim == 3 else np.float32(_MOUTH.mean())
     opacity = opacity[..., None] if picture.ndim == 3 else opacity
     picture[window] += (dark - picture[window]) * (0.9 * opacity)
-    return picture
 
 
-def _put_on(scene: Scene, picture: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Glasses or fringe over the head, the mark in the corner of the picture."""
+def _put_on(scene: Scene, picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Glasses or fringe over the head, which is carried from ``x``, ``y``; the mark in the corner of the picture."""
     if scene.cover_layer is not None:
-        worn = scene.face.sample(scene.cover_layer, targets)
+        worn = scene.face.sample(scene.cover_layer, x, y)
         colour = worn[..., :-1] if picture.ndim == 3 else worn[..., 0]
         picture = picture * (1 - (worn[..., -1:] if picture.ndim == 3 else worn[..., -1])) + colour
     if scene.mark:
@@ -188,11 +224,10 @@ def _mix(intensity: np.ndarray, layers: np.ndarray) -> np.ndarray:
     return total
 
 
-def apply_affine(matrix: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Points of a regular ``grid`` "y x 2" under an affine map "2 3" (or "3 3"): float32 "y x 2"."""
-    (a, b, c), (d, e, f) = matrix[:2].astype(np.float32)
-    x, y = grid[0, :, 0], grid[:, 0, 1:2]
-    return cv2.merge([(a * x + c) + b * y, (d * x + f) + e * y])
+def carry(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """Points under affine maps "... 2 3" (or "... 3 3"): float32 x and y "... y x"; ``x`` is a row, ``y`` a column."""
+    (a, b, c), (d, e, f) = np.moveaxis(matrix[..., :2, :].astype(np.float32), (-2, -1), (0, 1))[..., None, None]
+    return [(a * x + c) + b * y, (d * x + f) + e * y]
 
 
 def find_visible(scene: Scene) -> np.ndarray:
@@ -206,13 +241,14 @@ def find_visible(scene: Scene) -> np.ndarray:
     reach = max(1, round(0.04 * scene.iod))
     around = cv2.dilate(opening, np.ones((2 * reach + 1,) * 2, np.uint8))
     hidden = np.where((life.closed > _SEEN)[:, None, None], around[None], opening[None]).astype(bool)
-    grid = make_grid(scene.size).astype(np.float32)
+    x, y = make_pixels(scene.size)
+    mouth = _find_mouth(scene)
     for t in np.flatnonzero(scene.parting > 0.05):
-        hidden[t] |= find_gap(face, float(scene.parting[t]) + 1.0, grid) > _SEEN
+        hidden[t][mouth] |= find_gap(face, float(scene.parting[t]) + 1.0, x[mouth], y[mouth]) > _SEEN
     for t in np.flatnonzero(life.swallow > _SEEN):
         hidden[t] |= scene.neck > 0.01
     if scene.cover_layer is not None:
-        worn = (face.sample(scene.cover_layer, grid)[..., -1] > _SEEN).astype(np.uint8)
+        worn = (face.sample(scene.cover_layer, x, y)[..., -1] > _SEEN).astype(np.uint8)
         hidden |= cv2.dilate(worn, np.ones((5, 5), np.uint8)).astype(bool)
     return ~hidden
 
@@ -224,27 +260,29 @@ def _make_grain(length: int) -> np.ndarray:
 
 
 def expose(
-    pictures: np.ndarray, gain: np.ndarray, preset: Preset, difficulty: float, rng: np.random.Generator
+    pictures: Iterable[np.ndarray], gain: np.ndarray, preset: Preset, difficulty: float, rng: np.random.Generator
 ) -> np.ndarray:
     """From light to released frames: light, lens blur, sensor noise, rounding, JPEG. Only rounding at difficulty 0.
 
     Args:
-        pictures: float32 "time y x" or "time y x 3"; overwritten.
+        pictures: as many as ``gain``, float32 "y x" or "y x 3"; overwritten.
         gain: float "time", brightness.
         preset: whose camera; difficulty: 0..1; rng: source of chance.
 
     Returns:
-        uint8, shaped like ``pictures``.
+        uint8 "time y x" or "time y x 3".
     """
-    frames, noisy = np.empty(pictures.shape, np.uint8), difficulty > 0 and preset.noise > 0
+    pictures = iter(pictures)
+    first = next(pictures)
+    frames, noisy = np.empty((len(gain), *first.shape), np.uint8), difficulty > 0 and preset.noise > 0
     if noisy:
-        length = pictures[0].size
+        length = first.size
         grain = _make_grain(length)
-        spread = np.sqrt(0.3 + np.clip(pictures[0], 0, None) / 180) * np.float32(difficulty * preset.noise)
-        starts = rng.integers(0, len(grain) - length, len(pictures))
+        spread = np.sqrt(0.3 + np.clip(first, 0, None) / 180) * np.float32(difficulty * preset.noise)
+        starts = rng.integers(0, len(grain) - length, len(gain))
     sigma = 0.2 + difficulty * rng.uniform(0.0, 0.4)
     quality = [cv2.IMWRITE_JPEG_QUALITY, round(100 - difficulty * (100 - preset.jpeg))]
-    for t, picture in enumerate(pictures):
+    for t, picture in enumerate(chain([first], pictures)):
         if gain[t] != 1:
             picture *= np.float32(gain[t])
         if difficulty > 0:

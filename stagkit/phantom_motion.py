@@ -203,12 +203,31 @@ def compute_inverse(
     Raises:
         StagkitError: the iteration does not settle: the field folds the skin.
     """
-    per_pixel = np.float32(per_pixel or field.shape[1] / targets.shape[0])
-    # one channel at a time: OpenCV rounds positions to 1/32 sample where there are several
-    aim = [np.ascontiguousarray(targets[..., c]) * per_pixel + (per_pixel - 1) / 2 for c in (0, 1)]
-    moved = [np.zeros_like(a) if start is None else np.ascontiguousarray(start[..., c]) for c, a in enumerate(aim)]
+    per_pixel = per_pixel or field.shape[1] / targets.shape[0]
+    x, y, *guess = (np.ascontiguousarray(p[..., c]) for p in (targets, start) if p is not None for c in (0, 1))
+    return targets - cv2.merge(find_displacement(field, x, y, guess or None, tolerance, per_pixel))
+
+
+def find_displacement(
+    field: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    start: list[np.ndarray] | None = None,
+    tolerance: float = 2e-3,
+    per_pixel: float = 1.0,
+) -> list[np.ndarray]:
+    """By how much the skin seen at ``x``, ``y`` (float32 "y x" px each) was moved: ``target - p``, right and down.
+
+    The rest as in ``compute_inverse``.
+    """
+    per_pixel = np.float32(per_pixel)
+    aim = [place * per_pixel + (per_pixel - 1) / 2 for place in (x, y)]
+    moved = start or [np.zeros_like(x), np.zeros_like(y)]
     for _ in range(40):
-        at = [a - m * per_pixel for a, m in zip(aim, moved, strict=True)]
+        at = [m * per_pixel for m in moved]
+        for place, a in zip(at, aim, strict=True):
+            np.subtract(a, place, out=place)
+        # one channel at a time: OpenCV rounds positions to 1/32 sample where there are two
         new = [cv2.remap(f, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f in field]
         change = max(cv2.norm(n, m, cv2.NORM_INF) for n, m in zip(new, moved, strict=True))
         moved = new
@@ -218,7 +237,7 @@ def compute_inverse(
         raise StagkitError(
             "the displacement folds the skin, so no picture can be made of it: lower the intensity, or move fewer AUs."
         )
-    return targets - cv2.merge(moved)
+    return moved
 
 
 def make_intensity(n_frames: int, onset: float, apex: int, offset: float, skew: float = 1.0) -> np.ndarray:

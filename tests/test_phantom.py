@@ -14,7 +14,7 @@ from stagkit.config import PhantomConfig
 from stagkit.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.phantom import PRESETS, make_clip, make_clips, make_label, make_programme, make_subject, render_neutral
 from stagkit.phantom_cover import make_wrinkles
-from stagkit.phantom_face import draw_face, render_picture
+from stagkit.phantom_face import draw_face, render_still
 from stagkit.phantom_film import Scene, film, find_visible
 from stagkit.phantom_life import Life, make_habits
 from stagkit.phantom_motion import (
@@ -454,8 +454,8 @@ def test_what_covers_the_face_is_drawn_rides_on_the_head_and_hides_the_skin(cove
 
 
 def test_blinks_and_glances_change_the_eyes_only():
-    face, grid = draw_face(make_subject(1), 96), make_grid(96).astype(np.float32)
-    open_, shut, aside = (render_picture(face, grid, grid, *eye) for eye in (((0, 0), 0), ((0, 0), 1), ((0.03, 0), 0)))
+    face = draw_face(make_subject(1), 96)
+    open_, shut, aside = (render_still(face, *eye) for eye in (((0, 0), 0), ((0, 0), 1), ((0.03, 0), 0)))
     for changed in (np.abs(shut - open_).max(-1) > 1, np.abs(aside - open_).max(-1) > 1):
         assert changed.any() and (face.eye_opening[changed] > 0).all()
     assert (shut.std(), aside.std()) != (open_.std(), open_.std())
