@@ -1,5 +1,7 @@
 """Phantoms: what was planted is what moves, to a fraction of a pixel; nothing else does."""
 
+import tracemalloc
+from collections import deque
 from dataclasses import replace
 
 import cv2
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from stagkit import phantom
+from stagkit import phantom, phantom_cover, phantom_film
 from stagkit.config import PhantomConfig
 from stagkit.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.phantom import PRESETS, make_clip, make_clips, make_label, make_programme, make_subject, render_neutral
@@ -214,6 +216,22 @@ def test_same_settings_same_pixels_in_any_order():
     assert np.array_equal(make_clip(config.replace(subjects=9, clips=9), 1, 1).frames, alone.frames)
     assert not np.array_equal(together[2].frames[0], alone.frames[0])
     assert [c.subject for c in together] == ["4dme-phantom/sub01"] * 2 + ["4dme-phantom/sub02"] * 2
+
+
+def test_clips_leave_nothing_behind_in_memory():
+    config = PhantomConfig(size=48, subjects=2, clips=6, difficulty="real")
+    deque(make_clips(config), maxlen=0)  # what is remembered of these two people is remembered now
+    tracemalloc.start()
+    try:
+        one = max(clip.frames.nbytes for clip in make_clips(config))
+        before = tracemalloc.get_traced_memory()[0]
+        deque(make_clips(config), maxlen=0)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 0.2 * one, f"12 clips left {grown} bytes"
+    remembered = (draw_face, phantom_film._remember_field, phantom._carry_landmarks, phantom_cover.draw_cover)
+    assert all(keep.cache_info().maxsize for keep in remembered), "other people push them out"
 
 
 def test_without_difficulty_only_the_planted_motion_is_there():
