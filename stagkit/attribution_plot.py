@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.au_shares import MUSCLES
-from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, draw_region_values, nice_limit, style, styled
+from stagkit.drawing import (
+    AGAINST,
+    COLOURS,
+    FAINT,
+    FOR,
+    INK,
+    PAGE,
+    SOFT,
+    draw_face,
+    draw_region_values,
+    nice_limit,
+    style,
+    styled,
+)
 from stagkit.evidence import Evidence
 from stagkit.explain import check_complete, select_clips
 from stagkit.facs import ACTION_UNITS, AU_LABELS
@@ -82,8 +95,8 @@ def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
 
 
 def colour_signs(values: np.ndarray) -> list[str]:
-    """Orange for, blue against."""
-    return [COLOURS[1] if v > 0 else COLOURS[0] for v in values]
+    """``FOR`` above 0, ``AGAINST`` below."""
+    return [FOR if v > 0 else AGAINST for v in values]
 
 
 def _draw_units(axes: Axes, units: np.ndarray, named: bool) -> None:

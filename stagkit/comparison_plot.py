@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.drawing import COLOURS, FAINT, PAGE, SOFT, styled
+from stagkit.drawing import COLOURS, FAINT, PAGE, SIGNED_SCALE, SOFT, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ def plot_views(views: Mapping[str, RoiDataset], clip: int = 0) -> Figure:
     row[0].set_title("a frame")
     for axes, (title, picture, of) in zip(row[1:], shown, strict=True):
         most = float(np.percentile(np.abs(np.concatenate([np.ravel(p) for p in of])), 99.5)) or 1.0
-        drawn = axes.imshow(picture, cmap="RdBu_r", vmin=-most, vmax=most)
+        drawn = axes.imshow(picture, cmap=SIGNED_SCALE, vmin=-most, vmax=most)
         axes.set_title(title)
         if title in ("MESTI", "flow v"):
             unit = "% of white" if title == "MESTI" else "% of eye distance"

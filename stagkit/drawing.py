@@ -25,6 +25,12 @@ COLUMN, PAGE = 3.5, 7.16
 #: Okabe and Ito's colours, distinguishable without colour vision (jfly.uni-koeln.de/color).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 
+#: What speaks for a class and what against it, in every figure; ``base.css`` gives the explorers the same two.
+FOR, AGAINST = COLOURS[1], COLOURS[0]
+
+#: The scale of signed values, centred at 0, whose ends have the hues of ``FOR`` (above 0) and ``AGAINST`` (below).
+SIGNED_SCALE = "RdBu_r"
+
 INK, SOFT, FAINT = "#22262B", "#7A838C", "#D5DADF"
 
 _STYLE = {
@@ -127,7 +133,7 @@ def draw_face(axes: Axes, landmarks: np.ndarray | None = None, colour: str = SOF
 
 
 def draw_region_values(
-    axes: Axes, values: np.ndarray, limit: float, atlas: RoiAtlas = ATLAS, cmap: str = "RdBu_r", size: float = 150.0
+    axes: Axes, values: np.ndarray, limit: float, atlas: RoiAtlas = ATLAS, cmap: str = SIGNED_SCALE, size: float = 150.0
 ):
     """Regions on the schematic face, coloured from -limit to limit; area grows with |value|. Returns the scatter.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.drawing import PAGE, nice_limit, styled
+from stagkit.drawing import PAGE, SIGNED_SCALE, nice_limit, styled
 from stagkit.types import ShapeError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def plot_matrices(
         if len(names) not in (0, n):
             raise ShapeError(f"there are {len(names)} names of {axis}, the maps have {n}.")
     limit = nice_limit(np.array(list(maps.values()), float))
-    scale = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if signed else {"cmap": "viridis", "vmin": 0}
+    scale = {"cmap": SIGNED_SCALE, "vmin": -limit, "vmax": limit} if signed else {"cmap": "viridis", "vmin": 0}
     if not signed:
         scale["vmax"] = float(np.nanmax(np.array(list(maps.values()), float))) or 1.0
     figure, row = plt.subplots(1, len(maps), figsize=(PAGE, height), squeeze=False, sharey=True)

@@ -12,7 +12,8 @@ import pytest
 from stagkit.facs import AU_LABELS
 from stagkit.rois import ATLAS
 from stagkit.types import Batch, StagkitError, StagOutput
-from stagkit.widgets.scene import compute_cutoff, compute_scene, pack, unpack
+from stagkit.widgets.packing import pack, unpack
+from stagkit.widgets.scene import compute_cutoff, compute_scene
 from tests.small import make_dataset, make_small_model
 
 N_AUS, N_ROIS = len(AU_LABELS), len(ATLAS.names)

@@ -12,6 +12,7 @@ import pytest
 from stagkit.facs import AU_LABELS
 from stagkit.rois import ATLAS
 from tests.browser import (
+    SHOTS,
     keep_shot,
     open_lab,
     open_page,
@@ -320,6 +321,41 @@ def test_pictures_have_one_structure_in_every_size_and_theme(chromium, saved, th
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
         seen[name] = (found["panels"], found["nodes"], found["edges"])
     assert seen["wide"] == seen["zoomed"] == seen["narrow"]
+
+
+def test_the_picture_of_readme_shows_the_graph_and_the_answer(chromium, tmp_path):
+    """The function that draws ``figures/au_graph_explorer.png``, here on a phantom run made on the spot."""
+    import cv2
+
+    from stagkit.config import PhantomConfig, StagConfig, TrainConfig
+    from stagkit.datasets.phantoms import PhantomSource
+    from stagkit.folds import evaluate
+    from stagkit.prepare import load_data, prepare_dataset
+    from stagkit.runs import Run
+    from stagkit.widgets import RunSource
+    from tests.explorer_picture import drawn_explorer
+
+    prepare_dataset(PhantomSource(PhantomConfig(subjects=2, clips=4, size=64, difficulty=0.0)), tmp_path / "clips")
+    config = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
+    data, train = load_data(tmp_path / "clips"), TrainConfig(epochs=2, batch_size=4)
+    evaluate(data, tmp_path / "run", config, train, workers=1, data_path=tmp_path / "clips")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    path = SHOTS / "readme_picture.png"
+    with drawn_explorer(chromium, RunSource(Run.load(tmp_path / "run")), path) as (page, widget, unit):
+        found = read_structure(page, ".stag-au")
+        chances, plain = shown_chances(page), dict(widget.probabilities)
+        assert page.locator(".sg-prob").count() == len(plain) and page.locator(".sg-prob").first.is_visible()
+        assert page.locator(f".sg-node.sg-gone[data-name={unit}]").is_visible()
+        drawn = page.locator(".sg-panels .sg-edge[data-key]").evaluate_all(
+            "e => e.map(x => [x.dataset.graph, x.dataset.target, x.dataset.source])"
+        )
+    assert (found["nodes"], found["overlaps"], found["cut"], found["pale"]) == (N_AUS + N_ROIS, [], [], [])
+    shown = widget.scene.shown_edges(widget.place, widget.frame)
+    assert {tuple(edge) for edge in drawn} >= {edge[:3] for edge in shown} and shown
+    widget.cuts = [["au", unit]]
+    assert chances == pytest.approx(widget.probabilities, abs=2e-5) and chances != plain, "the answer after the cut"
+    picture = cv2.imread(str(path))
+    assert picture.shape[1] > 1600 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 200
 
 
 NOTEBOOK_CELLS = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.au_shares import MUSCLES
-from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, nice_limit, styled
+from stagkit.drawing import AGAINST, COLOURS, FAINT, FOR, INK, PAGE, SIGNED_SCALE, SOFT, draw_face, nice_limit, styled
 from stagkit.evidence import MAX_CHANGE, MAX_SIMILARITY, RULES
 from stagkit.facs import ACTION_UNITS
 from stagkit.intervals import compute_mean
@@ -48,7 +48,7 @@ def fig_11_muscles(records: Records, width: float = PAGE) -> Figure:
         face.text(0.5, 1.0, f"{name} (n = {group.sum()})", transform=face.transAxes, ha="center", va="bottom")
         rows[name] = _draw_strongest(axes, values[group], subjects[group])
     add_scale(
-        figure, ScalarMappable(Normalize(-limit, limit), "RdBu_r"), faces, bars, "mean attribution (logits)", width
+        figure, ScalarMappable(Normalize(-limit, limit), SIGNED_SCALE), faces, bars, "mean attribution (logits)", width
     )
     n = {name: int(g.sum()) for name, g in groups.items()}
     return note(figure, [records.run], n, method=attribution.method, strongest=rows)
@@ -77,7 +77,7 @@ def _draw_muscles(axes: Axes, mean: np.ndarray, limit: float) -> None:
     from matplotlib.transforms import Affine2D
 
     draw_face(axes, colour="#B4BBC2", width=0.8)
-    cmap, used = colormaps["RdBu_r"], {}
+    cmap, used = colormaps[SIGNED_SCALE], {}
     for m, place, way in sorted(_strokes(), key=lambda s: abs(mean[s[0]])):
         key = tuple(np.round(np.concatenate([place, way]), 2))
         shift = 0.05 * used.get(key, 0)
@@ -104,7 +104,7 @@ def _draw_strongest(axes: Axes, values: np.ndarray, subjects: np.ndarray) -> lis
     rows = []
     for y, name in enumerate([*best, "none"]):
         mean = compute_mean(both[name], subjects)
-        colour = SOFT if name == "none" else COLOURS[1] if mean.mean > 0 else COLOURS[0]
+        colour = SOFT if name == "none" else FOR if mean.mean > 0 else AGAINST
         axes.plot([mean.low, mean.high], [y, y], color=colour, lw=2.4, alpha=0.35, solid_capstyle="round")
         axes.plot(mean.mean, y, "o", ms=3.6, color=colour)
         rows.append({"muscle": name, "mean": round(mean.mean, 5), "ci95": [mean.low, mean.high]})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, styled
+from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SIGNED_SCALE, SOFT, draw_face, styled
 from stagkit.facs import AU_LABELS, AU_NUMBERS
 from stagkit.intervals import compute_mean
 from stagkit.paper.motion import find_phantoms
@@ -284,7 +284,7 @@ def fig_06_cross_attention(records: Records, width: float = PAGE) -> Figure:
                                 squeeze=False, sharex=True, sharey=True)  # fmt: skip
     for row, way, each in zip(rows, ways, maps, strict=True):
         for axes, values in zip(row, each, strict=True):
-            image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+            image = axes.imshow(values, cmap=SIGNED_SCALE, vmin=-limit, vmax=limit, aspect="auto")
         row[0].set_ylabel(_WAYS[way])
     for top, low, name, group in zip(rows[0], rows[-1], classes, groups, strict=True):
         top.set_title(f"{name} (n = {group.sum()})" if width > 5 else f"{name}\n(n = {group.sum()})")

@@ -276,10 +276,10 @@ function render({ model, el }) {
   const out = html("span", { class: "sg-out" }, viewButtons[0].parentNode.parentNode);
   menu(out, "Export", "Save or copy what is shown", [
     ["Copy as Python", "the lines that recompute the selection", () => copyText(asCode(), out.querySelector("summary"))],
-    ["Picture, PNG", "", async () => save(`${fileName()}.png`, await toPng(asSvg()))],
-    ["Picture, SVG", "", () => save(`${fileName()}.svg`, asSvg(), "image/svg+xml")],
-    ["Edges, CSV", "the edges that are shown", () => save(`${fileName()}.csv`, asCsv(), "text/csv")],
-    ["Graph, GraphML", "for Gephi, yEd, igraph", () => save(`${fileName()}.graphml`, asGraphml(), "application/xml")],
+    ["Picture, PNG", "", async () => save(root, `${fileName()}.png`, await toPng(asSvg()))],
+    ["Picture, SVG", "", () => save(root, `${fileName()}.svg`, asSvg(), "image/svg+xml")],
+    ["Edges, CSV", "the edges that are shown", () => save(root, `${fileName()}.csv`, asCsv(), "text/csv")],
+    ["Graph, GraphML", "for Gephi, yEd, igraph", () => save(root, `${fileName()}.graphml`, asGraphml(), "application/xml")],
   ]);
 
   // Search an action unit by number, name or muscle: arrows walk the list, Enter takes one.
@@ -355,8 +355,8 @@ function render({ model, el }) {
     if (!get("_page")) return;
     const { clip } = get("compare");
     if (clip === undefined) return get("compare").classes ? null : model.set("_other", {});
-    const payload = model.follow?.clip?._payload[clip];
-    if (payload) model.set("_other", { compare: { clip }, payload, measured: model.follow.clip._measured[clip] });
+    const kept = get("_follow")?.clip;
+    if (kept?._payload[clip]) model.set("_other", { compare: { clip }, payload: kept._payload[clip], measured: kept._measured[clip] });
   }
   const difference = () => {
     if (!other || !other.sides) return null;
@@ -416,7 +416,7 @@ function render({ model, el }) {
     const list = ordered(of, graph);
     const scale = signed() || of.group || of.difference ? list[list.length - 1] : of.maxima[graph === "au" ? "au" : get("quantity")];
     const cutoff = cutoffOf(list);
-    return { side: of, frame: get("frame"), edges: edgesOf(of, graph, cutoff), most: scale || 1, cutoff, title };
+    return { side: of, frame: get("frame"), edges: edgesOf(of, graph, cutoff), most: scale || 1, cutoff, title, signed: signed() || !!of.difference };
   }
 
   function drawKey(panelOf) {
@@ -439,11 +439,11 @@ function render({ model, el }) {
     const [symbol, definition] = meaningOf(graph);
     const most = Number(panelOf.most.toPrecision(2));
     if (panelOf.side.difference) {
-      item(arrow(""), `more in the second, ≤ ${most}`, definition);
+      item(arrow("sg-for"), `more in the second, ≤ ${most}`, definition);
       item(arrow("sg-against"), "less");
       if (panelOf.side.table(graph, how(panelOf.side)).low) item(arrow("sg-unsure", "2 3"), "interval spans 0");
     } else if (signed()) {
-      item(arrow(""), `speaks for ${targetOf(panelOf.side) < 0 ? "its class" : scene.classes[targetOf(panelOf.side)]}, ≤ ${most} logits`, definition);
+      item(arrow("sg-for"), `speaks for ${targetOf(panelOf.side) < 0 ? "its class" : scene.classes[targetOf(panelOf.side)]}, ≤ ${most} logits`, definition);
       item(arrow("sg-against"), "against");
     } else item(arrow(""), `${symbol}(target ◂ source) ≤ ${most}`, definition);
     if (graph === "region") {
@@ -530,7 +530,7 @@ function render({ model, el }) {
     panels.dataset.view = get("view");
   }
 
-  let [queued, emphasisQueued] = [0, 0];
+  let [queued, emphasisQueued, answerQueued] = [0, 0, 0];
   let drawnPanels = [];
   function draw() {
     queued = 0;
@@ -561,7 +561,13 @@ function render({ model, el }) {
     const now = focus();
     for (const one of drawnPanels) one.emphasise(now);
   }
+  // A new answer of the network changes one panel: the graphs stay as they are.
+  function drawAnswer() {
+    answerQueued = 0;
+    if (loaded() && !queued) chances.draw(side);
+  }
   const schedule = () => { if (!queued) queued = requestAnimationFrame(draw); };
+  const answered = () => { if (!answerQueued) answerQueued = requestAnimationFrame(drawAnswer); };
   const emphasise = () => { if (!emphasisQueued) emphasisQueued = requestAnimationFrame(drawEmphasis); };
 
   // ------------------------------------------------------------------------------------------ taking away
@@ -653,10 +659,10 @@ function render({ model, el }) {
   for (const trait of ["frame", "quantity", "head", "clip", "_payload", "_measured", "target_class"]) on(trait, follow);
   for (const trait of [
     "clip", "frame", "seed", "fold", "view", "layout_name", "quantity", "target_class", "head", "threshold", "edge_kind", "class_filter",
-    "compare", "selected_au", "selected_region", "selected_edge", "cuts", "probabilities", "magnify", "_payload", "_other", "_measured",
-    "_computed", "playing", "_cut_reason",
+    "compare", "selected_au", "selected_region", "selected_edge", "cuts", "magnify", "_payload", "_other", "_measured", "playing", "_cut_reason",
   ])
     on(trait, schedule);
+  for (const trait of ["probabilities", "_computed"]) on(trait, answered);
   on("hovered", emphasise);
   on("playing", play);
   root.addEventListener("keydown", (event) => {
@@ -679,7 +685,7 @@ function render({ model, el }) {
     player.views -= 1;
     if (!player.views) clearInterval(player.timer);
     watch.disconnect();
-    for (const frame of [queued, emphasisQueued, smoothing]) cancelAnimationFrame(frame);
+    for (const frame of [queued, emphasisQueued, answerQueued, smoothing]) cancelAnimationFrame(frame);
     clearTimeout(hoverTimer);
     root.remove();
   };

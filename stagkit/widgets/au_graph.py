@@ -13,16 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anywidget
 import numpy as np
 import traitlets
 
 from stagkit.types import Batch, StagkitError
 from stagkit.what_if import Change, SingleCuts, compute_probabilities, read_change
 from stagkit.widgets.au_graph_plot import plot_au_graph
+from stagkit.widgets.checks import check_choice
 from stagkit.widgets.comparing import check_compare, compute_difference, compute_side, ensure_measured
+from stagkit.widgets.explorer import PicturedWidget
 from stagkit.widgets.html import make_page
 from stagkit.widgets.modules import read_css, read_esm
+from stagkit.widgets.packing import pack, pack_exact
 from stagkit.widgets.scene import (
     DEFAULT_THRESHOLD,
     EDGE_KINDS,
@@ -30,13 +32,11 @@ from stagkit.widgets.scene import (
     SIGNED,
     VIEWS,
     Scene,
-    check_choice,
     check_frame,
     compute_scene,
-    pack,
-    pack_exact,
 )
 from stagkit.widgets.sources import OWN_FOLD, OutputSource, Recompute, Source, as_source, check_edges
+from stagkit.widgets.trait_errors import WidgetError, told
 
 if TYPE_CHECKING:
     from stagkit.model import Stag
@@ -48,11 +48,7 @@ _PARTS = ("base", "face", "export", "graph_data", "graph_panel", "graph_side", "
 _NO_RECOMPUTE = "Cutting needs the network: view_au_graph(output, batch, model=model), or a run instead of an output."
 
 
-class WidgetError(StagkitError, traitlets.TraitError):
-    """A trait was set to something the explorer cannot show; its old value stands."""
-
-
-class AUGraph(anywidget.AnyWidget):
+class AUGraph(PicturedWidget):
     """Explorer of learned AU and region connectivity; see ``view_au_graph`` for the arguments.
 
     Traits (all synced with the browser; set them in Python or touch them there):
@@ -82,9 +78,6 @@ class AUGraph(anywidget.AnyWidget):
 
     _esm = read_esm(*_PARTS)
     _css = read_css("base", "au_graph")
-
-    #: Put a still picture beside the widget, for GitHub and other readers that run no widget.
-    png_fallback = True
 
     clip = traitlets.Int(0).tag(sync=True)
     frame = traitlets.Int(0).tag(sync=True)
@@ -178,11 +171,11 @@ class AUGraph(anywidget.AnyWidget):
     # what may be set -------------------------------------------------------------------------------------------------
     @traitlets.validate("clip")
     def _valid_clip(self, proposal):
-        return _told(self.source.clip_index, proposal["value"])
+        return told(self.source.clip_index, proposal["value"])
 
     @traitlets.validate("frame")
     def _valid_frame(self, proposal):
-        return _told(check_frame, self.scene, self.place, proposal["value"])
+        return told(check_frame, self.scene, self.place, proposal["value"])
 
     @traitlets.validate(
         *("view", "layout_name", "quantity", "edge_kind", "class_filter", "selected_au", "selected_region"),
@@ -203,7 +196,7 @@ class AUGraph(anywidget.AnyWidget):
             "fold": (OWN_FOLD, *range(len(self.source.folds))),
             "head": (-1, *range(self.scene.n_heads)),
         }
-        _told(check_choice, name, value, options[name])
+        told(check_choice, name, value, options[name])
         return value
 
     @traitlets.validate("threshold")
@@ -220,7 +213,7 @@ class AUGraph(anywidget.AnyWidget):
 
     @traitlets.validate("compare")
     def _valid_compare(self, proposal):
-        return _told(check_compare, self.source, proposal["value"])
+        return told(check_compare, self.source, proposal["value"])
 
     @traitlets.validate("selected_edge")
     def _valid_edge(self, proposal):
@@ -232,14 +225,14 @@ class AUGraph(anywidget.AnyWidget):
                 f"`selected_edge` is {edge}, expected target and source: {{'target': ..., 'source': ...}}."
             )
         edge.setdefault("graph", "au" if edge["target"] in self.scene.au_labels else "region")
-        _told(read_change, [edge["graph"], edge["target"], edge["source"]])
+        told(read_change, [edge["graph"], edge["target"], edge["source"]])
         return self._with_value(edge)
 
     @traitlets.validate("cuts")
     def _valid_cuts(self, proposal):
         cuts: dict[tuple, list] = {}
         for entry in proposal["value"]:
-            change = _told(read_change, entry)
+            change = told(read_change, entry)
             cuts[change[:3]] = _as_entry(change)  # a later level replaces an earlier one
         return list(cuts.values())
 
@@ -345,7 +338,7 @@ class AUGraph(anywidget.AnyWidget):
             except StagkitError as error:
                 self._other = {"compare": self.compare, **how, "reason": str(error)}
                 return
-            told = [
+            shown = [
                 {
                     "name": side.name,
                     "n_clips": side.n_clips,
@@ -358,7 +351,7 @@ class AUGraph(anywidget.AnyWidget):
             ]
             between = {graph: compute_difference(*sides, graph) for graph in ("au", "region")}
             between = {g: None if d is None else pack(np.nan_to_num(d)) for g, d in between.items()}
-            self._other = {"compare": self.compare, **how, "sides": told, "difference": between}
+            self._other = {"compare": self.compare, **how, "sides": shown, "difference": between}
 
     def _update_probabilities(self):
         """The network's answer for the clip shown, with the cuts applied where that is possible."""
@@ -524,21 +517,6 @@ class AUGraph(anywidget.AnyWidget):
             **shown,
         )
 
-    def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None or not self.png_fallback:
-            return bundle
-        import base64
-        import io
-
-        file = io.BytesIO()
-        try:
-            self.to_figure().savefig(file, format="png", dpi=80)
-        except StagkitError:  # no still picture of this state (an effect without the network): the widget says why
-            return bundle
-        bundle[0]["image/png"] = base64.b64encode(file.getvalue()).decode("ascii")
-        return bundle
-
 
 def view_au_graph(
     run_or_output: object,
@@ -629,16 +607,6 @@ def _pack_cuts(cuts: SingleCuts) -> dict:
         ]
     )
     return {"base": base.tolist(), "cuts": pack_exact(table)}
-
-
-def _told(check: Callable, *args: object):
-    """Run a check of the scene; what it says becomes a trait's error, so that the old value is kept."""
-    try:
-        return check(*args)
-    except WidgetError:
-        raise
-    except StagkitError as error:
-        raise WidgetError(str(error)) from None
 
 
 __all__ = ["AUGraph", "Scene", "compute_scene", "plot_au_graph", "view_au_graph"]

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stagkit.drawing import AGAINST, FOR
 from stagkit.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
 from stagkit.types import Batch, StagkitError
+from stagkit.widgets.checks import check_choice
 from stagkit.widgets.comparing import check_compare, compute_side, ensure_measured
 from stagkit.widgets.scene import (
     DEFAULT_THRESHOLD,
@@ -18,7 +20,6 @@ from stagkit.widgets.scene import (
     VIEWS,
     Edge,
     Scene,
-    check_choice,
     check_frame,
     compute_cutoff,
 )
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from stagkit.model import Stag
 
 _TEXT, _SOFT, _LINE, _FACE = "#1d2329", "#5b6670", "#aeb9c4", "#eef2f5"
-_DATA, _AGAINST, _SELECT, _MOTION = "#14599d", "#b8470c", "#8a5a00", "#0a7d5b"
+_DATA, _SELECT, _MOTION = "#14599d", "#8a5a00", "#0a7d5b"
 
 _WHOLE = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0}
 
@@ -124,6 +125,7 @@ def plot_au_graph(
         target=explained,
     )
     graphs = ("region", "au") if view == "both" else (view,)
+    plus = FOR if quantity in SIGNED else _DATA
     fig = Figure(figsize=(7.16 if view == "both" else 3.5, 3.9), facecolor="white")
     axes = fig.subplots(1, len(graphs), squeeze=False, gridspec_kw=_WHOLE)[0]
     for ax, graph in zip(axes, graphs, strict=True):
@@ -131,9 +133,9 @@ def plot_au_graph(
         _draw_face(ax, scene.face, faint=graph == "au")
         most, note = _describe_scale(scene, place, graph, quantity, head, explained)
         if graph == "region":
-            _draw_regions(ax, scene, place, frame, shown, au, most, note)
+            _draw_regions(ax, scene, place, frame, shown, au, most, note, plus)
         else:
-            _draw_units(ax, scene, scene.evidence[place, frame], shown, au, most, note)
+            _draw_units(ax, scene, scene.evidence[place, frame], shown, au, most, note, plus)
         _finish(ax)
     return fig
 
@@ -149,7 +151,7 @@ def _describe_scale(scene: Scene, place: int, graph: str, quantity: str, head: i
         values = scene.values(place, graph, quantity, head, target)
         most = 0.0 if values is None else float(np.abs(values[:, scene.candidates(graph)]).max())
         what = "fall of the logit when cut" if quantity == "effect" else "attribution, logits"
-        return most, f"{what}, {scene.classes[target]}; blue for, orange against; at most {most:.2g}"
+        return most, f"{what}, {scene.classes[target]}; orange for, blue against; at most {most:.2g}"
     most = scene.maxima["au" if graph == "au" else quantity]
     symbol = "co-activation C" if graph == "au" else "edge weight A"
     if graph == "region" and quantity == "attention":
@@ -213,12 +215,13 @@ def _draw_sides(scene: Scene, sides: list, threshold: float, wanted: dict) -> Fi
         ]
         edges.sort(key=lambda edge: -abs(edge.value))
         _draw_face(ax, scene.face, faint=True)
-        note = f"{title}\nat most {most:.2g}" + ("; blue more, orange less" if title == "difference" else "")
+        plus = FOR if title == "difference" or wanted["quantity"] in SIGNED else _DATA
+        note = f"{title}\nat most {most:.2g}" + ("; orange more, blue less" if title == "difference" else "")
         if graph == "au":
-            _draw_units(ax, scene, np.abs(shown), edges, None, most, note, small=True)
+            _draw_units(ax, scene, np.abs(shown), edges, None, most, note, plus, small=True)
         else:
             spots = dict(zip(scene.roi_names, scene.centres, strict=True))
-            _draw_edges(ax, edges, spots, most, set(), set(), {})
+            _draw_edges(ax, edges, spots, most, set(), set(), {}, plus)
             ax.plot(*scene.centres.T, "o", ms=3.4, mfc="white", mec=_SOFT, mew=0.7, zorder=4)
             _draw_note(ax, note, False)
         _finish(ax)
@@ -246,9 +249,16 @@ def _draw_face(ax: Axes, face: np.ndarray, faint: bool) -> None:
 
 
 def _draw_edges(
-    ax: Axes, edges: list[Edge], places: dict[str, np.ndarray], most: float, dashed: set, faded: set, gaps: dict
+    ax: Axes,
+    edges: list[Edge],
+    places: dict[str, np.ndarray],
+    most: float,
+    dashed: set,
+    faded: set,
+    gaps: dict,
+    plus: str,
 ) -> None:
-    """Curved arrows, width and opacity by value; from source to target."""
+    """Curved arrows, width and opacity by value; from source to target; above 0 in the colour ``plus``."""
     from matplotlib.patches import FancyArrowPatch
 
     for edge in reversed(edges):  # strong ones on top
@@ -267,7 +277,7 @@ def _draw_edges(
                 shrinkB=gaps.get(edge.target, 3.2) + 0.6,
                 lw=width,
                 linestyle=(0, (4, 1.6)) if key in dashed else "-",
-                color=_DATA if edge.value >= 0 else _AGAINST,
+                color=AGAINST if edge.value < 0 else plus,
                 alpha=(0.25 + 0.7 * strength) * (0.18 if key in faded else 1.0),
                 zorder=2,
             )
@@ -275,7 +285,7 @@ def _draw_edges(
 
 
 def _draw_regions(
-    ax: Axes, scene: Scene, clip: int, frame: int, edges: list[Edge], au: str | None, most: float, note: str
+    ax: Axes, scene: Scene, clip: int, frame: int, edges: list[Edge], au: str | None, most: float, note: str, plus: str
 ) -> None:
     """Regions on the face, their motion, and the region edges."""
     places = dict(zip(scene.roi_names, scene.centres, strict=True))
@@ -285,7 +295,7 @@ def _draw_regions(
     if au:
         moved = {n for n, v in zip(scene.roi_names, scene.incidence[scene.au_labels.index(au)], strict=True) if v > 0}
     dashed = {key for key in keys if key not in anatomical}
-    _draw_edges(ax, edges, places, most, dashed, {key for key in keys if not set(key) <= moved}, {})
+    _draw_edges(ax, edges, places, most, dashed, {key for key in keys if not set(key) <= moved}, {}, plus)
     size = np.linalg.norm(scene.flow, axis=-1).max() or 1.0
     for name, spot, move, seen in zip(
         scene.roi_names, scene.centres, scene.flow[clip, frame], scene.present[clip, frame], strict=True
@@ -329,6 +339,7 @@ def _draw_units(
     au: str | None,
     most: float,
     note: str,
+    plus: str,
     small: bool = False,
 ) -> None:
     """Action units, filled and sized by evidence, and the AU edges."""
@@ -347,6 +358,7 @@ def _draw_units(
         set(),
         {key for key in keys if au and au not in key},
         dict(zip(scene.au_labels, radius, strict=True)),
+        plus,
     )
     named = sorted(range(len(evidence)), key=lambda k: -evidence[k])[:4]
     for k, (spot, number) in enumerate(zip(spots, AU_NUMBERS, strict=True)):

@@ -14,6 +14,7 @@ from stagkit.explain import check_complete, select_clips
 from stagkit.facs import ACTION_UNITS
 from stagkit.rois import ATLAS
 from stagkit.types import Attribution, Batch, StagkitError
+from stagkit.widgets.checks import check_choice, check_index
 from stagkit.widgets.evidence_scene import (
     CONTROLS,
     GROUPINGS,
@@ -23,7 +24,6 @@ from stagkit.widgets.evidence_scene import (
     compute_shown,
     read_given,
 )
-from stagkit.widgets.explorer import check_choice, check_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

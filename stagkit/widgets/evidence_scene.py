@@ -14,7 +14,7 @@ from stagkit.facs import ACTION_UNITS, AU_LABELS
 from stagkit.rois import ATLAS, load_mean_face
 from stagkit.sums import ExplainError, by_au, by_muscle, by_roi, by_side, describe_clip, to_map
 from stagkit.types import Attribution, Batch, StagkitError
-from stagkit.widgets.explorer import shorten
+from stagkit.widgets.packing import shorten
 
 if TYPE_CHECKING:
     from stagkit.model import Stag

@@ -1,5 +1,5 @@
 // Evidence explorer: the map of a decision with its controls. Stands after base, face, export and explorer.
-// All values are signed logits: blue and + speak for the class, orange and − against it.
+// All values are signed logits: orange and + speak for the class, blue and − against it.
 
 const ORDERS = [["map", "sg-map", "the map's order"], ["flow magnitude", "sg-flow", "flow magnitude"], ["random", "sg-random", "random order"]];
 

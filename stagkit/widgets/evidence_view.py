@@ -16,6 +16,7 @@ import traitlets
 from stagkit.evidence import Evidence
 from stagkit.explain import METHODS
 from stagkit.types import Attribution, Batch, StagkitError
+from stagkit.widgets.checks import check_choice, check_index
 from stagkit.widgets.evidence_plot import draw_evidence
 from stagkit.widgets.evidence_scene import (
     CONTROLS,
@@ -29,8 +30,9 @@ from stagkit.widgets.evidence_scene import (
     make_key,
     read_given,
 )
-from stagkit.widgets.explorer import Explorer, WidgetError, check_choice, check_index, told
+from stagkit.widgets.explorer import Explorer
 from stagkit.widgets.modules import read_css, read_esm
+from stagkit.widgets.trait_errors import WidgetError, told
 
 if TYPE_CHECKING:
     from stagkit.model import Stag

@@ -5,9 +5,10 @@ const STYLE_NAMES = (
   "font-family font-size font-weight text-anchor dominant-baseline paint-order display visibility"
 ).split(" ");
 
-function save(name, data, type) {
+// The link hangs in the explorer itself: editors that catch clicks on links see it, and nothing outside is touched.
+function save(root, name, data, type) {
   const url = URL.createObjectURL(data instanceof Blob ? data : new Blob([data], { type }));
-  const link = html("a", { href: url, download: name, style: "display:none" }, document.body);
+  const link = html("a", { href: url, download: name, style: "display:none" }, root);
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);

@@ -10,7 +10,7 @@ from stagkit.config import FlowConfig
 from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, magnify_motion, styled
 from stagkit.rois import compute_face_mask
 from stagkit.types import Clip, FlowClip, StagkitError
-from stagkit.widgets.explorer import check_choice
+from stagkit.widgets.checks import check_choice
 from stagkit.widgets.flow_scene import (
     LAYERS,
     MAX_MAGNIFY,

@@ -19,7 +19,8 @@ from stagkit.drawing import nice_limit
 from stagkit.flow import compute_flow, select_frames
 from stagkit.rois import ATLAS, compute_face_mask
 from stagkit.types import Clip, FlowClip, StagkitError, inter_ocular_distance
-from stagkit.widgets.explorer import check_index, deflate
+from stagkit.widgets.checks import check_index
+from stagkit.widgets.packing import deflate
 
 METHODS = ("dis", "tvl1", "farneback")
 SELECTIONS = ("magnitude", "uniform", "apex", "all")

@@ -15,7 +15,8 @@ import traitlets
 
 from stagkit.config import FlowConfig
 from stagkit.types import FlowClip, StagkitError
-from stagkit.widgets.explorer import Explorer, WidgetError, check_choice, told
+from stagkit.widgets.checks import check_choice
+from stagkit.widgets.explorer import Explorer
 from stagkit.widgets.flow_plot import plot_flow
 from stagkit.widgets.flow_scene import (
     LAYERS,
@@ -33,6 +34,7 @@ from stagkit.widgets.flow_scene import (
     reselect,
 )
 from stagkit.widgets.modules import read_css, read_esm
+from stagkit.widgets.trait_errors import WidgetError, told
 
 #: Bytes that the flow of one page may take, over all methods in it.
 _PAGE_BYTES = 500_000

@@ -143,7 +143,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
       const [to, from] = [edge.target, edge.source].map((name) => out.nodes[names[graph].indexOf(name)]);
       const pen = wire(from.at, to.at, from.radius + 2, to.radius + 3, width, centre, against);
       const text = ctx.edgeText(out, edge);
-      const classes = ["sg-edge", on && "sg-on", gone && "sg-gone", change && !gone && "sg-held", against && "sg-against"];
+      const classes = ["sg-edge", on && "sg-on", gone && "sg-gone", change && !gone && "sg-held", against ? "sg-against" : out.signed && "sg-for"];
       if (edge.low !== undefined && edge.low < 0 && edge.high > 0 && out.side.difference) classes.push("sg-unsure");
       if (!ctx.edgeMatters(edge, now) && !on && !change) classes.push("sg-faded");
       const group = make("g", {
@@ -286,7 +286,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
       const seen = isAu || ctx.seen(out.side, k, out.frame);
       const change = ctx.changeOf([graph, node.name]);
       const classes = ["sg-node", on && "sg-on", partners.has(node.name) && "sg-partner", !seen && "sg-absent", change && (ctx.isCut(change) ? "sg-gone" : "sg-held"), now && !on && !partners.has(node.name) && !change && "sg-faded"];
-      if (isAu && out.side.difference && out.side.evidence(k, 0) < 0) classes.push("sg-against");
+      if (isAu && out.side.difference) classes.push(out.side.evidence(k, 0) < 0 ? "sg-against" : "sg-for");
       node.group.setAttribute("class", classes.filter(Boolean).join(" "));
       node.group.setAttribute("aria-pressed", node.name === chosen);
       node.group.setAttribute("aria-label", ctx.nodeText(out, k).join(", ") + (change ? `, ${ctx.changeText(change)}` : ""));

@@ -38,10 +38,10 @@ body {{ margin: 0; padding: 12px 16px; background: #ffffff; }}
 
 // The smallest model that the module can live on: what anywidget gives it in a notebook, without a kernel.
 const {{ state, follow }} = JSON.parse(document.getElementById("stag-data").textContent);
+state._follow = follow; // what a kernel would have answered
 const listeners = new Map();
 const changed = new Set();
 const model = {{
-  follow, // what a kernel would have answered
   get: (name) => state[name],
   set(name, value) {{
     if (JSON.stringify(state[name]) === JSON.stringify(value)) return;

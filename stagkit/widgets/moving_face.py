@@ -13,26 +13,21 @@ from stagkit.config import FlowConfig
 from stagkit.drawing import FAINT, INK, PAGE, draw_face, style
 from stagkit.facs import ACTION_UNITS, AUCode
 from stagkit.flow import compute_flow
-from stagkit.phantom_motion import make_au_field, make_intensity
-from stagkit.phantom_photo import animate_photo, find_moments, make_splines, move_photo
+from stagkit.phantom_motion import make_intensity
+from stagkit.phantom_photo import animate_photo, find_moments, move_photo
 from stagkit.rois import ATLAS, compute_face_mask
-from stagkit.types import Clip, FlowClip, StagkitError
+from stagkit.types import Clip, FlowClip
+from stagkit.widgets.puppet_pose import MAX_STRENGTH, Actor, measure_regions
+from stagkit.widgets.trait_errors import WidgetError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-#: Largest motion that the slider gives, % of the eye distance; all colours are on this scale (stagkit's choice).
-MAX_STRENGTH = 3.0
 
 #: Length of the movement: frames, and frames per second (stagkit's choice).
 N_FRAMES, FPS = 48, 200.0
 
 _DPI = 120
 _STEP = 8  # px between two arrows
-
-
-class MovingFaceError(StagkitError, traitlets.TraitError):
-    """A trait was set to something the face cannot do; its old value stands."""
 
 
 class MovingFace(traitlets.HasTraits):
@@ -72,10 +67,7 @@ class MovingFace(traitlets.HasTraits):
 
     def __init__(self, picture: np.ndarray, landmarks: np.ndarray, size: int = 192, **traits: object):
         self._given = picture, np.asarray(landmarks, float), size
-        still = animate_photo(*self._given[:2], {"12": 0.0}, n_frames=10, size=size, noise=0.0)  # aligned, at rest
-        self._still, self._points = still.frames[0], still.landmarks[0]
-        self._splines = make_splines(self._still)
-        self._fields: dict[str, np.ndarray] = {}
+        self._actor = Actor(self._given[:2], size)
         super().__init__(**traits)
         self._measure()
         self.observe(self._on_change, ["au", "side", "strength", "frame"])
@@ -92,7 +84,7 @@ class MovingFace(traitlets.HasTraits):
         }
         fine, expected = known[name]
         if not fine:
-            raise MovingFaceError(f"`{name}` is {value!r}, expected {expected}.")
+            raise WidgetError(f"`{name}` is {value!r}, expected {expected}.")
         return value
 
     # what can be read ------------------------------------------------------------------------------------------------
@@ -109,10 +101,7 @@ class MovingFace(traitlets.HasTraits):
     @property
     def planted(self) -> np.ndarray:
         """True displacement in the frame shown: float32 "2 y x" px."""
-        if self.code not in self._fields:
-            side = self.side if ACTION_UNITS[self.au].sided else ""
-            self._fields[self.code] = make_au_field(self.au, side, self._points, len(self._still))
-        return self._fields[self.code] * np.float32(self.strength * self.intensity)
+        return self._actor.make_field(self.code) * np.float32(self.strength * self.intensity)
 
     @property
     def picture(self) -> np.ndarray:
@@ -127,9 +116,7 @@ class MovingFace(traitlets.HasTraits):
     @property
     def answers(self) -> dict[str, float]:
         """Region -> mean speed of its measured flow, % of the eye distance."""
-        speed = np.linalg.norm(self._motion.flow[1:], axis=1, keepdims=True) * (100 / self._motion.iod)
-        patches, _ = ATLAS.cut(speed, self._points, patch=7)
-        return dict(zip(ATLAS.names, patches[0].mean((1, 2, 3)).tolist(), strict=True))
+        return measure_regions(self._motion, self._actor.landmarks)
 
     def make_clip(self, **options: object) -> Clip:
         """The whole movement as a clip; ``options`` go to ``phantom_photo.animate_photo``, e.g. ``noise=0``."""
@@ -139,11 +126,9 @@ class MovingFace(traitlets.HasTraits):
 
     # how it is made --------------------------------------------------------------------------------------------------
     def _measure(self) -> None:
-        moved = move_photo(self._still, self.planted, self._splines)
-        self._frames = np.stack([self._still, np.clip(np.round(moved), 0, 255).astype(np.uint8)])
-        names = dict(clip_id="photo", subject="animated-photo/photo", dataset="animated-photo", label="animated")
-        pair = Clip(frames=self._frames, fps=FPS, landmarks=np.stack([self._points] * 2), onset=0, **names)
-        self._motion = compute_flow(pair, FlowConfig(selection="all"))
+        moved = move_photo(self._actor.still, self.planted, self._actor.splines)
+        pair = self._actor.make_clip(np.clip(np.round(moved), 0, 255).astype(np.uint8)[None], FPS)
+        self._frames, self._motion = pair.frames, compute_flow(pair, FlowConfig(selection="all"))
 
     def _on_change(self, change) -> None:
         self._measure()
@@ -156,7 +141,7 @@ class MovingFace(traitlets.HasTraits):
     # how it is shown -------------------------------------------------------------------------------------------------
     @cached_property
     def _panels(self) -> _Panels:
-        panels = _Panels(self._still, self._motion)
+        panels = _Panels(self._actor.still, self._motion)
         panels.show(self)
         return panels
 

@@ -1,28 +1,21 @@
 // The phantom puppeteer. Python moves the face and measures; this module draws what it says and sends what is touched.
-const SVG = "http://www.w3.org/2000/svg";
+// Stands after base.js.
 const SIDES = [["", "both", "both sides"], ["R", "R", "the subject's right: left in the picture"],
   ["L", "L", "the subject's left: right in the picture"]];
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") node.textContent = value;
-    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (typeof value === "boolean") node[name] = value;
-    else node.setAttribute(name, value);
-  }
+// Elements with their children in them; text as an attribute.
+function build(tag, { text = null, ...attributes } = {}, ...children) {
+  const node = html(tag, attributes, null, text);
   node.append(...children);
   return node;
 }
 
 function draw(tag, attributes = {}, ...children) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  const node = make(tag, attributes);
   node.append(...children);
   return node;
 }
 
-const spell = (name) => name.replaceAll("_", " ");
 const percent = (value) => `${(100 * value).toFixed(0)} %`;
 
 // Only the newest move waits while Python is busy: dragging never queues up.
@@ -63,22 +56,22 @@ function makeMuscles(model, scene, post) {
   };
   const moved = (row) => { tell(row); post.post({ aus: read() }); };
   const groups = [true, false].map((upper) => {
-    const group = make("fieldset", { class: "sp-group", disabled: !scene.live },
-      make("legend", { text: upper ? "Upper face" : "Lower face" }));
+    const group = build("fieldset", { class: "sp-group", disabled: !scene.live },
+      build("legend", { text: upper ? "Upper face" : "Lower face" }));
     for (const unit of scene.units.filter((u) => u.upper === upper)) {
       const row = { side: "", buttons: new Map() };
-      row.slider = make("input", { type: "range", min: 0, max: scene.strength, step: 0.1, value: 0,
+      row.slider = build("input", { type: "range", min: 0, max: scene.strength, step: 0.1, value: 0,
         "aria-label": `${unit.label} ${unit.name}, strength in per cent of the eye distance`, oninput: () => moved(row) });
-      row.value = make("output", { class: "sp-value" });
-      const sides = make("span", { class: "sp-sides", role: "group", "aria-label": `side of ${unit.label}` });
+      row.value = build("output", { class: "sp-value" });
+      const sides = build("span", { class: "sp-sides", role: "group", "aria-label": `side of ${unit.label}` });
       for (const [side, text, title] of unit.sided ? SIDES : []) {
-        const button = make("button", { type: "button", text, title, onclick: () => { row.side = side; moved(row); } });
+        const button = build("button", { type: "button", text, title, onclick: () => { row.side = side; moved(row); } });
         row.buttons.set(side, button);
         sides.append(button);
       }
-      if (!unit.sided) sides.append(make("span", { class: "sp-soft", text: "midline" }));
-      row.node = make("div", { class: "sp-row", title: unit.muscles, "data-au": unit.label },
-        make("span", { class: "sp-name" }, make("b", { text: unit.label }), ` ${unit.name}`), row.slider, row.value, sides);
+      if (!unit.sided) sides.append(build("span", { class: "sp-soft", text: "midline" }));
+      row.node = build("div", { class: "sp-row", title: unit.muscles, "data-au": unit.label },
+        build("span", { class: "sp-name" }, build("b", { text: unit.label }), ` ${unit.name}`), row.slider, row.value, sides);
       rows.set(unit.label, row);
       group.append(row.node);
     }
@@ -93,19 +86,19 @@ function makeMuscles(model, scene, post) {
       tell(row);
     }
   };
-  const rest = make("button", { type: "button", text: "let go of all", disabled: !scene.live,
+  const rest = build("button", { type: "button", text: "let go of all", disabled: !scene.live,
     onclick: () => post.post({ aus: {} }) });
-  return { node: make("div", { class: "sp-muscles" }, ...groups, rest), follow };
+  return { node: build("div", { class: "sp-muscles" }, ...groups, rest), follow };
 }
 
 function makePicture(scene, words) {
-  const image = make("img", { alt: words, width: scene.size, height: scene.size, decoding: "sync" });
+  const image = build("img", { alt: words, width: scene.size, height: scene.size, decoding: "sync" });
   const over = draw("svg", { viewBox: `-0.5 -0.5 ${scene.size} ${scene.size}`, "aria-hidden": "true" });
   const mark = draw("rect", { class: "sp-mark", width: 2 * scene.half, height: 2 * scene.half, visibility: "hidden" });
   const arrows = draw("path", { class: "sp-arrows" });
   over.append(arrows, mark);
-  const caption = make("figcaption");
-  return { node: make("figure", { class: "sp-picture" }, make("div", { class: "sp-frame" }, image, over), caption),
+  const caption = build("figcaption");
+  return { node: build("figure", { class: "sp-picture" }, build("div", { class: "sp-frame" }, image, over), caption),
     image, arrows, caption,
     point(name) {
       mark.setAttribute("visibility", name ? "visible" : "hidden");
@@ -131,9 +124,9 @@ function traceArrows(flat, strength) {
 function makeBars(scene, point) {
   const bars = new Map();
   const side = (name, kind, title) => {
-    const bar = make("span", { class: `sp-bar sp-${kind}` });
+    const bar = build("span", { class: `sp-bar sp-${kind}` });
     bars.set(name, { bar, kind });
-    const cell = make("span", { class: `sp-cell sp-${kind}`, title, tabindex: "0", role: "img" }, bar);
+    const cell = build("span", { class: `sp-cell sp-${kind}`, title, tabindex: "0", role: "img" }, bar);
     cell.addEventListener("pointerenter", () => point(name));
     cell.addEventListener("pointerleave", () => point(""));
     cell.addEventListener("focus", () => point(name));
@@ -141,19 +134,19 @@ function makeBars(scene, point) {
     bars.get(name).cell = cell;
     return cell;
   };
-  const rows = scene.places.map(([place, sides]) => make("div", { class: "sp-region", "data-place": place },
-    make("span", { class: "sp-place", text: spell(place) }),
-    ...(sides ? [side(`${place}_R`, "right", `${spell(place)}, subject's right`),
-      side(`${place}_L`, "left", `${spell(place)}, subject's left`)] : [side(place, "middle", spell(place))])));
-  const head = make("div", { class: "sp-region sp-soft" }, make("span", { class: "sp-place", text: "regions" }),
-    make("span", { class: "sp-ends", text: "subject's right" }), make("span", { text: "subject's left" }));
-  const foot = make("p", { class: "sp-soft sp-foot" });
-  return { node: make("div", { class: "sp-regions" }, head, ...rows, foot),
+  const rows = scene.places.map(([place, sides]) => build("div", { class: "sp-region", "data-place": place },
+    build("span", { class: "sp-place", text: brief(place) }),
+    ...(sides ? [side(`${place}_R`, "right", `${brief(place)}, subject's right`),
+      side(`${place}_L`, "left", `${brief(place)}, subject's left`)] : [side(place, "middle", brief(place))])));
+  const head = build("div", { class: "sp-region sp-soft" }, build("span", { class: "sp-place", text: "regions" }),
+    build("span", { class: "sp-ends", text: "subject's right" }), build("span", { text: "subject's left" }));
+  const foot = build("p", { class: "sp-soft sp-foot" });
+  return { node: build("div", { class: "sp-regions" }, head, ...rows, foot),
     show(view) {
       for (const [name, { bar, kind, cell }] of bars) {
         const value = view.answers[name];
         bar.style.width = `${Math.min(100, ((kind === "middle" ? 50 : 100) * value) / scene.strength)}%`;
-        cell.setAttribute("aria-label", `${spell(name)}: ${value.toFixed(1)} per cent of the eye distance`);
+        cell.setAttribute("aria-label", `${brief(name)}: ${value.toFixed(1)} per cent of the eye distance`);
       }
       foot.textContent = view.most ? `most: ${view.most}; full width: ${scene.strength} % of the eye distance`
         : "nothing moves";
@@ -161,16 +154,16 @@ function makeBars(scene, point) {
 }
 
 function makeVerdict(scene) {
-  const rows = make("div");
-  const node = make("div", { class: "sp-verdict", role: "status" },
-    make("div", { class: "sp-soft", text: "the networks say of the whole movement" }), rows,
-    make("p", { class: "sp-soft sp-learned", text: scene.learned }));
+  const rows = build("div");
+  const node = build("div", { class: "sp-verdict", role: "status" },
+    build("div", { class: "sp-soft", text: "the networks say of the whole movement" }), rows,
+    build("p", { class: "sp-soft sp-learned", text: scene.learned }));
   node.hidden = !scene.judged;
   return { node, show(probabilities) {
-    rows.replaceChildren(...Object.entries(probabilities).map(([name, p]) => make("div", { class: "sp-class" },
-      make("span", { class: "sp-place", text: name }),
-      make("span", { class: "sp-cell" }, Object.assign(make("span", { class: "sp-bar" }), { style: `width:${100 * p}%` })),
-      make("output", { text: percent(p) }))));
+    rows.replaceChildren(...Object.entries(probabilities).map(([name, p]) => build("div", { class: "sp-class" },
+      build("span", { class: "sp-place", text: name }),
+      build("span", { class: "sp-cell" }, Object.assign(build("span", { class: "sp-bar" }), { style: `width:${100 * p}%` })),
+      build("output", { text: percent(p) }))));
   } };
 }
 
@@ -183,16 +176,16 @@ function render({ model, el }) {
   const bars = makeBars(scene, (name) => { face.point(name); flow.point(name); });
   const verdict = makeVerdict(scene);
 
-  const time = make("input", { type: "range", min: 0, max: scene.frames - 1, step: 1, "aria-label": "time",
+  const time = build("input", { type: "range", min: 0, max: scene.frames - 1, step: 1, "aria-label": "time",
     oninput: () => post.post({ frame: Number(time.value) }) });
-  const clock = make("output", { class: "sp-value" });
-  const play = make("button", { type: "button", onclick: () => { model.set("playing", !model.get("playing")); model.save_changes(); } });
-  const larger = make("input", { type: "range", min: 1, max: scene.enlarge, step: 0.5, disabled: !scene.live,
+  const clock = build("output", { class: "sp-value" });
+  const play = build("button", { type: "button", onclick: () => { model.set("playing", !model.get("playing")); model.save_changes(); } });
+  const larger = build("input", { type: "range", min: 1, max: scene.enlarge, step: 0.5, disabled: !scene.live,
     "aria-label": "how many times the real motion the picture shows", oninput: () => post.post({ enlarge: Number(larger.value) }) });
-  const times = make("output", { class: "sp-value" });
-  const status = make("span", { class: "sp-soft sp-status" });
-  const controls = make("div", { class: "sp-time" }, play, make("label", {}, "time ", time), clock,
-    make("label", {}, "picture enlarged ", larger), times, status);
+  const times = build("output", { class: "sp-value" });
+  const status = build("span", { class: "sp-soft sp-status" });
+  const controls = build("div", { class: "sp-time" }, play, build("label", {}, "time ", time), clock,
+    build("label", {}, "picture enlarged ", larger), times, status);
 
   let timer = null;
   const run = () => {
@@ -224,14 +217,15 @@ function render({ model, el }) {
     muscles.follow();
   };
   const judge = () => verdict.show(model.get("probabilities"));
-  const note = make("p", { class: "sp-soft", text: "A saved page: time runs, the muscles stay as they were. Open the notebook to pull them." });
+  const note = build("p", { class: "sp-soft", text: "A saved page: time runs, the muscles stay as they were. Open the notebook to pull them." });
   note.hidden = scene.live;
 
-  const root = make("div", { class: "stag-puppet", role: "group", "aria-label": "phantom puppeteer" }, note,
-    make("div", { class: "sp-stage" }, muscles.node,
-      make("div", { class: "sp-seen" }, make("div", { class: "sp-pictures" }, face.node, flow.node), controls,
-        make("div", { class: "sp-said" }, bars.node, verdict.node))));
+  const root = build("div", { class: "stag stag-puppet", role: "group", "aria-label": "phantom puppeteer" }, note,
+    build("div", { class: "sp-stage" }, muscles.node,
+      build("div", { class: "sp-seen" }, build("div", { class: "sp-pictures" }, face.node, flow.node), controls,
+        build("div", { class: "sp-said" }, bars.node, verdict.node))));
   el.append(root);
+  keepKeys(root);
   const heard = [["change:_view", show], ["change:aus", () => muscles.follow()], ["change:frame", follow],
     ["change:enlarge", follow], ["change:probabilities", judge], ["change:playing", run]];
   for (const [event, callback] of heard) model.on(event, callback);

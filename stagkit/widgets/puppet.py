@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anywidget
 import cv2
 import numpy as np
 import traitlets
 
 from stagkit.facs import ACTION_UNITS
 from stagkit.rois import ATLAS, compute_face_mask
-from stagkit.types import StagkitError, inter_ocular_distance
+from stagkit.types import inter_ocular_distance
+from stagkit.widgets.explorer import PicturedWidget
 from stagkit.widgets.html import make_page
+from stagkit.widgets.modules import read_css, read_esm
 from stagkit.widgets.puppet_plot import draw_pose, find_arrows, list_places
 from stagkit.widgets.puppet_pose import (
     FPS,
@@ -31,23 +31,18 @@ from stagkit.widgets.puppet_pose import (
     predict_pose,
     read_aus,
 )
+from stagkit.widgets.trait_errors import WidgetError, told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from stagkit.weights import Weights
 
-_HERE = Path(__file__).parent
-
 #: Units above the nose's tip, as FACS groups them (the rest is the lower face).
 _UPPER = (1, 2, 4, 5, 6, 7)
 
 
-class PuppetError(StagkitError, traitlets.TraitError):
-    """A trait was set to something the puppet cannot do; its old value stands."""
-
-
-class Puppet(anywidget.AnyWidget):
+class Puppet(PicturedWidget):
     """A face with a slider for every muscle; see ``view_puppet`` for the arguments.
 
     Traits (synced with the browser; set them in Python or touch them there):
@@ -62,8 +57,10 @@ class Puppet(anywidget.AnyWidget):
         'lip_corner_L'
     """
 
-    _esm = _HERE / "puppet.js"
-    _css = _HERE / "puppet.css"
+    _esm = read_esm("base", "puppet")
+    _css = read_css("base", "puppet")
+
+    png_dpi = 110
 
     aus = traitlets.Dict().tag(sync=True)
     frame = traitlets.Int(N_FRAMES // 2).tag(sync=True)
@@ -94,14 +91,11 @@ class Puppet(anywidget.AnyWidget):
     @traitlets.validate("aus", "frame", "enlarge")
     def _valid(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]
-        try:
-            if name == "aus":
-                return read_aus(value)
-        except StagkitError as error:
-            raise PuppetError(str(error)) from None
+        if name == "aus":
+            return told(read_aus, value)
         low, high = (0, N_FRAMES - 1) if name == "frame" else (1, MAX_ENLARGE)
         if not low <= value <= high:
-            raise PuppetError(f"`{name}` is {value!r}, expected {low} to {high:g}.")
+            raise WidgetError(f"`{name}` is {value!r}, expected {low} to {high:g}.")
         return value
 
     # what can be read ------------------------------------------------------------------------------------------------
@@ -138,8 +132,9 @@ class Puppet(anywidget.AnyWidget):
             "_scene": {**self._scene, "live": False},
         }
         follow = {"frame": {"_view": [self._show(pose, t + 1) for t, pose in enumerate(poses)]}}
-        esm, css = (Path(p).read_text(encoding="utf-8") for p in (_HERE / "puppet.js", _HERE / "puppet.css"))
-        return make_page(esm, css, state, title=f"Puppet: {self.actor.name}", follow=follow, path=path)
+        return make_page(
+            str(self._esm), str(self._css), state, title=f"Puppet: {self.actor.name}", follow=follow, path=path
+        )
 
     # how it answers --------------------------------------------------------------------------------------------------
     def _on_move(self, change) -> None:
@@ -194,17 +189,6 @@ class Puppet(anywidget.AnyWidget):
             "most": pose.most.replace("_", " "),
             "held": round(pose.held, 2),
         }
-
-    def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return bundle
-        import io
-
-        file = io.BytesIO()
-        self.to_figure().savefig(file, format="png", dpi=110)
-        bundle[0]["image/png"] = base64.b64encode(file.getvalue()).decode("ascii")
-        return bundle
 
 
 def paint_flow(pose: Pose, actor: Actor) -> np.ndarray:

@@ -87,18 +87,19 @@ class Actor:
     Args:
         face: seed of a phantom person (0 or more), or a photograph and its landmarks: uint8 "y x" or "y x 3", float
             "68 2" px.
+        size: side of the aligned square, px; larger is slower.
 
     Raises:
         StagkitError: neither of the two.
     """
 
-    def __init__(self, face: int | tuple[np.ndarray, np.ndarray] = 0):
-        self._drawn = None
+    def __init__(self, face: int | tuple[np.ndarray, np.ndarray] = 0, size: int = SIZE):
+        self._drawn, self.size = None, size
         if isinstance(face, (int, np.integer)) and not isinstance(face, bool):
             from stagkit.phantom_face import draw_face
             from stagkit.phantom_subject import make_subject
 
-            self._drawn = draw_face(make_subject(int(face)), SIZE)
+            self._drawn = draw_face(make_subject(int(face)), size)
             self.name, self.landmarks = f"phantom {face}", self._drawn.landmarks
             self.still = self._film([(12, "")], np.ones(1), np.zeros(1))[0]
             return
@@ -107,17 +108,17 @@ class Actor:
                 f"the face is a {type(face).__name__}, expected the seed of a phantom (a whole number), or a pair of a "
                 "picture and its 68 landmarks."
             )
-        still = animate_photo(np.asarray(face[0]), np.asarray(face[1]), {"12": 0.0}, n_frames=10, size=SIZE, noise=0.0)
+        still = animate_photo(np.asarray(face[0]), np.asarray(face[1]), {"12": 0.0}, n_frames=10, size=size, noise=0.0)
         self.name, self.still, self.landmarks = "photograph", still.frames[0], still.landmarks[0]
-        self._splines, self._fields = make_splines(self.still), {}
+        self.splines, self._fields = make_splines(self.still), {}
 
     def make_field(self, code: str) -> np.ndarray:
         """Displacement of the still face by an action unit at a peak of 1 % of the eye distance: float32 "2 y x" px."""
         number, side = split_code(code)
         if self._drawn is not None:
-            return make_unit_field(self._drawn.subject, SIZE, number, side, 1)
+            return make_unit_field(self._drawn.subject, self.size, number, side, 1)
         if code not in self._fields:
-            self._fields[code] = make_au_field(number, side, self.landmarks, SIZE)
+            self._fields[code] = make_au_field(number, side, self.landmarks, self.size)
         return self._fields[code]
 
     def move(self, aus: Mapping[str, float], course: np.ndarray, folds: float = 1.0) -> tuple[np.ndarray, float]:
@@ -136,7 +137,7 @@ class Actor:
         if self._drawn is not None:
             return self._film([split_code(code) for code in codes], peaks, course, folds), float((peaks / asked)[0])
         whole = np.tensordot(peaks.astype(np.float32), fields, axes=1)
-        frames = np.stack([move_photo(self.still, whole * np.float32(share), self._splines) for share in course])
+        frames = np.stack([move_photo(self.still, whole * np.float32(share), self.splines) for share in course])
         return np.clip(np.round(frames), 0, 255).astype(np.uint8), float((peaks / asked)[0])
 
     def _film(self, programme: list[tuple[int, str]], peaks: np.ndarray, course: np.ndarray, folds=1.0) -> np.ndarray:
@@ -189,6 +190,13 @@ def find_course() -> np.ndarray:
     return make_intensity(N_FRAMES, *find_moments(N_FRAMES))
 
 
+def measure_regions(motion: FlowClip, landmarks: np.ndarray) -> dict[str, float]:
+    """Region -> mean speed of the measured flow of frame 1 in it, % of the eye distance."""
+    speed = np.linalg.norm(motion.flow[1:2], axis=1, keepdims=True) * (100 / motion.iod)
+    patches, _ = ATLAS.cut(speed, landmarks, patch=7)
+    return dict(zip(ATLAS.names, patches[0].mean((1, 2, 3)).tolist(), strict=True))
+
+
 def compute_pose(actor: Actor, aus: Mapping[str, float], frame: int | None = None, enlarge: float = 1.0) -> Pose:
     """Move the face and measure it.
 
@@ -209,12 +217,10 @@ def compute_pose(actor: Actor, aus: Mapping[str, float], frame: int | None = Non
     share = find_course()[frame : frame + 1]
     seen, held = actor.move(aus, share)
     motion = compute_flow(actor.make_clip(seen), FlowConfig(selection="all"))
-    speed = np.linalg.norm(motion.flow[1:], axis=1, keepdims=True) * (100 / motion.iod)
-    patches, _ = ATLAS.cut(speed, actor.landmarks, patch=7)
     shown = seen
     if enlarge > 1:  # the skin goes further, but is no more creased than it is
         shown = actor.move({code: peak * held * enlarge for code, peak in aus.items()}, share, 1 / enlarge)[0]
-    answers = dict(zip(ATLAS.names, patches[0].mean((1, 2, 3)).tolist(), strict=True))
+    answers = measure_regions(motion, actor.landmarks)
     return Pose(dict(aus), int(frame), float(share[0]), float(enlarge), shown[0], motion, answers, held)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SOFT, styled
 from stagkit.runs import Run
 from stagkit.types import Clip
-from stagkit.widgets.explorer import check_choice
+from stagkit.widgets.checks import check_choice
 from stagkit.widgets.run_table import ALL, RunTable, compute_table, open_run, tell_warning
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import numpy as np
 from stagkit.metrics import SCORES, compute_confusion
 from stagkit.runs import Run, RunError
 from stagkit.types import StagkitError
-from stagkit.widgets.explorer import check_choice, check_index, shorten
+from stagkit.widgets.checks import check_choice, check_index
+from stagkit.widgets.packing import shorten
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,10 +12,12 @@ import traitlets
 
 from stagkit.runs import Run
 from stagkit.types import Clip, StagkitError
-from stagkit.widgets.explorer import Explorer, WidgetError, check_choice, told
+from stagkit.widgets.checks import check_choice
+from stagkit.widgets.explorer import Explorer
 from stagkit.widgets.modules import read_css, read_esm
 from stagkit.widgets.run_plot import plot_run
 from stagkit.widgets.run_table import ALL, EXPLORERS, ORDERS, RunTable, compute_header, compute_table, open_run
+from stagkit.widgets.trait_errors import WidgetError, told
 
 if TYPE_CHECKING:
     from stagkit.widgets.sources import RunSource

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +13,7 @@ from stagkit.group_evidence import EMFACS, load_cooccurrence
 from stagkit.rois import ATLAS, RoiAtlas, compute_face_frame, load_mean_face
 from stagkit.types import Batch, ShapeError, StagkitError, StagOutput, check_axes
 from stagkit.widgets.muscles import describe_moves, make_muscles
+from stagkit.widgets.packing import pack, shorten, unpack
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -320,20 +320,20 @@ class Scene:
                 }
                 for unit in ACTION_UNITS.values()
             ],
-            "face": _short(self.face),
-            "centres": _short(self.centres),
-            "au_face": _short(positions["face"]),
-            "au_circle": _short(positions["circle"]),
-            "incidence": _short(self.incidence),
+            "face": shorten(self.face),
+            "centres": shorten(self.centres),
+            "au_face": shorten(positions["face"]),
+            "au_circle": shorten(positions["circle"]),
+            "incidence": shorten(self.incidence),
             "reasons": [list(r) for r in self.reasons],
-            "muscles": {name: [_short(f) for f in fibres] for name, fibres in make_muscles(self.face).items()},
-            "together": _short(load_cooccurrence()),
+            "muscles": {name: [shorten(f) for f in fibres] for name, fibres in make_muscles(self.face).items()},
+            "together": shorten(load_cooccurrence()),
             "clips": [
                 {
                     "id": self.clip_ids[i],
                     "subject": self.subjects[i],
                     "label": int(self.label[i]),
-                    "probabilities": _short(self.probabilities[i]),
+                    "probabilities": shorten(self.probabilities[i]),
                 }
                 for i in range(len(self.clip_ids))
             ],
@@ -358,7 +358,7 @@ class Scene:
             "au": None if self.au_edges is None else pack(self.au_edges[clip, :n]),
             "weight": None if self.edges is None else pack(self.edges[clip, :n]),
             "attention": None if self.attention is None else pack(self.attention[clip, :n]),
-            "time_weights": None if self.time_weights is None else _short(self.time_weights[clip, :n]),
+            "time_weights": None if self.time_weights is None else shorten(self.time_weights[clip, :n]),
         }
 
     def to_json(self) -> dict:
@@ -456,12 +456,6 @@ def compute_scene(
     )
 
 
-def check_choice(name: str, value: object, options: tuple) -> None:
-    """Raise unless ``value`` is one of ``options``."""
-    if value not in options:
-        raise StagkitError(f"`{name}` is {value!r}, expected one of {', '.join(map(repr, options))}.")
-
-
 def check_frame(scene: Scene, clip: int, frame: int) -> int:
     """Raise unless ``frame`` is one of the clip's frames."""
     n = int(scene.n_frames[clip])
@@ -484,38 +478,6 @@ def _numpy(values: object) -> np.ndarray:
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values
     return np.asarray(values)
-
-
-def pack(array: np.ndarray) -> dict:
-    """Integers with one scale, signed where needed: 16 bit, or 8 where a clip would grow beyond a megabyte."""
-    kind = "i2" if array.min() < 0 else "u2" if array.size <= 60_000 else "u1"
-    top = {"i2": 32767, "u2": 65535, "u1": 255}[kind]
-    scale = float(f"{max(float(np.abs(array).max()), 1e-12) / top:.9g}")
-    raw = np.clip(np.rint(array / scale), -top, top).astype(f"<{kind}")
-    data = base64.b64encode(np.ascontiguousarray(raw).tobytes()).decode("ascii")
-    return {"shape": list(array.shape), "scale": scale, "kind": kind, "data": data}
-
-
-def unpack(packed: dict) -> np.ndarray:
-    """float64, exactly the numbers that the browser gets."""
-    raw = np.frombuffer(base64.b64decode(packed["data"]), f"<{packed['kind']}")
-    return raw.astype(float).reshape(packed["shape"]) * packed["scale"]
-
-
-def pack_exact(array: np.ndarray) -> dict:
-    """float32, for numbers that must arrive as they are; read back by ``unpack``."""
-    raw = np.ascontiguousarray(array, dtype="<f4")
-    return {
-        "shape": list(array.shape),
-        "scale": 1.0,
-        "kind": "f4",
-        "data": base64.b64encode(raw.tobytes()).decode("ascii"),
-    }
-
-
-def _short(array: np.ndarray) -> list:
-    """Nested lists, 4 decimals."""
-    return np.round(np.asarray(array, float), 4).tolist()
 
 
 def _largest(array: np.ndarray | None) -> float:
@@ -587,11 +549,7 @@ __all__ = [
     "Edge",
     "Scene",
     "ShapeError",
-    "check_choice",
     "check_frame",
     "compute_cutoff",
     "compute_scene",
-    "pack",
-    "pack_exact",
-    "unpack",
 ]
