@@ -72,8 +72,9 @@ def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
     figure, row = plt.subplots(1, len(ratios), figsize=(PAGE, 2.7), width_ratios=ratios)
     regions = by_roi(one)[0]
     points = draw_region_values(row[0], regions, nice_limit(regions), size=120 if evidence else 150)
-    bar = figure.colorbar(points, ax=row[0], label="logits", shrink=0.7, pad=0.01, aspect=16)
+    bar = figure.colorbar(points, ax=row[0], shrink=0.7, pad=0.01, aspect=16)
     bar.outline.set_linewidth(0.4)
+    bar.ax.set_title("logits", fontsize=7, pad=4)
     _draw_units(row[1], by_au(one)[0], named=evidence is None)
     draw_frames(row[2], one)
     if evidence:
@@ -123,7 +124,7 @@ def draw_frames(axes: Axes, one: Attribution) -> None:
     axes.bar(times, frames, width=0.7 * np.diff(times).min(), color=colour_signs(frames))
     axes.axhline(0, color=SOFT, lw=0.6)
     axes.set_xlabel("time from onset (ms)")
-    axes.set_ylabel("logits", labelpad=1)
+    axes.set_ylabel("logits", labelpad=3)
 
 
 def draw_verdicts(axes: Axes, evidence: Evidence) -> None:
@@ -190,7 +191,7 @@ def plot_sums(shown: Mapping[str, Attribution], clip: int = 0, most: int = 6) ->
         "action units": (by_au, (*AU_LABELS, "none")),
         "frames": (by_frame, frames),
     }
-    figure, grid = plt.subplots(2, 2, figsize=(PAGE, 4.3), layout="constrained")
+    figure, grid = plt.subplots(2, 2, figsize=(PAGE, 4.6), layout="constrained")
     for axes, (title, (view, names)) in zip(grid.flat, panels.items(), strict=True):
         sums = {name: view(attribution)[clip] for name, attribution in shown.items()}
         shares = {name: 100 * values / max(np.abs(values).sum(), 1e-12) for name, values in sums.items()}
@@ -200,7 +201,8 @@ def plot_sums(shown: Mapping[str, Attribution], clip: int = 0, most: int = 6) ->
         for i, (name, share) in enumerate(shares.items()):
             places = np.arange(len(order)) + (i - (len(shares) - 1) / 2) * thick
             axes.barh(places, share[order], thick * 0.9, color=(COLOURS[0], COLOURS[1], SOFT)[i % 3], label=name)
-        axes.set_yticks(range(len(order)), [fill(names[k].replace("_", " "), 26) for k in order], fontsize=6.5)
+        rows = [fill(names[k].replace("_", " "), 30) for k in order]
+        axes.set_yticks(range(len(order)), rows, fontsize=6.5 if "\n" not in "".join(rows) else 5.5)
         axes.axvline(0, color=SOFT, lw=0.6)
         axes.invert_yaxis()
         axes.set_title(title, loc="left", fontsize=8)

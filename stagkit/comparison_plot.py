@@ -101,8 +101,8 @@ def plot_leak(result: dict) -> Figure:
         axes.plot([honest, claimed], [y, y], color=COLOURS[1], lw=1, ls=":")
         axes.plot(claimed, y, "o", mfc="white", mec=COLOURS[1], ms=5.5, label="claimed" if y == 0 else None)
         axes.plot(honest, y, "o", color=COLOURS[0], ms=4.5, label="honest" if y == 0 else None)
-        axes.annotate(f"{claimed - honest:+.2f}", (1.0, y), (4, 0), textcoords="offset points", va="center", fontsize=7)
-    axes.set_xlim(0, 1)
+        axes.annotate(f"{claimed - honest:+.2f}", (1.0, y), (8, 0), textcoords="offset points", va="center", fontsize=7)
+    axes.set_xlim(0, 1.01)
     axes.set_xlabel("UF1 (right: claimed minus honest)")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     return figure

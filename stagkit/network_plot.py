@@ -51,6 +51,8 @@ PARTS = (
     Part(9, "head", (5, 1.5), ("head",), ("pooled", "logits")),
 )
 _ARROWS = ((1, 2), (2, 3), (2, 4), (4, 5), (5, 6), (3, 6), (3, 7), (6, 8), (7, 8), (8, 9), (4, 9))
+#: Letters of 6 pt that a box is wide; longer lines are set smaller.
+_LETTERS = 19
 _WIDE, _HIGH, _STEP_X, _STEP_Y = 1.06, 0.92, 1.2, 1.14
 
 
@@ -114,9 +116,7 @@ def plot_network(model: Stag, batch: Batch) -> Figure:
 
 def _describe(names: list[str], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Probe names, the last part of a long list as dots, and the shape of the last without the axis of clips."""
-    short = {"roi_from_frame": "roi_from_\u2026", "frame_from_roi": "frame_from_\u2026"}
-    shown = [".".join(short.get(piece, piece) for piece in name.split(".")) for name in names]
-    shown = shown if len(shown) <= 3 else [*shown[:2], "\u2026"]
+    shown = names if len(names) <= 3 else [*names[:2], "\u2026"]
     return [*shown, " x ".join(map(str, shapes[names[-1]][1:]))]
 
 
@@ -132,7 +132,8 @@ def _draw_part(axes: Axes, part: Part, spot: tuple[float, float], lines: list[st
     ink = INK if on else FAINT
     axes.text(x, y + _HIGH / 2 - 0.05, f"{part.number}  {part.name}", ha="center", va="top", fontsize=7, color=ink,
               weight="bold", linespacing=1.05, zorder=4)  # fmt: skip
-    axes.text(x, y - _HIGH / 2 + 0.05, "\n".join(lines), ha="center", va="bottom", fontsize=6,
+    small = min(6, 6 * _LETTERS / max(map(len, lines)))
+    axes.text(x, y - _HIGH / 2 + 0.05, "\n".join(lines), ha="center", va="bottom", fontsize=small,
               color=INK if on else FAINT, linespacing=1.2, zorder=4)  # fmt: skip
 
 

@@ -231,8 +231,14 @@ def test_compare_and_leak(maps, tmp_path, capsys):
         code, _, err = run(*command, capsys=capsys)
         assert code == 2
         assert "leak demonstration" in err
-    code, _, err = run("figures", tmp_path / "l", "--only", 7, "--out", tmp_path / "f", capsys=capsys)
-    assert not list((tmp_path / "f").glob("fig07*")), "a leak demonstration is drawn as the leak gap alone"
+    leak, out = tmp_path / "l", tmp_path / "f"
+    code, _, err = run("figures", leak, "--only", 7, "--out", out, capsys=capsys)
+    assert (code, "no finished run was given: 'stagkit evaluate' makes one" in err) == (2, True)
+    assert not out.exists(), "a leak demonstration is drawn as the leak gap alone"
+    assert run("figures", leak, "--only", 10, "--out", out, capsys=capsys)[0] == 0
+    assert {path.name for path in out.iterdir()} == {
+        f"fig10_leak_gap{end}" for end in (".pdf", ".png", ".json", "_column.pdf", "_column.png")
+    }
 
 
 def test_ablate(maps, tmp_path, capsys):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from stagkit import course, exercises
+from stagkit import course, course_files, course_recording, exercises
 from stagkit.errors import StagkitError
 from stagkit.notebook import FactsError, Notebook, cache_folder, compare_facts, course_settings, setup
 
@@ -213,17 +213,19 @@ def write_notebook(folder, node, name="01_is_it_so.ipynb"):
 
 def test_the_digest_follows_sources_not_outputs_or_seconds():
     node = make_notebook("1 + 1")
-    before = course.compute_sources_digest(node)
+    before = course_files.compute_sources_digest(node)
     node.cells[1].outputs = [new_output("stream", text="hello")]
-    node.cells[0].source = node.cells[0].source.replace("5 s", "61 s")
-    assert course.compute_sources_digest(node) == before
+    for takes in ("61 s", "61 s and 0.7 GB of memory"):
+        node.cells[0].source = f"# Is it so?\n\n*Takes* about {takes} on 2 CPU cores"
+        assert course_files.compute_sources_digest(node) == before
+    assert course_files.compute_sources_digest(node) == before
     node.cells[2].source = "1 + 2"
-    assert course.compute_sources_digest(node) != before
+    assert course_files.compute_sources_digest(node) != before
 
 
 def test_a_solved_twin_has_the_solution_in_the_place_of_the_stub():
-    twin = course.make_solved(make_notebook(), "01_is_it_so.ipynb")
-    stub = twin.cells[course.find_stubs(twin)["01.1"]].source
+    twin = course_files.make_solved(make_notebook(), "01_is_it_so.ipynb")
+    stub = twin.cells[course_files.find_stubs(twin)["01.1"]].source
     assert stub.splitlines()[0] == "answer = 200 * 100 / 1000" and stub.splitlines()[-1].startswith("nb.check(")
     assert "Solved twin of 01_is_it_so.ipynb" in twin.cells[0].source
 
@@ -231,12 +233,12 @@ def test_a_solved_twin_has_the_solution_in_the_place_of_the_stub():
 def test_an_exercise_without_solution_or_stub_is_told():
     node = make_notebook()
     node.cells[-1].source = "no solution"
-    with pytest.raises(course.CourseError, match=r"01\.1 has no folded solution"):
-        course.make_solved(node, "01")
+    with pytest.raises(course_files.CourseError, match=r"01\.1 has no folded solution"):
+        course_files.make_solved(node, "01")
     node = make_notebook()
     node.cells[-2].source = 'nb.check("01.1", 7)'
-    with pytest.raises(course.CourseError, match=r"needs one line 'answer = \.\.\.'"):
-        course.make_solved(node, "01")
+    with pytest.raises(course_files.CourseError, match=r"needs one line 'answer = \.\.\.'"):
+        course_files.make_solved(node, "01")
 
 
 def test_normalise_keeps_nothing_of_this_machine():
@@ -252,7 +254,7 @@ def test_normalise_keeps_nothing_of_this_machine():
         new_output("display_data", data=widget),
         new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "y"}}),
     ]
-    course.normalise(node)
+    course_recording.normalise(node)
     assert set(node.metadata) == {"kernelspec", "language_info"} and node.metadata.language_info == {"name": "python"}
     assert cell.metadata == {} and cell.execution_count == 1
     assert cell.outputs[0].text == "a\nb\n"
@@ -271,8 +273,8 @@ def test_large_pictures_shrink_and_small_ones_stay():
     shade = np.add.outer(np.arange(300), np.arange(400)) * 255 // 700  # a shaded picture with a little grain
     large = encode(np.clip(shade[..., None] + rng.integers(0, 4, (300, 400, 3)), 0, 255).astype(np.uint8))
     small = encode(np.zeros((20, 20, 3), np.uint8))
-    assert len(course.shrink_png(large)) < 0.5 * len(large)
-    assert course.shrink_png(small) == small
+    assert len(course_recording.shrink_png(large)) < 0.5 * len(large)
+    assert course_recording.shrink_png(small) == small
 
 
 def test_no_notebooks_or_no_such_number_is_bad_input(tmp_path, capsys):
@@ -298,22 +300,26 @@ def test_recording_is_for_phantoms_only(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_record_executes_writes_and_then_only_what_changed(tmp_path, monkeypatch, capsys):
-    path = write_notebook(tmp_path, make_notebook("nb.facts(two=1 + 1)"))
-    assert course.is_stale(course.load_notebook(path))
+    path = write_notebook(tmp_path, make_notebook("import numpy; big = numpy.ones(50_000_000)", "nb.facts(two=1 + 1)"))
+    assert course_files.is_stale(course_files.load_notebook(path))
     monkeypatch.setenv("STAGKIT_RECORD_FACTS", "1")
     assert course.main([str(tmp_path), "--record", "--solutions"]) == 0
     monkeypatch.delenv("STAGKIT_RECORD_FACTS")
     said = capsys.readouterr().out
     assert "1/1" in said and "1 open" in said and "1/1 right" in said and "FAIL" not in said
-    node = course.load_notebook(path)
-    assert not course.is_stale(node)
-    assert [c.execution_count for c in node.cells if c.cell_type == "code"] == [1, 2, 3]
-    assert "about 987 s" not in node.cells[0].source and not list(tmp_path.glob("stagkit-*"))
-    twin = course.load_notebook(tmp_path / "solutions/01_is_it_so.ipynb")
+    node = course_files.load_notebook(path)
+    assert not course_files.is_stale(node)
+    assert [c.execution_count for c in node.cells if c.cell_type == "code"] == [1, 2, 3, 4]
+    takes = course_files.TAKES.search(node.cells[0].source)
+    assert int(takes["seconds"]) != 987 and float(takes["memory"]) >= 0.4, "50 million numbers of 8 bytes were held"
+    assert node.cells[0].source.endswith("GB of memory on 2 CPU cores") and not list(tmp_path.glob("stagkit-*"))
+    twin = course_files.load_notebook(tmp_path / "solutions/01_is_it_so.ipynb")
     assert "200 * 100" in twin.cells[-2].source and not twin.cells[-2].outputs
-    before = path.read_bytes()
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     assert course.main([str(tmp_path), "--changed"]) == 0
-    assert "no notebook has changed" in capsys.readouterr().out and path.read_bytes() == before
+    assert "no notebook has changed" in capsys.readouterr().out
+    assert course.main([str(tmp_path)]) == 0, "what 'make course' does"
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before, "git status stays clean"
 
 
 @pytest.mark.slow

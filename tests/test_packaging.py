@@ -68,7 +68,7 @@ LAYERS = (
     ("contact_sheet", "anatomy_plot", "honesty_plot", "field_plot"),
     ("paper",),
     ("exercises", "notebook", "report_page", "report_sources", "report", "analyze", "analysis_page"),
-    ("course",),
+    ("course_files", "course_listing", "course_execution", "course_recording", "course"),
     ("cli_options", "cli_progress"),
     ("cli_data", "cli_learn", "cli_compare", "cli_show", "cli_weights", "cli_report"),
     ("cli",),

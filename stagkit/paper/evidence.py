@@ -167,7 +167,10 @@ def _dot(axes: Axes, y: float, mean, colour: str, text: str = "") -> dict:
     axes.plot([mean.low, mean.high], [y, y], color=colour, lw=2.6, alpha=0.35, solid_capstyle="round")
     axes.plot(mean.mean, y, "o", ms=4, color=colour)
     if text:
-        axes.annotate(text, (mean.mean, y), (0, 5), textcoords="offset points", ha="center", fontsize=6.5, color=INK)
+        axes.annotate(
+            text.replace("-", "\N{MINUS SIGN}"), (mean.mean, y), (0, 5), textcoords="offset points", ha="center",
+            fontsize=6.5, color=INK, bbox={"fc": "white", "ec": "none", "pad": 0.2},
+        )  # fmt: skip
     return {"mean": mean.mean, "ci95": [mean.low, mean.high], "n": mean.n}
 
 

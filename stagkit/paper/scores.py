@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _RUNS_SHOWN = 3
+#: Least distance of two numbers in the circles of figure 13, pt.
+_APART = 6
 
 
 @styled
@@ -58,9 +61,9 @@ def _draw_scores(axes: Axes, runs) -> None:
             axes.plot(entry["mean"], y, "o", ms=4, color=COLOURS[0])
             axes.annotate(f"{entry['mean']:.2f}", (entry["mean"], y), (0, 5), textcoords="offset points", ha="center",
                           fontsize=6.5)  # fmt: skip
-            for name, fill in (("permuted", SOFT), ("majority", "white")):
+            for name, inner in (("permuted", SOFT), ("majority", "white")):
                 value = run.metrics["baselines"][name][score]
-                axes.plot(value, y, "D", ms=3.4, mfc=fill, mec=SOFT, mew=0.8, label=name if y == 0 else None)
+                axes.plot(value, y, "D", ms=3.4, mfc=inner, mec=SOFT, mew=0.8, label=name if y == 0 else None)
             names.append({"uf1": "UF1", "uar": "UAR", "acc": "accuracy"}[score])
             y += 1
         if len(runs) > 1:
@@ -112,7 +115,7 @@ def fig_08_ablation(records: Records, width: float = PAGE) -> Figure:
     rows = [(name, row) for name, row in result["variants"].items() if "difference" in row]
     rows.sort(key=lambda item: item[1]["difference"]["uf1"]["difference"])
     wide = width > 5
-    figure, axes = plt.subplots(figsize=(width, 0.75 + 0.2 * len(rows)))
+    figure, axes = plt.subplots(figsize=(width, 0.75 + (0.2 if wide else 0.25) * len(rows)))
     values = {}
     for y, (name, row) in enumerate(rows):
         paired = row["difference"]["uf1"]
@@ -128,8 +131,8 @@ def fig_08_ablation(records: Records, width: float = PAGE) -> Figure:
         )
     axes.annotate("UF1", (1.01, -0.9), xycoords=("axes fraction", "data"), va="center", fontsize=7, color=SOFT)
     axes.axvline(0, color=INK, lw=0.7, zorder=0)
-    names = [row["what"] if wide else name.replace("-", " ") for name, row in rows]
-    axes.set_yticks(range(len(rows)), names)
+    names = [row["what"] if wide else fill(row["what"], 19) for _, row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=7 if wide else 6.5)
     axes.set_ylim(len(rows) - 0.4, -0.8)
     axes.grid(axis="x", color=FAINT, lw=0.5)
     axes.set_axisbelow(True)
@@ -295,16 +298,16 @@ def fig_13_complexity(records: Records, width: float = PAGE) -> Figure:
                 [row["macs"]] * 2, [row["lo"], row["hi"]], color=colour, lw=1.6, alpha=0.35, solid_capstyle="round"
             )
         size = f", {row['parameters'] / 1000:,.0f} k" if row["parameters"] else ""
+        name = row.get("what", row["system"]) if wide else row["system"]
         axes.scatter(row["macs"], row["uf1"], s=area, color=colour, alpha=0.8, lw=0.7, ec="white", zorder=3,
-                     label=f"{rank}  {row['system']}: {row['uf1']:.3f}{size}")  # fmt: skip
-        axes.annotate(str(rank), (row["macs"], row["uf1"]), ha="center", va="center", fontsize=6, color="white",
-                      weight="bold", zorder=4)  # fmt: skip
+                     label=f"{rank}  {name}: {row['uf1']:.3f}{size}")  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = min(r["macs"] for r in rows), max(r["macs"] for r in rows)
     axes.set_xlim(low / 1.6, high * 1.6)
+    _number(axes, rows, (0.6 if wide else 0.8) * width)
     axes.grid(color=FAINT, lw=0.5)
     axes.set_axisbelow(True)
     axes.set(xlabel="multiply-adds of one clip", ylabel="UF1")
@@ -315,6 +318,23 @@ def fig_13_complexity(records: Records, width: float = PAGE) -> Figure:
     for handle in legend.legend_handles:
         handle.set_sizes([22])
     return note(figure, sources, {what: len(rows)}, rows=rows)
+
+
+def _number(axes: Axes, rows: list[dict], wide: float) -> None:
+    """Write the rank into each circle, a little to the right where it would lie on that of another.
+
+    Args:
+        axes: with its limits set, ``wide`` inches wide.
+    """
+    (left, right), (bottom, top) = np.log(axes.get_xlim()), axes.get_ylim()
+    placed: list[tuple[float, float]] = []
+    for rank, row in sorted(enumerate(rows, 1), key=lambda item: item[1]["macs"]):
+        x, y = (np.log(row["macs"]) - left) / (right - left) * wide * 72, (row["uf1"] - bottom) / (top - bottom) * 130
+        near = [px for px, py in placed if abs(py - y) < _APART]
+        at = max([x, *(px + _APART for px in near if px + _APART > x)])
+        placed.append((at, y))
+        axes.annotate(str(rank), (row["macs"], row["uf1"]), (at - x, 0), textcoords="offset points", ha="center",
+                      va="center", fontsize=6, color="white", weight="bold", zorder=4)  # fmt: skip
 
 
 def collect_costs(records: Records) -> tuple[list[dict], list, str]:
@@ -337,7 +357,8 @@ def collect_costs(records: Records) -> tuple[list[dict], list, str]:
             )
     for result in records.ablations:
         rows = [
-            {"system": name, "uf1": row["uf1"]["mean"], "lo": row["uf1"]["ci95"][0], "hi": row["uf1"]["ci95"][1],
+            {"system": name, "what": row["what"], "uf1": row["uf1"]["mean"],
+             "lo": row["uf1"]["ci95"][0], "hi": row["uf1"]["ci95"][1],
              "parameters": row["parameters"], "macs": row["multiply_adds"]}
             for name, row in result["variants"].items() if row.get("multiply_adds")
         ]  # fmt: skip

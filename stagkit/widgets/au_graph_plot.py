@@ -140,8 +140,9 @@ def plot_au_graph(
     return fig
 
 
-def _finish(ax: Axes) -> None:
-    ax.set(xlim=(-0.98, 0.98), ylim=(1.48, -0.68), aspect="equal")
+def _finish(ax: Axes, lines: int = 1) -> None:
+    """Room for the face, and below it for a note of so many lines."""
+    ax.set(xlim=(-0.98, 0.98), ylim=(1.48 + 0.16 * (lines - 1), -0.68), aspect="equal")
     ax.axis("off")
 
 
@@ -224,7 +225,7 @@ def _draw_sides(scene: Scene, sides: list, threshold: float, wanted: dict) -> Fi
             _draw_edges(ax, edges, spots, most, set(), set(), {}, plus)
             ax.plot(*scene.centres.T, "o", ms=3.4, mfc="white", mec=_SOFT, mew=0.7, zorder=4)
             _draw_note(ax, note, False)
-        _finish(ax)
+        _finish(ax, lines=2)
     return fig
 
 
@@ -432,10 +433,10 @@ def _draw_names(ax: Axes, spots: np.ndarray, radius: np.ndarray, chosen: list[in
 
 
 def _draw_note(ax: Axes, text: str, dashed: bool) -> None:
-    """One line under the graph that says what an edge is."""
+    """Under the graph, what an edge is; further down where it takes two lines."""
     ax.text(
         0,
-        1.45,
+        1.45 + 0.16 * text.count("\n"),
         text + ("; dashed: not anatomical" if dashed else ""),
         fontsize=7,
         color=_SOFT,

@@ -201,7 +201,7 @@ class _Panels:
             self.figure = Figure(figsize=(PAGE, 2.55), layout="none", dpi=_DPI)
             self.canvas = FigureCanvasAgg(self.figure)
             photo, flow, regions = (self.figure.add_axes((x, 0.12, 0.3, 0.86)) for x in (0.005, 0.315, 0.625))
-            bar = self.figure.add_axes((0.93, 0.2, 0.012, 0.7))
+            bar = self.figure.add_axes((0.925, 0.2, 0.012, 0.7))
             self.face = compute_face_mask(motion.landmarks, still.shape[:2])
             for axes in (photo, flow):
                 axes.set(xticks=[], yticks=[])

@@ -1,0 +1,227 @@
+"""Execute one notebook of the course in a kernel of its own, measure it, and judge what it showed."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stagkit.course_files import describe_cell, find_stubs
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+#: Longest time a cell may take, seconds.
+CELL_TIMEOUT = 300
+#: Time between two looks at the memory of a kernel, seconds.
+SAMPLE_EVERY = 0.2
+WIDGET = "application/vnd.jupyter.widget-view+json"
+MACHINE = re.compile(r"/(?:home|root|tmp|work|Users|mnt|var)/[\w./-]+|[A-Z]:\\\\?Users|\bat 0x[0-9a-f]{6,}")
+
+
+@dataclass
+class Outcome:
+    """How one notebook went.
+
+    Args:
+        name: file name without ending, with ``(solved)`` behind it for a twin.
+        seconds: from the start of the kernel to its last cell.
+        memory: largest resident memory of the kernel and its workers together, bytes; None where not measured.
+        facts: how many facts were compared; ``facts_off``: names of those outside their tolerance.
+        verdicts: exercise -> True, False or None (not answered).
+        error: empty where it passed; ``where``: the cell; ``remedy``: what to do.
+        node: the executed notebook.
+    """
+
+    name: str
+    seconds: float = 0.0
+    memory: int | None = None
+    facts: int = 0
+    facts_off: tuple[str, ...] = ()
+    verdicts: dict[str, bool | None] = field(default_factory=dict)
+    error: str = ""
+    where: str = ""
+    remedy: str = ""
+    node: NotebookNode | None = field(default=None, repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """True where nothing went wrong."""
+        return not self.error
+
+
+class MemoryWatch:
+    """Largest resident memory of a process and all that it started, looked at every ``SAMPLE_EVERY`` seconds.
+
+    Memory that processes share (libraries, above all) counts once for each of them, so the sum is an upper bound.
+    """
+
+    def __init__(self) -> None:
+        #: bytes; None as long as nothing was measured
+        self.peak: int | None = None
+
+    @contextlib.contextmanager
+    def over(self, pid: int | None) -> Iterator[None]:
+        """Look at the process ``pid`` while the block runs, and once at its end; None measures nothing."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._look, args=(pid, done), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _look(self, pid: int | None, done: threading.Event) -> None:
+        over = False
+        while not over:
+            over = done.wait(SAMPLE_EVERY)
+            found = measure_memory(pid)
+            if found is not None:
+                self.peak = max(found, self.peak or 0)
+
+
+def measure_memory(pid: int | None) -> int | None:
+    """Resident memory of a process and all that it started, bytes; None where there is none or it cannot be read."""
+    import psutil
+
+    if pid is None:
+        return None
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return None
+    found = []
+    for member in family:
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            found.append(member.memory_info().rss)
+    return sum(found) or None
+
+
+def execute_notebook(
+    node: NotebookNode,
+    name: str,
+    folder: str | Path,
+    cache: str | Path,
+    solved: bool = False,
+    on_cell: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Execute a notebook in its own kernel; what goes wrong is told, not raised.
+
+    Args:
+        node: the notebook; it is left as it is.
+        name: for messages.
+        folder: where the kernel works (the notebooks' folder).
+        cache: folder for the small run that notebooks share.
+        solved: the solutions stand in the stubs, so every verdict must be 'right'.
+        on_cell: called with (code cells done, code cells in all).
+    """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    outcome = Outcome(f"{name} (solved)" if solved else name, node=copy.deepcopy(node))
+    cells = outcome.node.cells
+    for cell in cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    client = NotebookClient(
+        outcome.node,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(Path(folder).resolve())}},
+        record_timing=False,
+        store_widget_state=False,
+    )
+    environment = {
+        **os.environ,
+        "STAGKIT_COURSE": "1",
+        "STAGKIT_CACHE": str(cache),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    code = [i for i, cell in enumerate(cells) if cell.cell_type == "code"]
+    watch, started, i = MemoryWatch(), time.perf_counter(), 0
+    try:
+        with client.setup_kernel(env=environment, stderr=subprocess.DEVNULL):
+            with watch.over(getattr(client.km.provisioner, "pid", None)):
+                for done, i in enumerate(code):
+                    on_cell(done, len(code))
+                    client.execute_cell(cells[i], i)
+    except CellExecutionError as error:
+        outcome.error = f"{error.ename}: {error.evalue}".strip()
+        kind = "StagkitError" if "stagkit" in error.traceback and error.ename.endswith("Error") else ""
+        outcome.remedy = (
+            "the message says what to do"
+            if kind and "." in error.evalue
+            else f"run it to this cell: stagkit lab {folder}"
+        )
+    except CellTimeoutError:
+        outcome.error = f"a cell took longer than {CELL_TIMEOUT} s"
+        outcome.remedy = "make the data smaller, or train for fewer epochs"
+    except DeadKernelError:
+        outcome.error = "the kernel died"
+        outcome.remedy = "too little memory is the usual reason: close other programs, or make the data smaller"
+    outcome.seconds, outcome.memory = time.perf_counter() - started, watch.peak
+    if outcome.error:
+        outcome.where = describe_cell(outcome.node, i)
+    _read_outputs(outcome)
+    if outcome.passed:
+        _judge(outcome, solved)
+    return outcome
+
+
+def _read_outputs(outcome: Outcome) -> None:
+    """Collect facts and verdicts from the outputs."""
+    for cell in outcome.node.cells:
+        for output in cell.get("outputs", []):
+            told = output.get("metadata", {}).get("stagkit", {})
+            if "facts" in told:
+                outcome.facts, outcome.facts_off = told["facts"], tuple(told["off"])
+            if "exercise" in told:
+                outcome.verdicts[told["exercise"]] = told["ok"]
+
+
+def _judge(outcome: Outcome, solved: bool) -> None:
+    """Rules beyond 'it ran': stubs are unanswered, solutions are right, nothing of this machine is printed."""
+    stubs = find_stubs(outcome.node)
+    for exercise, i in stubs.items():
+        verdict = outcome.verdicts.get(exercise, "missing")
+        wanted = True if solved else None
+        if verdict is not wanted:
+            said = {True: "right", False: "not right", None: "not answered", "missing": "not shown"}[verdict]
+            outcome.error = f"the {'solution' if solved else 'stub'} of exercise {exercise} is {said}"
+            outcome.where = describe_cell(outcome.node, i)
+            outcome.remedy = (
+                "correct the solution or its check" if solved else "a stub is 'answer = ...' and a last line nb.check"
+            )
+            return
+    for i, cell in enumerate(outcome.node.cells):
+        for text in read_texts(cell):
+            found = MACHINE.search(text)
+            if found and not (os.environ.get("RUN") or os.environ.get("DATA")):
+                outcome.error, outcome.where = (
+                    f"it prints {found[0]!r}, which differs on every machine",
+                    describe_cell(outcome.node, i),
+                )
+                outcome.remedy = "print a name instead of a path or an object"
+                return
+
+
+def read_texts(cell: NotebookNode) -> Iterable[str]:
+    """All text of a cell's outputs."""
+    for output in cell.get("outputs", []):
+        yield output.get("text", "")
+        yield "\n".join(output.get("traceback", []))
+        data = output.get("data", {})
+        for kind, value in data.items():
+            if kind.startswith("text/") and WIDGET not in data:
+                yield value
