@@ -49,9 +49,13 @@ function makeTime(ctx, parent) {
     drawHeat(side);
   };
 
+  let drawn = []; // what the heat map was last made of: it is some 250 elements, and most redraws leave it as it is
   function drawHeat(side) {
-    heat.replaceChildren();
     const frame = get("frame");
+    const made = [side, frame, width, get("selected_au"), JSON.stringify(get("cuts").filter(([kind]) => kind === "frame"))];
+    if (made.every((part, i) => part === drawn[i])) return;
+    drawn = made;
+    heat.replaceChildren();
     const n = names.au.length;
     const step = (right() - HEAT.left) / side.frames;
     const height = HEAT.row * n;
