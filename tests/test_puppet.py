@@ -15,6 +15,7 @@ from stagkit.types import StagkitError
 from stagkit.widgets import plot_puppet
 from stagkit.widgets.puppet_plot import find_arrows, list_places
 from stagkit.widgets.puppet_pose import MAX_STRENGTH, N_FRAMES, SIZE, Actor, compute_pose, read_aus
+from tests.browser import wait_until
 
 CODES = [f"{u.label}{side}" for u in ACTION_UNITS.values() for side in (("", "L", "R") if u.sided else ("",))]
 
@@ -251,7 +252,7 @@ def test_the_page_in_chromium(puppet, tmp_path):
         page.locator("[data-au=AU12] input").fill("0")
         page.locator("[data-au=AU01] input").fill("2.5")
         page.locator("[data-au=AU01]").get_by_text("R", exact=True).click()
-        page.wait_for_function("document.querySelector('.sp-status').textContent.startsWith('AU01R 2.5 %')")
+        wait_until(page, "document.querySelector('.sp-status').textContent.startsWith('AU01R 2.5 %')")
         assert puppet.aus == {"AU01R": 2.5} and puppet.pose.most == "brow_inner_R"
         right = page.get_by_role("img", name="brow inner R").get_attribute("aria-label")
         assert right == f"brow inner R: {puppet.answers['brow_inner_R']:.1f} per cent of the eye distance"
