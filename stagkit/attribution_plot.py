@@ -84,9 +84,9 @@ def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
             0.5, 0.5, STAMP, transform=row[0].transAxes, rotation=24, ha="center", va="center", fontsize=19,
             color=COLOURS[1], alpha=0.35, zorder=5, weight="bold",
         )  # fmt: skip
-    said = describe_clip(one, 0)
+    said = fill(f"{one.clip_ids[0]}: {describe_clip(one, 0)}", 130)
     figure.suptitle(
-        f"{one.clip_ids[0]}: {said}\n{one.method} against {one.baseline}; the sum misses {one.relative_delta[0]:.1%}",
+        f"{said}\n{one.method} against {one.baseline}; the sum misses {one.relative_delta[0]:.1%}",
         fontsize=7,
         color=INK,
         x=0.01,

@@ -188,6 +188,7 @@ def _draw_orders(axes: Axes, scores, subjects) -> dict:
         mean = compute_mean(np.asarray(scores[f"insertion{end}"]) - np.asarray(scores[f"deletion{end}"]), subjects)
         out[name] = _dot(axes, y, mean, COLOURS[0] if not end else SOFT, f"{mean.mean:.1f}")
     _finish(axes, list(names.values()))
+    axes.margins(x=0.16)
     axes.axvline(0, color=SOFT, lw=0.6)
     axes.set_xlabel("insertion − deletion (logits)")
     return out

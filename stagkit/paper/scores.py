@@ -131,7 +131,7 @@ def fig_08_ablation(records: Records, width: float = PAGE) -> Figure:
         )
     axes.annotate("UF1", (1.01, -0.9), xycoords=("axes fraction", "data"), va="center", fontsize=7, color=SOFT)
     axes.axvline(0, color=INK, lw=0.7, zorder=0)
-    names = [row["what"] if wide else fill(row["what"], 19) for _, row in rows]
+    names = [row["what"] if wide else fill(row["what"], 22) for _, row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=7 if wide else 6.5)
     axes.set_ylim(len(rows) - 0.4, -0.8)
     axes.grid(axis="x", color=FAINT, lw=0.5)
