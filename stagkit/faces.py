@@ -59,6 +59,8 @@ def load_landmarks(path: str | Path, n_frames: int, clip_id: str = "") -> np.nda
     """
     try:
         points = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise StagkitError(f"clip {clip_id!r}: there is no file of landmarks {path}.") from error
     except (OSError, ValueError, EOFError) as error:
         raise StagkitError(f"clip {clip_id!r}: the landmarks {path} cannot be read: {error}.") from error
     if points.shape not in ((68, 2), (n_frames, 68, 2)) or points.dtype.kind not in "fiu":

@@ -74,7 +74,10 @@ def open_video(path: str | Path, fps: float | None = None) -> Video:
     if path.is_dir():
         pictures, twice = Tree(path).pictures(path)
         if len(pictures) < 2:
-            raise StagkitError(f"{path} holds {len(pictures)} numbered pictures; motion needs at least two.")
+            raise StagkitError(
+                f"{path} holds {len(pictures)} pictures with a number in their names; motion needs at least two: give "
+                "the folder of one clip, or a film."
+            )
         if twice:
             raise StagkitError(f"{path}: two files claim frame {twice[0]}.")
         if fps is None:
