@@ -1,6 +1,7 @@
 """What every test may use: the local fixtures (or a skip that says why), and a machine without a network."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from tests.browser import chromium, lab, tab  # noqa: F401 (fixtures of every test that needs a browser)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a shell that starts the tests in the background lets them ignore Ctrl-C, and with them every command they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(os.environ.get("STAGKIT_SHARED", Path(__file__).parents[2] / "shared" / "data"))
 
