@@ -4,12 +4,14 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from tests.browser import open_page, put
 
 
 @contextmanager
 def drawn_explorer(browser, source, path):
-    """Draw the explorer on the clip that the network is surest of, with its strongest action unit silenced.
+    """Draw the explorer on the recognised clip that the network is least sure of, with its strongest action unit silenced.
 
     To make the committed picture again, of a phantom run of T = 12:
     ``python benchmarks/explorer.py --run RUN --picture figures/au_graph_explorer.png``.
@@ -26,7 +28,9 @@ def drawn_explorer(browser, source, path):
 
     right = source.answers().argmax(1) == source.label
     last = len(source.classes) - 1
-    clip = int((source.answers()[:, last] * right * (source.label == last)).argmax())
+    clip = int(
+        np.where(right & (source.label == last), source.answers()[:, last], np.inf).argmin()
+    )  # a cut shows there
     widget = view_au_graph(source, clip=clip)
     unit = widget.scene.au_labels[int(widget.scene.evidence[widget.place, widget.frame].argmax())]
     context = browser.new_context(viewport={"width": 1180, "height": 900}, device_scale_factor=1.5)
