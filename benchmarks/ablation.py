@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from recognition import describe_commit, describe_machine, write_markdown
+from recognition import add_part_options, choose_parts, describe_commit, describe_machine, write_markdown
 
 from stagkit.ablate import ablate, format_ablation
 from stagkit.compare import describe_interval
@@ -101,20 +101,14 @@ def format_markdown(part: str, result: dict) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="where the runs are kept")
-    parser.add_argument("--maps", help=".npz or folder of flow maps; without it that part is left out")
-    parser.add_argument("--only", choices=list(TITLES), help="one part")
+    add_part_options(parser, TITLES)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--quick", action="store_true", help="few clips, one variant, 2 epochs: does it run?")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path)
     options = parser.parse_args(arguments)
-    if options.only == "maps" and not options.maps:
-        parser.error("--only maps needs --maps FILE")
+    parts = choose_parts(parser, options, TITLES)
     torch.set_num_threads(1)
     options.seeds = 1 if options.quick else options.seeds
-    parts = [p for p in TITLES if (p == options.only or not options.only) and (p != "maps" or options.maps)]
     results = {}
     for part in parts:
         results[part] = run_part(part, options)

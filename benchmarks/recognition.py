@@ -17,6 +17,7 @@ import re
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -189,6 +190,22 @@ def write_markdown(path: Path, text: str, marks: tuple[str, str] = (START, END))
     else:
         whole = whole.rstrip("\n") + f"\n\n{block}\n"
     write_text(path, whole)
+
+
+def add_part_options(parser: argparse.ArgumentParser, parts: Iterable[str]) -> None:
+    """Options of benchmarks that run on real maps and on phantoms, each a part that can be asked for alone."""
+    parser.add_argument("--out", type=Path, required=True, help="where the runs are kept")
+    parser.add_argument("--maps", type=Path, help=".npz or folder of flow maps; without it that part is left out")
+    parser.add_argument("--only", choices=list(parts), help="one part")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+
+
+def choose_parts(parser: argparse.ArgumentParser, options: argparse.Namespace, parts: Iterable[str]) -> list[str]:
+    """The parts asked for; ``maps`` only where there are some."""
+    if options.only == "maps" and not options.maps:
+        parser.error("--only maps needs --maps FILE")
+    return [p for p in parts if options.only in (None, p) and (p != "maps" or options.maps)]
 
 
 def main(arguments: list[str] | None = None) -> None:

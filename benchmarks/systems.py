@@ -10,10 +10,9 @@ clips each. ``--out`` keeps the runs, so an interrupted benchmark goes on where 
 import argparse
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
-from recognition import describe_commit, describe_machine, write_markdown
+from recognition import add_part_options, choose_parts, describe_commit, describe_machine, write_markdown
 
 from stagkit.compare_systems import compare_systems
 from stagkit.comparison_table import format_comparison, format_markdown
@@ -61,22 +60,17 @@ def run_part(part: str, options: argparse.Namespace) -> dict:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="where the runs are kept")
-    parser.add_argument("--maps", type=Path, help=".npz or folder of flow maps; without it that part is left out")
-    parser.add_argument("--only", choices=list(PARTS), help="one part")
+    add_part_options(parser, PARTS)
     parser.add_argument("--protocol", choices=["groupkfold", "loso"], default="groupkfold")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="few clips, three systems, 2 epochs: does it run?")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path)
     options = parser.parse_args(arguments)
-    if options.only == "maps" and not options.maps:
-        parser.error("--only maps needs --maps FILE")
+    parts = choose_parts(parser, options, PARTS)
     torch.set_num_threads(1)
     results = {}
-    for part in [p for p in PARTS if options.only in (None, p) and (p != "maps" or options.maps)]:
+    for part in parts:
         results[part] = result = run_part(part, options)
         print(f"{PARTS[part]}\n{format_comparison(result)}\n", flush=True)
         if options.markdown:
