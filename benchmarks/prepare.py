@@ -3,8 +3,8 @@
     python benchmarks/prepare.py [--sizes 100 1000 5000] [--quick] [--json FILE]
 
 One aligned phantom clip (128 px, 64 frames) is drawn beforehand and handed over again and again: what is measured is optical
-flow (DIS), head motion, discriminative frames, regions and files; not the drawing. One process, one thread, fresh for
-each size.
+flow (dis, for the smallest size only, and dis_fast), head motion, discriminative frames, regions and files; not the drawing.
+One process, one thread, fresh for each size.
 """
 
 import argparse
@@ -52,14 +52,20 @@ class Repeated:
         return replace(self._clip, clip_id=key)
 
 
-def run_one(n_clips: int, n_frames: int, size: int) -> dict:
+def run_one(n_clips: int, n_frames: int, size: int, method: str) -> dict:
     source = Repeated(n_clips, n_frames, size)
     with tempfile.TemporaryDirectory() as out:
         started = time.perf_counter()
-        told = prepare_clips(source, Path(out) / "p", FlowConfig())
+        told = prepare_clips(source, Path(out) / "p", FlowConfig(method=method))
         seconds = time.perf_counter() - started
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"clips": told["clips"], "seconds": seconds, "clips_per_second": n_clips / seconds, "memory": memory}
+    return {
+        "method": method,
+        "clips": told["clips"],
+        "seconds": seconds,
+        "clips_per_second": n_clips / seconds,
+        "memory": memory,
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -67,22 +73,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 5000])
     parser.add_argument("--quick", action="store_true", help="2 and 6 clips of 8 frames: does it run?")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--one", type=int, nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one:
-        print(json.dumps(run_one(*options.one)))
+        print(json.dumps(run_one(*map(int, options.one[:3]), options.one[3])))
         return
     frames, size = (8, 64) if options.quick else (64, 128)
     rows = []
-    for n in [2, 6] if options.quick else options.sizes:
-        command = [sys.executable, __file__, "--one", str(n), str(frames), str(size)]
+    sizes = [2, 6] if options.quick else options.sizes
+    for method, n in [("dis", min(sizes)), *(("dis_fast", n) for n in sizes)]:
+        command = [sys.executable, __file__, "--one", str(n), str(frames), str(size), method]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr)
         rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
         row = rows[-1]
         print(
-            f"{n:>6} clips {row['clips_per_second']:8.1f} clips/s on one core {row['memory'] / 2**20:8.0f} MiB at most"
+            f"{method:<9}{n:>6} clips {row['clips_per_second']:8.1f} clips/s on one core "
+            f"{row['memory'] / 2**20:8.0f} MiB at most"
         )
     if options.json:
         write_json(options.json, {"benchmark": "prepare", "frames": frames, "size": size, "rows": rows})

@@ -119,7 +119,7 @@ def prepare(
     ],
     root: Annotated[Path, typer.Argument(help="Where it lies.")],
     out: Annotated[Path, typer.Argument(help="Folder to fill; an interrupted one is gone on with.")],
-    method: Annotated[str, typer.Option(help="Optical flow: dis, tvl1 or farneback.")] = "dis",
+    method: Annotated[str, typer.Option(help="Flow: dis, dis_fast (quick, less exact), tvl1 or farneback.")] = "dis",
     frames: Annotated[int, typer.Option(min=1, help="Discriminative frames kept of each clip.")] = 12,
     selection: Annotated[str, typer.Option(help="magnitude, uniform, apex or all.")] = "magnitude",
     flow_device: Annotated[

@@ -97,7 +97,8 @@ class FlowConfig(Config):
     """How motion is measured and which frames are kept.
 
     Args:
-        method: ``dis`` (fast), ``tvl1`` (the field's usual one, slower), ``farneback``.
+        method: ``dis``, ``dis_fast`` (a fifth of the time, 1.6 times the error), ``tvl1`` (the field's usual one, slower),
+            ``farneback``.
         stabilise: remove head motion, estimated on the nose bridge and the rigid rim of the face.
         selection: which frames are kept: largest motion, evenly spread, the one nearest the apex, or all.
         n_frames: how many at most.
@@ -106,7 +107,7 @@ class FlowConfig(Config):
             of the digest where it is not the CPU, since numbers differ a little.
     """
 
-    method: Literal["dis", "tvl1", "farneback"] = "dis"
+    method: Literal["dis", "dis_fast", "tvl1", "farneback"] = "dis"
     stabilise: bool = True
     selection: Literal["magnitude", "uniform", "apex", "all"] = "magnitude"
     n_frames: int = _ranged(12, 1, 256)

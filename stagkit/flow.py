@@ -18,9 +18,9 @@ from stagkit.flow_cuda import make_cuda_method
 from stagkit.head import (
     add_head_motion,
     choose_turn,
-    compute_head_motion,
     compute_rigid_mask,
     compute_trust,
+    make_head_fit,
     remove_head_motion,
     smooth_head_motion,
     turn_back,
@@ -30,7 +30,7 @@ from stagkit.types import Clip, FlowClip, RoiSequence, ShapeError, StagkitError,
 
 
 def make_flow_method(method: str, device: str = "cpu"):
-    """A function (first, second grey uint8 "y x") -> float32 "y x 2" for ``dis``, ``tvl1`` or ``farneback``.
+    """A function (first, second grey uint8 "y x") -> float32 "y x 2" for ``dis``, ``dis_fast``, ``tvl1`` or ``farneback``.
 
     On ``device`` cpu or cuda (``flow_cuda``).
 
@@ -45,12 +45,19 @@ def make_flow_method(method: str, device: str = "cpu"):
         dis.setPatchStride(5)
         dis.setVariationalRefinementIterations(3)
         return lambda first, second: dis.calc(first, second, None)
+    if method == "dis_fast":
+        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        dis.setFinestScale(0)  # OpenCV's own fast preset is as quick and keeps a fifth of a motion of one pixel
+        dis.setPatchStride(8)
+        dis.setGradientDescentIterations(6)
+        dis.setVariationalRefinementIterations(0)
+        return lambda first, second: dis.calc(first, second, None)
     if method == "tvl1":
         tvl1 = cv2.optflow.DualTVL1OpticalFlow_create()
         return lambda first, second: tvl1.calc(first, second, None)
     if method == "farneback":
         return lambda first, second: cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 5, 7, 1.5, 0)
-    raise StagkitError(f"there is no flow method {method!r}; expected dis, tvl1 or farneback.")
+    raise StagkitError(f"there is no flow method {method!r}; expected dis, dis_fast, tvl1 or farneback.")
 
 
 def compute_grey(frames: np.ndarray) -> np.ndarray:
@@ -73,7 +80,7 @@ def compute_strain(flow: np.ndarray) -> np.ndarray:
     for t, (u, v) in enumerate(flow):
         u_y, u_x = np.gradient(cv2.GaussianBlur(u, (0, 0), 1.0))
         v_y, v_x = np.gradient(cv2.GaussianBlur(v, (0, 0), 1.0))
-        out[t] = np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
+        out[t] = np.sqrt(u_x * u_x + v_y * v_y + 0.5 * (u_y + v_x) ** 2)
     return out
 
 
@@ -151,17 +158,17 @@ def make_measure(
     """
     measure = make_flow_method(config.method, config.device)
     rigid = compute_rigid_mask(landmarks, onset.shape)
-    trust = compute_trust(onset, rigid)
+    fit_head = make_head_fit(rigid, compute_trust(onset, rigid))
 
     def measure_frame(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         flow, head = rearrange(measure(onset, frame), "y x chan -> chan y x"), np.eye(2, 3)
         if config.stabilise:
-            head = compute_head_motion(flow, rigid, trust)
+            head = fit_head(flow)
             undone = choose_turn(head, landmarks)
             if undone is not None:
                 rest = rearrange(measure(onset, turn_back(frame, undone)), "y x chan -> chan y x")
                 flow = add_head_motion(rest, undone)
-                head = undone @ np.vstack([compute_head_motion(rest, rigid, trust), [0, 0, 1]])
+                head = undone @ np.vstack([fit_head(rest), [0, 0, 1]])
         return flow, head
 
     return measure_frame

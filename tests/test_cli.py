@@ -187,7 +187,7 @@ def test_unknown_data_set_is_told(tmp_path, capsys):
 def test_unknown_flow_method_is_told(tmp_path, capsys):
     code, _, err = run("prepare", "manifest", tmp_path, tmp_path / "out", "--method", "magic", capsys=capsys)
     assert code == 2
-    assert "dis, tvl1, farneback" in err
+    assert "dis, dis_fast, tvl1, farneback" in err
 
 
 def test_lab_without_notebooks_is_told(tmp_path, capsys):

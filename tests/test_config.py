@@ -49,7 +49,7 @@ def test_a_file_that_is_no_settings_is_told(tmp_path, text):
 def test_ranges_and_choices():
     with pytest.raises(ConfigError, match="expected 0.0 to 0.9"):
         StagConfig(dropout=1.5)
-    with pytest.raises(ConfigError, match="one of dis, tvl1, farneback"):
+    with pytest.raises(ConfigError, match="one of dis, dis_fast, tvl1, farneback"):
         FlowConfig(method="raft")
     with pytest.raises(ConfigError, match="multiple of heads"):
         StagConfig(width=10, heads=4)

@@ -82,7 +82,7 @@ def test_the_stack_is_checked_against_the_loop(training, monkeypatch):
 
 def test_preparing_quick():
     prepare = load("prepare")
-    row = prepare.run_one(3, 8, 64)
+    row = prepare.run_one(3, 8, 64, "dis_fast")
     assert row["clips"] == 3
     assert row["clips_per_second"] == pytest.approx(3 / row["seconds"])
     assert row["memory"] > 2**27

@@ -22,7 +22,7 @@ from stagkit.types import Clip, FlowClip, StagkitError, inter_ocular_distance
 from stagkit.widgets.checks import check_index
 from stagkit.widgets.packing import deflate
 
-METHODS = ("dis", "tvl1", "farneback")
+METHODS = ("dis", "dis_fast", "tvl1", "farneback")
 SELECTIONS = ("magnitude", "uniform", "apex", "all")
 LAYERS = ("wheel", "speed", "strain")
 

@@ -46,7 +46,7 @@ class FlowExplorer(Explorer):
 
     Traits (all synced with the browser; set them in Python or touch them there):
         clip: index of the clip shown. ``frame``: index of its frame. ``playing``: the frames run.
-        method: ``"dis"``, ``"tvl1"`` or ``"farneback"``; measured anew when it is switched.
+        method: ``"dis"``, ``"dis_fast"``, ``"tvl1"`` or ``"farneback"``; measured anew when it is switched.
         selection: ``"magnitude"``, ``"uniform"``, ``"apex"`` or ``"all"``; ``selected``: the frames it gives.
         layer: ``"wheel"`` (direction as colour), ``"speed"`` or ``"strain"``; ``arrows``: drawn over it.
         magnify: 1..20, how many times the motion is enlarged in the picture.
