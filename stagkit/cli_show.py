@@ -51,11 +51,11 @@ def explain(
 @app.command()
 def analyze(
     video: Annotated[Path, typer.Argument(help="mp4, avi, ..., or a folder of pictures with numbers in their names.")],
+    out: Annotated[Path, typer.Option(help="Folder to fill with page and numbers.")],
     weights: Annotated[
         Path,
         typer.Option(help="A finished run, a file of weights, or phantom (shipped, trained on phantoms): what judges."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to fill with page and numbers.")],
+    ] = Path("phantom"),
     landmarks: Annotated[
         Path | None,
         typer.Option(help="Stored landmarks of the first frame, or of all: .npy, '68 2' or 'time 68 2' px."),

@@ -132,10 +132,10 @@ def test_a_folder_of_pictures(run, recording, tmp_path, capsys):
 
 
 def test_the_weights_that_come_with_stagkit(recording, tmp_path, capsys):
-    """`--weights phantom` needs no run, sees the planted movement, and says what the networks know."""
+    """They judge where none are named: no run needed; sees the planted movement, and says what the networks know."""
     home, clip = recording
     files = ["--out", tmp_path / "a", "--landmarks", home / "points.npy", "--fps", "200"]
-    main_or_fail(["analyze", home / "pictures", "--weights", "phantom", *files])
+    main_or_fail(["analyze", home / "pictures", *files])
     assert "On real recordings nothing was measured" in capsys.readouterr().out
     found = json.loads((tmp_path / "a" / "analysis.json").read_text())
     assert found["run"] == "phantom" and found["classes"] == ["negative", "positive", "surprise"]
