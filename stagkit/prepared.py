@@ -31,6 +31,8 @@ STAGED = "clips"
 _TEXTS = ("clip_id", "subject", "dataset", "label", "unit", "part")
 _LISTS = {"present": bool, "times_ms": np.float64, "aus": np.float64}
 
+_ROWS = 256  # of the index, in memory at once while it is written
+
 
 class PreparedClips(Mapping[str, RoiSequence]):
     """The clips of a prepared folder by their keys, each read from the memory-mapped array when it is asked for.
@@ -53,8 +55,9 @@ class PreparedClips(Mapping[str, RoiSequence]):
         self.root = Path(root)
         path = self.root / INDEX
         try:
-            self.table = parquet.read_table(path).combine_chunks()
-            told = json.loads(self.table.schema.metadata[b"stagkit"])
+            with parquet.ParquetFile(path) as file:
+                self.table = file.read().combine_chunks()
+                told = json.loads(file.metadata.metadata[b"stagkit"])
             self._row = {key: i for i, key in enumerate(self.column("key"))}
             self.roi_names = tuple(told["roi_names"])
             path = self.root / told["patches"]
@@ -142,8 +145,8 @@ def pack_clips(root: Path, keys: Sequence[str]) -> PreparedClips:
     if old is None or list(old) != list(keys):
         taken = [int(p.stem.partition("-")[2]) for p in root.glob("patches-*.npy") if p.stem[8:].isdigit()]
         path = root / f"patches-{max(taken, default=0) + 1}.npy"
-        rows, roi_names = _write_patches(path, root, keys, old)
-        _write_index(root / INDEX, rows, {"patches": path.name, "roi_names": roi_names})
+        with write_aside(path) as patches, write_aside(root / INDEX) as index:
+            _write_clips(patches, index, path.name, root, keys, old)
         for other in root.glob("patches-*.npy"):
             if other != path:
                 other.unlink()
@@ -151,36 +154,51 @@ def pack_clips(root: Path, keys: Sequence[str]) -> PreparedClips:
     return PreparedClips(root)
 
 
-def _write_patches(path: Path, root: Path, keys: Sequence[str], old: PreparedClips | None) -> tuple[list[dict], list]:
-    rows, first, shape, roi_names = [], 0, (), []
-    with write_aside(path) as aside, aside.open("wb") as file:
+def _write_clips(
+    patches: Path, index: Path, name: str, root: Path, keys: Sequence[str], old: PreparedClips | None
+) -> None:
+    """Write both files clip by clip; rows of the index leave memory ``_ROWS`` at a time."""
+    from pyarrow import parquet
+
+    rows, first, shape, roi_names, schema = [], 0, (), [], _make_schema()
+    with patches.open("wb") as file, parquet.ParquetWriter(index, schema) as table:
         _write_header(file, (0, 1, 3, 1, 1))
         for key in keys:
             if old is not None and key in old:
-                arrays, text, names = old.read_arrays(key), old.read_text(key), list(old.roi_names)
+                arrays, text, roi_names = old.read_arrays(key), old.read_text(key), list(old.roi_names)
             else:
-                arrays, text, names = _read_staged(staged_path(root, key))
+                arrays, text, roi_names = _read_staged(staged_path(root, key))
             file.write(np.ascontiguousarray(arrays["patches"], "<f2").tobytes())
-            shape, roi_names = arrays["patches"].shape[1:], names
+            n_frames, shape = len(arrays["patches"]), arrays["patches"].shape[1:]
             lists = {name: arrays[name].ravel() for name in _LISTS}
-            place = {"key": key, "first": first, "frames": len(arrays["patches"]), "digest": _digest(arrays)}
-            rows.append({**place, **text, **lists})
-            first += len(arrays["patches"])
+            rows.append({"key": key, "first": first, "frames": n_frames, "digest": _digest(arrays), **text, **lists})
+            first += n_frames
+            if len(rows) == _ROWS:
+                _write_rows(table, rows)
+        _write_rows(table, rows)
         file.seek(0)
         _write_header(file, (first, *shape))  # padded, so that it is as long as the first one
-    return rows, roi_names
+        told = {"patches": name, "roi_names": roi_names, "frames": first}
+        table.add_key_value_metadata({"stagkit": json.dumps(told)})
+
+
+def _write_rows(table, rows: list[dict]) -> None:
+    import pyarrow as pa
+
+    if rows:
+        table.write_table(pa.Table.from_pylist(rows, schema=table.schema))
+        rows.clear()
 
 
 def _write_header(file, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
 
 
-def _write_index(path: Path, rows: list[dict], told: dict) -> None:
+def _make_schema():
     import pyarrow as pa
-    from pyarrow import parquet
 
     listed = {"present": pa.bool_(), "times_ms": pa.float64(), "aus": pa.float64()}
-    schema = pa.schema(
+    return pa.schema(
         [
             ("key", pa.string()),
             ("first", pa.int64()),
@@ -188,11 +206,8 @@ def _write_index(path: Path, rows: list[dict], told: dict) -> None:
             ("digest", pa.string()),
             *((name, pa.string()) for name in _TEXTS),
             *((name, pa.list_(kind)) for name, kind in listed.items()),
-        ],
-        metadata={"stagkit": json.dumps({**told, "frames": sum(row["frames"] for row in rows)})},
+        ]
     )
-    with write_aside(path) as aside:
-        parquet.write_table(pa.Table.from_pylist(rows, schema=schema), aside)
 
 
 def _read_staged(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str], list[str]]:
