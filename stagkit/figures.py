@@ -6,7 +6,7 @@ centred at zero; every average says its n; there is no title inside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -185,11 +185,20 @@ def plot_strain(motion: FlowClip, frame: int) -> Figure:
     return figure
 
 
+def _draw_rois(axes, centres: np.ndarray, iod: float, labels: bool = False) -> None:
+    from matplotlib.patches import Rectangle
+
+    half = ATLAS.radius * iod
+    for (x, y), roi in zip(centres, ATLAS.rois, strict=True):
+        colour = {"L": COLOURS[0], "R": COLOURS[1], "": COLOURS[2]}[roi.side]
+        axes.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, ec=colour, lw=1))
+        if labels:
+            axes.annotate(roi.place.replace("_", "\n"), (x, y), ha="center", va="center", fontsize=4.2, color=colour)
+
+
 @styled
 def plot_rois(picture: np.ndarray | None = None, landmarks: np.ndarray | None = None, labels: bool = True) -> Figure:
     """The regions of the atlas on a picture (with its landmarks "68 2" px), or on the schematic mean face."""
-    from matplotlib.patches import Rectangle
-
     from stagkit.types import inter_ocular_distance
 
     figure, axes = _subplots(figsize=(3.6, 4.0))
@@ -202,13 +211,38 @@ def plot_rois(picture: np.ndarray | None = None, landmarks: np.ndarray | None = 
         _show(axes, picture)
         axes.plot(*landmarks.T, "o", ms=2.2, mfc="white", mec=INK, mew=0.3)
         centres, iod = ATLAS.centres(landmarks), inter_ocular_distance(landmarks)
-    half = ATLAS.radius * iod
-    for (x, y), roi in zip(centres, ATLAS.rois, strict=True):
-        colour = {"L": COLOURS[0], "R": COLOURS[1], "": COLOURS[2]}[roi.side]
-        axes.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, ec=colour, lw=1))
-        if labels:
-            axes.annotate(roi.place.replace("_", "\n"), (x, y), ha="center", va="center", fontsize=4.2, color=colour)
+    _draw_rois(axes, centres, iod, labels)
     axes.set_xlabel("subject's right (orange), left (blue), midline (green)")
+    return figure
+
+
+@styled
+def plot_rois_to_scale(faces: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """The regions on pictures of several sizes side by side: a pixel is drawn as large in each of them.
+
+    Args:
+        faces: name -> picture "y x" or "y x 3" (0 to 255), its landmarks "68 2" px.
+
+    Raises:
+        StagkitError: no picture was given.
+    """
+    from stagkit.types import inter_ocular_distance
+
+    if not faces:
+        raise StagkitError("there is no picture to draw: give at least one name with its picture and landmarks.")
+    heights, widths = zip(*(np.shape(picture)[:2] for picture, _ in faces.values()), strict=True)
+    inch = min(PAGE / sum(widths), 3.4 / max(heights))  # of one pixel
+    size = (inch * sum(widths) + 0.1 * len(faces), inch * max(heights) + 0.55)
+    figure, row = _subplots(1, len(faces), figsize=size, squeeze=False, width_ratios=widths)
+    for axes, (name, (picture, landmarks)) in zip(row[0], faces.items(), strict=True):
+        height, width = picture.shape[:2]
+        _show(axes, np.asarray(picture, np.uint8))
+        axes.plot(*landmarks.T, "o", ms=2.2 * width / max(widths), mfc="white", mec=INK, mew=0.2)
+        _draw_rois(axes, ATLAS.centres(landmarks), inter_ocular_distance(landmarks))
+        axes.set_xlim(-0.5, width - 0.5)
+        axes.set_ylim(height - 0.5, height - 0.5 - max(heights))  # as high as the largest: all stand on one line
+        axes.set_xlabel(f"{name}, {width} px wide")
+    figure.supxlabel("subject's right (orange), left (blue), midline (green); landmarks (white)", fontsize=8)
     return figure
 
 

@@ -12,6 +12,7 @@ from stagkit.figures import (
     plot_flow,
     plot_motion,
     plot_rois,
+    plot_rois_to_scale,
     plot_scores,
     plot_strain,
     plot_training,
@@ -115,6 +116,21 @@ def test_regions_are_drawn_where_they_are_cut(clip):
     patches = plot_rois(clip.frames[0], marks).axes[0].patches
     centres = np.array([(p.get_x() + p.get_width() / 2, p.get_y() + p.get_height() / 2) for p in patches])
     assert np.allclose(centres, ATLAS.centres(marks))
+
+
+def test_regions_to_scale_draw_a_pixel_as_large_in_each_picture(clip):
+    picture, marks = clip.frames[clip.onset], clip.landmarks[clip.onset]
+    figure = plot_rois_to_scale({"far": (picture, marks), "near": (picture.repeat(2, 0).repeat(2, 1), 2 * marks)})
+    figure.canvas.draw()
+    far, near = figure.axes
+    inch = [abs(np.diff(axes.transData.transform([(0, 0), (1, 1)]), axis=0)).ravel() for axes in (far, near)]
+    assert np.allclose(inch, inch[0][0], rtol=0.01)
+    sides = [axes.patches[0].get_window_extent().width for axes in (far, near)]
+    assert sides[1] == pytest.approx(2 * sides[0], rel=0.02)
+    below = [axes.transData.transform((0, axes.get_ylim()[0]))[1] for axes in (far, near)]
+    assert below[0] == pytest.approx(below[1], abs=1), "they do not stand on one line"
+    with pytest.raises(StagkitError, match="at least one"):
+        plot_rois_to_scale({})
 
 
 @pytest.mark.parametrize(("values", "limit"), [([0.3, -0.9], 0.9), ([0.0], 1.0), ([-12.0], 15.0), ([1.01], 1.5)])
