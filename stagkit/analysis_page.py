@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,21 @@ def make_page(analysis: Analysis) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(analysis.name)}</title>'
         f"<style>{_CSS}</style></head><body>\n{body}\n</body></html>\n"
     )
+
+
+def read_warnings(page: str) -> tuple[str, ...]:
+    """The paragraphs of a page that say what it is not, what was not measured, or what nobody knows, as plain text.
+
+    Args:
+        page: HTML as ``make_page`` gives it.
+
+    Example:
+        >>> read_warnings('<p class="soft">Three windows.</p><p class="note"><strong>No</strong> diagnosis.</p>')
+        ('No diagnosis.',)
+    """
+    told = re.findall(r'<p class="(?:note|soft)">(.*?)</p>', page, re.DOTALL)
+    plain = (html.unescape(re.sub("<.*?>", "", text)) for text in told)
+    return tuple(text for text in plain if re.search(r"\b(not|no|nothing)\b", text, re.IGNORECASE))
 
 
 def _bars(names: Sequence[str], values: Sequence[float]) -> str:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagkit.analysis_page import read_warnings
 from stagkit.analyze import SIZE, _Part, analyze_video, describe_analysis
 from stagkit.cli import main
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
@@ -129,6 +130,19 @@ def test_a_folder_of_pictures(run, recording, tmp_path, capsys):
     assert "no spotting" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page), "nothing beside the page is needed"
     assert page.count("data:image/png;base64") == 4
+    warned = read_warnings(page)
+    assert warned[0].startswith("Not a lie detector, and no diagnosis. The networks were trained on 6 clips")
+    assert len(warned) == 4 and not any("<" in text for text in warned)
+
+
+def test_what_a_page_warns_of_is_read_as_plain_text():
+    """Paragraphs that say no, not or nothing; words that only begin so do not count, nor does text of other kinds."""
+    page = (
+        '<p class="soft">It&#x27;s no\n<strong>spotting</strong>.</p><p class="soft">Noted: 3 windows.</p>'
+        '<p>Not one of them.</p><p class="note">Nothing was measured.</p>'
+    )
+    assert read_warnings(page) == ("It's no\nspotting.", "Nothing was measured.")
+    assert read_warnings("") == ()
 
 
 def test_the_weights_that_come_with_stagkit(recording, tmp_path, capsys):
