@@ -54,5 +54,7 @@ def plot_set(drawn: Mapping[str, Figure]) -> Figure:
             plt.close(drawn[name])
         else:
             axes.set_aspect(0.5)
-            axes.text(0.5, 0.5, "no record", transform=axes.transAxes, ha="center", va="center", fontsize=6.5, color=SOFT)
+            axes.text(
+                0.5, 0.5, "no record", transform=axes.transAxes, ha="center", va="center", fontsize=6.5, color=SOFT
+            )
     return figure
