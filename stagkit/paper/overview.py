@@ -35,7 +35,7 @@ def plot_set(drawn: Mapping[str, Figure]) -> Figure:
     if unknown:
         raise StagkitError(f"there is no figure {unknown[0]!r} in the set; there are {', '.join(names)}.")
     n_rows = -(-len(names) // _COLUMNS)
-    figure, grid = plt.subplots(n_rows, _COLUMNS, figsize=(PAGE, 1.15 * n_rows))
+    figure, grid = plt.subplots(n_rows, _COLUMNS, figsize=(PAGE, 0.95 * n_rows))
     for axes in grid.flat[len(names) :]:
         axes.axis("off")
     for axes, name in zip(grid.flat, names, strict=False):
