@@ -2,57 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stagkit.drawing import AGAINST, COLOURS, FAINT, FOR, PAGE, SOFT, styled
 from stagkit.facs import AU_LABELS
+from stagkit.sums import ExplainError
 from stagkit.types import check_axes
-from stagkit.what_if import read_change, softmax
+from stagkit.what_if import softmax
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @styled
-def plot_changes(changes: Sequence[Sequence], answers: np.ndarray, target: int, name: str) -> Figure:
+def plot_changes(names: Iterable[str], answers: np.ndarray, classes: Sequence[str], shown: str) -> Figure:
     """What each of a few changes does to the answer: the logit of one class (left) and its probability (right).
 
     Args:
-        changes: as ``what_if`` writes them, e.g. ``["au", "AU12"]``.
+        names: what each change takes away, in words.
         answers: logits, float "case cls", of the clip as it is and then of each change (``what_if.compute_answers``).
-        target: which class; name: what it is called.
+        classes: names of the classes; shown: the one that is drawn.
 
     Raises:
-        ShapeError: not one answer more than there are changes.
-        ExplainError: a change that does not exist.
+        ShapeError: not one answer more than there are changes, or not one logit for each class.
+        ExplainError: no such class.
     """
     import matplotlib.pyplot as plt
 
-    check_axes({"case": len(changes) + 1}, answers=(np.asarray(answers), "case cls"))
+    names = list(names)
+    check_axes({"case": len(names) + 1, "cls": len(classes)}, answers=(np.asarray(answers), "case cls"))
+    if shown not in classes:
+        raise ExplainError(f"there is no class {shown!r}; the classes are {', '.join(classes)}.")
+    target = list(classes).index(shown)
     moved = answers[1:, target] - answers[0, target]
     before, *after = softmax(answers)[:, target]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 0.75 + 0.28 * len(changes)), sharey=True)
-    rows = np.arange(len(changes))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 0.75 + 0.28 * len(names)), sharey=True)
+    rows = np.arange(len(names))
     left.barh(rows, moved, 0.6, color=[AGAINST if value < 0 else FOR for value in moved])
     left.axvline(0, color=SOFT, lw=0.6)
     for y, value in zip(rows, moved, strict=True):
         at = {"xytext": (-3 if value < 0 else 3, 0), "ha": "right" if value < 0 else "left"}
         left.annotate(f"{value:+.4f}", (value, y), textcoords="offset points", va="center", fontsize=7, **at)
-    left.set_yticks(rows, [str(read_change(change)).replace("_", " ") for change in changes])
+    left.set_yticks(rows, names)
     left.tick_params(axis="y", length=0)
     left.margins(x=0.35)
-    left.set_xlabel(f"change of the logit of {name}")
+    left.set_xlabel(f"change of the logit of {shown} without it")
     right.axvline(before, color=SOFT, lw=1, ls="--", label="the clip as it is")
-    right.plot(after, rows, "o", color=COLOURS[2], ms=5, label="after the change")
+    right.plot(after, rows, "o", color=COLOURS[2], ms=5, label="without it")
     for y, value in zip(rows, after, strict=True):
         at = {"xytext": (-7, 0), "ha": "right"} if value > 0.5 else {"xytext": (7, 0), "ha": "left"}
         right.annotate(f"{value:.2%}", (value, y), textcoords="offset points", va="center", fontsize=7, **at)
-    right.set_ylim(len(changes) - 0.5, -0.5)
+    right.set_ylim(len(names) - 0.5, -0.5)
     right.set_xlim(0, 1.03)
-    right.set_xlabel(f"probability of {name}")
+    right.set_xlabel(f"probability of {shown}")
     right.grid(axis="x", color=FAINT, lw=0.5)
     right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     return figure

@@ -24,21 +24,21 @@ def close():
 
 def test_a_change_is_a_bar_of_the_logit_and_a_point_of_the_probability():
     answers = np.log([[0.5, 0.5], [0.2, 0.8], [0.9, 0.1]])
-    figure = plot_changes([["au", "AU12"], ["frame", 3]], answers, 0, "joy")
+    figure = plot_changes(["AU12", "frame 3"], answers, ["joy", "fear"], "joy")
     left, right = figure.axes
     assert [bar.get_width() for bar in left.patches] == pytest.approx([np.log(0.4), np.log(1.8)])
-    assert [text.get_text() for text in left.get_yticklabels()] == ["AU12 cut", "frame 3 cut"]
+    assert [text.get_text() for text in left.get_yticklabels()] == ["AU12", "frame 3"]
     before, after = right.lines
     assert list(before.get_xdata()) == pytest.approx([0.5, 0.5])
     assert list(after.get_xdata()) == pytest.approx([0.2, 0.9]) and list(after.get_ydata()) == [0, 1]
     assert {text.get_text() for text in right.texts} == {"20.00%", "90.00%"}
 
 
-def test_what_is_no_change_or_has_no_answer_is_told():
+def test_a_change_without_an_answer_and_an_unknown_class_are_told():
     with pytest.raises(ShapeError, match="answers"):
-        plot_changes([["au", "AU12"]], np.zeros((1, 3)), 0, "joy")
-    with pytest.raises(ExplainError, match="AU99"):
-        plot_changes([["au", "AU99"]], np.zeros((2, 3)), 0, "joy")
+        plot_changes(["AU12"], np.zeros((1, 2)), ["joy", "fear"], "joy")
+    with pytest.raises(ExplainError, match="no class 'awe'; the classes are joy, fear"):
+        plot_changes(["AU12"], np.zeros((2, 2)), ["joy", "fear"], "awe")
 
 
 def test_every_edge_between_two_regions_is_one_dot_and_every_unit_has_its_mean():
