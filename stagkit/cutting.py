@@ -66,16 +66,21 @@ def compute_edge_attention(model: Stag, batch: Batch) -> np.ndarray:
     return (mean.sum(1) / frames.sum(1)).cpu().numpy().astype(float)
 
 
-def compute_agreement(attention: np.ndarray, effects: np.ndarray) -> np.ndarray:
+def compute_agreement(attention: np.ndarray, effects: np.ndarray, least: float = 0.0) -> np.ndarray:
     """Rank correlation over edges between two regions of attention and size of effect: float "clip", -1..1.
 
     Self-loops are left out: a region's edge to itself is not a relation.
+
+    Args:
+        attention, effects: float "clip target source".
+        least: only edges with at least this attention count, 0..1; NaN where fewer than two are left.
     """
     from scipy.stats import spearmanr
 
     between = ~np.eye(attention.shape[1], dtype=bool)
     out = []
     for a, e in zip(attention, effects, strict=True):
-        a, e = a[between], np.abs(e[between])
-        out.append(spearmanr(a, e)[0] if np.ptp(a) > 0 and np.ptp(e) > 0 else np.nan)
+        kept = between & (a >= least)
+        a, e = a[kept], np.abs(e[kept])
+        out.append(spearmanr(a, e)[0] if len(a) > 1 and np.ptp(a) > 0 and np.ptp(e) > 0 else np.nan)
     return np.array(out)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.drawing import PAGE, SIGNED_SCALE, nice_limit, styled
+from stagkit.drawing import COLOURS, PAGE, SIGNED_SCALE, nice_limit, styled
 from stagkit.types import ShapeError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from stagkit.plugin_checks import Report
 
 #: More names than this along an axis are written smaller.
 _MANY = 14
@@ -65,6 +67,36 @@ def plot_matrices(
     row[0][0].set_ylabel(ylabel)
     _name(row[0][0].set_yticks, rows)
     figure.colorbar(image, ax=row[0].tolist(), label=label, shrink=0.9)
+    return figure
+
+
+@styled
+def plot_promises(reports: Sequence[Report]) -> Figure:
+    """Which layer keeps which promise: a row a layer, a column a promise, 'broken' where one is not kept.
+
+    Args:
+        reports: of ``plugin_checks.check_layer``, all for one place.
+
+    Raises:
+        ShapeError: no report, or reports for different places.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import ListedColormap
+
+    if len({report.place for report in reports}) != 1:
+        raise ShapeError(f"the reports are for {sorted({r.place for r in reports})}, expected one place for all.")
+    kept = np.array([[finding.ok for finding in report.findings] for report in reports])
+    figure, axes = plt.subplots(figsize=(PAGE * 0.87, 0.75 + 0.29 * len(kept)))
+    cells = ListedColormap([COLOURS[1], "#CFE8DF"])
+    axes.pcolormesh(kept, cmap=cells, vmin=0, vmax=1, edgecolors="w", linewidth=2)
+    for row, column in np.argwhere(~kept):
+        axes.text(column + 0.5, row + 0.5, "broken", ha="center", va="center", fontsize=7, color="white")
+    names = [finding.name for finding in reports[0].findings]
+    axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=30, ha="right")
+    axes.set_yticks(np.arange(len(kept)) + 0.5, [report.layer for report in reports])
+    axes.set_ylim(len(kept), 0)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure
 
 

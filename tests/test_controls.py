@@ -178,6 +178,9 @@ def test_agreement_by_hand():
     assert compute_agreement(attention, -2 * attention) == pytest.approx([1.0])
     assert compute_agreement(attention, 10 - attention) == pytest.approx([-1.0])
     assert compute_agreement(attention, np.eye(3)[None]).tolist() == pytest.approx([np.nan], nan_ok=True)
+    turned = np.array([[[0.0, 1, 2], [3, 0, 9], [8, 7, 0]]])  # grows with attention up to 3, falls from 4 on
+    assert compute_agreement(attention, turned, least=4) == pytest.approx([-1.0])
+    assert np.isnan(compute_agreement(attention, turned, least=6)), "one edge is left: no rank"
 
 
 def test_attention_of_edges_is_a_mean_over_frames(data, trained):

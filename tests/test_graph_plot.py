@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from stagkit.graph_plot import plot_listening, plot_region_graph
-from stagkit.matrix_plot import plot_matrices
+from stagkit.matrix_plot import plot_matrices, plot_promises
+from stagkit.plugin_checks import Finding, Report
 from stagkit.rois import ATLAS
 from stagkit.types import ShapeError
 
@@ -103,3 +104,16 @@ def test_matrices_that_do_not_go_together_are_refused():
         plot_matrices({}, (), (), "weight")
     with pytest.raises(ShapeError, match="3 names of rows, the maps have 2"):
         plot_matrices({"a": np.ones((2, 2))}, "abc", (), "weight")
+
+
+def test_a_broken_promise_stands_in_its_row_and_column():
+    def report(layer, place="graph", **ok):
+        return Report(layer, place, tuple(Finding(name.replace("_", " "), value, "") for name, value in ok.items()))
+
+    axes = plot_promises([report("A", mask=True, one_by_one=True), report("B", mask=True, one_by_one=False)]).axes[0]
+    assert [(text.get_text(), *text.get_position()) for text in axes.texts] == [("broken", 1.5, 1.5)]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["A", "B"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["mask", "one by one"]
+    assert axes.get_ylim() == (2, 0), "the first report is the upper row"
+    with pytest.raises(ShapeError, match="one place"):
+        plot_promises([report("A", mask=True), report("B", "time", mask=True)])

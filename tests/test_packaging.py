@@ -65,7 +65,7 @@ LAYERS = (
         "figures",
         "widgets",
     ),
-    ("contact_sheet", "anatomy_plot", "honesty_plot", "field_plot", "time_plot"),
+    ("contact_sheet", "anatomy_plot", "honesty_plot", "field_plot", "time_plot", "cut_plot"),
     ("paper",),
     ("exercises", "notebook", "report_page", "report_sources", "report", "analyze", "analysis_page"),
     ("course_files", "course_listing", "course_execution", "course_recording", "course"),

@@ -8,7 +8,7 @@ import pytest
 
 from stagkit.drawing import COLUMN, PAGE
 from stagkit.files import read_json
-from stagkit.paper import FIGURES, load_records, make_figures
+from stagkit.paper import FIGURES, load_records, make_figures, plot_set
 from stagkit.paper.evidence import _strokes, fig_12_controls
 from stagkit.paper.graphs import _fold_attention
 from stagkit.paper.make import draw_figure
@@ -89,6 +89,20 @@ def test_the_whole_set_twice(phantoms, map_records, tmp_path):
     first, second = (make_figures([phantoms, *map_records.values()], tmp_path / n) for n in "ab")
     assert len(first) == 13 * 5 + len(TABLES) + 1
     assert all(one.read_bytes() == two.read_bytes() for one, two in zip(first, second, strict=True))
+
+
+def test_the_set_at_a_glance_shows_what_was_drawn_and_what_was_not(records):
+    import matplotlib.pyplot as plt
+
+    entry = FIGURES[6]
+    drawn = entry.draw(records, 7.16)
+    tiles = plot_set({entry.name: drawn}).axes
+    assert not plt.fignum_exists(drawn.number), "it is closed, or a notebook shows it once more"
+    assert [bool(axes.images) for axes in tiles[: len(FIGURES)]] == [e is entry for e in FIGURES]
+    assert [axes.get_xlabel() for axes in tiles[6:8]] == ["7 confusion", "8 ablation"]
+    assert [text.get_text() for text in tiles[7].texts] == ["no record"]
+    with pytest.raises(StagkitError, match="no figure 'fig99_cats'"):
+        plot_set({"fig99_cats": drawn})
 
 
 def test_figures_left_out_are_named_in_the_index(phantoms, tmp_path, monkeypatch):

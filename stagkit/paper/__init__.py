@@ -1,8 +1,8 @@
 """The figures and tables of a paper, drawn from what is on disk: runs, their explanations, ablations, tables of systems.
 
 ``records`` opens the folders; ``network``, ``motion``, ``graphs``, ``scores`` and ``evidence`` hold one function for each
-numbered figure (``fig_NN_name(records, width) -> Figure``); ``tables`` makes LaTeX; ``make`` writes all of it. No network
-is ever asked: what a figure shows can be read in the files that its side-car names.
+numbered figure (``fig_NN_name(records, width) -> Figure``); ``tables`` makes LaTeX; ``make`` writes all of it; ``overview``
+shows the set at a glance. No network is ever asked: what a figure shows can be read in the files that its side-car names.
 """
 
 from importlib import import_module as _import_module
@@ -13,6 +13,7 @@ _PUBLIC = {
     "FIGURES": "make",
     "make_figures": "make",
     "make_tables": "tables",
+    "plot_set": "overview",
 }
 
 __all__ = sorted(_PUBLIC)
