@@ -145,7 +145,7 @@ def pack_clips(root: Path, keys: Sequence[str]) -> PreparedClips:
     if old is None or list(old) != list(keys):
         taken = [int(p.stem.partition("-")[2]) for p in root.glob("patches-*.npy") if p.stem[8:].isdigit()]
         path = root / f"patches-{max(taken, default=0) + 1}.npy"
-        with write_aside(path) as patches, write_aside(root / INDEX) as index:
+        with write_aside(root / INDEX) as index, write_aside(path) as patches:  # the array is in place first
             _write_clips(patches, index, path.name, root, keys, old)
         for other in root.glob("patches-*.npy"):
             if other != path:

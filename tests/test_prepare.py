@@ -1,6 +1,7 @@
 """Preparation: resumable, whole or not at all, never into somebody else's folder."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -176,14 +177,30 @@ def test_damage_is_told(prepared, tmp_path, harm):
         load_prepared(root)
 
 
+def test_the_index_is_whole_however_many_rows_are_written_at_once(prepared, tmp_path, monkeypatch):
+    import stagkit.prepared
+
+    _, data = prepared
+    monkeypatch.setattr(stagkit.prepared, "_ROWS", 1)
+    again = prepare_dataset(PhantomSource(FEW), tmp_path / "one", FAST)
+    assert again.clip_ids == data.clip_ids and again.meta["digest"] == data.meta["digest"]
+
+
 def test_packing_that_is_cut_off_loses_nothing(prepared, tmp_path, monkeypatch):
     """Killed while the array is written, or between array and index: the same command goes on and measures nothing anew."""
     import stagkit.prepared
 
     _, data = prepared
-    for i, name in enumerate(("_write_patches", "_write_index")):
+    put_in_place = Path.replace
+
+    def put_all_but_the_index(aside, path):
+        return Breaks.pull() if path.name == stagkit.prepared.INDEX else put_in_place(aside, path)
+
+    for i, (home, name, breaks) in enumerate(
+        ((stagkit.prepared, "_write_rows", Breaks.pull), (Path, "replace", put_all_but_the_index))
+    ):
         with monkeypatch.context() as patch:
-            patch.setattr(stagkit.prepared, name, Breaks.pull)
+            patch.setattr(home, name, breaks)
             with pytest.raises(KeyboardInterrupt):
                 prepare_dataset(PhantomSource(FEW), tmp_path / str(i), FAST)
         source = Breaks(FEW)
