@@ -88,6 +88,24 @@ def test_preparing_quick():
     assert row["memory"] > 2**27
 
 
+def test_waiting_for_one_explanation(monkeypatch):
+    """Every clip is explained on its own, with all controls; the clock starts after one that does not count."""
+    one_clip, seen = load("one_clip"), []
+    real = one_clip.make_evidence
+
+    def watch(model, batch, **asked):
+        evidence = real(model, batch, **asked)
+        seen.append((batch.clip_ids, evidence.scores.keys()))
+        return evidence
+
+    monkeypatch.setattr(one_clip, "make_evidence", watch)
+    row = one_clip.measure(2)
+    assert [len(clips) for clips, _ in seen] == [1, 1, 1]
+    assert seen[0][0] == seen[1][0] != seen[2][0]
+    assert {"completeness", "deletion", "randomised", "permuted", "pointing", "edge_auroc"} <= set(seen[0][1])
+    assert 0 < row["integrated_gradients"] < row["all_controls"]
+
+
 def test_gpu_script_asks_for_options_that_exist(training, capsys):
     script = (ROOT / "benchmarks" / "gpu.sh").read_text()
     assert subprocess.run(["bash", "-n", str(ROOT / "benchmarks" / "gpu.sh")]).returncode == 0
