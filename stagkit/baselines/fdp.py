@@ -8,6 +8,8 @@ for the expression and one that rebuilds the clip's dynamic image. Loss, with fr
 
 Sizes are stagkit's choice, as are softmax pooling, the weights of the three terms (1 each) and the target of the last one
 (Bilen's weights on the frames seen, see ``rank_pooling``, stretched to 0..1): 64 px grey frames, tokens of 8 px, width 32.
+So is what is pooled: the change since the first frame, made even in size, as it is small beside what is there, and read by
+the expression head on 4 x 4 places, as the place tells the muscle (from its mean over the face next to nothing is learned).
 
 ``as_published`` does what the public code does instead: no scorer, no ranking loss, no pooling. The numbers of each frame
 are stacked as "time (y x)" and then reshaped to "y x time" **without moving the axes**, so that frame t of 8 lands in
@@ -133,8 +135,12 @@ class FDP(Network):
             self.classify = nn.Linear(8 * 4 * 4, n_classes)
             self.paint = nn.Linear(8 * 4 * 4, 64)
         else:
-            self.rank, self.classify = nn.Linear(width, 1), nn.Linear(2 * width, n_classes)
-            self.paint = nn.Conv2d(width, 64, 1)
+            self.rank, self.classify = nn.Linear(width, 1), nn.Linear(width * 4 * 4, n_classes)
+            self.even, self.places, self.paint = (
+                nn.GroupNorm(1, width),
+                nn.AdaptiveAvgPool2d(4),
+                nn.Conv2d(width, 64, 1),
+            )
             self.weigh = nn.Softmax(-1)
 
     def read_frames(self, x: Tensor) -> Tensor:
@@ -164,8 +170,8 @@ class FDP(Network):
         tokens = features.mean((3, 4))
         scores = rearrange(self.rank(tokens - tokens[:, :1]), "batch time 1 -> batch time")
         weights = self.weigh(scores.masked_fill(~frames, -1e9))
-        change = torch.einsum("bt,btcyx->bcyx", weights, features - first)
-        pooled = torch.cat([change.mean((2, 3)), change.abs().mean((2, 3))], 1)
+        change = self.even(torch.einsum("bt,btcyx->bcyx", weights, features - first))
+        pooled = rearrange(self.places(change), "batch width y x -> batch (width y x)")
         image = rearrange(self.paint(change), "batch (p q) y x -> batch (y p) (x q)", p=8)
         return Output(self.classify(self.drop(pooled)), {"scores": scores, "image": image.sigmoid()})
 
