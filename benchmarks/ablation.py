@@ -58,7 +58,7 @@ def run_part(part: str, options: argparse.Namespace) -> dict:
     else:
         path = make_presets(options.out / "presets", *((2, 6) if options.quick else (12, 10)))
         within = {"protocol": "groupkfold", "n_folds": 4}
-        settings, only = (within if part == "within" else {"protocol": "cross"}), RIVALS
+        settings, only = (within if part == "within" else {"protocol": "cross"}), options.rivals
     if options.quick:
         only = RIVALS[:1]
     data = load_data(path, mapping="" if part == "maps" else "3-class")
@@ -103,6 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_part_options(parser, TITLES)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=RIVALS, help="on phantoms; all if not given")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--quick", action="store_true", help="few clips, one variant, 2 epochs: does it run?")
     options = parser.parse_args(arguments)
