@@ -5,7 +5,7 @@
 
 maps    every variant of ``stagkit ablate`` on real flow maps (T = 1), 10 groups of subjects
 within  phantoms of all five presets together, difficulty 'real', 12 frames, 4 groups of subjects: the whole network
-        against no graph, plain graph attention on the anatomy, and one onset-apex frame
+        against no graph, plain graph attention on the anatomy, anatomical edges, one onset-apex frame, and a fused answer
 across  the same phantoms, trained on one preset and tested on another, all 20 ordered pairs
 
 Folds are sealed and epochs fixed; differences are paired over subjects. ``--out`` keeps the runs, so an interrupted
@@ -29,7 +29,7 @@ from stagkit.prepare import load_data, prepare_dataset
 from stagkit.recipes import choose_recipe
 
 PRESETS = ("casme2", "samm", "smic", "4dme", "dfme")
-RIVALS = ("graph-none", "graph-gat", "connectivity-fixed", "apex-only")
+RIVALS = ("graph-none", "graph-gat", "connectivity-fixed", "apex-only", "answer-fused")
 TITLES = {
     "maps": "Real flow maps (T = 1)",
     "within": "Phantoms of five presets together, unseen subjects (T = 12, difficulty 'real')",

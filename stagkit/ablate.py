@@ -39,7 +39,8 @@ class Variant:
         what: in words, what is switched.
         stag, train: settings that differ from the whole network.
         frames: ``apex`` keeps one frame of each clip.
-        needs: ``time`` (more than one frame), ``aus`` (coded clips), ``maps`` (published flow maps) or ``branches`` (a
+        needs: ``time`` (more than one frame), ``aus`` (coded clips), ``fused`` (coded clips, and an
+            answer that could do without), ``maps`` (published flow maps) or ``branches`` (a
             network with both); '' always has a meaning.
     """
 
@@ -65,8 +66,10 @@ VARIANTS = (
     Variant("branch-time", "time branch only", {"branches": "time"}),
     Variant("cross-one-way", "regions query frames only", {"cross_attention": "one-way"}, needs="branches"),
     Variant("cross-none", "no cross-attention", {"cross_attention": "none"}, needs="branches"),
+    Variant("answer-aus", "the answer comes from action units alone", {"answer": "aus"}, needs="aus"),
+    Variant("answer-fused", "the answer comes from regions and frames too", {"answer": "fused"}),
     Variant("loss-ce", "plain cross entropy", {"loss": "ce"}),
-    Variant("au-loss-off", "no AU supervision", train={"au_weight": 0.0}, needs="aus"),
+    Variant("au-loss-off", "no AU supervision", train={"au_weight": 0.0}, needs="fused"),
     Variant("edge-entropy-off", "edges need not be sparse", train={"edge_entropy": 0.0}),
     Variant("mirror-off", "no mirrored clips", train={"mirror": False}),
     Variant("scale-jitter-off", "no stronger or weaker clips", train={"scale_jitter": 0.0}),
@@ -101,6 +104,7 @@ def choose_variants(
         raise StagkitError(f"there is no variant {', '.join(unknown)}; there are {', '.join(names)}.")
     coded = bool((~np.isnan(data.aus)).any())
     has = {"": True, "time": data.x.shape[1] > 1, "aus": coded, "maps": takes_companions(data)}
+    has["fused"] = coded and stag_config.answer == "fused"
     has["branches"] = stag_config.branches == "both"
 
     def differs(v: Variant) -> bool:

@@ -142,6 +142,8 @@ class StagConfig(Config):
         connectivity: region edges ``fixed`` (anatomy), ``learned`` (anatomy + one learned matrix), ``au`` (following
             the active action units).
         branches: graph branch, time branch, or both.
+        answer: what the answer is made from: AU evidence, regions and frames ``fused``, or the action units alone
+            (``aus``), read once more after regions and frames have told each other what they know. Needs coded clips.
         cross_attention: ``both`` ways, ``one-way`` (regions query frames) or ``none``.
         loss: class-balanced ``focal`` or ``ce``.
     """
@@ -158,12 +160,18 @@ class StagConfig(Config):
     connectivity: Literal["fixed", "learned", "au"] = "au"
     branches: Literal["both", "graph", "time"] = "both"
     cross_attention: Literal["both", "one-way", "none"] = "both"
+    answer: Literal["fused", "aus"] = "fused"
     loss: Literal["focal", "ce"] = "focal"
 
     def __post_init__(self):
         super().__post_init__()
         if self.width % self.heads:
             raise ConfigError(f"StagConfig.width is {self.width}, expected a multiple of heads ({self.heads}).")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only; without ``answer`` where it is ``fused``, as settings were before there was a choice."""
+        values = super().to_dict()
+        return values if self.answer != "fused" else {k: v for k, v in values.items() if k != "answer"}
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from stagkit.au_reading import compute_clip_aus
 from stagkit.config import StagConfig, TrainConfig
-from stagkit.model import compute_clip_aus
 from stagkit.types import Batch, ShapeError, StagkitError, StagOutput
 
 
@@ -162,7 +162,7 @@ def compute_loss(
 
     Returns:
         ``LossParts``, means over the clips that count. AU evidence is scored once a clip, from its soft maximum over
-        frames, and its mean goes over the coded clips.
+        frames, and its mean goes over the coded clips (and over both readings, where there are two).
     """
     weight = torch.ones_like(output.logits[:, 0]) if clip_weight is None else clip_weight.to(output.logits)
     frames = batch.mask.any(2)
@@ -172,7 +172,8 @@ def compute_loss(
     each = focal_loss(output.logits, batch.label, class_weights, gamma, train_config.label_smoothing)
     classification = _mean(each, weight)
     coded = weight * (~batch.aus.isnan()).any(1) * frames.any(1)
-    au = _mean(au_loss(compute_clip_aus(output.au_logits, frames), batch.aus), coded)
+    readings = [logits for logits in (output.au_logits, output.first_au_logits) if logits is not None]
+    au = sum(_mean(au_loss(compute_clip_aus(logits, frames), batch.aus), coded) for logits in readings) / len(readings)
     entropy = torch.zeros_like(classification)
     if output.edges is not None:
         entropy = _mean(edge_entropy(output.edges, batch.mask), weight)

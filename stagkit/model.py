@@ -1,4 +1,4 @@
-"""STAG, the whole network in one file, read top to bottom.
+"""STAG, the whole network in one file, read top to bottom (attention is in ``egat``, action units in ``au_reading``).
 
 Motion patches of facial regions become tokens; action units (AUs) are estimated from them and shape the edges between
 regions; graph attention exchanges what regions know, a transformer reads the frames in time, cross-attention joins the
@@ -17,32 +17,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from stagkit.au_reading import AUEvidence, AUHead, LateTokens, compute_clip_aus
 from stagkit.config import StagConfig
 from stagkit.egat import EDGE_FEATURES, Attend, EdgeFeatures, EGATDense, Gate, MaskedSoftmax
 from stagkit.facs import AU_NUMBERS
 from stagkit.probes import Probe
 from stagkit.rois import ATLAS, RoiAtlas, make_affine_patterns
 from stagkit.types import ShapeError, StagOutput, check_axes
-
-#: Sharpness of the pooling of AU evidence over frames: towards 0 it is the mean, towards infinity the maximum.
-AU_POOLING = 4.0
-
-
-def compute_clip_aus(au_logits: Tensor, frames: Tensor) -> Tensor:
-    """AU evidence of a clip: soft maximum over its valid frames, log-mean-exp with sharpness ``AU_POOLING``.
-
-    An AU is active in a part of a clip only, so the mean is too low, and the maximum would teach one frame alone
-    (Pinheiro and Collobert 2015, arXiv:1411.6228). With one frame it is that frame's evidence.
-
-    Args:
-        au_logits: "batch time au".
-        frames: bool "batch time", True where a frame is valid.
-
-    Returns:
-        "batch au", logits; far below zero where a clip has no valid frame.
-    """
-    sharp = (au_logits * AU_POOLING).masked_fill(rearrange(~frames, "batch time -> batch time 1"), -1e3)
-    return (sharp.logsumexp(1) - frames.sum(1, keepdim=True).clamp_min(1).log()) / AU_POOLING
 
 
 def mean_over(values: Tensor, seen: Tensor, axis: int) -> Tensor:
@@ -92,35 +73,6 @@ class TemporalAttention(nn.Module):
         return self.weights(self.weigh(rearrange(scores, "batch time 1 -> batch time"), frame_mask))
 
 
-class AUEvidence(nn.Module):
-    r"""Evidence for each AU in each frame, from the regions that this AU can move and from nothing else.
-
-    .. math:: z_k = b_k + \frac{1}{\sum_n B_{kn}} \sum_n \left( softplus(g_k) \, d_{kn} \cdot \bar f_n
-        + B_{kn} \, w_{kn} \cdot SiLU(W h_n) \right)
-
-    f mean motion of a region, d the direction in which the AU moves it (signed: a lip corner going down speaks against
-    AU12), B the incidence, h the token. b starts at 10 % evidence. Annotated AUs are never an input.
-    """
-
-    def __init__(self, config: StagConfig, atlas: RoiAtlas, hidden: int = 8):
-        super().__init__()
-        n_aus, n_rois = atlas.incidence.shape
-        self.register_buffer("incidence", torch.tensor(atlas.incidence))
-        self.register_buffer("directions", torch.tensor(atlas.directions))
-        self.hidden, self.act = nn.Linear(config.width, hidden), nn.SiLU()
-        self.readout = nn.Parameter(torch.randn(n_aus, n_rois, hidden) * 0.2)
-        self.gain, self.bias = nn.Parameter(torch.ones(n_aus)), nn.Parameter(torch.full((n_aus,), -2.2))
-        self.logits = Probe("au.logits")
-
-    def forward(self, tokens: Tensor, flow: Tensor, seen: Tensor) -> Tensor:
-        """Tokens "batch time roi width" and mean flow "batch time roi 2" -> logits "batch time au"."""
-        among = torch.einsum("kn,btnx->btk", self.incidence, seen).clamp_min(1e-3)
-        along = torch.einsum("knc,btnc->btk", self.directions, flow)
-        weights = self.readout * rearrange(self.incidence, "au roi -> au roi 1")
-        learned = torch.einsum("knh,btnh->btk", weights, self.act(self.hidden(tokens)) * seen)
-        return self.logits(self.bias + (softplus(self.gain) * along + learned) / among)
-
-
 class Connectivity(nn.Module):
     r"""Weight of every edge between regions (target, source), following the active AUs.
 
@@ -148,7 +100,7 @@ class Connectivity(nn.Module):
             self.alpha = nn.Parameter(torch.tensor(0.541325))  # softplus of it = 1
             self.active, self.au_edges = nn.Sigmoid(), Probe("au.edges")
 
-    def forward(self, au_logits: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, au_logits: Tensor | None, seen: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """AU logits "batch time au" -> edges "batch time roi roi" and AU edges "batch time au au" (or None)."""
         edges, au_edges = self.anatomy, None
         if self.kind != "fixed":
@@ -160,7 +112,7 @@ class Connectivity(nn.Module):
             moved = torch.einsum("btkl,lm->btkm", au_edges, self.share)
             edges = edges + softplus(self.alpha) * torch.einsum("kn,btkm->btnm", self.share, moved)
         else:
-            edges = edges.expand(*au_logits.shape[:2], *edges.shape)
+            edges = edges.expand(*seen.shape[:2], *edges.shape)
         return self.edges(edges if given is None else given), au_edges
 
 
@@ -252,7 +204,9 @@ class Stag(nn.Module):
     Args:
         config: widths, depths and the switches of the ablation table. ``graph='gat'`` is plain GATv2 on the anatomical
             graph: no edge features and no edge weights, whatever ``connectivity`` says. ``branches='time'`` has no
-            graph, ``branches='graph'`` no transformer, and neither has cross-attention.
+            graph, ``branches='graph'`` no transformer, and neither has cross-attention. ``answer='aus'``: action units
+            are read from all that regions and frames have told each other, and the answer comes from them alone; a first
+            reading, of motion along the muscles, shapes the edges.
         n_classes: >= 2.
         atlas: the regions; the order of the axis ``roi``.
         patch: side of a patch, samples.
@@ -282,6 +236,9 @@ class Stag(nn.Module):
         has_graph, has_time = config.branches != "time" and config.graph != "none", config.branches != "graph"
         kind = "fixed" if config.graph == "gat" else config.connectivity
         self.connectivity = Connectivity(kind, atlas, au_prior) if has_graph else None
+        late = config.answer == "aus"
+        twice = late and has_graph and kind == "au"
+        self.first_aus = AUEvidence(config, atlas, learned=False, name="au.logits.first") if twice else None
         self.edge_features = EdgeFeatures(atlas) if has_graph and config.graph == "egat" else None
         self.frame_tokens = FrameTokens(config) if has_time else None
         self.graph = nn.ModuleList(GraphLayer(config, i) for i in range(config.graph_layers * has_graph))
@@ -290,7 +247,9 @@ class Stag(nn.Module):
         ways = ways[config.cross_attention] if config.branches == "both" else ()
         of, layers = (config.width, config.heads, config.dropout), range(config.cross_layers if ways else 0)
         self.cross = nn.ModuleList(nn.ModuleDict({w: Attend(*of, f"cross.{i}.{w}") for w in ways}) for i in layers)
-        self.head = Head(config, n_classes, self.n_rois, len(AU_NUMBERS))
+        self.late = LateTokens(config) if late else None
+        n_aus = len(AU_NUMBERS)
+        self.head = AUHead(config, n_classes, n_aus) if late else Head(config, n_classes, self.n_rois, n_aus)
 
     def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> StagOutput:
         """The whole answer.
@@ -316,16 +275,17 @@ class Stag(nn.Module):
         frame_mask, present = mask.any(2), mask.any(1)
         attention, weights, au_edges, regions, frames = {}, None, None, None, None
         tokens = self.tokens(x, seen, times_ms.masked_fill(~frame_mask, 0.0))
-        au_logits = self.aus(tokens, flow, seen)
+        reading = self.aus if self.late is None else self.first_aus
+        first = None if reading is None else reading(tokens, flow, seen)
         if self.time_weights is not None:
             weights = self.time_weights(tokens, seen, frame_mask)
             strength = weights * frame_mask.sum(1, keepdim=True)  # 1 on average, whatever the number of frames
             tokens = tokens * rearrange(strength, "batch time -> batch time 1 1")
         if self.connectivity is not None:
-            edges, au_edges = self.connectivity(au_logits, edges)
+            edges, au_edges = self.connectivity(first, seen, edges)
         features = self.edge_features(flow) if self.edge_features is not None else None
+        states = tokens
         if self.config.branches != "time":
-            states = tokens
             for i, layer in enumerate(self.graph):
                 states, attention[f"graph.{i}"] = layer(states, edges, features, mask)
             regions = mean_over(states, seen, 1)
@@ -338,12 +298,16 @@ class Stag(nn.Module):
             told = {way: layer(*asked[way]) for way, layer in ways.items()}
             attention |= {f"cross.{i}.{way}": answer[1] for way, answer in told.items()}
             regions, frames = told["roi_from_frame"][0], told.get("frame_from_roi", (frames,))[0]
+        edges = edges if self.connectivity is not None else None
+        if self.late is not None:
+            au_logits = self.aus(self.late(states, regions, frames, seen), flow, seen)
+            logits = self.head(compute_clip_aus(au_logits, frame_mask))
+            return StagOutput(logits, au_logits, edges, au_edges, weights, attention, first)
         if frames is not None:
             frames = mean_over(frames, rearrange(frame_mask, "batch time -> batch time 1").to(x.dtype), 1)
         present = rearrange(present, "batch roi -> batch roi 1")
-        logits = self.head(compute_clip_aus(au_logits, frame_mask), regions, present, frames)
-        edges = edges if self.connectivity is not None else None
-        return StagOutput(logits, au_logits, edges, au_edges, weights, attention)
+        logits = self.head(compute_clip_aus(first, frame_mask), regions, present, frames)
+        return StagOutput(logits, first, edges, au_edges, weights, attention)
 
     def logits(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> Tensor:
         """Logits "batch cls" alone: what Captum is given. Arguments as in ``forward``."""

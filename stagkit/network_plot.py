@@ -43,7 +43,7 @@ PARTS = (
     Part(1, "discriminative\nframes", (0, 1)),
     Part(2, "region tokens", (1, 1), ("tokens",), ("roi.",)),
     Part(3, "temporal\nattention", (2, 1), ("time_weights",), ("time.weights",)),
-    Part(4, "AU evidence", (2, 0), ("aus",), ("au.logits",)),
+    Part(4, "AU evidence", (2, 0), ("aus", "first_aus", "late"), ("au.logits",)),
     Part(5, "AU-guided\nconnectivity", (3, 0), ("connectivity",), ("au.edges", "graph.edges")),
     Part(6, "E-GAT", (3, 1), ("graph", "edge_features"), ("graph.",)),
     Part(7, "transformer\nover time", (3, 2), ("frame_tokens", "time"), ("time.",)),

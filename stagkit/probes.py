@@ -206,7 +206,7 @@ def clamp_aus(levels: Mapping[int, float]) -> dict[str, Callable[[Tensor], Tenso
         levels: AU number -> evidence, strictly between 0 and 1, e.g. ``{12: 0.001}`` to silence AU12.
 
     Returns:
-        ``{"au.logits": function}``, to be given to ``intervene``.
+        ``{"au.logits*": function}``, to be given to ``intervene``: every reading of the action units.
 
     Raises:
         ProbeError: an AU that is not in ``facs.AU_NUMBERS``, or a level outside (0, 1).
@@ -219,7 +219,7 @@ def clamp_aus(levels: Mapping[int, float]) -> dict[str, Callable[[Tensor], Tenso
             raise ProbeError(f"AU {number} at {level}: expected one of {known} at a level between 0 and 1.")
     held = torch.tensor([levels.get(number, 0.5) for number in AU_NUMBERS]).logit()
     free = torch.tensor([float(number not in levels) for number in AU_NUMBERS])
-    return {"au.logits": lambda logits: logits * free.to(logits) + (held * (1 - free)).to(logits)}
+    return {"au.logits*": lambda logits: logits * free.to(logits) + (held * (1 - free)).to(logits)}
 
 
 def summary(model: nn.Module, batch: Batch, depth: int = 2) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from stagkit.au_reading import compute_clip_aus
 from stagkit.augment import make_augmented
 from stagkit.companions import check_companions, make_companions
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.facs import AU_NUMBERS
 from stagkit.losses import compute_au_prior, compute_class_weights, compute_loss
-from stagkit.model import Stag, compute_clip_aus
+from stagkit.model import Stag
 from stagkit.optimiser import Optimiser, join_parameters, part_parameters
 from stagkit.rois import ATLAS, RoiAtlas
 from stagkit.seal import SealedInputs
@@ -56,6 +57,11 @@ def make_model(data: RoiDataset, train: np.ndarray, config: StagConfig, seed: in
     if data.roi_names != atlas.names:
         raise StagkitError(
             f"the data has {len(data.roi_names)} regions, the atlas {len(atlas.names)}: prepare it again."
+        )
+    if config.answer == "aus" and np.isnan(data.aus[train]).all():
+        raise StagkitError(
+            f"the network answers from action units alone (stag.answer=aus), but none of the {len(train)} training clips "
+            "is coded: take stag.answer=fused, or add AU codes."
         )
     torch.manual_seed(seed)
     return Stag(

@@ -444,12 +444,14 @@ class StagOutput:
 
     Args:
         logits: "batch cls".
-        au_logits: "batch time au", evidence for each AU in each frame before the sigmoid.
+        au_logits: "batch time au", evidence for each AU in each frame before the sigmoid: the last reading.
         edges: "batch time roi roi", the AU-guided weight A of every region edge (target, source), > 0.
         au_edges: "batch time au au", how strongly each pair of AUs is active together.
         time_weights: "batch time", temporal attention over the selected frames, summing to 1.
         attention: name -> map: ``graph.0``: "batch time head target source" (roi x roi), ``time.0``: "batch head target
             source" (frame x frame), ``cross.0.roi_from_frame`` and ``cross.0.frame_from_roi``.
+        first_au_logits: "batch time au", the first reading of the AUs, which shapes the edges, where there are two
+            (``StagConfig.answer='aus'``).
     """
 
     logits: torch.Tensor
@@ -458,6 +460,7 @@ class StagOutput:
     au_edges: torch.Tensor | None
     time_weights: torch.Tensor | None
     attention: Mapping[str, torch.Tensor]
+    first_au_logits: torch.Tensor | None = None
 
 
 #: An attribution whose sum misses the logit gap by more than this share of it is not drawn.

@@ -109,6 +109,10 @@ def _read_level(level: object) -> float:
     return number
 
 
+#: Action units are held in every reading of them.
+_READINGS = {"au.logits": "au.logits*"}
+
+
 class _Plan(NamedTuple):
     """Changes as arrays, the first axis is "case"; NaN where nothing is held."""
 
@@ -188,7 +192,7 @@ def compute_answers(model: Stag, one: Batch, cases: Sequence[Sequence]) -> np.nd
             if not mask.flatten(1).any(1).all():
                 raise ExplainError("every frame or region would be taken out: leave at least one.")
             x = one.x * motion[..., None, None, None]
-            changes = {probe: _holder(held[part]) for probe, held in plan.hold.items()}
+            changes = {_READINGS.get(probe, probe): _holder(held[part]) for probe, held in plan.hold.items()}
             with intervene(model, changes):
                 answers.append(model.logits(x, mask, one.times_ms.expand(len(mask), -1)).double().cpu().numpy())
     return np.concatenate(answers)

@@ -37,7 +37,7 @@ def test_every_switch_of_the_network_is_in_the_table():
     """Each setting that the design calls a switch is varied, to each of its values."""
     from typing import get_args, get_type_hints
 
-    switches = {"temporal_attention", "graph", "connectivity", "branches", "cross_attention", "loss"}
+    switches = {"temporal_attention", "graph", "connectivity", "branches", "cross_attention", "answer", "loss"}
     varied = {(name, value) for v in VARIANTS for name, value in v.stag.items()}
     hints = get_type_hints(StagConfig)
     for name in switches:
@@ -50,16 +50,18 @@ def test_every_switch_of_the_network_is_in_the_table():
 
 def test_what_has_no_meaning_is_left_out(data):
     names = {v.name for v in choose_variants(data, TINY, QUICK)}
-    maps_only, already = {"phantoms-beside", "phantoms-beside-off"}, {"branch-both"}
+    maps_only, already = {"phantoms-beside", "phantoms-beside-off"}, {"branch-both", "answer-fused"}
     assert names == {v.name for v in VARIANTS} - maps_only - already
     assert "phantoms-beside" in {v.name for v in choose_variants(make_companions(9), TINY, QUICK)}
     still = replace(keep_apex(data), aus=np.full_like(data.aus, np.nan))
     left = names - {v.name for v in choose_variants(still, TINY, QUICK)}
-    assert left == {"apex-only", "temporal-attention-off", "au-loss-off", "time-warp", "frame-dropout"}
+    assert left == {"apex-only", "temporal-attention-off", "au-loss-off", "answer-aus", "time-warp", "frame-dropout"}
     one = names - {v.name for v in choose_variants(data, TINY.replace(branches="graph"), QUICK)}
     assert one == {"branch-graph", "cross-one-way", "cross-none"}
     beside = choose_variants(make_companions(9), TINY, QUICK.replace(phantoms_beside=0.3))
     assert "phantoms-beside-off" in {v.name for v in beside}
+    bottleneck = {v.name for v in choose_variants(data, TINY.replace(answer="aus"), QUICK)}
+    assert bottleneck ^ names == {"answer-fused", "answer-aus", "au-loss-off"}
     plain = {v.name for v in choose_variants(data, TINY.replace(loss="ce"), QUICK)}
     assert names - plain == {"loss-ce"}, "it is plain already"
     with pytest.raises(StagkitError, match="no variant graph-octopus"):

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
+import stagkit.au_reading
 import stagkit.egat
 import stagkit.model
+from stagkit.au_reading import compute_clip_aus
 from stagkit.config import StagConfig
 from stagkit.egat import Attend, EdgeFeatures
 from stagkit.facs import AU_NUMBERS
-from stagkit.model import FrameTokens, RegionTokens, compute_clip_aus, mean_over
+from stagkit.model import FrameTokens, RegionTokens, mean_over
 from stagkit.probes import Probe, cut_edges, intervene, record
 from stagkit.rois import ATLAS
 from stagkit.types import ShapeError
@@ -32,6 +34,10 @@ SWITCHES = [
     {"cross_attention": "none"},
     {"temporal_attention": False},
     {"cross_layers": 2},
+    {"answer": "aus"},
+    {"answer": "aus", "graph": "none"},
+    {"answer": "aus", "branches": "graph"},
+    {"answer": "aus", "branches": "time"},
 ]
 switches = pytest.mark.parametrize("settings", SWITCHES, ids=lambda s: "-".join(map(str, s.values())) or "default")
 
@@ -500,12 +506,13 @@ def test_cutting_an_edge_changes_the_logits():
 
 
 def test_rules_of_the_model_file():
-    for module in (stagkit.model, stagkit.egat):
+    for module in (stagkit.model, stagkit.egat, stagkit.au_reading):
         source = inspect.getsource(module)
-        code = re.sub(r'""".*?"""|#.*', "", source, flags=re.DOTALL)
+        code = re.sub(r'(?s:""".*?""")|#[^\n]*', "", source)
+        assert "class " in code and code.count("\n") > 60  # the rest of the file is there to be looked at
         code = re.sub(r"nn\.init\.\w+_\(|weight\.copy_\(", "", code)  # parameters are filled in place, once
-        banned = r"\.(?:reshape|view|permute|transpose|flatten|unsqueeze|squeeze|softmax)\("
-        assert not re.findall(banned + r"|BatchNorm|inplace|\w_\(| [-+*/]= ", code)
+        banned = r"(?<!self)\.(?:reshape|view|permute|transpose|flatten|unsqueeze|squeeze|softmax)\("
+        assert not re.findall(banned + r"|BatchNorm|inplace|[a-z]_\(| [-+*/]= ", code)
     assert len(Path(stagkit.model.__file__).read_text(encoding="utf-8").splitlines()) <= 350
 
 

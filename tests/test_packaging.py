@@ -33,7 +33,7 @@ LAYERS = (
     ("classes", "composite", "seal"),
     ("prepared",),
     ("prepare", "splits", "data_check"),
-    ("probes", "egat", "model", "plug_in"),
+    ("probes", "egat", "au_reading", "model", "plug_in"),
     ("losses", "metrics", "calibration", "au_detection", "cost"),
     ("augment", "companions", "optimiser", "working"),
     ("recipes",),

@@ -1,0 +1,126 @@
+"""Action units are read twice, and an answer that comes from them alone comes from nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stagkit.au_reading import AUEvidence, compute_clip_aus
+from stagkit.config import StagConfig, TrainConfig
+from stagkit.facs import AU_NUMBERS
+from stagkit.losses import compute_loss
+from stagkit.probes import clamp_aus, intervene, record
+from stagkit.rois import ATLAS
+from stagkit.train import train_fold
+from stagkit.types import StagkitError
+from stagkit.what_if import compute_answers
+from tests.small import make_dataset
+from tests.tiny import make_batch, make_inputs, make_model
+
+AUS = {"answer": "aus"}
+
+
+def close(a, b, atol=1e-5):
+    torch.testing.assert_close(a, b, atol=atol, rtol=0)
+
+
+def test_first_reading_is_motion_along_the_muscle_by_hand():
+    reading, k = AUEvidence(StagConfig(), ATLAS, learned=False, name="first"), AU_NUMBERS.index(12)
+    flow, seen = torch.zeros(1, 2, len(ATLAS.names), 2), torch.ones(1, 2, len(ATLAS.names), 1)
+    n = int(ATLAS.incidence[k].argmax())
+    flow[0, 1, n] = torch.tensor(ATLAS.directions[k, n])
+    said = reading(torch.zeros(0), flow, seen)[0, :, k]
+    along = (ATLAS.directions[k, n] ** 2).sum()
+    close(said.detach(), torch.tensor([-2.2, -2.2 + np.log1p(np.e) * along / ATLAS.incidence[k].sum()]).float())
+    assert sum(p.numel() for p in reading.parameters()) == 2 * len(AU_NUMBERS)
+
+
+def test_the_edges_follow_the_first_reading_and_the_answer_the_last():
+    model, (x, mask, times) = make_model(**AUS), make_inputs()
+    plain = model(x, mask, times)
+    with intervene(model, {"au.logits.first": 3.0}):
+        changed = model(x, mask, times)
+    assert (changed.edges - plain.edges).abs().max() > 0.1
+    assert (changed.au_logits - plain.au_logits).abs().max() > 1e-4  # it reaches the answer through the edges only
+    with intervene(model, {"au.logits": 3.0}):
+        changed = model(x, mask, times)
+    close(changed.edges, plain.edges, 0)
+    close(changed.first_au_logits, plain.first_au_logits, 0)
+    assert (changed.logits - plain.logits).abs().max() > 1e-4
+    assert make_model()(x, mask, times).first_au_logits is None
+
+
+@pytest.mark.parametrize("settings", [{}, {"branches": "graph"}, {"branches": "time"}, {"graph": "none"}])
+def test_nothing_goes_past_the_action_units(settings):
+    model, (x, mask, times) = make_model(**AUS, **settings), make_inputs()
+    with intervene(model, {"au.logits": torch.linspace(-2, 2, 17)}):
+        close(model.logits(x, mask, times), model.logits(x.flip(0) * 3, mask, times), 0)
+    fused = make_model(**settings)
+    with intervene(fused, {"au.logits": torch.linspace(-2, 2, 17)}):
+        assert (fused.logits(x, mask, times) - fused.logits(x.flip(0) * 3, mask, times)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("probe", ["graph.1.out", "time.1.attn", "cross.0.roi_from_frame", "cross.0.frame_from_roi"])
+def test_every_part_speaks_through_the_action_units(probe):
+    model, inputs = make_model(**AUS), make_inputs()
+    plain = model(*inputs)
+    with intervene(model, {probe: 0.0}):
+        silent = model(*inputs)
+    close(silent.first_au_logits, plain.first_au_logits, 0)
+    assert (silent.au_logits - plain.au_logits).abs().max() > 1e-4
+    assert (silent.logits - plain.logits).abs().max() > 1e-6
+
+
+def test_in_training_classes_teach_the_head_alone():
+    model, (x, mask, times) = make_model(**AUS).train(), make_inputs()
+    model.logits(x, mask, times).square().sum().backward()
+    taught = {
+        name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0
+    }
+    assert taught == {"head"}
+    x.requires_grad_()
+    model.eval().logits(x, mask, times).square().sum().backward()
+    assert x.grad.abs().max() > 0  # an explanation sees the whole way
+
+
+def test_both_readings_are_taught_by_the_codes():
+    batch = make_batch()
+    model = make_model(n_classes=len(batch.classes), **AUS)
+    out, settings, ones = model(batch.x, batch.mask, batch.times_ms), TrainConfig(), torch.ones(len(batch.classes))
+    assert not batch.aus.isnan().all()
+
+    def au(output):
+        return compute_loss(output, batch, ones, model.config, settings).au
+
+    last, first = (replace(out, au_logits=z, first_au_logits=None) for z in (out.au_logits, out.first_au_logits))
+    close(au(out), (au(last) + au(first)) / 2)
+    assert (au(last) - au(first)).abs() > 1e-3
+
+
+def test_a_held_action_unit_is_held_in_both_readings():
+    model, batch = make_model(**AUS), make_batch(n_clips=1)
+    levels = {12: 0.9, 4: 0.01}
+    with intervene(model, clamp_aus(levels)), record(model, "au.logits*") as seen:
+        answer = model.logits(batch.x, batch.mask, batch.times_ms)
+    for reading in ("au.logits", "au.logits.first"):
+        for number, level in levels.items():
+            close(seen[reading][..., AU_NUMBERS.index(number)].sigmoid(), torch.full(batch.mask.shape[:2], level))
+    asked = compute_answers(model, batch, [[("au", "AU12", 0.9), ("au", "AU04", 0.01)]])
+    close(torch.tensor(asked).float(), answer.detach())
+
+
+def test_without_codes_there_is_nothing_to_answer_from():
+    data = make_dataset()
+    bare, stag = replace(data, aus=np.full_like(data.aus, np.nan)), StagConfig(width=8, answer="aus")
+    with pytest.raises(StagkitError, match=r"none of the \d+ training clips is coded: take stag.answer=fused"):
+        train_fold(bare, np.arange(len(bare)), stag, TrainConfig(epochs=1))
+    model = train_fold(data, np.arange(len(data)), stag, TrainConfig(epochs=1))
+    assert torch.isfinite(compute_clip_aus(torch.ones(1, 2, 17), torch.ones(1, 2, dtype=bool))).all()
+    assert model.head.aus.in_features == len(AU_NUMBERS)
+
+
+def test_settings_without_the_choice_keep_their_digest():
+    assert "answer" not in StagConfig().to_dict() and StagConfig().digest() == StagConfig(answer="fused").digest()
+    other = StagConfig(answer="aus")
+    assert other.digest() != StagConfig().digest() and StagConfig.from_dict(other.to_dict()) == other
