@@ -1,7 +1,7 @@
 """What every part of STAG is worth: on published flow maps, on phantoms of five presets, and across them.
 
     python benchmarks/ablation.py --out FOLDER [--maps MAPS.npz] [--seeds 2] [--quick] [--only maps|within|across]
-                                  [--json FILE] [--markdown BENCHMARKS.md]
+                                  [--set stag.answer=aus] [--json FILE] [--markdown BENCHMARKS.md]
 
 maps    every variant of ``stagkit ablate`` on real flow maps (T = 1), 10 groups of subjects
 within  phantoms of all five presets together, difficulty 'real', 12 frames, 4 groups of subjects: the whole network
@@ -21,12 +21,12 @@ import torch
 from recognition import add_part_options, choose_parts, describe_commit, describe_machine, write_markdown
 
 from stagkit.ablate import ablate, format_ablation
+from stagkit.cli_options import read_settings
 from stagkit.compare import describe_interval
 from stagkit.config import PhantomConfig
 from stagkit.datasets.phantoms import PhantomSource
 from stagkit.files import write_json
 from stagkit.prepare import load_data, prepare_dataset
-from stagkit.recipes import choose_recipe
 
 PRESETS = ("casme2", "samm", "smic", "4dme", "dfme")
 RIVALS = ("graph-none", "graph-gat", "connectivity-fixed", "apex-only", "answer-fused")
@@ -62,12 +62,12 @@ def run_part(part: str, options: argparse.Namespace) -> dict:
     if options.quick:
         only = RIVALS[:1]
     data = load_data(path, mapping="" if part == "maps" else "3-class")
-    recipe = choose_recipe(data)
+    stag, train = read_settings(None, options.set, None, None, data)
     result = ablate(
         data,
         options.out / part,
-        recipe.stag,
-        recipe.train.replace(epochs=2) if options.quick else recipe.train,
+        stag,
+        train.replace(epochs=2) if options.quick else train,
         only,
         data_path=path,
         seeds=options.seeds,
@@ -77,6 +77,7 @@ def run_part(part: str, options: argparse.Namespace) -> dict:
     return {
         **result,
         "data": Path(path).name if part == "maps" else f"phantoms: {', '.join(PRESETS)}",
+        "settings": options.set,
         "commit": describe_commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": describe_machine(),
@@ -84,9 +85,10 @@ def run_part(part: str, options: argparse.Namespace) -> dict:
 
 
 def format_markdown(part: str, result: dict) -> str:
+    set_to = "".join(f", {change}" for change in result["settings"])
     lines = [
         f"**{TITLES[part]}.** {result['n_clips']} clips of {result['n_subjects']} subjects ({result['data']}), "
-        f"{result['protocol']}, {result['n_folds']} folds, {len(result['seeds'])} seeds. Commit {result['commit']}, "
+        f"{result['protocol']}, {result['n_folds']} folds, {len(result['seeds'])} seeds{set_to}. Commit {result['commit']}, "
         f"{result['date']}, {result['machine']}.",
         "",
         "| variant | what | UF1 | UAR | minus the whole network (UF1, paired over subjects) | parameters |",
@@ -104,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_part_options(parser, TITLES)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=RIVALS, help="on phantoms; all if not given")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the whole network")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--quick", action="store_true", help="few clips, one variant, 2 epochs: does it run?")
     options = parser.parse_args(arguments)

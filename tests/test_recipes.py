@@ -10,15 +10,8 @@ from stagkit.recipes import choose_recipe
 from tests.small import make_dataset
 
 
-def test_coded_clips_of_many_frames_are_answered_from_action_units():
+def test_clips_of_many_frames_take_the_defaults():
     recipe = choose_recipe(make_dataset())
-    assert recipe.stag == StagConfig(answer="aus") and recipe.train == TrainConfig(roi_dropout=0.2)
-    assert [w.split("=")[0] for w in recipe.why] == ["stag.answer", "train.roi_dropout"]
-
-
-def test_clips_without_codes_take_the_defaults():
-    data = make_dataset()
-    recipe = choose_recipe(replace(data, aus=np.full_like(data.aus, np.nan)))
     assert (recipe.stag, recipe.train, recipe.why) == (StagConfig(), TrainConfig(), ())
 
 
