@@ -43,23 +43,34 @@ PARTS = (
     Part(1, "discriminative\nframes", (0, 1)),
     Part(2, "region tokens", (1, 1), ("tokens",), ("roi.",)),
     Part(3, "temporal\nattention", (2, 1), ("time_weights",), ("time.weights",)),
-    Part(4, "AU evidence", (2, 0), ("aus", "first_aus", "late"), ("au.logits",)),
+    Part(4, "AU evidence", (2, 0), ("aus",), ("au.logits",)),
     Part(5, "AU-guided\nconnectivity", (3, 0), ("connectivity",), ("au.edges", "graph.edges")),
     Part(6, "E-GAT", (3, 1), ("graph", "edge_features"), ("graph.",)),
     Part(7, "transformer\nover time", (3, 2), ("frame_tokens", "time"), ("time.",)),
     Part(8, "cross-\nattention", (4, 1.5), ("cross",), ("cross.",)),
     Part(9, "head", (5, 1.5), ("head",), ("pooled", "logits")),
 )
-_ARROWS = ((1, 2), (2, 3), (2, 4), (4, 5), (5, 6), (3, 6), (3, 7), (6, 8), (7, 8), (8, 9), (4, 9))
+#: Where the answer comes from action units alone, they are read a second time before the head, which sees nothing else.
+_LATE_PARTS = {
+    4: Part(4, "AU evidence,\nfirst reading", (2, 0), ("first_aus",), ("au.logits.first",)),
+    9: Part(9, "AU evidence,\nthen the head", (5, 1.5), ("late", "aus", "head"), ("au.logits", "pooled", "logits")),
+}
+_PAST = (4, 9)  # from the AU evidence past the graph to the head, where the head reads more than AU evidence
+_ARROWS = ((1, 2), (2, 3), (2, 4), (4, 5), (5, 6), (3, 6), (3, 7), (6, 8), (7, 8), (8, 9), _PAST)
 #: Letters of 6 pt that a box is wide; longer lines are set smaller.
 _LETTERS = 19
 _WIDE, _HIGH, _STEP_X, _STEP_Y = 1.06, 0.92, 1.2, 1.14
 
 
+def parts_of(model: Stag) -> tuple[Part, ...]:
+    """``PARTS``, as they are in this network."""
+    return PARTS if model.late is None else tuple(_LATE_PARTS.get(part.number, part) for part in PARTS)
+
+
 def count_parameters(model: Stag) -> dict[str, int]:
     """Trained numbers of each part that has any: "2 region tokens" -> count, in the order of ``PARTS``."""
     counts = {}
-    for part in PARTS:
+    for part in parts_of(model):
         modules = [getattr(model, name) for name in part.modules]
         count = sum(p.numel() for module in modules if module is not None for p in module.parameters())
         if part.modules:
@@ -67,11 +78,11 @@ def count_parameters(model: Stag) -> dict[str, int]:
     return counts
 
 
-def _probes_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[int, list[str]]:
+def _probes_of(shapes: Mapping[str, tuple[int, ...]], parts: tuple[Part, ...] = PARTS) -> dict[int, list[str]]:
     """Each probe belongs to the part with the longest matching beginning."""
-    found: dict[int, list[str]] = {part.number: [] for part in PARTS}
+    found: dict[int, list[str]] = {part.number: [] for part in parts}
     for name in shapes:
-        _, number = max((len(start), part.number) for part in PARTS for start in part.probes if name.startswith(start))
+        _, number = max((len(start), part.number) for part in parts for start in part.probes if name.startswith(start))
         found[number].append(name)
     return found
 
@@ -94,10 +105,11 @@ def plot_network(model: Stag, batch: Batch) -> Figure:
         model.eval()(batch.x, batch.mask, batch.times_ms)
     model.train(training)
     shapes = {name: tuple(value.shape) for name, value in seen.items()}
-    probes, counts = _probes_of(shapes), count_parameters(model)
+    parts, counts = parts_of(model), count_parameters(model)
+    probes = _probes_of(shapes, parts)
     figure, axes = plt.subplots(figsize=(PAGE, 3.5))
     spots, on = {}, {}
-    for part in PARTS:
+    for part in parts:
         spots[part.number] = (part.place[0] * _STEP_X, -part.place[1] * _STEP_Y)
         on[part.number] = part.number == 1 or bool(probes[part.number])
         if part.number == 1:
@@ -108,7 +120,8 @@ def plot_network(model: Stag, batch: Batch) -> Figure:
             lines = [*_describe(probes[part.number], shapes), f"{count:,} parameters"] if on[part.number] else ["off"]
         _draw_part(axes, part, spots[part.number], lines, on[part.number])
     for start, end in _ARROWS:
-        _draw_arrow(axes, spots[start], spots[end], on[start] and on[end], over=(start, end) == (4, 9))
+        if (start, end) != _PAST or model.late is None:
+            _draw_arrow(axes, spots[start], spots[end], on[start] and on[end], over=(start, end) == _PAST)
     axes.set(xlim=(-_WIDE / 2 - 0.03, 5 * _STEP_X + _WIDE / 2 + 0.03), ylim=(-2 * _STEP_Y - 0.48, 0.78), aspect="equal")
     axes.axis("off")
     return figure

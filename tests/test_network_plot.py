@@ -28,12 +28,22 @@ def texts(figure) -> list[str]:
 
 
 SWITCHES = [{}, {"graph": "none"}, {"branches": "time"}, {"branches": "graph"}, {"temporal_attention": False}]
+SWITCHES += [{"answer": "aus"}, {"answer": "aus", "graph": "none"}]
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
 def test_the_parts_hold_every_parameter_once(switches):
     model = make_network(**switches)
     assert sum(count_parameters(model).values()) == sum(p.numel() for p in model.parameters())
+
+
+def test_action_units_alone_are_read_before_the_head_and_nothing_goes_past_them():
+    batch = make_dataset().batch([0, 1])
+    fused, late = (plot_network(make_network(answer=answer), batch) for answer in ("fused", "aus"))
+    shown = texts(late)
+    assert "au.logits.first" in shown[shown.index("4  AU evidence,\nfirst reading") + 1]
+    assert shown[shown.index("9  AU evidence,\nthen the head") + 1].startswith("au.logits\n")
+    assert len(fused.axes[0].lines) - len(late.axes[0].lines) == 1  # the line above the graph
 
 
 def test_every_probe_belongs_to_a_part():

@@ -60,6 +60,7 @@ def logits(model, data):
         ({}, {}),
         ({"graph": "gat", "cross_attention": "one-way", "loss": "ce"}, {"clip_norm": 0.05}),
         ({"branches": "time", "temporal_attention": False}, {"batch_size": 4}),
+        ({"answer": "aus"}, {"batch_size": 4}),
     ],
 )
 def test_equals_one_after_the_other(data, stag, train):

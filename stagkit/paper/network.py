@@ -78,7 +78,12 @@ def _place(config: StagConfig, frames: int, n_classes: int, wide: bool) -> dict[
             "Cross-\nattention" if wide else "Cross-attention",
             {"both": "both ways", "one-way": "one way", "none": "off"}[config.cross_attention],
         ),
-        "head": ("Head", f"{n_classes} classes, {len(AU_NUMBERS)} AUs"),
+        "head": (
+            "Head",
+            f"{len(AU_NUMBERS)} AUs, from them {n_classes} classes"
+            if config.answer == "aus"
+            else f"{n_classes} classes, {len(AU_NUMBERS)} AUs",
+        ),
     }
     on = {
         "graph": graph_on and config.graph != "none",
