@@ -41,10 +41,12 @@ def marks(part: str) -> tuple[str, str]:
     return f"<!-- ablation {part}: made by benchmarks/ablation.py -->", f"<!-- ablation {part}: end -->"
 
 
-def make_presets(out: Path, subjects: int, clips: int) -> list[Path]:
-    """Phantoms of every preset, other people in each; what is prepared already is kept."""
+def make_presets(out: Path, presets: list[str], subjects: int, clips: int) -> list[Path]:
+    """Phantoms of presets, other people in each; what is prepared already is kept."""
     folders = []
     for i, preset in enumerate(PRESETS):
+        if preset not in presets:
+            continue
         config = PhantomConfig(preset=preset, subjects=subjects, clips=clips, seed=21 + i, difficulty=1.0)
         prepare_dataset(PhantomSource(config), out / preset, workers=1)
         folders.append(out / preset)
@@ -56,7 +58,7 @@ def run_part(part: str, options: argparse.Namespace) -> dict:
     if part == "maps":
         path, settings, only = options.maps, {"protocol": "groupkfold", "n_folds": 3 if options.quick else 10}, ()
     else:
-        path = make_presets(options.out / "presets", *((2, 6) if options.quick else (12, 10)))
+        path = make_presets(options.out / "presets", options.presets, *((2, 6) if options.quick else (12, 10)))
         within = {"protocol": "groupkfold", "n_folds": 4}
         settings, only = (within if part == "within" else {"protocol": "cross"}), options.rivals
     if options.quick:
@@ -76,7 +78,7 @@ def run_part(part: str, options: argparse.Namespace) -> dict:
     )
     return {
         **result,
-        "data": Path(path).name if part == "maps" else f"phantoms: {', '.join(PRESETS)}",
+        "data": Path(path).name if part == "maps" else f"phantoms: {', '.join(options.presets)}",
         "settings": options.set,
         "commit": describe_commit(),
         "date": datetime.now(UTC).date().isoformat(),
@@ -106,6 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_part_options(parser, TITLES)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=RIVALS, help="on phantoms; all if not given")
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=PRESETS, help="of phantoms; all if not given")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the whole network")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--quick", action="store_true", help="few clips, one variant, 2 epochs: does it run?")
