@@ -37,8 +37,10 @@ TITLES = {
 }
 
 
-def marks(part: str) -> tuple[str, str]:
-    return f"<!-- ablation {part}: made by benchmarks/ablation.py -->", f"<!-- ablation {part}: end -->"
+def marks(part: str, settings: list[str]) -> tuple[str, str]:
+    """Where a table stands: other settings of the whole network are another table."""
+    name = " ".join(("ablation", part, *settings))
+    return f"<!-- {name}: made by benchmarks/ablation.py -->", f"<!-- {name}: end -->"
 
 
 def make_presets(out: Path, presets: list[str], subjects: int, clips: int) -> list[Path]:
@@ -121,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
         results[part] = run_part(part, options)
         print(f"{TITLES[part]}\n{format_ablation(results[part])}\n", flush=True)
         if options.markdown:
-            write_markdown(options.markdown, format_markdown(part, results[part]), marks(part))
+            write_markdown(options.markdown, format_markdown(part, results[part]), marks(part, options.set))
     if options.json:
         write_json(options.json, json.loads(json.dumps(results, default=float)))
 

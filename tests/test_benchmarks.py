@@ -207,5 +207,23 @@ def test_ablation_quick(monkeypatch, tmp_path, capsys):
     assert low <= high
     assert "| graph-none | no graph |" in table.read_text()
     assert "Real flow maps" in capsys.readouterr().out
+    ablation.main(
+        [
+            *options[:-2],
+            "--only",
+            "maps",
+            "--set",
+            "stag.width=8",
+            "--out",
+            str(tmp_path / "narrow"),
+            "--markdown",
+            str(table),
+        ]
+    )
+    assert (
+        table.read_text().count("made by benchmarks/ablation.py") == 2
+        and "1 seeds, stag.width=8. " in table.read_text()
+    )
+    assert [f.name for f in ablation.make_presets(tmp_path / "phantoms", ["samm"], 1, 2)] == ["samm"]
     with pytest.raises(SystemExit):
         ablation.main(["--out", str(tmp_path), "--only", "maps"])
