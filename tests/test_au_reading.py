@@ -8,6 +8,7 @@ import torch
 
 from stagkit.au_reading import AUEvidence, compute_clip_aus
 from stagkit.config import StagConfig, TrainConfig
+from stagkit.explain import attribute
 from stagkit.facs import AU_NUMBERS
 from stagkit.losses import compute_loss
 from stagkit.probes import clamp_aus, intervene, record
@@ -118,6 +119,22 @@ def test_without_codes_there_is_nothing_to_answer_from():
     model = train_fold(data, np.arange(len(data)), stag, TrainConfig(epochs=1))
     assert torch.isfinite(compute_clip_aus(torch.ones(1, 2, 17), torch.ones(1, 2, dtype=bool))).all()
     assert model.head.aus.in_features == len(AU_NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("integrated gradients", {}),
+        ("layer integrated gradients", {"layer": "au evidence"}),
+        ("edge integrated gradients", {}),
+    ],
+    ids=str,
+)
+def test_explanations_are_complete(method, more):
+    batch = make_batch()
+    result = attribute(make_model(**AUS), batch, method, target=1, n_steps=64, **more)
+    missed = np.abs(np.asarray(result.delta)) / np.abs(np.asarray(result.gap)).clip(1e-6)
+    assert missed.max() < 0.05 and np.abs(np.asarray(result.values)).max() > 0
 
 
 def test_settings_without_the_choice_keep_their_digest():
