@@ -39,9 +39,9 @@ class Variant:
         what: in words, what is switched.
         stag, train: settings that differ from the whole network.
         frames: ``apex`` keeps one frame of each clip.
-        needs: ``time`` (more than one frame), ``aus`` (coded clips), ``fused`` (coded clips, and an
-            answer that could do without), ``maps`` (published flow maps) or ``branches`` (a
-            network with both); '' always has a meaning.
+        needs: ``time`` (more than one frame), ``aus`` (coded clips in every data set), ``fused`` (coded clips, and an
+            answer that could do without), ``maps`` (published flow maps) or ``branches`` (a network with both); '' always
+            has a meaning.
     """
 
     name: str
@@ -102,9 +102,10 @@ def choose_variants(
     unknown = sorted(set(only) - set(names))
     if unknown:
         raise StagkitError(f"there is no variant {', '.join(unknown)}; there are {', '.join(names)}.")
-    coded = bool((~np.isnan(data.aus)).any())
-    has = {"": True, "time": data.x.shape[1] > 1, "aus": coded, "maps": takes_companions(data)}
-    has["fused"] = coded and stag_config.answer == "fused"
+    coded, of = (~np.isnan(data.aus)).any(1), np.asarray(data.datasets)
+    has = {"": True, "time": data.x.shape[1] > 1, "maps": takes_companions(data)}
+    has["aus"] = all(coded[of == name].any() for name in set(data.datasets))
+    has["fused"] = coded.any() and stag_config.answer == "fused"
     has["branches"] = stag_config.branches == "both"
 
     def differs(v: Variant) -> bool:

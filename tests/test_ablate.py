@@ -60,6 +60,9 @@ def test_what_has_no_meaning_is_left_out(data):
     assert one == {"branch-graph", "cross-one-way", "cross-none"}
     beside = choose_variants(make_companions(9), TINY, QUICK.replace(phantoms_beside=0.3))
     assert "phantoms-beside-off" in {v.name for v in beside}
+    half = replace(data, datasets=tuple("ab"[i % 2] for i in range(len(data))), aus=data.aus.copy())
+    half.aus[1::2] = np.nan
+    assert names - {v.name for v in choose_variants(half, TINY, QUICK)} == {"answer-aus"}, "set b has no codes"
     bottleneck = {v.name for v in choose_variants(data, TINY.replace(answer="aus"), QUICK)}
     assert bottleneck ^ names == {"answer-fused", "answer-aus", "au-loss-off"}
     plain = {v.name for v in choose_variants(data, TINY.replace(loss="ce"), QUICK)}
