@@ -1,6 +1,7 @@
 """How real phantom flow maps are, measured on published ones: can they be told apart, and what do they teach?
 
     python benchmarks/phantoms.py MAPS.npz [--seeds 5] [--phantoms 12000] [--quick] [--json FILE] [--picture FILE]
+    python benchmarks/phantoms.py MAPS.npz --statistics
 
 (a) AUROC of classifiers that tell phantom from real maps, cross-validated by subject, classes and data sets matched: 0.5
     means that they cannot. (b) ``--picture``: mean maps of each class, real beside phantom; such a picture is made from real
@@ -66,15 +67,20 @@ def make_phantoms(names: list[str], n: int, seed: int) -> dict[str, np.ndarray]:
     return made
 
 
-def tell_apart(real: dict, phantoms: dict, seed: int, rounds: int = 150) -> dict[str, float]:
-    """AUROC of telling phantom from real maps, by kind of classifier and view."""
+def match(real: dict, phantoms: dict, seed: int) -> np.ndarray:
+    """Positions of phantoms, as many of each data set and class as there are real maps (or all that there are)."""
     rng, chosen = np.random.default_rng(seed), []
     for name in np.unique(real["dataset"]):
         for label in range(len(CLASSES)):
             wanted = ((real["dataset"] == name) & (real["label"] == label)).sum()
             able = np.flatnonzero((phantoms["dataset"] == name) & (phantoms["label"] == label))
             chosen.append(rng.choice(able, min(wanted, len(able)), replace=False))
-    chosen = np.concatenate(chosen)
+    return np.concatenate(chosen)
+
+
+def tell_apart(real: dict, phantoms: dict, seed: int, rounds: int = 150) -> dict[str, float]:
+    """AUROC of telling phantom from real maps, by kind of classifier and view."""
+    chosen = match(real, phantoms, seed)
     flow = np.concatenate([real["flow"], phantoms["flow"][chosen]])
     made = np.arange(len(flow)) >= len(real["flow"])
     group = np.concatenate([np.char.add(real["dataset"], real["subject"]), phantoms["group"][chosen]])
@@ -92,6 +98,46 @@ def tell_apart(real: dict, phantoms: dict, seed: int, rounds: int = 150) -> dict
         answer = cross_val_predict(model, x, made, groups=group, cv=folds, method="predict_proba")[:, 1]
         out[name] = float(roc_auc_score(made, answer))
     return out
+
+
+def compute_statistics(flow: np.ndarray) -> dict[str, np.ndarray]:
+    """Single numbers of each map that describe its texture: name -> float "clip"."""
+    out = {}
+    for chan, name in enumerate(("u", "v", "strain")):
+        plane = flow[..., chan].astype(np.float32)
+        spread = np.maximum(plane.std((1, 2)), 1e-6)
+        away = plane - np.median(plane, axis=(1, 2), keepdims=True)
+        out[f"{name} median"] = np.median(plane, axis=(1, 2))
+        out[f"{name} standard deviation"] = spread
+        out[f"{name} kurtosis"] = (away**4).mean((1, 2)) / np.maximum((away**2).mean((1, 2)), 1e-6) ** 2
+        mirrored = away[:, :, ::-1] * (-1 if name == "u" else 1)
+        out[f"{name} symmetry"] = (away * mirrored).mean((1, 2)) / np.maximum((away**2).mean((1, 2)), 1e-6)
+        rim = np.ones(plane.shape[1:], bool)
+        rim[2:-2, 2:-2] = False
+        out[f"{name} rim over map"] = plane[:, rim].std(1) / spread
+        for axis, way in ((2, "across"), (1, "down")):
+            first, second = (np.abs(np.diff(plane, n, axis)).mean((1, 2)) for n in (1, 2))
+            out[f"{name} first difference {way}"] = first / spread
+            out[f"{name} second over first difference {way}"] = second / np.maximum(first, 1e-6)
+    return out
+
+
+def compare_statistics(real: dict, phantoms: dict, seed: int = 0) -> list[dict]:
+    """What tells phantom from real maps, the clearest first: AUROC (above 0.5: phantoms have more) and medians."""
+    ours, theirs = (compute_statistics(part) for part in (real["flow"], phantoms["flow"][match(real, phantoms, seed)]))
+    rows = []
+    for name, values in ours.items():
+        made = np.repeat([False, True], [len(values), len(theirs[name])])
+        auroc = float(roc_auc_score(made, np.concatenate([values, theirs[name]])))
+        rows.append({"name": name, "auroc": auroc, "real": float(np.median(values))})
+        rows[-1]["phantom"] = float(np.median(theirs[name]))
+    return sorted(rows, key=lambda row: -abs(row["auroc"] - 0.5))
+
+
+def format_statistics(rows: list[dict]) -> str:
+    lines = [f"{'statistic of a map':<42}{'AUROC':>7}{'real':>9}{'phantom':>9}   (medians)"]
+    lines += [f"{r['name']:<42}{r['auroc']:>7.2f}{r['real']:>9.2f}{r['phantom']:>9.2f}" for r in rows]
+    return "\n".join(lines)
 
 
 def make_network(seed: int, n_out: int) -> torch.nn.Module:
@@ -208,6 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, few phantoms, 5 groups of subjects: a trial")
     parser.add_argument("--json", type=Path, help="write every number there")
     parser.add_argument("--picture", type=Path, help="draw mean maps of real and phantom clips there")
+    parser.add_argument("--statistics", action="store_true", help="only print which numbers of a map tell them apart")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     seeds, n, epochs, protocol, rounds = given.seeds, given.phantoms, (15, 30), "loso", 150
@@ -218,6 +265,12 @@ def main(arguments: list[str] | None = None) -> None:
     real = {**real, "dataset": np.char.lower(real["dataset"].astype(str)), "subject": real["subject"].astype(str)}
     real["dataset"] = np.where(np.isin(real["dataset"], PRESETS), real["dataset"], PRESETS[0])
     names = [name for name in PRESETS if name in real["dataset"]]
+    if given.statistics:
+        rows = compare_statistics(real, make_phantoms(names, n, 1))
+        print(format_statistics(rows))
+        if given.json:
+            write_json(given.json, {"statistics": rows})
+        return
     data = load_flow_maps(given.maps)
     grid = make_grid(real["flow"])[:, None, :, :, None, None]
     cells = tuple(f"cell{i}" for i in range(grid.shape[2]))

@@ -151,6 +151,25 @@ def test_phantoms_cannot_be_told_from_themselves_and_can_from_noise(phantoms):
     assert min(phantoms.tell_apart(noise, second, 0, 20).values()) > 0.95
 
 
+def test_phantom_statistics(phantoms, tmp_path, capsys):
+    """A checkerboard of 0 and 255: all first differences 255, spread 127.5, second over first 2, mirrored = turned over."""
+    board = np.indices((28, 28)).sum(0)[None, ..., None] % 2 * np.full((2, 1, 1, 3), 255, np.uint8)
+    numbers = phantoms.compute_statistics(board.astype(np.uint8))
+    assert numbers["v first difference across"] == pytest.approx([2.0, 2.0])
+    assert numbers["strain second over first difference down"] == pytest.approx([2.0, 2.0])
+    assert numbers["u rim over map"] == pytest.approx([1.0, 1.0]) and numbers["u median"].tolist() == [127.5, 127.5]
+    assert numbers["u symmetry"] == pytest.approx([1.0, 1.0]) and numbers["v symmetry"] == pytest.approx([-1.0, -1.0])
+    made = phantoms.make_phantoms(["casme2"], 240, 1)
+    rows = phantoms.compare_statistics(made, made)
+    assert all(row["auroc"] == pytest.approx(0.5, abs=0.02) and row["real"] == row["phantom"] for row in rows)
+    maps = save_maps(tmp_path / "maps.npz")
+    phantoms.main([str(maps), "--quick", "--statistics", "--json", str(tmp_path / "s.json")])
+    written = json.loads((tmp_path / "s.json").read_text())["statistics"]
+    away = [abs(row["auroc"] - 0.5) for row in written]
+    assert len(written) == 27 and away == sorted(away, reverse=True)
+    assert "AUROC" in capsys.readouterr().out
+
+
 def test_phantom_teaching_is_blind(phantoms, tmp_path):
     from dataclasses import replace
 
