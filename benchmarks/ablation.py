@@ -95,13 +95,14 @@ def format_markdown(part: str, result: dict) -> str:
         f"{result['protocol']}, {result['n_folds']} folds, {len(result['seeds'])} seeds{set_to}. Commit {result['commit']}, "
         f"{result['date']}, {result['machine']}.",
         "",
-        "| variant | what | UF1 | UAR | minus the whole network (UF1, paired over subjects) | parameters |",
-        "|---|---|---|---|---|---|",
+        "| variant | what | UF1 | UAR | minus the whole network (UF1, paired over subjects) | AU AUROC | parameters |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, row in result["variants"].items():
         told = describe_interval(row["difference"]["uf1"]) if "difference" in row else ""
         scores = f"{row['uf1']['mean']:.3f} | {row['uar']['mean']:.3f}"
-        lines.append(f"| {name} | {row['what']} | {scores} | {told} | {row['parameters']:,} |")
+        aus = "" if row["au_auroc"] is None else f"{row['au_auroc']:.3f}"
+        lines.append(f"| {name} | {row['what']} | {scores} | {told} | {aus} | {row['parameters']:,} |")
     return "\n".join(lines)
 
 

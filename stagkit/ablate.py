@@ -176,6 +176,7 @@ def _describe(what: str, run: Run, full: Run) -> dict[str, object]:
     scores = {s: {k: run.metrics[s][k] for k in ("mean", "std", "ci95")} for s in SCORES}
     cost = run.metrics["cost"] or {}
     row = {"what": what, **scores, **{k: cost.get(k) for k in ("parameters", "multiply_adds", "train_seconds")}}
+    row["au_auroc"] = (run.metrics.get("au_detection") or {}).get("mean_auroc")
     if run.path != full.path:
         paired = compare_runs(run, full)
         row["difference"] = {s: paired[s] for s in SCORES}
@@ -194,6 +195,7 @@ def save_ablation(result: dict[str, object], out: str | Path) -> None:
             "what": row["what"],
             **{s: row[s]["mean"] for s in SCORES},
             "uf1_std": row["uf1"]["std"],
+            "au_auroc": row["au_auroc"],
         }
         for s, paired in row.get("difference", {}).items():
             low, high = paired["ci95"]

@@ -12,6 +12,7 @@ from stagkit.ablate import VARIANTS, ablate, choose_variants, format_ablation
 from stagkit.companions import make_companions
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.prepare import keep_apex
+from stagkit.runs import Run
 from stagkit.types import StagkitError
 from tests.small import make_dataset
 
@@ -82,6 +83,7 @@ def test_variants_share_folds_and_are_compared_with_the_whole(done):
     assert uf1["difference"] == pytest.approx(row["uf1"]["mean"] - result["variants"]["full"]["uf1"]["mean"])
     assert uf1["ci95"][0] <= uf1["difference"] <= uf1["ci95"][1]
     assert row["parameters"] < result["variants"]["full"]["parameters"]
+    assert row["au_auroc"] == Run.load(out / "graph-none").metrics["au_detection"]["mean_auroc"] > 0
     assert "other inputs" in result["variants"]["turned"]["notes"][0]
     assert json.loads((out / "ablation.json").read_text()) == json.loads(json.dumps(result))
 
