@@ -100,8 +100,11 @@ class Connectivity(nn.Module):
             self.alpha = nn.Parameter(torch.tensor(0.541325))  # softplus of it = 1
             self.active, self.au_edges = nn.Sigmoid(), Probe("au.edges")
 
-    def forward(self, au_logits: Tensor | None, seen: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """AU logits "batch time au" -> edges "batch time roi roi" and AU edges "batch time au au" (or None)."""
+    def forward(self, au_logits: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """AU logits "batch time au" -> edges "batch time roi roi" and AU edges "batch time au au" (or None).
+
+        Without AU-guided edges only the first two axes of ``au_logits`` are looked at.
+        """
         edges, au_edges = self.anatomy, None
         if self.kind != "fixed":
             edges = edges + softplus(self.beta) * softplus(self.residual)
@@ -112,7 +115,7 @@ class Connectivity(nn.Module):
             moved = torch.einsum("btkl,lm->btkm", au_edges, self.share)
             edges = edges + softplus(self.alpha) * torch.einsum("kn,btkm->btnm", self.share, moved)
         else:
-            edges = edges.expand(*seen.shape[:2], *edges.shape)
+            edges = edges.expand(*au_logits.shape[:2], *edges.shape)
         return self.edges(edges if given is None else given), au_edges
 
 
@@ -282,7 +285,7 @@ class Stag(nn.Module):
             strength = weights * frame_mask.sum(1, keepdim=True)  # 1 on average, whatever the number of frames
             tokens = tokens * rearrange(strength, "batch time -> batch time 1 1")
         if self.connectivity is not None:
-            edges, au_edges = self.connectivity(first, seen, edges)
+            edges, au_edges = self.connectivity(seen if first is None else first, edges)
         features = self.edge_features(flow) if self.edge_features is not None else None
         states = tokens
         if self.config.branches != "time":
