@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from stagkit.drawing import COLOURS, FAINT, PAGE, SIGNED_SCALE, SOFT, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from stagkit.types import RoiDataset
@@ -139,13 +141,28 @@ def plot_costs(result: dict) -> Figure:
     points = {n: (r["parameters"], r["uf1"]["mean"]) for n, r in result["systems"].items() if r["parameters"]}
     for name, (size, score) in points.items():
         axes.plot(size, score, "o", color=COLOURS[1] if name == "stag" else COLOURS[0], ms=5)
-        crowded = any(size < other < 5 * size and abs(score - uf1) < 0.06 for other, uf1 in points.values())
-        side = {"xytext": (-6, 3), "ha": "right"} if crowded or size > 3e5 else {"xytext": (6, 3), "ha": "left"}
-        title = result["systems"][name]["title"]
-        axes.annotate(title, (size, score), textcoords="offset points", fontsize=7, **side)
     axes.set_xscale("log")
     axes.margins(x=0.18, y=0.15)
     axes.grid(color=FAINT, lw=0.5)
     axes.set_xlabel("trained parameters")
     axes.set_ylabel("UF1")
+    _name_points(figure, axes, {result["systems"][name]["title"]: point for name, point in points.items()})
     return figure
+
+
+def _name_points(figure: Figure, axes: Axes, points: dict[str, tuple[float, float]]) -> None:
+    """A name beside each point: to the right or left, above or below, where it meets no point and no other name."""
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()  # sizes and places on the page are known from here on
+    spots = {name: axes.transData.transform(point) for name, point in points.items()}
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in spots.values()]
+    for name, point in points.items():
+        for (x, ha), y in product(((6, "left"), (-6, "right")), (3, -9)):
+            label = axes.annotate(name, point, (x, y), textcoords="offset points", fontsize=7, ha=ha)
+            box = label.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            if (inside and not box.count_overlaps(taken)) or (ha, y) == ("right", -9):
+                taken.append(box)
+                break
+            label.remove()

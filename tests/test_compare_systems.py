@@ -275,3 +275,20 @@ def test_pictures_show_the_numbers_of_the_comparison(compared, phantom):
     assert pictures[1].get_clim() == pictures[2].get_clim() and pictures[3].get_clim() == pictures[4].get_clim()
     np.testing.assert_allclose(pictures[3].get_array(), made["face"][0, 0, 0])
     plt.close("all")
+
+
+def test_names_of_networks_that_score_alike_do_not_meet():
+    """FDP and MESTI + MEGANet once lay on each other."""
+    from stagkit.comparison_plot import plot_costs
+
+    points = {
+        "STAG": (78_211, 0.97), "STSTNet": (1_683, 0.945), "HTNet, reduced": (109_091, 0.825),
+        "Onset-apex flow + MEGANet": (78_211, 0.71), "MESTI + MEGANet": (78_211, 0.801),
+        "Evolution transformer": (703_046, 0.888), "FDP": (26_000, 0.806),
+    }  # fmt: skip
+    rows = {n: {"title": n, "parameters": size, "uf1": {"mean": uf1}} for n, (size, uf1) in points.items()}
+    figure = plot_costs({"systems": rows})
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert [text.get_text() for text in figure.axes[0].texts] == list(points)
+    assert not any(box.count_overlaps(boxes[:i]) for i, box in enumerate(boxes))
