@@ -1,11 +1,13 @@
 """Are the explanations true? Every method, and what costs nothing, scored on planted and on annotated truth.
 
     python benchmarks/explanations.py [--seed N] [--json FILE] [--maps MAPS.npz] [--markdown BENCHMARKS.md] [--quick]
+                                      [--set stag.answer=aus]
 
 Phantoms: networks learn from one cast of synthetic faces and explain clips of another (other seeds, other people, never
-used to choose anything). Real maps (``--maps``, an .npz of published flow maps with AU codes): five groups of subjects,
-each explained by a network that never saw them; the regions of the annotated AUs count as moved. Beside each mean its
-95 % interval over subjects; differences from flow magnitude, raw attention and a random map are paired.
+used to choose anything); ``--set`` names settings of these networks. Real maps (``--maps``, an .npz of published flow maps
+with AU codes): five groups of subjects, each explained by a network that never saw them; the regions of the annotated AUs
+count as moved. Beside each mean its 95 % interval over subjects; differences from flow magnitude, raw attention and a random
+map are paired.
 
 The confounder experiment: a network learns from phantoms in which one class comes with a head shift that is not removed;
 does its explanation lie where the planted muscles move, or on the cheat?
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 from recognition import describe_commit, describe_machine, write_markdown
 
+from stagkit.cli_options import read_settings
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.phantoms import PhantomSource
 from stagkit.explain import attribute, by_roi, to_map
@@ -37,7 +40,6 @@ from stagkit.sanity import train_on_permuted_labels
 from stagkit.splits import make_folds
 from stagkit.train import predict, train_fold
 
-MARKS = "<!-- explanations: made by benchmarks/explanations.py -->", "<!-- explanations: end -->"
 #: Lowest (highest for errors) mean that the project sets itself on held-out phantoms.
 AIMS = {
     "region_pointing": 0.95,
@@ -49,6 +51,12 @@ AIMS = {
 }
 
 
+def marks(settings: list[str]) -> tuple[str, str]:
+    """Where a table stands: the explanations of another network are another table."""
+    name = " ".join(("explanations", *settings))
+    return f"<!-- {name}: made by benchmarks/explanations.py -->", f"<!-- {name}: end -->"
+
+
 def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -57,11 +65,11 @@ def prepare(config: PhantomConfig, folder: Path, flow: FlowConfig = FlowConfig()
     return prepare_dataset(PhantomSource(config), folder, flow)
 
 
-def measure_phantoms(seed: int, quick: bool, folder: Path) -> dict:
+def measure_phantoms(seed: int, quick: bool, folder: Path, stag: StagConfig, training: TrainConfig) -> dict:
     size = {"subjects": 3, "clips": 6, "size": 64} if quick else {"subjects": 16, "clips": 12}
     held = {"subjects": 2, "clips": 3, "size": 64} if quick else {"subjects": 8, "clips": 9}
-    stag = StagConfig(width=16, graph_layers=1, time_layers=1) if quick else StagConfig()
-    training = TrainConfig(epochs=3) if quick else TrainConfig()
+    if quick:
+        stag, training = stag.replace(width=16, graph_layers=1, time_layers=1), training.replace(epochs=3)
     tell("phantoms: drawing, measuring, training")
     known = prepare(PhantomConfig(**size, seed=10_000 + seed), folder / "train")
     settings = PhantomConfig(**held, seed=20_000 + seed)
@@ -224,20 +232,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--maps", type=Path, help=".npz of flow maps with AU codes; without it only phantoms")
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the network on phantoms"
+    )
     parser.add_argument("--quick", action="store_true", help="few small clips, 3 epochs: does it run?")
     parser.add_argument("--only", choices=["phantoms", "real", "confounder"], help="one part alone")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    settings = read_settings(None, options.set, None, None)
     started, sets, result = time.perf_counter(), {}, {}
     with tempfile.TemporaryDirectory(prefix="explanations-") as folder:
         if options.only in (None, "phantoms"):
-            sets["phantoms"] = measure_phantoms(options.seed, options.quick, Path(folder))
+            sets["phantoms"] = measure_phantoms(options.seed, options.quick, Path(folder), *settings)
             result["aims"] = check_aims(sets["phantoms"]["methods"])
         if options.maps and options.only in (None, "real"):
             sets["real"] = measure_maps(options.maps, options.seed, options.quick)
         if options.only in (None, "confounder"):
             result["confounder"] = measure_cheat(options.seed, options.quick, Path(folder))
     words = ["python benchmarks/explanations.py", f"--seed {options.seed}"]
+    words += [f"--only {options.only}"] * bool(options.only) + ["--set", *options.set] * bool(options.set)
     words += ["--maps MAPS"] * bool(options.maps) + ["--quick"] * options.quick
     result = {
         "benchmark": "explanations",
@@ -254,7 +267,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.markdown:
         said = f"`{result['command']}`, commit {result['commit']}, {result['date']}, {result['machine']}"
         write_markdown(
-            options.markdown, f"{said}, {result['seconds']:.0f} s.\n\n```\n{format_result(result)}\n```", MARKS
+            options.markdown,
+            f"{said}, {result['seconds']:.0f} s.\n\n```\n{format_result(result)}\n```",
+            marks(options.set),
         )
     if options.json:
         write_json(options.json, json.loads(json.dumps(result, default=float)))

@@ -17,6 +17,8 @@ from stagkit.rois import RoiAtlas
 
 #: Sharpness of the pooling of AU evidence over frames: towards 0 it is the mean, towards infinity the maximum.
 AU_POOLING = 4.0
+#: Probability of an AU before anything is learned (its bias starts at -2.2): most are absent from most clips.
+AU_START = 0.1
 
 
 def compute_clip_aus(au_logits: Tensor, frames: Tensor) -> Tensor:
@@ -99,6 +101,7 @@ class AUHead(nn.Module):
     """AU evidence of a clip -> logits, and nothing goes past it (a concept bottleneck, Koh et al. 2020, arXiv:2007.04612).
 
     In training the class teaches this head alone: action units are taught by AU codes, and classes do not bend them.
+    It reads each AU as a multiple of ``AU_START``: read as shares of 1, few clips taught it too slowly.
     """
 
     def __init__(self, config: StagConfig, n_classes: int, n_aus: int, wide: int = 64):
@@ -109,5 +112,5 @@ class AUHead(nn.Module):
 
     def forward(self, aus: Tensor) -> Tensor:
         """AU logits "batch au" -> logits "batch cls"."""
-        pooled = self.pooled(self.aus(self.active(aus.detach() if self.training else aus)))
+        pooled = self.pooled(self.aus(self.active(aus.detach() if self.training else aus) / AU_START))
         return self.logits(self.classify(self.drop(self.act(pooled))))

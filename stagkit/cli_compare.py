@@ -87,7 +87,7 @@ def compare_systems(
     views = make_views(
         path, mapping, out / "views", sources, workers or 1, str(landmarker or ""), show("reading clips")
     )
-    stag_config, train_config = read_settings(config, set_ or [], None, epoch_choice, views["regions"])
+    stag_config, train_config = read_settings(config, set_ or [], None, epoch_choice, views["regions"], protocol.value)
     result = compare(
         views,
         out,

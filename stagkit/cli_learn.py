@@ -66,7 +66,7 @@ def evaluate(
 
     chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
     loaded = load_data(path, mapping)
-    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded)
+    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded, protocol.value)
     run = evaluate_folds(
         loaded,
         out,
@@ -147,7 +147,7 @@ def ablate(
             raise StagkitError(f"--also {text!r}: expected NAME=FOLDER.")
         others[name] = (load_data(folder, mapping), folder)
     loaded = load_data(path, mapping)
-    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded)
+    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded, protocol.value)
     result = ablate_parts(
         loaded,
         out,

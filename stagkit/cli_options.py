@@ -78,10 +78,17 @@ def read_seeds(text: str) -> int | list[int]:
         raise StagkitError(f"--seeds {text!r}: expected how many, e.g. 5, or which, e.g. 0,3,7.") from error
 
 
-def read_settings(path: Path | None, changes: list[str], epochs: int | None, epoch_choice: str | None, data=None):
+def read_settings(
+    path: Path | None,
+    changes: list[str],
+    epochs: int | None,
+    epoch_choice: str | None,
+    data=None,
+    protocol: str = "",
+):
     """Settings of the network and the training: what suits ``data``, or a file's; then ``--set``; then options.
 
-    What suits the clips (``recipes.choose_recipe``) is said on the screen; a file is taken as it is.
+    What suits the clips and the protocol (``recipes.choose_recipe``) is said on the screen; a file is taken as it is.
     """
     import yaml
 
@@ -91,7 +98,7 @@ def read_settings(path: Path | None, changes: list[str], epochs: int | None, epo
     if path is None and data is not None:
         from stagkit.recipes import choose_recipe
 
-        recipe = choose_recipe(data)
+        recipe = choose_recipe(data, apart=protocol == ProtocolName.cross)
         values = {"stag": recipe.stag.to_dict(), "train": recipe.train.to_dict()}
         for line in recipe.why:
             say(f"taken for these clips: {line}; --set changes it")

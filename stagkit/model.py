@@ -120,15 +120,22 @@ class Connectivity(nn.Module):
 
 
 class GraphLayer(nn.Module):
-    """Regions of one frame exchange what they know: x + gate * Linear(SiLU(E-GAT(LayerNorm(x))))."""
+    """Regions of one frame exchange what they know: x + gate * Linear(SiLU(E-GAT(LayerNorm(x)))).
+
+    Where the answer comes from action units alone, the gates start half open and few messages are dropped: nothing goes
+    past the graph there, and what it tells helps from the first step.
+    """
 
     def __init__(self, config: StagConfig, number: int):
         super().__init__()
-        width, edge_dim = config.width, EDGE_FEATURES if config.graph == "egat" else None
-        self.norm, self.act, self.drop = nn.LayerNorm(width), nn.SiLU(), nn.Dropout(config.dropout)
+        width, edge_dim, late = config.width, EDGE_FEATURES if config.graph == "egat" else None, config.answer == "aus"
+        self.norm, self.act = nn.LayerNorm(width), nn.SiLU()
+        self.drop = nn.Dropout(config.dropout / 4 if late else config.dropout)
         # attention over all pairs is the costly part: it works at half the width, and a linear map comes back
         self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, edge_dim, f"graph.{number}")
         self.back, self.gate, self.open = nn.Linear(self.egat.width, width), Gate(width, width), nn.Sigmoid()
+        if late:
+            nn.init.zeros_(self.gate.bias)
 
     def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens "batch time roi width" -> the same, and attention "batch time head target source"."""

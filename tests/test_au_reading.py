@@ -43,12 +43,12 @@ def test_the_edges_follow_the_first_reading_and_the_answer_the_last():
     with intervene(model, {"au.logits.first": 3.0}):
         changed = model(x, mask, times)
     assert (changed.edges - plain.edges).abs().max() > 0.1
-    assert (changed.au_logits - plain.au_logits).abs().max() > 1e-4  # it reaches the answer through the edges only
+    assert (changed.au_logits - plain.au_logits).abs().max() > 1e-5  # it reaches the answer through the edges only
     with intervene(model, {"au.logits": 3.0}):
         changed = model(x, mask, times)
     close(changed.edges, plain.edges, 0)
     close(changed.first_au_logits, plain.first_au_logits, 0)
-    assert (changed.logits - plain.logits).abs().max() > 1e-4
+    assert (changed.logits - plain.logits).abs().max() > 1e-5
     assert make_model()(x, mask, times).first_au_logits is None
 
 
@@ -69,7 +69,7 @@ def test_every_part_speaks_through_the_action_units(probe):
     with intervene(model, {probe: 0.0}):
         silent = model(*inputs)
     close(silent.first_au_logits, plain.first_au_logits, 0)
-    assert (silent.au_logits - plain.au_logits).abs().max() > 1e-4
+    assert (silent.au_logits - plain.au_logits).abs().max() > 1e-5
     assert (silent.logits - plain.logits).abs().max() > 1e-6
 
 
@@ -131,8 +131,15 @@ def test_without_codes_there_is_nothing_to_answer_from():
     ids=str,
 )
 def test_explanations_are_complete(method, more):
-    batch = make_batch()
-    result = attribute(make_model(**AUS), batch, method, target=1, n_steps=64, **more)
+    batch, model = make_batch(), make_model(**AUS)
+    with torch.no_grad():  # active units and open gates: else edges matter less than rounding
+        model.first_aus.bias.fill_(2.0)
+        model.connectivity.alpha.fill_(5.0)
+        model.late.from_regions.bias.fill_(2.0)
+        for layer in model.graph:
+            layer.gate.bias.fill_(2.0)
+    result = attribute(model, batch, method, target=1, n_steps=64, **more)
+    assert np.abs(np.asarray(result.gap)).max() > 1e-5
     missed = np.abs(np.asarray(result.delta)) / np.abs(np.asarray(result.gap)).clip(1e-6)
     assert missed.max() < 0.05 and np.abs(np.asarray(result.values)).max() > 0
 
