@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from recognition import add_part_options, choose_parts, describe_commit, describe_machine, write_markdown
+from recognition import add_part_options, choose_parts, describe_commit, describe_machine, make_marks, write_markdown
 
 from stagkit.ablate import ablate, format_ablation
 from stagkit.cli_options import read_settings
@@ -35,12 +35,6 @@ TITLES = {
     "within": "Phantoms of five presets together, unseen subjects (T = 12, difficulty 'real')",
     "across": "Phantoms, trained on one preset and tested on another",
 }
-
-
-def marks(part: str, settings: list[str]) -> tuple[str, str]:
-    """Where a table stands: other settings of the whole network are another table."""
-    name = " ".join(("ablation", part, *settings))
-    return f"<!-- {name}: made by benchmarks/ablation.py -->", f"<!-- {name}: end -->"
 
 
 def make_presets(out: Path, presets: list[str], subjects: int, clips: int) -> list[Path]:
@@ -66,7 +60,7 @@ def run_part(part: str, options: argparse.Namespace) -> dict:
     if options.quick:
         only = RIVALS[:1]
     data = load_data(path, mapping="" if part == "maps" else "3-class")
-    stag, train = read_settings(None, options.set, None, None, data)
+    stag, train = read_settings(None, options.set, None, None, data, settings["protocol"])
     result = ablate(
         data,
         options.out / part,
@@ -124,7 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
         results[part] = run_part(part, options)
         print(f"{TITLES[part]}\n{format_ablation(results[part])}\n", flush=True)
         if options.markdown:
-            write_markdown(options.markdown, format_markdown(part, results[part]), marks(part, options.set))
+            write_markdown(
+                options.markdown, format_markdown(part, results[part]), make_marks("ablation", part, *options.set)
+            )
     if options.json:
         write_json(options.json, json.loads(json.dumps(results, default=float)))
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from recognition import describe_commit, describe_machine, write_markdown
+from recognition import describe_commit, describe_machine, make_marks, write_markdown
 
 from stagkit.cli_options import read_settings
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
@@ -49,12 +49,6 @@ AIMS = {
     "peak_error_ms": 20.0,
     "completeness": 0.01,
 }
-
-
-def marks(settings: list[str]) -> tuple[str, str]:
-    """Where a table stands: the explanations of another network are another table."""
-    name = " ".join(("explanations", *settings))
-    return f"<!-- {name}: made by benchmarks/explanations.py -->", f"<!-- {name}: end -->"
 
 
 def tell(text: str) -> None:
@@ -269,7 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
         write_markdown(
             options.markdown,
             f"{said}, {result['seconds']:.0f} s.\n\n```\n{format_result(result)}\n```",
-            marks(options.set),
+            make_marks("explanations", *options.set),
         )
     if options.json:
         write_json(options.json, json.loads(json.dumps(result, default=float)))

@@ -179,6 +179,12 @@ def format_markdown(result: dict) -> str:
     return "\n".join([*lines, "", describe_averaged(result)]).rstrip()
 
 
+def make_marks(script: str, *words: str) -> tuple[str, str]:
+    """Where a table stands: another part, or another network (its ``--set``), is another table."""
+    name = " ".join((script, *words))
+    return f"<!-- {name}: made by benchmarks/{script}.py -->", f"<!-- {name}: end -->"
+
+
 def write_markdown(path: Path, text: str, marks: tuple[str, str] = (START, END)) -> None:
     """Put the table between its marks; the rest of the file stays."""
     whole = path.read_text(encoding="utf-8") if path.is_file() else "# Benchmarks\n\n## Recognition\n\n"

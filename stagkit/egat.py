@@ -40,7 +40,7 @@ class MaskedSoftmax(nn.Module):
 
 
 class Gate(nn.Linear):
-    """Share of an answer that is let through, sigmoid(Wx + b): 12 % everywhere at first (W = 0, b = -2).
+    """Share of an answer that is let through, sigmoid(Wx + b): 12 % at first (W = 0, b = -2) unless opened further.
 
     A part of the network that exchanges information has to prove useful before it changes much. The idea is that of
     ReZero (Bachlechner et al. 2021, arXiv:2003.04887) and LayerScale (Touvron et al. 2021, arXiv:2103.17239).

@@ -122,8 +122,8 @@ class Connectivity(nn.Module):
 class GraphLayer(nn.Module):
     """Regions of one frame exchange what they know: x + gate * Linear(SiLU(E-GAT(LayerNorm(x)))).
 
-    Where the answer comes from action units alone, the gates start half open and few messages are dropped: nothing goes
-    past the graph there, and what it tells helps from the first step.
+    Where the answer comes from action units alone, the gates start half open and few messages are dropped (chosen on
+    development phantoms, where it found action units a little better; BENCHMARKS.md).
     """
 
     def __init__(self, config: StagConfig, number: int):

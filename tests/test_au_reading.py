@@ -11,6 +11,7 @@ from stagkit.config import StagConfig, TrainConfig
 from stagkit.explain import attribute
 from stagkit.facs import AU_NUMBERS
 from stagkit.losses import compute_loss
+from stagkit.model import Stag
 from stagkit.probes import clamp_aus, intervene, record
 from stagkit.rois import ATLAS
 from stagkit.train import train_fold
@@ -148,3 +149,10 @@ def test_settings_without_the_choice_keep_their_digest():
     assert "answer" not in StagConfig().to_dict() and StagConfig().digest() == StagConfig(answer="fused").digest()
     other = StagConfig(answer="aus")
     assert other.digest() != StagConfig().digest() and StagConfig.from_dict(other.to_dict()) == other
+
+
+def test_the_graph_starts_more_open_where_the_answer_comes_from_action_units():
+    for settings, share, dropped in ((AUS, 0.5, 0.1), ({}, 0.119, 0.4)):
+        layer = Stag(StagConfig(width=8, **settings), n_classes=3).graph[0]
+        close(layer.gate(torch.randn(2, 8)).sigmoid(), torch.full((2, 8), share), atol=1e-3)
+        assert layer.drop.p == pytest.approx(dropped)

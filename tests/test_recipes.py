@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from stagkit.cli_options import read_settings
 from stagkit.companions import make_companions
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.recipes import choose_recipe
@@ -40,3 +41,12 @@ def test_flow_maps_have_no_time_and_take_phantoms_beside():
 def test_labels_do_not_matter():
     data = make_companions(9)
     assert choose_recipe(replace(data, label=np.zeros(9, np.int64))) == choose_recipe(data)
+
+
+def test_one_uncoded_set_keeps_every_pair_of_the_cross_protocol_trainable():
+    data = make_dataset()
+    aus, n = data.aus.copy(), len(data) // 3
+    aus[:n] = np.nan
+    data = replace(data, aus=aus, datasets=tuple("ab"[i >= n] for i in range(len(data))))
+    said = {protocol: read_settings(None, [], None, None, data, protocol)[0].answer for protocol in ("loso", "cross")}
+    assert said == {"loso": "aus", "cross": "fused"}
