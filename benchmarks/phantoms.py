@@ -1,7 +1,7 @@
 """How real phantom flow maps are, measured on published ones: can they be told apart, and what do they teach?
 
     python benchmarks/phantoms.py MAPS.npz [--seeds 5] [--phantoms 12000] [--quick] [--json FILE] [--picture FILE]
-    python benchmarks/phantoms.py MAPS.npz --statistics
+    python benchmarks/phantoms.py MAPS.npz --statistics [--estimated] [--sheet FILE]
 
 (a) AUROC of classifiers that tell phantom from real maps, cross-validated by subject, classes and data sets matched: 0.5
     means that they cannot. (b) ``--picture``: mean maps of each class, real beside phantom; such a picture is made from real
@@ -273,6 +273,31 @@ def draw_means(path: Path, real: dict, phantoms: dict) -> None:
     plt.close(figure)
 
 
+def draw_sheet(path: Path, seed: int = 1) -> None:
+    """Twelve phantom maps of both kinds, u over v over strain: nothing real is in it, so it may be shown."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(6, 12, figsize=(7.16, 4.0), layout="constrained")
+    for kind, estimated in enumerate((False, True)):
+        maps = make_maps(12, seed=seed, clips_per_subject=1, estimated=estimated)
+        for k in range(12):
+            for chan in range(3):
+                ax = axes[3 * kind + chan, k]
+                ax.imshow(maps.flow[k, ..., chan], cmap="gray", vmin=0, vmax=255)
+                ax.set(xticks=[], yticks=[])
+                if not chan:
+                    ax.set_title(maps.aus[k], fontsize=6, pad=2)
+                if not k:
+                    kind_name = ("plain", "estimated")[kind] if chan == 1 else ""
+                    ax.set_ylabel(f"{kind_name}\n{('u', 'v', 'strain')[chan]}", fontsize=7)
+    with write_aside(path) as aside:
+        figure.savefig(aside, format=path.suffix[1:] or "png", dpi=150)
+    plt.close(figure)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("maps", help=".npz or folder of flow maps")
@@ -283,7 +308,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--picture", type=Path, help="draw mean maps of real and phantom clips there")
     parser.add_argument("--estimated", action="store_true", help="phantoms that went through what flow estimation does")
     parser.add_argument("--statistics", action="store_true", help="only print which numbers of a map tell them apart")
+    parser.add_argument("--sheet", type=Path, help="draw phantom maps of both kinds there")
     given = parser.parse_args(arguments)
+    if given.sheet:
+        draw_sheet(given.sheet)
     torch.set_num_threads(1)
     seeds, n, epochs, protocol, rounds = given.seeds, given.phantoms, (15, 30), "loso", 150
     if given.quick:
