@@ -1,12 +1,13 @@
 """Find the sizes of phantom flow maps (``stagkit.phantom_map_sizes``) beside published maps of half of the subjects.
 
-    python benchmarks/fit_phantom_maps.py MAPS.npz [--rounds 3] [--phantoms 1600] [--out sizes.json]
+    python benchmarks/fit_phantom_maps.py MAPS.npz [--rounds 3] [--phantoms 1600] [--start FILE] [--out FILE]
 
 The search compares moments of real and phantom maps: means and squares by place, products of neighbours, of mirrored places
 and of channels, of 24 principal components, and the numbers of ``benchmarks/phantoms.py MAPS --statistics``. It is a damped
 Gauss-Newton search with a Gaussian prior around the sizes it starts from; derivatives come from phantoms of the same seed.
 **No label and no action unit of a real clip is read, but for how many clips each class has.** The other half of the subjects
-only takes part in what is printed. It starts from the sizes in the module, and was run once, from those set by hand before.
+only takes part in what is printed. It starts from the sizes in the module; those were found once, by three rounds with
+``--start benchmarks/phantom_sizes_by_hand.json``, and rounded.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import phantoms as measure
 
 from stagkit import phantom_map_sizes as sizes
 from stagkit.datasets.flow_maps import CLASSES, read_maps
-from stagkit.files import write_json
+from stagkit.files import read_json, write_json
 from stagkit.phantom_map_face import draw_map_face
 
 N_FACES = 48  # faces that take part
@@ -190,6 +191,18 @@ def describe() -> dict:
     return tables
 
 
+def restore(tables: dict) -> None:
+    """Put sizes as ``describe`` wrote them."""
+    for name, values in tables.items():
+        if not isinstance(values, dict):
+            setattr(sizes, name, tuple(values) if isinstance(values, list) else values)
+            continue
+        table = getattr(sizes, name)
+        for key in table:
+            value = values[str(key) if isinstance(key, (str, int)) and str(key) in values else repr(key)]
+            table[key] = sizes.Skin(*value) if isinstance(value, list) else value
+
+
 def look(task: tuple) -> np.ndarray:
     return DISTANCE(*task)
 
@@ -221,6 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("maps", help=".npz or folder of flow maps of CASME II and SMIC")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--phantoms", type=int, default=1600, help="phantom maps a look")
+    parser.add_argument("--start", type=Path, help="sizes to start from, as --out writes them")
     parser.add_argument("--out", type=Path, help="write the sizes there")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args(arguments)
@@ -232,6 +246,8 @@ def main(arguments: list[str] | None = None) -> None:
     distances = [Distance(half, moments, given.phantoms) for half in halves]
     DISTANCE = distances[0]
     sizes.N_FACES = N_FACES
+    if given.start:
+        restore(read_json(given.start))
     x = start = np.array([size.read() for size in SIZES])
 
     def report(name: str) -> None:

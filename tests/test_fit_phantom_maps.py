@@ -39,7 +39,11 @@ def test_every_size_reads_what_it_writes_and_tables_keep_their_form(fit):
     after = fit.describe()
     assert all(type(after[name]) is type(before[name]) for name in before)
     assert isinstance(sizes.SKIN["nose"], sizes.Skin) and len(sizes.LIDS) == 4 and 0 < sizes.LIDS[3] < 1
-    json.dumps(after)
+    fit.restore(json.loads(json.dumps(before)))
+    assert fit.describe() == before
+    by_hand = json.loads((ROOT / "benchmarks" / "phantom_sizes_by_hand.json").read_text())
+    fit.restore(by_hand)
+    assert json.loads(json.dumps(fit.describe())) == by_hand and by_hand != json.loads(json.dumps(before))
 
 
 def test_the_search_reads_no_label_beyond_how_many_there_are(fit):
