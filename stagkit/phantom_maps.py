@@ -115,12 +115,12 @@ def make_maps(
 
 
 def stream_maps(
-    batch: int = 512, seed: int = 0, presets: tuple[str, ...] = ("casme2", "smic")
+    batch: int = 512, seed: int = 0, presets: tuple[str, ...] = ("casme2", "smic"), estimated: bool = False
 ) -> Iterator[PhantomMaps]:
-    """New maps without end, ``batch`` at a time, the presets in turn; memory does not grow."""
+    """New maps without end, ``batch`` at a time, the presets in turn; memory does not grow. See ``make_maps``."""
     turn = 0
     while True:
-        yield make_maps(batch, seed=seed * 1_000_003 + turn, preset=presets[turn % len(presets)])
+        yield make_maps(batch, seed=seed * 1_000_003 + turn, preset=presets[turn % len(presets)], estimated=estimated)
         turn += 1
 
 

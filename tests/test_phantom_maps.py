@@ -35,7 +35,7 @@ def test_strain_of_a_pure_shear_and_a_pure_stretch():
 def test_same_seed_same_bytes_and_other_seed_other_people(estimated):
     one, two, other = (make_maps(20, seed=seed, estimated=estimated) for seed in (3, 3, 4))
     assert one.flow.tobytes() == two.flow.tobytes() and not np.array_equal(one.flow, other.flow)
-    stream = stream_maps(8, seed=1)
+    stream = stream_maps(8, seed=1, estimated=estimated)
     first, second = next(stream), next(stream)
     assert set(first.dataset) == {"casme2-phantom"} and set(second.dataset) == {"smic-phantom"}
 
