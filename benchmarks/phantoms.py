@@ -10,8 +10,9 @@
     subjects. Every fold goes through ``stagkit.seal.examine``; epochs and weights are fixed beforehand.
 The network (a perceptron, 147-96-37) sees means over a 7x7 grid, each map divided by its own spread. It answers the
 class and which action units move on which side; for real clips only the class is taught. Its settings were set by hand on
-CASME II and SMIC; the sizes of the phantoms were found beside maps of half of their subjects (``fit_phantom_maps.py``), so
-every figure is given for the other half too. To know what an AUROC means, two real data sets are told apart likewise.
+CASME II and SMIC, and so were the sizes of plain phantoms: their figures are slightly optimistic. Sizes of estimated ones
+(``--estimated``) were fitted without labels beside half of the subjects (``fit_phantom_maps.py``), so every figure is given
+for the other half too. To know what an AUROC means, two real data sets are told apart likewise.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Phantom clips beside real ones in training: known action units and many people, where real clips are few.
 
 A companion batch adds its loss, weighed by ``TrainConfig.phantoms_beside``, to that of a batch of real clips. No real clip
-takes part in making it, so nothing can leak; what the phantoms were set by stands in ``stagkit.phantom_maps``.
+takes part in making it. What no seal can hold back: the sizes of the phantoms were set by hand beside maps of CASME II and
+SMIC (``stagkit.phantom_maps``), so scores on those two sets are a little optimistic (BENCHMARKS.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every size in phantom flow maps, in one place: none of them is known from the literature, all are stagkit's choice.
+"""Every size of estimated phantom maps, in one place: none is known from the literature, all are stagkit's choice.
 
 First they were set by hand beside published maps of CASME II and SMIC. Then ``benchmarks/fit_phantom_maps.py`` moved 128 of
 them together until means, spreads and textures of phantom maps lay closer to those of half of the subjects (three rounds;

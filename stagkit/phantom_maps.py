@@ -22,7 +22,7 @@ import numpy as np
 
 from stagkit import phantom_map_sizes as sizes
 from stagkit.facs import ACTION_UNITS, AU_NUMBERS
-from stagkit.phantom_map_face import FRAME, SIDES, SIZE
+from stagkit.phantom_map_face import FRAME, SIDES, SIZE, make_points
 from stagkit.phantom_map_flow import add_strain, estimate_flow, make_small, make_smooth
 from stagkit.phantom_map_motion import move_skin
 from stagkit.phantom_motion import compute_au_patches
@@ -199,11 +199,8 @@ def _draw_habits(seed: int, preset: str, who: np.ndarray) -> tuple[np.ndarray, n
 def _draw_face(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Unit fields "au side chan y x" of one shape, its lids "eye y x", its relief "y x", and where flow errs "y x"."""
     shape = make_shape(np.random.default_rng([number, 0x5A9E]))
-    y, x = np.mgrid[:SIZE, :SIZE].astype(float)
     crop = np.random.default_rng([number, 0xC40B]).normal(size=4) * (0.9, 0.9, 0.06, 0.06)  # crops differ a little
-    x, y = x - crop[0], y - crop[1]
-    points = np.stack([(x - 13.5) / FRAME[0, 0], (y - 13.5) / FRAME[1, 1]], -1) * np.exp(crop[2:])
-    points += (13.5 - FRAME[:, 2]) / np.diag(FRAME)
+    points = make_points(1, crop)
     fields = np.zeros((len(AU_NUMBERS), 2, 2, SIZE, SIZE), np.float32)
     for k, (number, unit) in enumerate(ACTION_UNITS.items()):
         sides = [compute_au_patches(number, s, shape, points) for s in (SIDES if unit.sided else ("",))]

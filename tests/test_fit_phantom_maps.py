@@ -56,7 +56,7 @@ def test_the_search_reads_no_label_beyond_how_many_there_are(fit):
 
 
 def test_it_finds_a_size_that_was_moved(fit, monkeypatch):
-    """Lids of the 'real' maps lie 0.1 IOD lower and move more: the search starts from where they were."""
+    """Lids of the 'real' maps lie 0.08 IOD lower and move more: the search starts from where they were."""
     monkeypatch.setattr(
         fit, "SIZES", [s for s in fit.SIZES if s.table == "LIDS_BELOW"] + [fit.Size("LIDS", None, 0, "log")]
     )
