@@ -6,6 +6,9 @@ something moved. That is no spotting: nothing here has been trained or tested to
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import numpy as np
 from stagkit.analysis_page import make_page
 from stagkit.datasets.stream import read_ahead
 from stagkit.datasets.tree import Tree
+from stagkit.errors import StagkitWarning
 from stagkit.explain import attribute, by_au
 from stagkit.faces import FaceError, LandmarkFinder, check_face, load_finder, load_landmarks, make_aligner
 from stagkit.facs import AU_LABELS
@@ -25,6 +29,13 @@ from stagkit.weights import Weights, compute_softmax, load_weights
 
 #: Side of the aligned face, px; most frames of a window (stagkit's choices).
 SIZE, MAX_FRAMES = 192, 240
+
+#: Longest window, s (stagkit's choice).
+MAX_WINDOW = 3600.0
+
+#: Motion that camera noise alone makes in a film of a still face, % of the eye distance: 0.04 to 0.19 were measured with
+#: noise of 1 to 4 grey levels and with two codecs; the weakest phantoms move 0.26.
+STILL = 0.2
 
 
 @dataclass(frozen=True)
@@ -54,9 +65,10 @@ class Analysis:
 
     Args:
         name, fps: of the recording.
-        windows: in order; ``shown``: the one with the most motion, which is explained.
+        windows: in order; ``shown``: the one with the most motion (the first of equal ones), which is explained.
         classes: of the weights; ``run``: their name; ``learned``: one sentence on what its weights were trained on.
         clip, motion, attribution: of the shown window; ``au_evidence`` "time au", 0..1, mean over networks.
+        warnings: what was wrong with the recording, one sentence each, e.g. a frame rate that varies.
     """
 
     name: str
@@ -70,11 +82,24 @@ class Analysis:
     motion: FlowClip = field(repr=False)
     attribution: Attribution = field(repr=False)
     au_evidence: np.ndarray = field(repr=False)
+    warnings: tuple[str, ...] = ()
 
     @property
     def best(self) -> Window:
         """The window that is explained."""
         return self.windows[self.shown]
+
+    @property
+    def stillness(self) -> str:
+        """One sentence for a recording in which nothing moved more than camera noise does; '' where something did."""
+        best = self.best
+        if best.peak >= STILL:
+            return ""
+        return (
+            f"The recording is motionless: the largest motion, in frames {best.start} to {best.stop}, is {best.peak:.2f} % "
+            f"of the eye distance, and camera noise alone makes up to {STILL} %. What the networks answer means nothing "
+            "here."
+        )
 
 
 def analyze_video(
@@ -103,6 +128,14 @@ def analyze_video(
     Raises:
         StagkitError: no recording, no usable run, no landmarks, no window with a usable face.
     """
+    if not 0 < window <= MAX_WINDOW:
+        raise StagkitError(f"`window` is {window:g} s, expected more than 0 and at most {MAX_WINDOW:g}.")
+    with collect_warnings() as warned:
+        return _analyze(path, run, Path(out), landmarks, landmarker, fps, window, progress, warned)
+
+
+def _analyze(path, run, out: Path, landmarks, landmarker, fps, window: float, progress, warned: list[str]) -> Analysis:
+    """``analyze_video``; ``warned`` grows while the recording is read."""
     video = open_video(path, fps)
     known = load_weights(run)
     if landmarks is None and landmarker is None:
@@ -119,7 +152,7 @@ def analyze_video(
     length = int(np.clip(round(window * video.fps), 8, MAX_FRAMES))
 
     windows: list[Window] = []
-    best: tuple[Clip, FlowClip] | None = None
+    shown, best = -1, None  # the first window with the most motion of those that could be measured
     parts = iter_windows(read_ahead(video), length, lambda start: _Part(video, start, stored, finder))
     for start, part in progress(parts, None):
         if part.n_frames < 2:
@@ -143,11 +176,10 @@ def analyze_video(
                 spread=float(np.ptp(p[:, mean.argmax()])),
             )
         )
-        if windows[-1].peak >= max(w.peak for w in windows):
-            best = clip, seen
+        if best is None or windows[-1].peak > windows[shown].peak:
+            shown, best = len(windows) - 1, (clip, seen)
     if best is None:
         raise FaceError(f"no window of {path} shows a usable face; the first: {windows[0].why}")
-    shown = max(range(len(windows)), key=lambda i: windows[i].peak)
     explained, evidence = _explain(known, known.collate(best[1], best[0]))
     analysis = Analysis(
         name=video.name,
@@ -161,9 +193,10 @@ def analyze_video(
         motion=best[1],
         attribution=explained,
         au_evidence=evidence,
+        warnings=tuple(dict.fromkeys(warned)),
     )
-    write_json(Path(out) / "analysis.json", _to_json(analysis))
-    write_text(Path(out) / "page.html", make_page(analysis))
+    write_json(out / "analysis.json", _to_json(analysis))
+    write_text(out / "page.html", make_page(analysis))
     return analysis
 
 
@@ -173,16 +206,35 @@ def describe_analysis(analysis: Analysis) -> str:
     k = int(np.argmax(best.probabilities))
     parts = [f"{c} {p:.0%}" for c, p in zip(analysis.classes, best.probabilities, strict=True)]
     missed = sum(bool(w.why) for w in analysis.windows)
-    told = f" {missed} without a usable face." if missed else ""
+    faceless = f" {missed} without a usable face." if missed else ""
+    motion = (
+        analysis.stillness or f"Most motion around frame {best.peak_frame} ({best.peak:.2f} % of the eye distance)."
+    )
     return (
-        f"{analysis.name}: {len(analysis.windows)} window(s) at {analysis.fps:g} frames a second.{told} Most motion "
-        f"around frame {best.peak_frame} ({best.peak:.2f} % of the eye distance).\n"
+        f"{analysis.name}: {len(analysis.windows)} window(s) at {analysis.fps:g} frames a second.{faceless} {motion}\n"
         f"There the networks say {analysis.classes[k]}: {', '.join(parts)}; they differ by up to {best.spread:.0%}.\n"
         f"{analysis.learned}"
     )
 
 
 # ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """The texts of stagkit's warnings in the block, which are shown as always too."""
+    texts: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StagkitWarning)
+        show = warnings.showwarning
+
+        def note(message, category, *where, **more) -> None:
+            if issubclass(category, StagkitWarning):
+                texts.append(str(message))
+            show(message, category, *where, **more)
+
+        warnings.showwarning = note
+        yield texts
 
 
 class _Part:
@@ -261,6 +313,8 @@ def _to_json(analysis: Analysis) -> dict:
         "learned": analysis.learned,
         "classes": list(analysis.classes),
         "shown": analysis.shown,
+        "motionless": bool(analysis.stillness),
+        "warnings": list(analysis.warnings),
         "windows": [
             {
                 "start": w.start,

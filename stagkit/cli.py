@@ -71,7 +71,7 @@ app.command(name="weights")(show_weights)
 @app.command()
 def lab(
     notebooks: Annotated[Path, typer.Argument(help="Folder of notebooks.")] = Path("notebooks"),
-    port: Annotated[int, typer.Option(help="Port of the server.")] = 8888,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the server.")] = 8888,
 ) -> None:
     """Open JupyterLab on the notebooks."""
     from importlib import util

@@ -31,9 +31,11 @@ Protocol = Annotated[
         "subject-disjoint, shown beside groupkfold only."
     ),
 ]
-Folds = Annotated[int, typer.Option(min=2, help="Folds of groupkfold and stratifiedkfold.")]
+#: Most seeds of one command (stagkit's choice).
+MAX_SEEDS = 1000
+Folds = Annotated[int, typer.Option(min=2, max=100_000, help="Folds of groupkfold and stratifiedkfold.")]
 Seeds = Annotated[str, typer.Option(help="How many random seeds (5), or which (0,3,7).")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Fixed beforehand; never chosen on test clips.")]
+Epochs = Annotated[int | None, typer.Option(min=1, max=100_000, help="Fixed beforehand; never chosen on test clips.")]
 Choice = Annotated[
     EpochChoice | None,
     typer.Option(help="inner: held-out training subjects choose the epoch, at most --epochs; then all are trained on."),
@@ -49,9 +51,11 @@ Backend = Annotated[
     BackendName,
     typer.Option(help="Folds one after the other, in processes (auto on a CPU), or all at once (auto on a GPU)."),
 ]
-Gpus = Annotated[int, typer.Option(min=1, help="GPUs of this machine that share the folds.")]
+Gpus = Annotated[int, typer.Option(min=1, max=64, help="GPUs of this machine that share the folds.")]
 Cluster = Annotated[str, typer.Option(help="Dask scheduler, e.g. tcp://host:8786; local:N starts N workers here.")]
-Workers = Annotated[int | None, typer.Option(help="Processes of one thread each; all cores if not given.", min=1)]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes of one thread each; all cores if not given.", min=1, max=1024)
+]
 
 
 Difficulty = Annotated[str, typer.Option(help="0 to 1, or clean (0), default (0.4), real (1: as hard as real data).")]
@@ -72,10 +76,16 @@ def read_difficulty(text: str) -> float | str:
 
 def read_seeds(text: str) -> int | list[int]:
     """``5`` is five seeds; ``0,3,7`` are these three."""
+    from stagkit.files import shorten
+
     try:
-        return [int(t) for t in text.split(",") if t.strip()] if "," in text else int(text)
+        seeds = [int(t) for t in text.split(",") if t.strip()] if "," in text else int(text)
     except ValueError as error:
-        raise StagkitError(f"--seeds {text!r}: expected how many, e.g. 5, or which, e.g. 0,3,7.") from error
+        raise StagkitError(f"--seeds {shorten(text)}: expected how many, e.g. 5, or which, e.g. 0,3,7.") from error
+    n_seeds = len(set(seeds)) if isinstance(seeds, list) else seeds
+    if not 1 <= n_seeds <= MAX_SEEDS or (isinstance(seeds, list) and not all(0 <= s < 2**31 for s in seeds)):
+        raise StagkitError(f"--seeds {shorten(text)}: expected 1 to {MAX_SEEDS} seeds, each 0 to {2**31 - 1}.")
+    return seeds
 
 
 def read_settings(
@@ -90,9 +100,8 @@ def read_settings(
 
     What suits the clips and the protocol (``recipes.choose_recipe``) is said on the screen; a file is taken as it is.
     """
-    import yaml
-
-    from stagkit.config import ConfigError, StagConfig, TrainConfig
+    from stagkit.config import ConfigError, StagConfig, TrainConfig, read_yaml
+    from stagkit.files import shorten
 
     values: dict[str, dict] = {"stag": {}, "train": {}}
     if path is None and data is not None:
@@ -103,25 +112,35 @@ def read_settings(
         for line in recipe.why:
             say(f"taken for these clips: {line}; --set changes it")
     if path is not None:
-        try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read as settings: {error}.") from error
-        if not isinstance(loaded, dict):
-            raise ConfigError(f"{path} holds no settings: expected 'stag:' and 'train:' with lines below them.")
+        loaded = read_yaml(path)
         for part in values:
-            values[part].update(loaded.get(part) or {})
+            given = loaded.get(part) or {}
+            if not isinstance(given, dict):
+                raise ConfigError(f"{path}: '{part}:' is {shorten(given)}, expected lines 'name: value' below it.")
+            values[part].update(given)
     for change in changes:
         name, equals, text = change.partition("=")
         part, dot, key = name.partition(".")
         if not equals or not dot or part not in values:
-            raise ConfigError(f"--set {change!r}: expected stag.NAME=VALUE or train.NAME=VALUE.")
+            raise ConfigError(f"--set {shorten(change)}: expected stag.NAME=VALUE or train.NAME=VALUE.")
         try:
-            values[part][key] = float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML reads 1e-3 as text
-        except ValueError:
-            values[part][key] = yaml.safe_load(text)
+            values[part][key] = _read_value(text)
+        except ConfigError as error:
+            raise ConfigError(f"--set {shorten(change)}: {error}") from error
     if epochs is not None:
         values["train"]["epochs"] = epochs
     if epoch_choice is not None:
         values["train"]["epoch_choice"] = str(epoch_choice)
     return StagConfig.from_dict(values["stag"]), TrainConfig.from_dict(values["train"])
+
+
+def _read_value(text: str):
+    """A number as Python writes it (YAML reads 1e-3 as text), else what YAML makes of it."""
+    from stagkit.config import parse_yaml
+
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return parse_yaml(text)

@@ -18,7 +18,7 @@ def explain(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     clip: Annotated[list[str] | None, typer.Option(help="Clip id; repeatable. All test clips if not given.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which seed's networks.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of integrated gradients.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of integrated gradients.")] = 32,
     pictures: Annotated[int, typer.Option(min=0, help="Draw at most this many clips.")] = 12,
     method: Annotated[str, typer.Option(help="integrated gradients, gradient shap, shapley sampling, ...")] = (
         "integrated gradients"
@@ -63,7 +63,7 @@ def analyze(
     landmarker: Annotated[Path | None, typer.Option(help="Or mediapipe's face_landmarker.task, to find them.")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second; needed for a folder.")] = None,
     window: Annotated[
-        float, typer.Option(min=0.1, help="Length of the windows a long video is cut into, seconds.")
+        float, typer.Option(min=0.1, max=3600.0, help="Length of the windows a long video is cut into, seconds.")
     ] = 0.75,
 ) -> None:
     """Any clip: landmarks, motion, prediction with probabilities, evidence by muscle; one self-contained HTML page."""

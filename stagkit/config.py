@@ -1,4 +1,7 @@
-"""Settings of every step: frozen, digestible, readable from YAML. An unknown key is an error, never ignored."""
+"""Settings of every step: frozen, digestible, readable from YAML. An unknown key is an error, never ignored.
+
+Every number has a range, ``_ranged(default, low, high)`` with both ends allowed; one outside is refused before any work.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,73 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_type_hints
 
+from stagkit.files import shorten, write_text
 from stagkit.types import StagkitError
+
+#: Largest file of settings, bytes; most values in it; deepest nesting (stagkit's choices).
+MAX_BYTES, MAX_VALUES, MAX_DEPTH = 1_000_000, 10_000, 20
 
 
 class ConfigError(StagkitError, ValueError):
     """A setting that does not exist or lies outside its range."""
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values from YAML, bounded: no aliases (they multiply), at most ``MAX_VALUES`` values and ``MAX_DEPTH`` levels.
+
+    Raises:
+        ConfigError: no YAML, or more than that.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Counts what it composes, so that no more is built than a file of settings can need."""
+
+        n_values = depth = 0
+
+        def compose_node(self, parent, index):
+            if self.check_event(yaml.AliasEvent):
+                raise ConfigError("aliases (*name) are not read in settings: write the value again.")
+            self.n_values, self.depth = self.n_values + 1, self.depth + 1
+            if self.n_values > MAX_VALUES or self.depth > MAX_DEPTH:
+                raise ConfigError(f"it holds more than {MAX_VALUES} values or {MAX_DEPTH} levels of nesting.")
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"it holds {len(text)} characters, expected at most {MAX_BYTES}.")
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"it is no YAML: {shorten(str(error))}.") from error
+    except (ValueError, TypeError, AttributeError, LookupError) as error:  # a date 2001-99-99, a number of 5,000 digits
+        raise ConfigError(f"it holds a value that cannot be read: {shorten(str(error))}.") from error
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A file of settings as plain values.
+
+    Raises:
+        ConfigError: no regular file, one that is too large, no YAML mapping (see ``parse_yaml``).
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} cannot be read as settings: it is no regular file.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path} has {path.stat().st_size} bytes, expected settings of at most {MAX_BYTES}.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise ConfigError(f"{path} cannot be read as settings: {words}.") from error
+    try:
+        values = parse_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path} cannot be read as settings: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds {type(values).__name__}, expected 'name: value' lines.")
+    return values
 
 
 class Config:
@@ -24,16 +89,18 @@ class Config:
         for f in dataclasses.fields(self):
             value, options = getattr(self, f.name), get_args(hints[f.name])
             if options and all(isinstance(o, str) for o in options) and value not in options:
-                raise ConfigError(f"{type(self).__name__}.{f.name} is {value!r}, expected one of {', '.join(options)}.")
+                raise ConfigError(
+                    f"{type(self).__name__}.{f.name} is {shorten(value)}, expected one of {', '.join(options)}."
+                )
             kind = hints[f.name]
             fits = {bool: isinstance(value, bool), int: isinstance(value, int) and not isinstance(value, bool)}
             fits[float] = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not fits.get(kind, True):
                 words = {bool: "true or false", int: "a whole number", float: "a number"}
-                raise ConfigError(f"{type(self).__name__}.{f.name} is {value!r}, expected {words[kind]}.")
+                raise ConfigError(f"{type(self).__name__}.{f.name} is {shorten(value)}, expected {words[kind]}.")
             low, high = f.metadata.get("range", (None, None))
             if low is not None and value is not None and not low <= value <= high:
-                raise ConfigError(f"{type(self).__name__}.{f.name} is {value}, expected {low} to {high}.")
+                raise ConfigError(f"{type(self).__name__}.{f.name} is {shorten(value)}, expected {low} to {high}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only."""
@@ -56,19 +123,22 @@ class Config:
             ConfigError: a key that is no setting, with the ones that are; a value of the wrong kind.
         """
         known = {f.name: f for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - set(known))
+        if not isinstance(values, dict):
+            raise ConfigError(f"{cls.__name__} is {shorten(values)}, expected names with values.")
+        unknown = [key for key in values if key not in known]
         if unknown:
-            raise ConfigError(f"{cls.__name__} has no setting {', '.join(unknown)}; it has {', '.join(known)}.")
+            names = [key if str(key).isidentifier() and len(key) < 80 else shorten(key, 80) for key in unknown[:5]]
+            raise ConfigError(f"{cls.__name__} has no setting {', '.join(names)}; it has {', '.join(known)}.")
         try:
             return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
         except TypeError as error:
-            raise ConfigError(f"{cls.__name__}: {error}.") from error
+            raise ConfigError(f"{cls.__name__}: {shorten(str(error))}.") from error
 
     def save(self, path: str | Path) -> None:
         """Write YAML."""
         import yaml
 
-        Path(path).write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+        write_text(path, yaml.safe_dump(self.to_dict(), sort_keys=False))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -77,18 +147,11 @@ class Config:
         Raises:
             ConfigError: the file is missing, is no YAML mapping, or has unknown keys.
         """
-        import yaml
-
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read as settings: {error}.") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path} holds {type(values).__name__}, expected 'name: value' lines.")
-        return cls.from_dict(values)
+        return cls.from_dict(read_yaml(path))
 
 
 def _ranged(default: Any, low: float, high: float) -> Any:
+    """A number with its default, smallest and largest value."""
     return dataclasses.field(default=default, metadata={"range": (low, high)})
 
 
@@ -255,7 +318,7 @@ class PhantomConfig(Config):
         if isinstance(self.difficulty, str):
             if self.difficulty not in words:
                 raise ConfigError(
-                    f"PhantomConfig.difficulty is {self.difficulty!r}, expected 0 to 1, or {', '.join(words)}."
+                    f"PhantomConfig.difficulty is {shorten(self.difficulty)}, expected 0 to 1, or {', '.join(words)}."
                 )
             object.__setattr__(self, "difficulty", words[self.difficulty])
         super().__post_init__()

@@ -190,7 +190,8 @@ def _draw_habits(seed: int, preset: str, who: np.ndarray) -> tuple[np.ndarray, n
     gain, blink = np.empty((len(who), len(AU_NUMBERS), 2), np.float32), np.empty(len(who), np.float32)
     for person in np.unique(who):
         rng = np.random.default_rng([seed, 77, int(person), *preset.encode()])
-        gain[who == person] = np.exp(0.25 * rng.normal(size=(len(AU_NUMBERS), 1)) + 0.15 * rng.normal(size=(17, 2)))
+        person_gain, side_gain = rng.normal(size=(len(AU_NUMBERS), 1)), rng.normal(size=(len(AU_NUMBERS), 2))
+        gain[who == person] = np.exp(0.25 * person_gain + 0.15 * side_gain)
         blink[who == person] = np.exp(0.6 * rng.normal())
     return gain, blink
 

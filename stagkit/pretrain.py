@@ -16,6 +16,7 @@ import numpy as np
 
 from stagkit.config import PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.phantoms import PhantomSource
+from stagkit.facs import AU_NUMBERS
 from stagkit.files import Progress, compute_digest, no_progress, write_json, write_text
 from stagkit.folds import evaluate
 from stagkit.metrics import compute_confusion, compute_interval, compute_scores
@@ -179,7 +180,7 @@ nothing was measured. They are there to try the whole way without data, to teach
 | networks | {report["n_folds"]}, STAG with {report["cost"]["parameters"]:,} parameters each, trained on different people |
 | file | `phantom.safetensors`, {size / 1e6:.2f} MB, no pickle |
 | input | a clip measured with the standard flow, cut into regions; motion in % of the eye distance |
-| output | {", ".join(run.metrics["classes"])}; evidence for 17 action units in each frame |
+| output | {", ".join(run.metrics["classes"])}; evidence for {len(AU_NUMBERS)} action units in each frame |
 | learned from | {report["n_clips"]} phantom clips of {report["n_subjects"]} people, {said} |
 | training | {run.train_config.epochs} epochs fixed beforehand; settings in the file's header |
 | licence | MIT, as stagkit |

@@ -1,7 +1,8 @@
 """Trained networks that travel: one file with all that is needed to ask them, and what they learned from.
 
 A file of weights is a safetensors file: the tensors of every network as ``NUMBER.NAME``, and in its header, as JSON, the
-classes, the settings of network, flow and regions, and one sentence on the training. stagkit ships one, ``phantom``: five
+classes, the settings of network, flow and regions, one sentence on the training, and a digest of all of it, by which a file
+that was changed after it was written is refused. stagkit ships one, ``phantom``: five
 networks trained on phantoms, with a model card beside it (``data/weights/phantom.md``).
 """
 
@@ -15,11 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.config import FlowConfig, RoiConfig, StagConfig
-from stagkit.files import write_aside
+from stagkit.facs import AU_NUMBERS
+from stagkit.files import compute_digest, shorten, write_aside
 from stagkit.runs import Run, RunError
 from stagkit.types import Batch, RoiDataset, StagkitError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from stagkit.model import Stag
 
 #: Weights that come with stagkit.
@@ -29,7 +33,7 @@ SHIPPED = ("phantom",)
 MAX_NETWORKS = 10
 
 #: Raised when the layout of a file of weights changes.
-FORMAT = 1
+FORMAT = 2
 
 _FOLDER = Path(__file__).parent / "data" / "weights"
 
@@ -76,13 +80,18 @@ class Weights:
         return RoiDataset.from_sequences([sequence], self.classes).batch()
 
     def judge(self, batch: Batch) -> np.ndarray:
-        """What each network says: logits, float "network clip cls"."""
+        """What each network says: logits, float "network clip cls".
+
+        Raises:
+            WeightsError: a network answers with numbers that are not finite.
+        """
         import torch
 
         with torch.no_grad():
-            return np.stack([n.logits(batch.x, batch.mask, batch.times_ms).numpy() for n in self.networks]).astype(
-                float
-            )
+            logits = np.stack([n.logits(batch.x, batch.mask, batch.times_ms).numpy() for n in self.networks])
+        if not np.isfinite(logits).all():
+            raise WeightsError(f"the networks of {self.name} answer with NaN or infinity: they cannot be used.")
+        return logits.astype(float)
 
     def predict(self, batch: Batch) -> np.ndarray:
         """What they say together, from the mean of their logits: probabilities, float "clip cls"."""
@@ -167,8 +176,19 @@ def save_weights(weights: Weights, path: str | Path) -> None:
         "roi": weights.roi.to_dict(),
         "learned": weights.learned,
     }
+    header["digest"] = _digest_contents(header, tensors)
     with write_aside(path) as aside:
         save_file(tensors, aside, metadata={"stagkit": json.dumps(header, sort_keys=True)})
+
+
+def _digest_contents(header: dict, tensors: dict[str, Tensor]) -> str:
+    """Digest of the header (without its digest) and of names, types, shapes and values of all tensors."""
+    rest = json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True)
+    parts = [rest.encode()]
+    for name in sorted(tensors):
+        value = tensors[name].contiguous().cpu().numpy()
+        parts += [f"{name} {value.dtype.str} {value.shape}".encode(), value.tobytes()]
+    return compute_digest(*parts)
 
 
 def describe_training(run: Run) -> str:
@@ -200,7 +220,7 @@ def _from_run(run: Run) -> Weights:
         mask=np.zeros((0, 1, 0), bool),
         times_ms=np.zeros((0, 1), np.float32),
         label=np.zeros(0, np.int64),
-        aus=np.zeros((0, 17), np.float32),
+        aus=np.zeros((0, len(AU_NUMBERS)), np.float32),
         clip_ids=(),
         subjects=(),
         datasets=(),
@@ -222,35 +242,82 @@ def _from_run(run: Run) -> Weights:
 def _from_file(path: Path) -> Weights:
     from safetensors import SafetensorError, safe_open
 
-    from stagkit.model import Stag
-
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["stagkit"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise WeightsError(
             f"{path} is damaged, or no file of weights of stagkit: make it again with 'stagkit weights'."
         ) from error
+    try:
+        return _unpack(header, tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{path} {error}: make it again with 'stagkit weights'.") from error
+    except StagkitError as error:
+        raise WeightsError(f"{path} has a header that cannot be used: {error}") from error
+
+
+#: What the header of a file must hold, and its types.
+_HEADER = {
+    "format": int,
+    "name": str,
+    "networks": int,
+    "classes": list,
+    "stag": dict,
+    "flow": dict,
+    "roi": dict,
+    "learned": str,
+    "digest": str,
+}
+
+
+def _unpack(header: object, tensors: dict[str, Tensor]) -> Weights:
+    """The networks of a file, after its header and its tensors were checked; nothing is built that is not in the file.
+
+    Raises:
+        WeightsError: what is wrong, as the end of a sentence that begins with the file.
+    """
+    import torch
+
+    from stagkit.model import Stag
+
+    if not isinstance(header, dict):
+        raise WeightsError("is damaged, or no file of weights of stagkit")
     if header.get("format") != FORMAT:
-        raise WeightsError(f"{path} has format {header.get('format')}, this stagkit reads {FORMAT}: make it again.")
+        raise WeightsError(f"has format {shorten(header.get('format'))}, this stagkit reads {FORMAT}")
+    for key, kind in _HEADER.items():
+        if type(header.get(key)) is not kind:
+            raise WeightsError(f"has a header whose {key!r} is {shorten(header.get(key))}, expected {kind.__name__}")
+    classes = header["classes"]
+    if not classes or len(set(map(str, classes))) < len(classes) or not all(isinstance(c, str) and c for c in classes):
+        raise WeightsError(f"has the classes {shorten(classes)}, expected different names")
+    if not 1 <= header["networks"] <= MAX_NETWORKS:
+        raise WeightsError(f"states {shorten(header['networks'])} networks, expected 1 to {MAX_NETWORKS}")
     stag, roi = StagConfig.from_dict(header["stag"]), RoiConfig.from_dict(header["roi"])
+    flow = FlowConfig.from_dict(header["flow"])
+    with torch.device("meta"):  # shapes alone, so that a header cannot ask for more memory than its tensors fill
+        shapes = Stag(stag, n_classes=len(classes), patch=roi.patch).state_dict()
+    expected = {
+        f"{i}.{name}": (value.shape, value.dtype) for i in range(header["networks"]) for name, value in shapes.items()
+    }
+    if {name: (value.shape, value.dtype) for name, value in tensors.items()} != expected:
+        raise WeightsError("holds another network than this stagkit builds")
+    if header["digest"] != _digest_contents(header, tensors):
+        raise WeightsError("was changed after it was written (its digest is another)")
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise WeightsError(f"holds NaN or infinity in {name!r}")
     networks = []
     for i in range(header["networks"]):
-        network = Stag(stag, n_classes=len(header["classes"]), patch=roi.patch)
-        start = f"{i}."
-        try:
-            network.load_state_dict({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
-        except RuntimeError as error:
-            raise WeightsError(
-                f"{path} holds another network than this stagkit builds: make it again with 'stagkit weights'."
-            ) from error
+        network = Stag(stag, n_classes=len(classes), patch=roi.patch)
+        network.load_state_dict({name: tensors[f"{i}.{name}"] for name in shapes})
         networks.append(network.eval())
     return Weights(
         name=header["name"],
         networks=tuple(networks),
-        classes=tuple(header["classes"]),
-        flow=FlowConfig.from_dict(header["flow"]),
+        classes=tuple(classes),
+        flow=flow,
         roi=roi,
         learned=header["learned"],
         stag=stag,

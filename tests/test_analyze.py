@@ -3,6 +3,7 @@
 import gc
 import json
 import re
+import warnings
 from dataclasses import replace
 
 import cv2
@@ -12,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagkit.analysis_page import read_warnings
-from stagkit.analyze import SIZE, _Part, analyze_video, describe_analysis
+from stagkit.analyze import SIZE, STILL, _Part, analyze_video, describe_analysis
 from stagkit.cli import main
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.phantoms import PhantomSource
 from stagkit.datasets.stream import AHEAD
+from stagkit.errors import StagkitWarning
 from stagkit.faces import align_clip
 from stagkit.folds import evaluate
 from stagkit.phantom import make_clip
@@ -180,6 +182,70 @@ def test_a_long_film_is_cut_and_the_moving_window_is_shown(run, recording, tmp_p
         found.attribution.values.sum(), found.attribution.gap[0], atol=0.05 * abs(found.attribution.gap[0])
     )
     assert "window(s)" in describe_analysis(found)
+
+
+def _write_still(folder, frame, n_frames):
+    folder.mkdir()
+    for t in range(n_frames):
+        cv2.imwrite(str(folder / f"{t}.png"), frame[..., ::-1])
+
+
+def test_a_motionless_film_is_said_to_be_motionless(recording, tmp_path):
+    """Equal windows: the first is reported, and its frames are those that are explained."""
+    home, clip = recording
+    _write_still(tmp_path / "still", clip.frames[0], 20)
+    points = home / "points.npy"
+    found = analyze_video(tmp_path / "still", "phantom", tmp_path / "a", landmarks=points, fps=100, window=0.08)
+    assert len(found.windows) > 2 and found.shown == 0
+    assert found.clip.clip_id == f"still, frames {found.best.start} to {found.best.stop}"
+    assert found.best.peak < STILL
+    for text in (describe_analysis(found), (tmp_path / "a" / "page.html").read_text()):
+        assert "motionless" in text and "means nothing here" in text
+    assert "Most motion" not in describe_analysis(found)
+    assert json.loads((tmp_path / "a" / "analysis.json").read_text())["motionless"] is True
+
+
+def test_first_windows_without_a_face_are_no_traceback(recording, tmp_path):
+    """A motionless rest as well: the first window that was measured is reported, not the first of all."""
+    home, clip = recording
+    _write_still(tmp_path / "still", clip.frames[0], 20)
+    points = np.repeat(clip.landmarks[:1], 20, 0)
+    points[:8] *= 0.2
+    np.save(tmp_path / "points.npy", points)
+    found = analyze_video(
+        tmp_path / "still", "phantom", tmp_path / "a", landmarks=tmp_path / "points.npy", fps=100, window=0.08
+    )
+    assert [bool(w.why) for w in found.windows] == [True, True, False, False]
+    assert found.shown == 2 and found.clip.clip_id == "still, frames 8 to 15"
+    assert "2 without a usable face" in describe_analysis(found)
+
+
+def test_what_is_warned_of_stands_in_the_record_and_on_the_page(recording, tmp_path, monkeypatch):
+    home, _ = recording
+    sentence = "the film's <frame rate> varies."
+
+    def warn(path, fps):
+        warnings.warn(sentence, StagkitWarning, stacklevel=2)
+        return open_video(path, fps)
+
+    monkeypatch.setattr("stagkit.analyze.open_video", warn)
+    with pytest.warns(StagkitWarning, match="varies"):
+        found = analyze_video(
+            home / "pictures", "phantom", tmp_path / "a", landmarks=home / "points.npy", fps=200, window=5
+        )
+    assert found.warnings == (sentence,)
+    assert json.loads((tmp_path / "a" / "analysis.json").read_text())["warnings"] == [sentence]
+    assert "film&#x27;s &lt;frame rate&gt; varies." in (tmp_path / "a" / "page.html").read_text()
+
+
+@pytest.mark.parametrize("window", [0, -1, float("nan"), float("inf"), 1e9])
+def test_a_window_that_is_no_length_is_refused(recording, tmp_path, window):
+    home, _ = recording
+    with pytest.raises(StagkitError, match="`window` is"):
+        analyze_video(
+            home / "pictures", "phantom", tmp_path / "a", landmarks=home / "points.npy", fps=50, window=window
+        )
+    assert not (tmp_path / "a").exists()
 
 
 def test_an_animated_astronaut_as_film_and_as_pictures(tmp_path, capsys):

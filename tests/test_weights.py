@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from stagkit.flow import compute_flow
 from stagkit.model import Stag
 from stagkit.pretrain import LEVELS, PRESETS, GradedPhantoms, get_level, make_phantom_weights
 from stagkit.types import StagkitError
-from stagkit.weights import _FOLDER, Weights, load_card, save_weights
+from stagkit.weights import _FOLDER, _HEADER, Weights, _digest_contents, load_card, save_weights
 from tests.lockfile import ROOT
 
 SMALL = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -98,6 +99,98 @@ def test_files_of_others_are_told(some, tmp_path):
     save_file({k: v for k, v in tensors.items() if "0." not in k[:2]}, path, metadata={"stagkit": header})
     with pytest.raises(StagkitError, match="another network"):
         load_weights(path)
+
+
+def test_a_flipped_bit_is_refused(some, tmp_path):
+    """At 60 places all over the file, header and tensors: no changed file answers as if it were sound."""
+    path = tmp_path / "w.safetensors"
+    save_weights(some, path)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    places = [*rng.integers(len(whole), size=40), *rng.integers(3_000, size=20)]
+    for place in places:
+        changed = bytearray(whole)
+        changed[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(changed)
+        with pytest.raises(StagkitError, match=r"w\.safetensors"):
+            load_weights(path)
+
+
+def _rewrite(path, change_header=None, change_tensors=None, digest=True):
+    """The file once more with other contents and a digest that fits them."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["stagkit"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    if change_header:
+        header = change_header(header)
+    if change_tensors:
+        change_tensors(tensors)
+    if digest and isinstance(header, dict):
+        header["digest"] = _digest_contents(header, tensors)
+    save_file(tensors, path, metadata={"stagkit": json.dumps(header)})
+
+
+HEADERS = {
+    "a list": lambda h: [1],
+    "nothing": lambda h: {},
+    **{f"without {key}": (lambda h, key=key: {k: v for k, v in h.items() if k != key}) for key in _HEADER},
+    **{f"{key} is a list of lists": (lambda h, key=key: {**h, key: [[1]]}) for key in _HEADER},
+    **{f"{key} is null": (lambda h, key=key: {**h, key: None}) for key in _HEADER},
+    "many networks": lambda h: {**h, "networks": 10**12},
+    "no network": lambda h: {**h, "networks": 0},
+    "networks is true": lambda h: {**h, "networks": True},
+    "no class": lambda h: {**h, "classes": []},
+    "one class twice": lambda h: {**h, "classes": ["a", "a"]},
+    "a wide network": lambda h: {**h, "stag": {**h["stag"], "width": 1024, "graph_layers": 8}},
+    "an unknown setting": lambda h: {**h, "stag": {**h["stag"], "colour": "\x1b[31m"}},
+    "a flow that is not": lambda h: {**h, "flow": {"n_frames": float("nan")}},
+    "a large patch": lambda h: {**h, "roi": {"patch": 10**9}},
+    "a long text": lambda h: {**h, "classes": "z" * 10**6},
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_cannot_be_used_is_one_short_sentence(some, tmp_path, name):
+    path = tmp_path / "w.safetensors"
+    save_weights(some, path)
+    _rewrite(path, HEADERS[name], digest=name != "without digest" and "digest" not in name)
+    with pytest.raises(StagkitError) as error:
+        load_weights(path)
+    assert len(str(error.value)) < 900 + len(str(path)) and str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("wrong", ["nan", "inf", "half", "shape", "missing", "more"])
+def test_tensors_of_another_kind_are_refused(some, tmp_path, wrong):
+    path = tmp_path / "w.safetensors"
+    save_weights(some, path)
+
+    def change(tensors):
+        name = max(tensors, key=lambda n: tensors[n].numel())
+        if wrong in ("nan", "inf"):
+            tensors[name].view(-1)[3] = float(wrong)
+        elif wrong == "half":
+            tensors[name] = tensors[name].half()
+        elif wrong == "shape":
+            tensors[name] = tensors[name].reshape(-1)
+        elif wrong == "missing":
+            del tensors[name]
+        else:
+            tensors["9.more"] = torch.zeros(3)
+
+    _rewrite(path, None, change)
+    with pytest.raises(StagkitError, match="NaN or infinity in" if wrong in ("nan", "inf") else "another network"):
+        load_weights(path)
+
+
+def test_networks_that_answer_nan_are_refused(some, batch):
+    """Also those that were made in Python: 'nan %' is no answer."""
+    network = Stag(SMALL, n_classes=2).eval()
+    for value in network.parameters():
+        value.data.fill_(float("nan"))
+    with pytest.raises(StagkitError, match="some answer with NaN"):
+        replace(some, networks=(network,)).judge(batch)
 
 
 def test_what_is_not_there_is_told(some, tmp_path):
