@@ -207,7 +207,7 @@ def test_a_motionless_film_is_said_to_be_motionless(recording, tmp_path):
 
 def test_first_windows_without_a_face_are_no_traceback(recording, tmp_path):
     """A motionless rest as well: the first window that was measured is reported, not the first of all."""
-    home, clip = recording
+    _, clip = recording
     _write_still(tmp_path / "still", clip.frames[0], 20)
     points = np.repeat(clip.landmarks[:1], 20, 0)
     points[:8] *= 0.2
