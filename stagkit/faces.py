@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,9 @@ FACE_SIDE, FACE_MIDDLE = 2.2, (0.0, 0.42)
 #: Smallest distance of the outer eye corners, px; furthest the tip of the nose may be off the middle, IOD (profile);
 #: least share of detail in a face (blur). Stagkit's choices; see ``compute_quality``.
 MIN_IOD, MAX_TURN, MIN_DETAIL = 24.0, 0.25, 0.03
+
+#: How many times a face may be larger or smaller than the square that it is brought to (stagkit's choice).
+MAX_SCALE = 100.0
 
 #: SHA-256 of the model file that stagkit was tried with.
 KNOWN_MODEL = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
@@ -187,7 +190,7 @@ def compute_quality(landmarks: np.ndarray, frame: np.ndarray) -> dict[str, float
     across = landmarks[45] - landmarks[36]
     grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim == 3 else frame).astype(np.float32)
     mask = compute_face_mask(landmarks, grey.shape)
-    fine = grey - cv2.GaussianBlur(grey, (0, 0), max(0.5, 0.02 * iod))
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), max(0.5, 0.02 * min(iod, np.hypot(width, height))))
     return {
         "iod": iod,
         "turn": float(abs(nose[0] - (eyes[0] + share * (mouth[0] - eyes[0])))),
@@ -206,7 +209,9 @@ def check_face(landmarks: np.ndarray, frame: np.ndarray, clip_id: str = "") -> N
     if not np.isfinite(landmarks).all():
         raise FaceError(f"clip {clip_id!r}: landmarks hold NaN; a face must be found in the onset frame.")
     found = compute_quality(landmarks, frame)
-    if found["iod"] < MIN_IOD:
+    if found["iod"] > np.hypot(*frame.shape[:2]):
+        told = f"the eye corners are {found['iod']:.3g} px apart, more than the picture is long"
+    elif found["iod"] < MIN_IOD:
         told = (
             f"the face is too small: {found['iod']:.0f} px between the eye corners, at least {MIN_IOD:.0f} are needed"
         )
@@ -221,6 +226,29 @@ def check_face(landmarks: np.ndarray, frame: np.ndarray, clip_id: str = "") -> N
     else:
         return
     raise FaceError(f"clip {clip_id!r}: {told}.")
+
+
+def check_inside(landmarks: np.ndarray, shape: Sequence[int]) -> None:
+    """Refuse landmarks of no face in the picture: fewer than half of them lie inside, or the eyes are further apart.
+
+    Args:
+        landmarks: float "68 2" px.
+        shape: of the picture, (height, width, ...).
+
+    Raises:
+        FaceError: how many lie inside, or how far apart the eye corners are.
+    """
+    if not inter_ocular_distance(landmarks) <= np.hypot(*shape[:2]):
+        raise FaceError(
+            f"the eye corners are {inter_ocular_distance(landmarks):.3g} px apart, more than the picture of {shape[1]} x "
+            f"{shape[0]} px is long: are the landmarks in px (x, y) of this picture?"
+        )
+    inside = ((landmarks >= 0) & (landmarks < [shape[1], shape[0]])).all(1).sum()
+    if inside < len(landmarks) / 2:
+        raise FaceError(
+            f"{inside} of {len(landmarks)} landmarks lie inside the picture of {shape[1]} x {shape[0]} px: are they in px "
+            "(x, y) of this picture?"
+        )
 
 
 def compute_alignment(landmarks: np.ndarray, size: int) -> np.ndarray:
@@ -281,9 +309,17 @@ def make_aligner(landmarks: np.ndarray, size: int) -> tuple[np.ndarray, Callable
 
     Returns:
         matrix float "2 3"; a function of a frame uint8 "y x" or "y x chan" that gives "size size" or "size size chan".
+
+    Raises:
+        FaceError: a face more than ``MAX_SCALE`` times as large or as small as asked for.
     """
     matrix = compute_alignment(np.asarray(landmarks, float), size)
     scale = float(np.linalg.norm(matrix[:, 0]))
+    if not np.isfinite(matrix).all() or not 1 / MAX_SCALE <= scale <= MAX_SCALE:
+        raise FaceError(
+            f"the face is {FACE_SIDE * size / scale if scale > 0 else np.inf:.3g} px wide, and cannot be brought to {size} "
+            "px: are the landmarks in px (x, y)?"
+        )
     sigma = 0.5 * np.sqrt(max(0.0, scale**-2 - 1.0))
 
     def align(frame: np.ndarray) -> np.ndarray:
@@ -306,7 +342,12 @@ def align_frames(
         frames uint8 "time size size" or "time size size chan", landmarks float "time 68 2" px of the square.
     """
     matrix, align = make_aligner(landmarks[onset], size)
-    return np.stack([align(frame) for frame in frames]), landmarks @ matrix[:, :2].T + matrix[:, 2]
+    aligned = []
+    for frame in frames:
+        if not aligned:
+            check_inside(landmarks[onset], frame.shape)
+        aligned.append(align(frame))
+    return np.stack(aligned), landmarks @ matrix[:, :2].T + matrix[:, 2]
 
 
 def make_ready(clip: Clip, size: int = 0, model: str = "") -> Clip:
@@ -319,4 +360,6 @@ def make_ready(clip: Clip, size: int = 0, model: str = "") -> Clip:
     """
     if clip.landmarks is None and model:
         clip = find_landmarks(clip, load_finder(model))
+    if clip.landmarks is not None:
+        check_inside(clip.landmarks[clip.onset or 0], clip.frames.shape[1:])
     return align_clip(clip, size) if size else clip

@@ -1,6 +1,7 @@
 """Faces: regions lie on real faces, alignment does to motion what it says, bad faces are told."""
 
 import os
+import time
 from dataclasses import replace
 
 import cv2
@@ -22,6 +23,7 @@ from stagkit.faces import (
     compute_alignment,
     compute_quality,
     find_landmarks,
+    make_ready,
 )
 from stagkit.flow import compute_flow, compute_rois
 from stagkit.phantom import make_clip
@@ -252,3 +254,24 @@ def test_mediapipe_finds_phantoms(tmp_path):
         assert miss.mean() < 0.05
         assert miss[36:].mean() < 0.03, "eyes and lips"
     assert finder.find(np.zeros((128, 128), np.uint8)) == []
+
+
+@pytest.mark.parametrize("place", ["far away", "spread", "tiny", "one eye corner", "infinite", "NaN"])
+@pytest.mark.parametrize("size", [0, 96])
+def test_landmarks_outside_the_picture_end_in_one_sentence(place, size):
+    """At once: a smoothing filter as wide as the face they describe would run for hours."""
+    clip = make_clip(PhantomConfig(subjects=1, clips=1, size=96), 0, 0)
+    points = clip.landmarks.copy()
+    if place == "one eye corner":
+        points[:, 36] = 1e15
+    else:
+        factor = {"far away": 1, "spread": 1e9, "tiny": 1e-9, "infinite": np.inf, "NaN": np.nan}[place]
+        points = points * factor + (1e7 if place in ("far away", "tiny") else 0)
+    start = time.perf_counter()
+    if place == "one eye corner":
+        with pytest.raises(FaceError):
+            check_face(points[0], clip.frames[0])
+    else:
+        with pytest.raises(FaceError):
+            make_ready(replace(clip, landmarks=points), size)
+    assert time.perf_counter() - start < 5
