@@ -35,7 +35,7 @@ from stagkit.phantom import make_clips
 from stagkit.planted import chance_of_pointing, read_annotated, read_planted, score_mass
 from stagkit.prepare import load_data, prepare_dataset
 from stagkit.ranking import SCORES, SPEAKERS, format_ranking, score_method, summarise
-from stagkit.recipes import choose_recipe
+from stagkit.recipes import choose_settings
 from stagkit.sanity import train_on_permuted_labels
 from stagkit.splits import make_folds
 from stagkit.train import predict, train_fold
@@ -96,7 +96,7 @@ def measure_phantoms(seed: int, quick: bool, folder: Path, stag: StagConfig, tra
 
 def measure_maps(path: Path, seed: int, quick: bool) -> dict:
     data = load_data(path)
-    recipe = choose_recipe(data)
+    recipe = choose_settings(data)
     training = recipe.train.replace(epochs=3) if quick else recipe.train
     n_folds = 2 if quick else 5
     parts, rows, right = {name: [] for name in SPEAKERS}, [], []

@@ -33,6 +33,7 @@ from torch.nn import functional
 
 from stagkit.datasets.flow_maps import CLASSES, load_flow_maps, read_maps
 from stagkit.files import write_aside, write_json
+from stagkit.intervals import describe_caveat
 from stagkit.metrics import compute_confusion, compute_paired, compute_scores
 from stagkit.phantom_maps import make_maps
 from stagkit.seal import SealedInputs, Trained, examine
@@ -369,6 +370,7 @@ def main(arguments: list[str] | None = None) -> None:
         "phantom_only_uf1_on_real": float(np.mean(scores["phantoms only"])),
         "pretraining_gain_uf1": float(paired["difference"]),
         "pretraining_gain_ci95": [float(edge) for edge in paired["ci95"]],
+        "caveat": describe_caveat(len(set(data.subjects)), paired["ci95"]),
         "two_sample": two_sample,
         "uf1": scores,
         "phantom_only_by_dataset": {
@@ -415,6 +417,8 @@ def format_text(result: dict) -> str:
     gain = [np.mean(other["uf1"][f"{way} phantoms"]) for way in ("with", "without")]
     add("UF1 gained by phantoms", result["pretraining_gain_uf1"], gain[0] - gain[1], "+")
     lines.append(f"  {'its 95 % interval, over subjects':<50}[{low:+.3f}, {high:+.3f}]")
+    if result["caveat"]:
+        lines.append(f"  caution: {result['caveat']}")
     lines.append(f"  {result['maps_a_second']:.0f} phantom maps a second")
     return "\n".join(lines)
 

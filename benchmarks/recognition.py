@@ -29,8 +29,9 @@ from stagkit.compare import describe_interval
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.files import write_json, write_text
 from stagkit.folds import evaluate
+from stagkit.intervals import describe_caveat
 from stagkit.metrics import SCORES, compute_confusion, compute_interval, compute_paired, compute_scores
-from stagkit.recipes import choose_recipe
+from stagkit.recipes import choose_settings
 from stagkit.runs import Run
 from stagkit.seal import SealedInputs, Trained, examine
 from stagkit.splits import make_folds
@@ -92,14 +93,13 @@ def score(data: RoiDataset, probabilities: np.ndarray) -> dict:
     answers = probabilities.argmax(-1)
     n_classes, repeats = len(data.classes), len(answers)
     scores = [compute_scores(compute_confusion(data.label, p, n_classes)) for p in answers]
-    interval = compute_interval(
-        np.tile(data.label, repeats), answers.ravel(), np.tile(data.subjects, repeats), n_classes
-    )
+    interval = compute_interval(data.label, answers, data.subjects, n_classes)
     uf1 = [s.uf1 for s in scores]
     return {
         **{name: float(np.mean([getattr(s, name) for s in scores])) for name in SCORES},
         "uf1_std": float(np.std(uf1, ddof=1)) if repeats > 1 else 0.0,
         "uf1_ci95": list(interval["uf1"]),
+        "caveat": describe_caveat(len(set(data.subjects)), interval["uf1"]),
         "seeds": repeats,
     }
 
@@ -156,7 +156,12 @@ def format_text(result: dict) -> str:
         paired = describe_interval(row["stag_minus"]["uf1"]) if "stag_minus" in row else ""
         size = f"{row['parameters']:,}" if row["parameters"] is not None else "-"
         lines.append(f"{name:<32}{scores}   {low:.3f} .. {high:.3f}   {paired:<26}{size:>11}{row['seconds']:>9.1f}")
-    return "\n".join([*lines, describe_averaged(result)]).rstrip()
+    return "\n".join([*lines, describe_averaged(result), *list_cautions(result)]).rstrip()
+
+
+def list_cautions(result: dict) -> list[str]:
+    """One line per system whose interval has a caveat."""
+    return [f"Caution ({name}): {row['caveat']}." for name, row in result["systems"].items() if row["caveat"]]
 
 
 def format_markdown(result: dict) -> str:
@@ -176,7 +181,7 @@ def format_markdown(result: dict) -> str:
         paired = describe_interval(row["stag_minus"]["uf1"]) if "stag_minus" in row else ""
         size = f"{row['parameters']:,}" if row["parameters"] is not None else "-"
         lines.append(f"| {name} | {scores} | {low:.3f} .. {high:.3f} | {paired} | {size} | {row['seconds']:.1f} |")
-    return "\n".join([*lines, "", describe_averaged(result)]).rstrip()
+    return "\n".join([*lines, "", describe_averaged(result), *list_cautions(result)]).rstrip()
 
 
 def make_marks(script: str, *words: str) -> tuple[str, str]:
@@ -230,7 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
     data = load_flow_maps(options.maps)
     face = load_face(options.maps)
     seeds, protocol, n_folds = options.seeds, options.protocol, 10
-    recipe = choose_recipe(data)
+    recipe = choose_settings(data)
     train = recipe.train
     if options.quick:
         seeds, protocol, n_folds, train = 1, "groupkfold", min(5, len(set(data.subjects))), train.replace(epochs=3)

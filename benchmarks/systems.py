@@ -20,7 +20,7 @@ from stagkit.config import PhantomConfig
 from stagkit.datasets.phantoms import PhantomSource
 from stagkit.files import write_json
 from stagkit.prepare import prepare_clips
-from stagkit.recipes import choose_recipe
+from stagkit.recipes import choose_settings
 from stagkit.views import make_views
 
 PARTS = {"maps": "Real flow maps", "phantoms": "Phantoms, difficulty 'real'"}
@@ -40,7 +40,7 @@ def run_part(part: str, options: argparse.Namespace) -> dict:
         prepare_clips(PhantomSource(config), path, workers=options.workers)
     out = options.out / part
     views = make_views(path, "", out / "views", workers=options.workers)
-    recipe = choose_recipe(views["regions"])
+    recipe = choose_settings(views["regions"])
     result = compare_systems(
         views,
         out,

@@ -21,8 +21,10 @@ from stagkit.compare import compare_runs, describe_interval
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.files import Progress, no_progress, write_aside, write_json, write_text
 from stagkit.folds import evaluate
+from stagkit.intervals import describe_caveat
 from stagkit.metrics import SCORES
 from stagkit.prepare import keep_apex
+from stagkit.recipes import choose_settings
 from stagkit.runs import Run
 from stagkit.types import RoiDataset, StagkitError
 
@@ -119,8 +121,8 @@ def choose_variants(
 def ablate(
     data: RoiDataset,
     out: str | Path,
-    stag_config: StagConfig = StagConfig(),
-    train_config: TrainConfig = TrainConfig(),
+    stag_config: StagConfig | None = None,
+    train_config: TrainConfig | None = None,
     only: Sequence[str] = (),
     others: Mapping[str, tuple[RoiDataset, str]] | None = None,
     data_path: str | Path | Sequence[str | Path] = "",
@@ -132,7 +134,7 @@ def ablate(
     Args:
         data: the clips.
         out: folder of the runs; an interrupted ablation is gone on with.
-        stag_config, train_config: the whole network.
+        stag_config, train_config: the whole network; None: as for ``folds.evaluate``.
         only: names of ``VARIANTS``; all that apply where empty.
         others: the same clips prepared otherwise (e.g. another selection of frames): name -> (data, where it lies).
         data_path: where ``data`` lies.
@@ -147,6 +149,8 @@ def ablate(
         StagkitError: as ``evaluate``; a name of ``others`` that is a variant's.
     """
     out, others = Path(out), dict(others or {})
+    recipe = choose_settings(data, settings.get("protocol", "loso"), stag_config, train_config)
+    stag_config, train_config = recipe.stag, recipe.train
     chosen = choose_variants(data, stag_config, train_config, only)
     clash = sorted(set(others) & {v.name for v in VARIANTS})
     if clash:
@@ -168,6 +172,8 @@ def ablate(
     }
     metrics = runs[FULL][1].metrics
     result |= {k: metrics[k] for k in ("protocol", "n_clips", "n_subjects", "n_folds", "seeds")}
+    paired = [row["difference"]["uf1"]["ci95"] for row in result["variants"].values() if "difference" in row]
+    result["caveat"] = describe_caveat(result["n_subjects"], metrics["uf1"]["ci95"], *paired)
     save_ablation(result, out)
     return result
 
@@ -213,6 +219,7 @@ def format_latex(result: dict[str, object]) -> str:
         r"% made by 'stagkit ablate': "
         f"{result['protocol']}, {result['n_clips']} clips, {result['n_subjects']} subjects, {len(result['seeds'])} seeds;",
         r"% differences from the whole network: paired bootstrap over subjects, 95 \% interval",
+        *([f"% caution: {result['caveat']}"] if result.get("caveat") else []),
         r"\begin{tabular}{lrrrr}",
         r"\toprule",
         r"Variant & UF1 & UAR & ACC & $\Delta$UF1 \\",
@@ -242,4 +249,6 @@ def format_ablation(result: dict[str, object]) -> str:
         told = describe_interval(paired) if paired else ""
         size = f"{row['parameters']:,}" if row["parameters"] else ""
         lines.append(f"{name:<24}{scores}   {told:<34}{size:>10}")
+    if result.get("caveat"):
+        lines.append(f"caution: {result['caveat']}")
     return "\n".join(lines)

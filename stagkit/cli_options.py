@@ -98,16 +98,16 @@ def read_settings(
 ):
     """Settings of the network and the training: what suits ``data``, or a file's; then ``--set``; then options.
 
-    What suits the clips and the protocol (``recipes.choose_recipe``) is said on the screen; a file is taken as it is.
+    What suits the clips and the protocol (``recipes.choose_settings``) is said on the screen; a file is taken as it is.
     """
     from stagkit.config import ConfigError, StagConfig, TrainConfig, read_yaml
     from stagkit.files import shorten
 
     values: dict[str, dict] = {"stag": {}, "train": {}}
     if path is None and data is not None:
-        from stagkit.recipes import choose_recipe
+        from stagkit.recipes import choose_settings
 
-        recipe = choose_recipe(data, apart=protocol == ProtocolName.cross)
+        recipe = choose_settings(data, protocol)
         values = {"stag": recipe.stag.to_dict(), "train": recipe.train.to_dict()}
         for line in recipe.why:
             say(f"taken for these clips: {line}; --set changes it")

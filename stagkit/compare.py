@@ -119,6 +119,8 @@ def format_comparison(result: dict) -> str:
         if better
         else "The interval of UF1 holds 0: on these subjects the two cannot be told apart."
     )
+    if result.get("caveat"):
+        lines.append(f"Caution: {result['caveat']}.")
     if result["only_first"] or result["only_second"]:
         lines.append(f"Left out: {result['only_first']} clips only in {a}, {result['only_second']} only in {b}.")
     return "\n".join([*lines, *(f"Note: {note}." for note in result["notes"])])

@@ -26,8 +26,10 @@ from stagkit.baselines import SYSTEMS, System, choose_systems, fit_network, pred
 from stagkit.compare import compare_runs
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.files import Progress, no_progress, write_aside
+from stagkit.intervals import describe_caveat
 from stagkit.metrics import SCORES
 from stagkit.planted import chance_of_pointing, score_mass, score_pointing
+from stagkit.recipes import choose_settings
 from stagkit.run_report import collect_leak, compute_run_report, compute_run_tables
 from stagkit.runs import Run
 from stagkit.seal import Fold, SealedInputs, Trained, examine
@@ -53,8 +55,8 @@ def compare_systems(
     views: Mapping[str, RoiDataset],
     out: str | Path,
     systems: Sequence[str] = (),
-    stag_config: StagConfig = StagConfig(),
-    train_config: TrainConfig = TrainConfig(),
+    stag_config: StagConfig | None = None,
+    train_config: TrainConfig | None = None,
     protocol: str = "loso",
     n_folds: int = 10,
     seeds: int | Sequence[int] = 1,
@@ -71,7 +73,7 @@ def compare_systems(
         views: the clips as each system sees them (``views.make_views``).
         out: folder; an interrupted comparison goes on.
         systems: names of ``baselines.SYSTEMS`` or ``stag``; all that the data allow where empty.
-        stag_config, train_config: STAG and its training.
+        stag_config, train_config: STAG and its training; None: as for ``folds.evaluate``.
         protocol, n_folds: as for ``splits.make_folds``.
         seeds: how many, or which; systems without chance are run once.
         epochs: in place of each system's own number (a trial; the table says so).
@@ -92,6 +94,7 @@ def compare_systems(
     from stagkit.train import choose_device
 
     out, data = Path(out), views["regions"]
+    recipe = choose_settings(data, protocol, stag_config, train_config)
     chosen = check_systems(systems, views)
     if out.is_dir() and any(out.iterdir()) and not {p.name for p in out.iterdir()} & {STAG, "views", *SYSTEMS}:
         raise StagkitError(f"{out} is not empty and holds no comparison: give an empty or a new folder.")
@@ -99,7 +102,7 @@ def compare_systems(
     rows, runs = {}, {}
     for system in chosen:
         name = STAG if system is None else system.name
-        request = make_request(system, data, stag_config, train_config, protocol, numbers, epochs, explain)
+        request = make_request(system, data, recipe.stag, recipe.train, protocol, numbers, epochs, explain)
         request["data_path"] = _absolute(data_path)
         seen = data if system is None else views[system.view]
         runs[name] = _run_system(system, seen, data, folds, out / name, request, where, workers, progress)
@@ -114,6 +117,9 @@ def compare_systems(
     result |= {"unit": data.unit, "systems": rows, "left_out": describe_left_out(systems, views)}
     if explain:
         result["explanation"] = score_explanations(runs, data, rows)
+    shown = [row["uf1"]["ci95"] for row in rows.values()]
+    shown += [row["minus_stag"]["uf1"]["ci95"] for row in rows.values() if "minus_stag" in row]
+    result["caveat"] = describe_caveat(result["n_subjects"], *shown)
     save_comparison(result, out)
     return result
 

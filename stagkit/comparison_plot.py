@@ -90,6 +90,8 @@ def plot_comparison(result: dict) -> Figure:
     left.set_xlim(0, 1)
     left.set_xlabel("UF1, 95 % over subjects")
     right.set_xlabel("UF1 minus STAG's, paired")
+    if result.get("caveat"):
+        figure.supxlabel(f"caution: {result['caveat']}", fontsize=6, color=SOFT)
     return figure
 
 

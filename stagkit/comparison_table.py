@@ -105,6 +105,8 @@ def format_comparison(result: dict[str, object]) -> str:
             f"points: share of clips in which the region that weighs most truly moved ({truth['truth']}); chance "
             f"{truth['chance']['mean']:.2f}, region of the largest motion {magnitude:.2f}"
         )
+    if result.get("caveat"):
+        lines.append(f"caution: {result['caveat']}")
     if result["left_out"]:
         names = ", ".join(result["left_out"])
         lines.append(f"Left out: {names} ({next(iter(result['left_out'].values()))}).")
@@ -147,6 +149,8 @@ def format_markdown(result: dict[str, object]) -> str:
             f"Points rightly: the region that weighs most truly moved ({truth['truth']}); at random "
             f"{truth['chance']['mean']:.2f}, at the largest motion {truth['flow_magnitude']['pointing']['mean']:.2f}.",
         ]
+    if result.get("caveat"):
+        lines += ["", f"Caution: {result['caveat']}."]
     return "\n".join(lines)
 
 
@@ -160,6 +164,7 @@ def format_latex(result: dict[str, object]) -> str:
         f"% made by 'stagkit compare-systems': {_escape_latex(_say_setting(result))};",
         r"% differences from STAG: paired bootstrap over subjects, 95 \% interval;",
         r"% claimed: best epoch on the test clips, no evidence",
+        *([f"% caution: {result['caveat']}"] if result.get("caveat") else []),
         r"\begin{tabular}{lrrrlrrrr}",
         r"\toprule",
         r"System & UF1 & UAR & ACC & $\Delta$UF1 to STAG & claimed & gap & parameters & ms/clip \\",
@@ -254,6 +259,7 @@ def format_page(result: dict[str, object]) -> str:
         "Every system saw the same folds; test parts were sealed until its training was over. Honest scores: epochs fixed "
         "beforehand. Claimed: the epoch of each fold chosen on its test clips, as much published code does; this is no "
         "evidence, it only shows what the habit is worth. Bold: the interval leaves out 0.",
+        *([f"Caution: {result['caveat']}."] if result.get("caveat") else []),
         "* is told the coded apex (to choose the frames it sees, or in training); STAG is not.",
     ]
     truth = result.get("explanation")

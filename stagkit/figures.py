@@ -32,6 +32,7 @@ from stagkit.drawing import (
     styled,
 )
 from stagkit.rois import ATLAS, compute_face_mask
+from stagkit.run_report import find_caveat
 from stagkit.types import Clip, FlowClip, StagkitError
 
 if TYPE_CHECKING:
@@ -298,6 +299,9 @@ def plot_scores(runs: Sequence[Run]) -> Figure:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.8)
         axes.grid(axis="x", color=FAINT, lw=0.5)
+    cautions = [f"caution ({run.name}): {find_caveat(run.metrics)}" for run in runs if find_caveat(run.metrics)]
+    if cautions:
+        figure.supxlabel("\n".join(cautions), fontsize=6, color=SOFT)
     return figure
 
 

@@ -17,6 +17,7 @@ from stagkit.backends import Compute, train_folds
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.errors import StagkitWarning
 from stagkit.files import Progress, no_progress, write_json
+from stagkit.recipes import choose_settings
 from stagkit.run_report import collect_leak, compute_run_report, compute_run_tables
 from stagkit.runs import Run
 from stagkit.splits import WHY_BESIDE, find_missing_classes, make_folds, make_stratified_folds
@@ -34,8 +35,8 @@ class MissingClassWarning(StagkitWarning):
 def evaluate(
     data: RoiDataset,
     out: str | Path,
-    stag_config: StagConfig = StagConfig(),
-    train_config: TrainConfig = TrainConfig(),
+    stag_config: StagConfig | None = None,
+    train_config: TrainConfig | None = None,
     protocol: str = "loso",
     n_folds: int = 10,
     seeds: int | Sequence[int] = 1,
@@ -53,6 +54,8 @@ def evaluate(
 
     Args:
         out: run folder; a run with the same request goes on, any other content is refused.
+        stag_config, train_config: settings of the network and its training; None: those that ``stagkit evaluate`` takes
+            for these clips (``recipes.choose_settings``).
         protocol: see ``splits.PROTOCOLS``; ``n_folds`` for ``groupkfold``. ``stratifiedkfold`` is a ``groupkfold`` run
             with the stratified one beside it, in the folder of that name.
         seeds: how many (0, 1, ...), or which.
@@ -75,13 +78,14 @@ def evaluate(
     Warns:
         MissingClassWarning: a training part without a clip of some class, whose weight is then 0.
     """
+    recipe = choose_settings(data, protocol, stag_config, train_config)
     beside = protocol == STRATIFIED
     request = {
         "model": "stag",
         "protocol": "groupkfold" if beside else protocol,
         "seeds": _check_seeds(seeds),
-        "stag": stag_config.to_dict(),
-        "train": train_config.to_dict(),
+        "stag": recipe.stag.to_dict(),
+        "train": recipe.train.to_dict(),
         "data": dict(data.meta),
         "data_path": _absolute(data_path),
         "classes": list(data.classes),

@@ -55,7 +55,7 @@ def compute_class_evidence(attribution: Attribution, subjects: Sequence[str], le
             continue
         for a, label in enumerate((*AU_LABELS, "none")):
             mean = compute_mean(units[chosen, a], names[chosen])
-            rows.append((name, label, *mean, len(set(names[chosen]))))
+            rows.append((name, label, *mean))
     return pd.DataFrame(rows, columns=["class", "au", "mean", "low", "high", "n_clips", "n_subjects"])
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stagkit.intervals import N_DRAWS, Estimate, bootstrap, describe_caveat
 from stagkit.types import StagkitError
 
 #: The three scores, in the order they are printed.
@@ -85,49 +86,103 @@ def compute_interval(
     prediction: Sequence[int],
     subject: Sequence[str],
     n_classes: int,
-    n_draws: int = 2000,
+    n_draws: int = N_DRAWS,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals by bootstrap over subjects: whole subjects are drawn with replacement, their clips pooled.
+    """95 % intervals of the mean over seeds by bootstrap over subjects: whole subjects are drawn with replacement.
+
+    A subject that is drawn brings the predictions of all seeds. Each seed is scored by itself on the draw and the mean over
+    seeds is taken, so the interval belongs to the mean that is shown with it.
 
     Args:
-        label, prediction: "clip". Repeats of the same clip (several seeds) are allowed.
+        label: "clip".
+        prediction: int "clip", or "seed clip".
         subject: "clip".
         n_draws: number of draws.
 
     Returns:
         ``{"uf1": (low, high), "uar": ..., "acc": ...}``.
     """
-    subjects, which = np.unique(np.asarray(subject), return_inverse=True)
-    label, prediction = np.asarray(label, int), np.asarray(prediction, int)
-    per_subject = np.zeros((len(subjects), n_classes, n_classes))
-    np.add.at(per_subject, (which, label, prediction), 1)
-    draws = np.random.default_rng(seed).multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), n_draws)
-    f1, recall, acc = _class_scores(np.tensordot(draws, per_subject, axes=1))
-    values = {"uf1": np.nanmean(f1, 1), "uar": np.nanmean(recall, 1), "acc": acc}
-    return {name: tuple(np.percentile(v, [2.5, 97.5]).tolist()) for name, v in values.items()}
+    _, which = np.unique(np.asarray(subject), return_inverse=True)
+    counts = _count_clips(which, label, prediction, n_classes)
+    return _get_intervals(bootstrap(_mean_statistic(counts), subject, n_draws, seed))
+
+
+def _count_clips(which: np.ndarray, label: Sequence[int], prediction: np.ndarray, n_classes: int) -> np.ndarray:
+    """Confusions float "seed subject cls cls" of predictions "seed clip" (or "clip"); ``which`` subject "clip"."""
+    label, prediction = np.asarray(label, int), np.atleast_2d(np.asarray(prediction, int))
+    counts = np.zeros((len(prediction), which.max() + 1, n_classes, n_classes))
+    for one, predicted in zip(counts, prediction, strict=True):
+        compute_confusion(label, predicted, n_classes)  # refuses what is not one class per clip
+        np.add.at(one, (which, label, predicted), 1)
+    return counts
+
+
+def _mean_statistic(counts: np.ndarray):
+    """For ``bootstrap``: weights "draw subject" -> UF1, UAR, accuracy, then F1 of each class, "draw score".
+
+    Args:
+        counts: confusions "seed subject cls cls"; every seed is scored by itself, and the mean over seeds is taken.
+    """
+
+    repeats, n_classes = len(counts), counts.shape[-1]
+    per_subject = counts.swapaxes(0, 1).reshape(counts.shape[1], -1)
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        f1, recall, acc = _class_scores((weights @ per_subject).reshape(-1, n_classes, n_classes))
+        n_known = (~np.isnan(f1)).sum(1)
+        with np.errstate(invalid="ignore"):  # a draw without any clip has no score: NaN
+            uf1, uar = np.nansum(f1, 1) / n_known, np.nansum(recall, 1) / n_known
+        scores = np.column_stack([uf1, uar, acc, f1])
+        return scores.reshape(len(weights), repeats, -1).mean(1)
+
+    return statistic
+
+
+def _get_intervals(found: Estimate) -> dict[str, tuple[float, float]]:
+    return {name: (float(found.low[i]), float(found.high[i])) for i, name in enumerate(SCORES)}
 
 
 def compute_baselines(
-    label: Sequence[int], prediction: Sequence[int], n_classes: int, n_draws: int = 200, seed: int = 0
-) -> dict[str, dict[str, float]]:
+    label: Sequence[int],
+    prediction: Sequence[int],
+    n_classes: int,
+    n_draws: int = 200,
+    seed: int = 0,
+    subject: Sequence[str] | None = None,
+) -> dict[str, dict[str, object]]:
     """What a score is worth: scores of two answers that know nothing of the clips.
+
+    Args:
+        label: "clip".
+        prediction: int "clip", or "seed clip".
+        n_draws: number of shuffles of each seed's predictions.
+        subject: "clip"; with it each baseline also has ``ci95``: score -> (low, high), as in ``compute_interval``.
 
     Returns:
         ``majority``: always the most frequent class. ``permuted``: the predictions given, shuffled over the clips
         (mean of ``n_draws`` shuffles), i.e. the same habits without the knowledge.
     """
-    label, prediction = np.asarray(label, int), np.asarray(prediction, int)
+    label, prediction = np.asarray(label, int), np.atleast_2d(np.asarray(prediction, int))
     rng = np.random.default_rng(seed)
-    shuffled = [
-        compute_scores(compute_confusion(label, rng.permutation(prediction), n_classes)) for _ in range(n_draws)
-    ]
-    majority = np.full_like(label, np.bincount(label, minlength=n_classes).argmax())
-    constant = compute_scores(compute_confusion(label, majority, n_classes))
-    return {
-        "majority": {name: getattr(constant, name) for name in SCORES},
-        "permuted": {name: float(np.mean([getattr(s, name) for s in shuffled])) for name in SCORES},
+    answers = {
+        "majority": np.full_like(label, np.bincount(label, minlength=n_classes).argmax())[None],
+        "permuted": np.stack([rng.permutation(one) for one in prediction for _ in range(n_draws)]),
     }
+    out: dict[str, dict[str, object]] = {}
+    people = np.zeros(len(label), int) if subject is None else np.asarray(subject)
+    _, which = np.unique(people, return_inverse=True)
+    for name, predicted in answers.items():
+        statistic = _mean_statistic(_count_clips(which, label, predicted, n_classes))
+        if subject is None:
+            value = statistic(np.ones((1, which.max() + 1)))[0]
+            out[name] = {}
+        else:
+            found = bootstrap(statistic, people)
+            value = found.value
+            out[name] = {"ci95": {s: list(ends) for s, ends in _get_intervals(found).items()}}
+        out[name] |= {s: float(value[i]) for i, s in enumerate(SCORES)}
+    return out
 
 
 def compute_report(table, classes: Sequence[str]) -> dict[str, object]:
@@ -139,9 +194,10 @@ def compute_report(table, classes: Sequence[str]) -> dict[str, object]:
         classes: names in order.
 
     Returns:
-        ``uf1/uar/acc``: mean and standard deviation over seeds, ``per_seed``, ``ci95`` (subject bootstrap over all
-        seeds' predictions); ``per_class`` F1 and recall (mean over seeds); ``confusion`` (summed over seeds);
-        ``per_dataset``: the same three scores for each data set; ``baselines``.
+        ``uf1/uar/acc``: mean and standard deviation over seeds, ``per_seed``, ``ci95`` (of the mean, subjects drawn);
+        ``n_subjects``; ``caveat`` of the intervals ('' where there is none); ``per_class`` F1 and recall (mean over
+        seeds); ``confusion`` (summed over seeds); ``per_dataset``: the same three scores for each data set, with
+        ``n_clips``, ``n_subjects`` and ``caveat``; ``baselines``.
     """
     report = compute_pooled(table, classes)
     report["per_dataset"] = compute_groups(table, classes, table["dataset"])
@@ -157,21 +213,28 @@ def compute_groups(table, classes: Sequence[str], group: Sequence[str]) -> dict[
         group: name of each row's group.
     """
     return {
-        str(name): {k: v for k, v in compute_pooled(part, classes).items() if k in SCORES}
+        str(name): {
+            k: v
+            for k, v in compute_pooled(part, classes, baselines=False).items()
+            if k in (*SCORES, "n_subjects", "caveat")
+        }
         | {"n_clips": int(len(part) // part["seed"].nunique())}
         for name, part in table.groupby(np.asarray(group))
     }
 
 
-def compute_pooled(table, classes: Sequence[str]) -> dict[str, object]:
+def compute_pooled(table, classes: Sequence[str], baselines: bool = True) -> dict[str, object]:
     """Scores, classes, confusion and baselines of the rows of a table, all of them pooled: as ``compute_report``."""
     classes = list(classes)
+    seeds = sorted(table["seed"].unique())
     label = table["label"].map(classes.index).to_numpy()
     prediction = table["prediction"].map(classes.index).to_numpy()
-    seeds = sorted(table["seed"].unique())
-    confusions = [compute_confusion(label[s], prediction[s], len(classes)) for s in (table["seed"] == k for k in seeds)]
+    names, which = np.unique(table["subject"].to_numpy().astype(str), return_inverse=True)
+    counts = np.zeros((len(seeds), len(names), len(classes), len(classes)))
+    np.add.at(counts, (np.searchsorted(seeds, table["seed"].to_numpy()), which, label, prediction), 1)
+    confusions = counts.sum(1).astype(int)
     scores = [compute_scores(c) for c in confusions]
-    interval = compute_interval(label, prediction, table["subject"].to_numpy(), len(classes))
+    interval = _get_intervals(bootstrap(_mean_statistic(counts), names))
     out: dict[str, object] = {}
     for name in SCORES:
         values = [getattr(s, name) for s in scores]
@@ -182,6 +245,8 @@ def compute_pooled(table, classes: Sequence[str]) -> dict[str, object]:
             "ci95": list(interval[name]),
             "per_seed": {str(k): v for k, v in zip(seeds, values, strict=True)},
         }
+    out["n_subjects"] = len(names)
+    out["caveat"] = describe_caveat(len(names), *interval.values())
     out["per_class"] = {
         c: {
             "f1": _nan_to_none(np.mean([s.f1[i] for s in scores])),
@@ -190,9 +255,21 @@ def compute_pooled(table, classes: Sequence[str]) -> dict[str, object]:
         }
         for i, c in enumerate(classes)
     }
-    out["confusion"] = np.sum(confusions, axis=0).tolist()
-    out["baselines"] = compute_baselines(label, prediction, len(classes))
+    out["confusion"] = confusions.sum(0).tolist()
+    if baselines:
+        out["baselines"] = _compute_run_baselines(table["seed"].to_numpy(), label, prediction, which, len(classes))
     return out
+
+
+def _compute_run_baselines(seed, label, prediction, subject, n_classes: int) -> dict[str, dict[str, object]]:
+    """``compute_baselines`` of rows of several seeds: all seeds answered the same rows, in the same order."""
+    rows = [np.flatnonzero(seed == k) for k in np.unique(seed)]
+    first = rows[0]
+    if all(np.array_equal(label[r], label[first]) and np.array_equal(subject[r], subject[first]) for r in rows):
+        return compute_baselines(
+            label[first], np.stack([prediction[r] for r in rows]), n_classes, subject=subject[first]
+        )
+    return compute_baselines(label, prediction, n_classes, subject=subject)
 
 
 def compute_paired(
@@ -201,7 +278,7 @@ def compute_paired(
     second: np.ndarray,
     subject: Sequence[str],
     n_classes: int,
-    n_draws: int = 2000,
+    n_draws: int = N_DRAWS,
     seed: int = 0,
 ) -> dict[str, object]:
     """How much better the first answers are than the second, on the same clips: a paired bootstrap over subjects.
@@ -217,50 +294,41 @@ def compute_paired(
 
     Returns:
         For ``uf1, uar, acc``: ``first``, ``second`` (means over seeds), ``difference``, ``ci95`` and ``above_zero`` (share
-        of draws in which the first is better); ``per_class``: the same of each class's F1 (by number).
+        of draws in which the first is better); ``per_class``: the same of each class's F1 (by number); ``caveat``: as
+        ``intervals.describe_caveat``.
 
     Raises:
         StagkitError: answers that are not one a clip.
     """
     subjects, which = np.unique(np.asarray(subject), return_inverse=True)
-    label = np.asarray(label, int)
-    draws = np.random.default_rng(seed).multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), n_draws)
-    once = np.ones((1, len(subjects)), int)
     sides = []
     for answers in (np.atleast_2d(first), np.atleast_2d(second)):
         if answers.shape[1] != len(label):
-            raise StagkitError(f"{answers.shape[1]} answers were given for {len(label)} clips: one of each a clip.")
-        counts = np.zeros((len(answers), len(subjects), n_classes, n_classes))
-        for one, predicted in zip(counts, answers, strict=True):
-            np.add.at(one, (which, label, predicted), 1)
-        sides.append([_mean_scores(counts, d) for d in (once, draws)])
-    (first_once, first_draws), (second_once, second_draws) = sides
+            raise StagkitError(f"{answers.shape[1]} answers were given for {len(label)} clips: expected one per clip.")
+        sides.append(_mean_statistic(_count_clips(which, label, answers, n_classes)))
 
-    def row(name: str | int) -> dict[str, object]:
-        drawn = first_draws[name] - second_draws[name]
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        one, other = (side(weights) for side in sides)
+        return np.stack([one, other, one - other], 1)
+
+    found = bootstrap(statistic, subject, n_draws, seed)
+
+    def row(i: int) -> dict[str, object]:
+        a, b, difference = found.value[:, i]
+        drawn = found.draws[:, 2, i]
         drawn = drawn[~np.isnan(drawn)]
-        a, b = float(first_once[name][0]), float(second_once[name][0])
         return {
             "first": _nan_to_none(a),
             "second": _nan_to_none(b),
-            "difference": _nan_to_none(a - b),
-            "ci95": np.percentile(drawn, [2.5, 97.5]).tolist() if len(drawn) else [None, None],
+            "difference": _nan_to_none(difference),
+            "ci95": [_nan_to_none(found.low[2, i]), _nan_to_none(found.high[2, i])],
             "above_zero": float((drawn > 0).mean()) if len(drawn) else None,
         }
 
-    return {name: row(name) for name in SCORES} | {"per_class": [row(c) for c in range(n_classes)]}
-
-
-def _mean_scores(counts: np.ndarray, draws: np.ndarray) -> dict[str | int, np.ndarray]:
-    """Scores "draw" (mean over seeds) of confusions "seed subject cls cls" under draws "draw subject"."""
-    each = [_class_scores(np.tensordot(draws, one, axes=1).astype(float)) for one in counts]
-    out: dict[str | int, np.ndarray] = {
-        "uf1": np.mean([np.nanmean(f1, 1) for f1, _, _ in each], 0),
-        "uar": np.mean([np.nanmean(recall, 1) for _, recall, _ in each], 0),
-        "acc": np.mean([acc for _, _, acc in each], 0),
-    }
-    f1 = np.mean([f1 for f1, _, _ in each], 0)
-    return out | {c: f1[:, c] for c in range(f1.shape[1])}
+    out: dict[str, object] = {name: row(i) for i, name in enumerate(SCORES)}
+    out["per_class"] = [row(len(SCORES) + c) for c in range(n_classes)]
+    out["caveat"] = describe_caveat(len(subjects), *(out[name]["ci95"] for name in SCORES))
+    return out
 
 
 def _nan_to_none(value: float) -> float | None:

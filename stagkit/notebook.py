@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stagkit.exercises import Verdict
     from stagkit.model import Stag
     from stagkit.runs import Run
-    from stagkit.types import Batch, Clip
+    from stagkit.types import Batch, Clip, RoiDataset
 
 #: Where outputs say what they mean, so that the runner can count facts and verdicts.
 METADATA = "stagkit"
@@ -210,6 +210,8 @@ class Notebook:
             return Run.load(self._set_path())
         phantoms, stag, train = course_settings()
         prepared = self._set_path() if self.own_data else None
+        if prepared:
+            stag, train = choose_course_settings(load_data(prepared))
         parts = [load_data(prepared).meta["digest"]] if prepared else [phantoms.digest()]
         digest = _digest(*parts, stag.digest(), train.digest(), _code_digest())
         home = cache_folder() / f"course-{digest}"
@@ -366,15 +368,29 @@ class Notebook:
 # the small run -------------------------------------------------------------------------------------------------------
 
 
+#: What the course sets itself: a small network, few epochs, and all parts of the network in use. On clips whose action
+#: units are coded ``evaluate`` takes ``answer="aus"``; the course explains the fused answer first, so it names it.
+_COURSE_STAG = {"width": 32, "graph_layers": 1, "time_layers": 1, "answer": "fused"}
+_COURSE_TRAIN = {"epochs": 20, "batch_size": 16, "lr": 3e-3, "roi_dropout": 0.05}
+
+
 def course_settings() -> tuple[PhantomConfig, StagConfig, TrainConfig]:
     """Settings of the small phantom run that the course looks into: seconds on a laptop, still well above chance."""
     from stagkit.config import PhantomConfig, StagConfig, TrainConfig
 
     return (
         PhantomConfig(preset="casme2", subjects=6, clips=6, size=96, difficulty=0.8),
-        StagConfig(width=32, graph_layers=1, time_layers=1),
-        TrainConfig(epochs=20, batch_size=16, lr=3e-3),
+        StagConfig(**_COURSE_STAG),
+        TrainConfig(**_COURSE_TRAIN),
     )
+
+
+def choose_course_settings(data: RoiDataset) -> tuple[StagConfig, TrainConfig]:
+    """Settings of the course's run on a reader's own clips: those of any evaluation, with what the course sets itself."""
+    from stagkit.recipes import choose_settings
+
+    chosen = choose_settings(data)
+    return chosen.stag.replace(**_COURSE_STAG), chosen.train.replace(**_COURSE_TRAIN)
 
 
 def _answer_with_cuts(model: Stag, batch: Batch, cuts: list[list], clip: int) -> np.ndarray:

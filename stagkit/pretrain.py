@@ -21,6 +21,7 @@ from stagkit.files import Progress, compute_digest, no_progress, write_json, wri
 from stagkit.folds import evaluate
 from stagkit.metrics import compute_confusion, compute_interval, compute_scores
 from stagkit.prepare import load_data, prepare_dataset
+from stagkit.recipes import choose_settings
 from stagkit.runs import Run
 from stagkit.types import Clip, RoiDataset
 from stagkit.weights import Weights, load_weights, save_weights
@@ -31,8 +32,8 @@ PRESETS, LEVELS = ("casme2", "samm", "smic"), (0.2, 0.4, 0.6, 0.8, 1.0)
 #: Subjects and clips of each preset to learn from, and to be asked about afterwards (stagkit's choice).
 LEARNED_FROM, ASKED_ABOUT = PhantomConfig(subjects=30, clips=9, seed=2026), PhantomConfig(subjects=10, clips=6, seed=1)
 
-#: Settings of the training, fixed beforehand (stagkit's choice).
-TRAINING = TrainConfig(epochs=40)
+#: Epochs of the training, fixed beforehand (stagkit's choice); all other settings are those of any evaluation.
+EPOCHS = 40
 
 
 class GradedPhantoms(PhantomSource):
@@ -60,8 +61,8 @@ def make_phantom_weights(
     out: str | Path,
     learned_from: PhantomConfig = LEARNED_FROM,
     asked_about: PhantomConfig = ASKED_ABOUT,
-    stag: StagConfig = StagConfig(),
-    train: TrainConfig = TRAINING,
+    stag: StagConfig | None = None,
+    train: TrainConfig | None = None,
     workers: int | None = None,
     progress: Callable[[str], Progress] = lambda what: no_progress,
 ) -> Path:
@@ -70,7 +71,7 @@ def make_phantom_weights(
     Args:
         out: folder to fill: ``clips``, ``asked``, ``run``, ``phantom.safetensors``, ``phantom.md``, ``phantom.json``.
         learned_from, asked_about: subjects, clips and seed, used with every one of ``PRESETS``; other seeds, other people.
-        stag, train: settings of the networks.
+        stag, train: settings of the networks; None: ``recipes.choose_settings``, trained for ``EPOCHS``.
         workers: processes of one thread each; all cores where None.
         progress: name of a step -> what wraps its stream.
 
@@ -86,11 +87,13 @@ def make_phantom_weights(
         for preset in PRESETS:
             prepare_dataset(GradedPhantoms(config.replace(preset=preset)), out / place / preset, **settings)
     paths = [out / "clips" / preset for preset in PRESETS]
+    data = load_data(paths)
+    chosen = choose_settings(data, "groupkfold", stag, train)
     run = evaluate(
-        load_data(paths),
+        data,
         out / "run",
-        stag,
-        train,
+        chosen.stag,
+        train or chosen.train.replace(epochs=EPOCHS),
         protocol="groupkfold",
         n_folds=5,
         device="cpu",

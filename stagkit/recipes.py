@@ -61,6 +61,22 @@ def choose_recipe(data: RoiDataset, apart: bool = False) -> Recipe:
     return Recipe(stag, train, tuple(why))
 
 
+def choose_settings(
+    data: RoiDataset, protocol: str = "loso", stag: StagConfig | None = None, train: TrainConfig | None = None
+) -> Recipe:
+    """The settings of an evaluation, wherever it is asked for: the command line, Python, an ablation, a comparison.
+
+    Args:
+        data: the clips.
+        protocol: of the evaluation (``splits.PROTOCOLS``).
+        stag, train: settings given by the caller, taken as they are; None: ``choose_recipe`` decides.
+    """
+    recipe = choose_recipe(data, apart=protocol == "cross")
+    given = [f"{part}." for part, settings in (("stag", stag), ("train", train)) if settings is not None]
+    why = tuple(line for line in recipe.why if not line.startswith(tuple(given)))
+    return Recipe(stag or recipe.stag, train or recipe.train, why)
+
+
 def is_coded(data: RoiDataset, apart: bool) -> bool:
     """Whether action units can be learned from these clips: ``CODED`` of them, of each data set where it stands alone."""
     coded = ~np.isnan(data.aus).all(1)

@@ -13,6 +13,7 @@ from stagkit.files import read_json, write_text
 from stagkit.metrics import SCORES
 from stagkit.report_page import Html, box, bullets, count, make_page, paragraph, picture, table, tiles
 from stagkit.report_sources import tell_citation, tell_data, tell_environment
+from stagkit.run_report import describe_au_detection, list_cautions
 from stagkit.runs import Run
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def _tell_results(records: Records) -> str:
             "over subjects. The last two lines know nothing of the clips.",
         ),
     ]
+    text += [box("Caution.", f"{name}: {caveat}.") for name, caveat in list_cautions(metrics).items()]
     if len(metrics["seeds"]) > 1:
         spread = ", ".join(f"{_NAMES[s]} {metrics[s]['std']:.3f}" for s in SCORES)
         text.append(paragraph(f"Standard deviation over {len(metrics['seeds'])} seeds: {spread}.", "soft"))
@@ -178,12 +180,8 @@ def _tell_results(records: Records) -> str:
         )
     aus = metrics.get("au_detection")
     if aus and aus.get("mean_auroc") is not None:
-        text.append(
-            paragraph(
-                f"Action units, on {aus['n_coded']} coded clips: AUROC {aus['mean_auroc']:.3f}, F1 "
-                f"{aus['mean_f1']:.3f} (means over {aus['n_aus']} AUs)."
-            )
-        )
+        words = describe_au_detection(aus)
+        text.append(paragraph(f"{words[:1].upper()}{words[1:]}."))
     return "\n".join(text)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.facs import AU_LABELS
+from stagkit.intervals import describe_caveat
 from stagkit.metrics import SCORES, compute_groups, compute_report
 
 if TYPE_CHECKING:
@@ -99,14 +100,13 @@ def _calibrate(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, object]
 
 
 def _detect(aus: pd.DataFrame) -> dict[str, object]:
-    from stagkit.au_detection import compute_au_detection, mean_over_seeds
+    from stagkit.au_detection import compute_au_report
 
-    said = [f"p_{label}" for label in AU_LABELS]
-    return mean_over_seeds(
-        [
-            compute_au_detection(part[list(AU_LABELS)].to_numpy(), part[said].to_numpy())
-            for _, part in aus.groupby("seed")
-        ]
+    seeds, said = [part for _, part in aus.groupby("seed")], [f"p_{label}" for label in AU_LABELS]
+    return compute_au_report(
+        [part[list(AU_LABELS)].to_numpy() for part in seeds],
+        [part[said].to_numpy() for part in seeds],
+        [part["subject"].to_numpy().astype(str) for part in seeds],
     )
 
 
@@ -166,14 +166,13 @@ def format_metrics(metrics: dict) -> str:
         lines.append(f"{name:<{width}}{scores}   {low:.3f} .. {high:.3f}")
     for name, row in metrics["baselines"].items():
         lines.append(f"{name:<{width}}" + "".join(f"{row[s]:7.3f}" for s in SCORES))
+    cautions = {name: find_caveat(row) for name, row in rows.items()}
+    lines += [f"caution ({name}): {caveat}" for name, caveat in cautions.items() if caveat]
     if beside:
         lines.append(beside["why"])
     aus = metrics.get("au_detection")
     if aus and aus["mean_auroc"] is not None:
-        lines.append(
-            f"action units: AUROC {aus['mean_auroc']:.3f}, F1 {aus['mean_f1']:.3f} "
-            f"(means over {aus['n_aus']} AUs, {aus['n_coded']} coded clips)"
-        )
+        lines.append(describe_au_detection(aus))
     cost = metrics.get("cost")
     if cost:
         lines.append(
@@ -182,6 +181,31 @@ def format_metrics(metrics: dict) -> str:
             f"calibration error {metrics['calibration']['ece']:.3f}"
         )
     return "\n".join(lines)
+
+
+def find_caveat(row: dict) -> str:
+    """The caveat of scores; of a run of an older stagkit, from its numbers."""
+    known = row.get("caveat")
+    intervals = [row[s]["ci95"] for s in SCORES]
+    return describe_caveat(row["n_subjects"], *intervals) if known is None and "n_subjects" in row else known or ""
+
+
+def list_cautions(metrics: dict) -> dict[str, str]:
+    """Caveats of the intervals of a run: name of the row (``all``, a data set, a pair, a part) -> words."""
+    rows = {"all": metrics, **(metrics["per_dataset"] if len(metrics["per_dataset"]) > 1 else {})}
+    rows |= metrics.get("per_pair", {}) | metrics.get("per_part", {})
+    return {name: find_caveat(row) for name, row in rows.items() if find_caveat(row)}
+
+
+def describe_au_detection(aus: dict) -> str:
+    """Detection of action units in one sentence, with its interval where it is known."""
+    low, high = aus.get("ci95", {}).get("mean_auroc", (None, None))
+    interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
+    caveat = f"; caution: {aus['caveat']}" if aus.get("caveat") else ""
+    return (
+        f"action units: AUROC {aus['mean_auroc']:.3f}{interval}, F1 {aus['mean_f1']:.3f} "
+        f"(means over {aus['n_aus']} AUs, {aus['n_coded']} coded clips{caveat})"
+    )
 
 
 def format_leak(leak: dict) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from stagkit.config import FlowConfig, RoiConfig, StagConfig
 from stagkit.facs import AU_NUMBERS
 from stagkit.files import compute_digest, shorten, write_aside
+from stagkit.run_report import find_caveat
 from stagkit.runs import Run, RunError
 from stagkit.types import Batch, RoiDataset, StagkitError
 
@@ -198,11 +199,13 @@ def describe_training(run: Run) -> str:
     drawn = all("phantom" in name or name == "animated-photo" for name in sets)
     what = "phantoms, drawn by a program: they say nothing about real people" if drawn else "recordings"
     score = report["uf1"]
+    caveat = f"; caution: {find_caveat(report)}" if find_caveat(report) else ""
     return (
         f"The networks were trained on {report['n_clips']} clips of {report['n_subjects']} subjects of "
         f"{', '.join(sets)} ({what}); there they reached a UF1 of {score['mean']:.2f} on people they had not seen "
         f"(95 % interval {score['ci95'][0]:.2f} to {score['ci95'][1]:.2f}, majority class "
-        f"{report['baselines']['majority']['uf1']:.2f}). On other people, cameras and situations nothing was measured."
+        f"{report['baselines']['majority']['uf1']:.2f}{caveat}). On other people, cameras and "
+        "situations nothing was measured."
     )
 
 

@@ -98,7 +98,10 @@ def test_tables(done):
     latex = (out / "ablation.tex").read_text()
     assert latex.count(r"\\") == 1 + len(rows)
     assert "One frame, onset to apex (T = 1)" in latex
-    assert format_ablation(result).count("\n") == 1 + len(rows)
+    text = format_ablation(result)
+    assert text.count("\n") == 2 + len(rows)
+    assert "caution: the interval is from 4 subjects" in text
+    assert "% caution: the interval is from 4 subjects" in latex
 
 
 def test_an_interrupted_ablation_goes_on(done, data, tmp_path):

@@ -401,7 +401,7 @@ def test_two_classes_are_compared_with_intervals_over_people(widgets, alive):
     members = (batch.label == 0).nonzero()[:, 0].tolist()
     values = output.au_edges[members].mean(1).numpy()
     names = [batch.subjects[i] for i in members]
-    mean, low, high, _ = compute_mean(values[:, 3, 8], names)
+    mean, low, high, *_ = compute_mean(values[:, 3, 8], names)
     np.testing.assert_allclose(found[:, 3, 8], [mean, low, high], atol=2e-5)
     every = compute_mean_map(values, names)
     np.testing.assert_allclose(found, np.stack(every), atol=2e-5)

@@ -51,7 +51,7 @@ def test_every_figure_has_its_width_its_sources_and_no_title(entry, records):
         assert figure.get_figwidth() == width
         assert figure.get_suptitle() == ""
         source = json.loads(json.dumps(figure.stagkit_source))
-        assert set(source) == {"runs", "tables", "phantom", "n", "values"}
+        assert set(source) == {"runs", "tables", "phantom", "n", "values", "caveat"}
         said = any("phantom data" in text.get_text() for text in figure.texts)
         assert said == source["phantom"]
         for run in source["runs"]:

@@ -5,10 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import stagkit
+from stagkit.ablate import ablate
+from stagkit.cli import app
 from stagkit.cli_options import read_settings
 from stagkit.companions import make_companions
+from stagkit.compare_systems import compare_systems
 from stagkit.config import StagConfig, TrainConfig
-from stagkit.recipes import choose_recipe
+from stagkit.notebook import choose_course_settings, course_settings
+from stagkit.pretrain import EPOCHS, make_phantom_weights
+from stagkit.recipes import choose_recipe, choose_settings
 from tests.small import make_dataset
 
 
@@ -50,3 +56,71 @@ def test_one_uncoded_set_keeps_every_pair_of_the_cross_protocol_trainable():
     data = replace(data, aus=aus, datasets=tuple("ab"[i >= n] for i in range(len(data))))
     said = {protocol: read_settings(None, [], None, None, data, protocol)[0].answer for protocol in ("loso", "cross")}
     assert said == {"loso": "aus", "cross": "fused"}
+
+
+class Asked(Exception):
+    """The request of an evaluation that is not carried out."""
+
+
+def ask(monkeypatch, data, start):
+    """Settings that an evaluation would train with, instead of training."""
+
+    def stop(data, out, request, *rest):
+        raise Asked({"stag": request["stag"], "train": request["train"], "protocol": request["protocol"]})
+
+    monkeypatch.setattr("stagkit.folds._evaluate", stop)
+    monkeypatch.setattr("stagkit.prepare.load_data", lambda *paths: data)
+    with pytest.raises(Asked) as found:
+        start()
+    return found.value.args[0]
+
+
+@pytest.mark.parametrize("protocol", ["loso", "cross"])
+@pytest.mark.parametrize("kind", ["coded", "uncoded", "maps"])
+def test_the_command_line_and_python_train_the_same_network(kind, protocol, monkeypatch, tmp_path):
+    """Python trained the bare defaults, the command line what suits the clips: two networks for the same data."""
+    data = make_companions(9) if kind == "maps" else make_dataset()
+    if kind == "uncoded":
+        data = replace(data, aus=np.full_like(data.aus, np.nan))
+    people = sorted(set(data.subjects))
+    data = replace(data, datasets=tuple("ab"[people.index(s) % 2] for s in data.subjects))  # 'cross' needs two sets
+    words = ["evaluate", "data", "--out", str(tmp_path / "run"), "--protocol", protocol]
+    shell = ask(monkeypatch, data, lambda: app(words, standalone_mode=False))
+    python = ask(monkeypatch, data, lambda: stagkit.evaluate(data, tmp_path / "run", protocol=protocol))
+    ablation = ask(monkeypatch, data, lambda: ablate(data, tmp_path / "ablation", protocol=protocol))
+    assert shell == python == ablation
+    chosen = choose_settings(data, protocol)
+    assert shell["stag"] == chosen.stag.to_dict() and shell["train"] == chosen.train.to_dict()
+    assert (shell["stag"], shell["train"]) != (StagConfig().to_dict(), TrainConfig().to_dict()) or kind == "uncoded"
+    views, told = {"regions": data}, {}
+    monkeypatch.setattr("stagkit.compare_systems._run_system", lambda *given: told.update(given[5]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compare_systems(views, tmp_path / "systems", ["stag"], protocol=protocol)
+    assert (told["stag"], told["train"]) == (shell["stag"], shell["train"])
+
+
+def test_given_settings_win(monkeypatch, tmp_path):
+    data, stag, train = make_dataset(), StagConfig(width=8), TrainConfig(epochs=2)
+    asked = ask(monkeypatch, data, lambda: stagkit.evaluate(data, tmp_path, stag, train))
+    assert asked["stag"] == stag.to_dict() and asked["train"] == train.to_dict()
+    half = choose_settings(data, stag=stag)
+    assert half.stag == stag and half.train == TrainConfig(roi_dropout=0.2)
+    assert [w.split("=")[0] for w in half.why] == ["train.roi_dropout"]
+    changed = ask(monkeypatch, data, lambda: app(["evaluate", "data", "--out", str(tmp_path), "--set", "stag.width=16"],
+                                                 standalone_mode=False))  # fmt: skip
+    assert changed["stag"] == choose_settings(data).stag.replace(width=16).to_dict()
+
+
+def test_the_shipped_weights_and_the_course_ask_the_same_function(monkeypatch, tmp_path):
+    """The builder changes the number of epochs, the course what it names; all else is decided in one place."""
+    data, told = make_dataset(), []
+    monkeypatch.setattr("stagkit.pretrain.prepare_dataset", lambda *given, **named: None)
+    monkeypatch.setattr("stagkit.pretrain.load_data", lambda paths: data)
+    monkeypatch.setattr("stagkit.pretrain.evaluate", lambda *given, **named: told.extend(given) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make_phantom_weights(tmp_path)
+    chosen = choose_settings(data, "groupkfold")
+    assert told[2] == chosen.stag and told[3] == chosen.train.replace(epochs=EPOCHS)
+    assert choose_course_settings(data) == course_settings()[1:]
+    stag, train = choose_course_settings(make_companions(9))
+    assert stag.branches == "graph" and train.phantoms_beside > 0

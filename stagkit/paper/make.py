@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from stagkit.drawing import COLUMN, PAGE, SOFT, save_figure, style
@@ -61,17 +62,21 @@ WIDTHS = {"": PAGE, "_column": COLUMN}
 
 
 def draw_figure(entry: Entry, records: Records, width: float) -> Figure:
-    """One figure in one width; one of phantoms says so at its foot.
+    """One figure in one width; at its foot stands that it shows phantoms, and the caveat of its intervals.
 
     Raises:
         NoRecord: its record was not given; the message says which command makes it.
     """
     with style():
         figure = entry.draw(records, width)
-        if figure.stagkit_source["phantom"]:
-            foot = 0.09 / figure.get_figheight()
+        lines = [" phantom data"] if figure.stagkit_source["phantom"] else []
+        if figure.stagkit_source["caveat"]:
+            lines += wrap(f"caution: {figure.stagkit_source['caveat']}", int(25 * width), initial_indent=" ",
+                          subsequent_indent=" ")  # fmt: skip
+        if lines:
+            foot = 0.09 * len(lines) / figure.get_figheight()
             figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
-            figure.text(0.0, 0.0, " phantom data", ha="left", va="bottom", fontsize=5.5, color=SOFT)
+            figure.text(0.0, 0.0, "\n".join(lines), ha="left", va="bottom", fontsize=5.5, color=SOFT)
     return figure
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from stagkit.explain_run import FOLDER, load_evidence
 from stagkit.files import read_json
+from stagkit.intervals import FEW_SUBJECTS, describe_caveat
 from stagkit.runs import Run
 from stagkit.types import StagkitError
 
@@ -215,5 +216,35 @@ def note(figure: Figure, sources: Sequence[Run | dict | Path] = (), n: dict | No
         "phantom": any(is_phantom(s) for s in sources),
         "n": dict(n or {}),
         "values": values,
+        "caveat": _find_caveat(sources, values),
     }
     return figure
+
+
+def _find_caveat(sources: Sequence[Run | dict | Path], values: object) -> str:
+    """Why the intervals that are drawn are not to be relied on: from all ``ci95`` in the numbers and the fewest subjects."""
+    intervals, subjects = [], [n for n in map(_count_subjects, sources) if n is not None]
+
+    def search(value: object) -> None:
+        if isinstance(value, dict):
+            if "ci95" in value and np.ndim(value["ci95"]) == 1:
+                intervals.append(value["ci95"])
+                subjects.extend([value["n_subjects"]] if "n_subjects" in value else [])
+            for inner in value.values():
+                search(inner)
+        elif isinstance(value, (list, tuple)):
+            for inner in value:
+                search(inner)
+
+    search(values)
+    return describe_caveat(min(subjects, default=FEW_SUBJECTS), *intervals) if intervals else ""
+
+
+def _count_subjects(source: Run | dict | Path) -> int | None:
+    """Subjects behind a source; None for a table of systems that lies without its comparison."""
+    if isinstance(source, Run):
+        return source.metrics["n_subjects"]
+    if isinstance(source, dict):
+        return source["n_subjects"]
+    beside = source.parent / "comparison.json"
+    return read_json(beside)["n_subjects"] if beside.is_file() else None

@@ -154,14 +154,18 @@ def collect_pairs(records: Records) -> tuple[list[str], dict[tuple[str, str], di
     pairs = {}
     for run in records.cross:
         for name, row in run.metrics["per_pair"].items():
-            pairs.setdefault(tuple(name.split("->")), {**row["uf1"], "n_clips": row["n_clips"]})
+            pairs.setdefault(tuple(name.split("->")), _pair(row))
     names = sorted({name for pair in pairs for name in pair})
     classes = set(records.cross[0].request["classes"])
     for run in records.runs:
         for name, row in run.metrics["per_dataset"].items():
             if name in names and set(run.request["classes"]) == classes and len(run.metrics["per_dataset"]) == 1:
-                pairs.setdefault((name, name), {**row["uf1"], "n_clips": row["n_clips"], "within": True})
+                pairs.setdefault((name, name), {**_pair(row), "within": True})
     return names, pairs
+
+
+def _pair(row: dict) -> dict:
+    return {**row["uf1"], **{k: row[k] for k in ("n_clips", "n_subjects") if k in row}}
 
 
 @styled
@@ -197,7 +201,14 @@ def fig_09_across_data_sets(records: Records, width: float = PAGE) -> Figure:
     if wide:
         _draw_pairs(parts[0, 1], pairs)
     sources = [*records.cross, *(r for r in records.runs if set(r.metrics["per_dataset"]) & set(names))]
-    told = {f"{a}->{b}": {"uf1": r["mean"], "ci95": r["ci95"]} for (a, b), r in sorted(pairs.items())}
+    told = {
+        f"{a}->{b}": {
+            "uf1": r["mean"],
+            "ci95": r["ci95"],
+            **({"n_subjects": r["n_subjects"]} if "n_subjects" in r else {}),
+        }
+        for (a, b), r in sorted(pairs.items())
+    }
     return note(figure, sources, {f"{a}->{b}": r["n_clips"] for (a, b), r in sorted(pairs.items())}, pairs=told)
 
 

@@ -12,6 +12,7 @@ from stagkit.files import write_text
 from stagkit.metrics import SCORES
 from stagkit.paper.records import NoRecord, Records, is_phantom
 from stagkit.paper.scores import collect_pairs
+from stagkit.run_report import find_caveat
 from stagkit.runs import Run
 from stagkit.types import StagkitError
 
@@ -88,6 +89,9 @@ def table_results(records: Records) -> str:
     for name in ("permuted", "majority"):
         rows.append((f"{name} ({run.name})", "", *(f"{run.metrics['baselines'][name][s]:.3f}" for s in SCORES), "", ""))
     notes = [*_mark(*records.runs), "95 % intervals by bootstrap over subjects; spread of UF1 over seeds"]
+    cautions = [(r.name, find_caveat(r.metrics)) for r in records.runs]
+    notes += [f"caution ({name}): {caveat}" for name, caveat in cautions if caveat]
+    rows = [(f"{row[0]} (*)" if dict(cautions).get(row[0]) else row[0], *row[1:]) for row in rows]
     return make_table("llrrrrr", ("Run", "Protocol", "UF1", "UAR", "ACC", "Spread", "Seeds"), rows, notes)
 
 
@@ -132,7 +136,7 @@ _QUALITY = {
 
 def table_explanations(records: Records) -> str:
     """Mean score of the explanations in every control, with intervals over subjects, and how often it holds."""
-    from stagkit.intervals import compute_mean
+    from stagkit.intervals import compute_mean, describe_caveat
 
     evidence, subjects = records.evidence, records.subjects
     if not evidence.scores:
@@ -147,7 +151,9 @@ def table_explanations(records: Records) -> str:
             mean = compute_mean(evidence.scores[name], subjects)
             rows.append((words, _say(mean), unit, mean.n))
     notes = [*_mark(records.run), f"{evidence.attribution.method} against {evidence.attribution.baseline}"]
-    return make_table("lrlr", ("Score", "Mean", "Unit", "Clips"), rows, [*notes, "95 % intervals over subjects"])
+    caveat = describe_caveat(len(set(subjects)))
+    notes += ["95 % intervals over subjects", *([f"caution: {caveat}"] if caveat else [])]
+    return make_table("lrlr", ("Score", f"Mean{' (*)' if caveat else ''}", "Unit", "Clips"), rows, notes)
 
 
 def _say(mean) -> str:

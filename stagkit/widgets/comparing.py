@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stagkit.intervals import compute_mean_map
+from stagkit.intervals import compute_mean_difference, compute_mean_map
 from stagkit.types import StagkitError
 from stagkit.widgets.scene import SIGNED
 from stagkit.widgets.sources import OWN_FOLD, Source
@@ -129,16 +129,5 @@ def compute_difference(one: Side, other: Side, graph: str, n_draws: int = 2000, 
     """
     if one.clips[graph] is None or other.clips[graph] is None:
         return None
-    names = sorted({*one.subjects, *other.subjects})
-    middle = other.edges[graph][0] - one.edges[graph][0]
-    if len(names) < 2:
-        return np.stack([middle, np.full_like(middle, np.nan), np.full_like(middle, np.nan)])
-    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), n_draws)
-    draws = []
-    for side in (one, other):
-        belongs = np.array([[name == subject for subject in side.subjects] for name in names], float)
-        sums = belongs @ side.clips[graph].reshape(len(side.subjects), -1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            draws.append((counts @ sums) / (counts @ belongs.sum(1))[:, None])
-    low, high = np.nanpercentile(draws[1] - draws[0], [2.5, 97.5], axis=0)
-    return np.stack([middle, low.reshape(middle.shape), high.reshape(middle.shape)])
+    found = compute_mean_difference(one.clips[graph], other.clips[graph], one.subjects, other.subjects, n_draws, seed)
+    return np.stack(found)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.drawing import COLOURS, FAINT, INK, PAGE, SOFT, styled
+from stagkit.run_report import find_caveat
 from stagkit.runs import Run
 from stagkit.types import Clip
 from stagkit.widgets.checks import check_choice
@@ -68,6 +69,8 @@ def plot_run(
     _draw_clips(rows, table, clips, seed, order, bold)
     uf1, warning = run.metrics["uf1"], tell_warning(run)
     words = f"{run.name}: UF1 {uf1['mean']:.3f} (95 % {uf1['ci95'][0]:.3f} to {uf1['ci95'][1]:.3f}, over subjects)"
+    caveat = find_caveat(run.metrics)
+    words += f"; caution: {caveat}" if caveat else ""
     figure.suptitle(f"{words}; this run {warning}" if warning else words, fontsize=7, x=0.01, ha="left")
     return figure
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.metrics import SCORES, compute_confusion
+from stagkit.run_report import find_caveat
 from stagkit.runs import Run, RunError
 from stagkit.types import StagkitError
 from stagkit.widgets.checks import check_choice, check_index
@@ -204,6 +205,7 @@ def compute_header(run: Run, table: RunTable) -> dict:
             for name in SCORES
             if name in metrics
         },
+        "caveat": find_caveat(metrics) if all("ci95" in metrics.get(name, {}) for name in SCORES) else "",
         "baselines": {name: row.get("uf1") for name, row in metrics.get("baselines", {}).items()},
         "clips": [
             {"id": table.clip_ids[i], "subject": table.subjects[i], "label": int(table.label[i])}

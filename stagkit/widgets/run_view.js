@@ -20,7 +20,7 @@ function render(context) {
     if (score.ci95) html("span", { class: "sg-note" }, item, ` ${score.ci95.map((v) => v.toFixed(2)).join(" to ")}`);
   }
   const others = Object.entries(scene.baselines).filter(([, v]) => v !== null && v !== undefined);
-  html("span", { class: "sg-note" }, scores, `${scene.model}, ${scene.protocol}, ${scene.seeds.length} seed${scene.seeds.length > 1 ? "s" : ""}, intervals over subjects${others.length ? `; UF1 without knowledge: ${others.map(([n, v]) => `${n} ${v.toFixed(2)}`).join(", ")}` : ""}`);
+  html("span", { class: "sg-note" }, scores, `${scene.model}, ${scene.protocol}, ${scene.seeds.length} seed${scene.seeds.length > 1 ? "s" : ""}, intervals over subjects${scene.caveat ? ` (caution: ${scene.caveat})` : ""}${others.length ? `; UF1 without knowledge: ${others.map(([n, v]) => `${n} ${v.toFixed(2)}`).join(", ")}` : ""}`);
   if (scene.warning) html("div", { class: "sg-warning", role: "alert" }, root, `This run ${scene.warning}: it is no evidence about unseen people.`);
   const bar = html("div", { class: "sg-bar" }, root);
   view.tiedSelect(bar, "Answers of", [[-1, scene.seeds.length > 1 ? `all ${scene.seeds.length} seeds` : "the seed"], ...scene.seeds.map((s) => [s, `seed ${s}`])], "seed", { spoken: "Seed", change: (value) => put({ seed: Number(value) }) });
