@@ -6,10 +6,6 @@ turns and nods, skin that follows elastically, patches where the picture had too
 channel is stretched to 0..255 per map, exactly as the published maps are, so the size of the motion is lost in both.
 The sizes of these disturbances are stagkit's choice, set by hand beside the published maps of CASME II and SMIC (no map
 and no statistic of them is stored here).
-
-With ``estimated=True`` the motion goes through what flow estimation makes of it (``phantom_map_motion``,
-``phantom_map_flow``): such maps are much harder to tell from published ones, and taught networks less when they stood beside
-real ones in training (BENCHMARKS.md), so they are for looking, teaching and trying out, and are not the default.
 """
 
 from __future__ import annotations
@@ -20,21 +16,19 @@ from functools import lru_cache
 
 import numpy as np
 
-from stagkit import phantom_map_sizes as sizes
 from stagkit.facs import ACTION_UNITS, AU_NUMBERS
-from stagkit.phantom_map_face import FRAME, SIDES, SIZE, make_points
-from stagkit.phantom_map_flow import add_strain, estimate_flow, make_small, make_smooth
-from stagkit.phantom_map_motion import move_skin
 from stagkit.phantom_motion import compute_au_patches
 from stagkit.phantom_programme import PRESETS, STRENGTH, make_programme
 from stagkit.phantom_subject import EYES, make_shape
 from stagkit.types import StagkitError, check_axes
 
-__all__ = ["CLASSES", "FRAME", "PhantomMaps", "add_strain", "make_maps", "stream_maps", "stretch_maps"]
-
+SIZE = 28
+#: Face frame (IOD) -> px of a map, as in ``datasets.flow_maps.MAP_FRAME`` (a test keeps them equal).
+FRAME = np.array([[21.0, 0.0, 13.5], [0.0, 16.0, 7.0]])
 #: MEGC2019 classes; a preset's ``negative``, ``positive``, ``surprise``.
 CLASSES = ("negative", "positive", "surprise")
 
+_SIDES = ("R", "L")
 _FACES = 48  # shapes that are drawn once a process and shared by all phantom people
 
 
@@ -76,12 +70,7 @@ class PhantomMaps:
 
 
 def make_maps(
-    n_clips: int,
-    seed: int = 0,
-    preset: str = "casme2",
-    clips_per_subject: int = 8,
-    difficulty: float = 1.0,
-    estimated: bool = False,
+    n_clips: int, seed: int = 0, preset: str = "casme2", clips_per_subject: int = 8, difficulty: float = 1.0
 ) -> PhantomMaps:
     """Flow maps of phantom people; classes as often as asked for in turn, so that they are balanced.
 
@@ -91,7 +80,6 @@ def make_maps(
         preset: whose AU statistics: ``casme2``, ``samm`` or ``smic`` (those with the three MEGC2019 classes).
         clips_per_subject: maps of one person, who keeps shape and habits.
         difficulty: 0 textbook programmes and undisturbed motion .. 1 real statistics and disturbances.
-        estimated: also what flow estimation makes of the motion; nearer to published maps, a third as fast.
 
     Raises:
         StagkitError: a preset without the three classes, or no clips.
@@ -106,61 +94,43 @@ def make_maps(
         raise StagkitError(f"`preset` is {preset!r}, expected one with the classes of the published maps: {able}.")
     if n_clips < 1 or clips_per_subject < 1:
         raise StagkitError(f"{n_clips} maps, {clips_per_subject} a subject: expected 1 or more of each.")
-    make, block = (_make_estimated, 256) if estimated else (_make_plain, 1024)
     parts = [
-        _make_block(min(block, n_clips - start), start, seed, preset, clips_per_subject, difficulty, make)
-        for start in range(0, n_clips, block)
+        _make_block(min(_BLOCK, n_clips - start), start, seed, preset, clips_per_subject, difficulty)
+        for start in range(0, n_clips, _BLOCK)
     ]
     return PhantomMaps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def stream_maps(
-    batch: int = 512, seed: int = 0, presets: tuple[str, ...] = ("casme2", "smic"), estimated: bool = False
+    batch: int = 512, seed: int = 0, presets: tuple[str, ...] = ("casme2", "smic")
 ) -> Iterator[PhantomMaps]:
-    """New maps without end, ``batch`` at a time, the presets in turn; memory does not grow. See ``make_maps``."""
+    """New maps without end, ``batch`` at a time, the presets in turn; memory does not grow."""
     turn = 0
     while True:
-        yield make_maps(batch, seed=seed * 1_000_003 + turn, preset=presets[turn % len(presets)], estimated=estimated)
+        yield make_maps(batch, seed=seed * 1_000_003 + turn, preset=presets[turn % len(presets)])
         turn += 1
 
 
-def _make_block(n: int, start: int, seed: int, preset: str, per_subject: int, difficulty: float, make) -> tuple:
-    """Maps ``start`` to ``start + n`` of a set; ``make`` is ``_make_plain`` or ``_make_estimated``."""
+_BLOCK = 1024
+
+
+def _make_block(n: int, start: int, seed: int, preset: str, per_subject: int, difficulty: float) -> tuple:
+    """Maps ``start`` to ``start + n`` of a set."""
     who = (start + np.arange(n)) // per_subject
     rng = np.random.default_rng([seed, start, *preset.encode()])
     label = ((start + np.arange(n)) % len(CLASSES)).astype(np.int64)
     sided, codes = _draw_programmes(preset, label, difficulty, rng)
-    strength = [sizes.STRENGTH[number] for number in AU_NUMBERS] if make is _make_estimated else STRENGTH
-    lead = (strength * np.exp(0.35 * rng.normal(size=sided.shape[:2])))[..., None] * sided
+    lead = (STRENGTH * np.exp(0.35 * rng.normal(size=sided.shape[:2])))[..., None] * sided
     shown = (lead / lead.max((1, 2), keepdims=True)).astype(np.float32)
-    gain, blinks = _draw_habits(seed, preset, who)
-    motion = make(shown * gain, who * 7 + seed * 13, blinks, difficulty, PRESETS[preset].noise / 3.0, rng)
+    habits = _draw_habits(seed, preset, who)
+    faces = (who * 7 + seed * 13) % _FACES
+    flow = _move(shown * habits[0], faces)
+    if difficulty > 0:
+        flow = _disturb(flow, faces, habits[1], difficulty * PRESETS[preset].noise / 3.0, rng)
     names = np.array([f"sub{w + 1:03d}" for w in who])
     clips = np.array([f"{start + i + 1:05d}" for i in range(n)])
     dataset = np.full(n, f"{preset}-phantom")
-    return stretch_maps(motion), label, names, dataset, clips, codes, shown
-
-
-def _make_plain(shown, who, blinks, difficulty, noise, rng) -> np.ndarray:
-    """Motion as smooth fields with noise: "clip chan y x", chan = (u, v, strain)."""
-    faces = who % _FACES
-    flow = _move(shown, faces)
-    if difficulty > 0:
-        flow = _disturb(flow, faces, blinks, difficulty * noise, rng)
-    motion = add_strain(flow)
-    if difficulty:  # the unevenness of strain that is taken on a fine grid and thinned out to the map
-        uneven = make_smooth(1.1, 0.8, motion[:, 2].shape, rng)
-        motion[:, 2] *= np.exp(np.float32(0.5 * difficulty) * uneven)
-    return motion
-
-
-def _make_estimated(shown, who, blinks, difficulty, noise, rng) -> np.ndarray:
-    """Motion as flow estimation would see it, likewise."""
-    faces, level = who % sizes.N_FACES, difficulty * noise
-    flow = move_skin(shown, faces, blinks, level, rng)
-    if level:
-        flow = estimate_flow(flow, faces, level, rng)
-    return make_small(flow, min(level, 1.0), rng)
+    return stretch_maps(add_strain(flow, rng, difficulty)), label, names, dataset, clips, codes, shown
 
 
 @lru_cache(maxsize=64)
@@ -171,7 +141,7 @@ def _programme_pool(preset: str, label: str, difficulty: float, n: int = 512) ->
     for i in range(n):
         _, programme = make_programme(PRESETS[preset], label, difficulty, rng)
         for number, side in programme:
-            sided[i, AU_NUMBERS.index(number), [SIDES.index(side)] if side else [0, 1]] = 1
+            sided[i, AU_NUMBERS.index(number), [_SIDES.index(side)] if side else [0, 1]] = 1
         codes.append("+".join(f"{side}{number}" for number, side in programme))
     return sided, np.array(codes)
 
@@ -200,11 +170,14 @@ def _draw_habits(seed: int, preset: str, who: np.ndarray) -> tuple[np.ndarray, n
 def _draw_face(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Unit fields "au side chan y x" of one shape, its lids "eye y x", its relief "y x", and where flow errs "y x"."""
     shape = make_shape(np.random.default_rng([number, 0x5A9E]))
+    y, x = np.mgrid[:SIZE, :SIZE].astype(float)
     crop = np.random.default_rng([number, 0xC40B]).normal(size=4) * (0.9, 0.9, 0.06, 0.06)  # crops differ a little
-    points = make_points(1, crop)
+    x, y = x - crop[0], y - crop[1]
+    points = np.stack([(x - 13.5) / FRAME[0, 0], (y - 13.5) / FRAME[1, 1]], -1) * np.exp(crop[2:])
+    points += (13.5 - FRAME[:, 2]) / np.diag(FRAME)
     fields = np.zeros((len(AU_NUMBERS), 2, 2, SIZE, SIZE), np.float32)
     for k, (number, unit) in enumerate(ACTION_UNITS.items()):
-        sides = [compute_au_patches(number, s, shape, points) for s in (SIDES if unit.sided else ("",))]
+        sides = [compute_au_patches(number, s, shape, points) for s in (_SIDES if unit.sided else ("",))]
         halves = sides if unit.sided else [sides[0] / 2, sides[0] / 2]
         largest = np.linalg.norm(sum(halves), axis=-1).max()
         fields[k] = np.moveaxis(np.stack(halves), -1, 1) / largest
@@ -235,6 +208,20 @@ def _move(shown: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return flow
 
 
+def _smooth(sigma_x: float, sigma_y: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Smooth noise of unit variance with features of these widths, px: float32 ``shape`` (... y x)."""
+    white = rng.standard_normal(shape, dtype=np.float32)
+    return _blur_matrix(sigma_y) @ white @ _blur_matrix(sigma_x).T
+
+
+@lru_cache(maxsize=64)
+def _blur_matrix(sigma: float, n: int = SIZE) -> np.ndarray:
+    """Gaussian weights "to from" whose rows have unit norm: white noise keeps its variance."""
+    line = np.arange(n)
+    weights = np.exp(-0.5 * ((line[:, None] - line) / max(sigma, 1e-3)) ** 2)
+    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
+
+
 def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
     """What else moves between onset and apex, and what flow gets wrong."""
     n = len(flow)
@@ -259,14 +246,31 @@ def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
     out += np.concatenate([turn, nod], 1) * relief[:, None]
     out += roll * np.stack([-y, x]) + near * np.stack([x, y])
     # elastic skin and estimation: broad, middling and fine; some patches are lost for want of texture
-    broad = np.stack([make_smooth(3.4, 3.0, (n, SIZE, SIZE), rng), make_smooth(6.0, 2.2, (n, SIZE, SIZE), rng)], 1)
-    fine = np.stack([make_smooth(1.3, 1.2, (n, SIZE, SIZE), rng), make_smooth(1.7, 1.0, (n, SIZE, SIZE), rng)], 1)
-    lost = np.exp(make_smooth(2.0, 1.6, (n, 1, SIZE, SIZE), rng) - 0.4)
+    broad = np.stack([_smooth(3.4, 3.0, (n, SIZE, SIZE), rng), _smooth(6.0, 2.2, (n, SIZE, SIZE), rng)], 1)
+    fine = np.stack([_smooth(1.3, 1.2, (n, SIZE, SIZE), rng), _smooth(1.7, 1.0, (n, SIZE, SIZE), rng)], 1)
+    lost = np.exp(_smooth(2.0, 1.6, (n, 1, SIZE, SIZE), rng) - 0.4)
     grain = rng.standard_normal(out.shape, dtype=np.float32)
-    seen = np.exp(0.45 * make_smooth(1.5, 1.2, (n, 1, SIZE, SIZE), rng))
+    seen = np.exp(0.45 * _smooth(1.5, 1.2, (n, 1, SIZE, SIZE), rng))
     out *= seen / np.maximum(1.0, 0.6 * seen)
     out += size(0.11, 0.6) * broad + size(0.055, 0.7) * fine * lost * busy**1.5 + size(0.004, 0.5) * grain * lost
     return out.astype(np.float32)
+
+
+def add_strain(flow: np.ndarray, rng: np.random.Generator | None = None, difficulty: float = 0.0) -> np.ndarray:
+    """Optical strain beside the flow: sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 2), as STSTNet defines it.
+
+    Args:
+        flow: float "clip 2 y x".
+        rng, difficulty: where given, the unevenness of strain taken on a fine grid and thinned out to the map.
+
+    Returns:
+        float32 "clip 3 y x".
+    """
+    (u_y, u_x), (v_y, v_x) = (np.gradient(flow[:, c], axis=(1, 2)) for c in (0, 1))
+    strain = np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
+    if rng is not None and difficulty:
+        strain = strain * np.exp(np.float32(0.5 * difficulty) * _smooth(1.1, 0.8, strain.shape, rng))
+    return np.concatenate([flow, strain[:, None]], 1).astype(np.float32)
 
 
 def stretch_maps(motion: np.ndarray) -> np.ndarray:

@@ -163,9 +163,7 @@ def test_phantom_statistics(phantoms, tmp_path, capsys):
     rows = phantoms.compare_statistics(made, made)
     assert all(row["auroc"] == pytest.approx(0.5, abs=0.02) and row["real"] == row["phantom"] for row in rows)
     maps = save_maps(tmp_path / "maps.npz")
-    wanted = ["--quick", "--estimated", "--statistics", "--sheet", str(tmp_path / "sheet.png")]
-    phantoms.main([str(maps), *wanted, "--json", str(tmp_path / "s.json")])
-    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+    phantoms.main([str(maps), "--quick", "--statistics", "--json", str(tmp_path / "s.json")])
     written = json.loads((tmp_path / "s.json").read_text())["statistics"]
     away = [abs(row["auroc"] - 0.5) for row in written]
     assert len(written) == 27 and away == sorted(away, reverse=True)

@@ -31,18 +31,16 @@ def test_strain_of_a_pure_shear_and_a_pure_stretch():
     np.testing.assert_allclose(strain[1], 0.2 / np.sqrt(2), rtol=1e-5)
 
 
-@pytest.mark.parametrize("estimated", [False, True])
-def test_same_seed_same_bytes_and_other_seed_other_people(estimated):
-    one, two, other = (make_maps(20, seed=seed, estimated=estimated) for seed in (3, 3, 4))
+def test_same_seed_same_bytes_and_other_seed_other_people():
+    one, two, other = make_maps(20, seed=3), make_maps(20, seed=3), make_maps(20, seed=4)
     assert one.flow.tobytes() == two.flow.tobytes() and not np.array_equal(one.flow, other.flow)
-    stream = stream_maps(8, seed=1, estimated=estimated)
+    stream = stream_maps(8, seed=1)
     first, second = next(stream), next(stream)
     assert set(first.dataset) == {"casme2-phantom"} and set(second.dataset) == {"smic-phantom"}
 
 
-@pytest.mark.parametrize("estimated", [False, True])
-def test_intensity_and_codes_say_the_same(estimated):
-    maps = make_maps(90, seed=2, preset="samm", estimated=estimated)
+def test_intensity_and_codes_say_the_same():
+    maps = make_maps(90, seed=2, preset="samm")
     for text, intensity in zip(maps.aus, maps.au_intensity, strict=True):
         for code in parse_aus(str(text)).codes:
             right, left = intensity[AU_NUMBERS.index(code.number)]
@@ -51,9 +49,8 @@ def test_intensity_and_codes_say_the_same(estimated):
     assert np.bincount(maps.label).tolist() == [30, 30, 30] and len(set(maps.subject)) == 12
 
 
-@pytest.mark.parametrize("estimated", [False, True])
-def test_without_difficulty_a_map_is_the_muscles_motion_alone(estimated):
-    maps = make_maps(60, seed=0, difficulty=0.0, estimated=estimated)
+def test_without_difficulty_a_map_is_the_muscles_motion_alone():
+    maps = make_maps(60, seed=0, difficulty=0.0)
     smiles = [i for i in range(60) if maps.aus[i] in ("12", "6+12")]
     assert smiles
     for i in smiles:
@@ -63,31 +60,16 @@ def test_without_difficulty_a_map_is_the_muscles_motion_alone(estimated):
         assert v[right].mean() < -5 and v[left].mean() < -5, "and up"
 
 
-@pytest.mark.parametrize(
-    ("estimated", "edge"), [(False, 10), (True, 8)]
-)  # faces of estimated maps are cropped more freely
-def test_a_one_sided_unit_moves_its_side_only(estimated, edge):
-    maps = make_maps(300, seed=1, preset="samm", difficulty=0.0, estimated=estimated)
+def test_a_one_sided_unit_moves_its_side_only():
+    maps = make_maps(300, seed=1, preset="samm", difficulty=0.0)
     found = 0
     for flow, text in zip(maps.flow, maps.aus, strict=True):
         codes = parse_aus(str(text)).codes
         if len(codes) == 1 and codes[0].side == "L" and ACTION_UNITS[codes[0].number].sided:
             moved = np.abs(flow[..., 1].astype(float) - np.median(flow[..., 1]))
-            assert moved[:, :edge].max() <= 1 + estimated < moved[:, 16:].max()
+            assert moved[:, :10].max() <= 1 < moved[:, 16:].max()
             found += 1
     assert found
-
-
-def test_estimated_maps_differ_in_texture_and_not_in_what_was_planted():
-    """Published maps are smooth motion under fine grain: second differences as large as the first (BENCHMARKS.md)."""
-    plain, estimated = (make_maps(240, seed=1, estimated=e) for e in (False, True))
-    assert np.array_equal(plain.aus, estimated.aus) and np.array_equal(plain.label, estimated.label)
-
-    def roughness(maps):
-        u = maps.flow[..., 0].astype(float)
-        return np.median(np.abs(np.diff(u, 2, 2)).mean((1, 2)) / np.abs(np.diff(u, 1, 2)).mean((1, 2)))
-
-    assert roughness(plain) < 0.9 < roughness(estimated) < 1.2
 
 
 def test_saved_maps_are_read_like_published_ones(tmp_path):
