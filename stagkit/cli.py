@@ -30,34 +30,15 @@ app = typer.Typer(
 
 @app.command()
 def doctor() -> None:
-    """Versions, device, data roots, what is missing and how to get it."""
-    from importlib import util
+    """Versions, device, data roots; every library is tried out; what is missing or broken and how to mend it."""
+    from stagkit.doctor import check_environment
 
-    from stagkit.runs import describe_environment
-    from stagkit.train import choose_device
-
-    device = choose_device()
-    environment = describe_environment(str(device))
-    say(f"python        {environment['python']} on {environment['system']}")
-    for name, version in environment["versions"].items():
-        say(f"{name:<13} {version or 'not installed'}")
-    if device.type == "cuda":
-        import torch
-
-        say(f"device        {torch.cuda.get_device_name(0)} (folds train on it)")
-    else:
-        say(f"device        cpu, {os.cpu_count()} cores (no CUDA GPU found: folds train in {os.cpu_count()} processes)")
-    extras = {"jupyterlab": "notebooks", "anywidget": "notebooks", "mediapipe": "landmarks", "distributed": "cluster"}
-    for module, extra in extras.items():
-        if util.find_spec(module) is None:
-            say(f"missing       {module}: pip install 'stagkit[{extra}]'")
-    root = os.environ.get("STAGKIT_DATA")
-    if not root:
-        say("data          STAGKIT_DATA is not set; phantoms need none (stagkit phantom OUT), see data_README.md")
-    elif not Path(root).is_dir():
-        say(f"data          STAGKIT_DATA is {root}: there is no such folder")
-    else:
-        say(f"data          {root}: {', '.join(sorted(p.name for p in Path(root).iterdir())) or 'empty'}")
+    findings = check_environment()
+    for finding in findings:
+        say(f"{finding.name:<31}{finding.text}")
+    broken = [finding.name for finding in findings if finding.ok is False]
+    if broken:
+        raise StagkitError(f"{', '.join(broken)}: not as needed; the lines above say what to do.")
 
 
 app.add_typer(cli_data.app)
@@ -118,10 +99,6 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         typer.echo(f"stagkit: {error.filename or 'a file'}: {error.strerror or error}.", err=True)
         raise SystemExit(2) from error
-
-
-if __name__ == "__main__":
-    main()
 
 
 if __name__ == "__main__":

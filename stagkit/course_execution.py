@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stagkit.course_files import describe_cell, find_stubs
+from stagkit.errors import import_optional
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -91,7 +92,7 @@ class MemoryWatch:
 
 def measure_memory(pid: int | None) -> int | None:
     """Resident memory of a process and all that it started, bytes; None where there is none or it cannot be read."""
-    import psutil
+    psutil = import_optional("psutil")
 
     if pid is None:
         return None
@@ -125,6 +126,7 @@ def execute_notebook(
         solved: the solutions stand in the stubs, so every verdict must be 'right'.
         on_cell: called with (code cells done, code cells in all).
     """
+    import_optional("nbclient")
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 

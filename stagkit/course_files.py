@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagkit.errors import StagkitError
+from stagkit.errors import StagkitError, import_optional
 from stagkit.files import write_text
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def load_notebook(path: str | Path) -> NotebookNode:
     Raises:
         CourseError: it is missing or damaged.
     """
-    import nbformat
+    nbformat = import_optional("nbformat")
 
     try:
         return nbformat.read(path, as_version=4)
@@ -63,7 +63,7 @@ def load_notebook(path: str | Path) -> NotebookNode:
 
 def save_notebook(node: NotebookNode, path: str | Path) -> None:
     """Write a notebook, whole or not at all, with the layout that Jupyter uses."""
-    import nbformat
+    nbformat = import_optional("nbformat")
 
     write_text(path, nbformat.writes(node).rstrip("\n") + "\n")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stagkit.errors import StagkitWarning
+from stagkit.errors import StagkitWarning, import_optional
 from stagkit.rois import compute_face_frame, compute_face_mask, load_mean_face
 from stagkit.types import Clip, StagkitError, check_axes, inter_ocular_distance
 
@@ -103,18 +103,17 @@ class LandmarkFinder:
         model: the file ``face_landmarker.task``; stagkit neither ships nor fetches it.
 
     Raises:
-        FaceError: mediapipe or the file is not there.
+        FaceError: the file is not there.
+        MissingExtra: mediapipe is not installed.
     """
 
     def __init__(self, model: str | Path):
         model = Path(model)
         if not model.is_file():
             raise FaceError(f"there is no model file {model}: get mediapipe's face_landmarker.task and name it.")
-        try:
-            import mediapipe
-            from mediapipe.tasks.python import BaseOptions, vision
-        except ImportError as error:
-            raise FaceError("mediapipe is not installed: pip install 'stagkit[landmarks]'.") from error
+        mediapipe = import_optional("mediapipe")
+        from mediapipe.tasks.python import BaseOptions, vision
+
         self.digest = hashlib.sha256(model.read_bytes()).hexdigest()
         if self.digest != KNOWN_MODEL:
             warnings.warn(

@@ -1,13 +1,16 @@
 """The command, as a person types it: it works, and bad input ends in one sentence, exit code 2, nothing left behind."""
 
+import importlib.machinery
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
 from stagkit.cli import main
+from stagkit.doctor import OPTIONAL, REQUIRED, _import_only, check_library
 from tests.small import save_maps
 
 QUICK = ["--epochs", "2", "--workers", "1", "--set", "stag.width=16", "--set", "stag.heads=2"]
@@ -214,6 +217,45 @@ def test_doctor(capsys, monkeypatch, tmp_path):
     assert code == 0
     assert "torch" in out
     assert "there is no such folder" in out
+    assert "does not work" not in out
+
+
+@pytest.mark.parametrize(("library", "distribution"), [(how[0], name) for name, how in REQUIRED.items()])
+def test_doctor_names_a_library_that_is_there_but_broken(library, distribution, monkeypatch, capsys):
+    """As a half-overwritten cv2 is: it can be imported, and has nothing in it."""
+    use = REQUIRED[distribution][1]
+    for name in [n for n in sys.modules if n.startswith(f"{library}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, types.ModuleType(library))
+    sys.modules[library].__spec__ = importlib.machinery.ModuleSpec(library, None)
+    finding = check_library(distribution, library, use)
+    if use is _import_only:
+        return
+    assert finding.ok is False and "does not work" in finding.text
+    assert f"--force-reinstall {distribution}" in finding.text
+    if library == "cv2":
+        code, out, err = run("doctor", capsys=capsys)
+        assert code == 2 and "opencv-contrib-python-headless" in err and "Traceback" not in out + err
+
+
+def test_doctor_names_two_opencvs_and_what_to_uninstall(monkeypatch, tmp_path, capsys):
+    for name in ("opencv_python", "opencv_contrib_python"):
+        (tmp_path / f"{name}-4.10.0.84.dist-info").mkdir()
+        (tmp_path / f"{name}-4.10.0.84.dist-info" / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 4.10.0.84\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    code, out, err = run("doctor", capsys=capsys)
+    assert code == 2 and "OpenCV" in err
+    assert "pip uninstall opencv-contrib-python opencv-contrib-python-headless opencv-python, then pip install" in out
+
+
+def test_doctor_names_the_extra_of_what_is_not_installed(monkeypatch, capsys):
+    for name in OPTIONAL:
+        monkeypatch.setitem(sys.modules, OPTIONAL[name][0], None)
+    code, out, _ = run("doctor", capsys=capsys)
+    assert code == 0
+    assert [out.count(f"stagkit[{extra}]") for extra in ("notebooks", "landmarks", "cluster")] == [7, 1, 1]
 
 
 def test_compare_and_leak(maps, tmp_path, capsys):

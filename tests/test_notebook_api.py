@@ -147,6 +147,18 @@ def test_a_fact_is_a_finite_number_a_text_or_a_truth_value(value):
         Notebook("01").facts(odd=value)
 
 
+def test_a_notebook_outside_the_repository_shows_its_facts_and_does_not_fail(monkeypatch, tmp_path, capsys):
+    """One notebook taken alone, stagkit installed elsewhere: no advice for those who maintain the course."""
+    (tmp_path / "facts").rmdir()
+    monkeypatch.setattr("stagkit.notebook.__file__", str(tmp_path / "site-packages" / "stagkit" / "notebook.py"))
+    Notebook("01").facts(speed=0.5)
+    out = capsys.readouterr().out
+    assert "| speed | 0.5 |" in out and "nothing is compared here" in out and "RECORD_FACTS" not in out
+    monkeypatch.setenv("STAGKIT_COURSE", "1")
+    with pytest.raises(FactsError, match=r"01\.json is missing"):
+        Notebook("01").facts(speed=0.5)
+
+
 def test_new_and_missing_facts_are_told():
     off = compare_facts({"new": 1}, {"old": {"value": 1}})
     assert off == {"new": "new is new (1)", "old": "old was recorded but is no longer given"}

@@ -9,6 +9,7 @@ import tomllib
 import pytest
 import yaml
 
+from stagkit.errors import EXTRAS
 from tests.lockfile import ROOT, make_environment, read_lock
 
 #: Imports go downwards only: a module may import those of its own row and of rows above it in this list.
@@ -69,7 +70,7 @@ LAYERS = (
     ("paper",),
     ("exercises", "notebook", "report_page", "report_sources", "report", "analyze", "analysis_page"),
     ("course_files", "course_listing", "course_execution", "course_recording", "course"),
-    ("cli_options", "cli_progress"),
+    ("cli_options", "cli_progress", "doctor"),
     ("cli_data", "cli_learn", "cli_compare", "cli_show", "cli_weights", "cli_report"),
     ("cli",),
 )
@@ -141,6 +142,39 @@ def test_help_is_light():
         "heavy = {'numpy', 'torch', 'cv2', 'matplotlib', 'pandas', 'yaml'}\nprint(sorted(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("extra", sorted(set(EXTRAS.values())))
+def test_without_an_extra_its_name_is_in_the_sentence(extra):
+    """Whatever public name is asked for: it works, or the sentence says which extra to install."""
+    blocked = [name for name in EXTRAS if EXTRAS[name] == extra and name != "IPython"]
+    calls = {
+        "notebooks": "course_files.load_notebook('x'), course_execution.measure_memory(1)",
+        "landmarks": "faces.LandmarkFinder(faces.__file__),",
+        "cluster": "cluster.connect('local:1').__enter__(),",
+    }[extra]
+    code = (
+        f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
+        "import stagkit, stagkit.widgets\n"
+        "from stagkit import cluster, course_execution, course_files, faces\n"
+        "from stagkit.types import StagkitError\n"
+        "for module in (stagkit, stagkit.widgets) if 'traitlets' in sys.modules else ():\n"
+        "    for name in module.__all__:\n"
+        "        try: getattr(module, name)\n"
+        "        except StagkitError as error: print(name, error)\n"
+        f"for call in {calls.split(', ')!r}:\n"
+        "    try: eval(call.strip(','))\n"
+        "    except StagkitError as error: print('called', error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert not done.returncode, done.stderr[-2000:]
+    sentences = done.stdout.splitlines()
+    assert sum(line.startswith("called") for line in sentences) == len(calls.strip(",").split(", "))
+    assert all(f"stagkit[{extra}]" in line for line in sentences)
+    if extra == "notebooks":
+        named = {line.split()[0] for line in sentences}
+        assert {"view_au_graph", "view_evidence", "view_flow", "view_run", "view_puppet", "MovingFace"} <= named
+        assert not any(name.startswith("plot_") for name in named), "figures need no notebook library"
 
 
 def test_training_needs_no_notebook_library(tmp_path):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import traitlets
 
+from stagkit.errors import import_optional
 from stagkit.types import Batch, StagkitError
 from stagkit.what_if import Change, SingleCuts, compute_probabilities, read_change
 from stagkit.widgets.au_graph_plot import plot_au_graph
@@ -40,6 +40,8 @@ from stagkit.widgets.trait_errors import WidgetError, told
 
 if TYPE_CHECKING:
     from stagkit.model import Stag
+
+traitlets = import_optional("traitlets")
 
 #: The parts of the module, in order: what all explorers share, then this one.
 _PARTS = ("base", "face", "export", "graph_data", "graph_panel", "graph_side", "au_graph")

@@ -11,8 +11,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
-import traitlets
 
+from stagkit.errors import import_optional
 from stagkit.evidence import Evidence
 from stagkit.explain import METHODS
 from stagkit.types import Attribution, Batch, StagkitError
@@ -36,6 +36,8 @@ from stagkit.widgets.trait_errors import WidgetError, told
 
 if TYPE_CHECKING:
     from stagkit.model import Stag
+
+traitlets = import_optional("traitlets")
 
 _MOST_KEPT = 400  # payloads in memory, about 10 kB each
 

@@ -8,14 +8,15 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import anywidget
-import traitlets
-
+from stagkit.errors import import_optional
 from stagkit.types import StagkitError
 from stagkit.widgets.html import make_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+anywidget = import_optional("anywidget")
+traitlets = import_optional("traitlets")
 
 #: Traits that anywidget gives every widget for its own text.
 _MODULE = {"_esm", "_css", "_anywidget_id"}

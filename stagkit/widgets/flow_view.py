@@ -11,9 +11,9 @@ import time
 from collections import OrderedDict
 
 import numpy as np
-import traitlets
 
 from stagkit.config import FlowConfig
+from stagkit.errors import import_optional
 from stagkit.types import FlowClip, StagkitError
 from stagkit.widgets.checks import check_choice
 from stagkit.widgets.explorer import Explorer
@@ -35,6 +35,8 @@ from stagkit.widgets.flow_scene import (
 )
 from stagkit.widgets.modules import read_css, read_esm
 from stagkit.widgets.trait_errors import WidgetError, told
+
+traitlets = import_optional("traitlets")
 
 #: Bytes that the flow of one page may take, over all methods in it.
 _PAGE_BYTES = 500_000

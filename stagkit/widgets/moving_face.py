@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import traitlets
 
 from stagkit.config import FlowConfig
 from stagkit.drawing import FAINT, INK, PAGE, draw_face, style
+from stagkit.errors import import_optional
 from stagkit.facs import ACTION_UNITS, AUCode
 from stagkit.flow import compute_flow
 from stagkit.phantom_motion import make_intensity
@@ -22,6 +22,8 @@ from stagkit.widgets.trait_errors import WidgetError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+traitlets = import_optional("traitlets")
 
 #: Length of the movement: frames, and frames per second (stagkit's choice).
 N_FRAMES, FPS = 48, 200.0
@@ -153,7 +155,7 @@ class MovingFace(traitlets.HasTraits):
     @cached_property
     def _controls(self) -> dict[str, object]:
         """The sliders, tied to the traits."""
-        import ipywidgets as w
+        w = import_optional("ipywidgets")
 
         wide = {"layout": {"width": "26rem"}, "style": {"description_width": "5.5rem"}}
         units = [(f"{u.label} {u.name}", n) for n, u in ACTION_UNITS.items()]

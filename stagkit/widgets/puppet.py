@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import traitlets
 
+from stagkit.errors import import_optional
 from stagkit.facs import ACTION_UNITS
 from stagkit.rois import ATLAS, compute_face_mask
 from stagkit.types import inter_ocular_distance
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from stagkit.weights import Weights
+
+traitlets = import_optional("traitlets")
 
 #: Units above the nose's tip, as FACS groups them (the rest is the lower face).
 _UPPER = (1, 2, 4, 5, 6, 7)

@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import traitlets
-
+from stagkit.errors import import_optional
 from stagkit.runs import Run
 from stagkit.types import Clip, StagkitError
 from stagkit.widgets.checks import check_choice
@@ -21,6 +20,8 @@ from stagkit.widgets.trait_errors import WidgetError, told
 
 if TYPE_CHECKING:
     from stagkit.widgets.sources import RunSource
+
+traitlets = import_optional("traitlets")
 
 
 class RunBrowser(Explorer):
@@ -212,13 +213,13 @@ class RunBrowser(Explorer):
     @cached_property
     def stage(self):
         """Where the explorer opened last stands, below the browser."""
-        import ipywidgets
+        ipywidgets = import_optional("ipywidgets")
 
         return ipywidgets.VBox([])
 
     @cached_property
     def _box(self):
-        import ipywidgets
+        ipywidgets = import_optional("ipywidgets")
 
         return ipywidgets.VBox([self, self.stage])
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import traitlets
-
+from stagkit.errors import import_optional
 from stagkit.types import StagkitError
+
+traitlets = import_optional("traitlets")
 
 
 class WidgetError(StagkitError, traitlets.TraitError):
