@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -105,12 +104,9 @@ def _bars(names: Sequence[str], values: Sequence[float]) -> str:
 
 
 def _picture(figure: Figure, words: str) -> str:
-    import matplotlib.pyplot as plt
+    from stagkit.drawing import render_png
 
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=160)
-    plt.close(figure)
-    return f'<img alt="{words}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    return f'<img alt="{words}" src="data:image/png;base64,{base64.b64encode(render_png(figure, words, dpi=160)).decode()}">'
 
 
 def _plot_timeline(analysis: Analysis) -> Figure:

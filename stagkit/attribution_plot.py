@@ -21,14 +21,14 @@ from stagkit.drawing import (
     draw_face,
     draw_region_values,
     nice_limit,
-    style,
     styled,
+    write_figure,
 )
 from stagkit.evidence import Evidence
 from stagkit.explain import check_complete, select_clips
 from stagkit.facs import ACTION_UNITS, AU_LABELS
 from stagkit.faithfulness import Curves
-from stagkit.files import write_aside
+from stagkit.files import safe_name
 from stagkit.rois import ATLAS
 from stagkit.sums import by_au, by_frame, by_muscle, by_roi, describe_clip
 from stagkit.types import MAX_DELTA, Attribution
@@ -150,8 +150,6 @@ def draw_verdicts(axes: Axes, evidence: Evidence) -> None:
 
 def draw_attributions(shown: Attribution | Evidence, out: str | Path, most: int = 12) -> list[Path]:
     """Write ``plot_attribution`` of the first ``most`` complete clips as PNG; those that are not complete are left out."""
-    import re
-
     import matplotlib
 
     matplotlib.use("Agg")
@@ -161,10 +159,9 @@ def draw_attributions(shown: Attribution | Evidence, out: str | Path, most: int 
     written = []
     for i in np.flatnonzero(attribution.relative_delta <= MAX_DELTA)[:most]:
         figure = plot_attribution(shown, int(i))
-        name = re.sub(r"[^0-9A-Za-z_.-]+", "_", attribution.clip_ids[i])
-        with write_aside(Path(out) / f"{name}.png") as aside, style():
-            figure.savefig(aside, dpi=150)
-        written.append(Path(out) / f"{name}.png")
+        path = Path(out) / f"{safe_name(attribution.clip_ids[i])}.png"
+        write_figure(figure, path, dpi=150)
+        written.append(path)
         plt.close(figure)
     return written
 

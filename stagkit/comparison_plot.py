@@ -139,11 +139,15 @@ def plot_looking(result: dict) -> Figure:
 @styled
 def plot_costs(result: dict) -> Figure:
     """UF1 against the number of trained parameters (logarithmic), a point a network."""
+    from matplotlib.ticker import EngFormatter, NullFormatter
+
     figure, axes = _subplots(figsize=(PAGE * 0.72, 2.4))
     points = {n: (r["parameters"], r["uf1"]["mean"]) for n, r in result["systems"].items() if r["parameters"]}
     for name, (size, score) in points.items():
         axes.plot(size, score, "o", color=COLOURS[1] if name == "stag" else COLOURS[0], ms=5)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.18, y=0.15)
     axes.grid(color=FAINT, lw=0.5)
     axes.set_xlabel("trained parameters")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.files import write_aside, write_json
+from stagkit.files import write_json
 
 #: How many people, 0 to 23, and how large each is drawn, px.
 N_SUBJECTS, SIZE = 24, 160
@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Write the sheet and the JSON beside it."""
     import matplotlib
 
+    from stagkit.drawing import write_figure
     from stagkit.figures import plot_contact_sheet
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -49,8 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"{out} has the ending {out.suffix!r}, expected .png")
     matplotlib.use("Agg")
     figure = plot_contact_sheet(draw_people())
-    with write_aside(out) as aside:
-        figure.savefig(aside, dpi=140)
+    write_figure(figure, out, dpi=140)
     sources = {"function": "plot_contact_sheet", "drawn_from": "phantoms", "subjects": list(range(N_SUBJECTS))}
     write_json(out.with_suffix(".json"), {**sources, "size_px": SIZE, "command": "python -m stagkit.contact_sheet"})
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from stagkit.files import write_aside, write_json
+from stagkit.errors import StagkitError, StagkitWarning
+from stagkit.files import shorten, write_aside, write_json
 from stagkit.rois import ATLAS, RoiAtlas, compute_face_mask, load_mean_face
 
 if TYPE_CHECKING:
@@ -59,9 +63,60 @@ _STYLE = {
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names of classes, data sets, clips are text, also with a $ in them
+    "text.usetex": False,
     "figure.constrained_layout.use": True,
     "image.interpolation": "nearest",
 }
+
+
+#: Fonts that hold what matplotlib's own lacks, as systems ship them: Chinese, Japanese, Korean, then other scripts.
+FALLBACK_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK KR",
+    "Noto Sans CJK TC",
+    "Noto Sans SC",
+    "Noto Sans JP",
+    "Noto Sans KR",
+    "Source Han Sans SC",
+    "Source Han Sans",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Heiti SC",
+    "Heiti TC",
+    "SimHei",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+    "Yu Gothic",
+    "Hiragino Sans",
+    "MS Gothic",
+    "IPAexGothic",
+    "Malgun Gothic",
+    "Apple SD Gothic Neo",
+    "NanumGothic",
+    "Arial Unicode MS",
+    "Noto Sans",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Noto Sans Symbols",
+    "Noto Sans Symbols 2",
+    "Segoe UI Symbol",
+    "Symbola",
+    "Unifont",
+)
+
+
+def find_fonts() -> list[str]:
+    """Families for text, in the order in which a glyph is looked for: matplotlib's own, then those installed here."""
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed)]
 
 
 @contextmanager
@@ -69,7 +124,7 @@ def style() -> Iterator[None]:
     """The look of all stagkit figures; everything is as before afterwards."""
     import matplotlib as mpl
 
-    with mpl.rc_context({**_STYLE, "axes.prop_cycle": mpl.cycler(color=COLOURS)}):
+    with mpl.rc_context({**_STYLE, "font.family": find_fonts(), "axes.prop_cycle": mpl.cycler(color=COLOURS)}):
         yield
 
 
@@ -183,6 +238,74 @@ def nice_limit(values: np.ndarray) -> float:
     return float(np.ceil(peak / step * 2) / 2 * step)
 
 
+def render(figure: Figure, target: str | Path | BinaryIO, name: str, **options: object) -> None:
+    """Draw a figure into a file: the one place where stagkit's pictures become bytes.
+
+    Characters that no font of this machine has are drawn as boxes; a warning names them.
+
+    Args:
+        figure: stays open.
+        target: path or open file.
+        name: of the file or picture, for messages.
+        **options: of matplotlib's ``savefig``.
+
+    Raises:
+        StagkitError: matplotlib cannot draw it.
+    """
+    missing: dict[int, None] = {}
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message, category, *where, **more) -> None:
+            glyph = re.match(r"Glyph (\d+) ", str(message))
+            if glyph:
+                missing[int(glyph[1])] = None
+            else:
+                show(message, category, *where, **more)
+
+        warnings.filterwarnings("always", message="Glyph ")
+        warnings.showwarning = note
+        try:
+            with style():
+                if figure.get_layout_engine() is not None:  # laid out once, not again for every format
+                    figure.get_layout_engine().execute(figure)
+                    figure.set_layout_engine("none")
+                figure.savefig(target, **options)
+        except (ValueError, RuntimeError, OverflowError) as error:
+            raise StagkitError(f"{name} cannot be drawn: {shorten(str(error))}.") from error
+    if missing:
+        characters = " ".join(f"{shorten(chr(code), 12)[1:-1]} (U+{code:04X})" for code in list(missing)[:12])
+        more = f" and {len(missing) - 12} more" if len(missing) > 12 else ""
+        warnings.warn(
+            f"no font of this machine has the characters {characters}{more}: they are drawn as boxes. Install a font that "
+            "has them, e.g. Noto Sans CJK, and draw again.",
+            StagkitWarning,
+            stacklevel=2,
+        )
+
+
+def render_png(figure: Figure, name: str, **options: object) -> bytes:
+    """A figure as the bytes of a PNG, closed afterwards; ``name`` is for messages, ``options`` are ``savefig``'s."""
+    import matplotlib.pyplot as plt
+
+    file = io.BytesIO()
+    try:
+        render(figure, file, name, format="png", **options)
+    finally:
+        plt.close(figure)
+    return file.getvalue()
+
+
+def write_figure(figure: Figure, path: str | Path, **options: object) -> None:
+    """Draw a figure into a file, whole or not at all.
+
+    Raises:
+        StagkitError: it cannot be drawn or written.
+    """
+    with write_aside(path) as aside:
+        render(figure, aside, str(path), **options)
+
+
 def save_figure(
     figure: Figure, folder: str | Path, name: str, source: Mapping[str, object], sidecar: bool = True
 ) -> list[Path]:
@@ -190,15 +313,10 @@ def save_figure(
     import matplotlib.pyplot as plt
 
     folder, paths = Path(folder), []
-    with style():
-        if figure.get_layout_engine() is not None:  # laid out once, not again for every format
-            figure.get_layout_engine().execute(figure)
-            figure.set_layout_engine("none")
-        for ending, extra in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {"metadata": {"Software": None}})):
-            path = folder / f"{name}.{ending}"
-            with write_aside(path) as aside:
-                figure.savefig(aside, **extra)
-            paths.append(path)
+    for ending, extra in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {"metadata": {"Software": None}})):
+        path = folder / f"{name}.{ending}"
+        write_figure(figure, path, **extra)
+        paths.append(path)
     if sidecar:
         write_json(folder / f"{name}.json", json.loads(json.dumps(source)))
         paths.append(folder / f"{name}.json")

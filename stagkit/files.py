@@ -180,6 +180,29 @@ def write_json(path: str | Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def encode_picture(ending: str, image: np.ndarray, params: Sequence[int] = (), name: str = "the picture") -> bytes:
+    """A picture as the bytes of a file.
+
+    Args:
+        ending: ``".png"``, ``".jpg"``, ``".webp"``, ...
+        image: uint8 "y x" grey or "y x chan" in OpenCV's order blue, green, red.
+        params: OpenCV's ``imwrite`` flags.
+        name: for the message.
+
+    Raises:
+        StagkitError: it cannot be encoded.
+    """
+    import cv2
+
+    try:
+        encoded, data = cv2.imencode(ending, image, list(params))
+    except cv2.error as error:
+        raise StagkitError(f"{name} cannot be encoded as a picture: {shorten(str(error))}.") from error
+    if not encoded:
+        raise StagkitError(f"{name} cannot be encoded as a picture of shape {np.shape(image)}.")
+    return data.tobytes()
+
+
 def write_picture(path: str | Path, image: np.ndarray, params: Sequence[int] = ()) -> None:
     """Write a picture, whole or not at all; the ending of ``path`` decides the format.
 
@@ -191,17 +214,10 @@ def write_picture(path: str | Path, image: np.ndarray, params: Sequence[int] = (
     Raises:
         StagkitError: the picture cannot be encoded or written.
     """
-    import cv2
-
     path = Path(path)
-    try:
-        encoded, data = cv2.imencode(path.suffix, image, list(params))
-    except cv2.error as error:
-        raise StagkitError(f"{path} cannot be encoded as a picture: {error}.") from error
-    if not encoded:
-        raise StagkitError(f"{path} cannot be encoded as a picture of shape {np.shape(image)}.")
+    data = encode_picture(path.suffix, image, params, str(path))
     with write_aside(path) as aside:
-        aside.write_bytes(data.tobytes())
+        aside.write_bytes(data)
 
 
 def write_table(path: str | Path, frame: pd.DataFrame, float_format: str = "") -> None:

@@ -10,6 +10,7 @@ from itertools import chain
 import cv2
 import numpy as np
 
+from stagkit.files import encode_picture
 from stagkit.phantom_cover import draw_cover, find_gap, find_parting, make_wrinkles
 from stagkit.phantom_face import Face, make_pixels, render_picture, render_still
 from stagkit.phantom_life import Life
@@ -292,7 +293,7 @@ def expose(
         cv2.convertScaleAbs(cv2.max(picture, 0.0, dst=picture), dst=frames[t])
         if difficulty > 0 and preset.jpeg:
             colour = picture.ndim == 3
-            code = cv2.imencode(".jpg", cv2.cvtColor(frames[t], cv2.COLOR_RGB2BGR) if colour else frames[t], quality)[1]
-            shown = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
+            code = encode_picture(".jpg", cv2.cvtColor(frames[t], cv2.COLOR_RGB2BGR) if colour else frames[t], quality)
+            shown = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED)
             frames[t] = cv2.cvtColor(shown, cv2.COLOR_BGR2RGB) if colour else shown
     return frames

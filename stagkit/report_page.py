@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Sequence, Sized
 from html import escape
 from typing import TYPE_CHECKING
@@ -123,15 +122,9 @@ def _is_number(cell: object) -> bool:
 
 def picture(figure: Figure, words: str, caption: object = "") -> str:
     """A figure within the page, as PNG; ``words`` are read to those who cannot see it."""
-    import matplotlib.pyplot as plt
+    from stagkit.drawing import render_png
 
-    from stagkit.drawing import style
-
-    file = io.BytesIO()
-    with style():
-        figure.savefig(file, format="png", dpi=170, metadata={"Software": None})
-    plt.close(figure)
-    data = base64.b64encode(file.getvalue()).decode()
+    data = base64.b64encode(render_png(figure, words, dpi=170, metadata={"Software": None})).decode()
     foot = f"<figcaption>{to_html(caption)}</figcaption>" if caption else ""
     return f'<figure><img alt="{escape(words)}" src="data:image/png;base64,{data}">{foot}</figure>'
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from stagkit.drawing import render_png
 from stagkit.errors import import_optional
 from stagkit.types import StagkitError
 from stagkit.widgets.html import make_page
@@ -36,12 +36,11 @@ class PicturedWidget(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_(**kwargs)
         if bundle is None or not self.png_fallback:
             return bundle
-        file = io.BytesIO()
         try:
-            self.to_figure().savefig(file, format="png", dpi=self.png_dpi)
+            picture = render_png(self.to_figure(), type(self).__name__, dpi=self.png_dpi)
         except StagkitError:  # no still picture of this state (a map that must not be drawn): the widget says why
             return bundle
-        bundle[0]["image/png"] = base64.b64encode(file.getvalue()).decode("ascii")
+        bundle[0]["image/png"] = base64.b64encode(picture).decode("ascii")
         return bundle
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from stagkit.config import FlowConfig
 from stagkit.datasets import NAMES, load_layout
 from stagkit.drawing import nice_limit
+from stagkit.files import encode_picture
 from stagkit.flow import compute_flow, select_frames
 from stagkit.rois import ATLAS, compute_face_mask
 from stagkit.types import Clip, FlowClip, StagkitError, inter_ocular_distance
@@ -191,7 +192,7 @@ def _make_film(clip: Clip, kept: Sequence[int]) -> dict:
     """The frames one under another as one WebP picture, smaller until it fits."""
     left, top, width, height = find_crop(clip)
     frames = clip.frames[list(kept), top : top + height, left : left + width]
-    for side in (192, 160, 128, 96, 72):
+    for side in (192, 160, 128, 96, 72):  # WebP is smaller, but not that high
         scale = min(1.0, side / max(width, height))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         sheet = np.concatenate([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames])
@@ -199,7 +200,7 @@ def _make_film(clip: Clip, kept: Sequence[int]) -> dict:
         kind, quality = (
             ("webp", cv2.IMWRITE_WEBP_QUALITY) if len(sheet) < 16_000 else ("jpeg", cv2.IMWRITE_JPEG_QUALITY)
         )
-        picture = cv2.imencode(f".{kind}", sheet, [quality, 78])[1]  # WebP is smaller, but not that high
+        picture = encode_picture(f".{kind}", sheet, [quality, 78], f"the film of clip {clip.clip_id!r}")
         if len(picture) <= _FILM_BYTES:
             break
     source = f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"

@@ -12,6 +12,7 @@ from stagkit.config import FlowConfig
 from stagkit.drawing import FAINT, INK, PAGE, draw_face, style
 from stagkit.errors import import_optional
 from stagkit.facs import ACTION_UNITS, AUCode
+from stagkit.files import encode_picture
 from stagkit.flow import compute_flow
 from stagkit.phantom_motion import make_intensity
 from stagkit.phantom_photo import animate_photo, find_moments, move_photo
@@ -253,6 +254,4 @@ class _Panels:
     def to_png(self) -> bytes:
         self.canvas.draw()
         picture = np.asarray(self.canvas.buffer_rgba())
-        return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGBA2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])[
-            1
-        ].tobytes()
+        return encode_picture(".png", cv2.cvtColor(picture, cv2.COLOR_RGBA2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])

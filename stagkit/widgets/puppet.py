@@ -12,6 +12,7 @@ import numpy as np
 
 from stagkit.errors import import_optional
 from stagkit.facs import ACTION_UNITS
+from stagkit.files import encode_picture
 from stagkit.rois import ATLAS, compute_face_mask
 from stagkit.types import inter_ocular_distance
 from stagkit.widgets.explorer import PicturedWidget
@@ -207,8 +208,8 @@ def paint_flow(pose: Pose, actor: Actor) -> np.ndarray:
 def _encode(picture: np.ndarray) -> str:
     """uint8 "y x" or "y x 3" (RGB) as a data address."""
     bgr = picture if picture.ndim == 2 else picture[..., ::-1]
-    code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(code.tobytes()).decode("ascii")
+    code = encode_picture(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return "data:image/jpeg;base64," + base64.b64encode(code).decode("ascii")
 
 
 def view_puppet(
