@@ -271,7 +271,7 @@ def render(figure: Figure, target: str | Path | BinaryIO, name: str, **options: 
                     figure.get_layout_engine().execute(figure)
                     figure.set_layout_engine("none")
                 figure.savefig(target, **options)
-        except (ValueError, RuntimeError, OverflowError) as error:
+        except (ValueError, RuntimeError, OverflowError, MemoryError) as error:
             raise StagkitError(f"{name} cannot be drawn: {shorten(str(error))}.") from error
     if missing:
         characters = " ".join(f"{shorten(chr(code), 12)[1:-1]} (U+{code:04X})" for code in list(missing)[:12])

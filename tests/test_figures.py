@@ -1,10 +1,17 @@
 """Pictures of one thing: the data behind them, and one scale where two are compared."""
 
+import errno
+import re
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from stagkit.attribution_plot import draw_attributions
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
-from stagkit.drawing import nice_limit
+from stagkit.drawing import find_fonts, nice_limit, save_figure, style, write_figure
+from stagkit.errors import StagkitWarning
 from stagkit.figures import (
     plot_clip,
     plot_confusion,
@@ -23,6 +30,7 @@ from stagkit.phantom import make_clip
 from stagkit.prepare import load_data
 from stagkit.rois import ATLAS
 from stagkit.types import StagkitError
+from tests.lockfile import ROOT
 from tests.small import save_maps
 
 
@@ -136,3 +144,122 @@ def test_regions_to_scale_draw_a_pixel_as_large_in_each_picture(clip):
 @pytest.mark.parametrize(("values", "limit"), [([0.3, -0.9], 0.9), ([0.0], 1.0), ([-12.0], 15.0), ([1.01], 1.5)])
 def test_scales_end_on_round_numbers(values, limit):
     assert nice_limit(np.array(values)) == pytest.approx(limit)
+
+
+# ── names that people give, fonts that machines have ─────────────────────────────────────────────────────────────────
+
+ODD_NAMES = ("$x^$", "$\\frac{$", "a_b^{", "<b>", "=1+1", "消极", "négatif", "a\tb", "100 %", "z" * 200)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_name_can_be_drawn(name, tmp_path):
+    """A name is text, not mathematics: '$x^$' ended matplotlib in a traceback."""
+    import matplotlib.pyplot as plt
+
+    with style():
+        figure, axes = plt.subplots()
+        axes.plot([0, 1], label=name)
+        axes.set_xticks([0, 1], [name, name])
+        axes.set_title(name)
+        axes.annotate(name, (0.5, 0.5))
+        axes.legend()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StagkitWarning)
+        save_figure(figure, tmp_path, "odd", {})
+    assert axes.get_xticklabels()[0].get_text() == name
+    assert {p.name for p in tmp_path.iterdir()} == {"odd.pdf", "odd.png", "odd.json"}
+
+
+def _draw_title(text):
+    import matplotlib.pyplot as plt
+
+    with style():
+        figure, axes = plt.subplots(figsize=(2, 1))
+        axes.set_title(text)
+    return figure
+
+
+def test_missing_glyphs_are_named(tmp_path):
+    """By a warning that the command shows; U+10FFFE is in no font."""
+    with pytest.warns(StagkitWarning, match=r"no font of this machine has the characters .*U\+E123.*U\+E124.*boxes"):
+        write_figure(_draw_title("a \ue123 \ue124"), tmp_path / "a.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_figure(_draw_title("plain"), tmp_path / "b.png")
+
+
+@pytest.fixture
+def chinese_font(tmp_path):
+    """A font under the name of one that systems ship, with two characters; it is gone afterwards."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from matplotlib import font_manager
+
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    pen.lineTo((500, 0))
+    pen.lineTo((250, 700))
+    pen.closePath()
+    font, names = FontBuilder(1000, isTTF=True), [".notdef", "one", "two"]
+    font.setupGlyphOrder(names)
+    font.setupCharacterMap({ord("消"): "one", ord("极"): "two"})
+    font.setupGlyf(dict.fromkeys(names, pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(names, (600, 0)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Noto Sans CJK SC", "styleName": "Regular", "psName": "NotoSansCJKsc-Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(tmp_path / "font.ttf")
+    before = list(font_manager.fontManager.ttflist)
+    font_manager.fontManager.addfont(tmp_path / "font.ttf")
+    yield
+    font_manager.fontManager.ttflist[:] = before
+
+
+def test_another_font_is_used_where_it_has_what_the_first_lacks(chinese_font, tmp_path):
+    """No box, no warning, and the PDF embeds both fonts as TrueType."""
+    assert find_fonts()[:2] == ["DejaVu Sans", "Noto Sans CJK SC"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_figure(_draw_title("消极 negative"), tmp_path, "a", {})
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    assert pdf.count(b"/FontFile2") == 2 and b"NotoSansCJKsc" in pdf and b"/Type3" not in pdf
+
+
+def test_a_picture_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    """A full disk, a picture too large, a name that is taken by a folder: the file is named, nothing is left."""
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(StagkitError, match=r"taken\.png"):
+        write_figure(_draw_title("a"), tmp_path / "taken.png")
+    with pytest.raises(StagkitError, match=r"large\.png cannot be drawn"):
+        write_figure(_draw_title("a"), tmp_path / "large.png", dpi=10**6)
+
+    def fail(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    with pytest.raises(StagkitError, match=r"full\.png cannot be written: No space left"):
+        write_figure(_draw_title("a"), tmp_path / "full.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["taken.png"]
+
+
+def test_pictures_are_written_with_the_ids_of_their_clips(tmp_path, monkeypatch):
+    """Ids a/b and a_b have a picture each."""
+    import matplotlib.pyplot as plt
+
+    ids = ("a/b", "a_b", "../../c", "=1", "消极", "x" * 260)
+    zeros = np.zeros((len(ids), 1, 1, 1), np.float32)
+    attribution = SimpleNamespace(clip_ids=ids, relative_delta=zeros[:, 0, 0, 0])
+    monkeypatch.setattr("stagkit.attribution_plot.plot_attribution", lambda shown, i: plt.figure(figsize=(1, 1)))
+    written = draw_attributions(attribution, tmp_path / "out")
+    assert len(set(written)) == len(ids) == len(list((tmp_path / "out").iterdir()))
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_no_picture_is_written_without_a_look_at_the_result():
+    """One place renders figures, one encodes pictures: others could leave an empty file and say that all is well."""
+    allowed = {"savefig": {"drawing.py", "doctor.py"}, "imencode": {"files.py", "doctor.py"}, "imwrite": {"manifest.py", "phantom_trees.py"}}
+    for path in (ROOT / "stagkit").rglob("*.py"):
+        for call, places in allowed.items():
+            used = re.search(rf"\.{call}\(", path.read_text(encoding="utf-8"))
+            assert not used or path.name in places, f"{path.name} calls {call}"

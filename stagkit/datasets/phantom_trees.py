@@ -15,7 +15,7 @@ import numpy as np
 from stagkit.datasets.index import PHANTOM_MARK
 from stagkit.datasets.phantom_sheets import SCRIBES, Placed, Scribe
 from stagkit.datasets.phantoms import PhantomSource
-from stagkit.files import Progress, check_writable, no_progress, write_aside, write_json, write_picture
+from stagkit.files import Progress, check_writable, no_progress, write_aside, write_json
 from stagkit.types import StagkitError
 
 #: Layout -> the phantoms that are drawn in it where none are named.
@@ -77,9 +77,9 @@ def _write_clip(source: PhantomSource, key: str, number: int, scribe: Scribe, ro
     )
     for t in range(len(clip.frames)) if scribe.whole else range(onset, offset + 1):
         frame = clip.frames[t]
-        path = root / scribe.folder(p) / scribe.file(p, t + shift)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, 98] if path.suffix == ".jpg" else []
-        write_picture(path, frame[..., ::-1] if frame.ndim == 3 else frame, quality)
+        with write_aside(root / scribe.folder(p) / scribe.file(p, t + shift)) as aside:
+            quality = [cv2.IMWRITE_JPEG_QUALITY, 98] if aside.suffix == ".jpg" else []
+            cv2.imwrite(str(aside), frame[..., ::-1] if frame.ndim == 3 else frame, quality)
     if clip.landmarks is not None:
         with write_aside(root / "landmarks" / f"{scribe.key(p)}.npy") as aside:
             np.save(aside, clip.landmarks[onset : offset + 1].astype(np.float32))
@@ -102,4 +102,5 @@ def _write_book(path: Path, sheets: dict[str, list[list]]) -> None:
 def _write_unlisted(folder: Path) -> None:
     """A folder that no row names, as sub24/EP02_07 in the sheet of 2014."""
     for number in (61, 62, 63):
-        write_picture(folder / f"img{number}.jpg", np.full((16, 16), 128, np.uint8))
+        with write_aside(folder / f"img{number}.jpg") as aside:
+            cv2.imwrite(str(aside), np.full((16, 16), 128, np.uint8))
