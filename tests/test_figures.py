@@ -258,7 +258,11 @@ def test_pictures_are_written_with_the_ids_of_their_clips(tmp_path, monkeypatch)
 
 def test_no_picture_is_written_without_a_look_at_the_result():
     """One place renders figures, one encodes pictures: others could leave an empty file and say that all is well."""
-    allowed = {"savefig": {"drawing.py", "doctor.py"}, "imencode": {"files.py", "doctor.py"}, "imwrite": {"manifest.py", "phantom_trees.py"}}
+    allowed = {
+        "savefig": {"drawing.py", "doctor.py"},
+        "imencode": {"files.py", "doctor.py"},
+        "imwrite": {"manifest.py", "phantom_trees.py"},
+    }
     for path in (ROOT / "stagkit").rglob("*.py"):
         for call, places in allowed.items():
             used = re.search(rf"\.{call}\(", path.read_text(encoding="utf-8"))
