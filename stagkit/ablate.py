@@ -19,9 +19,10 @@ import numpy as np
 from stagkit.companions import takes_companions
 from stagkit.compare import compare_runs, describe_interval
 from stagkit.config import StagConfig, TrainConfig
-from stagkit.files import Progress, no_progress, write_aside, write_json, write_text
+from stagkit.files import TEMPORARY, Progress, no_progress, resolve_inside, write_json, write_table, write_text
 from stagkit.folds import evaluate
 from stagkit.intervals import describe_caveat
+from stagkit.locks import HOLDER, LOCK, hold
 from stagkit.metrics import SCORES
 from stagkit.prepare import keep_apex
 from stagkit.recipes import choose_settings
@@ -155,16 +156,30 @@ def ablate(
     clash = sorted(set(others) & {v.name for v in VARIANTS})
     if clash:
         raise StagkitError(f"{clash[0]} is a variant already: give the other preparation another name.")
-    if out.is_dir() and any(out.iterdir()) and not (out / FULL).is_dir():
+    _check_place(out)
+    with hold(out):
+        return _ablate(data, out, stag_config, train_config, chosen, others, data_path, progress, settings)
+
+
+def _check_place(out: Path) -> None:
+    """Check that a folder is new, empty, an ablation, or left by a command that was killed while it started."""
+    other = [p for p in out.iterdir() if p.name not in (LOCK, HOLDER)] if out.is_dir() else []
+    if any(not p.name.startswith(TEMPORARY) for p in other) and not (out / FULL).is_dir():
         raise StagkitError(f"{out} is not empty and holds no ablation: give an empty or a new folder.")
+
+
+def _ablate(data, out: Path, stag_config, train_config, chosen, others, data_path, progress, settings) -> dict:
     runs: dict[str, tuple[str, Run]] = {}
     for variant in chosen:
         seen = keep_apex(data) if variant.frames == "apex" else data
         configs = stag_config.replace(**variant.stag), train_config.replace(**variant.train)
-        run = evaluate(seen, out / variant.name, *configs, data_path=data_path, progress=progress, **settings)
+        run = evaluate(
+            seen, resolve_inside(out, variant.name), *configs, data_path=data_path, progress=progress, **settings
+        )
         runs[variant.name] = (variant.what, run)
     for name, (seen, path) in others.items():
-        run = evaluate(seen, out / name, stag_config, train_config, data_path=path, progress=progress, **settings)
+        place = resolve_inside(out, name)
+        run = evaluate(seen, place, stag_config, train_config, data_path=path, progress=progress, **settings)
         runs[name] = ("the same clips, prepared otherwise", run)
     result = {
         "full": FULL,
@@ -207,10 +222,9 @@ def save_ablation(result: dict[str, object], out: str | Path) -> None:
             low, high = paired["ci95"]
             flat |= {f"d_{s}": paired["difference"], f"d_{s}_low": low, f"d_{s}_high": high}
         rows.append({**flat, "parameters": row["parameters"], "train_seconds": row["train_seconds"]})
-    with write_aside(Path(out) / "ablation.csv") as aside:
-        pd.DataFrame(rows).to_csv(aside, index=False, float_format="%.5f")
-    write_text(Path(out) / "ablation.tex", format_latex(result))
-    write_json(Path(out) / "ablation.json", result)
+    write_table(resolve_inside(out, "ablation.csv"), pd.DataFrame(rows), ".5f")
+    write_text(resolve_inside(out, "ablation.tex"), format_latex(result))
+    write_json(resolve_inside(out, "ablation.json"), result)
 
 
 def format_latex(result: dict[str, object]) -> str:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from stagkit.cluster import run_on_cluster
-from stagkit.files import read_json, write_json
+from stagkit.files import read_json, resolve_inside, write_json
 from stagkit.fold_work import FoldResult, make_part, run_fold, run_stack
+from stagkit.processes import run_in_processes
 from stagkit.runs import Run
 from stagkit.seal import Fold
 from stagkit.types import RoiDataset, StagkitError
@@ -94,24 +95,10 @@ def train_folds(
         pieces = [(folds[number], run, seed, number, device) for seed, number in todo]
         yield from (_save(run, r) for r in run_on_cluster(compute.cluster, run_fold, pieces, (data,)))
     elif backend == "sequential" or compute.workers == 1 or device != "cpu":
-        yield from (_train_and_keep(data, folds[number], run, seed, number, device) for seed, number in todo)
-    else:
-        work = [partial(_train_and_keep, data, folds[number], run, seed, number, device) for seed, number in todo]
-        yield from run_in_processes(work, compute.workers or os.cpu_count() or 1)
-
-
-def run_in_processes(work: Sequence[partial], n_processes: int) -> Iterator:
-    """Call each, in processes of one thread; answers as they come. Ctrl-C ends the processes too."""
-    from joblib import Parallel, delayed, parallel_config
-    from joblib.externals.loky import get_reusable_executor
-
-    with parallel_config(backend="loky", n_jobs=n_processes, inner_max_num_threads=1):
-        stream = Parallel(return_as="generator_unordered")(delayed(_quietly)(piece) for piece in work)
-        try:
-            yield from stream
-        except KeyboardInterrupt:
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
-            raise
+        yield from (_save(run, _train(data, folds[number], run, seed, number, device)) for seed, number in todo)
+    else:  # workers return what they trained: only the process that holds the run writes it
+        work = [partial(_train, data, folds[number], run, seed, number, device) for seed, number in todo]
+        yield from (_save(run, r) for r in run_in_processes(work, compute.workers or os.cpu_count() or 1))
 
 
 def run_on_devices(
@@ -132,9 +119,11 @@ def plan_stacks(
     from stagkit.stack_plan import choose_chunk
 
     pairs = [(seed, number) for seed in run.request["seeds"] for number in range(len(folds))]
-    path = run.path / "stacks.json"
+    path = resolve_inside(run.path, "stacks.json")
     if path.is_file():
-        size = read_json(path)["networks"]
+        size = read_json(path).get("networks")
+        if not isinstance(size, int) or size < 1:
+            raise StagkitError(f"{path} is damaged: expected a number of networks; give another --out.")
     else:
         part = make_part(data, folds[0], run, *pairs[0])
         fits = choose_chunk(data, [part.final] * len(pairs), run.stag_config, run.train_config, device)
@@ -147,25 +136,16 @@ def _run_stacks(data, folds, run: Run, shards, device: str) -> list[FoldResult]:
     return [r for shard in shards for r in run_stack(data, folds, run, shard, device, _stack_desk(run, shard))]
 
 
-def _train_and_keep(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str) -> str:
-    desk = Desk(run.path, run.stem(seed, number))
-    name = run_fold(data, fold, run, seed, number, device, desk).save(run)
-    desk.clear()
-    return name
+def _train(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str) -> FoldResult:
+    return run_fold(data, fold, run, seed, number, device, Desk(run.path, run.stem(seed, number)))
 
 
 def _save(run: Run, result: FoldResult) -> str:
     name = result.save(run)
-    _stack_desk(run, [(result.seed, result.number)]).clear()
+    for stem in (run.stem(result.seed, result.number), f"stack_{run.stem(result.seed, result.number)}"):
+        Desk(run.path, stem).clear()
     return name
 
 
 def _stack_desk(run: Run, pairs: Sequence[tuple[int, int]]) -> Desk:
     return Desk(run.path, f"stack_{run.stem(*pairs[0])}")
-
-
-def _quietly(piece: partial):
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told once, by the process that was started
-    return piece()

@@ -29,8 +29,18 @@ app = typer.Typer(
 
 
 @app.command()
-def doctor() -> None:
-    """Versions, device, data roots; every library is tried out; what is missing or broken and how to mend it."""
+def doctor(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run: check every file of it, and that predictions and scores agree.")
+    ] = None,
+) -> None:
+    """Versions, device, data roots; every library is tried out; or the state of a run (exit 1 if it is damaged)."""
+    if run is not None:
+        from stagkit.run_check import check_run, format_check, is_sound
+
+        rows = check_run(run)
+        say(format_check(rows))
+        raise typer.Exit(0 if all(is_sound(state) for _, state in rows) else 1)
     from stagkit.doctor import check_environment
 
     findings = check_environment()

@@ -59,7 +59,6 @@ def evaluate(
     cluster: Cluster = "",
 ) -> None:
     """Train and test STAG subject-disjointly; write predictions, scores and weights."""
-    from stagkit.files import read_json
     from stagkit.folds import evaluate as evaluate_folds
     from stagkit.prepare import load_data
     from stagkit.run_report import format_leak, format_metrics
@@ -87,7 +86,7 @@ def evaluate(
     )
     say(format_metrics(run.metrics))
     if leaky:
-        say(format_leak(read_json(run.path / "leak.json")))
+        say(format_leak(run.leak))
         say(f"run in {run.path}, marked as a leak demonstration: explain and compare refuse it")
         return
     say(f"run in {run.path}; next: stagkit explain {run.path}")

@@ -28,22 +28,22 @@ def explain(
     ] = True,
 ) -> None:
     """Explain the decisions of a run by regions, muscles and frames, with the controls of each explanation; draw."""
-    from stagkit.explain_run import describe_evidence, explain_run
+    from stagkit.explain_run import describe_evidence, explain_run, hold_explanations
     from stagkit.figures import draw_attributions
     from stagkit.graph_record import save_graphs
-    from stagkit.runs import Run
 
-    evidence, out = explain_run(
-        run,
-        clips=clip,
-        seed=seed,
-        n_steps=steps,
-        progress=show("explaining"),
-        method=method,
-        controls=controls,
-    )
-    save_graphs(Run.load(run), seed, clip)
-    drawn = draw_attributions(evidence if evidence.scores else evidence.attribution, out, pictures)
+    with hold_explanations(run, seed) as (opened, _):  # until the pictures are drawn
+        evidence, out = explain_run(
+            run,
+            clips=clip,
+            seed=seed,
+            n_steps=steps,
+            progress=show("explaining"),
+            method=method,
+            controls=controls,
+        )
+        save_graphs(opened, seed, clip)
+        drawn = draw_attributions(evidence if evidence.scores else evidence.attribution, out, pictures)
     say(describe_evidence(evidence))
     say(f"tables, values and {len(drawn)} pictures in {out}; next: stagkit figures {run}")
 

@@ -13,10 +13,14 @@ def connect(address: str):
     """A client of a scheduler.
 
     Args:
-        address: as ``tcp://host:8786``, or ``local:N``: N worker processes of one thread each on this machine.
+        address: as ``tcp://host:8786``, or ``local:N``: N worker processes of one thread each on this machine, which talk
+            over TLS with certificates that are made for this call and never written to disk.
 
     Raises:
         StagkitError: dask.distributed is not installed, nobody answers, or the address cannot be read.
+
+    A scheduler at ``tcp://`` runs code for everyone who can reach its port: only use one in a network where you trust
+    every user, or one that listens with TLS (``tls://``; certificates as in the configuration of Dask).
     """
     try:
         import dask
@@ -30,10 +34,9 @@ def connect(address: str):
     if kind == "local":
         if not number.isdigit() or int(number) < 1:
             raise StagkitError(f"--cluster {address!r}: expected local:N with N workers, e.g. local:4.")
-        with dask.config.set(patience):
-            cluster = LocalCluster(
-                n_workers=int(number), threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
-            )
+        # the web server of the scheduler cannot be left out: it says that it is alive, and nothing else
+        with dask.config.set({**patience, "distributed.scheduler.http.routes": ["distributed.http.health"]}):
+            cluster = LocalCluster(n_workers=int(number), threads_per_worker=1, **_make_private())
     try:
         client = Client(cluster or address, timeout="10s")
     except (OSError, ValueError, TimeoutError) as error:
@@ -46,6 +49,24 @@ def connect(address: str):
         client.close()
         if cluster is not None:
             cluster.close()
+
+
+def _make_private() -> dict[str, object]:
+    """Settings of a local cluster that no other user of this machine can use: TLS, and no dashboard."""
+    from distributed.security import Security
+
+    try:
+        security = Security.temporary()
+    except ImportError as error:
+        raise StagkitError("--cluster local:N needs cryptography: pip install 'stagkit[cluster]'.") from error
+    # without an address of its own, the (empty) web server of the scheduler would open port 8787
+    scheduler = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    return {
+        "security": security,
+        "scheduler_kwargs": scheduler,
+        "dashboard_address": None,
+        "silence_logs": "CRITICAL",
+    }
 
 
 def run_on_cluster(address: str, function: Callable, pieces: Iterable[tuple], shared: tuple = ()) -> Iterator:

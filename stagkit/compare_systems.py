@@ -18,6 +18,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +27,17 @@ import numpy as np
 from stagkit.baselines import SYSTEMS, System, choose_systems, fit_network, predict
 from stagkit.compare import compare_runs
 from stagkit.config import StagConfig, TrainConfig
-from stagkit.files import Progress, no_progress, write_aside
+from stagkit.files import TEMPORARY, Progress, load_arrays, no_progress, remove_temporary, resolve_inside
+from stagkit.fold_work import describe_place
 from stagkit.intervals import describe_caveat
+from stagkit.locks import HOLDER, LOCK, hold
 from stagkit.metrics import SCORES
 from stagkit.planted import chance_of_pointing, score_mass, score_pointing
+from stagkit.processes import run_in_processes
 from stagkit.recipes import choose_settings
 from stagkit.run_report import collect_leak, compute_run_report, compute_run_tables
-from stagkit.runs import Run
-from stagkit.seal import Fold, SealedInputs, Trained, examine
+from stagkit.runs import Run, check_place
+from stagkit.seal import Fold, Opening, SealedInputs, Trained, examine
 from stagkit.splits import find_missing_classes, make_folds
 from stagkit.types import RoiDataset, StagkitError
 
@@ -96,31 +101,35 @@ def compare_systems(
     out, data = Path(out), views["regions"]
     recipe = choose_settings(data, protocol, stag_config, train_config)
     chosen = check_systems(systems, views)
-    if out.is_dir() and any(out.iterdir()) and not {p.name for p in out.iterdir()} & {STAG, "views", *SYSTEMS}:
+    found = {p.name for p in out.iterdir() if p.name not in (LOCK, HOLDER)} if out.is_dir() else set()
+    if any(not name.startswith(TEMPORARY) for name in found) and not found & {STAG, "views", *SYSTEMS}:
         raise StagkitError(f"{out} is not empty and holds no comparison: give an empty or a new folder.")
     folds, numbers, where = make_folds(data, protocol, n_folds), _check_seeds(seeds), str(choose_device(device))
     rows, runs = {}, {}
-    for system in chosen:
-        name = STAG if system is None else system.name
-        request = make_request(system, data, recipe.stag, recipe.train, protocol, numbers, epochs, explain)
-        request["data_path"] = _absolute(data_path)
-        seen = data if system is None else views[system.view]
-        runs[name] = _run_system(system, seen, data, folds, out / name, request, where, workers, progress)
-    for system in chosen:
-        name = STAG if system is None else system.name
-        rows[name] = describe_system(system, runs[name], runs.get(STAG))
-        if data.unit == "map":
-            rows[name]["uses"] = ""  # the apex was chosen for all alike, when the maps were made
-    metrics = next(iter(runs.values())).metrics
-    result = {k: metrics[k] for k in ("protocol", "n_clips", "n_subjects", "n_folds", "classes", "device")}
-    result |= {"seeds": numbers, "epochs": epochs, "datasets": sorted(set(data.datasets))}
-    result |= {"unit": data.unit, "systems": rows, "left_out": describe_left_out(systems, views)}
-    if explain:
-        result["explanation"] = score_explanations(runs, data, rows)
-    shown = [row["uf1"]["ci95"] for row in rows.values()]
-    shown += [row["minus_stag"]["uf1"]["ci95"] for row in rows.values() if "minus_stag" in row]
-    result["caveat"] = describe_caveat(result["n_subjects"], *shown)
-    save_comparison(result, out)
+    with hold(out):
+        for system in chosen:
+            name = STAG if system is None else system.name
+            request = make_request(system, data, recipe.stag, recipe.train, protocol, numbers, epochs, explain)
+            request["data_path"] = _absolute(data_path)
+            seen = data if system is None else views[system.view]
+            runs[name] = _run_system(
+                system, seen, data, folds, resolve_inside(out, name), request, where, workers, progress
+            )
+        for system in chosen:
+            name = STAG if system is None else system.name
+            rows[name] = describe_system(system, runs[name], runs.get(STAG))
+            if data.unit == "map":
+                rows[name]["uses"] = ""  # the apex was chosen for all alike, when the maps were made
+        metrics = next(iter(runs.values())).metrics
+        result = {k: metrics[k] for k in ("protocol", "n_clips", "n_subjects", "n_folds", "classes", "device")}
+        result |= {"seeds": numbers, "epochs": epochs, "datasets": sorted(set(data.datasets))}
+        result |= {"unit": data.unit, "systems": rows, "left_out": describe_left_out(systems, views)}
+        if explain:
+            result["explanation"] = score_explanations(runs, data, rows)
+        shown = [row["uf1"]["ci95"] for row in rows.values()]
+        shown += [row["minus_stag"]["uf1"]["ci95"] for row in rows.values() if "minus_stag" in row]
+        result["caveat"] = describe_caveat(result["n_subjects"], *shown)
+        save_comparison(result, out)
     return result
 
 
@@ -192,9 +201,20 @@ def _absolute(path) -> str | list[str]:
 
 def _run_system(system, seen, data, folds, path, request, device, workers, progress) -> Run:
     """All folds of one system, an ordinary run; finished folds are kept."""
-    run = Run.start(path, {**request, "n_folds": len(folds)}, folds, data, device)
-    if (run.path / "metrics.json").is_file():
-        return run
+    whole = {**request, "n_folds": len(folds)}
+    check_place(path)
+    if (path / "metrics.json").is_file():  # finished: nothing is written
+        return Run.start(path, whole, folds, data, device)
+    with hold(path):
+        run = Run.start(path, whole, folds, data, device)
+        return run if run.is_finished else _finish(system, seen, data, folds, run, device, workers, progress)
+
+
+def _finish(system, seen, data, folds, run: Run, device, workers, progress) -> Run:
+    request = run.request
+    remove_temporary(run.path)
+    run.drop_damaged_folds()
+    run.check_backend("sequential", device)
     todo = [(seed, i) for seed in request["seeds"] for i in range(len(folds)) if not run.is_done(seed, i)]
     started = time.perf_counter()
     for _ in progress(_work(system, seen, folds, run, todo, device, workers), len(todo)):
@@ -209,15 +229,26 @@ def _run_system(system, seen, data, folds, path, request, device, workers, progr
 
 def _work(system, seen, folds, run, todo, device, workers):
     name = None if system is None else system.name
-    if device != "cpu" or workers == 1:
-        for seed, i in todo:
-            yield _run_fold(name, seen, folds[i], run, seed, i, device)
-        return
-    from joblib import Parallel, delayed, parallel_config
+    pieces = (partial(_run_fold, name, seen, folds[i], run, seed, i, device) for seed, i in todo)
+    n = 1 if device != "cpu" else workers or os.cpu_count() or 1
+    for keep in run_in_processes(pieces, n):  # workers return what they trained: only this process writes the run
+        yield keep.save(run)
 
-    with parallel_config(backend="loky", n_jobs=workers or os.cpu_count() or 1, inner_max_num_threads=1):
-        jobs = (delayed(_run_fold)(name, seen, folds[i], run, seed, i, device) for seed, i in todo)
-        yield from Parallel(return_as="generator_unordered")(jobs)
+
+@dataclass(frozen=True)
+class _Result:
+    """What the run of a system keeps of a fold."""
+
+    seed: int
+    number: int
+    opening: Opening
+    record: dict
+    kept: dict
+
+    def save(self, run: Run) -> str:
+        run.log_opening(self.seed, self.number, self.opening, self.record)
+        run.save_fold(self.seed, self.number, **self.kept)
+        return self.opening.fold
 
 
 def fit_system(
@@ -276,8 +307,8 @@ def fit_system(
     )
 
 
-def _run_fold(name: str | None, seen: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str) -> str:
-    """Train, answer, open the test part once, keep."""
+def _run_fold(name: str | None, seen: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str) -> _Result:
+    """Train, answer, open the test part once."""
     import pandas as pd
     import torch
 
@@ -297,7 +328,6 @@ def _run_fold(name: str | None, seen: RoiDataset, fold: Fold, run: Run, seed: in
 
     fold = fold.copy()
     test, probability, trained = examine(seen, fold, fit)
-    run.log_opening(seed, number, fold.opening, trained.record)
     answers, maps = kept
     rows = {
         "seed": seed,
@@ -307,17 +337,11 @@ def _run_fold(name: str | None, seen: RoiDataset, fold: Fold, run: Run, seed: in
         "clip": [seen.clip_ids[j] for j in test],
         "label": [seen.classes[seen.label[j]] for j in test],
         "prediction": [seen.classes[k] for k in probability.argmax(1)],
-        **{f"p_{c}": probability[:, k].round(6) for k, c in enumerate(seen.classes)},
+        **{f"p_{c}": probability[:, k].astype(float).round(6) for k, c in enumerate(seen.classes)},
     }
-    if maps is not None:
-        with write_aside(_map_path(run, seed, number)) as aside:
-            np.savez_compressed(aside, test=test, maps=maps)
-    run.save_fold(seed, number, pd.DataFrame(rows), trained.model if name is None else None, answers=answers)
-    return fold.name
-
-
-def _map_path(run: Run, seed: int, fold: int) -> Path:
-    return run.path / "folds" / f"seed{seed}_fold{fold:03d}_map.npz"
+    kept = {"rows": pd.DataFrame(rows), "model": trained.model if name is None else None, "answers": answers}
+    kept["maps"] = None if maps is None else {"test": test, "maps": maps}
+    return _Result(seed, number, fold.opening, {**trained.record, **describe_place(device)}, kept)
 
 
 def explain_clips(model, clips: RoiDataset | SealedInputs) -> np.ndarray:
@@ -434,11 +458,11 @@ def _collect_maps(run: Run, n_clips: int) -> np.ndarray | None:
     """Maps of every clip, float "clip roi"; None where there are none."""
     seed, parts = run.request["seeds"][0], []
     for fold in range(len(run.split)):
-        path = _map_path(run, seed, fold)
-        if not path.is_file():
+        name = f"folds/{run.stem(seed, fold)}_map.npz"
+        if not (run.path / name).is_file():
             return None
-        with np.load(path, allow_pickle=False) as file:
-            parts.append((file["test"], file["maps"]))
+        found = load_arrays(run.find(name))
+        parts.append((found["test"], found["maps"]))
     maps = np.full((n_clips, parts[0][1].shape[1]), np.nan)
     for test, values in parts:
         maps[test] = values

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from stagkit.compare import describe_interval
-from stagkit.files import write_aside, write_json, write_text
+from stagkit.files import resolve_inside, write_json, write_table, write_text
 from stagkit.metrics import SCORES
 from stagkit.published import describe_published
 
@@ -20,8 +20,7 @@ def save_comparison(result: dict[str, object], out: str | Path) -> None:
     import pandas as pd
 
     out = Path(out)
-    with write_aside(out / "comparison.csv") as aside:
-        pd.DataFrame(tabulate_comparison(result)).to_csv(aside, index=False, float_format="%.5f")
+    write_table(resolve_inside(out, "comparison.csv"), pd.DataFrame(tabulate_comparison(result)), ".5f")
     write_text(out / "comparison.tex", format_latex(result))
     write_text(out / "comparison.html", format_page(result))
     write_json(out / "comparison.json", result)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import numpy as np
 
-from stagkit.files import Progress, no_progress, write_aside
+from stagkit.digests import check_digest, read_digests
+from stagkit.files import Progress, load_arrays, no_progress, write_aside
 from stagkit.rois import ATLAS
 from stagkit.sums import (
     ExplainError,
@@ -32,7 +32,7 @@ from stagkit.sums import (
     tabulate,
     to_map,
 )
-from stagkit.types import MAX_DELTA, Attribution, Batch
+from stagkit.types import MAX_DELTA, Attribution, Batch, StagkitError
 
 if TYPE_CHECKING:
     from stagkit.model import Stag
@@ -295,15 +295,16 @@ def load_attribution(path: str | Path) -> Attribution:
     """
     import json
 
+    path = Path(path)
+    if not path.is_file():
+        raise ExplainError(f"there is no file {path}: run 'stagkit explain' first.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            text = json.loads(str(file["text"]))
-            arrays = {n: file[n] for n in _ARRAYS}
-            names = {n: tuple(str(v) for v in file[n]) for n in ("inputs", "clip_ids", "classes", "roi_names")}
-            return Attribution(**arrays, **names, **text)
-    except FileNotFoundError as error:
-        raise ExplainError(f"there is no file {path}: run 'stagkit explain' first.") from error
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        file = load_arrays(check_digest(path.parent, path.name, read_digests(path.parent)))
+        text = json.loads(str(file["text"]))
+        arrays = {n: file[n] for n in _ARRAYS}
+        names = {n: tuple(str(v) for v in file[n]) for n in ("inputs", "clip_ids", "classes", "roi_names")}
+        return Attribution(**arrays, **names, **text)
+    except (StagkitError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExplainError(f"{path} is damaged: run 'stagkit explain' again.") from error
 
 

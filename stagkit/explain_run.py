@@ -2,19 +2,22 @@
 
 Written to ``RUN/explanations/seed0/``: ``attribution.npz``, the sums ``by_roi``, ``by_muscle``, ``by_au``, ``by_side`` and
 ``by_frame`` as CSV, ``clips.csv`` (target, gap, delta, one sentence), ``controls.csv`` (every score of every clip),
-``by_class.csv`` (group means) and ``summary.json``. Fold by fold: an interrupted explanation goes on where it stopped.
+``by_class.csv`` (group means), ``digests.json`` and, last, ``summary.json``. Fold by fold: an interrupted explanation
+resumes where it stopped. One command at a time explains a seed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from stagkit.config import PhantomConfig
+from stagkit.digests import check_digest, compute_digests, read_digests, write_digests
 from stagkit.evidence import Evidence, make_evidence
 from stagkit.explain import (
     ExplainError,
@@ -25,15 +28,48 @@ from stagkit.explain import (
     save_attribution,
     tabulate,
 )
-from stagkit.files import Progress, compute_digest, no_progress, write_aside, write_json
+from stagkit.files import (
+    Progress,
+    compute_digest,
+    digest_file,
+    load_arrays,
+    no_progress,
+    read_json,
+    read_table,
+    remove_temporary,
+    resolve_inside,
+    write_aside,
+    write_json,
+    write_table,
+)
 from stagkit.group_evidence import compute_class_evidence
 from stagkit.intervals import compute_mean
+from stagkit.locks import hold
 from stagkit.planted import Planted, read_annotated, read_planted
 from stagkit.runs import Run
 from stagkit.sums import describe_clip
-from stagkit.types import MAX_DELTA, RoiDataset
+from stagkit.types import MAX_DELTA, RoiDataset, StagkitError
 
 FOLDER = "explanations"
+
+#: Every table that an explanation may have; those that a new one does not write are removed.
+_TABLES = ("clips", "controls", "by_class", "by_roi", "by_muscle", "by_au", "by_side", "by_frame", "by_edge")
+
+
+@contextmanager
+def hold_explanations(path: str | Path, seed: int) -> Iterator[tuple[Run, Path]]:
+    """Be the only process that explains the networks of one seed: the run and its folder ``explanations/seedN``.
+
+    Raises:
+        RunError: no finished run. ExplainError: no such seed. StagkitError: another process explains it, or the folder
+            leads out of the run.
+    """
+    run = Run.load(path, evidence=True)
+    if seed not in run.request["seeds"]:
+        raise ExplainError(f"{path} has the seeds {run.request['seeds']}, not {seed}.")
+    out = resolve_inside(run.path, f"{FOLDER}/seed{seed}")
+    with hold(out):
+        yield run, out
 
 
 def explain_run(
@@ -61,11 +97,14 @@ def explain_run(
         The evidence (without scores where there are no controls) and the folder written.
 
     Raises:
-        RunError: no finished run, or its data is gone. ExplainError: no such seed or clip.
+        RunError: no finished run, or its data is gone. ExplainError: no such seed or clip. StagkitError: another process
+            explains the same seed.
     """
-    run = Run.load(path, evidence=True)
-    if seed not in run.request["seeds"]:
-        raise ExplainError(f"{path} has the seeds {run.request['seeds']}, not {seed}.")
+    with hold_explanations(path, seed) as (run, out):
+        return _explain(run, out, clips, seed, n_steps, progress, method, controls), out
+
+
+def _explain(run: Run, out: Path, clips, seed: int, n_steps: int, progress: Progress, method: str, controls: bool):
     data = run.load_data()
     wanted = set(clips) if clips else set(data.clip_ids)
     unknown = sorted(wanted - set(data.clip_ids))
@@ -74,13 +113,14 @@ def explain_run(
     method = method.replace("_", " ")
     asked = {"method": method, "n_steps": n_steps, "controls": controls, "clips": sorted(wanted)}
     digest = compute_digest(json.dumps({**asked, "run": run.metrics}, sort_keys=True, default=str).encode())
-    out = run.path / FOLDER / f"seed{seed}"
+    remove_temporary(out)
+    resolve_inside(run.path, f"{FOLDER}/seed{seed}/parts")  # refused if it is a link out of the run
     parts, subjects = [], []
     for fold in progress(range(len(run.split)), len(run.split)):
         index = [int(i) for i in run.test_index(data, seed, fold) if data.clip_ids[i] in wanted]
         if not index:
             continue
-        kept = out / "parts" / f"{digest}_fold{fold:03d}.npz"
+        kept = resolve_inside(out, f"parts/{digest}_fold{fold:03d}.npz")
         evidence = _load_part(kept)
         if evidence is None:
             evidence = _explain_fold(run, data, seed, fold, index, method, n_steps, controls)
@@ -91,11 +131,13 @@ def explain_run(
         join_attributions([p.attribution for p in parts]),
         {name: np.concatenate([p.scores[name] for p in parts]) for name in parts[0].scores},
     )
-    _write(whole, subjects, asked, out)
-    for part in (out / "parts").glob("*.npz"):
-        part.unlink()
-    (out / "parts").rmdir()
-    return whole, out
+    _write(whole, subjects, asked, out, digest_file(run.find("predictions.csv")))
+    for part in (out / "parts").iterdir():
+        if re.fullmatch(r"[0-9a-f]{16}_fold\d+(_scores)?\.npz", part.name) and not part.is_symlink():
+            part.unlink()
+    with suppress(OSError):  # other files are not removed
+        (out / "parts").rmdir()
+    return whole
 
 
 def _explain_fold(run: Run, data: RoiDataset, seed: int, fold: int, index: list[int], method, n_steps, controls):
@@ -131,14 +173,13 @@ def _save_part(evidence: Evidence, path: Path) -> None:
 def _load_part(path: Path) -> Evidence | None:
     """A fold that was finished before; None where it was not, or is damaged."""
     try:
-        with np.load(path.with_name(f"{path.stem}_scores.npz"), allow_pickle=False) as file:
-            scores = {name: file[name] for name in file.files}
-        return Evidence(load_attribution(path), scores)
-    except (ExplainError, OSError, ValueError, EOFError, BadZipFile):
+        return Evidence(load_attribution(path), load_arrays(path.with_name(f"{path.stem}_scores.npz")))
+    except StagkitError:
         return None
 
 
-def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path) -> None:
+def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, predictions: str) -> None:
+    """Write all files of an explanation; while ``summary.json`` is missing, it is not finished."""
     import pandas as pd
 
     attribution = evidence.attribution
@@ -150,10 +191,11 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path) -> N
     if evidence.scores:
         tables["controls"] = pd.DataFrame(evidence.scores, pd.Index(attribution.clip_ids, name="clip"))
         tables["controls"]["passed"] = [evidence.passed(i) for i in range(len(evidence))]
+    for name in ("summary.json", *(f"{name}.csv" for name in _TABLES if name not in tables)):
+        resolve_inside(out, name).unlink(missing_ok=True)
     for name, table in tables.items():
-        with write_aside(out / f"{name}.csv") as aside:
-            table.to_csv(aside, float_format="%.6g", index=name != "by_class")
-    save_attribution(attribution, out / "attribution.npz")
+        write_table(resolve_inside(out, f"{name}.csv"), table if name == "by_class" else table.reset_index(), ".6g")
+    save_attribution(attribution, resolve_inside(out, "attribution.npz"))
     complete = attribution.relative_delta <= MAX_DELTA
     held: dict[str, list[bool]] = {}
     for i in range(len(evidence)):
@@ -161,6 +203,7 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path) -> N
             held.setdefault(verdict.name, []).append(verdict.ok)
     scores = {name: compute_mean(values, subjects)._asdict() for name, values in evidence.scores.items()}
     summary = {
+        "predictions": predictions,
         "method": attribution.method,
         "baseline": attribution.baseline,
         "n_clips": len(attribution),
@@ -177,25 +220,48 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path) -> N
     }
     if not evidence.scores:
         summary["control"] = "none: these attributions have not been tested against controls"
-    write_json(out / "summary.json", summary)
+    with write_aside(resolve_inside(out, "summary.json")) as aside:
+        write_json(aside, summary)
+        digests = compute_digests(out, ["attribution.npz", *(f"{name}.csv" for name in tables)])
+        older = {name: digest for name, digest in _read_old_digests(out).items() if name == "graph.npz"}
+        write_digests(out, {**older, **digests, "summary.json": digest_file(aside)})
+
+
+def _read_old_digests(out: Path) -> dict[str, str]:
+    with suppress(StagkitError):  # damaged: it is written again
+        return read_digests(out)
+    return {}
 
 
 def load_evidence(folder: str | Path) -> Evidence:
     """Read what ``explain_run`` wrote: ``RUN/explanations/seed0``.
 
     Raises:
-        ExplainError: missing or damaged.
+        ExplainError: missing, unfinished, damaged, or of other predictions than the run has now.
     """
-    import pandas as pd
-
-    attribution, scores = load_attribution(Path(folder) / "attribution.npz"), {}
-    path = Path(folder) / "controls.csv"
-    if path.is_file():
-        try:
-            table = pd.read_csv(path, index_col="clip", dtype={"clip": str}).drop(columns="passed")
-            scores = {name: table[name].to_numpy(float) for name in table.columns}
-        except (OSError, ValueError, KeyError) as error:
-            raise ExplainError(f"{path} is damaged: run 'stagkit explain' again.") from error
+    folder = Path(folder)
+    attribution, scores = load_attribution(folder / "attribution.npz"), {}
+    if not (folder / "summary.json").is_file():
+        raise ExplainError(f"{folder} holds an explanation that was not finished: run 'stagkit explain' again.")
+    try:
+        digests = read_digests(folder)
+        summary = read_json(check_digest(folder, "summary.json", digests))
+        predictions = folder.parent.parent / "predictions.csv"
+        if predictions.is_file() and summary.get("predictions", "") not in ("", digest_file(predictions)):
+            raise ExplainError(
+                f"{folder} explains other predictions than the run has now: run 'stagkit explain' again."
+            )
+        path = check_digest(folder, "controls.csv", digests)
+        if path.is_file():
+            table = read_table(path, required=("clip", "passed"))
+            if list(table["clip"]) != list(attribution.clip_ids):
+                raise ExplainError(f"{path} has other clips than attribution.npz: run 'stagkit explain' again.")
+            table = table.drop(columns=["clip", "passed"])
+            scores = {name: np.array([float(c or "nan") for c in table[name]]) for name in table.columns}
+    except ExplainError:
+        raise
+    except (StagkitError, ValueError) as error:
+        raise ExplainError(f"{folder} is damaged: run 'stagkit explain' again. ({error})") from error
     return Evidence(attribution, scores)
 
 

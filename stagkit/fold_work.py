@@ -63,6 +63,15 @@ def shuffle_labels(known: RoiDataset, seed: int) -> RoiDataset:
     return replace(known, label=known.label[order], aus=known.aus[order])
 
 
+def describe_place(device: str) -> dict[str, object]:
+    """Device and versions that trained a fold: kept with it, since a run may be resumed elsewhere."""
+    import torch
+
+    from stagkit import __version__
+
+    return {"device": str(device), "versions": {"stagkit": __version__, "torch": torch.__version__}}
+
+
 def settle(device: str) -> None:
     """Make this process ready: one thread on a CPU, and memory that is freed stays with it."""
     import torch
@@ -101,7 +110,7 @@ def run_fold(
         model, *told, record = fit_network(known, run.stag_config, run.train_config, own, device, watch, tell, kept)
         return model, *told, {**record, "train_seconds": round(time.perf_counter() - started, 3)}
 
-    return _examine(data, fold, run, seed, number, fit, answers)
+    return _examine(data, fold, run, seed, number, device, fit, answers)
 
 
 def run_stack(
@@ -129,7 +138,7 @@ def run_stack(
     results = []
     for (seed, number), (model, *told, record) in zip(pairs, fitted, strict=True):
         network = (model, *told, {**record, "train_seconds": share, "stacked": len(parts)})
-        results.append(_examine(data, folds[number], run, seed, number, lambda known, inputs, n=network: n))
+        results.append(_examine(data, folds[number], run, seed, number, device, lambda known, inputs, n=network: n))
     return results
 
 
@@ -146,7 +155,9 @@ def _shuffled(known: RoiDataset, run: Run, seed: int) -> RoiDataset:
     return shuffle_labels(known, seed) if run.request.get("permuted") else known
 
 
-def _examine(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, fit, answers=()) -> FoldResult:
+def _examine(
+    data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str, fit, answers=()
+) -> FoldResult:
     """Train, answer, open the test part once."""
     import pandas as pd
 
@@ -159,6 +170,7 @@ def _examine(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, fit
         model, epochs, chosen_by, record = fit(known, inputs)
         record = {
             **record,
+            **describe_place(device),
             "n_train": len(known),
             "n_test": len(inputs),
             "missing_classes": [c for i, c in enumerate(known.classes) if not (known.label == i).any()],
@@ -181,7 +193,7 @@ def _examine(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, fit
     answered = {
         "label": [data.classes[data.label[j]] for j in test],
         "prediction": [data.classes[k] for k in probability.argmax(1)],
-        **{f"p_{c}": probability[:, k].round(6) for k, c in enumerate(data.classes)},
+        **{f"p_{c}": probability[:, k].astype(float).round(6) for k, c in enumerate(data.classes)},
     }
     aus = _tabulate_aus(rows, data.aus[test], said[0])
     answers = np.stack(answers) if answers else None
@@ -198,5 +210,5 @@ def _tabulate_aus(rows: dict, truth: np.ndarray, probability: np.ndarray):
     if np.isnan(truth).all():
         return None
     coded = {label: truth[:, k] for k, label in enumerate(AU_LABELS)}
-    said = {f"p_{label}": probability[:, k].round(6) for k, label in enumerate(AU_LABELS)}
+    said = {f"p_{label}": probability[:, k].astype(float).round(6) for k, label in enumerate(AU_LABELS)}
     return pd.DataFrame({**rows, **coded, **said})

@@ -5,7 +5,6 @@ Where folds are trained: ``backends``. A run that was interrupted goes on and en
 
 from __future__ import annotations
 
-import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -16,13 +15,14 @@ import numpy as np
 from stagkit.backends import Compute, train_folds
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.errors import StagkitWarning
-from stagkit.files import Progress, no_progress, write_json
+from stagkit.files import Progress, no_progress, remove_temporary, resolve_inside, write_json
+from stagkit.locks import hold
 from stagkit.recipes import choose_settings
 from stagkit.run_report import collect_leak, compute_run_report, compute_run_tables
-from stagkit.runs import Run
+from stagkit.runs import Run, check_place
 from stagkit.splits import WHY_BESIDE, find_missing_classes, make_folds, make_stratified_folds
 from stagkit.types import RoiDataset, StagkitError
-from stagkit.working import forget_progress, hold
+from stagkit.working import forget_progress, remove_working
 
 #: Folders of runs that stand beside the one asked for.
 STRATIFIED, PERMUTED = "stratifiedkfold", "permuted"
@@ -104,39 +104,39 @@ def _evaluate(data: RoiDataset, out: Path, request: dict, settings: dict, permut
         folds = make_stratified_folds(data, settings["n_folds"])
     else:
         folds = make_folds(data, request["protocol"], settings["n_folds"])
-    run = Run.start(
-        out,
-        {**request, "n_folds": len(folds), **({"permuted_retrain": True} if permuted_retrain else {})},
-        folds,
-        data,
-        device,
-    )
-    if (run.path / "metrics.json").is_file():
-        return run
-    with hold(run.path):
-        return _finish(data, run, folds, request, settings, permuted_retrain, device)
+    whole = {**request, "n_folds": len(folds), **({"permuted_retrain": True} if permuted_retrain else {})}
+    check_place(out)
+    if (out / "metrics.json").is_file():  # finished: nothing is written
+        return Run.start(out, whole, folds, data, device)
+    with hold(out):
+        run = Run.start(out, whole, folds, data, device)
+        return run if run.is_finished else _finish(data, run, folds, request, settings, permuted_retrain, device)
 
 
 def _finish(data, run: Run, folds, request: dict, settings: dict, permuted_retrain: bool, device: str) -> Run:
     missing = find_missing_classes(data, folds)
     _warn_of(missing)
+    remove_temporary(run.path)
+    run.drop_damaged_folds()
+    run.check_backend(*settings["compute"].choose(bool(request.get("leaky"))))
     todo = [(seed, i) for seed in request["seeds"] for i in range(len(folds)) if not run.is_done(seed, i)]
     started = time.perf_counter()
     forget_progress(run.path)
     for _ in settings["progress"](train_folds(data, folds, run, todo, settings["compute"]), len(todo)):
         pass
-    shutil.rmtree(run.path / "working", ignore_errors=True)
+    remove_working(run.path)
     metrics = compute_run_report(run, data, folds, device, missing)
     if permuted_retrain:
         plain = {k: v for k, v in request.items() if k != "beside"}
-        shuffled = _evaluate(data, run.path / PERMUTED, {**plain, "permuted": True}, settings)
+        shuffled = _evaluate(data, resolve_inside(run.path, PERMUTED), {**plain, "permuted": True}, settings)
         metrics["baselines"]["permuted_retrained"] = {s: shuffled.metrics[s]["mean"] for s in ("uf1", "uar", "acc")}
     if request.get("beside"):
         plain = {k: v for k, v in request.items() if k not in ("beside", "leaky")}
-        other = _evaluate(data, run.path / STRATIFIED, {**plain, "protocol": STRATIFIED, "stratified": True}, settings)
+        plain |= {"protocol": STRATIFIED, "stratified": True}
+        other = _evaluate(data, resolve_inside(run.path, STRATIFIED), plain, settings)
         metrics["beside"] = {STRATIFIED: {s: other.metrics[s] for s in ("uf1", "uar", "acc")}, "why": WHY_BESIDE}
     if request.get("leaky"):
-        write_json(run.path / "leak.json", collect_leak(run))
+        write_json(resolve_inside(run.path, "leak.json"), collect_leak(run))
     metrics["seconds"] = round(time.perf_counter() - started, 1)
     run.finish(metrics, compute_run_tables(run, metrics))
     return run

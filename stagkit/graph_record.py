@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from stagkit.files import write_aside
+from stagkit.digests import check_digest, compute_digests, read_digests, write_digests
+from stagkit.files import load_arrays, resolve_inside, write_aside
+from stagkit.locks import hold
 from stagkit.runs import Run, RunError
-from stagkit.types import Batch, StagOutput
+from stagkit.types import Batch, StagkitError, StagOutput
 
 _PARTS = ("logits", "au_logits", "edges", "au_edges", "time_weights")
 #: Cross-attention of the last layer: name in the file -> name in ``StagOutput.attention``.
@@ -48,8 +49,9 @@ def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> 
             if found:
                 rows[way].append(output.attention[found[-1]].numpy().astype(np.float16))
         order.extend(index)
-    path = run.path / "explanations" / f"seed{seed}" / "graph.npz"
-    with write_aside(path) as aside:
+    out = resolve_inside(run.path, f"explanations/seed{seed}")
+    path = resolve_inside(run.path, f"explanations/seed{seed}/graph.npz")
+    with hold(out), write_aside(path) as aside:
         np.savez_compressed(
             aside,
             **{name: np.concatenate(parts) for name, parts in rows.items() if parts},
@@ -61,6 +63,8 @@ def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> 
             subjects=np.array([data.subjects[i] for i in order]),
             classes=np.array(data.classes),
         )
+    with hold(out):
+        write_digests(out, {**read_digests(out), **compute_digests(out, ["graph.npz"])})
     return path
 
 
@@ -78,12 +82,15 @@ def load_graphs(path: str | Path, clips: Sequence[int] | None = None) -> tuple[S
 
     from stagkit.facs import AU_NUMBERS
 
+    path = Path(path)
+    if not path.is_file():
+        raise RunError(f"there is no file {path}: run 'stagkit explain' first.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise RunError(f"there is no file {path}: run 'stagkit explain' first.") from error
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        arrays = load_arrays(check_digest(path.parent, path.name, read_digests(path.parent)))
+        missing = {"logits", "flow", "mask", "times_ms", "label", "clip_ids", "subjects", "classes"} - set(arrays)
+        if missing or len({len(arrays[name]) for name in ("logits", "flow", "mask", "label", "clip_ids")}) > 1:
+            raise StagkitError(f"{path} lacks arrays, or their lengths differ.")
+    except StagkitError as error:
         raise RunError(f"{path} is damaged: run 'stagkit explain' again.") from error
     chosen = np.arange(len(arrays["label"])) if clips is None else np.asarray(clips)
 

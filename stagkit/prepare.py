@@ -12,10 +12,10 @@ A folder made with other settings is refused.
 
 from __future__ import annotations
 
-import csv
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,21 @@ from stagkit.config import FlowConfig, RoiConfig
 from stagkit.datasets import ClipSource
 from stagkit.errors import StagkitWarning
 from stagkit.faces import load_finder, make_ready
-from stagkit.files import Progress, check_writable, compute_digest, no_progress, read_json, write_aside, write_json
+from stagkit.files import (
+    TEMPORARY,
+    Progress,
+    check_writable,
+    compute_digest,
+    no_progress,
+    read_json,
+    remove_temporary,
+    resolve_inside,
+    write_json,
+    write_table,
+)
+from stagkit.locks import HOLDER, LOCK, hold
 from stagkit.prepared import STAGED, PreparedClips, find_ready, pack_clips, stage_clip
+from stagkit.processes import run_in_processes, stop_processes
 from stagkit.types import RoiDataset, StagkitError
 
 #: Raised when the layout of a prepared folder, or what is measured, changes.
@@ -102,20 +115,32 @@ def prepare_clips(
     }
     if align or landmarker:
         settings["faces"] = {"align": align, "landmarker": load_finder(landmarker).digest[:16] if landmarker else ""}
+    _check_place(out, settings)
+    with hold(out):
+        return _prepare(source, out, settings, flow_config, roi_config, workers, progress, align, landmarker, cluster)
+
+
+def _prepare(source, out: Path, settings: dict, flow_config, roi_config, workers, progress, align, landmarker, cluster):
     _claim(out, settings)
     ready = find_ready(out, source.keys)
     todo = [key for key in source.keys if key not in ready]
     narrow = getattr(source, "only", lambda key: source)  # a set's whole list of frames is much to hand to a process
     pieces = ((narrow(key), key, out, flow_config, roi_config, align, landmarker) for key in todo)
-    stream = run_on_cluster(cluster, _prepare_clip, pieces) if cluster else _in_processes(pieces, workers)
+    if cluster:
+        stream = run_on_cluster(cluster, _prepare_clip, pieces)
+    else:
+        stream = run_in_processes((partial(_prepare_clip, *piece) for piece in pieces), workers)
     left_out = {key: reason for key, reason in progress(stream, len(todo)) if reason}
+    if not cluster and workers != 1:  # training in processes that measured flow would take several times as long
+        stop_processes()
     usable = [key for key in source.keys if key not in left_out]
     if not usable:
         key, reason = next(iter(left_out.items()))
         raise StagkitError(f"no clip can be prepared; the first, {key!r}: {reason}")
     packed = pack_clips(out, usable)
     _list_left_out(out, {key: left_out[key] for key in source.keys if key in left_out})
-    write_json(out / _INDEX, {**settings, "clips": usable, **({"left_out": sorted(left_out)} if left_out else {})})
+    more = {"left_out": sorted(left_out)} if left_out else {}
+    write_json(resolve_inside(out, _INDEX), {**settings, "clips": usable, **more})
     (out / _STARTED).unlink(missing_ok=True)
     return _count(packed, settings["classes"], left_out)
 
@@ -129,23 +154,15 @@ def _count(clips: PreparedClips, classes: list[str], left_out: dict[str, str]) -
     return {**told, "classes": counts, "left_out": len(left_out)}
 
 
-def _in_processes(pieces: Iterator[tuple], workers: int) -> Iterator[tuple[str, str]]:
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-
-    yield from Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(_prepare_clip)(*p) for p in pieces)
-    if workers != 1:  # training in processes that measured flow would take several times as long as in new ones
-        get_reusable_executor().shutdown(wait=True)
-
-
 def _list_left_out(out: Path, reasons: dict[str, str]) -> None:
     """Tell of clips that cannot be used, and list them."""
-    path = out / "left_out.csv"
+    path = resolve_inside(out, "left_out.csv")
     if not reasons:
         path.unlink(missing_ok=True)
         return
-    with write_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("clip", "reason"), *reasons.items()])
+    import pandas as pd
+
+    write_table(path, pd.DataFrame({"clip": list(reasons), "reason": list(reasons.values())}))
     key, reason = next(iter(reasons.items()))
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     warnings.warn(
@@ -157,7 +174,15 @@ def _list_left_out(out: Path, reasons: dict[str, str]) -> None:
 
 
 def _claim(out: Path, settings: dict) -> None:
-    """Take the folder for these settings; refuse one that holds other work."""
+    """Take the folder, which is held, for these settings."""
+    is_new = _check_place(out, settings)
+    remove_temporary(out)
+    if is_new:
+        write_json(resolve_inside(out, _STARTED), settings)
+
+
+def _check_place(out: Path, settings: dict) -> bool:
+    """Refuse a folder that holds other work; True if ``preparing.json`` has to be written."""
     check_writable(out)
     for name in (_INDEX, _STARTED):
         if (out / name).is_file():
@@ -166,17 +191,15 @@ def _claim(out: Path, settings: dict) -> None:
             clips = sorted([*found.get("clips", []), *left_out])
             if {**found, "clips": clips} != {**settings, "clips": sorted(settings["clips"])}:
                 if name == _STARTED and not any((out / STAGED).glob("*.npz")):
-                    break  # it failed at its first clip: nothing is lost by other settings
+                    return True  # it failed at its first clip: nothing is lost by other settings
                 raise StagkitError(
                     f"{out} was prepared from another source or with other settings: give another folder, or remove it."
                 )
-            return
-    else:
-        if any(out.iterdir()):
-            raise StagkitError(
-                f"{out} is not empty and holds nothing prepared by stagkit: give an empty or a new folder."
-            )
-    write_json(out / _STARTED, settings)
+            return False
+    # a lock and temporary files may be left by a command that was killed while it started
+    if any(p.name not in (LOCK, HOLDER) and not p.name.startswith(TEMPORARY) for p in out.iterdir()):
+        raise StagkitError(f"{out} is not empty and holds nothing prepared by stagkit: give an empty or a new folder.")
+    return True
 
 
 def _prepare_clip(

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
-from stagkit.files import compute_digest, write_aside
+from stagkit.files import compute_digest, resolve_inside, write_aside
 from stagkit.types import RoiSequence, StagkitError
 
 INDEX = "index.parquet"
@@ -126,7 +126,8 @@ def stage_clip(root: Path, key: str, sequence: RoiSequence) -> None:
 def staged_path(root: Path, key: str) -> Path:
     """Where a measured clip waits; keys that are no file names get a digest."""
     safe = re.sub(r"[^\w.-]+", "_", key)
-    return root / STAGED / (f"{safe}.npz" if safe == key else f"{safe}-{compute_digest(key.encode())[:6]}.npz")
+    name = f"{safe}.npz" if safe == key else f"{safe}-{compute_digest(key.encode())[:6]}.npz"
+    return resolve_inside(root, f"{STAGED}/{name}")
 
 
 def find_ready(root: Path, keys: Iterable[str]) -> set[str]:
@@ -150,8 +151,18 @@ def pack_clips(root: Path, keys: Sequence[str]) -> PreparedClips:
         for other in root.glob("patches-*.npy"):
             if other != path:
                 other.unlink()
-    shutil.rmtree(root / STAGED, ignore_errors=True)
+    _remove_staged(root)
     return PreparedClips(root)
+
+
+def _remove_staged(root: Path) -> None:
+    """Remove the measured clips that are packed now; other files in their folder, and links, stay."""
+    folder = resolve_inside(root, STAGED)
+    for path in folder.glob("*.npz"):
+        if not path.is_symlink():
+            path.unlink()
+    with suppress(OSError):  # not there, or not empty
+        folder.rmdir()
 
 
 def _write_clips(

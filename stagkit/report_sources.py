@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stagkit.files import compute_digest, read_json
+from stagkit.files import compute_digest
 from stagkit.report_page import Html, bullets, count, facts, paragraph, table, to_html
 from stagkit.runs import Run
 
@@ -101,7 +101,7 @@ def _tell_source(part: dict) -> str:
 
 def tell_environment(run: Run) -> str:
     """Versions, device, cost, digests and settings."""
-    environment, metrics = read_json(run.path / "environment.json"), run.metrics
+    environment, metrics = run.environment, run.metrics
     versions = ", ".join(f"{n} {v}" for n, v in environment["versions"].items() if v)
     cost = metrics.get("cost") or {}
     digests = ((name, compute_digest((run.path / name).read_bytes())) for name in ("run.json", "predictions.csv"))

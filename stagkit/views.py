@@ -23,8 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -34,9 +34,10 @@ from stagkit.config import FlowConfig, PhantomConfig, RoiConfig
 from stagkit.datasets import ClipSource
 from stagkit.datasets.flow_maps import MAP_FRAME, load_flow_maps, read_maps
 from stagkit.faces import make_ready
-from stagkit.files import Progress, compute_digest, no_progress, write_aside
+from stagkit.files import Progress, compute_digest, load_arrays, no_progress, resolve_inside, write_aside
 from stagkit.flow import compute_flow, compute_rois, select_frames
 from stagkit.prepare import load_data
+from stagkit.processes import run_in_processes
 from stagkit.rois import ATLAS, RoiAtlas, compute_face_frame
 from stagkit.types import Clip, FlowClip, RoiDataset, StagkitError
 
@@ -215,27 +216,26 @@ def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: 
     source = open_clips(part, sources)
     if source is None:
         return []
-    kept = Path(keep) / f"{compute_digest(str(part.meta['digest']).encode(), bytes([FORMAT]))}.npz" if keep else None
+    name = f"{compute_digest(str(part.meta['digest']).encode(), bytes([FORMAT]))}.npz"
+    kept = resolve_inside(keep, name) if keep else None
     if kept is not None and kept.is_file():
         try:
-            with np.load(kept, allow_pickle=False) as file:
-                whole = {name: file[name] for name in file.files}
+            whole = load_arrays(kept, 2**36)
             return [
                 {k: v[i].astype(v.dtype if v.dtype == bool else np.float32) for k, v in whole.items()}
                 for i in range(len(part))
             ]
-        except (OSError, ValueError, KeyError, EOFError, IndexError, BadZipFile) as error:
+        except (StagkitError, ValueError, KeyError, IndexError) as error:
             raise StagkitError(f"{kept} is damaged: remove it, it is made again.") from error
-    from joblib import Parallel, delayed
-
     settings = {"flow": FlowConfig, "roi": RoiConfig}
     flow, roi = (kind.from_dict(part.meta.get(name, {})) for name, kind in settings.items())
     faces = part.meta.get("faces") or {}
     jobs = (
-        delayed(_read_clip)(_narrow(source, key), key, flow, roi, faces.get("align", 0), landmarker)
-        for key in part.clip_ids
+        partial(_read_clip, i, _narrow(source, key), key, flow, roi, faces.get("align", 0), landmarker)
+        for i, key in enumerate(part.clip_ids)
     )
-    clips = list(progress(Parallel(n_jobs=workers, return_as="generator")(jobs), len(part)))
+    found = dict(progress(run_in_processes(jobs, workers), len(part)))
+    clips = [found[i] for i in range(len(part))]
     if kept is not None:
         with write_aside(kept) as aside:
             half = {k: np.stack([c[k] for c in clips]) for k in clips[0]}
@@ -252,9 +252,11 @@ def _narrow(source: ClipSource, key: str) -> ClipSource:
     return source.only(key) if hasattr(source, "only") else source
 
 
-def _read_clip(source: ClipSource, key: str, flow: FlowConfig, roi: RoiConfig, align: int, landmarker: str) -> dict:
+def _read_clip(
+    number: int, source: ClipSource, key: str, flow: FlowConfig, roi: RoiConfig, align: int, landmarker: str
+) -> tuple[int, dict]:
     cv2.setNumThreads(1)
-    return compute_views(make_ready(source.read(key), align, landmarker), flow, roi)
+    return number, compute_views(make_ready(source.read(key), align, landmarker), flow, roi)
 
 
 def _read_map_faces(path: Path, part: RoiDataset) -> list[dict[str, np.ndarray]]:

@@ -1,8 +1,7 @@
-"""What is only there while a run is at work: who holds its folder, how far each fold is, what a killed one goes on from.
+"""What is only there while a run works: how far each fold is, and the last checkpoint of each (the lock: ``locks``).
 
 ```
 RUN/
-  lock, lock.json   held by one process; the system frees the lock when that process ends, however it ends
   working/          seed0_fold003.json: epoch, loss (read by the progress bar); .safetensors: the last checkpoint
 ```
 """
@@ -10,50 +9,21 @@ RUN/
 from __future__ import annotations
 
 import json
-import os
-import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagkit.files import write_aside, write_json
-from stagkit.types import StagkitError
+from stagkit.errors import StagkitWarning
+from stagkit.files import compute_digest, resolve_inside, shorten, write_aside, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@contextmanager
-def hold(folder: str | Path) -> Iterator[None]:
-    """Be the only process that works on a folder.
-
-    Raises:
-        StagkitError: another process does, with its number, machine and start. One that was killed holds nothing.
-    """
-    from filelock import FileLock, Timeout
-
-    lock, note = FileLock(Path(folder) / "lock", timeout=0), Path(folder) / "lock.json"
-    try:
-        lock.acquire()
-    except Timeout as error:
-        told = ""
-        with suppress(OSError, ValueError, KeyError):
-            other = json.loads(note.read_text(encoding="utf-8"))
-            told = f" (process {other['pid']} on {other['host']}, since {other['since']})"
-        raise StagkitError(
-            f"another process works on {folder}{told}: wait until it has ended, or give another folder."
-        ) from error
-    try:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(note, {"pid": os.getpid(), "host": platform.node(), "since": since})
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-        Path(folder, "lock").unlink(missing_ok=True)
-        lock.release()
+class DamagedCheckpointWarning(StagkitWarning):
+    """A checkpoint that cannot be used; its fold starts again."""
 
 
 class Desk:
@@ -66,8 +36,8 @@ class Desk:
     """
 
     def __init__(self, folder: str | Path, name: str, every: float = 10.0):
-        base = Path(folder) / "working"
-        self._note, self._state = base / f"{name}.json", base / f"{name}.safetensors"
+        self._note = resolve_inside(folder, f"working/{name}.json")
+        self._state = resolve_inside(folder, f"working/{name}.safetensors")
         self._every, self._told, self._kept = every, 0.0, time.monotonic()
 
     def tell(self, epoch: int, epochs: int, loss: float, networks: int = 1) -> None:
@@ -81,20 +51,37 @@ class Desk:
         return time.monotonic() - self._kept > self._every
 
     def keep(self, state: dict[str, Tensor]) -> None:
-        """Keep a checkpoint, whole or not at all."""
-        from safetensors.torch import save_file
+        """Keep a checkpoint, whole or not at all, with a digest of its values."""
+        from safetensors.torch import save
 
         with write_aside(self._state) as aside:
-            save_file(state, aside)
+            aside.write_bytes(save(state, {"digest": _digest(state)}))
         self._kept = time.monotonic()
 
     def take_up(self) -> dict[str, Tensor] | None:
-        """The last checkpoint; None where there is none, or it cannot be read (then the fold starts anew)."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        """The last checkpoint; None if there is none.
 
-        with suppress(OSError, SafetensorError):
-            return load_file(self._state)
+        Warns:
+            DamagedCheckpointWarning: it is damaged; it is removed, and the fold starts again.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not self._state.is_file():
+            return None
+        try:
+            with safe_open(self._state, "pt") as file:
+                state = {name: file.get_tensor(name) for name in file.keys()}
+                if (file.metadata() or {}).get("digest") == _digest(state):
+                    return state
+            reason = "its values are not those that were written"
+        except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+            reason = shorten(str(error))
+        warnings.warn(
+            f"the checkpoint {self._state} is damaged ({reason}): it is removed, and the fold starts again.",
+            DamagedCheckpointWarning,
+            stacklevel=3,
+        )
+        self._state.unlink()
         return None
 
     def clear(self) -> None:
@@ -103,16 +90,41 @@ class Desk:
             path.unlink(missing_ok=True)
 
 
+def _digest(state: dict[str, Tensor]) -> str:
+    """Digest of names, kinds, shapes and values."""
+    parts = []
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        parts += [f"{name} {value.dtype} {tuple(value.shape)}".encode(), value.numpy().tobytes()]
+    return compute_digest(*parts)
+
+
 def read_progress(folder: str | Path) -> list[dict]:
-    """How far each fold at work is, below a folder of one run or of many: epoch, epochs, loss, networks."""
+    """How far each running fold is, below a folder of one run or of many: epoch, epochs, loss, networks."""
     found = []
     for path in sorted(Path(folder).glob("**/working/*.json")):
-        with suppress(OSError, ValueError):
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            progress = json.loads(path.read_text(encoding="utf-8"))
+            found.append({name: progress[name] + 0 for name in ("epoch", "epochs", "loss", "networks")})
     return found
 
 
 def forget_progress(folder: str | Path) -> None:
-    """Remove what a killed process said of its folds; checkpoints stay."""
-    for path in Path(folder).glob("working/*.json"):
+    """Remove what a killed process wrote about its folds; checkpoints stay."""
+    base = resolve_inside(folder, "working")
+    for path in base.glob("*.json"):
         path.unlink(missing_ok=True)
+
+
+def remove_working(folder: str | Path) -> None:
+    """Remove ``working/`` of a finished run; other files in it, and links, stay.
+
+    Raises:
+        StagkitError: it is a link out of the run.
+    """
+    base = resolve_inside(folder, "working")
+    for path in base.glob("*") if base.is_dir() else ():
+        if path.suffix in (".json", ".safetensors") and not path.is_symlink():
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or not empty
+        base.rmdir()

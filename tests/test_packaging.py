@@ -14,8 +14,8 @@ from tests.lockfile import ROOT, make_environment, read_lock
 
 #: Imports go downwards only: a module may import those of its own row and of rows above it in this list.
 LAYERS = (
-    ("errors", "cluster"),
-    ("files", "types", "config", "facs"),
+    ("errors", "cluster", "processes"),
+    ("files", "locks", "digests", "types", "config", "facs"),
     ("rois",),
     (
         "phantom_motion",
@@ -45,7 +45,7 @@ LAYERS = (
     ("runs",),
     ("fold_work",),
     ("backends",),
-    ("run_report", "compare"),
+    ("run_report", "run_check", "compare"),
     ("folds",),
     ("ablate", "weights", "pretrain"),
     ("au_shares", "sums", "captum_methods"),

@@ -94,6 +94,7 @@ def test_a_bad_clip_is_listed_and_the_rest_goes_on(prepared, tmp_path):
 
 def test_on_a_cluster_it_is_the_same(prepared, tmp_path):
     pytest.importorskip("distributed", reason="dask.distributed is not installed (extra 'cluster')")
+    pytest.importorskip("cryptography", reason="cryptography is not installed (extra 'cluster')")
     _, data = prepared
     again = prepare_dataset(PhantomSource(FEW), tmp_path / "p", FAST, cluster="local:1")
     assert again.meta["digest"] == data.meta["digest"]

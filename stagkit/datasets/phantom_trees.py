@@ -7,6 +7,7 @@ several emotions, the sheet names them in turn: the class is what was planted.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,9 @@ import numpy as np
 from stagkit.datasets.index import PHANTOM_MARK
 from stagkit.datasets.phantom_sheets import SCRIBES, Placed, Scribe
 from stagkit.datasets.phantoms import PhantomSource
-from stagkit.files import Progress, check_writable, no_progress, write_aside, write_json
+from stagkit.datasets.writing import resume_writing
+from stagkit.facs import AUCode
+from stagkit.files import Progress, no_progress, resolve_inside, write_aside, write_json, write_picture
 from stagkit.types import StagkitError
 
 #: Layout -> the phantoms that are drawn in it where none are named.
@@ -28,7 +31,8 @@ def write_tree(source: PhantomSource, layout: str, root: str | Path, progress: P
     Args:
         source: phantoms whose classes the layout's sheet can name.
         layout: one of ``LAYOUT_PRESETS``.
-        root: a new or empty folder; the sheet and ``phantom.json`` are written last.
+        root: a new or empty folder, or one that the same call left unfinished; ``phantom.json`` is written first, the
+            sheets last.
         progress: wraps the clips and their number.
 
     Raises:
@@ -43,17 +47,19 @@ def write_tree(source: PhantomSource, layout: str, root: str | Path, progress: P
         raise StagkitError(
             f"the layout {layout} has no word for {', '.join(strange)}: use --preset {scribe.preset}, or another layout."
         )
-    check_writable(root)
-    if any(root.iterdir()):
-        raise StagkitError(f"{root} is not empty: give another folder.")
-    placed = [
-        _write_clip(source, key, i, scribe, root) for i, key in enumerate(progress(source.keys, len(source.keys)))
-    ]
-    for name, sheets in scribe.sheets(placed).items():
-        _write_book(root / name, sheets)
-    if layout == "casme2":
-        _write_unlisted(root / "CASME2_RAW_selected" / "sub01" / "EP02_07")
-    write_json(root / PHANTOM_MARK, {"made by": "stagkit phantom", "layout": layout, "config": source.config.to_dict()})
+    request = {"made by": "stagkit phantom", "layout": layout, "config": source.config.to_dict()}
+    with resume_writing(root, request) as once:
+        write_json(
+            resolve_inside(root, PHANTOM_MARK), request
+        )  # first: no part of the tree can be taken for real clips
+        placed = []
+        for i, key in enumerate(progress(source.keys, len(source.keys))):
+            note = once(key, lambda key=key, i=i: asdict(_write_clip(source, key, i, scribe, root)))
+            placed.append(Placed(**{**note, "aus": tuple(AUCode(**code) for code in note["aus"])}))
+        if layout == "casme2":
+            _write_unlisted(root / "CASME2_RAW_selected" / "sub01" / "EP02_07")
+        for name, sheets in scribe.sheets(placed).items():
+            _write_book(resolve_inside(root, name), sheets)
     return root
 
 
@@ -77,11 +83,11 @@ def _write_clip(source: PhantomSource, key: str, number: int, scribe: Scribe, ro
     )
     for t in range(len(clip.frames)) if scribe.whole else range(onset, offset + 1):
         frame = clip.frames[t]
-        with write_aside(root / scribe.folder(p) / scribe.file(p, t + shift)) as aside:
-            quality = [cv2.IMWRITE_JPEG_QUALITY, 98] if aside.suffix == ".jpg" else []
-            cv2.imwrite(str(aside), frame[..., ::-1] if frame.ndim == 3 else frame, quality)
+        path = resolve_inside(root, f"{scribe.folder(p)}/{scribe.file(p, t + shift)}")
+        quality = (cv2.IMWRITE_JPEG_QUALITY, 98) if path.suffix == ".jpg" else ()
+        write_picture(path, frame[..., ::-1] if frame.ndim == 3 else frame, quality)
     if clip.landmarks is not None:
-        with write_aside(root / "landmarks" / f"{scribe.key(p)}.npy") as aside:
+        with write_aside(resolve_inside(root, f"landmarks/{scribe.key(p)}.npy")) as aside:
             np.save(aside, clip.landmarks[onset : offset + 1].astype(np.float32))
     return p
 
@@ -102,5 +108,4 @@ def _write_book(path: Path, sheets: dict[str, list[list]]) -> None:
 def _write_unlisted(folder: Path) -> None:
     """A folder that no row names, as sub24/EP02_07 in the sheet of 2014."""
     for number in (61, 62, 63):
-        with write_aside(folder / f"img{number}.jpg") as aside:
-            cv2.imwrite(str(aside), np.full((16, 16), 128, np.uint8))
+        write_picture(folder / f"img{number}.jpg", np.full((16, 16), 128, np.uint8))

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stagkit.digests import check_digest, read_digests
 from stagkit.explain_run import FOLDER, load_evidence
-from stagkit.files import read_json
+from stagkit.files import read_json, read_table
 from stagkit.intervals import FEW_SUBJECTS, describe_caveat
 from stagkit.runs import Run
 from stagkit.types import StagkitError
@@ -109,9 +110,8 @@ class Records:
     @cached_property
     def subjects(self) -> list[str]:
         """Subject of each explained clip, in the order of ``evidence``."""
-        import pandas as pd
-
-        return pd.read_csv(self.explanations / "clips.csv", dtype=str)["subject"].tolist()
+        path = check_digest(self.explanations, "clips.csv", read_digests(self.explanations))
+        return read_table(path, required=["subject"])["subject"].tolist()
 
 
 def load_records(paths: Sequence[str | Path]) -> Records:

@@ -235,14 +235,12 @@ def collect_leaks(records: Records) -> list[dict]:
     Raises:
         NoRecord: there is none.
     """
-    from stagkit.files import read_json
-
     rows = []
     if records.systems is not None:
         known = records.systems.dropna(subset=["leaky_uf1"])
         rows = [{k: _plain(v) for k, v in row.items()} for row in known.to_dict("records")]
     for run in records.leaky:
-        leak = read_json(run.path / "leak.json")["mean"]
+        leak = run.leak["mean"]
         rows.append({"system": f"STAG ({run.name})", "uf1": leak["last_epoch"]["uf1"], "lo": None, "hi": None,
                      "leaky_uf1": leak["best_test_epoch"]["uf1"],
                      "noise": [leak["noise_last"]["uf1"], leak["noise_best_test_epoch"]["uf1"]]})  # fmt: skip
