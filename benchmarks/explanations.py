@@ -26,6 +26,7 @@ import torch
 from recognition import describe_commit, describe_machine, make_marks, write_markdown
 
 from stagkit.cli_options import read_settings
+from stagkit.companions import make_auxiliary
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.phantoms import PhantomSource
 from stagkit.explain import attribute, by_roi, to_map
@@ -98,14 +99,15 @@ def measure_maps(path: Path, seed: int, quick: bool) -> dict:
     data = load_data(path)
     recipe = choose_settings(data)
     training = recipe.train.replace(epochs=3) if quick else recipe.train
+    auxiliary = make_auxiliary(data, training)
     n_folds = 2 if quick else 5
     parts, rows, right = {name: [] for name in SPEAKERS}, [], []
     for number, fold in enumerate(make_folds(data, "groupkfold", n_folds)):
         tell(f"maps: group {number + 1} of {n_folds}")
         # the folds are over here: nothing is chosen by them, and the AU codes of test clips serve for scoring alone
         test = np.setdiff1d(np.arange(len(data)), fold.train)
-        model = train_fold(data, fold.train, recipe.stag, training, seed)
-        permuted = train_on_permuted_labels(data, fold.train, recipe.stag, training, seed)
+        model = train_fold(data, fold.train, recipe.stag, training, seed, auxiliary=auxiliary)
+        permuted = train_on_permuted_labels(data, fold.train, recipe.stag, training, seed, auxiliary)
         coded = np.array([i for i in test if np.nan_to_num(data.aus[i]).any()], int)
         if not len(coded):
             continue

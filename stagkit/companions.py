@@ -12,9 +12,13 @@ from functools import lru_cache
 
 import numpy as np
 
+from stagkit.config import TrainConfig
 from stagkit.datasets.flow_maps import CLASSES, MAP_ATLAS, cut_maps
 from stagkit.phantom_maps import make_maps
-from stagkit.types import RoiDataset, StagkitError
+from stagkit.types import Batch, RoiDataset, StagkitError
+
+#: How many phantom maps are made once and drawn from in training.
+N_CLIPS = 6000
 
 #: Presets whose statistics the companions follow, in turn.
 PRESETS = ("casme2", "smic", "samm")
@@ -52,14 +56,17 @@ def takes_companions(data: RoiDataset) -> bool:
     return data.unit == "map" and tuple(data.classes) == CLASSES and data.meta.get("radius") == MAP_ATLAS.radius
 
 
-def check_companions(data: RoiDataset) -> None:
-    """Can phantom maps stand beside these clips?
+def make_auxiliary(data: RoiDataset, config: TrainConfig) -> Batch | None:
+    """The auxiliary batch of ``train.train_fold`` for these clips: ``N_CLIPS`` phantom maps; None if their weight is 0.
 
     Raises:
-        StagkitError: other clips than those of ``takes_companions``.
+        StagkitError: a weight above 0, but other clips than those of ``takes_companions``.
     """
+    if not config.phantoms_beside:
+        return None
     if not takes_companions(data):
         raise StagkitError(
-            f"train.phantoms_beside puts phantom flow maps beside real ones: these clips are in {data.unit!r} with the "
+            f"train.phantoms_beside adds phantom flow maps to real ones: these clips are in {data.unit!r} with the "
             f"classes {', '.join(data.classes)}; expected flow maps with {', '.join(CLASSES)}. Set it to 0."
         )
+    return make_companions(N_CLIPS, patch=data.x.shape[-1]).batch()

@@ -286,9 +286,12 @@ def fit_system(
             lambda _: probability, None, "settings fixed beforehand", record | {"inference_ms_per_clip": spent}
         ), None
     if system is None:
+        from stagkit.companions import make_auxiliary
         from stagkit.epochs import fit_network as fit_stag
 
-        model, epochs, chosen_by, more = fit_stag(known, run.stag_config, run.train_config, seed, device, watch)
+        auxiliary = make_auxiliary(known, run.train_config)
+        settings = (run.stag_config, run.train_config, seed, device)
+        model, epochs, chosen_by, more = fit_stag(known, *settings, watch, auxiliary=auxiliary)
         record |= more
     else:
         from stagkit.baselines import Schedule

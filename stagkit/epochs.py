@@ -1,7 +1,4 @@
-"""How many epochs: fixed beforehand, or chosen on held-out *training* subjects. Never on a test clip.
-
-Also what choosing on the test clips would have claimed (``compute_leak``): a demonstration, kept apart from every score.
-"""
+"""How many epochs: fixed beforehand, or chosen on held-out *training* subjects. Never on a test clip."""
 
 from __future__ import annotations
 
@@ -12,15 +9,8 @@ import numpy as np
 
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.model import Stag
-from stagkit.splits import hold_out_subjects
-from stagkit.types import RoiDataset, StagkitError
+from stagkit.types import Batch, RoiDataset, StagkitError
 from stagkit.working import Desk
-
-#: Warning that goes with every number of ``compute_leak``.
-LEAK_WARNING = (
-    "The epoch of each fold was chosen on the very clips it is scored on: this is what published code would have claimed, "
-    "and it is evidence of nothing."
-)
 
 
 @dataclass(frozen=True)
@@ -47,6 +37,19 @@ def compute_balanced_loss(probability: np.ndarray, label: np.ndarray) -> float:
     """
     right = -np.log(np.clip(probability[np.arange(len(label)), label].astype(float), 1e-9, None))
     return float(np.mean([right[label == c].mean() for c in np.unique(label)]))
+
+
+def hold_out_subjects(subjects: Sequence[str], share: float = 0.2, seed: int = 0) -> np.ndarray:
+    """Choose whole *training* subjects for validation: bool "clip", True = held out.
+
+    Args:
+        subjects: "clip", of the training part only.
+        share: of the subjects, at least one.
+    """
+    names, which = np.unique(np.asarray(subjects), return_inverse=True)
+    n_out = max(1, round(share * len(names)))
+    out = np.random.default_rng(seed).permutation(len(names))[:n_out]
+    return np.isin(which, out)
 
 
 def hold_out_judges(known: RoiDataset, train_config: TrainConfig, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -79,6 +82,7 @@ def choose_epochs(
     seed: int = 0,
     device="cpu",
     on_epoch: Callable[[int, float], None] | None = None,
+    auxiliary: Batch | None = None,
 ) -> tuple[EpochChoice, Stag]:
     """Hold out some training subjects, train on the others, and see after which epoch the held-out are served best.
 
@@ -90,6 +94,7 @@ def choose_epochs(
         seed: of the network, and of who is held out.
         device: where to train.
         on_epoch: called with (epoch, mean loss) after every epoch.
+        auxiliary: as for ``train.train_fold``.
 
     Returns:
         The choice, and the network as it was after that epoch (trained without the held-out subjects).
@@ -107,7 +112,8 @@ def choose_epochs(
         if curve[-1] == min(curve):
             best.update({k: v.detach().cpu().clone() for k, v in model.state_dict().items()})
 
-    model = train_fold(known, np.flatnonzero(~held), stag_config, train_config, seed, device, on_epoch, watch)
+    rest = np.flatnonzero(~held)
+    model = train_fold(known, rest, stag_config, train_config, seed, device, on_epoch, watch, auxiliary=auxiliary)
     model.load_state_dict(best)
     return EpochChoice(int(np.argmin(curve)) + 1, tuple(curve), names), model
 
@@ -121,6 +127,7 @@ def fit_network(
     watch: Callable[[int, Stag], None] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
     desk: Desk | None = None,
+    auxiliary: Batch | None = None,
 ) -> tuple[Stag, int, str, dict]:
     """Train as ``train_config.epoch_choice`` says.
 
@@ -129,6 +136,7 @@ def fit_network(
         watch: called with (epoch, network) after every epoch of the final training.
         on_epoch: called with (epoch, mean loss) after every epoch.
         desk: where the final training keeps its checkpoints.
+        auxiliary: as for ``train.train_fold``.
 
     Returns:
         The network, the epochs after which it stands, what chose them, and what the run keeps of the choice.
@@ -136,62 +144,13 @@ def fit_network(
     from stagkit.train import train_fold
 
     everyone = np.arange(len(known))
-    more = {"watch": watch, "on_epoch": on_epoch, "desk": desk}
+    more = {"watch": watch, "on_epoch": on_epoch, "desk": desk, "auxiliary": auxiliary}
     if train_config.epoch_choice == "fixed":
         model = train_fold(known, everyone, stag_config, train_config, seed, device, **more)
         return model, train_config.epochs, "fixed beforehand", {}
-    choice, model = choose_epochs(known, stag_config, train_config, seed, device, on_epoch)
+    choice, model = choose_epochs(known, stag_config, train_config, seed, device, on_epoch, auxiliary)
     by, record = describe_choice(choice.held_out, choice.curve, train_config)
     if not train_config.refit:
         return model, choice.epochs, by, record
     model = train_fold(known, everyone, stag_config, train_config, seed, device, stop_after=choice.epochs, **more)
     return model, choice.epochs, by, record
-
-
-def choose_leaky(label: np.ndarray, answers: np.ndarray) -> int:
-    """The epoch that published code keeps: the last of those with the best *test* accuracy (``best <= val_acc``).
-
-    Args:
-        label: int "clip" of the test part.
-        answers: int "epoch clip", the class predicted after each epoch.
-    """
-    right = (answers == label).mean(1)
-    return int(np.flatnonzero(right == right.max())[-1])
-
-
-def compute_leak(
-    labels: list[np.ndarray], answers: list[np.ndarray], n_classes: int, seed: int = 0
-) -> dict[str, dict[str, float]]:
-    """What choosing the epoch on the test clips claims, beside the truth; one seed, folds pooled.
-
-    Args:
-        labels: of each fold's test clips, int "clip".
-        answers: of each fold, int "epoch clip".
-        n_classes: how many classes.
-        seed: of the shuffled labels.
-
-    Returns:
-        Scores (uf1, uar, acc) of ``last_epoch`` (honest), ``best_test_epoch`` of each fold (the leak),
-        ``best_common_epoch`` (one for all folds, still a leak), and ``noise_last``, ``noise_best_test_epoch``: the same
-        rule with labels shuffled over all clips, where nothing can be known: what it gains there it invents.
-    """
-    from stagkit.metrics import SCORES, compute_confusion, compute_scores
-
-    def score(truth: list[np.ndarray], said: list[np.ndarray]) -> dict[str, float]:
-        pooled = compute_scores(compute_confusion(np.concatenate(truth), np.concatenate(said), n_classes))
-        return {name: getattr(pooled, name) for name in SCORES}
-
-    def chosen(truth: list[np.ndarray]) -> list[np.ndarray]:
-        return [a[choose_leaky(y, a)] for y, a in zip(truth, answers, strict=True)]
-
-    last = [a[-1] for a in answers]
-    common = [score(labels, [a[e] for a in answers]) for e in range(min(len(a) for a in answers))]
-    sizes = np.cumsum([len(y) for y in labels])[:-1]
-    noise = np.split(np.random.default_rng(seed).permutation(np.concatenate(labels)), sizes)
-    return {
-        "last_epoch": score(labels, last),
-        "best_test_epoch": score(labels, chosen(labels)),
-        "best_common_epoch": max(common, key=lambda s: s["uf1"]),
-        "noise_last": score(noise, last),
-        "noise_best_test_epoch": score(noise, chosen(noise)),
-    }

@@ -91,11 +91,13 @@ def run_fold(
     Args:
         desk: where checkpoints and progress are kept; None: nowhere.
     """
+    from stagkit.companions import make_auxiliary
     from stagkit.epochs import fit_network
     from stagkit.train import predict
 
     settle(device)
-    own, answers = make_seed(seed, number), []
+    own, answers, settings = make_seed(seed, number), [], (run.stag_config, run.train_config)
+    auxiliary = make_auxiliary(data, run.train_config)
 
     def fit(known: RoiDataset, inputs: SealedInputs) -> tuple[Stag, int, str, dict]:
         known, watch, everyone = _shuffled(known, run, own), None, np.arange(len(inputs))
@@ -107,7 +109,7 @@ def run_fold(
         tell = None if desk is None else lambda epoch, loss: desk.tell(epoch + 1, run.train_config.epochs, loss)
         kept = None if run.request.get("leaky") else desk  # the answers of the epochs before would be missing
         started = time.perf_counter()
-        model, *told, record = fit_network(known, run.stag_config, run.train_config, own, device, watch, tell, kept)
+        model, *told, record = fit_network(known, *settings, own, device, watch, tell, kept, auxiliary)
         return model, *told, {**record, "train_seconds": round(time.perf_counter() - started, 3)}
 
     return _examine(data, fold, run, seed, number, device, fit, answers)
@@ -127,13 +129,15 @@ def run_stack(
         folds: all of the run.
         pairs: (seed, number) of those to train; the same pairs, in the same order, give the same numbers.
     """
+    from stagkit.companions import make_auxiliary
     from stagkit.stacked_epochs import fit_stack
 
     settle(device)
     parts = [make_part(data, folds[number], run, seed, number) for seed, number in pairs]
     tell = None if desk is None else lambda epoch, loss, n: desk.tell(epoch + 1, run.train_config.epochs, loss, n)
     started = time.perf_counter()
-    fitted = fit_stack(data, parts, run.stag_config, run.train_config, device, len(parts), tell)
+    auxiliary = make_auxiliary(data, run.train_config)
+    fitted = fit_stack(data, parts, run.stag_config, run.train_config, device, len(parts), tell, auxiliary)
     share = round((time.perf_counter() - started) / len(parts), 3)
     results = []
     for (seed, number), (model, *told, record) in zip(pairs, fitted, strict=True):

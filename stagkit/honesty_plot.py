@@ -83,7 +83,7 @@ def plot_epoch_choice(run: Run, seed: int = 0) -> Figure:
     """
     import matplotlib.pyplot as plt
 
-    from stagkit.epochs import choose_leaky
+    from stagkit.leakage import choose_leaky
 
     if not run.request.get("leaky"):
         raise StagkitError("this run kept no answers of its epochs: evaluate(..., leaky=True) does.")

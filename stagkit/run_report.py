@@ -121,7 +121,7 @@ def compute_run_tables(run: Run, metrics: dict) -> dict[str, pd.DataFrame]:
 
 def collect_leak(run: Run) -> dict[str, object]:
     """What choosing the epoch on the test clips would have claimed: the whole of ``leak.json``."""
-    from stagkit.epochs import LEAK_WARNING, compute_leak
+    from stagkit.leakage import LEAK_WARNING, compute_leak
 
     table, classes = run.collect(), run.request["classes"]
     label = table["label"].map(classes.index).to_numpy()

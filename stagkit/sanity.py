@@ -93,9 +93,14 @@ def compute_dependence(
 
 
 def train_on_permuted_labels(
-    data: RoiDataset, train: np.ndarray, stag_config: StagConfig, train_config: TrainConfig, seed: int = 0
+    data: RoiDataset,
+    train: np.ndarray,
+    stag_config: StagConfig,
+    train_config: TrainConfig,
+    seed: int = 0,
+    auxiliary: Batch | None = None,
 ) -> Stag:
-    """A network trained on the same clips with their labels (and AU codes with them) dealt out at random."""
+    """A network trained on the same clips with their labels (and AU codes with them) permuted; see ``train_fold``."""
     from dataclasses import replace
 
     from stagkit.train import train_fold
@@ -103,4 +108,4 @@ def train_on_permuted_labels(
     dealt = np.random.default_rng(seed).permutation(train)
     label, aus = data.label.copy(), data.aus.copy()
     label[train], aus[train] = data.label[dealt], data.aus[dealt]
-    return train_fold(replace(data, label=label, aus=aus), train, stag_config, train_config, seed)
+    return train_fold(replace(data, label=label, aus=aus), train, stag_config, train_config, seed, auxiliary=auxiliary)

@@ -24,7 +24,6 @@ __all__ = [
     "SealError",
     "check_splittable",
     "find_missing_classes",
-    "hold_out_subjects",
     "make_folds",
     "make_stratified_folds",
 ]
@@ -197,16 +196,3 @@ def find_missing_classes(data: RoiDataset, folds: Sequence[Fold]) -> dict[str, t
         if not count.all():
             missing[fold.name] = tuple(data.classes[i] for i in np.flatnonzero(count == 0))
     return missing
-
-
-def hold_out_subjects(subjects: Sequence[str], share: float = 0.2, seed: int = 0) -> np.ndarray:
-    """Choose whole *training* subjects for validation: bool "clip", True = held out.
-
-    Args:
-        subjects: "clip", of the training part only.
-        share: of the subjects, at least one.
-    """
-    names, which = np.unique(np.asarray(subjects), return_inverse=True)
-    n_out = max(1, round(share * len(names)))
-    out = np.random.default_rng(seed).permutation(len(names))[:n_out]
-    return np.isin(which, out)

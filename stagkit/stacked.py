@@ -22,13 +22,12 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from stagkit.augment import make_augmented
-from stagkit.companions import check_companions, make_companions
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.losses import compute_class_weights, compute_loss
 from stagkit.model import Stag
 from stagkit.optimiser import Optimiser
 from stagkit.stack_plan import Task, choose_chunk, split_tasks
-from stagkit.train import N_COMPANIONS
+from stagkit.train import check_auxiliary
 from stagkit.types import Batch, RoiDataset, StagkitError
 
 
@@ -59,6 +58,7 @@ def train_stack(
     chunk: int | None = None,
     on_epoch: Callable[[int, float, int], None] | None = None,
     watch: Callable[[int, Stack], None] | None = None,
+    auxiliary: Batch | None = None,
 ) -> list[Stag]:
     """Train every task's network, as many at once as fit.
 
@@ -69,6 +69,7 @@ def train_stack(
         chunk: networks at once; by the free memory of the device where None (``choose_chunk``).
         on_epoch: called with (epoch, mean loss, networks still training).
         watch: called with (epoch, stack) after each epoch; must not change it.
+        auxiliary: as for ``train.train_fold``; shared by all networks, each draws its own clips from it.
 
     Returns:
         The trained networks on the CPU, in evaluation mode, in the order of the tasks.
@@ -77,14 +78,13 @@ def train_stack(
         StagkitError: a loss that is not finite, with the epoch.
     """
     device = torch.device(device)
-    if train_config.phantoms_beside:
-        check_companions(data)
+    auxiliary = check_auxiliary(auxiliary, train_config, device)
     motion = Motion.of(data, device)
     chunk = chunk or choose_chunk(data, tasks, stag_config, train_config, device)
     trained: dict[int, Stag] = {}
     with _as_asked(train_config, device):
         for group in split_tasks(tasks, train_config.batch_size, chunk):
-            stack = Stack([tasks[i] for i in group], group, motion, data.classes, stag_config, train_config)
+            stack = Stack([tasks[i] for i in group], group, motion, data.classes, stag_config, train_config, auxiliary)
             trained |= stack.train(on_epoch, watch)
     return [trained[i] for i in range(len(tasks))]
 
@@ -97,6 +97,7 @@ class Stack:
         names: a number for each, by which ``train`` gives it back.
         motion: the shared clips.
         classes: their names.
+        auxiliary: further clips on the same device, or None.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Stack:
         classes: tuple[str, ...],
         stag_config: StagConfig,
         train_config: TrainConfig,
+        auxiliary: Batch | None = None,
     ):
         self.tasks, self.names, self.motion, self.classes = list(tasks), list(names), motion, classes
         self.stag_config, self.train_config, self.device = stag_config, train_config, motion.x.device
@@ -134,9 +136,7 @@ class Stack:
         label, aus = _pad([t.label for t in tasks], 0), _pad([t.aus for t in tasks], np.nan)
         self.label, self.aus = label.to(self.device, torch.int64), aus.to(self.device, torch.float32)
         self.index = _pad([t.index for t in tasks], 0).to(self.device, torch.int64)
-        self.beside = None
-        if train_config.phantoms_beside:
-            self.beside = make_companions(N_COMPANIONS, patch=motion.x.shape[-1]).batch().to(self.device)
+        self.auxiliary = auxiliary
         self.steps_per_epoch = tasks[0].steps_per_epoch(train_config.batch_size)
         self.optimiser = Optimiser(self.decayed, self.plain, train_config, self.steps_per_epoch * train_config.epochs)
         self.orders = [torch.Generator().manual_seed(task.seed) for task in tasks]
@@ -193,12 +193,12 @@ class Stack:
         return state
 
     def _draw(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """The batches of an epoch: places in a task's clips "network batch", whether they count, companions."""
+        """The batches of an epoch: places in a task's clips "network batch", whether they count, auxiliary clips."""
         orders = [torch.randperm(len(t.index), generator=g) for t, g in zip(self.tasks, self.orders, strict=True)]
         for parts in zip(*(order.chunk(self.steps_per_epoch) for order in orders), strict=True):
             some = None
-            if self.beside is not None:
-                n = len(self.beside.label)
+            if self.auxiliary is not None:
+                n = len(self.auxiliary.label)
                 drawn = [torch.randint(n, (len(p),), generator=g) for p, g in zip(parts, self.orders, strict=True)]
                 some = _pad(drawn, 0).to(self.device)
             yield _pad(parts, 0).to(self.device), _pad([torch.ones(len(p)) for p in parts], 0).to(self.device), some
@@ -212,11 +212,11 @@ class Stack:
         motion = (self.motion.x[where], self.motion.mask[where], self.motion.times_ms[where])
         losses = self._score(motion, label, aus, counts, self.class_weights)
         if some is not None:
-            b = self.beside
-            planted = (b.x[some], b.mask[some], b.times_ms[some])
-            alike = torch.ones_like(self.class_weights)
-            of_phantoms = self._score(planted, b.label[some], b.aus[some], counts, alike)
-            losses = losses + self.train_config.phantoms_beside * of_phantoms
+            aux = self.auxiliary
+            motion = (aux.x[some], aux.mask[some], aux.times_ms[some])
+            equal_weights = torch.ones_like(self.class_weights)
+            aux_losses = self._score(motion, aux.label[some], aux.aus[some], counts, equal_weights)
+            losses = losses + self.train_config.phantoms_beside * aux_losses
         for vector in (self.decayed, self.plain):
             vector.grad = None
         losses.sum().backward()  # networks do not touch each other: the sum's gradient is each one's own

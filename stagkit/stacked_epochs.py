@@ -13,7 +13,7 @@ from stagkit.epochs import compute_balanced_loss, describe_choice, hold_out_judg
 from stagkit.model import Stag
 from stagkit.stack_plan import Task
 from stagkit.stacked import Stack, train_stack
-from stagkit.types import RoiDataset
+from stagkit.types import Batch, RoiDataset
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,21 @@ def fit_stack(
     device: torch.device | str = "cpu",
     chunk: int | None = None,
     on_epoch: Callable[[int, float, int], None] | None = None,
+    auxiliary: Batch | None = None,
 ) -> list[tuple[Stag, int, str, dict]]:
     """Train all parts as ``train_config.epoch_choice`` says; networks that have had their epochs leave the stack.
 
     Args:
         data: the shared clips, of which motion alone is looked at.
         parts: one for each network.
-        device, chunk, on_epoch: as for ``stacked.train_stack``.
+        device, chunk, on_epoch, auxiliary: as for ``stacked.train_stack``.
 
     Returns:
         For each part what ``epochs.fit_network`` returns: network, epochs, what chose them, what the run keeps of it.
     """
     how = (stag_config, train_config, device, chunk, on_epoch)
     if train_config.epoch_choice == "fixed":
-        models = train_stack(data, [part.final for part in parts], *how)
+        models = train_stack(data, [part.final for part in parts], *how, auxiliary=auxiliary)
         return [(model, train_config.epochs, "fixed beforehand", {}) for model in models]
     curves: list[list[float]] = [[] for _ in parts]
     best: dict[int, Stag] = {}
@@ -91,10 +92,10 @@ def fit_stack(
             if curve[-1] == min(curve) and not train_config.refit:
                 best[name] = stack.unstack(row)
 
-    train_stack(data, [part.choosing for part in parts], *how, watch)
+    train_stack(data, [part.choosing for part in parts], *how, watch, auxiliary)
     epochs = [int(np.argmin(curve)) + 1 for curve in curves]
     if train_config.refit:
         finals = [replace(part.final, stop_after=n) for part, n in zip(parts, epochs, strict=True)]
-        best = dict(enumerate(train_stack(data, finals, *how)))
+        best = dict(enumerate(train_stack(data, finals, *how, auxiliary=auxiliary)))
     told = [describe_choice(part.held_out, curve, train_config) for part, curve in zip(parts, curves, strict=True)]
     return [(best[i], epochs[i], *told[i]) for i in range(len(parts))]

@@ -10,19 +10,14 @@ import torch
 
 from stagkit.au_reading import compute_clip_aus
 from stagkit.augment import make_augmented
-from stagkit.companions import check_companions, make_companions
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.facs import AU_NUMBERS
 from stagkit.losses import compute_au_prior, compute_class_weights, compute_loss
 from stagkit.model import Stag
 from stagkit.optimiser import Optimiser, join_parameters, part_parameters
 from stagkit.rois import ATLAS, RoiAtlas
-from stagkit.seal import SealedInputs
-from stagkit.types import Batch, RoiDataset, StagkitError
+from stagkit.types import Batch, HasBatch, RoiDataset, StagkitError
 from stagkit.working import Desk
-
-#: How many phantom maps are made once and drawn from in training.
-N_COMPANIONS = 6000
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -86,6 +81,7 @@ def train_fold(
     stop_after: int | None = None,
     desk: Desk | None = None,
     change: Callable[[Stag], object] | None = None,
+    auxiliary: Batch | None = None,
 ) -> Stag:
     """Train the network on the clips ``train`` for a fixed number of epochs.
 
@@ -99,12 +95,15 @@ def train_fold(
         stop_after: end after that many epochs, on the learning rates of the whole plan of ``train_config.epochs``.
         desk: where checkpoints are kept, and gone on from: a training that was killed ends with the same bits on a CPU.
         change: called once with the untrained network, to put own layers into it (``plug_in.put_in``).
+        auxiliary: further clips of the same shape and classes. As many as a training batch holds are drawn for each
+            step, and their loss is added with weight ``train_config.phantoms_beside``.
 
     Returns:
         The trained network on the CPU, in evaluation mode.
 
     Raises:
-        StagkitError: no training clips, or a loss that is not finite (with the epoch).
+        StagkitError: no training clips, an auxiliary weight without auxiliary clips, or a loss that is not finite (with
+            the epoch).
     """
     if not len(train):
         raise StagkitError("the training part of the fold is empty.")
@@ -114,10 +113,7 @@ def train_fold(
         change(model)
     model = model.to(device).train()
     whole = data.batch(train).to(device)
-    beside = None
-    if train_config.phantoms_beside:
-        check_companions(data)
-        beside = make_companions(N_COMPANIONS, patch=data.x.shape[-1]).batch().to(device)
+    auxiliary = check_auxiliary(auxiliary, train_config, device)
     class_weights = compute_class_weights(whole.label, len(data.classes)).to(device)
     steps_per_epoch = math.ceil(len(train) / train_config.batch_size)
     optimiser = Optimiser(
@@ -139,12 +135,14 @@ def train_fold(
             batch = make_augmented(take(whole, part.to(device)), train_config, chance)
             output = model(batch.x, batch.mask, batch.times_ms)
             loss = compute_loss(output, batch, class_weights, stag_config, train_config).total
-            if beside is not None:
-                some = torch.randint(len(beside.label), (len(batch.label),), generator=order)
-                planted = make_augmented(take(beside, some.to(device)), train_config, chance)
-                said = model(planted.x, planted.mask, planted.times_ms)
-                of_phantoms = compute_loss(said, planted, torch.ones_like(class_weights), stag_config, train_config)
-                loss = loss + train_config.phantoms_beside * of_phantoms.total
+            if auxiliary is not None:
+                drawn = torch.randint(len(auxiliary.label), (len(batch.label),), generator=order)
+                aux_batch = make_augmented(take(auxiliary, drawn.to(device)), train_config, chance)
+                aux_output = model(aux_batch.x, aux_batch.mask, aux_batch.times_ms)
+                aux_loss = compute_loss(
+                    aux_output, aux_batch, torch.ones_like(class_weights), stag_config, train_config
+                )
+                loss = loss + train_config.phantoms_beside * aux_loss.total
             optimiser.clear()
             loss.backward()
             optimiser.step(torch.nn.utils.get_total_norm(slopes))
@@ -163,6 +161,22 @@ def train_fold(
             model.train()
     part_parameters(model)
     return model.eval().cpu()
+
+
+def check_auxiliary(auxiliary: Batch | None, config: TrainConfig, device: torch.device | str) -> Batch | None:
+    """The auxiliary clips on ``device``; None where their weight is 0.
+
+    Raises:
+        StagkitError: there is a weight, but no clips were given.
+    """
+    if not config.phantoms_beside:
+        return None
+    if auxiliary is None:
+        raise StagkitError(
+            f"train.phantoms_beside is {config.phantoms_beside}, but no auxiliary clips were given: give `auxiliary` "
+            "(companions.make_auxiliary makes phantom maps for published flow maps), or set the weight to 0."
+        )
+    return auxiliary.to(device)
 
 
 def _keep_chance(order: torch.Generator, chance: torch.Generator) -> dict[str, torch.Tensor]:
@@ -195,14 +209,14 @@ def take(batch: Batch, index: torch.Tensor) -> Batch:
 
 
 @torch.no_grad()
-def predict(model: Stag, data: RoiDataset | SealedInputs, index: np.ndarray, batch_size: int = 256) -> np.ndarray:
+def predict(model: Stag, data: HasBatch, index: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class probabilities: float "clip cls", rows sum to 1. Labels and AU codes are not looked at."""
     return predict_with_aus(model, data, index, batch_size)[0]
 
 
 @torch.no_grad()
 def predict_with_aus(
-    model: Stag, data: RoiDataset | SealedInputs, index: np.ndarray, batch_size: int = 256
+    model: Stag, data: HasBatch, index: np.ndarray, batch_size: int = 256
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities float "clip cls", and the probability of each action unit, float "clip au"."""
     device = next(model.parameters()).device

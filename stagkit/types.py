@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -317,6 +317,18 @@ class Batch:
             self,
             **{name: getattr(self, name).to(device) for name in ("x", "mask", "times_ms", "label", "aus")},
         )
+
+
+class HasBatch(Protocol):
+    """Clips that a network may look at: a ``RoiDataset``, or the sealed test clips of a fold."""
+
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of clips."""
+
+    def batch(self, index: np.ndarray | None = None) -> Batch:
+        """The clips at ``index`` (all if None) as CPU tensors."""
 
 
 @dataclass(frozen=True)

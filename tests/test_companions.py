@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.companions import check_companions, make_companions
+from stagkit.companions import make_auxiliary, make_companions
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.datasets.flow_maps import CLASSES
 from stagkit.train import train_fold
@@ -27,13 +27,14 @@ def test_other_seeds_are_other_people():
 
 
 def test_they_take_part_in_training_and_weight_zero_leaves_them_out(monkeypatch):
-    monkeypatch.setattr("stagkit.train.N_COMPANIONS", 60)
+    monkeypatch.setattr("stagkit.companions.N_CLIPS", 60)
     data = make_companions(48, seed=5)
     config = StagConfig(width=8, heads=2)
 
     def weights(beside):
         train = TrainConfig(epochs=2, batch_size=16, phantoms_beside=beside)
-        return train_fold(data, np.arange(48), config, train, seed=3).state_dict()
+        auxiliary = make_auxiliary(data, train)
+        return train_fold(data, np.arange(48), config, train, seed=3, auxiliary=auxiliary).state_dict()
 
     without, with_them = weights(0.0), weights(0.3)
     assert any(not torch.equal(without[k], with_them[k]) for k in without)
@@ -41,4 +42,10 @@ def test_they_take_part_in_training_and_weight_zero_leaves_them_out(monkeypatch)
 
 def test_clips_that_are_no_maps_are_refused_in_a_sentence():
     with pytest.raises(StagkitError, match="phantoms_beside.*Set it to 0"):
-        check_companions(make_dataset())
+        make_auxiliary(make_dataset(), TrainConfig(phantoms_beside=0.3))
+
+
+def test_a_weight_without_auxiliary_clips_is_refused():
+    data, train = make_companions(12), TrainConfig(epochs=1, phantoms_beside=0.3)
+    with pytest.raises(StagkitError, match="no auxiliary clips"):
+        train_fold(data, np.arange(12), StagConfig(width=8, heads=2), train)

@@ -152,7 +152,7 @@ def test_the_cascade_tells_magnitude_from_explanation(data, trained):
 
 def test_permuted_labels_are_dealt_among_training_clips_alone(data, monkeypatch):
     seen = {}
-    monkeypatch.setattr("stagkit.train.train_fold", lambda d, *rest: seen.update(data=d))
+    monkeypatch.setattr("stagkit.train.train_fold", lambda d, *rest, **more: seen.update(data=d))
     train_on_permuted_labels(data, np.arange(12), StagConfig(), TrainConfig())
     assert sorted(seen["data"].label[:12]) == sorted(data.label[:12])
     assert (seen["data"].label[12:] == data.label[12:]).all()

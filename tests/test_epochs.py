@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from stagkit.config import StagConfig, TrainConfig
-from stagkit.epochs import choose_epochs, choose_leaky, compute_balanced_loss, compute_leak, fit_network
+from stagkit.epochs import choose_epochs, compute_balanced_loss, fit_network
+from stagkit.leakage import choose_leaky, compute_leak
 from stagkit.train import predict, train_fold
 from stagkit.types import StagkitError
 from tests.small import make_dataset

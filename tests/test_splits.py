@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from stagkit.composite import join_datasets
+from stagkit.epochs import hold_out_subjects
 from stagkit.splits import (
     SealError,
     find_missing_classes,
-    hold_out_subjects,
     make_folds,
     make_stratified_folds,
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from stagkit.companions import make_companions
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.epochs import fit_network
@@ -147,16 +148,13 @@ def test_held_out_subjects_choose_alike(data, refit):
         assert torch.allclose(logits(model, data), logits(alone, data), atol=1e-4)
 
 
-def test_phantoms_beside_are_the_same_ones(tmp_path, monkeypatch):
-    """Companions are drawn in the order of the sequential loop."""
-    for module in ("train", "stacked"):
-        monkeypatch.setattr(f"stagkit.{module}.N_COMPANIONS", 12)
+def test_auxiliary_clips_are_drawn_as_in_the_sequential_loop(tmp_path):
     maps = load_flow_maps(save_maps(tmp_path / "maps.npz"))
     train = CALM.replace(phantoms_beside=0.7, epochs=3)
-    for i, (fold, model) in enumerate(
-        zip(make_folds(maps, "loso"), train_stack(maps, make_tasks(maps, train), CALM_STAG, train), strict=True)
-    ):
-        alone = train_fold(maps, fold.train, CALM_STAG, train, i)
+    auxiliary = make_companions(12, patch=maps.x.shape[-1]).batch()
+    together = train_stack(maps, make_tasks(maps, train), CALM_STAG, train, auxiliary=auxiliary)
+    for i, (fold, model) in enumerate(zip(make_folds(maps, "loso"), together, strict=True)):
+        alone = train_fold(maps, fold.train, CALM_STAG, train, i, auxiliary=auxiliary)
         assert torch.allclose(logits(model, maps), logits(alone, maps), atol=1e-4)
     with pytest.raises(StagkitError, match="phantoms_beside"):
         train_stack(make_dataset(), make_tasks(make_dataset(), train), CALM_STAG, train)
