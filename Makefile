@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml
 test: setup      ## lint, then every test (browser tests skip, with the reason, where there is no Chromium)
 	$(VENV)/bin/ruff check stagkit tests benchmarks
 	$(VENV)/bin/ruff format --check stagkit tests benchmarks
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 lint: setup      ## repair format and imports
 	$(VENV)/bin/ruff check --fix stagkit tests benchmarks

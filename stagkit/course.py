@@ -3,14 +3,13 @@
 Notebooks run in order, each in its own kernel, and nothing is written unless asked for: ``--record`` writes outputs into
 the notebooks (phantoms only, from a cold cache, with the measured seconds and memory in the *Takes* line and a digest of
 the sources, so that a stale notebook is found without running it) and the solved twins, with the folded solutions in the
-place of the stubs; ``--solutions`` writes the twins and runs them too; ``--list`` runs nothing and prints what each
-notebook asks and holds. Exit code 1 where a notebook fails.
+place of the stubs; ``--solutions`` writes the twins and runs each solution right after its stub; ``--list`` runs nothing
+and prints what each notebook asks and holds. Exit code 1 where a notebook fails.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import logging
 import os
 import shutil
@@ -42,7 +41,7 @@ def run_course(
         only: two-digit numbers; all where empty.
         changed: only those whose sources differ from what was recorded.
         recording: write outputs into the notebooks that pass; each then starts from an empty cache.
-        solutions: write the solved twins to ``folder/solutions`` and execute them too.
+        solutions: write the solved twins to ``folder/solutions``, and run each solution right after its stub.
         out: folder for executed copies.
         on_start: called with a name, gives the ``on_cell`` of ``execute_notebook``.
 
@@ -60,23 +59,17 @@ def run_course(
             if changed and not is_stale(node):
                 continue
             own = cache / path.stem if recording else cache
-            outcome = execute_notebook(node, path.stem, folder, own, on_cell=on_start(path.stem))
-            if outcome.passed and recording:
-                record(outcome, path)
+            try:
+                outcome = execute_notebook(node, path.stem, folder, own, solutions, on_cell=on_start(path.stem))
+                if outcome.passed and recording:
+                    record(outcome, path)
+                if solutions or (recording and outcome.passed):
+                    twin = make_solved(load_notebook(path), path.name)
+                    save_notebook(normalise_twin(twin), folder / "solutions" / path.name)
+            except CourseError as error:
+                outcome = Outcome(path.stem, error=str(error), where="exercises", remedy="complete the exercise")
             _keep_copy(outcome, out)
             yield outcome
-            if solutions or (recording and outcome.passed):
-                name = f"{path.stem} (solved)"
-                try:
-                    twin = make_solved(load_notebook(path), path.name)
-                except CourseError as error:
-                    yield Outcome(name, error=str(error), where="exercises", remedy="complete the exercise")
-                    continue
-                save_notebook(normalise_twin(copy.deepcopy(twin)), folder / "solutions" / path.name)
-            if solutions:
-                outcome = execute_notebook(twin, path.stem, folder, own, solved=True, on_cell=on_start(name))
-                _keep_copy(outcome, out)
-                yield outcome
     finally:
         shutil.rmtree(cache, ignore_errors=True)
 
@@ -86,21 +79,19 @@ def _keep_copy(outcome: Outcome, out: str | Path | None) -> None:
         save_notebook(outcome.node, Path(out) / f"{outcome.name.replace(' ', '_')}.ipynb")
 
 
-def format_table(outcomes: Sequence[Outcome]):
-    """Rich table: notebook, seconds, peak memory (GB), facts, exercises, pass or fail."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("notebook", "seconds", "GB", "facts", "exercises", ""):
-        table.add_column(name, justify="right" if name in {"seconds", "GB"} else "left")
-    for o in outcomes:
-        facts = f"{o.facts - len(o.facts_off)}/{o.facts}" if o.facts else "-"
-        n_right = sum(v is True for v in o.verdicts.values())
-        exercises = f"{n_right}/{len(o.verdicts)} right" if n_right else f"{len(o.verdicts)} open"
-        result = "[green]pass[/green]" if o.passed else "[red]FAIL[/red]"
-        memory = "-" if o.memory is None else f"{o.memory / 1e9:.1f}"
-        table.add_row(o.name, f"{o.seconds:.0f}", memory, facts, exercises, result)
-    return table
+def format_row(outcome: Outcome | None = None) -> str:
+    """One line of the table: notebook, seconds, peak memory (GB), facts, exercises, pass or fail; None: its header."""
+    cells = ("notebook", "seconds", "GB", "facts", "exercises", "result")
+    if outcome is not None:
+        facts = f"{outcome.facts - len(outcome.facts_off)}/{outcome.facts}" if outcome.facts else "-"
+        exercises = f"{sum(v is None for v in outcome.verdicts.values())} open"
+        if outcome.solutions:
+            exercises += f", {sum(v is True for v in outcome.solutions.values())} solved"
+        memory = "-" if outcome.memory is None else f"{outcome.memory / 1e9:.1f}"
+        result = "pass" if outcome.passed else "FAIL"
+        cells = (outcome.name, f"{outcome.seconds:.0f}", memory, facts, exercises, result)
+    name, seconds, memory, facts, exercises, result = cells
+    return f"{name:<34}{seconds:>8}{memory:>6}  {facts:<7}{exercises:<18}{result}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,7 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for outcome in run_course(
                 chosen.folder, chosen.only, chosen.changed, chosen.record, chosen.solutions, chosen.out, on_start
             ):
+                if not outcomes:
+                    console.print(format_row(), style="bold", highlight=False)
                 outcomes.append(outcome)
+                console.print(format_row(outcome), style=None if outcome.passed else "red", highlight=False)
     except StagkitError as error:
         screen.print(f"stagkit: {escape(str(error))}", highlight=False)
         return 2
@@ -142,7 +136,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         screen.print("stagkit: interrupted; notebooks that were recorded before stay.", highlight=False)
         code = 130
     if outcomes:
-        console.print(format_table(outcomes))
         console.print(f"{sum(o.seconds for o in outcomes):.0f} s in all", highlight=False)
     elif not code:
         console.print("no notebook has changed since it was recorded", highlight=False)

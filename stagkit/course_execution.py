@@ -14,14 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagkit.course_files import describe_cell, find_stubs
+from stagkit.course_files import describe_cell, find_stubs, make_solutions
 from stagkit.errors import import_optional
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-#: Longest time a cell may take, seconds.
-CELL_TIMEOUT = 300
 #: Time between two looks at the memory of a kernel, seconds.
 SAMPLE_EVERY = 0.2
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -33,11 +31,12 @@ class Outcome:
     """How one notebook went.
 
     Args:
-        name: file name without ending, with ``(solved)`` behind it for a twin.
+        name: file name without ending.
         seconds: from the start of the kernel to its last cell.
         memory: largest resident memory of the kernel and its workers together, bytes; None where not measured.
         facts: how many facts were compared; ``facts_off``: names of those outside their tolerance.
-        verdicts: exercise -> True, False or None (not answered).
+        verdicts: exercise -> True, False or None (not answered), of the stubs.
+        solutions: the same of the folded solutions; empty unless they were run.
         error: empty where it passed; ``where``: the cell; ``remedy``: what to do.
         node: the executed notebook.
     """
@@ -48,6 +47,7 @@ class Outcome:
     facts: int = 0
     facts_off: tuple[str, ...] = ()
     verdicts: dict[str, bool | None] = field(default_factory=dict)
+    solutions: dict[str, bool | None] = field(default_factory=dict)
     error: str = ""
     where: str = ""
     remedy: str = ""
@@ -113,31 +113,33 @@ def execute_notebook(
     name: str,
     folder: str | Path,
     cache: str | Path,
-    solved: bool = False,
+    solve: bool = False,
     on_cell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
-    """Execute a notebook in its own kernel; what goes wrong is told, not raised.
+    """Execute a notebook in its own kernel; an error is part of the outcome, not raised. No cell has a time limit.
 
     Args:
         node: the notebook; it is left as it is.
         name: for messages.
         folder: where the kernel works (the notebooks' folder).
         cache: folder for the small run that notebooks share.
-        solved: the solutions stand in the stubs, so every verdict must be 'right'.
+        solve: after each stub, run its folded solution in the same kernel; it must be judged 'right'. Its outputs are
+            not kept.
         on_cell: called with (code cells done, code cells in all).
     """
     import_optional("nbclient")
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    outcome = Outcome(f"{name} (solved)" if solved else name, node=copy.deepcopy(node))
+    outcome = Outcome(name, node=copy.deepcopy(node))
+    solutions = make_solutions(node, name) if solve else {}
     cells = outcome.node.cells
     for cell in cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     client = NotebookClient(
         outcome.node,
-        timeout=CELL_TIMEOUT,
+        timeout=None,
         kernel_name="python3",
         resources={"metadata": {"path": str(Path(folder).resolve())}},
         record_timing=False,
@@ -158,6 +160,8 @@ def execute_notebook(
                 for done, i in enumerate(code):
                     on_cell(done, len(code))
                     client.execute_cell(cells[i], i)
+                    if i in solutions:
+                        _execute_solution(client, i, *solutions[i], outcome)
     except CellExecutionError as error:
         outcome.error = f"{error.ename}: {error.evalue}".strip()
         kind = "StagkitError" if "stagkit" in error.traceback and error.ename.endswith("Error") else ""
@@ -166,9 +170,6 @@ def execute_notebook(
             if kind and "." in error.evalue
             else f"run it to this cell: stagkit lab {folder}"
         )
-    except CellTimeoutError:
-        outcome.error = f"a cell took longer than {CELL_TIMEOUT} s"
-        outcome.remedy = "make the data smaller, or train for fewer epochs"
     except DeadKernelError:
         outcome.error = "the kernel died"
         outcome.remedy = "too little memory is the usual reason: close other programs, or make the data smaller"
@@ -177,35 +178,53 @@ def execute_notebook(
         outcome.where = describe_cell(outcome.node, i)
     _read_outputs(outcome)
     if outcome.passed:
-        _judge(outcome, solved)
+        _judge(outcome, solve)
     return outcome
+
+
+def _execute_solution(client, i: int, exercise: str, source: str, outcome: Outcome) -> None:
+    """Run a solution as if it stood in the stub at cell ``i``, keep its verdict, and put the stub back."""
+    stub = client.nb.cells[i]
+    solved = copy.deepcopy(stub)
+    solved.source, solved.outputs = source, []
+    client.execute_cell(solved, i)
+    client.nb.cells[i] = stub
+    outcome.solutions |= dict(_read_verdicts(solved))
+    outcome.solutions.setdefault(exercise, None)
 
 
 def _read_outputs(outcome: Outcome) -> None:
     """Collect facts and verdicts from the outputs."""
     for cell in outcome.node.cells:
         for output in cell.get("outputs", []):
-            told = output.get("metadata", {}).get("stagkit", {})
-            if "facts" in told:
-                outcome.facts, outcome.facts_off = told["facts"], tuple(told["off"])
-            if "exercise" in told:
-                outcome.verdicts[told["exercise"]] = told["ok"]
+            shown = output.get("metadata", {}).get("stagkit", {})
+            if "facts" in shown:
+                outcome.facts, outcome.facts_off = shown["facts"], tuple(shown["off"])
+        outcome.verdicts |= dict(_read_verdicts(cell))
 
 
-def _judge(outcome: Outcome, solved: bool) -> None:
+def _read_verdicts(cell: NotebookNode) -> Iterator[tuple[str, bool | None]]:
+    """Exercise and verdict of every check that a cell shows."""
+    for output in cell.get("outputs", []):
+        shown = output.get("metadata", {}).get("stagkit", {})
+        if "exercise" in shown:
+            yield shown["exercise"], shown["ok"]
+
+
+def _judge(outcome: Outcome, solve: bool) -> None:
     """Rules beyond 'it ran': stubs are unanswered, solutions are right, nothing of this machine is printed."""
-    stubs = find_stubs(outcome.node)
-    for exercise, i in stubs.items():
-        verdict = outcome.verdicts.get(exercise, "missing")
-        wanted = True if solved else None
-        if verdict is not wanted:
-            said = {True: "right", False: "not right", None: "not answered", "missing": "not shown"}[verdict]
-            outcome.error = f"the {'solution' if solved else 'stub'} of exercise {exercise} is {said}"
-            outcome.where = describe_cell(outcome.node, i)
-            outcome.remedy = (
-                "correct the solution or its check" if solved else "a stub is 'answer = ...' and a last line nb.check"
-            )
-            return
+    stub_remedy = "a stub is 'answer = ...' and a last line nb.check"
+    rules = [("stub", outcome.verdicts, None, stub_remedy)]
+    if solve:
+        rules.append(("solution", outcome.solutions, True, "correct the solution or its check"))
+    for exercise, i in find_stubs(outcome.node).items():
+        for kind, verdicts, expected, remedy in rules:
+            verdict = verdicts.get(exercise, "missing")
+            if verdict is not expected:
+                words = {True: "right", False: "not right", None: "not answered", "missing": "not shown"}[verdict]
+                outcome.error = f"the {kind} of exercise {exercise} is {words}"
+                outcome.where, outcome.remedy = describe_cell(outcome.node, i), remedy
+                return
     for i, cell in enumerate(outcome.node.cells):
         for text in read_texts(cell):
             found = MACHINE.search(text)

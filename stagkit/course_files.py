@@ -88,6 +88,28 @@ def find_stubs(node: NotebookNode) -> dict[str, int]:
     return {match[1]: i for match, i in found if match}
 
 
+def make_solutions(node: NotebookNode, name: str = "") -> dict[int, tuple[str, str]]:
+    """Index of each stub cell -> its exercise, and its source with the folded solution in the place of ``answer = ...``.
+
+    Raises:
+        CourseError: an exercise without ``answer = ...`` or without a folded solution.
+    """
+    solutions = {}
+    for exercise, i in find_stubs(node).items():
+        following = next((c for c in node.cells[i + 1 :] if c.cell_type == "markdown"), None)
+        match = SOLUTION.search(following.source) if following is not None else None
+        if match is None:
+            raise CourseError(
+                f"{name}: exercise {exercise} has no folded solution (<details><summary>Solution</summary>) after it."
+            )
+        code = match["code"].rstrip("\n")
+        source, n_replaced = re.subn(r"(?m)^answer = \.\.\..*$", lambda _, c=code: c, node.cells[i].source)
+        if n_replaced != 1:
+            raise CourseError(f"{name}: the stub of exercise {exercise} needs one line 'answer = ...'.")
+        solutions[i] = exercise, source
+    return solutions
+
+
 def make_solved(node: NotebookNode, name: str = "") -> NotebookNode:
     """The solved twin: each stub's ``answer = ...`` is replaced by the folded solution below it; no outputs.
 
@@ -99,19 +121,8 @@ def make_solved(node: NotebookNode, name: str = "") -> NotebookNode:
         CourseError: an exercise without ``answer = ...`` or without a folded solution.
     """
     solved = copy.deepcopy(node)
-    for exercise, i in find_stubs(solved).items():
-        stub = solved.cells[i]
-        following = next((c for c in solved.cells[i + 1 :] if c.cell_type == "markdown"), None)
-        match = SOLUTION.search(following.source) if following is not None else None
-        if match is None:
-            raise CourseError(
-                f"{name}: exercise {exercise} has no folded solution (<details><summary>Solution</summary>) behind it."
-            )
-        stub.source, n_replaced = re.subn(
-            r"^answer = \.\.\..*$", lambda _, code=match["code"]: code.rstrip("\n"), stub.source, flags=re.MULTILINE
-        )
-        if n_replaced != 1:
-            raise CourseError(f"{name}: the stub of exercise {exercise} needs one line 'answer = ...'.")
+    for i, (_, source) in make_solutions(node, name).items():
+        solved.cells[i].source = source
     for cell in solved.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count, cell.metadata = [], None, {}

@@ -44,3 +44,22 @@ def map_records(tmp_path_factory) -> dict[str, Path]:
     from tests.paper_runs import make_map_records
 
     return make_map_records(tmp_path_factory.mktemp("records"))
+
+
+class NotebookLines:
+    """Prints a line for each notebook as it finishes; where tests run in several processes, in the one that reports."""
+
+    def __init__(self, terminal):
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" and "::test_it_runs_and_every_solution_is_right[" in report.nodeid:
+            name = report.nodeid.rpartition("[")[2].rstrip("]")
+            self.terminal.ensure_newline()
+            self.terminal.write_line(f"notebook {name}: {report.outcome}, {report.duration:.0f} s")
+
+
+def pytest_sessionstart(session):
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(session.config, "workerinput"):
+        session.config.pluginmanager.register(NotebookLines(terminal))

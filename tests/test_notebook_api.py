@@ -318,7 +318,7 @@ def test_record_executes_writes_and_then_only_what_changed(tmp_path, monkeypatch
     assert course.main([str(tmp_path), "--record", "--solutions"]) == 0
     monkeypatch.delenv("STAGKIT_RECORD_FACTS")
     said = capsys.readouterr().out
-    assert "1/1" in said and "1 open" in said and "1/1 right" in said and "FAIL" not in said
+    assert "1/1" in said and "1 open, 1 solved" in said and "FAIL" not in said
     node = course_files.load_notebook(path)
     assert not course_files.is_stale(node)
     assert [c.execution_count for c in node.cells if c.cell_type == "code"] == [1, 2, 3, 4]
@@ -354,6 +354,17 @@ def test_a_failing_notebook_is_told_with_cell_error_and_remedy(tmp_path, capsys,
     printed = capsys.readouterr().out.replace("\n", " ")
     assert "FAIL" in printed and all(part in printed for part in said)
     assert path.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_wrong_solution_is_found_and_the_stub_stays(tmp_path, capsys):
+    node = make_notebook()
+    node.cells[-1].source = SOLUTION.replace("200 * 100", "1")
+    path = write_notebook(tmp_path, node)
+    assert course.main([str(tmp_path), "--solutions", "--out", str(tmp_path / "out")]) == 1
+    assert "the solution of exercise 01.1 is not right" in capsys.readouterr().out.replace("\n", " ")
+    assert course_files.load_notebook(path).cells[-2].source == STUB
+    assert course_files.load_notebook(tmp_path / "out" / path.name).cells[-2].source == STUB
 
 
 @pytest.mark.slow
