@@ -16,7 +16,6 @@ import numpy as np
 
 from stagkit.analysis_page import make_page
 from stagkit.datasets.stream import read_ahead
-from stagkit.datasets.tree import Tree
 from stagkit.errors import StagkitWarning
 from stagkit.explain import attribute, by_au
 from stagkit.faces import FaceError, LandmarkFinder, check_face, load_finder, load_landmarks, make_aligner
@@ -143,8 +142,7 @@ def _analyze(path, run, out: Path, landmarks, landmarker, fps, window: float, pr
     check_writable(out)
     stored = None
     if landmarks is not None:
-        n_frames = len(Tree(video.path).pictures(video.path)[0]) if video.path.is_dir() else sum(1 for _ in video)
-        stored = load_landmarks(landmarks, n_frames, video.name)
+        stored = load_landmarks(landmarks, video.count_frames(), video.name)
     finder = load_finder(str(landmarker)) if landmarker is not None else None
     flow = known.flow.replace(
         device="cpu"
@@ -180,6 +178,7 @@ def _analyze(path, run, out: Path, landmarks, landmarker, fps, window: float, pr
             shown, best = len(windows) - 1, (clip, seen)
     if best is None:
         raise FaceError(f"no window of {path} shows a usable face; the first: {windows[0].why}")
+    video.warn_of_rate()
     explained, evidence = _explain(known, known.collate(best[1], best[0]))
     analysis = Analysis(
         name=video.name,
@@ -293,6 +292,7 @@ class _Part:
             label="unknown",
             landmarks=np.broadcast_to(points, (self.n_frames, 68, 2)) @ self.matrix[:, :2].T + self.matrix[:, 2],
             onset=0,
+            timestamps=self.video.find_times(self.start, stop),
         )
 
 

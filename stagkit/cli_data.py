@@ -23,6 +23,11 @@ from stagkit.cli_progress import show
 
 app = typer.Typer()
 
+Sheet = Annotated[
+    list[str] | None,
+    typer.Option(help="File name of the coding sheet (or manifest), where another is meant; once for each part."),
+]
+
 
 @app.command()
 def phantom(
@@ -81,7 +86,8 @@ def phantom(
 
 def _describe(told: dict, out: Path) -> str:
     counts = ", ".join(f"{c} {n}" for c, n in told["classes"].items())
-    left_out = f", {told['left_out']} left out" if told["left_out"] else ""
+    left_out = f", {told['left_out']} left out (see left_out.csv)" if told["left_out"] else ""
+    left_out += f", {told['odd']} odd findings (see prepared.json)" if told.get("odd") else ""
     whole = f"{told['clips']} clips of {told['subjects']} subjects ({counts}){left_out}"
     return f"{whole}, {told['frames']} frame(s) each, in {out}"
 
@@ -91,7 +97,7 @@ def check_data(
     name: Annotated[str, typer.Argument(help=f"Data set: {', '.join(DATASETS)}.")],
     root: Annotated[Path, typer.Argument(help="Where it lies.")],
     json: Annotated[Path | None, typer.Option(help="Write everything found here too.")] = None,
-    sheet: Annotated[str, typer.Option(help="File name of the coding sheet, where there are several.")] = "",
+    sheet: Sheet = None,
     pictures: Annotated[bool, typer.Option("--pictures", help="Decode every frame too: finds damaged ones.")] = False,
 ) -> None:
     """Look a data set over: clips of each class and subject, missing frames, faults of the sheet; exit 1 if unusable."""
@@ -101,7 +107,7 @@ def check_data(
     from stagkit.files import write_json
 
     try:
-        found = look_over(name, root, sheet, pictures, show("reading pictures"))
+        found = look_over(name, root, sheet or "", pictures, show("reading pictures"))
     except DatasetNotAvailable as error:
         typer.echo(f"stagkit: {error}", err=True)
         raise typer.Exit(1) from error
@@ -126,7 +132,7 @@ def prepare(
         str,
         typer.Option(help="cpu, cuda (tvl1 and farneback, with an OpenCV built for it), or auto: cuda where it can."),
     ] = "cpu",
-    sheet: Annotated[str, typer.Option(help="File name of the coding sheet, where there are several.")] = "",
+    sheet: Sheet = None,
     align: Annotated[
         int,
         typer.Option(min=0, max=1024, help="Turn, scale and cut every face to a square of this many px; 0: as it is."),
@@ -134,6 +140,9 @@ def prepare(
     landmarker: Annotated[
         Path | None, typer.Option(help="mediapipe's face_landmarker.task, for clips without stored landmarks.")
     ] = None,
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Resume by the contents of all files instead of their times (slow).")
+    ] = False,
     workers: Workers = None,
     cluster: Cluster = "",
 ) -> None:
@@ -145,7 +154,7 @@ def prepare(
 
     device = choose_flow_device(flow_device, method)
     config = FlowConfig(method=method, n_frames=frames, selection=selection, device=device)
-    source = open_source(name, str(root.resolve() if cluster else root), sheet)
+    source = open_source(name, str(root.resolve() if cluster else root), sheet or "")
     told = prepare_clips(
         source,
         out,
@@ -155,5 +164,6 @@ def prepare(
         align=align,
         landmarker=str(landmarker or ""),
         cluster=cluster,
+        contents=contents,
     )
     say(_describe(told, out))

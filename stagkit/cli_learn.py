@@ -44,6 +44,9 @@ def evaluate(
     epochs: Epochs = None,
     epoch_choice: Choice = None,
     mapping: Mapping = "",
+    same_people: Annotated[
+        bool, typer.Option("--same-people", help="Subjects of equal name in several data sets are one person.")
+    ] = False,
     permuted_retrain: Annotated[
         bool, typer.Option("--permuted-retrain", help="Train once more on shuffled labels: a baseline.")
     ] = False,
@@ -64,7 +67,7 @@ def evaluate(
     from stagkit.run_report import format_leak, format_metrics
 
     chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
-    loaded = load_data(path, mapping)
+    loaded = load_data(path, mapping, same_people=same_people)
     stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded, protocol.value)
     run = evaluate_folds(
         loaded,

@@ -10,13 +10,15 @@ from stagkit.files import compute_digest
 from stagkit.types import RoiDataset, StagkitError
 
 
-def join_datasets(parts: Sequence[RoiDataset]) -> RoiDataset:
+def join_datasets(parts: Sequence[RoiDataset], same_people: bool = False) -> RoiDataset:
     """The clips of several data sets, one after the other; shorter clips are padded under the mask.
 
     Classes of the same names in another order are brought into the order of the first.
 
     Args:
         parts: data sets with the same regions, patch and unit, and the same class names.
+        same_people: subjects of equal name in several of the data sets are one person, ``any/NAME``; without it, they are
+            different people where their data sets differ, and refused where those are the same.
 
     Raises:
         StagkitError: names what differs and what to do; a person (``dataset/subject``) who is in two of them.
@@ -42,12 +44,13 @@ def join_datasets(parts: Sequence[RoiDataset]) -> RoiDataset:
                 f"data set {i} has the classes {', '.join(part.classes)}, the first has {', '.join(first.classes)}: "
                 "name a common mapping, e.g. --mapping 3-class."
             )
-    people = [set(part.subjects) for part in parts]
+    people = [set(part.subjects) for part in parts] if not same_people else []
     for i, later in enumerate(people[1:], 1):
         shared = sorted(later & set().union(*people[:i]))
         if shared:
             raise StagkitError(
-                f"the subject {shared[0]} is in two of the data sets given: was the same set given twice?"
+                f"the subject {shared[0]} is in two of the data sets given: was the same set given twice? If subjects of "
+                "equal name are the same people, say so with --same-people (same_people=True)."
             )
     n_frames = max(part.x.shape[1] for part in parts)
 
@@ -56,20 +59,26 @@ def join_datasets(parts: Sequence[RoiDataset]) -> RoiDataset:
 
     orders = [np.array([first.classes.index(c) for c in part.classes]) for part in parts]
     has_parts = any(part.parts for part in parts)
+    names = {n: tuple(v for part in parts for v in getattr(part, n)) for n in ("clip_ids", "subjects", "datasets")}
+    if same_people:
+        names["subjects"] = tuple(f"any/{subject.rpartition('/')[2]}" for subject in names["subjects"])
     return RoiDataset(
         x=stacked("x"),
         mask=stacked("mask"),
         times_ms=stacked("times_ms"),
         label=np.concatenate([order[part.label] for order, part in zip(orders, parts, strict=True)]),
         aus=np.concatenate([part.aus for part in parts]),
-        **{n: tuple(v for part in parts for v in getattr(part, n)) for n in ("clip_ids", "subjects", "datasets")},
+        **names,
         classes=first.classes,
         roi_names=first.roi_names,
         unit=first.unit,
         meta={
             "source": "several",
             "of": [dict(part.meta) for part in parts],
-            "digest": compute_digest(*(str(part.meta.get("digest", "")).encode() for part in parts)),
+            **({"same_people": True} if same_people else {}),
+            "digest": compute_digest(
+                *(str(part.meta.get("digest", "")).encode() for part in parts), str(same_people).encode()
+            ),
         },
         parts=tuple(v for part in parts for v in (part.parts or ("",) * len(part))) if has_parts else (),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -37,7 +38,11 @@ def find_version(dataset: str, labels: dict[str, int]) -> str:
 
 
 def check_data(
-    name: str, root: str | Path, sheet: str = "", pictures: bool = False, progress: Progress = no_progress
+    name: str,
+    root: str | Path,
+    sheet: str | Sequence[str] = "",
+    pictures: bool = False,
+    progress: Progress = no_progress,
 ) -> dict:
     """Look a data set over.
 
@@ -60,12 +65,11 @@ def check_data(
     damaged = _find_damaged(index, progress) if pictures else {}
     left_out = {**index.left_out, **damaged}
     usable = {key: record for key, record in index.records.items() if key not in damaged}
-    labels = Counter(read_text(row.label).lower() for row in index.rows if read_text(row.label))
     return {
         "dataset": name,
         "title": layout.card.title,
         "phantom": index.phantom,
-        "usable": index.usable and 2 * len(usable) >= len(index.rows),
+        "usable": bool(usable) and len(usable) >= len(left_out),
         "clips": {"rows": len(index.rows), "usable": len(usable)},
         "labels": dict(Counter(r.label for r in usable.values()).most_common()),
         "subjects": dict(sorted(Counter(r.subject.partition("/")[2] for r in usable.values()).items())),
@@ -77,7 +81,7 @@ def check_data(
         },
         "landmarks": sum(r.landmarks is not None for r in usable.values()),
         "sheets": index.sheets,
-        "version": find_version(name, dict(labels)),
+        "version": find_version(name, index.written),
         "frames_from": index.base,
         "mappings": _count_classes(name, index, set(usable)),
         "corrections": list(index.corrections),

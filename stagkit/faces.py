@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from stagkit.errors import StagkitWarning, import_optional
+from stagkit.files import load_arrays
 from stagkit.rois import compute_face_frame, compute_face_mask, load_mean_face
 from stagkit.types import Clip, StagkitError, check_axes, inter_ocular_distance
 
@@ -29,6 +30,12 @@ MIN_IOD, MAX_TURN, MIN_DETAIL = 24.0, 0.25, 0.03
 
 #: How many times a face may be larger or smaller than the square that it is brought to (stagkit's choice).
 MAX_SCALE = 100.0
+
+#: Bytes of stored landmarks that are read at most: some 100,000 frames.
+MAX_LANDMARKS = 2**27
+
+#: Landmarks further off than this many px are of no picture that is read.
+MAX_PLACE = 1e5
 
 #: SHA-256 of the model file that stagkit was tried with.
 KNOWN_MODEL = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
@@ -58,19 +65,29 @@ def load_landmarks(path: str | Path, n_frames: int, clip_id: str = "") -> np.nda
         clip_id: for the message.
 
     Raises:
-        StagkitError: unreadable, or of another shape.
+        StagkitError: unreadable, of another shape, or not finite.
     """
+    if not Path(path).exists():
+        raise StagkitError(f"clip {clip_id!r}: there is no file of landmarks {path}.")
     try:
-        points = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise StagkitError(f"clip {clip_id!r}: there is no file of landmarks {path}.") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise StagkitError(f"clip {clip_id!r}: the landmarks {path} cannot be read: {error}.") from error
+        arrays = load_arrays(path, MAX_LANDMARKS)
+    except StagkitError as error:
+        raise StagkitError(f"clip {clip_id!r}: the landmarks cannot be read: {error}") from error
+    if set(arrays) != {""}:
+        raise StagkitError(f"clip {clip_id!r}: the landmarks {path} are no .npy of one array.")
+    points = arrays[""]
     if points.shape not in ((68, 2), (n_frames, 68, 2)) or points.dtype.kind not in "fiu":
         raise StagkitError(
             f"clip {clip_id!r}: the landmarks {Path(path).name} are {points.shape}, expected ({n_frames}, 68, 2) or (68, 2)."
         )
-    return np.broadcast_to(points.astype(float), (n_frames, 68, 2)).copy()
+    points = np.broadcast_to(points.astype(float), (n_frames, 68, 2)).copy()
+    usable = (np.abs(points) < MAX_PLACE).all((1, 2))  # False for NaN too
+    if not usable.all():
+        raise StagkitError(
+            f"clip {clip_id!r}: the landmarks {Path(path).name} hold NaN or places beyond {MAX_PLACE:g} px, first in frame "
+            f"{int(usable.argmin())} (0-based): repair them, or leave the clip out."
+        )
+    return points
 
 
 def compute_68(mesh: np.ndarray) -> np.ndarray:
@@ -205,8 +222,11 @@ def check_face(landmarks: np.ndarray, frame: np.ndarray, clip_id: str = "") -> N
     Raises:
         FaceError: too small, cut off, turned away, or blurred: how much, and what would do.
     """
-    if not np.isfinite(landmarks).all():
-        raise FaceError(f"clip {clip_id!r}: landmarks hold NaN; a face must be found in the onset frame.")
+    if not (np.abs(landmarks) < MAX_PLACE).all():  # False for NaN too
+        raise FaceError(
+            f"clip {clip_id!r}: landmarks hold NaN or places beyond {MAX_PLACE:g} px; a face must be found in the onset "
+            "frame."
+        )
     found = compute_quality(landmarks, frame)
     if found["iod"] > np.hypot(*frame.shape[:2]):
         told = f"the eye corners are {found['iod']:.3g} px apart, more than the picture is long"
@@ -237,10 +257,10 @@ def check_inside(landmarks: np.ndarray, shape: Sequence[int]) -> None:
     Raises:
         FaceError: how many lie inside, or how far apart the eye corners are.
     """
-    if not inter_ocular_distance(landmarks) <= np.hypot(*shape[:2]):
+    if not 1 <= inter_ocular_distance(landmarks) <= np.hypot(*shape[:2]):
         raise FaceError(
-            f"the eye corners are {inter_ocular_distance(landmarks):.3g} px apart, more than the picture of {shape[1]} x "
-            f"{shape[0]} px is long: are the landmarks in px (x, y) of this picture?"
+            f"the eye corners are {inter_ocular_distance(landmarks):.3g} px apart, expected at least 1 and at most the "
+            f"length of the picture of {shape[1]} x {shape[0]} px: are the landmarks in px (x, y) of this picture?"
         )
     inside = ((landmarks >= 0) & (landmarks < [shape[1], shape[0]])).all(1).sum()
     if inside < len(landmarks) / 2:

@@ -134,7 +134,7 @@ _CODE = re.compile(
         (?P<pre>A/L|A/R|[LRTBA])?  # side before the number
         (?P<number>\d{1,2})
         (?P<post>[LR](?![A-Za-z]))?  # side behind it (MMEW)
-        (?P<grade>[A-E](/[A-E])?)?
+        (?P<grade>\(?[A-E](/[A-E])?\)?)?
         (?P<kept>\(k\))?
         \)?(?P<mark>\?)?$""",
     re.VERBOSE,
@@ -161,7 +161,7 @@ def parse_aus(cell: object) -> ParsedAUs:
     """
     if cell is None or (isinstance(cell, float) and np.isnan(cell)):
         return ParsedAUs((), ())
-    if isinstance(cell, (int, float, np.number)):
+    if isinstance(cell, (int, float, np.number)) and not isinstance(cell, bool):
         cell = f"{cell:g}"
     codes: list[AUCode] = []
     unread: list[str] = []
@@ -174,15 +174,15 @@ def parse_aus(cell: object) -> ParsedAUs:
         options = [o.strip() for o in re.split(r"\bor\b|/(?=\s*(?:AU|AD|M)?\d|\s*(?:AU|AD|M)\s*[LRTBA]?\d)", inner)]
         choice += len(options) > 1
         for option in options:
-            match = _CODE.match(option.replace(" ", ""))
-            if not match:
+            match = None if re.search(r"\d\s+\d", option) else _CODE.match(re.sub(r"\s", "", option))
+            if not match or not int(match["number"]):
                 unread.append(option)
                 continue
             codes.append(
                 AUCode(
                     number=int(match["number"]),
                     side=(match["pre"] or match["post"] or "")[-1:],
-                    intensity=(match["grade"] or "")[:1],
+                    intensity=(match["grade"] or "").strip("()")[:1],
                     kind=match["kind"] or "AU",
                     choice=choice if len(options) > 1 else 0,
                     uncertain=bool(match["ref"] or match["mark"]),
@@ -190,6 +190,28 @@ def parse_aus(cell: object) -> ParsedAUs:
                 )
             )
     return ParsedAUs(tuple(codes), tuple(unread))
+
+
+def read_aus(cell: object) -> tuple[tuple[AUCode, ...] | None, tuple[str, ...]]:
+    """AU cell of a clip: its codes, and the parts that cannot be read.
+
+    A part that cannot be read may be any action unit, so nothing certain is known of those that are not listed: the clip
+    is then 'not coded' as a whole.
+
+    Args:
+        cell: as for ``parse_aus``; empty = not coded, ``-`` = coded and none seen.
+
+    Returns:
+        codes (() = none seen, None = not coded), parts that cannot be read.
+
+    Example:
+        >>> read_aus("4;12"), read_aus("-"), read_aus("")
+        ((None, ('4;12',)), ((), ()), (None, ()))
+    """
+    if isinstance(cell, str) and cell.strip() == "-":
+        return (), ()
+    parsed = parse_aus(cell)
+    return (None if parsed.unread or not parsed.codes else parsed.codes), parsed.unread
 
 
 def compute_au_vector(codes: tuple[AUCode, ...] | None) -> np.ndarray:

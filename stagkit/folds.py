@@ -16,6 +16,7 @@ from stagkit.backends import Compute, train_folds
 from stagkit.config import StagConfig, TrainConfig
 from stagkit.errors import StagkitWarning
 from stagkit.files import Progress, no_progress, remove_temporary, resolve_inside, write_json
+from stagkit.identity import note_faults
 from stagkit.locks import hold
 from stagkit.recipes import choose_settings
 from stagkit.run_report import collect_leak, compute_run_report, compute_run_tables
@@ -76,8 +77,11 @@ def evaluate(
             finite.
 
     Warns:
+        StagkitWarning: clips that were left out before, people who may be one person under two names, and clips of two
+            people with nearly the same motion; the run keeps them in ``data.warnings``.
         MissingClassWarning: a training part without a clip of some class, whose weight is then 0.
     """
+    data = note_faults(data)
     recipe = choose_settings(data, protocol, stag_config, train_config)
     beside = protocol == STRATIFIED
     request = {

@@ -32,6 +32,7 @@ from stagkit.files import (
     Progress,
     check_writable,
     compute_digest,
+    digest_file,
     no_progress,
     read_json,
     remove_temporary,
@@ -39,13 +40,17 @@ from stagkit.files import (
     write_json,
     write_table,
 )
+from stagkit.identity import compute_signature, find_alike_subjects, find_near_duplicates, warn_of
 from stagkit.locks import HOLDER, LOCK, hold
-from stagkit.prepared import STAGED, PreparedClips, find_ready, pack_clips, stage_clip
+from stagkit.prepared import INDEX, STAGED, PreparedClips, find_ready, pack_clips, stage_clip
 from stagkit.processes import run_in_processes, stop_processes
 from stagkit.types import RoiDataset, StagkitError
 
 #: Raised when the layout of a prepared folder, or what is measured, changes.
-FORMAT = 3
+FORMAT = 4
+
+#: Modules whose code decides what is measured; clips that older code measured are not mixed with new ones.
+_MEASURES = ("flow", "head", "rois", "faces", "prepare")
 
 _INDEX = "prepared.json"
 _STARTED = "preparing.json"
@@ -65,9 +70,10 @@ def prepare_dataset(
     align: int = 0,
     landmarker: str = "",
     cluster: str = "",
+    contents: bool = False,
 ) -> RoiDataset:
     """``prepare_clips``, and then the whole data set in memory, as ``load_prepared(out)`` gives it."""
-    prepare_clips(source, out, flow_config, roi_config, workers, progress, align, landmarker, cluster)
+    prepare_clips(source, out, flow_config, roi_config, workers, progress, align, landmarker, cluster, contents)
     return load_prepared(out)
 
 
@@ -81,8 +87,11 @@ def prepare_clips(
     align: int = 0,
     landmarker: str = "",
     cluster: str = "",
+    contents: bool = False,
 ) -> dict:
     """Read, measure and cut every clip of a data set; clips that are there already are kept.
+
+    A clip that is there is measured again if its row, or the size or time of one of its files, has changed since.
 
     Args:
         source: the data set.
@@ -92,15 +101,18 @@ def prepare_clips(
         align: turn, scale and cut every face to a square of this many px first (``faces.align_clip``); 0 = as they are.
         landmarker: mediapipe's ``face_landmarker.task``, for clips that bring no landmarks.
         cluster: a Dask scheduler whose workers see the same files (``cluster.connect``); '' for none.
+        contents: compare the contents of all files instead of their times; slow.
 
     Returns:
-        How many ``clips``, ``subjects``, ``frames`` (at most, of a clip), clips of each of the ``classes``, ``left_out``.
+        How many ``clips``, ``subjects``, ``frames`` (at most, of a clip), clips of each of the ``classes``, ``left_out``
+        (rows of the sheet and clips), ``odd`` (findings about the others).
 
     Raises:
         StagkitError: no clips, a folder that holds something else, or no clip that can be used.
 
     Warns:
         LeftOutWarning: clips that cannot be used; they are listed in ``left_out.csv`` and the rest goes on.
+        StagkitWarning: clips that changed since they were measured; people who may be one person under two names.
     """
     out = Path(out).resolve() if cluster else Path(out)  # workers have a folder of their own
     if not source.keys:
@@ -112,20 +124,35 @@ def prepare_clips(
         "roi": roi_config.to_dict(),
         "classes": list(source.classes),
         "clips": list(source.keys),
+        "measured_by": compute_code_version(),
     }
+    if contents:
+        settings["contents"] = True
     if align or landmarker:
         settings["faces"] = {"align": align, "landmarker": load_finder(landmarker).digest[:16] if landmarker else ""}
     _check_place(out, settings)
     with hold(out):
-        return _prepare(source, out, settings, flow_config, roi_config, workers, progress, align, landmarker, cluster)
+        return _prepare(
+            source, out, settings, flow_config, roi_config, workers, progress, align, landmarker, cluster, contents
+        )
 
 
-def _prepare(source, out: Path, settings: dict, flow_config, roi_config, workers, progress, align, landmarker, cluster):
+def _prepare(
+    source, out: Path, settings: dict, flow_config, roi_config, workers, progress, align, landmarker, cluster, contents
+):
     _claim(out, settings)
-    ready = find_ready(out, source.keys)
+    stamps = {key: _stamp(source, key, contents) for key in source.keys}
+    ready, changed = find_ready(out, stamps)
+    if changed:
+        warnings.warn(
+            f"{len(changed)} clip(s) changed since they were measured and are measured again, the first is "
+            f"{min(changed)!r}.",
+            StagkitWarning,
+            stacklevel=2,
+        )
     todo = [key for key in source.keys if key not in ready]
     narrow = getattr(source, "only", lambda key: source)  # a set's whole list of frames is much to hand to a process
-    pieces = ((narrow(key), key, out, flow_config, roi_config, align, landmarker) for key in todo)
+    pieces = ((narrow(key), key, out, flow_config, roi_config, align, landmarker, stamps[key]) for key in todo)
     if cluster:
         stream = run_on_cluster(cluster, _prepare_clip, pieces)
     else:
@@ -138,11 +165,42 @@ def _prepare(source, out: Path, settings: dict, flow_config, roi_config, workers
         key, reason = next(iter(left_out.items()))
         raise StagkitError(f"no clip can be prepared; the first, {key!r}: {reason}")
     packed = pack_clips(out, usable)
-    _list_left_out(out, {key: left_out[key] for key in source.keys if key in left_out})
-    more = {"left_out": sorted(left_out)} if left_out else {}
-    write_json(resolve_inside(out, _INDEX), {**settings, "clips": usable, **more})
+    left_out = {key: left_out[key] for key in source.keys if key in left_out}
+    _list_left_out(out, left_out, getattr(source, "left_out", {}))
+    faults = _find_faults(source, packed)
+    about = {"clips": usable, "index": digest_file(out / INDEX), **({"faults": faults} if faults else {})}
+    write_json(resolve_inside(out, _INDEX), {**settings, **about, **({"left_out": left_out} if left_out else {})})
     (out / _STARTED).unlink(missing_ok=True)
-    return _count(packed, settings["classes"], left_out)
+    warn_of(faults)
+    dropped = {**getattr(source, "left_out", {}), **left_out}
+    return {**_count(packed, settings["classes"], dropped), "odd": len(faults)}
+
+
+def _stamp(source: ClipSource, key: str, contents: bool) -> str:
+    """Digest of what a clip is read from; '' where the source has none, or where its files cannot be read."""
+    try:
+        return source.stamp(key, contents) if hasattr(source, "stamp") else ""
+    except StagkitError:
+        return ""  # reading the clip says why
+
+
+def _find_faults(source: ClipSource, clips: PreparedClips) -> list[str]:
+    """What is odd about the clips that were prepared, a sentence each; one clip is in memory at a time."""
+    faults, signatures, subjects = [], [], []
+    for key, clip in clips.items():
+        if hasattr(source, "find_faults"):
+            faults += [f"clip {key!r}: {text}" for text in source.find_faults(key)]
+        signatures.append(compute_signature(clip.patches, clip.present))
+        subjects.append(clip.subject)
+    return faults + find_alike_subjects(subjects) + find_near_duplicates(np.array(signatures), subjects, list(clips))
+
+
+def compute_code_version() -> str:
+    """16 hex digits that change with the code that measures clips, and with the version of OpenCV."""
+    import cv2
+
+    code = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in _MEASURES]
+    return compute_digest(*code, cv2.__version__.encode())
 
 
 def _count(clips: PreparedClips, classes: list[str], left_out: dict[str, str]) -> dict:
@@ -154,15 +212,17 @@ def _count(clips: PreparedClips, classes: list[str], left_out: dict[str, str]) -
     return {**told, "classes": counts, "left_out": len(left_out)}
 
 
-def _list_left_out(out: Path, reasons: dict[str, str]) -> None:
-    """Tell of clips that cannot be used, and list them."""
-    path = resolve_inside(out, "left_out.csv")
-    if not reasons:
-        path.unlink(missing_ok=True)
-        return
+def _list_left_out(out: Path, reasons: dict[str, str], rows: dict[str, str]) -> None:
+    """List the rows and the clips that cannot be used, and warn of the clips; the source has warned of its rows."""
     import pandas as pd
 
-    write_table(path, pd.DataFrame({"clip": list(reasons), "reason": list(reasons.values())}))
+    path = resolve_inside(out, "left_out.csv")
+    if not reasons and not rows:
+        path.unlink(missing_ok=True)
+        return
+    write_table(path, pd.DataFrame(list({**rows, **reasons}.items()), columns=["clip", "reason"]))
+    if not reasons:
+        return
     key, reason = next(iter(reasons.items()))
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     warnings.warn(
@@ -188,12 +248,16 @@ def _check_place(out: Path, settings: dict) -> bool:
         if (out / name).is_file():
             found = read_json(out / name)
             left_out = found.pop("left_out", [])
+            for more in ("faults", "index"):
+                found.pop(more, None)
             clips = sorted([*found.get("clips", []), *left_out])
             if {**found, "clips": clips} != {**settings, "clips": sorted(settings["clips"])}:
                 if name == _STARTED and not any((out / STAGED).glob("*.npz")):
                     return True  # it failed at its first clip: nothing is lost by other settings
+                differs = [k for k in {**settings, **found} if k != "clips" and settings.get(k) != found.get(k)]
                 raise StagkitError(
-                    f"{out} was prepared from another source or with other settings: give another folder, or remove it."
+                    f"{out} was prepared from another source or with other settings "
+                    f"(other {', '.join(differs) or 'clips'}): give another folder, or remove it."
                 )
             return False
     # a lock and temporary files may be left by a command that was killed while it started
@@ -203,7 +267,14 @@ def _check_place(out: Path, settings: dict) -> bool:
 
 
 def _prepare_clip(
-    source: ClipSource, key: str, out: Path, flow_config: FlowConfig, roi_config: RoiConfig, align: int, landmarker: str
+    source: ClipSource,
+    key: str,
+    out: Path,
+    flow_config: FlowConfig,
+    roi_config: RoiConfig,
+    align: int,
+    landmarker: str,
+    stamp: str,
 ) -> tuple[str, str]:
     """Write one clip; its key, and the reason where it cannot be used."""
     import cv2
@@ -219,7 +290,7 @@ def _prepare_clip(
         sequence = compute_rois(compute_flow(clip, flow_config), clip, roi_config)
     except StagkitError as error:
         return key, str(error)
-    stage_clip(out, key, sequence)
+    stage_clip(out, key, sequence, stamp)
     return key, ""
 
 
@@ -244,24 +315,35 @@ def load_prepared(root: str | Path) -> RoiDataset:
         raise StagkitError(
             f"{root} has format {settings.get('format')}, this stagkit reads {FORMAT}: prepare it again."
         )
+    keys, classes = settings.get("clips"), settings.get("classes")
+    if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in (keys, classes)):
+        raise StagkitError(f"{root / _INDEX} is damaged: remove the folder and prepare it again.")
+    if not resolve_inside(root, INDEX).is_file():
+        raise StagkitError(f"there is no {root / INDEX}: run the same 'stagkit prepare' again.")
+    if settings.get("index") != digest_file(root / INDEX):
+        raise StagkitError(f"{root / INDEX} is damaged: remove the folder {root} and prepare it again.")
     clips = PreparedClips(root)
-    data = RoiDataset.from_sequences(
-        [clips[key] for key in settings["clips"]],
-        settings["classes"],
-        {k: settings[k] for k in ("source", "flow", "roi", "faces", "left_out") if k in settings},
+    if list(clips) != keys:
+        raise StagkitError(f"{root / _INDEX} and {INDEX} list other clips: remove the folder and prepare it again.")
+    kept = ("source", "flow", "roi", "faces", "measured_by", "left_out", "faults")
+    meta = {k: settings[k] for k in kept if k in settings}
+    data = RoiDataset.from_sequences([clips[key] for key in keys], classes, meta)
+    stamps = [clips.read_stamp(key) for key in keys]
+    data.meta["digest"] = data.compute_digest(
+        *(settings.get(k) for k in ("flow", "roi", "faces", "measured_by")), stamps
     )
-    data.meta["digest"] = compute_digest(data.x.tobytes(), data.label.tobytes(), repr(data.clip_ids).encode())
-    if data.parts:
-        data.meta["digest"] = compute_digest(data.meta["digest"].encode(), repr(data.parts).encode())
     return data
 
 
-def load_data(path: str | Path | Sequence[str | Path], mapping: str = "", frames: str = "all") -> RoiDataset:
+def load_data(
+    path: str | Path | Sequence[str | Path], mapping: str = "", frames: str = "all", same_people: bool = False
+) -> RoiDataset:
     """Read whatever ``stagkit evaluate`` takes: a prepared folder, an ``.npz`` of flow maps, or a folder of PNG maps.
 
     Args:
         path: one, or several that are joined (``composite.join_datasets``).
         mapping: class mapping, e.g. ``3-class`` (``classes.map_classes``); '' leaves the classes as they are.
+        same_people: subjects of equal name in several of the data sets joined are one person.
         frames: ``all``, or ``apex``: of each clip only the frame with the largest motion (``keep_apex``).
 
     Raises:
@@ -271,7 +353,7 @@ def load_data(path: str | Path | Sequence[str | Path], mapping: str = "", frames
         data = _load_one(Path(path))
         data = map_classes(data, mapping) if mapping else data
     else:
-        data = join_datasets([load_data(p, mapping) for p in path])
+        data = join_datasets([load_data(p, mapping) for p in path], same_people)
         if mapping:
             data.meta["mapping"] = mapping
     if frames not in ("all", "apex"):

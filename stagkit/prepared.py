@@ -3,7 +3,8 @@
 ```
 PREPARED/
   patches-N.npy   float16 "frame roi chan py px": the frames of all clips, one clip after the other
-  index.parquet   a row a clip: key, person, label, first frame and how many, times, AUs, digest of its values
+  index.parquet   one row per clip: key, person, label, first frame and how many, times, AUs, digest of all that, stamp of
+                  what it was measured from
   clips/*.npz     only while 'stagkit prepare' is at work: what is measured already
 ```
 
@@ -14,15 +15,13 @@ moment. Patches are read from the disk when a clip is asked for, and compared wi
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from stagkit.files import compute_digest, resolve_inside, write_aside
+from stagkit.files import compute_digest, load_arrays, resolve_inside, safe_name, write_aside
 from stagkit.types import RoiSequence, StagkitError
 
 INDEX = "index.parquet"
@@ -50,23 +49,29 @@ class PreparedClips(Mapping[str, RoiSequence]):
     """
 
     def __init__(self, root: str | Path):
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
 
         self.root = Path(root)
         path = self.root / INDEX
         try:
-            with parquet.ParquetFile(path) as file:
+            resolve_inside(self.root, INDEX)
+            with parquet.ParquetFile(path, page_checksum_verification=True) as file:
                 self.table = file.read().combine_chunks()
-                told = json.loads(file.metadata.metadata[b"stagkit"])
+                about = json.loads(file.metadata.metadata[b"stagkit"])
             self._row = {key: i for i, key in enumerate(self.column("key"))}
-            self.roi_names = tuple(told["roi_names"])
-            path = self.root / told["patches"]
+            self.roi_names = tuple(map(str, about["roi_names"]))
+            path = resolve_inside(self.root, str(about["patches"]))
             self.patches = np.load(path, mmap_mode="r", allow_pickle=False)
-            if len(self.patches) != told["frames"]:
+            if len(self.patches) != about["frames"] or self.patches.dtype != np.float16 or self.patches.ndim != 5:
                 raise ValueError(f"{len(self.patches)} frames")
+            for name in ("key", *_TEXTS, "stamp", "digest", "first", "frames", *_LISTS):
+                if self.table.column(name).null_count:
+                    raise ValueError(f"{name} has empty cells")
         except FileNotFoundError as error:
             raise StagkitError(f"there is no {path}: run the same 'stagkit prepare' again.") from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError, ArrowException) as error:
+        except StagkitError:
+            raise
+        except Exception as error:  # a damaged Parquet file makes pyarrow raise nearly anything
             raise StagkitError(f"{path} is damaged: remove the folder {self.root} and prepare it again.") from error
 
     def __iter__(self):
@@ -88,6 +93,10 @@ class PreparedClips(Mapping[str, RoiSequence]):
         """One column of the index, in the order of the clips."""
         return self.table.column(name).to_pylist()
 
+    def read_stamp(self, key: str) -> str:
+        """Digest of what the clip was measured from (``stage_clip``)."""
+        return self.table.column("stamp")[self._row[key]].as_py()
+
     def read_text(self, key: str) -> dict[str, str]:
         """``clip_id, subject, dataset, label, unit, part`` of one clip."""
         return {name: self.table.column(name)[self._row[key]].as_py() for name in _TEXTS}
@@ -103,47 +112,69 @@ class PreparedClips(Mapping[str, RoiSequence]):
         arrays = {"patches": np.array(self.patches[first : first + frames])}
         for name, kind in _LISTS.items():
             arrays[name] = np.array(row.column(name)[0].as_py(), kind)
-        arrays["present"] = arrays["present"].reshape(frames, -1)
-        if _digest(arrays) != digest:
+        text, stamp = self.read_text(key), self.read_stamp(key)
+        if _digest(key, arrays, text, stamp, self.roi_names) != digest:
             raise StagkitError(
                 f"the values of clip {key!r} in {self.root} are damaged: remove the folder and prepare it again."
             )
+        arrays["present"] = arrays["present"].reshape(frames, -1)
         return arrays
 
 
-def stage_clip(root: Path, key: str, sequence: RoiSequence) -> None:
-    """Keep one measured clip until all are there; whole or not at all."""
+def stage_clip(root: Path, key: str, sequence: RoiSequence, stamp: str = "") -> None:
+    """Keep one measured clip until all are there; whole or not at all.
+
+    Args:
+        stamp: digest of what it was measured from; a clip with another stamp is measured again.
+    """
     with write_aside(staged_path(root, key)) as aside:
         np.savez(
             aside,
             patches=sequence.patches.astype(np.float16),
             **{name: getattr(sequence, name) for name in _LISTS},
             roi_names=sequence.roi_names,
-            text=[getattr(sequence, name) for name in _TEXTS],
+            text=[key, stamp, *(getattr(sequence, name) for name in _TEXTS)],
         )
 
 
 def staged_path(root: Path, key: str) -> Path:
-    """Where a measured clip waits; keys that are no file names get a digest."""
-    safe = re.sub(r"[^\w.-]+", "_", key)
-    name = f"{safe}.npz" if safe == key else f"{safe}-{compute_digest(key.encode())[:6]}.npz"
-    return resolve_inside(root, f"{STAGED}/{name}")
+    """Where a measured clip waits; no two keys share a file."""
+    return resolve_inside(root, f"{STAGED}/{safe_name(key)}.npz")
 
 
-def find_ready(root: Path, keys: Iterable[str]) -> set[str]:
-    """Those of ``keys`` that need not be measured any more: packed before, or staged."""
+def find_ready(root: Path, stamps: Mapping[str, str]) -> tuple[set[str], set[str]]:
+    """Which clips need not be measured any more, and which have to be because what they are read from has changed.
+
+    Args:
+        stamps: key -> digest of what the clip is read from now.
+    """
     packed = PreparedClips(root) if (root / INDEX).is_file() else {}
-    return {key for key in keys if key in packed or staged_path(root, key).is_file()}
+    ready, changed = set(), set()
+    for key, stamp in stamps.items():
+        path, old = staged_path(root, key), None
+        if path.is_file():
+            try:
+                old = _read_staged(path)[3]
+            except StagkitError:
+                path.unlink()  # cut short when the machine stopped
+        elif key in packed:
+            old = packed.read_stamp(key)
+        if old == stamp:
+            ready.add(key)
+        elif old is not None:
+            changed.add(key)
+            path.unlink(missing_ok=True)
+    return ready, changed
 
 
 def pack_clips(root: Path, keys: Sequence[str]) -> PreparedClips:
-    """Gather the clips ``keys``, packed before or staged, into one array with its index; one clip is in memory at a time.
+    """Gather the clips ``keys``, staged or packed before, into one array with its index; one clip is in memory at a time.
 
     Raises:
         StagkitError: a clip that is neither, or damaged.
     """
     old = PreparedClips(root) if (root / INDEX).is_file() else None
-    if old is None or list(old) != list(keys):
+    if old is None or list(old) != list(keys) or any(staged_path(root, key).is_file() for key in keys):
         taken = [int(p.stem.partition("-")[2]) for p in root.glob("patches-*.npy") if p.stem[8:].isdigit()]
         path = root / f"patches-{max(taken, default=0) + 1}.npy"
         with write_aside(root / INDEX) as index, write_aside(path) as patches:  # the array is in place first
@@ -172,25 +203,35 @@ def _write_clips(
     from pyarrow import parquet
 
     rows, first, shape, roi_names, schema = [], 0, (), [], _make_schema()
-    with patches.open("wb") as file, parquet.ParquetWriter(index, schema) as table:
+    with patches.open("wb") as file, parquet.ParquetWriter(index, schema, write_page_checksum=True) as table:
         _write_header(file, (0, 1, 3, 1, 1))
         for key in keys:
-            if old is not None and key in old:
-                arrays, text, roi_names = old.read_arrays(key), old.read_text(key), list(old.roi_names)
+            path = staged_path(root, key)
+            if old is not None and key in old and not path.is_file():
+                arrays, text = old.read_arrays(key), old.read_text(key)
+                names, stamp = old.roi_names, old.read_stamp(key)
             else:
-                arrays, text, roi_names = _read_staged(staged_path(root, key))
+                arrays, text, names, stamp = _read_staged(path)
+            if roi_names and list(names) != roi_names:
+                raise StagkitError(
+                    f"clip {key!r} has other regions than the first: remove {root} and prepare it again."
+                )
+            roi_names = list(names)
             file.write(np.ascontiguousarray(arrays["patches"], "<f2").tobytes())
             n_frames, shape = len(arrays["patches"]), arrays["patches"].shape[1:]
             lists = {name: arrays[name].ravel() for name in _LISTS}
-            rows.append({"key": key, "first": first, "frames": n_frames, "digest": _digest(arrays), **text, **lists})
+            digest = _digest(key, arrays, text, stamp, roi_names)
+            rows.append(
+                {"key": key, "first": first, "frames": n_frames, "digest": digest, "stamp": stamp, **text, **lists}
+            )
             first += n_frames
             if len(rows) == _ROWS:
                 _write_rows(table, rows)
         _write_rows(table, rows)
         file.seek(0)
         _write_header(file, (first, *shape))  # padded, so that it is as long as the first one
-        told = {"patches": name, "roi_names": roi_names, "frames": first}
-        table.add_key_value_metadata({"stagkit": json.dumps(told)})
+        about = {"patches": name, "roi_names": roi_names, "frames": first}
+        table.add_key_value_metadata({"stagkit": json.dumps(about)})
 
 
 def _write_rows(table, rows: list[dict]) -> None:
@@ -215,24 +256,31 @@ def _make_schema():
             ("first", pa.int64()),
             ("frames", pa.int64()),
             ("digest", pa.string()),
+            ("stamp", pa.string()),
             *((name, pa.string()) for name in _TEXTS),
             *((name, pa.list_(kind)) for name, kind in listed.items()),
         ]
     )
 
 
-def _read_staged(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str], list[str]]:
+def _read_staged(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str], list[str], str]:
+    """Arrays, texts, names of the regions and stamp of a measured clip."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("patches", *_LISTS)}
-            text = dict(zip(_TEXTS, (str(t) for t in file["text"]), strict=True))
-            return arrays, text, [str(n) for n in file["roi_names"]]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        file = load_arrays(path)
+        arrays = {name: file[name] for name in ("patches", *_LISTS)}
+        _, stamp, *texts = (str(t) for t in file["text"])
+        return arrays, dict(zip(_TEXTS, texts, strict=True)), [str(n) for n in file["roi_names"]], stamp
+    except (StagkitError, ValueError, KeyError) as error:
         raise StagkitError(f"the measured clip {path} is damaged: remove it and prepare again.") from error
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+def _digest(
+    key: str, arrays: Mapping[str, np.ndarray], text: Mapping[str, str], stamp: str, roi_names: Sequence[str]
+) -> str:
+    """Digest of everything that is kept of a clip: its values, and who and what it is."""
+    about = (key, stamp, tuple(text[name] for name in _TEXTS), tuple(roi_names), np.shape(arrays["patches"]))
     return compute_digest(
         np.ascontiguousarray(arrays["patches"], "<f2").tobytes(),
         *(np.asarray(arrays[name], kind).tobytes() for name, kind in _LISTS.items()),
+        repr(about).encode("utf-8", "surrogatepass"),
     )

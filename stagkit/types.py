@@ -10,6 +10,7 @@ always the **subject's** sides: the subject's right eye is on the left of the pi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -165,6 +166,7 @@ class Clip:
         aus: annotated action units; None where the set is not coded, () where it is coded and none was seen.
         truth: what was planted (phantoms only).
         part: official part of the data set (DFME: ``train, testA, testB``), '' where there is none.
+        timestamps: float "time", ms, increasing: when each frame was taken, where frames do not follow at a constant rate.
     """
 
     frames: np.ndarray
@@ -180,16 +182,20 @@ class Clip:
     aus: tuple[AUCode, ...] | None = None
     truth: Truth | None = field(default=None, repr=False)
     part: str = ""
+    timestamps: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self):
         axes = "time y x" if self.frames.ndim == 3 else "time y x 3"
         if self.frames.dtype != np.uint8:
             raise ShapeError(f"`frames` is {self.frames.dtype}, expected uint8 grey or RGB values 0..255.")
         sizes = check_axes({}, frames=(self.frames, axes), landmarks=(self.landmarks, "time 68 2"))
+        check_axes(sizes, timestamps=(self.timestamps, "time"))
         if not sizes["time"]:
             raise ShapeError(f"clip {self.clip_id!r} has no frames.")
-        if not self.fps > 0:
-            raise ShapeError(f"clip {self.clip_id!r}: fps is {self.fps}, expected frames per second > 0.")
+        if not 0 < self.fps < np.inf:
+            raise ShapeError(
+                f"clip {self.clip_id!r}: fps is {self.fps}, expected a finite number of frames per second > 0."
+            )
         for name in ("onset", "apex", "offset"):
             at = getattr(self, name)
             if at is not None and not 0 <= at < sizes["time"]:
@@ -200,6 +206,8 @@ class Clip:
     @property
     def times_ms(self) -> np.ndarray:
         """Time of each frame in ms from the onset frame (first frame where no onset is coded): float "time"."""
+        if self.timestamps is not None:
+            return np.asarray(self.timestamps, float) - self.timestamps[self.onset or 0]
         return (np.arange(len(self.frames)) - (self.onset or 0)) * 1000.0 / self.fps
 
 
@@ -423,6 +431,22 @@ class RoiDataset:
             meta=dict(meta or {}),
             parts=tuple(s.part for s in sequences) if any(s.part for s in sequences) else (),
         )
+
+    def compute_digest(self, *settings: object) -> str:
+        """16 hex digits that change with anything that decides a result: values, mask, times, labels, AUs, names, settings.
+
+        Args:
+            settings: how the clips were measured; compared by their representation.
+        """
+        whole = hashlib.sha256()
+        for name in ("x", "mask", "times_ms", "label", "aus"):
+            array = np.ascontiguousarray(getattr(self, name))
+            whole.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+            whole.update(array)
+        names = ("clip_ids", "subjects", "datasets", "classes", "roi_names", "unit", "parts")
+        about = repr([[name, getattr(self, name)] for name in names] + list(settings))
+        whole.update(about.encode("utf-8", "surrogatepass"))
+        return whole.hexdigest()[:16]
 
     def take(self, index: Sequence[int] | np.ndarray) -> RoiDataset:
         """The clips at ``index`` alone, in that order."""

@@ -1,7 +1,21 @@
 """Damage to a data set on disk, by chance: what happens to files that people copy, unpack and open in Excel.
 
-``python -m tests.damage 2000`` damages so many trees and says how each ended; anything but a result or a ``StagkitError`` is
-a fault of stagkit. ``tests/test_damage.py`` runs a smaller number.
+``python -m tests.damage 2000 0`` damages so many trees and counts how each ended. Two ends are faults of stagkit, and make
+the exit code 1:
+
+- a traceback: anything but a result or a ``StagkitError``;
+- a silent wrong result: a clip is read otherwise than from the undamaged tree (frames, label, subject, AUs, onset, apex,
+  offset, frame rate, part), or is lost, and no warning, finding or list of what is left out names it, its row or its sheet.
+
+Not every damage can be seen, and these are no faults:
+
+- a cell that was changed into another value that is valid, and is read as it now stands (``is_stated``);
+- a clip that neither a table nor a folder names any more (a manifest cut after some rows, a removed folder of SMIC-HS, which
+  has no sheet);
+- changed bytes in a JPEG or BMP file of the same length: these formats hold no checksum (PNG does);
+- the lost mark ``phantom.json``: phantoms are then taken for the set that they imitate.
+
+``tests/test_damage.py`` runs a smaller number.
 """
 
 from __future__ import annotations
@@ -27,6 +41,7 @@ from stagkit.datasets.manifest import write_manifest
 from stagkit.datasets.phantom_trees import LAYOUT_PRESETS, write_tree
 from stagkit.datasets.phantoms import PhantomSource
 from stagkit.datasets.sheets import load_grids
+from stagkit.facs import read_aus
 from stagkit.types import StagkitError
 
 ODD = ["", " ", "/", "?", "nan", "None", "46a", "-1", "1e9", "9" * 30, "３７", "../../x", "a/b", "\t5", "=1/0", "4，11"]
@@ -203,28 +218,131 @@ DAMAGES = (
 )  # fmt: skip
 
 
-def read_everything(name: str, root: Path) -> str:
-    """Check and read a tree as the commands do; how it ended."""
-    try:
-        if name != "manifest":
-            format_check(check_data(name, root))
-        source = open_source(name, str(root))
-        for key in source.keys:
-            source.read(key)
-        repr(source.describe())
-        return "read"
-    except StagkitError as error:
-        assert str(error).strip(), "an error says something"
-        return "told"
+FIELDS = ("frames", "label", "subject", "aus", "onset", "apex", "offset", "fps", "part")
+
+
+def read_everything(name: str, root: Path) -> tuple[dict[str, dict[str, object]], str]:
+    """Check and read a tree as the commands do.
+
+    Returns:
+        clip -> field -> value, of the clips that can be read; everything that was said of the others and of the tree.
+
+    Raises:
+        StagkitError: the tree cannot be used.
+    """
+    said, clips = [], {}
+    if name != "manifest":
+        found = check_data(name, root)
+        format_check(found)
+        said += [*(f"{key}: {why}" for key, why in found["left_out"].items()), *found["faults"], *found["corrections"]]
+    source = open_source(name, str(root))
+    said.append(repr(source.describe()))
+    for key in source.keys:
+        try:
+            clip = source.read(key)
+            said += [f"{key}: {text}" for text in source.find_faults(key)]
+        except StagkitError as error:
+            assert str(error).strip(), "an error says something"
+            said.append(f"{key}: {error}")
+            continue
+        record = getattr(source, "_records", {}).get(key)  # frame numbers, as the sheet writes them
+        clips[key] = {
+            "frames": tuple(hash(frame.tobytes()) for frame in clip.frames),
+            "label": clip.label,
+            "subject": clip.subject.replace("-phantom", ""),
+            "aus": None if clip.aus is None else tuple(map(str, clip.aus)),
+            **{k: getattr(record or clip, k) for k in ("onset", "apex", "offset")},
+            "fps": clip.fps,
+            "part": clip.part,
+        }
+    return clips, "\n".join(said)
+
+
+def list_rows(root: Path) -> list[list[object]]:
+    """The rows of all tables of a tree."""
+    rows = []
+    for path in sorted(p for p in root.rglob("*") if p.suffix in (".xlsx", ".csv") and p.is_file()):
+        with suppress(StagkitError):
+            rows += [list(row) for grid in load_grids(path).values() for row in grid]
+    return rows
+
+
+def is_stated(field: str, value: object, rows: list[list[object]]) -> bool:
+    """Whether one of these rows holds a cell that says this."""
+    cells = [cell for row in rows for cell in row]
+    if value is None:  # 'not coded' is said by an empty cell, or by a row that is too short
+        return any(cell is None or str(cell).strip() == "" for cell in cells) or any(len(r) < 9 for r in rows)
+    if field == "aus":
+        return any(tuple(map(str, read_aus(cell)[0] or ())) == value for cell in cells)
+    if field == "subject":
+        last = str(value).rpartition("/")[2]
+        return any(
+            str(cell).strip() and str(cell).strip().lower() in (last.lower(), str(value).lower()) for cell in cells
+        )
+    if field in ("onset", "apex", "offset", "fps"):
+        for cell in cells:
+            with suppress(ValueError, TypeError):
+                if float(str(cell)) == float(value):
+                    return True
+        return False
+    return any(str(value).lower() == str(cell).strip().lower() for cell in cells)
+
+
+def find_flipped(sound: Path, root: Path) -> set[str]:
+    """Folders that hold a JPEG or BMP file of which bytes were changed."""
+    found = set()
+    for path in root.rglob("*"):
+        old = sound / path.relative_to(root)
+        if path.suffix.lower() in (".jpg", ".bmp") and path.is_file() and old.is_file():
+            now, then = path.read_bytes(), old.read_bytes()
+            if len(now) == len(then) and now != then:
+                found.add(path.parent.name)
+                found.add(path.parent.parent.name)
+    return found
+
+
+def find_silent(name: str, sound: dict, sound_root: Path, root: Path, read: dict, said: str) -> list[str]:
+    """Clips that are read wrongly or lost without a word, a sentence each."""
+    rows, flipped = list_rows(root), find_flipped(sound_root, root)
+    folders = {p.name for p in root.rglob("*") if p.is_dir()}
+    sheets = [p.name for p in sound_root.iterdir() if p.suffix in (".xlsx", ".csv")]
+    silent = []
+    for key in {**sound, **read}:
+        clip = key.split("/")[1] if "/" in key else key
+        short = key.rpartition("/")[2]
+        own = [row for row in rows if any(str(cell).strip() in (key, clip, short) for cell in row)]
+        if key in said or f"({clip!r})" in said or any(f"{sheet} " in said for sheet in sheets):
+            continue
+        numbered = [i for i, row in enumerate(rows) if row in own]
+        if any(f"row {i + shift} below" in said for i in numbered for shift in (-14, -13, -1, 0, 1)):
+            continue
+        if key not in read:
+            if own or (not rows and clip in folders):
+                silent.append(f"{name} {key}: lost")
+            continue
+        if key not in sound:
+            if not own:
+                silent.append(f"{name} {key}: made up")
+            continue
+        for field in FIELDS:
+            now, then = read[key][field], sound[key][field]
+            if now == then or (field == "frames" and {clip, short} & flipped):
+                continue
+            if field == "frames" and any(read[key][k] != sound[key][k] for k in ("onset", "offset")):
+                continue  # the rows state another range: other frames are right
+            if not is_stated(field, now, own):
+                silent.append(f"{name} {key}: {field} {str(then)[:60]} -> {str(now)[:60]}")
+    return silent
 
 
 def damage_trees(n: int, seed: int, home: Path) -> tuple[Counter, list[str]]:
     """Damage ``n`` trees in one to three ways each and read them.
 
     Returns:
-        how they ended -> how often; a report for each traceback.
+        how they ended -> how often; a report for each traceback, and for each tree with silent wrong results.
     """
     trees = make_trees(home / "sound")
+    sound = {name: read_everything(name, root)[0] for name, root in trees.items()}
     ends: Counter = Counter()
     faults = []
     for i in range(n):
@@ -236,13 +354,21 @@ def damage_trees(n: int, seed: int, home: Path) -> tuple[Counter, list[str]]:
         for damage in done:
             with suppress(StagkitError):  # the damage before has left no sheet that could be changed
                 damage(rng, work)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        about = f"{i} {name} {[d.__name__ for d in done]}"
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
             try:
-                ends[read_everything(name, work)] += 1
+                read, said = read_everything(name, work)
+                said = "\n".join([said, *(str(w.message) for w in warned)])
+                silent = find_silent(name, sound[name], trees[name], work, read, said)
+                ends["silent wrong result" if silent else "read"] += 1
+                faults += [f"{about}\nsilent: " + "\nsilent: ".join(silent)] if silent else []
+            except StagkitError as error:
+                assert str(error).strip(), "an error says something"
+                ends["told"] += 1
             except Exception:
                 ends["traceback"] += 1
-                faults.append(f"{i} {name} {[d.__name__ for d in done]}\n{traceback.format_exc()}")
+                faults.append(f"{about}\n{traceback.format_exc()}")
         shutil.rmtree(work)
     return ends, faults
 

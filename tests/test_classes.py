@@ -77,7 +77,7 @@ def test_clips_that_a_mapping_leaves_out_are_left_out():
     assert [mapped.classes[k] for k in mapped.label] == [names[data.classes[data.label[i]]] for i in kept]
     assert len(mapped.parts) == 18
     assert mapped.meta["digest"] != data.meta["digest"]
-    assert (mapped.meta["mapping"], mapped.meta["left_out"]) == ("3-class", 6)
+    assert (mapped.meta["mapping"], mapped.meta["left_out_by_mapping"]) == ("3-class", 6)
     with pytest.raises(ClassMapError, match="is the set complete"):
         map_classes(data, "3-class", strict=True)
 

@@ -8,9 +8,9 @@ import pytest
 
 from stagkit.datasets import DatasetNotAvailable, open_source
 from stagkit.datasets.flow_maps import CLASSES, compute_map_motion, load_flow_maps
+from stagkit.errors import StagkitError, StagkitWarning
 from stagkit.facs import AU_NUMBERS
 from stagkit.rois import ATLAS
-from stagkit.types import StagkitError
 from tests.small import save_maps
 
 
@@ -96,7 +96,7 @@ def test_htnet_folder_without_its_table(tmp_path):
 def test_damaged_map_is_named(tmp_path):
     maps = write_htnet_folder(tmp_path)
     (maps / "sub02_EP09f .png").write_bytes(b"\x89PNG broken")
-    with pytest.raises(StagkitError, match="sub02_EP09f .png cannot be read"):
+    with pytest.raises(StagkitError, match="sub02_EP09f .png is damaged"):
         load_flow_maps(maps)
 
 
@@ -123,10 +123,10 @@ def test_bad_maps_are_told(tmp_path, changes, words):
 
 def test_a_file_that_is_no_npz(tmp_path):
     (tmp_path / "m.npz").write_bytes(b"PK\x03\x04 not really")
-    with pytest.raises(StagkitError, match="damaged or holds objects"):
+    with pytest.raises(StagkitError, match="m.npz is damaged"):
         load_flow_maps(tmp_path / "m.npz")
     np.savez(tmp_path / "o.npz", flow=np.array([{}], dtype=object), label=1, subject=1, dataset=1, clip=1)
-    with pytest.raises(StagkitError, match="holds objects"):
+    with pytest.raises(StagkitError, match="o.npz is damaged"):
         load_flow_maps(tmp_path / "o.npz")
     with pytest.raises(StagkitError, match="no file"):
         load_flow_maps(tmp_path / "absent.npz")
@@ -170,12 +170,18 @@ def test_manifest(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"folder": "../outside"}, "leaves"),
+        ({"folder": "../outside"}, "leads out of"),
         ({"fps": "fast"}, "fps is 'fast', expected a number"),
         ({"apex": "9"}, "apex 9 lies outside its 5 frames"),
         ({"onset": "3", "apex": "1"}, "onset is 3 and apex 1, expected onset <= apex <= offset"),
         ({"apex": "", "offset": "0"}, "onset is 1 and offset 0"),
-        ({"fps": "0"}, "frames per second > 0"),
+        ({"fps": "0"}, "fps is '0', expected a number of frames per second from 1"),
+        ({"fps": "inf"}, "fps is 'inf'"),
+        ({"fps": "1e308"}, "fps is '1e308'"),
+        ({"fps": "-25"}, "fps is '-25'"),
+        ({"fps": "29,97"}, "fps is '29,97'.*with a point"),
+        ({"onset": "5.7"}, "onset: '5.7' is no frame number"),
+        ({"apex": "inf"}, "apex: 'inf' is no frame number"),
         ({"landmarks": "none.npy"}, "there is no file of landmarks"),
     ],
 )
@@ -200,12 +206,14 @@ def test_rows_without_cells_are_skipped_and_short_ones_told(tmp_path):
     table.write_text(sound + ",,,\n\n", encoding="utf-8")
     assert open_source("manifest", str(tmp_path)).keys == ("a1", "a2")
     table.write_text(sound + "a3,s1\n", encoding="utf-8")
-    with pytest.raises(StagkitError, match="clip 'a3' has no dataset, label, folder, fps"):
-        open_source("manifest", str(tmp_path))
+    with pytest.warns(StagkitWarning, match="clip 'a3'.* is left out: it has no dataset, label, folder, fps"):
+        source = open_source("manifest", str(tmp_path))
+    assert source.keys == ("a1", "a2")
+    assert list(source.describe()["left_out"]) == ["row 3 below the header (clip 'a3')"]
 
 
 def test_twice_the_same_clip(tmp_path):
-    with pytest.raises(StagkitError, match="stand twice"):
+    with pytest.raises(StagkitError, match="no clip that can be used; the first, a2: its clip_id stands twice"):
         open_source("manifest", str(write_clips(tmp_path, clip_id="a2")))
 
 

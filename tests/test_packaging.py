@@ -31,7 +31,7 @@ LAYERS = (
     ),
     ("datasets",),
     ("video",),
-    ("classes", "composite", "seal", "companions"),
+    ("classes", "composite", "seal", "companions", "identity"),
     ("prepared",),
     ("prepare", "splits", "data_check"),
     ("probes", "egat", "au_reading", "model", "plug_in"),

@@ -19,7 +19,7 @@ from stagkit.datasets import NAMES, DatasetNotAvailable, load_layout, load_layou
 from stagkit.datasets.cards import BEGIN, END, fill_page
 from stagkit.datasets.index import load_corrections, load_index
 from stagkit.datasets.sheets import SheetError, compute_name, load_table, read_frame, read_text
-from stagkit.datasets.tree import Tree, compute_frame_number, read_pictures
+from stagkit.datasets.tree import Tree, UnclearFramesError, number_frames, read_pictures
 from stagkit.faces import load_landmarks
 from stagkit.rois import load_mean_face
 from stagkit.types import StagkitError
@@ -212,8 +212,33 @@ def test_sheet_versions_add_up():
 @given(
     st.integers(0, 10**9), st.integers(1, 12), st.sampled_from(["img", "reg_img", "006_", "s1_ne_01 image", "", "x.1_"])
 )
-def test_a_frame_is_told_by_its_last_integer(number, digits, before):
-    assert compute_frame_number(f"{before}{number:0{digits}d}.jpg") == number
+def test_a_frame_is_known_by_the_number_in_its_name(number, digits, before):
+    names = {n: f"{before}{n:0{digits}d}.jpg" for n in (number, number + 1)}
+    assert number_frames(names.values()).files == names
+    assert number_frames([names[number]]).files == {number: names[number]}
+
+
+@given(
+    st.sets(st.integers(0, 3000), min_size=2, max_size=30),
+    st.sampled_from(
+        ["frame_{}_crop128", "{}", "img{:05d}", "sub01_{}_v2_left", "006_{:04d}", "Ａ1_{}_é2", "s1_ne_01_{}x3"]
+    ),
+    st.randoms(),
+)
+def test_the_number_that_differs_counts_the_frames(numbers, pattern, chance):
+    """Whatever constant numbers stand before or after it, and in whatever order the names come."""
+    names = [(n, f"{pattern.format(n)}.png") for n in sorted(numbers)]
+    shuffled = [name for _, name in names]
+    chance.shuffle(shuffled)
+    assert list(number_frames(shuffled).files.items()) == names
+
+
+def test_names_that_do_not_give_the_order_are_refused():
+    assert number_frames(["t2_crop128.png", "t10_crop96.png"]).files == {2: "t2_crop128.png", 10: "t10_crop96.png"}
+    assert number_frames(["img1.png", "img1.jpg", "img2.png"]).claimed == (1,)
+    assert number_frames(["img1.png", "cover.png"]).ignored == ("cover.png",)
+    with pytest.raises(UnclearFramesError, match="2 numbers differ"):
+        number_frames(["12-00_900.png", "12-01_000.png", "12-01_200.png"])
 
 
 def test_frames_are_the_right_ones_in_the_right_order(tmp_path):
@@ -338,7 +363,7 @@ def test_damaged_pictures_are_found_and_named(tmp_path):
 
 def test_stored_landmarks(tmp_path):
     make_casme2(tmp_path)
-    points = np.arange(136.0).reshape(68, 2)
+    points = np.arange(136.0).reshape(68, 2) / 12
     (tmp_path / "landmarks" / "sub01").mkdir(parents=True)
     np.save(tmp_path / "landmarks" / "sub01" / "EP02_01f.npy", points)
     source = open_source("casme2", str(tmp_path))
@@ -403,6 +428,8 @@ def test_bad_sheets_are_told(tmp_path):
         open_source("casme2", str(tmp_path))
     make_casme2(tmp_path)
     shutil.copy(sheet, tmp_path / "CASME2-coding-20190701.xlsx")
+    assert len(open_source("casme2", str(tmp_path)).keys) == 3, "a copy is no second sheet"
+    save_book(tmp_path / "CASME2-coding-20190701.xlsx", [HEAD, row(), row("02"), row("03", aus="12")])
     with pytest.raises(StagkitError, match="choose one with --sheet NAME"):
         open_source("casme2", str(tmp_path))
     assert len(open_source("casme2", str(tmp_path), sheet="CASME2-coding-20190701.xlsx").keys) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -69,14 +70,14 @@ def load_layouts() -> dict[str, Layout]:
     return {name: load_layout(name) for name in NAMES}
 
 
-def open_source(name: str, root: str, sheet: str = "") -> ClipSource:
+def open_source(name: str, root: str, sheet: str | Sequence[str] = "") -> ClipSource:
     """Open a data set of clips by name.
 
     Args:
         name: one of ``NAMES``, or ``manifest`` (any clips listed in a ``manifest.csv``; written by ``stagkit phantom
             --layout frames`` too).
         root: its folder.
-        sheet: file name of the coding sheet, where there are several.
+        sheet: file name of the coding sheet, where there are several; one per part where a set has parts.
 
     Raises:
         DatasetNotAvailable: it is not there: who grants it, what was expected, what was found.
@@ -85,7 +86,10 @@ def open_source(name: str, root: str, sheet: str = "") -> ClipSource:
     if name == "manifest":
         from stagkit.datasets.manifest import ManifestSource
 
-        return ManifestSource(root)
+        named = [sheet] if isinstance(sheet, str) else list(sheet)
+        if len(named) > 1:
+            raise StagkitError(f"{len(named)} tables are named for a manifest, expected one: give --sheet once.")
+        return ManifestSource(root, named[0] if named else "")
     from stagkit.datasets.coded import CodedSource
 
     return CodedSource(load_layout(name), root, sheet)

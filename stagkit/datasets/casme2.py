@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
 from stagkit.datasets.layout import Layout, SheetRow, exactly
-from stagkit.datasets.sheets import CASME_COLUMNS, load_table, read_text
+from stagkit.datasets.sheets import CASME_COLUMNS, load_table, name_subject, read_text
 from stagkit.datasets.tree import Tree
 
 CARD = DatasetCard(
@@ -40,8 +40,8 @@ CARD = DatasetCard(
 def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
     """Rows of ``Sheet1``; subjects are written ``01`` or, by Excel, 1."""
     rows = []
-    for number, cells in load_table(sheets[0], CASME_COLUMNS, {"aus": ("Action Units",)}):
-        subject = f"sub{read_text(cells.pop('subject')).removeprefix('sub').zfill(2)}"
+    for number, cells in load_table(sheets[0], CASME_COLUMNS, {"aus": ("Action Units",)}, tree.notes):
+        subject = name_subject(cells.pop("subject"), "sub", 2)
         clip = read_text(cells.pop("clip"))
         folder = exactly(f"{subject}/{clip}")
         rows.append(SheetRow(subject=subject, clip=clip, folders=(folder,), fps=200, row=number, **cells))
@@ -51,6 +51,6 @@ def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
 LAYOUT = Layout(
     card=CARD,
     load_rows=load_rows,
-    sheets=("CASME2-coding*.xlsx", "CASME2_label*.xlsx"),
+    sheets=("CASME2-coding*", "CASME2_label*", "*CASME*2*coding*", "*CASME*II*coding*"),
     bases=("CASME2_RAW_selected", "CASME2-RAW", "Cropped"),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
 from stagkit.datasets.layout import Layout, SheetRow, exactly
-from stagkit.datasets.sheets import load_table, read_text
+from stagkit.datasets.sheets import load_table, name_subject, read_text
 from stagkit.datasets.tree import Tree
 
 _GRANT = {
@@ -27,8 +27,11 @@ CARD_A = DatasetCard(
     size=(
         "860 micro-expressions of 94 subjects: disgust 250, surprise 187, others 161, fear 86, anger 64, sad 57, happy 55"
     ),
-    tree=("cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx", "part_A/spNO.1/a/color/355.jpg"),
-    checks="video letters in either case (J); pictures that the owners put into exception/ count as missing",
+    tree=("cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx (also below annotation/partA)", "part_A/spNO.1/a/color/355.jpg"),
+    checks=(
+        "video letters in either case (J); pictures that the owners put into exception/ count as missing; clips longer than "
+        "2 s (ten have 200 frames or more, the longest 730)"
+    ),
     corrects="six rows whose onset, apex or offset cannot be, by row number and only where the faulty value stands",
     **_GRANT,
 )
@@ -61,10 +64,9 @@ _COLUMNS_C = {
 def load_rows_a(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
     """Rows of the sheet ``label``."""
     rows = []
-    for number, cells in load_table(sheets[0], _COLUMNS_A, {"aus": ("AU",)}):
-        subject, video = read_text(cells.pop("subject")), read_text(cells.pop("video"))
-        subject = f"spNO.{subject}" if subject.isdigit() else subject
-        clip = f"{video.lower()}/{read_text(cells['onset']) or 'none'}"
+    for number, cells in load_table(sheets[0], _COLUMNS_A, {"aus": ("AU",)}, tree.notes):
+        subject, video = name_subject(cells.pop("subject"), "spNO."), read_text(cells.pop("video"))
+        clip = f"{video.lower()}/{read_text(cells['onset']) or 'none'}" if video else ""
         folder = exactly(f"{subject}/{video}") + "/color"
         rows.append(SheetRow(subject=subject, clip=clip, folders=(folder,), fps=30, row=number, **cells))
     return rows
@@ -73,26 +75,27 @@ def load_rows_a(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow
 def load_rows_c(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
     """Rows of the sheet ``mockCrimeME``."""
     rows = []
-    for number, cells in load_table(sheets[0], _COLUMNS_C, {"aus": ("au",)}):
-        subject = read_text(cells.pop("subject"))
+    for number, cells in load_table(sheets[0], _COLUMNS_C, {"aus": ("au",)}, tree.notes):
+        subject = name_subject(cells.pop("subject"))
         count = read_text(cells.pop("count"))
-        folders = tuple(f"{exactly(s)}/*/color" for s in dict.fromkeys((subject, subject.zfill(2))))
-        clip = f"{count}/{read_text(cells['onset']) or 'none'}"
-        rows.append(SheetRow(subject=f"c{subject.zfill(2)}", clip=clip, folders=folders, fps=30, row=number, **cells))
+        folders = tuple(f"{exactly(s)}/*/color" for s in dict.fromkeys((subject, subject.zfill(2))) if subject)
+        clip = f"{count}/{read_text(cells['onset']) or 'none'}" if count else ""
+        person = name_subject(subject, "c", 2)
+        rows.append(SheetRow(subject=person, clip=clip, folders=folders, fps=30, row=number, **cells))
     return rows
 
 
 PART_A = Layout(
     card=CARD_A,
     load_rows=load_rows_a,
-    sheets=("cas(me)3_part_A_ME_label_JpgIndex_v2*.xlsx", "cas(me)3_part_A_ME_label*.xlsx"),
+    sheets=("cas(me)3_part_A_ME_label_JpgIndex_v2*", "cas(me)3_part_A_ME_label*", "*part_A*ME_label*"),
     bases=("part_A",),
     whole_folders=False,
 )
 PART_C = Layout(
     card=CARD_C,
     load_rows=load_rows_c,
-    sheets=("CAS(ME)3_part_C_ME*.xlsx",),
+    sheets=("CAS(ME)3_part_C_ME*", "*part_C*ME*"),
     bases=("part_C/part_C", "part_C"),
     whole_folders=False,
 )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
 from stagkit.datasets import DatasetNotAvailable
 from stagkit.datasets.index import load_index
 from stagkit.datasets.layout import Layout
+from stagkit.datasets.stamps import stamp_files
 from stagkit.datasets.stream import read_frames
+from stagkit.datasets.tree import turned_by_exif
 from stagkit.errors import StagkitWarning
 from stagkit.faces import load_landmarks
 from stagkit.files import compute_digest
@@ -24,7 +27,7 @@ class CodedSource:
         DatasetNotAvailable: not there, or fewer than half of its clips can be used.
     """
 
-    def __init__(self, layout: Layout, root: str | Path, sheet: str = ""):
+    def __init__(self, layout: Layout, root: str | Path, sheet: str | Sequence[str] = ""):
         index = load_index(layout, root, sheet)
         card = layout.card
         self.name = f"{card.name}-phantom" if index.phantom else card.name
@@ -34,6 +37,15 @@ class CodedSource:
             raise DatasetNotAvailable(
                 f"{card.title} at {root}: {len(index.left_out)} of {len(index.rows)} clips cannot be used, the first is "
                 f"{key}: {why}; expected {'; '.join(card.tree)}; {remedy}. It is granted by {card.grantor}."
+            )
+        self.left_out = index.left_out
+        if index.faults:
+            key, text = index.faults[0]
+            warnings.warn(
+                f"{card.title}: {len(index.faults)} things in sheet or folders are odd, the first: "
+                f"{f'{key}: ' if key else ''}{text}; {remedy}.",
+                StagkitWarning,
+                stacklevel=3,
             )
         if index.left_out:
             key, why = next(iter(index.left_out.items()))
@@ -46,12 +58,26 @@ class CodedSource:
         self.keys = tuple(index.records)
         self.classes = tuple(sorted({record.label for record in index.records.values()}))
         self._records = index.records
+        self._root = Path(root)
         self._about = {
             "source": self.name,
             "name": self.name,
             "digest": compute_digest(
                 *(
-                    repr((r.clip_id, r.label, r.frame_numbers, r.onset, r.apex, r.offset, r.fps, r.part)).encode()
+                    repr(
+                        (
+                            r.clip_id,
+                            r.subject,
+                            r.label,
+                            r.frame_numbers,
+                            r.onset,
+                            r.apex,
+                            r.offset,
+                            r.fps,
+                            r.aus,
+                            r.part,
+                        )
+                    ).encode()
                     for r in index.records.values()
                 ),
                 *(digest.encode() for digest in index.sheets.values()),
@@ -73,6 +99,18 @@ class CodedSource:
         one = copy(self)
         one.keys, one._records = (key,), {key: self._records[key]}
         return one
+
+    def stamp(self, key: str, contents: bool = False) -> str:
+        """Digest of what the clip is read from: its row, and size and time (or content) of each of its files."""
+        r = self._records[key]
+        about = (r.subject, r.label, r.fps, r.onset, r.apex, r.offset, r.aus, r.part)
+        paths = [*r.frame_paths, *([r.landmarks] if r.landmarks else [])]
+        return stamp_files(paths, self._root, contents, repr(about))
+
+    def find_faults(self, key: str) -> list[str]:
+        """What is odd about one clip's pictures, a sentence each; they are not decoded."""
+        turned = turned_by_exif(self._records[key].frame_paths)
+        return ["its pictures carry an EXIF rotation, which is applied"] if turned else []
 
     #: ``read`` can align frame by frame, so that few frames of real size are in memory at once.
     aligns = True

@@ -14,6 +14,7 @@ from stagkit.datasets.cards import DatasetCard
 from stagkit.datasets.layout import Layout, SheetRow, exactly
 from stagkit.datasets.sheets import load_table, read_text
 from stagkit.datasets.tree import Tree
+from stagkit.files import shorten
 
 CARD = DatasetCard(
     name="dfme",
@@ -25,10 +26,10 @@ CARD = DatasetCard(
     fps="200, 300 or 500 fps, one a subject",
     size="2,629 clips of 259 subjects: train 1,856 of 176, testA 474 of 42, testB 299 of 41; seven emotions",
     tree=(
-        "DFME_training*.xlsx, and for the test parts sheets with DFME and testA or testB in their names",
-        "DFME_train/sub0003_01/00109.png, dfme_testA/..., test_data_B/test_data_B/...",
+        "training_full_with_AU.xlsx, and for the test parts sheets with testA or testB in their names (DFME before or not)",
+        "DFME_train/sub0003_01/00109.png (or train_data/train_data/...), dfme_testA/..., test_data_B/test_data_B/...",
     ),
-    checks="subjects of the parts are disjoint",
+    checks="subjects of the parts are disjoint; subject and name, emotion and its number agree; 200, 300 or 500 fps",
 )
 
 _COLUMNS = {
@@ -40,14 +41,8 @@ _COLUMNS = {
     "label": ("Emotion",),
     "fps": ("Fps",),
 }
-_FOLDERS = (
-    "{}",
-    "dfme_train/{}",
-    "dfme_testa/{}",
-    "dfme_testb/{}",
-    "test_data_[ab]/test_data_[ab]/{}",
-    "test_data_[ab]/{}",
-)
+_EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
+_RATES = ("200", "300", "500")
 
 
 def name_part(sheet: str) -> str:
@@ -61,12 +56,28 @@ def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
     rows = []
     for sheet in sheets:
         part = name_part(sheet.stem)
-        for number, cells in load_table(sheet, _COLUMNS, {"aus": ("AU",)}):
-            clip = read_text(cells.pop("clip"))
-            folders = tuple(pattern.format(exactly(clip)) for pattern in _FOLDERS)
-            subject = read_text(cells.pop("subject"))
-            rows.append(SheetRow(subject=subject, clip=clip, folders=folders, part=part, row=number, **cells))
+        for number, cells in load_table(sheet, _COLUMNS, {"aus": ("AU",), "emotion_id": ("EmotionId",)}, tree.notes):
+            clip, subject = read_text(cells.pop("clip")), read_text(cells.pop("subject"))
+            why = _find_fault(subject, clip, cells, cells.pop("emotion_id"))
+            folders = (exactly(clip),)
+            rows.append(SheetRow(subject=subject, clip=clip, folders=folders, part=part, row=number, why=why, **cells))
     return rows
 
 
-LAYOUT = Layout(card=CARD, load_rows=load_rows, sheets=("*DFME*.xlsx",), bases=(), several=True)
+def _find_fault(subject: str, clip: str, cells: dict[str, object], emotion_id: object) -> str:
+    """What in a row contradicts itself; '' where nothing does."""
+    label, number, rate = read_text(cells["label"]).lower(), read_text(emotion_id), read_text(cells["fps"])
+    if subject and clip and clip.rpartition("_")[0] != subject:
+        return f"the sheet says subject {subject}, its name says {clip.rpartition('_')[0]}"
+    if label in _EMOTIONS and number and number != str(_EMOTIONS.index(label)):
+        return f"its emotion {label} is number {_EMOTIONS.index(label)}, the sheet says {shorten(number, 60)}"
+    return "" if rate in _RATES else f"fps is {shorten(rate, 60)}, expected one of {', '.join(_RATES)}"
+
+
+LAYOUT = Layout(
+    card=CARD,
+    load_rows=load_rows,
+    sheets=("*DFME*", "*training*full*", "*train*with_AU*", "test*A*", "test*B*"),
+    bases=("dfme_train", "train_data", "dfme_testa", "dfme_testb", "test_data_a", "test_data_b"),
+    name_part=name_part,
+)

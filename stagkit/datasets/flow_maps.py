@@ -12,16 +12,19 @@ chin, AU4 at the brows).
 
 from __future__ import annotations
 
-import csv
-import hashlib
+import unicodedata
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from zipfile import BadZipFile
 
-import cv2
 import numpy as np
 
-from stagkit.facs import compute_au_vector, parse_aus
+from stagkit.datasets.sheets import load_table, read_name
+from stagkit.datasets.tree import Tree, read_picture
+from stagkit.errors import StagkitWarning
+from stagkit.facs import compute_au_vector, read_aus
+from stagkit.files import compute_digest, load_arrays, shorten
 from stagkit.rois import ATLAS, RoiAtlas
 from stagkit.types import RoiDataset, StagkitError
 
@@ -35,7 +38,11 @@ MAP_FRAME = np.array([[21.0, 0.0, 13.5], [0.0, 16.0, 7.0]])
 #: classes apart too: with this half side (IOD) the regions see as much of the face as a 7x7 grid does.
 MAP_ATLAS = replace(ATLAS, radius=0.3)
 
+#: Raised when the measurement of maps changes, so that a run of the older one is not resumed.
+MAP_VERSION = 1
+
 _FIELDS = ("flow", "label", "subject", "dataset", "clip")
+_NEEDED, _NAMES = ("dataset", "sub", "filename_o", "label"), ("imagename", "sub_filename")
 _TABLE = "combined_3_class2_for_optical_flow.csv"
 
 
@@ -69,7 +76,8 @@ def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS
         StagkitError: nothing there, fields missing, axes that do not fit, NaN, labels outside the classes.
     """
     path = Path(path)
-    arrays = read_maps(path)
+    notes: list[str] = []
+    arrays = read_maps(path, notes)
     flow, label = arrays["flow"], arrays["label"]
     n_clips = len(label)
     if flow.ndim != 4 or flow.shape[-1] != 3:
@@ -91,30 +99,52 @@ def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS
         raise StagkitError(
             f"{path}: `label` holds {', '.join(odd[:5])}; expected 0 (negative), 1 (positive) or 2 (surprise)."
         )
-    return cut_maps(arrays, path.name, patch, atlas)
+    return cut_maps(arrays, path.name, patch, atlas, notes)
 
 
-def cut_maps(arrays: dict[str, np.ndarray], name: str, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS) -> RoiDataset:
+def cut_maps(
+    arrays: dict[str, np.ndarray],
+    name: str,
+    patch: int = 5,
+    atlas: RoiAtlas = MAP_ATLAS,
+    notes: Sequence[str] = (),
+) -> RoiDataset:
     """Regions of maps that are in memory, checked already.
 
     Args:
         arrays: as ``read_maps`` returns them.
         name: what the record calls them.
         patch, atlas: as in ``load_flow_maps``.
+        notes: what was left out or repaired while they were read, a sentence each.
+
+    Warns:
+        StagkitWarning: the notes, and AU codes that cannot be read (those clips are not coded).
     """
     flow, label = arrays["flow"], arrays["label"]
     n_clips = len(label)
     motion = compute_map_motion(flow)
     frame = MAP_FRAME * (np.array([[flow.shape[2]], [flow.shape[1]]]) / 28.0)
     patches, inside = atlas.cut_at(motion, atlas.mean_centres, frame, patch)
-    codes = arrays.get("aus")
+    cells = arrays.get("aus")
+    read = [read_aus(str(cells[i])) if cells is not None else (None, ()) for i in range(n_clips)]
     datasets = tuple(str(d) for d in arrays["dataset"])
-    return RoiDataset(
+    notes = [
+        *notes,
+        *(
+            f"clip {arrays['clip'][i]}: action units {shorten(str(cells[i]), 60)} cannot be read: taken as not coded"
+            for i, (_, unread) in enumerate(read)
+            if unread
+        ),
+    ]
+    for note in notes[:3]:
+        more = f" (and {len(notes) - 3} more)" if len(notes) > 3 and note is notes[2] else ""
+        warnings.warn(f"{name}: {note}{more}.", StagkitWarning, stacklevel=3)
+    data = RoiDataset(
         x=patches[:, None],
         mask=np.tile(inside, (n_clips, 1, 1)),
         times_ms=np.zeros((n_clips, 1), np.float32),
         label=label.astype(np.int64),
-        aus=np.stack([_read_codes(codes[i] if codes is not None else "") for i in range(n_clips)]),
+        aus=np.stack([compute_au_vector(codes) for codes, _ in read]),
         clip_ids=tuple(f"{s}/{c}" for s, c in zip(arrays["subject"], arrays["clip"], strict=True)),
         subjects=tuple(f"{d}/{s}" for d, s in zip(datasets, arrays["subject"], strict=True)),
         datasets=datasets,
@@ -124,20 +154,28 @@ def cut_maps(arrays: dict[str, np.ndarray], name: str, patch: int = 5, atlas: Ro
         meta={
             "source": "flow maps",
             "name": name,
-            "digest": hashlib.sha256(np.ascontiguousarray(flow).tobytes() + label.astype("<i8").tobytes()).hexdigest(),
             "radius": atlas.radius,
             "zero": "median of each channel of each map",
+            **({"dropped": notes} if notes else {}),
         },
     )
+    # patches are rounded in the last digits, so the maps themselves are part of the digest
+    maps = compute_digest(np.ascontiguousarray(flow).tobytes(), str((flow.dtype.str, flow.shape)).encode())
+    data.meta["digest"] = data.compute_digest(maps, MAP_VERSION, patch, atlas)
+    return data
 
 
-def read_maps(path: str | Path) -> dict[str, np.ndarray]:
+def read_maps(path: str | Path, notes: list[str] | None = None) -> dict[str, np.ndarray]:
     """The maps as they are published: ``flow, label, subject, dataset, clip`` and, where coded, ``aus``.
 
     Labels may be numbers, numbers as text, or class names; they come out as numbers where they can be read so.
+
+    Args:
+        path: as in ``load_flow_maps``.
+        notes: what was left out or repaired is added here, a sentence each.
     """
     path = Path(path)
-    arrays = _read_npz(path) if path.suffix == ".npz" else _read_folder(path)
+    arrays = _read_npz(path) if path.suffix == ".npz" else _read_folder(path, [] if notes is None else notes)
     return {**arrays, "label": _read_labels(arrays["label"])}
 
 
@@ -150,54 +188,47 @@ def _read_labels(label: np.ndarray) -> np.ndarray:
     return np.array([number[w] for w in words]) if set(words) <= set(number) else label
 
 
-def _read_codes(cell: str) -> np.ndarray:
-    parsed = parse_aus(cell)
-    return compute_au_vector(parsed.codes if parsed.codes else None)
-
-
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in _FIELDS if name not in file.files]
-            if missing:
-                raise StagkitError(
-                    f"{path} has no {', '.join(missing)}; expected an .npz with {', '.join(_FIELDS)} (and aus, if coded)."
-                )
-            return {name: file[name] for name in (*_FIELDS, "aus") if name in file.files}
-    except FileNotFoundError as error:
-        raise StagkitError(f"there is no file {path}.") from error
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    arrays = load_arrays(path)
+    missing = [name for name in _FIELDS if name not in arrays]
+    if missing:
         raise StagkitError(
-            f"{path} cannot be read as an .npz of plain arrays: it is damaged or holds objects."
-        ) from error
+            f"{path} has no {', '.join(missing)}; expected an .npz with {', '.join(_FIELDS)} (and aus, if coded)."
+        )
+    return {name: arrays[name] for name in (*_FIELDS, "aus") if name in arrays}
 
 
-def _read_folder(root: Path) -> dict[str, np.ndarray]:
+def _read_folder(root: Path, notes: list[str]) -> dict[str, np.ndarray]:
     """The HTNet layout: map file names end in a space before ``.png``; labels stand in one table."""
     if not root.is_dir():
         raise StagkitError(f"there is no folder {root}.")
-    tables = [p for folder in (root, root.parent, root.parent.parent) for p in sorted(folder.glob(_TABLE))]
-    images = {p.stem.strip(): p for p in sorted(root.rglob("*.png"))}
+    images = _list_maps(root, notes)
     if not images:
         raise StagkitError(f"{root} holds no PNG maps; expected the HTNet folder STSNet_whole_norm_u_v_os.")
+    tables = [folder / _TABLE for folder in (root, root.parent, root.parent.parent) if (folder / _TABLE).is_file()]
     if not tables:
         raise StagkitError(f"no {_TABLE} beside or above {root}: it holds the labels of the maps.")
-    with tables[0].open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    wanted = {"dataset", "sub", "filename_o", "label"}
-    if not rows or not wanted <= set(rows[0]):
-        raise StagkitError(
-            f"{tables[0]} has the columns {', '.join(rows[0] if rows else [])}; expected {', '.join(wanted)}."
-        )
-    kept, maps, missing = [], [], []
+    rows = [
+        {name: read_name(cell) for name, cell in row.items()}
+        for _, row in load_table(tables[0], {name: (name,) for name in _NEEDED}, {n: (n,) for n in _NAMES}, notes)
+    ]
+    kept, maps, missing, used = [], [], [], {}
     for row in rows:
         image = _find_map(images, row)
         if image is None:
-            missing.append(row["filename_o"])
+            missing.append(f"{row['sub']}/{row['filename_o']}")
             continue
-        read = cv2.imread(str(image), cv2.IMREAD_COLOR)
-        if read is None:
-            raise StagkitError(f"{image} cannot be read as a picture: the file is damaged; get it again.")
+        if used.get(image) == row:
+            notes.append(f"the row of {row['sub']}/{row['filename_o']} stands twice, alike: the second is left out")
+            continue
+        if image in used:
+            first, second = (f"{r['sub']}/{r['filename_o']}" for r in (used[image], row))
+            raise StagkitError(
+                f"{tables[0]}: the clips {first} and {second} have one map, {image.name}: remove the wrong row."
+            )
+        used[image] = row
+        read = read_picture(image)
+        read = np.repeat(read[..., None], 3, axis=2) if read.ndim == 2 else read
         if maps and read.shape != maps[0].shape:
             raise StagkitError(
                 f"{image} is {read.shape[1]}x{read.shape[0]} px, the others {maps[0].shape[1]}x{maps[0].shape[0]}."
@@ -205,32 +236,46 @@ def _read_folder(root: Path) -> dict[str, np.ndarray]:
         maps.append(read)
         kept.append(row)
     if not kept or len(missing) > len(rows) // 2:
-        raise StagkitError(
-            f"{root}: maps of {len(missing)} of {len(rows)} clips are missing, the first is {missing[0]}."
-        )
+        raise StagkitError(f"{root}: maps of {len(missing)} of {len(rows)} clips are missing: {shorten(missing[:1])}.")
     if missing:
-        import warnings
-
-        warnings.warn(
-            f"{root}: {len(missing)} of {len(rows)} clips have no map and are left out: {missing[:5]}", stacklevel=3
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        notes.append(
+            f"{len(missing)} of {len(rows)} clips have no map and are left out: {', '.join(missing[:5])}{more}"
         )
-    try:
-        label = np.array([int(r["label"]) for r in kept])
-    except ValueError as error:
-        raise StagkitError(f"{tables[0]}: a label is no whole number: {error}.") from error
+    if len(images) > len(used):
+        idle = sorted(path.name for path in set(images.values()) - set(used))
+        notes.append(f"{len(idle)} map(s) stand in no row of the table and are not read, the first is {idle[0]}")
     return {
-        "flow": np.stack(maps)[..., ::-1],  # OpenCV reads blue first: strain, v, u
-        "label": label,
-        "subject": np.array([r["sub"].strip() for r in kept]),
-        "dataset": np.array([r["dataset"].strip().lower() for r in kept]),
-        "clip": np.array([r["filename_o"].strip() for r in kept]),
+        "flow": np.stack(maps),
+        "label": np.array([r["label"] for r in kept]),
+        "subject": np.array([r["sub"] for r in kept]),
+        "dataset": np.array([r["dataset"].lower() for r in kept]),
+        "clip": np.array([r["filename_o"] for r in kept]),
     }
+
+
+def _list_maps(root: Path, notes: list[str]) -> dict[str, Path]:
+    """Name without spaces and ending -> map, in the folder and up to two below."""
+    tree, images = Tree(root), {}
+    for folder in tree.iter_folders(2):
+        for name in tree.list(folder)[1]:
+            if not name.lower().endswith(".png"):
+                continue
+            if images.setdefault(make_stem(name), folder / name) != folder / name:
+                raise StagkitError(f"{root} holds two maps named {make_stem(name)}: remove one.")
+    notes += [f"the link {link} leads out of {root} and is not followed" for link in tree.escaped]
+    return images
+
+
+def make_stem(name: str) -> str:
+    """Name of a map without its ending and the spaces around it."""
+    return unicodedata.normalize("NFC", name[: -len(".png")]).strip()
 
 
 def _find_map(images: dict[str, Path], row: dict[str, str]) -> Path | None:
     """The map of a table row: named ``imagename``, or subject and clip joined; SMIC pads its subject numbers."""
-    subject, clip = row["sub"].strip(), row["filename_o"].strip()
-    named = [row.get(k, "").strip().removesuffix(".png").strip() for k in ("imagename", "sub_filename")]
+    subject, clip = row["sub"], row["filename_o"]
+    named = [row[k].removesuffix(".png").strip() for k in _NAMES]
     padded = f"s{int(subject[1:]):02d}" if subject[:1] == "s" and subject[1:].isdigit() else subject
     clip_padded = f"{padded}{clip[clip.find('_') :]}" if clip.startswith("s") and "_" in clip else clip
     for stem in (

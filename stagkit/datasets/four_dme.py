@@ -6,6 +6,7 @@ mappings leave such clips out. ``(k)`` marks an action unit that is held through
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,9 +43,15 @@ _COLUMNS = {
 def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
     """Rows of the release sheet; the ``extras`` sheet is not needed."""
     rows = []
-    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("AUs",)}):
+    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("AUs",), "emotion": ("Emotion",)}, tree.notes):
         subject, clip = read_text(cells["subject"]), read_text(cells["clip"])
         label = "+".join(name.lower() for name in EMOTIONS if read_text(cells[name]) == "1")
+        why = next(
+            (f"its cell {name} is {cells[name]!r}, expected 0 or 1" for name in EMOTIONS if _is_odd(cells[name])), ""
+        )
+        worded = re.split(r"[^a-z]+", read_text(cells["emotion"]).lower()) if cells["emotion"] else []
+        if worded and label and set(worded) != set(label.split("+")) and set(worded) <= {n.lower() for n in EMOTIONS}:
+            why = f"its columns say {label}, its emotion {cells['emotion']}"
         rows.append(
             SheetRow(
                 subject=subject,
@@ -53,15 +60,20 @@ def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
                 folders=(exactly(f"{subject}/{clip}"),),
                 fps=60,
                 row=number,
+                why=why,
                 **{name: cells[name] for name in ("onset", "apex", "offset", "aus")},
             )
         )
     return rows
 
 
+def _is_odd(cell: object) -> bool:
+    return read_text(cell) not in ("0", "1", "")
+
+
 LAYOUT = Layout(
     card=CARD,
     load_rows=load_rows,
-    sheets=("4DME_Labelling_Micro_release*.xlsx",),
+    sheets=("4DME_Labelling_Micro_release*", "*4DME*Micro_release*"),
     bases=("gray_micro", "gray_micro_crop"),
 )

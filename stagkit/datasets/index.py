@@ -7,28 +7,37 @@ that is missing or impossible is None; known faults of a sheet are repaired from
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
 from stagkit.datasets import DatasetNotAvailable
-from stagkit.datasets.layout import Layout, SheetRow, exactly
-from stagkit.datasets.sheets import SheetError, read_frame, read_text
-from stagkit.datasets.tree import Tree
-from stagkit.facs import parse_aus
+from stagkit.datasets.layout import Layout, SheetRow, exactly, show_pattern
+from stagkit.datasets.sheets import OTHER_TABLES, TABLES, SheetError, read_frame, read_rate, read_text
+from stagkit.datasets.tree import Tree, make_plain
+from stagkit.facs import read_aus
+from stagkit.files import digest_file, shorten
 from stagkit.types import ClipRecord, StagkitError
 
 #: A clip that lacks more than this share of its frames is left out (stagkit's choice).
 MAX_MISSING = 0.1
 
+#: Micro-expressions last up to half a second; longer clips than this many seconds are listed (stagkit's choice).
+LONG_SECONDS = 2.0
+
+#: How many folders below the root sheets and clips are looked for.
+SHEET_DEPTH, BASE_DEPTH = 3, 3
+
 #: Beside the sheet of a tree drawn by ``stagkit phantom``: what is read from there is called a phantom.
 PHANTOM_MARK = "phantom.json"
 
 _CORRECTIONS = Path(__file__).parents[1] / "data" / "corrections.csv"
+_LABELS = Path(__file__).parents[1] / "data" / "class_maps.csv"
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ class Index:
         missing, beside: number of frames that are missing, and that lie outside onset..offset and are not read.
         unlisted: folders with pictures that no row names.
         phantom: drawn by stagkit.
+        written: label as written (lower case, before corrections) -> rows.
     """
 
     records: dict[str, ClipRecord]
@@ -59,11 +69,12 @@ class Index:
     beside: int
     unlisted: tuple[str, ...]
     phantom: bool
+    written: dict[str, int] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
         """At least half of the clips can be read; a clip whose row is repeated counts once."""
-        return bool(self.records) and 2 * len(self.records) >= len({row.key for row in self.rows})
+        return bool(self.records) and len(self.records) >= len(self.left_out)
 
 
 @dataclass
@@ -76,33 +87,115 @@ class _Notes:
     missing: int = 0
 
 
-def find_sheets(layout: Layout, tree: Tree, sheet: str = "") -> list[Path]:
+def find_sheets(layout: Layout, tree: Tree, sheet: str | Sequence[str] = "") -> list[Path]:
     """The coding sheets of a set below a root.
 
     Args:
-        sheet: a file name or path below the root, where the choice is not to be stagkit's.
+        sheet: file names or paths below the root, where the choice is not to be stagkit's.
 
     Raises:
         StagkitError: no such sheet; several where one is expected.
     """
-    places = [tree.root, *(tree.root / name for name in tree.list(tree.root)[0])]
-    files = [folder / name for folder in places for name in tree.list(folder)[1]]
-    if sheet:
-        named = [f for f in files if f.name == sheet or f.relative_to(tree.root).as_posix() == sheet]
-        if len(named) != 1:
-            raise StagkitError(f"{len(named)} files below {tree.root} are named {sheet!r}, expected one sheet.")
-        return named
-    for pattern in layout.sheets:
-        found = [f for f in files if fnmatchcase(f.name.lower(), pattern.lower())]
-        if len(found) > 1 and not layout.several:
-            names = ", ".join(f.relative_to(tree.root).as_posix() for f in found)
-            raise StagkitError(f"{layout.card.title} has several coding sheets: {names}; choose one with --sheet NAME.")
-        if found:
-            return found
-    return []
+    files = _list_tables(tree, (*TABLES, *OTHER_TABLES))
+    named = [sheet] if isinstance(sheet, str) else list(sheet)
+    if any(named):
+        found = [_find_named(tree, files, name) for name in dict.fromkeys(named) if name]
+    else:
+        found = []
+        for pattern in layout.sheets:
+            fitting = [f for f in files if fnmatchcase(make_plain(f.stem), make_plain(pattern))]
+            found += [f for f in fitting if f not in found]
+            if found and layout.name_part is None:
+                break
+        readable = [f for f in found if f.suffix.lower() in TABLES]
+        found = _drop_copies(readable or found)
+    parts: dict[str, list[Path]] = {}
+    for file in found:
+        parts.setdefault(layout.name_part(file.stem) if layout.name_part else "", []).append(file)
+    for part, several in parts.items():
+        if len(several) > 1:
+            names = ", ".join(f.relative_to(tree.root).as_posix() for f in several)
+            of = f" of the part {part}" if part else ""
+            raise StagkitError(
+                f"{layout.card.title} has several coding sheets{of}: {names}; choose one with --sheet NAME"
+                f"{' (once for each part)' if layout.name_part else ''}."
+            )
+    return found
 
 
-def load_index(layout: Layout, root: str | Path, sheet: str = "") -> Index:
+def _list_tables(tree: Tree, endings: Sequence[str]) -> list[Path]:
+    """Files with one of the endings in the root and up to three folders below, those nearer to the root first."""
+    return [
+        folder / name
+        for folder in tree.iter_folders(SHEET_DEPTH)
+        for name in tree.list(folder)[1]
+        if name.lower().endswith(tuple(endings))
+    ]
+
+
+def _find_named(tree: Tree, files: Sequence[Path], name: str) -> Path:
+    plain = make_plain(name)
+    found = [f for f in files if plain in (make_plain(f.name), make_plain(f.relative_to(tree.root).as_posix()))]
+    if len(found) != 1:
+        seen = ", ".join(f.relative_to(tree.root).as_posix() for f in files[:8]) or "none"
+        raise StagkitError(
+            f"{len(found)} files below {tree.root} are named {shorten(name)}, expected one sheet; tables seen: {seen}."
+        )
+    return found[0]
+
+
+def _drop_copies(files: Sequence[Path]) -> list[Path]:
+    """Files of different content; of copies the one nearest to the root."""
+    kept: dict[str, Path] = {}
+    for file in files:
+        kept.setdefault(digest_file(file) if len(files) > 1 else "", file)
+    return list(kept.values())
+
+
+def _no_sheet(layout: Layout, tree: Tree) -> str:
+    """Which names were looked for, and which tables are there."""
+    tables = _list_tables(tree, (*TABLES, *OTHER_TABLES))
+    seen = ", ".join(f.relative_to(tree.root).as_posix() for f in tables[:8]) or "no table"
+    more = f" and {len(tables) - 8} more" if len(tables) > 8 else ""
+    return (
+        f"no coding sheet named like {' or '.join(layout.sheets)} was found; tables seen: {seen}{more}; name another one "
+        "with --sheet NAME"
+    )
+
+
+def find_base(layout: Layout, tree: Tree, folders: Sequence[tuple[str, ...]]) -> Path:
+    """The folder that holds the clips, by its content.
+
+    Archives are unpacked into folders of their own name, and people move folders: so every folder up to three levels below
+    the root is asked whether it holds folders of clips, those with a known name first.
+
+    Args:
+        folders: patterns of the clips' folders, one entry per clip.
+
+    Returns:
+        The first folder that holds at least half as many of them as the best; the root where none holds any.
+    """
+    step = max(1, len(folders) // 24)
+    sample = folders[::step]
+    known = [
+        f
+        for name in layout.bases
+        for depth in ("", "*/", "*/*/")
+        for base in tree.match(tree.root, depth + name, skip=True)
+        for f in (base, *tree.match(base, name.rpartition("/")[2], skip=True))
+    ]
+    counts: dict[Path, int] = {}
+    for folder in (*known, *tree.iter_folders(BASE_DEPTH, most=1000)):
+        if folder in counts:
+            continue
+        counts[folder] = sum(any(tree.match(folder, p, skip=True) for p in patterns) for patterns in sample)
+        if counts[folder] == len(sample):
+            break
+    best = max(counts.values())
+    return next(f for f, n in counts.items() if 2 * n >= best) if best else (known or [tree.root])[0]
+
+
+def load_index(layout: Layout, root: str | Path, sheet: str | Sequence[str] = "") -> Index:
     """Find every clip of a data set; no picture is read.
 
     Raises:
@@ -114,23 +207,30 @@ def load_index(layout: Layout, root: str | Path, sheet: str = "") -> Index:
         raise DatasetNotAvailable(card.not_available(root, tree.describe()))
     sheets = find_sheets(layout, tree, sheet)
     if layout.sheet_needed and not sheets:
-        why = f"no coding sheet {' or '.join(layout.sheets)}"
-        raise DatasetNotAvailable(card.not_available(root, tree.describe(), why))
-    places = (f for b in layout.bases if b for pattern in (b, f"*/{b}") for f in tree.match(tree.root, pattern))
-    folder = next(places, tree.root)
+        raise DatasetNotAvailable(card.not_available(root, tree.describe(), _no_sheet(layout, tree)))
+    folder = tree.root if sheets else find_base(layout, tree, [(layout.clips,)])
     rows = layout.load_rows(sheets, tree, folder)
     if not rows:
         raise DatasetNotAvailable(card.not_available(root, tree.describe(), "no clip is listed"))
+    parts = dict.fromkeys(row.part for row in rows) if sheets else {"": None}
+    if sheets:
+        parts = {p: find_base(layout, tree, [r.folders for r in rows if r.part == p and r.folders]) for p in parts}
+    bases = {p: base or folder for p, base in parts.items()}
     phantom = any((place / PHANTOM_MARK).is_file() for place in (tree.root, *tree.root.resolve().parents[:3]))
-    notes = _Notes()
+    notes = _Notes(faults=[("", text) for text in tree.notes])
     name = f"{card.name}-phantom" if phantom else card.name
+    written = Counter(read_text(row.label).lower() for row in rows if read_text(row.label))
     if not phantom:
         rows = [_correct(card.name, row, notes) for row in rows]
     records: dict[str, ClipRecord] = {}
     used: dict[Path, set[int]] = {}
-    for row in _drop_repeated(rows, notes):
+    named: set[Path] = set()
+    for row in _drop_unnamed(rows, notes):
+        with suppress(StagkitError):
+            named.update(_find_places(row, tree, bases[row.part]))
+    for row in _drop_repeated(_drop_unnamed(rows, _Notes()), notes):
         try:
-            records[row.key], place = _find_clip(row, name, tree, folder, notes)
+            records[row.key], place = _find_clip(row, name, tree, bases[row.part], notes)
             used.setdefault(place, set()).update(records[row.key].frame_numbers)
         except StagkitError as error:
             notes.left_out[row.key] = str(error)
@@ -141,18 +241,33 @@ def load_index(layout: Layout, root: str | Path, sheet: str = "") -> Index:
         left_out=notes.left_out,
         faults=tuple(notes.faults),
         corrections=tuple(notes.corrections),
-        sheets={s.relative_to(tree.root).as_posix(): hashlib.sha256(s.read_bytes()).hexdigest()[:16] for s in sheets},
-        base=folder.relative_to(tree.root).as_posix(),
+        sheets={s.relative_to(tree.root).as_posix(): digest_file(s) for s in sheets},
+        base=", ".join(dict.fromkeys(f.relative_to(tree.root).as_posix() for f in bases.values())),
         missing=notes.missing,
-        beside=sum(len(tree.pictures(place)[0]) - len(numbers) for place, numbers in used.items()),
-        unlisted=_find_unlisted(tree, set(used)) if layout.whole_folders else (),
+        beside=sum(len(tree.frames(place).files) - len(numbers) for place, numbers in used.items()),
+        unlisted=_find_unlisted(tree, named) if layout.whole_folders else (),
         phantom=phantom,
+        written=dict(written),
     )
 
 
-def _find_unlisted(tree: Tree, used: set[Path]) -> tuple[str, ...]:
-    beside = {parent / name for parent in {f.parent for f in used} for name in tree.list(parent)[0]} - used
-    return tuple(sorted(f.relative_to(tree.root).as_posix() for f in beside if tree.pictures(f)[0]))
+def _find_unlisted(tree: Tree, named: set[Path]) -> tuple[str, ...]:
+    """Folders with pictures among those that rows name, without a row of their own."""
+    others = {parent / name for parent in {f.parent for f in named} for name in tree.list(parent)[0]} - named
+    return tuple(sorted(f.relative_to(tree.root).as_posix() for f in others if tree.holds_pictures(f)))
+
+
+def _drop_unnamed(rows: Sequence[SheetRow], notes: _Notes) -> list[SheetRow]:
+    """Rows that name a subject and a clip; the others are left out, each under the number of its row."""
+    kept = []
+    for row in rows:
+        why = row.why or (not row.subject and "its subject is empty") or (not row.clip and "its clip has no name")
+        if not why:
+            kept.append(row)
+            continue
+        name = " ".join(filter(None, (row.subject, row.clip)))
+        notes.left_out[f"row {row.row + 1} below the header{f' ({shorten(name, 60)})' if name else ''}"] = str(why)
+    return kept
 
 
 # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,13 +280,23 @@ def load_corrections(path: Path = _CORRECTIONS) -> tuple[dict[str, str], ...]:
         return tuple(csv.DictReader(file))
 
 
+@cache
+def load_labels(path: Path = _LABELS) -> dict[str, frozenset[str]]:
+    """Data set -> labels that its sheets are known to have (lower case)."""
+    found: dict[str, set[str]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for entry in csv.DictReader(file):
+            found.setdefault(entry["dataset"], set()).add(entry["label_raw"].lower())
+    return {name: frozenset(labels) for name, labels in found.items()}
+
+
 def _correct(dataset: str, row: SheetRow, notes: _Notes) -> SheetRow:
     """The row with its known faults repaired, where the sheet still has the faulty value."""
     for entry in load_corrections():
         if entry["dataset"] != dataset or entry["clip_id"] not in (row.key, f"row {row.row}"):
             continue
         written = getattr(row, entry["field"])
-        if str(written if written is not None else "").strip() != entry["old"]:
+        if entry["old"] not in (read_text(written), str(written if written is not None else "").strip()):
             continue
         row = replace(row, **{entry["field"]: entry["new"]})
         notes.corrections.append(
@@ -195,6 +320,15 @@ def _drop_repeated(rows: Sequence[SheetRow], notes: _Notes) -> list[SheetRow]:
     return [row for key, row in kept.items() if key not in notes.left_out]
 
 
+def _find_places(row: SheetRow, tree: Tree, base: Path) -> list[Path]:
+    """Folders that could be the clip's."""
+    for patterns in (row.folders, row.spare):
+        places = list(dict.fromkeys(f for pattern in patterns for f in tree.match(base, pattern)))
+        if places:
+            return places
+    return []
+
+
 def _find_clip(row: SheetRow, dataset: str, tree: Tree, base: Path, notes: _Notes) -> tuple[ClipRecord, Path]:
     """The frames of a row.
 
@@ -206,23 +340,27 @@ def _find_clip(row: SheetRow, dataset: str, tree: Tree, base: Path, notes: _Note
     label = read_text(row.label)
     if not label:
         raise SheetError("no emotion is given, or its folder and its name disagree")
-    try:
-        fps = float(read_text(row.fps))
-    except ValueError:
-        fps = float("nan")
-    if not 1 <= fps <= 100_000:
-        raise SheetError(f"{read_text(row.fps)!r} is no frame rate")
+    if row.named and row.named != label.lower():
+        raise SheetError(f"the sheet calls it {shorten(label, 60)}, its name says {row.named}")
+    known = load_labels().get(dataset.removesuffix("-phantom"), frozenset())
+    if known and not set(label.lower().split("+")) <= known:
+        notes.faults.append(
+            (row.key, f"its label {shorten(label, 60)} is none that sheets of this set are known to have")
+        )
+    fps = read_rate(row.fps)
     onset, offset = read_frame(row.onset), read_frame(row.offset)
     if onset is not None and offset is not None and onset >= offset:
         raise SheetError(f"onset {onset} is not before offset {offset}")
     apex = _read_apex(row, onset, offset, notes)
-    places = list(dict.fromkeys(f for pattern in row.folders for f in tree.match(base, pattern)))
+    places = _find_places(row, tree, base)
     if not places:
-        raise SheetError(f"there is no folder {row.folders[0]}")
+        looked = " or ".join(show_pattern(pattern) for pattern in row.folders)
+        raise SheetError(f"there is no folder {looked} in {base.relative_to(tree.root).as_posix()}")
     if len(places) > 1:
         names = ", ".join(p.relative_to(tree.root).as_posix() for p in places[:3])
         raise SheetError(f"{len(places)} folders could be it: {names}")
-    pictures, twice = tree.pictures(places[0])
+    frames = tree.frames(places[0])
+    pictures, twice = {n: places[0] / name for n, name in frames.files.items()}, frames.claimed
     if not pictures:
         raise SheetError(f"the folder {places[0].relative_to(tree.root).as_posix()} holds no pictures")
     first = min(pictures) if onset is None else onset
@@ -242,9 +380,22 @@ def _find_clip(row: SheetRow, dataset: str, tree: Tree, base: Path, notes: _Note
     for name, number in (("apex", apex), ("offset", offset)):
         if number is not None and number not in inside:
             notes.faults.append((row.key, f"its {name} frame {number} is missing: taken as not coded"))
+    for name, cell, number in (("onset", row.onset, onset), ("offset", row.offset, offset)):
+        if number is None and not (cell is None or str(cell).strip() == ""):
+            notes.faults.append((row.key, f"{name} is {shorten(cell, 60)}: not coded"))
+    if frames.odd:
+        notes.faults.append(
+            (row.key, f"{len(frames.odd)} picture(s) are links out of the root or no files: {frames.odd[0]}")
+        )
+    if (last - first) / fps > LONG_SECONDS:
+        notes.faults.append(
+            (row.key, f"{last - first + 1} frames are {(last - first) / fps:.1f} s: longer than a micro-expression")
+        )
     notes.missing += lacking
-    codes = parse_aus(row.aus)
-    notes.faults += [(row.key, f"AU code {part!r} cannot be read") for part in codes.unread]
+    codes, unread = read_aus(None if str(row.aus).strip() == "-" else row.aus)
+    if unread or (codes is None and not (row.aus is None or str(row.aus).strip() == "")):
+        what = f"{', '.join(map(repr, unread))} of " if unread else ""
+        notes.faults.append((row.key, f"action units: {what}{shorten(row.aus, 60)} cannot be read: taken as not coded"))
     record = ClipRecord(
         clip_id=row.key,
         dataset=dataset,
@@ -257,7 +408,7 @@ def _find_clip(row: SheetRow, dataset: str, tree: Tree, base: Path, notes: _Note
         offset=offset if offset in inside else None,
         label_raw=label,
         label=label.lower(),
-        aus=codes.codes or None,
+        aus=codes,
         part=row.part,
         landmarks=_find_landmarks(row.key, tree),
         corrections=tuple(c for c in notes.corrections if c.startswith(f"{row.key}: ")),
@@ -277,11 +428,11 @@ def _read_apex(row: SheetRow, onset: int | None, offset: int | None, notes: _Not
     try:
         apex = read_frame(row.apex)
     except SheetError as error:
-        notes.faults.append((row.key, f"apex: {error}: taken as not coded"))
+        notes.faults.append((row.key, f"apex {error}: taken as not coded"))
         return None
     if apex is None:
-        if row.apex is not None and read_text(row.apex) != str(row.apex).strip():
-            notes.faults.append((row.key, f"apex is {row.apex!r}: not coded"))
+        if not (row.apex is None or str(row.apex).strip() == ""):
+            notes.faults.append((row.key, f"apex is {shorten(row.apex, 60)}: not coded"))
         return None
     if (onset is not None and apex < onset) or (offset is not None and apex > offset):
         notes.faults.append((row.key, f"apex {apex} lies outside {onset}..{offset}: taken as not coded"))

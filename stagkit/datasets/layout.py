@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,13 @@ class SheetRow:
         subject, clip: together the clip's name, ``subject/clip``.
         label: the emotion as written.
         folders: patterns of the folder below the base, ``*`` within a name; the clip's frames lie in the one that fits.
+        spare: patterns for the case that none of ``folders`` is there.
         onset, apex, offset, aus: cells; ``aus`` None where the set is not coded.
         fps: frames per second.
         part: official part.
         row: 0-based row of the sheet, below its header.
+        why: why the row cannot be used, '' where it can.
+        named: the label that the clip's name states, '' where it states none.
     """
 
     subject: str
@@ -36,6 +40,9 @@ class SheetRow:
     aus: object = None
     part: str = ""
     row: int = -1
+    why: str = ""
+    named: str = ""
+    spare: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -50,10 +57,13 @@ class Layout:
     Args:
         card: for people.
         load_rows: (sheets found, tree, base) -> rows.
-        sheets: file names of the coding sheet, ``*`` allowed, looked for in ROOT and one folder below.
-        bases: folders that hold the clips, in ROOT or one folder below; the first existing one is taken, else ROOT itself.
+        sheets: file names of the coding sheet without their ending, ``*`` allowed, looked for in ROOT and up to three
+            folders below; the first pattern that any file fits is taken.
+        bases: names of folders that hold the clips, the preferred first. The folder that does hold them is found by its
+            content, up to three folders below ROOT.
         sheet_needed: False where the folders say everything.
-        several: several sheets are read together (parts of the set).
+        clips: pattern of the clips' folders below the base, where there is no sheet.
+        name_part: file name of a sheet -> official part, where the sheets of several parts are read together.
         whole_folders: a folder holds one clip, so folders beside those of the sheet are reported.
     """
 
@@ -62,10 +72,16 @@ class Layout:
     bases: tuple[str, ...]
     sheets: tuple[str, ...] = ()
     sheet_needed: bool = True
-    several: bool = False
+    clips: str = ""
+    name_part: Callable[[str], str] | None = None
     whole_folders: bool = True
 
 
 def exactly(text: str) -> str:
     """A folder pattern that fits this text alone, whatever stands in it."""
     return glob.escape(text)
+
+
+def show_pattern(pattern: str) -> str:
+    """A folder pattern as people read it: without the marks of ``exactly``."""
+    return re.sub(r"\[([*?[])\]", r"\1", pattern)

@@ -1,79 +1,120 @@
-"""Any clips at all, listed in a table: a folder with ``manifest.csv`` and one folder of frames a clip.
+"""Any clips at all, listed in a table: a folder with ``manifest.csv`` and one folder of frames per clip.
 
-Columns of ``manifest.csv`` (UTF-8): ``clip_id, subject, dataset, label, folder, fps`` and, where known, ``onset, apex,
-offset`` (0-based positions among the clip's sorted frames), ``aus`` (FACS codes as in the sheets; empty = not coded,
-``-`` = coded, none seen), ``landmarks`` (an ``.npy`` of float "time 68 2" px) and ``part`` (official part, e.g. ``train``,
-``testA``). Paths are relative to the table and
-cannot leave its folder. Frames are sorted by the last number in their names.
+Columns of ``manifest.csv``: ``clip_id, subject, dataset, label, folder, fps`` and, where known, ``onset, apex, offset``
+(0-based positions among the clip's sorted frames), ``aus`` (FACS codes as in the sheets; empty = not coded, ``-`` = coded,
+none seen), ``landmarks`` (an ``.npy`` of float "time 68 2" px) and ``part`` (official part, e.g. ``train``, ``testA``).
+Paths are relative to the table and cannot leave its folder, by links neither. The table is read like any other
+(``datasets.sheets``), the frames are listed like those of any other set (``datasets.tree``).
+
+A subject is one person within its data set. A subject that holds a ``/`` is taken as it is: so one person can have the same
+name in several data sets.
 """
 
 from __future__ import annotations
 
-import csv
-import re
+import os
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from stagkit.datasets import ClipSource, DatasetNotAvailable
+from stagkit.datasets.sheets import SheetError, load_table, read_frame, read_name, read_rate, read_text
+from stagkit.datasets.stamps import stamp_files
 from stagkit.datasets.stream import read_frames
+from stagkit.datasets.tree import Tree, make_plain, turned_by_exif
+from stagkit.errors import StagkitWarning
 from stagkit.faces import load_landmarks
-from stagkit.facs import parse_aus
-from stagkit.files import Progress, compute_digest, no_progress, write_aside, write_text
+from stagkit.facs import read_aus
+from stagkit.files import (
+    Progress,
+    digest_file,
+    no_progress,
+    resolve_inside,
+    safe_name,
+    shorten,
+    write_aside,
+    write_picture,
+    write_table,
+)
 from stagkit.types import Clip, StagkitError
 
 _NEEDED = ("clip_id", "subject", "dataset", "label", "folder", "fps")
-_COLUMNS = (*_NEEDED, "onset", "apex", "offset", "aus", "landmarks", "part")
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+_MORE = ("onset", "apex", "offset", "aus", "landmarks", "part")
+_TEXTS = ("clip_id", "subject", "dataset", "label", "folder", "landmarks", "part")
 
 
 class ManifestSource:
-    """Clips listed in ``ROOT/manifest.csv``."""
+    """Clips listed in ``ROOT/manifest.csv``; rows that cannot be used are left out with a warning.
 
-    def __init__(self, root: str | Path):
+    Args:
+        root: folder of the table and of all that it names.
+        sheet: file name of the table, where it is another one than ``manifest.csv``.
+
+    Raises:
+        DatasetNotAvailable: no table.
+        StagkitError: a table that cannot be read, or without a usable row.
+    """
+
+    def __init__(self, root: str | Path, sheet: str = ""):
         self.root = Path(root)
-        table = self.root / "manifest.csv"
+        table = self.root / (sheet or "manifest.csv")
         if not table.is_file():
-            found = (
-                ", ".join(sorted(p.name for p in self.root.iterdir())[:8]) if self.root.is_dir() else "no such folder"
-            )
             raise DatasetNotAvailable(
-                f"{table} is missing: expected a manifest.csv and frames; found: {found or 'nothing'}."
+                f"{table} is missing: expected a manifest.csv and frames; found: {Tree(self.root).describe()}."
             )
-        try:
-            text = table.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise StagkitError(f"{table} cannot be read as UTF-8 text: {error}.") from error
-        try:
-            read = list(csv.DictReader(text.splitlines()))
-        except csv.Error as error:
-            raise StagkitError(f"{table} cannot be read as a table: {error}.") from error
-        rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in read if any(row.values())]
-        missing = [c for c in _NEEDED if not rows or c not in rows[0]]
-        if missing:
-            raise StagkitError(f"{table} has no column {', '.join(missing)} or no row; expected {', '.join(_COLUMNS)}.")
-        for row in rows:
-            lacking = [c for c in _NEEDED if not row[c]]
+        table = resolve_inside(self.root, sheet or "manifest.csv")
+        self._notes: list[str] = []
+        columns, more = ({name: (name,) for name in names} for names in (_NEEDED, _MORE))
+        rows = load_table(table, columns, more, self._notes)
+        self.left_out: dict[str, str] = {}
+        self._rows: dict[str, dict[str, object]] = {}
+        for number, cells in rows:
+            row = {**cells, **{name: read_name(cells[name]) for name in _TEXTS}}
+            lacking = [name for name in _NEEDED if not row[name] and not read_text(cells[name])]
             if lacking:
-                raise StagkitError(f"{table}: the row of clip {row['clip_id']!r} has no {', '.join(lacking)}.")
-        self._rows = {row["clip_id"]: row for row in rows}
-        if len(self._rows) != len(rows):
-            raise StagkitError(
-                f"{table}: {len(rows) - len(self._rows)} clip_id values stand twice; each clip needs its own."
-            )
-        self._digest = compute_digest(text.encode())
+                name = f"row {number + 1} below the header"
+                name += f" (clip {shorten(row['clip_id'], 60)})" if row["clip_id"] else ""
+                self.left_out[name] = f"it has no {', '.join(lacking)}"
+                continue
+            first = self._rows.setdefault(str(row["clip_id"]), row)
+            if first is not row and first == row:
+                self._notes.append(f"clip {shorten(row['clip_id'], 60)} stands twice, alike: the second is left out")
+            elif first is not row:
+                self.left_out[str(row["clip_id"])] = "its clip_id stands twice, and the rows disagree"
+        for key in self.left_out:
+            self._rows.pop(key, None)
+        if not self._rows:
+            name, why = next(iter(self.left_out.items()), ("the table", "it has no row below its header"))
+            raise StagkitError(f"{table} names no clip that can be used; the first, {name}: {why}.")
+        self.faults = _find_faults(self._rows)
+        self._digest = digest_file(table)
         self.keys = tuple(self._rows)
-        self.name = "+".join(sorted({row["dataset"] for row in rows}))
-        self.classes = tuple(sorted({row["label"] for row in rows}))
+        self.name = "+".join(sorted({str(row["dataset"]) for row in self._rows.values()}))
+        self.classes = tuple(sorted({str(row["label"]) for row in self._rows.values()}))
+        _warn_of(table, self.left_out, [*self._notes, *self.faults])
 
     def describe(self) -> dict[str, object]:
-        """Digest of the table."""
-        return {"source": "manifest", "name": self.name, "digest": self._digest}
+        """Digest of the table, rows that are left out, and what is odd about the others."""
+        return {
+            "source": "manifest",
+            "name": self.name,
+            "digest": self._digest,
+            **({"left_out": self.left_out} if self.left_out else {}),
+            **({"faults": [*self._notes, *self.faults]} if self._notes or self.faults else {}),
+        }
 
     #: ``read`` can align frame by frame, so that few frames of real size are in memory at once.
     aligns = True
+
+    def stamp(self, key: str, contents: bool = False) -> str:
+        """Digest of what the clip is read from: its row, and size and time (or content) of each of its files."""
+        row = self._rows[key]
+        paths = self._list_frames(key)[0]
+        if row["landmarks"]:
+            paths = [*paths, self._resolve(str(row["landmarks"]))]
+        return stamp_files(paths, self.root, contents, *(f"{name}={row[name]!r}" for name in sorted(row)))
 
     def read(self, key: str, size: int = 0, landmarker: str = "") -> Clip:
         """Read one clip; aligned to a square of ``size`` px where it is not 0 (``stream.read_frames``).
@@ -83,13 +124,8 @@ class ManifestSource:
             the onset or behind the offset.
         """
         row = self._rows[key]
-        folder = self._inside(row["folder"])
-        if not folder.is_dir():
-            raise StagkitError(f"clip {key!r}: there is no folder {folder}.")
-        paths = sorted((p for p in folder.iterdir() if p.suffix.lower() in _PICTURES), key=_frame_number)
-        if not paths:
-            raise StagkitError(f"clip {key!r}: {folder} holds no pictures.")
-        moments = {name: self._position(row, name) for name in ("onset", "apex", "offset")}
+        paths, _ = self._list_frames(key)
+        moments = {name: self._read_position(key, name, len(paths)) for name in ("onset", "apex", "offset")}
         coded = [(name, at) for name, at in moments.items() if at is not None]
         for (first, early), (second, late) in pairwise(coded):
             if early > late:
@@ -97,43 +133,91 @@ class ManifestSource:
                     f"clip {key!r}: {first} is {early} and {second} {late}, expected onset <= apex <= offset; "
                     "leave unknown ones empty."
                 )
-        aus = (row.get("aus") or "").strip()
-        place = row.get("landmarks")
-        stored = load_landmarks(self._inside(place), len(paths), key) if place else None
+        try:
+            fps = read_rate(row["fps"])
+        except SheetError as error:
+            raise StagkitError(f"clip {key!r}: {error}.") from error
+        place = str(row["landmarks"])
+        stored = load_landmarks(self._resolve(place), len(paths), key) if place else None
         frames, landmarks = read_frames(paths, key, stored, moments["onset"], size, landmarker)
+        subject, dataset = str(row["subject"]), str(row["dataset"])
         return Clip(
             frames=frames,
-            fps=self._number(row, "fps"),
+            fps=fps,
             clip_id=key,
-            subject=row["subject"] if "/" in row["subject"] else f"{row['dataset']}/{row['subject']}",
-            dataset=row["dataset"],
-            label=row["label"],
+            subject=subject if "/" in subject else f"{dataset}/{subject}",
+            dataset=dataset,
+            label=str(row["label"]),
             landmarks=landmarks,
             **moments,
-            aus=None if not aus else parse_aus(aus.strip("-")).codes,
-            part=(row.get("part") or "").strip(),
+            aus=read_aus(row["aus"])[0],
+            part=str(row["part"]),
         )
 
-    def _inside(self, relative: str) -> Path:
-        path = (self.root / relative).resolve()
-        if not path.is_relative_to(self.root.resolve()):
-            raise StagkitError(f"the path {relative!r} leaves {self.root}: paths in manifest.csv must stay inside it.")
-        return path
+    def find_faults(self, key: str) -> list[str]:
+        """What is odd about one clip's frames, a sentence each; the pictures are not decoded."""
+        paths, notes = self._list_frames(key)
+        return notes + (["its pictures carry an EXIF rotation, which is applied"] if turned_by_exif(paths) else [])
 
-    @staticmethod
-    def _number(row: dict[str, str], name: str) -> float:
+    def _list_frames(self, key: str) -> tuple[list[Path], list[str]]:
+        folder = self._resolve(str(self._rows[key]["folder"]))
+        if not folder.is_dir():
+            raise StagkitError(f"clip {key!r}: there is no folder {folder}.")
+        tree = Tree(self.root)
         try:
-            return float(row[name])
-        except ValueError as error:
-            raise StagkitError(f"clip {row['clip_id']!r}: {name} is {row[name]!r}, expected a number.") from error
+            return tree.list_frames(folder)
+        except StagkitError as error:
+            raise StagkitError(f"clip {key!r}: {str(error).rstrip('.')}.") from error
 
-    def _position(self, row: dict[str, str], name: str) -> int | None:
-        return int(self._number(row, name)) if (row.get(name) or "").strip() else None
+    def _resolve(self, relative: str) -> Path:
+        """A path of the table; where the system knows the name in another Unicode form, that one."""
+        path = resolve_inside(self.root, relative)
+        if path.exists():
+            return path
+        place = self.root
+        for part in Path(relative).parts:
+            names = os.listdir(place) if place.is_dir() else []
+            match = part if part in names else next((n for n in names if make_plain(n) == make_plain(part)), part)
+            place = place / match
+        return resolve_inside(self.root, place.relative_to(self.root))
+
+    def _read_position(self, key: str, name: str, n_frames: int) -> int | None:
+        try:
+            at = read_frame(self._rows[key][name])
+        except SheetError as error:
+            raise StagkitError(f"clip {key!r}: {name}: {error}: expected a whole number from 0, or nothing.") from error
+        if at is not None and at >= n_frames:
+            raise StagkitError(f"clip {key!r}: {name} {at} lies outside its {n_frames} frames (0-based).")
+        return at
 
 
-def _frame_number(path: Path) -> tuple[int, str]:
-    numbers = re.findall(r"\d+", path.stem)
-    return (int(numbers[-1]) if numbers else -1, path.name)
+def _find_faults(rows: dict[str, dict[str, object]]) -> list[str]:
+    """What can be seen from the table alone, a sentence each."""
+    faults = []
+    for key, row in rows.items():
+        codes, unread = read_aus(row["aus"])
+        if codes is None and str(row["aus"] if row["aus"] is not None else "").strip():
+            what = f"{', '.join(map(repr, unread))} of " if unread else ""
+            faults.append(f"{key}: action units: {what}{shorten(row['aus'], 60)} cannot be read: taken as not coded")
+        for name in ("onset", "apex", "offset"):
+            cell = row[name]
+            if str(cell if cell is not None else "").strip() and not read_text(cell):
+                faults.append(f"{key}: {name} is {shorten(cell, 60)}: not coded")
+    folders = Counter(str(row["folder"]) for row in rows.values())
+    faults += [f"{n} clips have the folder {shorten(f, 60)}" for f, n in folders.items() if n > 1]
+    return faults
+
+
+def _warn_of(table: Path, left_out: dict[str, str], faults: list[str]) -> None:
+    import warnings
+
+    if left_out:
+        name, why = next(iter(left_out.items()))
+        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+        warnings.warn(f"{table}: {name}{more} is left out: {why}.", StagkitWarning, stacklevel=3)
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        warnings.warn(f"{table}: {faults[0]}{more}.", StagkitWarning, stacklevel=3)
 
 
 def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no_progress) -> Path:
@@ -146,43 +230,44 @@ def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no
         root: folder to write; must not hold a manifest yet.
         progress: wraps the clips and their number, e.g. in a progress bar.
     """
+    import pandas as pd
+
     root = Path(root)
     if (root / "manifest.csv").exists():
         raise StagkitError(f"{root} holds a manifest.csv already: give another folder, or remove it first.")
-    lines = [",".join(_COLUMNS)]
+    lines = []
     for key in progress(source.keys, len(source.keys)):
         clip = source.read(key)
-        folder = root / "frames" / key
+        name = safe_name(key)
+        folder = root / "frames" / name
         for t, frame in enumerate(clip.frames):
-            with write_aside(folder / f"img{t + 1:05d}.png") as aside:
-                cv2.imwrite(str(aside), frame[..., ::-1] if frame.ndim == 3 else frame)
+            write_picture(folder / f"img{t + 1:05d}.png", frame[..., ::-1] if frame.ndim == 3 else frame)
         if clip.landmarks is not None:
-            with write_aside(root / "landmarks" / f"{key}.npy") as aside:
+            with write_aside(root / "landmarks" / f"{name}.npy") as aside:
                 np.save(aside, clip.landmarks.astype(np.float32))
         if clip.truth is not None:
             truth = clip.truth
-            with write_aside(root / "truth" / f"{key}.npz") as aside:
+            with write_aside(root / "truth" / f"{name}.npz") as aside:
                 np.savez_compressed(
                     aside, codes=truth.codes, au_intensity=truth.au_intensity, fields=truth.fields, head=truth.head
                 )
-        at = ["" if v is None else str(v) for v in (clip.onset, clip.apex, clip.offset)]
-        aus = "" if clip.aus is None else "+".join(f"{c.side}{c.number}" for c in clip.aus) or "-"
-        marks = f"landmarks/{key}.npy" if clip.landmarks is not None else ""
         lines.append(
-            ",".join(
-                (
-                    key,
-                    clip.subject,
-                    clip.dataset,
-                    clip.label,
-                    f"frames/{key}",
-                    f"{clip.fps:g}",
-                    *at,
-                    aus,
-                    marks,
-                    clip.part,
-                )
-            )
+            {
+                "clip_id": key,
+                "subject": clip.subject,
+                "dataset": clip.dataset,
+                "label": clip.label,
+                "folder": f"frames/{name}",
+                "fps": f"{clip.fps:g}",
+                **{k: "" if v is None else str(v) for k, v in _get_moments(clip).items()},
+                "aus": "" if clip.aus is None else "+".join(f"{c.side}{c.number}" for c in clip.aus) or "-",
+                "landmarks": f"landmarks/{name}.npy" if clip.landmarks is not None else "",
+                "part": clip.part,
+            }
         )
-    write_text(root / "manifest.csv", "\n".join(lines) + "\n")
+    write_table(root / "manifest.csv", pd.DataFrame(lines, columns=[*_NEEDED, *_MORE]))
     return root
+
+
+def _get_moments(clip: Clip) -> dict[str, int | None]:
+    return {"onset": clip.onset, "apex": clip.apex, "offset": clip.offset}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
 from stagkit.datasets.layout import Layout, SheetRow, exactly
-from stagkit.datasets.sheets import CASME_COLUMNS, load_table, read_text
+from stagkit.datasets.sheets import CASME_COLUMNS, load_table, name_subject, read_text
 from stagkit.datasets.tree import Tree
 
 CARD = DatasetCard(
@@ -19,7 +19,7 @@ CARD = DatasetCard(
     camera="1920x1080 px (recalled), released as 231x231 px crops",
     fps="90 fps (recalled)",
     size="300 clips of 30 subjects: surprise 89, disgust 72, others 66, happiness 36, fear 16, sadness 13, anger 8",
-    tree=("MMEW_Micro_Exp.xlsx", "Micro_Expression/EMOTION/S01-01-001/1.jpg"),
+    tree=("MMEW_Micro_Exp.xlsx (or .csv)", "Micro_Expression/EMOTION/S01-01-001/1.jpg"),
     checks="offset against the frames of the folder: several rows of subjects 4 and 13 look shifted",
     corrects="one such row, by row number and only where the faulty values stand",
 )
@@ -28,17 +28,19 @@ CARD = DatasetCard(
 def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
     """Rows of the sheet; a clip lies in the folder of whichever emotion holds its name."""
     rows = []
-    for number, cells in load_table(sheets[0], CASME_COLUMNS, {"aus": ("Action Units",)}):
+    for number, cells in load_table(sheets[0], CASME_COLUMNS, {"aus": ("Action Units",)}, tree.notes):
         clip = read_text(cells.pop("clip"))
-        subject = f"S{read_text(cells.pop('subject')).upper().removeprefix('S').zfill(2)}"
+        subject = name_subject(cells.pop("subject"), "S", 2)
         folders = (f"*/{exactly(clip)}",)
-        rows.append(SheetRow(subject=subject, clip=clip, folders=folders, fps=90, row=number, **cells))
+        own = clip.upper().partition("-")[0]
+        why = f"the sheet says subject {subject}, its name says {own}" if subject and clip and own != subject else ""
+        rows.append(SheetRow(subject=subject, clip=clip, folders=folders, fps=90, row=number, why=why, **cells))
     return rows
 
 
 LAYOUT = Layout(
     card=CARD,
     load_rows=load_rows,
-    sheets=("MMEW_Micro_Exp*.xlsx",),
+    sheets=("MMEW_Micro_Exp*", "*MMEW*"),
     bases=("Micro_Expression",),
 )

@@ -189,16 +189,19 @@ def _squared_clip(p: Placed) -> str:
 
 
 def _squared_sheets(clips: Sequence[Placed]) -> dict:
-    """No header; a macro-expression without apex and offset after every subject's first clip; codes keep their zero."""
+    """No header; a macro-expression without apex and offset after every subject's first clip; codes keep their zero.
+
+    The first naming rule has three columns: position, folder, number of the subject in the codes.
+    """
     codes: list[list] = []
     for p in clips:
         micro = [p.onset, p.apex, p.offset, _codes(p, _prefix), p.emotion, "micro-expression", "happyiness"]
         codes.append([p.s + 1, _squared_clip(p), *micro])
         if p.n == 0:
             codes.append([p.s + 1, "happy1_9", p.offset, 0, 0, 12, "positive", "macro-expression", "happyiness"])
-    people = [[k, f"s{k + 14}"] for k in range(1, 2 + max(p.s for p in clips))]
+    people = [[k + 14, f"s{k + 14}", k] for k in range(1, 2 + max(p.s for p in clips))]
     videos = [[number, name] for name, number, _ in _SQUARED_VIDEOS]
-    return {"code_final.xlsx": {"CASFEcode_final": codes, "naming rule1": people, "naming rule2": videos}}
+    return {"CAS(ME)^2code_final.xlsx": {"CASFEcode_final": codes, "naming rule1": people, "naming rule2": videos}}
 
 
 def _casme3_video(p: Placed) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
 from stagkit.datasets.layout import Layout, SheetRow, exactly
-from stagkit.datasets.sheets import load_table, read_text
+from stagkit.datasets.sheets import load_table, name_subject, read_text
 from stagkit.datasets.tree import Tree
 
 CARD = DatasetCard(
@@ -24,7 +24,7 @@ CARD = DatasetCard(
     size=(
         "159 clips of 29 subjects: anger 57, happiness 26, other 26, surprise 15, contempt 12, disgust 9, fear 8, sadness 6"
     ),
-    tree=("SAMM_Micro_FACS_Codes_v2.xlsx", "SAMM/006/006_1_2/006_05562.jpg"),
+    tree=("SAMM_Micro_FACS_Codes_v2.xlsx (or SAMM.xlsx)", "SAMM/006/006_1_2/006_05562.jpg"),
     checks="frame numbers of four and five digits; files named with another number of digits than their neighbours",
     corrects="the apex of 028_4_1, 032_3_1 and 032_3_2, on which public copies and readers disagree, is 'not coded'",
 )
@@ -42,11 +42,13 @@ _COLUMNS = {
 def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
     """Rows of ``MICRO_ONLY``; subjects are written ``006`` or, by Excel, 6."""
     rows = []
-    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("Action Units",)}):
-        subject, clip = read_text(cells.pop("subject")).zfill(3), read_text(cells.pop("clip"))
+    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("Action Units",)}, tree.notes):
+        subject, clip = name_subject(cells.pop("subject"), "", 3), read_text(cells.pop("clip"))
         folder = exactly(f"{subject}/{clip}")
         rows.append(SheetRow(subject=subject, clip=clip, folders=(folder,), fps=200, row=number, **cells))
     return rows
 
 
-LAYOUT = Layout(card=CARD, load_rows=load_rows, sheets=("SAMM*FACS_Codes*.xlsx",), bases=("SAMM",))
+LAYOUT = Layout(
+    card=CARD, load_rows=load_rows, sheets=("SAMM*FACS_Codes*", "SAMM*Micro*", "SAMM", "*SAMM*"), bases=("SAMM",)
+)

@@ -12,8 +12,8 @@ from queue import Empty, Full, Queue
 
 import numpy as np
 
-from stagkit.datasets.tree import iter_pictures, read_pictures
-from stagkit.faces import align_frames, find_points, load_finder
+from stagkit.datasets.tree import iter_pictures, read_pictures, read_shape
+from stagkit.faces import FaceError, align_frames, check_inside, find_points, load_finder
 from stagkit.types import StagkitError
 
 #: Frames of real size that may wait to be worked on (stagkit's choice).
@@ -91,6 +91,11 @@ def read_frames(
     Raises:
         StagkitError: a damaged picture, no usable face.
     """
+    if landmarks is not None and paths and 0 <= (onset or 0) < len(paths):
+        try:
+            check_inside(landmarks[onset or 0], read_shape(paths[onset or 0], clip_id))
+        except FaceError as error:
+            raise FaceError(f"clip {clip_id!r}: {error}") from error
     if not size:
         return read_pictures(paths, clip_id), landmarks
     if not 0 <= (onset or 0) < len(paths):
