@@ -23,6 +23,7 @@ from stagkit.files import TEMPORARY, Progress, no_progress, resolve_inside, writ
 from stagkit.folds import evaluate
 from stagkit.intervals import describe_caveat
 from stagkit.locks import HOLDER, LOCK, hold
+from stagkit.markup import comment_latex, escape_latex
 from stagkit.metrics import SCORES
 from stagkit.prepare import keep_apex
 from stagkit.recipes import choose_settings
@@ -230,8 +231,10 @@ def save_ablation(result: dict[str, object], out: str | Path) -> None:
 def format_latex(result: dict[str, object]) -> str:
     r"""The table for a paper (booktabs); a difference whose interval leaves out 0 is bold."""
     lines = [
-        r"% made by 'stagkit ablate': "
-        f"{result['protocol']}, {result['n_clips']} clips, {result['n_subjects']} subjects, {len(result['seeds'])} seeds;",
+        comment_latex(
+            f"made by 'stagkit ablate': {result['protocol']}, {result['n_clips']} clips, {result['n_subjects']} subjects, "
+            f"{len(result['seeds'])} seeds;"
+        ),
         r"% differences from the whole network: paired bootstrap over subjects, 95 \% interval",
         *([f"% caution: {result['caveat']}"] if result.get("caveat") else []),
         r"\begin{tabular}{lrrrr}",
@@ -245,8 +248,8 @@ def format_latex(result: dict[str, object]) -> str:
         told = describe_interval(paired) if paired else "--"
         if paired and paired["ci95"][0] is not None and not paired["ci95"][0] <= 0 <= paired["ci95"][1]:
             told = rf"\textbf{{{told}}}"
-        what = row["what"].replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")
-        lines.append(rf"{what[:1].upper() + what[1:]} & {scores} & {told} \\")
+        what = row["what"]
+        lines.append(rf"{escape_latex(what[:1].upper() + what[1:])} & {scores} & {told} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

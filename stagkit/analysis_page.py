@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.facs import ACTION_UNITS
+from stagkit.markup import STATIC_POLICY
 from stagkit.types import MAX_DELTA
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def make_page(analysis: Analysis) -> str:
     ]
     body = "\n".join(parts)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(analysis.name)}</title>'
-        f"<style>{_CSS}</style></head><body>\n{body}\n</body></html>\n"
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{STATIC_POLICY}'
+        f"<title>{html.escape(analysis.name)}</title><style>{_CSS}</style></head><body>\n{body}\n</body></html>\n"
     )
 
 
@@ -106,7 +107,8 @@ def _bars(names: Sequence[str], values: Sequence[float]) -> str:
 def _picture(figure: Figure, words: str) -> str:
     from stagkit.drawing import render_png
 
-    return f'<img alt="{words}" src="data:image/png;base64,{base64.b64encode(render_png(figure, words, dpi=160)).decode()}">'
+    data = base64.b64encode(render_png(figure, words, dpi=160)).decode()
+    return f'<img alt="{html.escape(words)}" src="data:image/png;base64,{data}">'
 
 
 def _plot_timeline(analysis: Analysis) -> Figure:

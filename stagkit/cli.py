@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from stagkit import cli_compare, cli_data, cli_learn, cli_report, cli_show
-from stagkit.cli_options import say
+from stagkit.cli_options import prepare_streams, say
 from stagkit.cli_weights import weights as show_weights
 from stagkit.errors import StagkitError, StagkitWarning
 
@@ -73,7 +73,7 @@ def lab(
         raise StagkitError("JupyterLab is not installed: pip install 'stagkit[notebooks]', or use 'make lab'.")
     command = [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={notebooks}", f"--port={port}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # Jupyter refuses root otherwise, and in a container all is root
-        typer.echo("stagkit: warning: Jupyter runs as root; only do so in a container of your own.", err=True)
+        say("warning: Jupyter runs as root; only do so in a container of your own.", error=True)
         command.append("--allow-root")
     os.execv(sys.executable, command)
 
@@ -89,25 +89,29 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command; exit 2 with one sentence on bad input, 130 on Ctrl-C."""
     import warnings
 
-    def tell(message, category, *where, **more) -> None:
-        if issubclass(category, StagkitWarning):
-            typer.echo(f"stagkit: warning: {message}", err=True)
+    shown: set[str] = set()
 
+    def tell(message, category, *where, **more) -> None:
+        if issubclass(category, StagkitWarning) and str(message) not in shown:
+            shown.add(str(message))
+            say(f"warning: {message}", error=True)
+
+    prepare_streams()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", StagkitWarning)
             warnings.showwarning = tell
             app(args=arguments)
     except StagkitError as error:
-        typer.echo(f"stagkit: {error}", err=True)
+        say(error, error=True)
         raise SystemExit(2) from error
     except (KeyboardInterrupt, SystemExit) as error:
         if not _was_interrupted(error):
             raise
-        typer.echo("stagkit: interrupted; what was finished is kept: run the same command to go on.", err=True)
+        say("interrupted; what was finished is kept: run the same command to go on.", error=True)
         raise SystemExit(130) from error
     except OSError as error:
-        typer.echo(f"stagkit: {error.filename or 'a file'}: {error.strerror or error}.", err=True)
+        say(f"{error.filename or 'a file'}: {error.strerror or error}.", error=True)
         raise SystemExit(2) from error
 
 

@@ -109,7 +109,7 @@ def check_data(
     try:
         found = look_over(name, root, sheet or "", pictures, show("reading pictures"))
     except DatasetNotAvailable as error:
-        typer.echo(f"stagkit: {error}", err=True)
+        say(error, error=True)
         raise typer.Exit(1) from error
     say(format_check(found))
     if json is not None:

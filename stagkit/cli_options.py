@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -61,9 +62,36 @@ Workers = Annotated[
 Difficulty = Annotated[str, typer.Option(help="0 to 1, or clean (0), default (0.4), real (1: as hard as real data).")]
 
 
-def say(text: str) -> None:
-    """Print a line."""
-    typer.echo(text)
+def clean(text: object) -> str:
+    """Text for a terminal: control characters are escaped, so that no name can run a command of the terminal.
+
+    Example:
+        >>> clean("a\\x1b[31mb")
+        'a\\\\x1b[31mb'
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t\u00a0\u200d\u3000" else c.encode("unicode_escape").decode()
+        for c in str(text)
+    )
+
+
+def say(text: object, error: bool = False) -> None:
+    """Print text: the one place where the commands write to the screen.
+
+    Args:
+        text: one line or several.
+        error: a message, on the error stream and on one line, after the name of the command.
+    """
+    if error:
+        text = f"stagkit: {' '.join(str(text).splitlines())}"
+    typer.echo(clean(text), err=error)
+
+
+def prepare_streams() -> None:
+    """Characters that the screen's encoding lacks are printed as escapes, not as a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def read_difficulty(text: str) -> float | str:

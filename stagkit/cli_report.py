@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stagkit.cli_options import say
+
 app = typer.Typer()
 
 
@@ -25,12 +27,12 @@ def figures(
     written = make_figures(records, out, only=only or ())
     for path in written:
         if path.suffix in {".pdf", ".tex", ".md"}:
-            typer.echo(str(path))
+            say(path)
     if not only:
         index = (out / "README.md").read_text(encoding="utf-8")
         missing = [line.strip("| ").split(" |")[0] for line in index.splitlines() if ": not drawn, " in line]
         for reason in missing:
-            typer.echo(f"stagkit: {reason}", err=True)
+            say(reason, error=True)
 
 
 @app.command()
@@ -41,4 +43,4 @@ def report(
     """Everything needed to believe a run, or to doubt it, as one self-contained HTML page."""
     from stagkit.report import write_report
 
-    typer.echo(f"page in {write_report(run, out)}")
+    say(f"page in {write_report(run, out)}")

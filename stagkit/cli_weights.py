@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stagkit.cli_options import Workers
+from stagkit.cli_options import Workers, say
 from stagkit.errors import StagkitError
 
 
@@ -33,15 +33,15 @@ def weights(
                 "--rebuild makes the shipped weights anew: stagkit weights phantom --rebuild --out FOLDER."
             )
         path = make_phantom_weights(out, workers=workers, progress=show)
-        typer.echo(f"weights in {path}, model card in {path.with_suffix('.md')}")
+        say(f"weights in {path}, model card in {path.with_suffix('.md')}")
         return
     known = load_weights(source)
     if out is not None:
         save_weights(known, out)
-        typer.echo(f"{len(known.networks)} networks in {out}; next: stagkit analyze VIDEO --weights {out} --out DIR")
+        say(f"{len(known.networks)} networks in {out}; next: stagkit analyze VIDEO --weights {out} --out DIR")
         return
     n_parameters = sum(p.numel() for p in known.networks[0].parameters())
-    typer.echo(
+    say(
         load_card(source)
         if source in SHIPPED
         else f"{known.name}: {len(known.networks)} networks of {n_parameters:,} parameters; classes "

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stagkit.compare import describe_interval
 from stagkit.files import resolve_inside, write_json, write_table, write_text
+from stagkit.markup import STATIC_POLICY, comment_latex, escape_latex
 from stagkit.metrics import SCORES
 from stagkit.published import describe_published
 
@@ -153,14 +154,10 @@ def format_markdown(result: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
-def _escape_latex(text: str) -> str:
-    return text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&").replace("^", r"\^{}")
-
-
 def format_latex(result: dict[str, object]) -> str:
     r"""The table for a paper (booktabs); a difference whose interval leaves out 0 is bold."""
     lines = [
-        f"% made by 'stagkit compare-systems': {_escape_latex(_say_setting(result))};",
+        comment_latex(f"made by 'stagkit compare-systems': {_say_setting(result)};"),
         r"% differences from STAG: paired bootstrap over subjects, 95 \% interval;",
         r"% claimed: best epoch on the test clips, no evidence",
         *([f"% caution: {result['caveat']}"] if result.get("caveat") else []),
@@ -178,7 +175,7 @@ def format_latex(result: dict[str, object]) -> str:
         claimed = f"{leak['claimed']['uf1']:.3f} & {leak['gap']['uf1']:+.3f}" if leak else "-- & --"
         scores = " & ".join(f"{row[s]['mean']:.3f}" for s in SCORES)
         cost = f"{_say_count(row['parameters']) or '--'} & {row['ms_per_clip'] or 0:.2f}"
-        lines.append(rf"{_escape_latex(row['title'])} & {scores} & {told} & {claimed} & {cost} \\")
+        lines.append(rf"{escape_latex(row['title'])} & {scores} & {told} & {claimed} & {cost} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -293,7 +290,8 @@ def format_page(result: dict[str, object]) -> str:
             + "</table></div>"
         )
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Comparison of systems</title><style>{_STYLE}</style>"
+        f"<!doctype html><html lang=en><meta charset=utf-8>{STATIC_POLICY}<title>Comparison of systems</title>"
+        f"<style>{_STYLE}</style>"
         f"<h1>Comparison of systems</h1><p>{escape(_say_setting(result))}</p>"
         f'<div class="wide"><table>{head}{"".join(body)}</table></div>'
         + "".join(f"<p>{escape(n)}</p>" for n in notes)

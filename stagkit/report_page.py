@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence, Sized
 from html import escape
 from typing import TYPE_CHECKING
 
+from stagkit.markup import STATIC_POLICY
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -141,7 +143,7 @@ def make_page(title: str, sections: Sequence[tuple[str, str, str]], head: str) -
     body = "\n".join(f'<section id="{a}"><h2>{escape(name)}</h2>\n{text}\n</section>' for a, name, text in sections)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'{STATIC_POLICY}<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title>\n<style>{_CSS}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n{head}\n"
         f'<nav aria-label="contents">{contents}</nav>\n{body}\n</body></html>\n'
     )

@@ -21,6 +21,7 @@ from stagkit.datasets.stream import AHEAD
 from stagkit.errors import StagkitWarning
 from stagkit.faces import align_clip
 from stagkit.folds import evaluate
+from stagkit.markup import STATIC_POLICY
 from stagkit.phantom import make_clip
 from stagkit.phantom_photo import animate_photo, load_astronaut, load_astronaut_landmarks
 from stagkit.prepare import load_data, prepare_dataset
@@ -128,6 +129,7 @@ def test_a_folder_of_pictures(run, recording, tmp_path, capsys):
     assert sum(only["probabilities"]) == pytest.approx(1)
     assert abs(only["peak_frame"] - clip.apex) <= 5, "most motion where the truth has it"
     page = (tmp_path / "a" / "page.html").read_text()
+    assert page.count(STATIC_POLICY) == 1, "it may load nothing and run nothing"
     assert "Not a lie detector" in page
     assert "no spotting" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page), "nothing beside the page is needed"

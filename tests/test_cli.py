@@ -1,16 +1,22 @@
 """The command, as a person types it: it works, and bad input ends in one sentence, exit code 2, nothing left behind."""
 
 import importlib.machinery
+import json
 import os
+import re
 import subprocess
 import sys
 import types
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from stagkit.cli import main
 from stagkit.doctor import OPTIONAL, REQUIRED, _import_only, check_library
+from stagkit.weights import _FOLDER, _digest_contents
+from tests.lockfile import ROOT
 from tests.small import save_maps
 
 QUICK = ["--epochs", "2", "--workers", "1", "--set", "stag.width=16", "--set", "stag.heads=2"]
@@ -256,6 +262,38 @@ def test_doctor_names_the_extra_of_what_is_not_installed(monkeypatch, capsys):
     code, out, _ = run("doctor", capsys=capsys)
     assert code == 0
     assert [out.count(f"stagkit[{extra}]") for extra in ("notebooks", "landmarks", "cluster")] == [7, 1, 1]
+
+
+ODD = "négatif 消极 \x1b[31mred\x07 \u202eback"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_a_screen_that_cannot_show_a_name_gets_escapes(encoding, tmp_path):
+    """No traceback; and no name, also of a weights file, runs a command of the terminal."""
+    with safe_open(_FOLDER / "phantom.safetensors", "pt") as file:
+        header = json.loads(file.metadata()["stagkit"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    header |= {"classes": ["négatif 消极", "<b>", ODD], "learned": ODD, "name": ODD}
+    header["digest"] = _digest_contents(header, tensors)
+    save_file(tensors, tmp_path / "odd.safetensors", metadata={"stagkit": json.dumps(header)})
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    for arguments in (["weights", str(tmp_path / "odd.safetensors")], ["weights", ODD], ["report", ODD], ["--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "stagkit.cli", *arguments], capture_output=True, env=environment, cwd=tmp_path
+        )
+        whole = done.stdout + done.stderr
+        assert done.returncode == (2 if ODD in arguments else 0), whole
+        assert b"Traceback" not in whole and b"\x1b" not in whole and b"\x07" not in whole
+        assert "\u202e".encode() not in whole
+        if arguments == ["weights", str(tmp_path / "odd.safetensors")]:
+            assert b"tif" in done.stdout and rb"\x1b[31mred" in done.stdout
+
+
+def test_the_commands_print_in_one_place():
+    """``say`` cleans what it prints; nothing else writes to the screen."""
+    for path in sorted((ROOT / "stagkit").glob("cli*.py")):
+        found = re.findall(r"typer\.(?:echo|secho)\(|(?<![\w.])print\(", path.read_text(encoding="utf-8"))
+        assert len(found) == (path.name == "cli_options.py"), path.name
 
 
 def test_compare_and_leak(maps, tmp_path, capsys):

@@ -82,9 +82,10 @@ def test_tables_keep_what_is_printed_apart(compared):
     assert table.loc["evolution", "published_on"] == "DFME, 7 classes, test A, official"
     assert np.isnan(table.loc["majority", "leaky_uf1"]) and np.isnan(table.loc["stag", "uf1_minus_stag"])
     text, page = format_comparison(result), (out / "comparison.html").read_text(encoding="utf-8")
+    assert page.count('http-equiv="Content-Security-Policy" content="default-src \'none\'') == 1
     assert "Printed in papers, on other clips" in text and "4 epochs each (a trial)" in text
     assert "What papers print" in page and page.count("<svg") == 1 + len(NAMES)
-    assert "http" not in page, "the page needs nothing else"
+    assert "://" not in page, "the page needs nothing else"
     assert (out / "comparison.tex").read_text() == format_latex(read_json(out / "comparison.json"))
     assert r"\toprule" in format_latex(result) and format_latex(result).count(r"\\") == 1 + len(NAMES)
     assert read_json(out / "comparison.json")["systems"].keys() == result["systems"].keys()

@@ -217,8 +217,8 @@ def test_page_is_self_contained_and_small(small, tmp_path):
     assert len(page) < 150_000
     saved = json.loads(re.search(r'id="stag-data">(.*?)</script>', page)[1])["state"]
     assert len(saved["_saved"]) == 2 and saved["_live"] is False
-    with pytest.raises(StagkitError, match="could not be written"):
-        view_evidence(evidence).to_html(tmp_path / "no" / "evidence.html")
+    with pytest.raises(StagkitError, match="is a file, or lies below one"):
+        view_evidence(evidence).to_html(tmp_path / "evidence.html" / "evidence.html")
 
 
 def test_mimebundle_carries_a_picture(small):

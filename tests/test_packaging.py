@@ -14,7 +14,7 @@ from tests.lockfile import ROOT, make_environment, read_lock
 
 #: Imports go downwards only: a module may import those of its own row and of rows above it in this list.
 LAYERS = (
-    ("errors", "cluster", "processes"),
+    ("errors", "cluster", "processes", "markup"),
     ("files", "locks", "digests", "types", "config", "facs"),
     ("rois",),
     (

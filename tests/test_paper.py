@@ -5,16 +5,20 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stagkit import ablate, comparison_table
 from stagkit.drawing import COLUMN, PAGE
 from stagkit.files import read_json
+from stagkit.markup import Latex, escape_latex
 from stagkit.paper import FIGURES, load_records, make_figures, plot_set
 from stagkit.paper.evidence import _strokes, fig_12_controls
 from stagkit.paper.graphs import _fold_attention
 from stagkit.paper.make import draw_figure
 from stagkit.paper.records import SYSTEM_COLUMNS, NoRecord, Records, load_systems
 from stagkit.paper.scores import collect_costs, collect_leaks, collect_pairs, fig_08_ablation, fig_10_leak_gap
-from stagkit.paper.tables import TABLES, escape, make_table, table_ablation, table_results
+from stagkit.paper.tables import TABLES, make_table, table_ablation, table_results
 from stagkit.rois import ATLAS
 from stagkit.types import StagkitError
 from tests.lockfile import ROOT
@@ -224,9 +228,77 @@ def test_results_are_those_of_the_run(records):
 
 
 def test_latex_is_escaped_and_counted():
-    assert escape("a_b & 5 % $x$") == r"a\_b \& 5 \% \$x\$"
+    assert escape_latex("a_b & 5 % $x$") == r"a\_b \& 5 \% \$x\$"
     with pytest.raises(StagkitError, match="2 cells, expected 1"):
         make_table("l", ("one",), [("a", "b")])
+
+
+HOSTILE = (
+    r"\input{/etc/passwd}",
+    r"$\rho$",
+    r"\textbf{a}",
+    r"a \\ b & c",
+    "% comment",
+    "a\n\\input{x}",
+    "[3cm]",
+    "*",
+    "a~b^c_d#e{f}g",
+    'a"b<c>d|e',
+    "\x1b[31m",
+    "",
+)
+
+
+def _read_latex(cell):
+    """What LaTeX prints of a cell; a command that escape_latex does not write is an error."""
+    words = {"textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textless": "<", "textgreater": ">"}
+    words |= {"textbar": "|", "textquotedbl": '"'}
+    assert not cell.lstrip().startswith(("[", "*")), "the option of the line break before it"
+    text, i = "", 2 * cell.startswith("{}")
+    while i < len(cell):
+        word = re.compile(r"\\([a-z]+)\{\}").match(cell, i)
+        symbol = re.compile(r"\\([%_&#${}])").match(cell, i)
+        found = word or symbol
+        if found:
+            text += words[found[1]] if word else found[1]
+            i = found.end()
+        else:
+            assert cell[i] not in "\\%_&#${}^~", f"{cell!r} is run by LaTeX at {i}"
+            text, i = text + cell[i], i + 1
+    return text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_is_run_by_latex(name):
+    """Neither a cell nor a note of any writer's: LaTeX prints what was named."""
+    plain = re.sub(r"\s+", " ", name)
+    assert _read_latex(escape_latex(name)) == "".join(c for c in plain if c.isprintable())
+    table = make_table("lr", ("a", "b"), [(name, Latex(r"$\rho$"))], [name])
+    lines = table.splitlines()
+    assert len(lines) == 8 and lines[0].startswith("% "), "one line a note, one a row"
+    assert lines[5].endswith(r" & $\rho$ \\")
+
+
+@given(st.text())
+def test_latex_of_any_text_prints_it(name):
+    plain = re.sub(r"\s+", " ", name)
+    assert _read_latex(escape_latex(name)) == "".join(c for c in plain if c.isprintable())
+
+
+@pytest.mark.parametrize("name", HOSTILE[:4])
+def test_hostile_names_do_not_reach_any_table(name, records):
+    """Of an ablation and of a comparison too, which have writers of their own."""
+    ablation = dict(records.ablations[0])
+    ablation |= {"protocol": name, "variants": {k: {**row, "what": name} for k, row in ablation["variants"].items()}}
+    score = {"mean": 0.5, "ci95": [0.4, 0.6], "std": 0.0}
+    row = {"title": name, "uf1": score, "uar": score, "acc": score, "parameters": 9, "ms_per_clip": 1.0}
+    result = {"datasets": [name], "protocol": name, "n_clips": 1, "n_subjects": 1, "n_folds": 1, "seeds": [0]}
+    for text in (
+        ablate.format_latex(ablation),
+        comparison_table.format_latex({**result, "epochs": 0, "systems": {"a": row}}),
+    ):
+        for line in text.splitlines():
+            assert line.startswith("%") or name not in line
 
 
 # ── records ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,7 +326,7 @@ def test_the_table_of_a_comparison_is_read_by_its_own_names(tmp_path):
         ("system,uf1\n", "has no line"),
         ("system,uf1\na,high\n", "the uf1 of a is no number"),
         ("system,uf1\na,53\n", "the uf1 of a is no number"),
-        ("", "cannot be read"),
+        ("", "is empty"),
     ],
 )
 def test_a_bad_table_of_systems_is_told(tmp_path, text, what):

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from stagkit.cli import main
+from stagkit.markup import STATIC_POLICY
 from stagkit.report import check_split, find_confounders, find_marks, find_worst, make_report, write_report
 from stagkit.report_page import Html, table, to_html
 from stagkit.runs import Run, RunError
@@ -57,7 +58,8 @@ def test_it_is_whole_and_needs_nothing_beside_it(page):
     sources = [a["src"] for t, a in tags if t == "img"]
     assert sources and all(s.startswith("data:image/png;base64,") for s in sources)
     assert all(a.get("alt") for t, a in tags if t == "img")
-    assert "http" not in page and "url(" not in page and "@import" not in page
+    assert page.count(STATIC_POLICY) == 1 and page.index(STATIC_POLICY) < page.index("<title>")
+    assert "://" not in page and "url(" not in page and "@import" not in page
     assert "prefers-color-scheme:dark" in page
     anchors = {a["href"][1:] for t, a in tags if t == "a"}
     assert anchors == {a["id"] for t, a in tags if t == "section"}

@@ -151,10 +151,7 @@ def load_systems(path: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise StagkitError(f"{path} cannot be read as a table of systems: {error}.") from error
+    table = read_table(path)
     named = {old: new for old, new in _ALSO.items() if old in table.columns}
     table = table.drop(columns=[new for new in named.values() if new in table.columns]).rename(columns=named)
     lost = [c for c in ("system", "uf1") if c not in table.columns]

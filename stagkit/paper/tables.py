@@ -9,6 +9,7 @@ import numpy as np
 
 from stagkit.ablate import format_latex
 from stagkit.files import write_text
+from stagkit.markup import Latex, comment_latex, escape_latex
 from stagkit.metrics import SCORES
 from stagkit.paper.records import NoRecord, Records, is_phantom
 from stagkit.paper.scores import collect_pairs
@@ -17,19 +18,8 @@ from stagkit.runs import Run
 from stagkit.types import StagkitError
 
 
-def escape(text: object) -> str:
-    r"""Text as LaTeX prints it.
-
-    Example:
-        >>> escape("50 % of sub_01 & more")
-        '50 \\% of sub\\_01 \\& more'
-    """
-    return "".join({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}.get(
-        c, rf"\{c}" if c in "%_&#${}" else c) for c in str(text))  # fmt: skip
-
-
 def make_table(columns: str, head: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str] = ()) -> str:
-    r"""A booktabs table; cells that begin with ``\`` or ``$`` are LaTeX already, others are escaped.
+    """A booktabs table; cells that are ``Latex`` stay as they are, others are escaped.
 
     Args:
         columns: as for ``tabular``, e.g. ``lrr``.
@@ -44,9 +34,9 @@ def make_table(columns: str, head: Sequence[str], rows: Sequence[Sequence[object
             raise StagkitError(f"a line of the table has {len(row)} cells, expected {len(columns)}: {row}.")
 
     def line(cells: Sequence[object]) -> str:
-        return " & ".join(c if str(c).startswith(("\\", "$")) else escape(c) for c in cells) + r" \\"
+        return " & ".join(map(escape_latex, cells)) + r" \\"
 
-    lines = [*(f"% {note}" for note in notes), rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(head), r"\midrule"]
+    lines = [*map(comment_latex, notes), rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(head), r"\midrule"]
     return "\n".join([*lines, *(line(row) for row in rows), r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -101,7 +91,7 @@ def table_ablation(records: Records) -> str:
         raise NoRecord("no ablation was given: 'stagkit ablate' makes one")
     result = records.ablations[0]
     kind = "phantom" if is_phantom(result) else "recorded"
-    return f"% {result['path'].name}: {kind} data\n{format_latex(result)}"
+    return comment_latex(f"{result['path'].name}: {kind} data") + f"\n{format_latex(result)}"
 
 
 def table_across_data_sets(records: Records) -> str:
@@ -121,11 +111,11 @@ def table_across_data_sets(records: Records) -> str:
 #: score of explanations -> (words, unit)
 _QUALITY = {
     "completeness": ("Completeness: miss", "share of the gap"),
-    "infidelity": ("Infidelity", r"$\mathrm{logits}^2$"),
+    "infidelity": ("Infidelity", Latex(r"$\mathrm{logits}^2$")),
     "sensitivity": ("Sensitivity", "share"),
-    "randomised": ("Similarity, random weights", r"$\rho$"),
-    "permuted": ("Similarity, shuffled labels", r"$\rho$"),
-    "attention_agreement": ("Attention and effect", r"$\rho$"),
+    "randomised": ("Similarity, random weights", Latex(r"$\rho$")),
+    "permuted": ("Similarity, shuffled labels", Latex(r"$\rho$")),
+    "attention_agreement": ("Attention and effect", Latex(r"$\rho$")),
     "pointing": ("Pointing game", "share"),
     "mass": ("Mass on what moved", "share"),
     "au_auroc": ("Action units", "AUROC"),

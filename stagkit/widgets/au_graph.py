@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.errors import import_optional
+from stagkit.files import write_aside
 from stagkit.types import Batch, StagkitError
 from stagkit.what_if import Change, SingleCuts, compute_probabilities, read_change
 from stagkit.widgets.au_graph_plot import plot_au_graph
@@ -429,12 +430,9 @@ class AUGraph(PicturedWidget):
         """
         import networkx as nx
 
-        path = Path(path)
-        try:
-            nx.write_graphml(self.scene.graph(self.place, self.frame, **self._shown()), path)
-        except OSError as error:
-            raise StagkitError(f"the graph could not be written to {path}: {error.strerror}.") from error
-        return path
+        with write_aside(path) as aside:
+            nx.write_graphml(self.scene.graph(self.place, self.frame, **self._shown()), aside)
+        return Path(path)
 
     def to_html(self, path: str | os.PathLike | None = None, clips: Sequence[int | str] | None = None) -> str:
         """The explorer as one self-contained page: same module, no network, no Python.

@@ -6,14 +6,16 @@ import html
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from stagkit.files import write_text
 from stagkit.types import StagkitError
 
 #: The browser may load nothing at all: the page is dead to the network by its own order.
-_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 _PAGE = """<!doctype html>
 <html lang="en" data-stag-page>
@@ -108,21 +110,5 @@ def make_page(
         data=data.replace("<", "\\u003c"),
     )
     if path is not None:
-        _write(Path(path), page)
+        write_text(path, page)
     return page
-
-
-def _write(path: Path, text: str) -> None:
-    """Write aside, then rename: a killed export leaves no half page."""
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            file.write(text)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-    except OSError as error:
-        raise StagkitError(
-            f"the page could not be written to {path}: {error.strerror}. Give a file in a folder that exists and that "
-            "you may write to."
-        ) from error
