@@ -321,6 +321,7 @@ def compute_run_attribution(
     for fold in progress(range(len(run.split)), len(run.split)):
         index = [i for i in run.test_index(data, seed, fold) if data.clip_ids[i] in wanted]
         if index:
+            run.check_unseen(seed, fold, [data.clip_ids[i] for i in index], data.clip_ids)
             parts.append(
                 compute_fold_attribution(run.load_model(seed, fold, data), data.batch(index), n_steps, run.name)
             )

@@ -97,8 +97,8 @@ def explain_run(
         The evidence (without scores where there are no controls) and the folder written.
 
     Raises:
-        RunError: no finished run, or its data is gone. ExplainError: no such seed or clip. StagkitError: another process
-            explains the same seed.
+        RunError: no finished run, its data is gone, or a network was trained on the clip that it is to explain.
+        ExplainError: no such seed or clip. StagkitError: another process explains the same seed.
     """
     with hold_explanations(path, seed) as (run, out):
         return _explain(run, out, clips, seed, n_steps, progress, method, controls), out
@@ -115,11 +115,12 @@ def _explain(run: Run, out: Path, clips, seed: int, n_steps: int, progress: Prog
     digest = compute_digest(json.dumps({**asked, "run": run.metrics}, sort_keys=True, default=str).encode())
     remove_temporary(out)
     resolve_inside(run.path, f"{FOLDER}/seed{seed}/parts")  # refused if it is a link out of the run
-    parts, subjects = [], []
+    parts, subjects, folds = [], [], []
     for fold in progress(range(len(run.split)), len(run.split)):
         index = [int(i) for i in run.test_index(data, seed, fold) if data.clip_ids[i] in wanted]
         if not index:
             continue
+        run.check_unseen(seed, fold, [data.clip_ids[i] for i in index], data.clip_ids)
         kept = resolve_inside(out, f"parts/{digest}_fold{fold:03d}.npz")
         evidence = _load_part(kept)
         if evidence is None:
@@ -127,11 +128,12 @@ def _explain(run: Run, out: Path, clips, seed: int, n_steps: int, progress: Prog
             _save_part(evidence, kept)
         parts.append(evidence)
         subjects += [data.subjects[i] for i in index]
+        folds += [fold] * len(index)
     whole = Evidence(
         join_attributions([p.attribution for p in parts]),
         {name: np.concatenate([p.scores[name] for p in parts]) for name in parts[0].scores},
     )
-    _write(whole, subjects, asked, out, digest_file(run.find("predictions.csv")))
+    _write(whole, subjects, {**asked, "seed": seed, "folds": folds}, out, digest_file(run.find("predictions.csv")))
     for part in (out / "parts").iterdir():
         if re.fullmatch(r"[0-9a-f]{16}_fold\d+(_scores)?\.npz", part.name) and not part.is_symlink():
             part.unlink()
@@ -185,6 +187,7 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, pred
     attribution = evidence.attribution
     tables = tabulate(attribution)
     tables["clips"]["subject"] = subjects
+    tables["clips"] = tables["clips"].assign(seed=asked["seed"], fold=asked["folds"], trained_on_clip=False)  # checked
     if "by_au" in tables:
         tables["by_class"] = compute_class_evidence(attribution, subjects)
         tables["clips"]["sentence"] = [describe_clip(attribution, i) for i in range(len(attribution))]
@@ -209,6 +212,8 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, pred
         "n_clips": len(attribution),
         "n_subjects": len(set(subjects)),
         "n_steps": asked["n_steps"],
+        "networks": f"of seed {asked['seed']}: each clip is explained by the network of the fold that tested it "
+        "(clips.csv names it); none was trained on the clip that it explains",
         "median_relative_delta": float(np.median(attribution.relative_delta)),
         "complete": int(complete.sum()),
         "not_complete": [c for c, ok in zip(attribution.clip_ids, complete, strict=True) if not ok],

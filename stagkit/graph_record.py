@@ -34,6 +34,7 @@ def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> 
         index = [i for i in run.test_index(data, seed, fold) if clips is None or data.clip_ids[i] in clips]
         if not index:
             continue
+        run.check_unseen(seed, fold, [data.clip_ids[i] for i in index], data.clip_ids)
         model, batch = run.load_model(seed, fold, data), data.batch(index)
         with torch.no_grad():
             output = model(batch.x, batch.mask, batch.times_ms)

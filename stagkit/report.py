@@ -334,6 +334,14 @@ def _tell_leak(leak: dict) -> str:
 # ── explanations ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def describe_explained_network(records: Records) -> str:
+    """Which networks were asked for the explanations, and that none was trained on the clip it explains."""
+    words = read_json(records.explanations / "summary.json").get("networks")
+    if words is None:
+        return "Which networks were asked is not in these explanations: run 'stagkit explain' again to have it checked."
+    return f"Networks {words}."
+
+
 def _tell_evidence(records: Records) -> str:
     from stagkit.explain_run import describe_evidence
     from stagkit.paper.evidence import fig_11_muscles, fig_12_controls
@@ -341,7 +349,7 @@ def _tell_evidence(records: Records) -> str:
     from stagkit.types import StagkitError
 
     try:
-        text = [paragraph(describe_evidence(records.evidence))]
+        text = [paragraph(describe_evidence(records.evidence)), paragraph(describe_explained_network(records), "soft")]
     except NoRecord:
         return paragraph(
             "Not explained: 'stagkit explain' on this run adds its explanations and their controls.", "soft"

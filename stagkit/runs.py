@@ -556,6 +556,37 @@ class Run:
                 if path.is_file() and not skipped and path.name.endswith(tuple(more)):
                     yield path.relative_to(self.path).as_posix()
 
+    def trained_on(self, fold: int, clip: str, known: Sequence[str]) -> bool:
+        """Whether the networks of a fold were trained on a clip, by ``split.json``.
+
+        Args:
+            fold: its number.
+            clip: id of the clip.
+            known: ids of all clips of the data, so that two clips of the same id are told apart as far as possible.
+        """
+        n_trained = self.split[fold]["train"].count(clip)
+        rows = self.predictions[(self.predictions["fold"] == fold) & (self.predictions["clip"] == clip)]
+        n_tested = rows["subject"].nunique()
+        return n_trained + n_tested > list(known).count(clip) if n_tested else n_trained > 0
+
+    def describe_network(self, seed: int, fold: int, clip: str, known: Sequence[str]) -> str:
+        """Which network is asked about a clip, and whether it was trained on it; arguments as for ``trained_on``."""
+        trained = "trained on this clip" if self.trained_on(fold, clip, known) else "not trained on this clip"
+        return f"network of seed {seed}, fold {fold} ({self.split[fold]['name']}), {trained}"
+
+    def check_unseen(self, seed: int, fold: int, clips: Sequence[str], known: Sequence[str]) -> None:
+        """Check that the network of a fold was trained on none of some clips; arguments as for ``trained_on``.
+
+        Raises:
+            RunError: it was: what it predicts for them is no test.
+        """
+        for clip in clips:
+            if self.trained_on(fold, clip, known):
+                raise RunError(
+                    f"the {self.describe_network(seed, fold, clip, known)} ({clip!r}), so its prediction is no test: "
+                    "take the network of the fold that tested the clip, or allow it (allow_trained=True)."
+                )
+
     def test_index(self, data: RoiDataset, seed: int, fold: int) -> np.ndarray:
         """Positions in ``data`` of the clips that a fold was tested on (it is over: nothing is sealed any more)."""
         table = self.predictions

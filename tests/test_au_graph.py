@@ -477,9 +477,11 @@ def test_a_run_shows_each_clip_by_the_network_that_never_saw_it(widgets, tmp_pat
         assert chance == pytest.approx(row[f"p_{name}"], abs=2e-4)
     other = 1 - int(row["fold"])
     own = dict(widget.probabilities)
-    widget.fold = other
-    assert widget.probabilities != own, "another network"
-    widget.fold, widget.cuts = -1, [["au", "AU04"]]
+    with pytest.raises(StagkitError, match="trained on this clip"):
+        widget.fold = other
+    shown = widgets.view_au_graph(run, clip="clip005", fold=other, allow_trained=True)
+    assert shown.probabilities != own, "another network"
+    widget.cuts = [["au", "AU04"]]
     assert widget._computed["error"] == "" and widget.probabilities != own
     assert 'Run.load("' in widget._scene["opening"]
     with pytest.raises(StagkitError, match="there is no clip 'clip999' here"):

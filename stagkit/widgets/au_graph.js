@@ -246,9 +246,10 @@ function render({ model, el }) {
   const clipBox = select(bar, "Clip", "Clip", [], (value) => goToClip(Number(value)));
   clipBox.style.maxWidth = "240px";
   const seedBox = select(bar, "Seed", "Seed of the network", scene.seeds.map((seed) => [seed, seed]), (value) => put({ seed: Number(value) }));
-  const foldBox = select(bar, "Fold", "Fold whose network is asked", [["-1", "that never saw the clip"], ...scene.folds.map((name, k) => [k, `${k}: without ${name}`])], (value) => put({ fold: Number(value) }));
+  const foldBox = select(bar, "Fold", "Fold whose network is asked", [["-1", "that was tested on the clip"], ...scene.folds.map((name, k) => [k, `${k}: ${name}`])], (value) => put({ fold: Number(value) }));
   seedBox.field.hidden = get("_page") || scene.seeds.length < 2;
   foldBox.field.hidden = get("_page") || !scene.folds.length;
+  const networkNote = html("span", { class: "sg-note" }, bar);
   makeSearch(html("span", { class: "sg-search" }, bar));
   const viewButtons = segments(
     html("span", { class: "sg-field sg-push" }, bar), "View",
@@ -500,9 +501,11 @@ function render({ model, el }) {
     classBox.value = filter;
     seedBox.value = get("seed");
     foldBox.value = get("fold");
-    const trained = get("fold") >= 0 && get("fold") !== side.payload.own_fold;
+    const trained = side.payload.trained;
     foldBox.field.classList.toggle("sg-warn", trained);
-    foldBox.title = trained ? "this network was trained on this very clip: what it says here is no test" : "";
+    foldBox.title = trained ? "this network was trained on this clip: its prediction is no test" : "";
+    for (const option of foldBox.options) option.disabled = side.payload.may_ask[Number(option.value)] === false;
+    networkNote.textContent = scene.folds.length ? side.payload.network : "";
     kindBox.value = get("edge_kind");
     headBox.value = get("head");
     headBox.field.hidden = get("quantity") !== "attention";

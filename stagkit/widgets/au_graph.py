@@ -127,6 +127,7 @@ class AUGraph(PicturedWidget):
         seed, fold = source.seeds[0] if seed is None else seed, traits.pop("fold", OWN_FOLD)
         check_choice("seed", seed, source.seeds)
         check_choice("fold", fold, (OWN_FOLD, *range(len(source.folds))))
+        source.check_network(clip, seed, fold)
         self._scene_now, self.place = source.scene(clip, seed, fold)
         check_edges(self.scene)
         can_cut = recompute is not None or source.network(clip, seed, fold) is not None
@@ -169,12 +170,19 @@ class AUGraph(PicturedWidget):
         """What the browser needs of one clip."""
         scene, place = self.source.scene(clip, seed, fold)
         own = self.source.own_fold(clip, seed)
-        return {**scene.payload(place), "index": clip, "own_fold": own, "key": [clip, seed, fold]}
+        network = {
+            "network": self.source.describe_network(clip, seed, fold),
+            "trained": bool(self.source.was_trained(clip, seed, fold)),
+            "may_ask": self.source.may_ask(clip),
+        }
+        return {**scene.payload(place), "index": clip, "own_fold": own, "key": [clip, seed, fold], **network}
 
     # what may be set -------------------------------------------------------------------------------------------------
     @traitlets.validate("clip")
     def _valid_clip(self, proposal):
-        return told(self.source.clip_index, proposal["value"])
+        clip = told(self.source.clip_index, proposal["value"])
+        told(self.source.check_network, clip, self.seed, OWN_FOLD)
+        return clip
 
     @traitlets.validate("frame")
     def _valid_frame(self, proposal):
@@ -200,6 +208,10 @@ class AUGraph(PicturedWidget):
             "head": (-1, *range(self.scene.n_heads)),
         }
         told(check_choice, name, value, options[name])
+        if name in ("seed", "fold"):
+            seed, fold = (value, OWN_FOLD) if name == "seed" else (self.seed, value)
+            for clip in (self.clip, *({self.compare["clip"]} if "clip" in self.compare else ())):
+                told(self.source.check_network, clip, seed, fold)
         return value
 
     @traitlets.validate("threshold")
@@ -216,7 +228,10 @@ class AUGraph(PicturedWidget):
 
     @traitlets.validate("compare")
     def _valid_compare(self, proposal):
-        return told(check_compare, self.source, proposal["value"])
+        compare = told(check_compare, self.source, proposal["value"])
+        if "clip" in compare:
+            told(self.source.check_network, compare["clip"], self.seed, self.fold)
+        return compare
 
     @traitlets.validate("selected_edge")
     def _valid_edge(self, proposal):
@@ -266,7 +281,11 @@ class AUGraph(PicturedWidget):
             "frame": self.frame,
         }
 
-    def _on_clip(self, _change):
+    def _on_clip(self, change):
+        may_ask = self.source.may_ask(self.clip)
+        if change["name"] != "fold" and self.fold != OWN_FOLD and not may_ask[self.fold]:
+            self.fold = OWN_FOLD  # the network chosen before was trained on this clip: its own is asked, and named
+            return
         self._scene_now, self.place = self.source.scene(self.clip, self.seed, self.fold)
         with self.hold_sync():
             self._payload = self._pay(self.clip, self.seed, self.fold)
@@ -536,6 +555,7 @@ def view_au_graph(
     compare: Mapping | None = None,
     model: Stag | None = None,
     recompute: Callable[[list[list], int], object] | None = None,
+    allow_trained: bool = False,
 ) -> AUGraph:
     """Open the AU-graph explorer (``plot_au_graph`` draws the same as a still figure).
 
@@ -559,6 +579,7 @@ def view_au_graph(
         model: the network of an output, in evaluation mode; without it (and without a run) nothing can be cut.
         recompute: function (cuts, clip index) -> class probabilities "cls" (array, tensor or mapping by class) that is
             asked instead of the network when something is cut.
+        allow_trained: of a run, also ask networks that were trained on the clip: their predictions are no test.
 
     Returns:
         An ``AUGraph`` widget whose traits follow what is clicked.
@@ -568,7 +589,7 @@ def view_au_graph(
             network without a graph.
     """
     return AUGraph(
-        as_source(run_or_output, batch, model),
+        as_source(run_or_output, batch, model, allow_trained),
         clip=clip,
         frame=frame,
         view=view,

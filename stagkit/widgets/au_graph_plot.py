@@ -58,6 +58,7 @@ def plot_au_graph(
     compare: Mapping | None = None,
     model: Stag | None = None,
     recompute: Callable[[list[list], int], object] | None = None,
+    allow_trained: bool = False,
 ) -> Figure:
     """Draw one frame of the region and AU graphs (``view_au_graph`` opens the same for touching).
 
@@ -80,6 +81,7 @@ def plot_au_graph(
             ``view="region"``) side by side, and their difference. Classes are means over frames and clips.
         model: the network of an output; attribution and effect need it, or a run.
         recompute: accepted so that both functions take the same arguments; a still figure cannot be cut.
+        allow_trained: of a run, also ask networks that were trained on the clip: their predictions are no test.
 
     Returns:
         A matplotlib Figure, 7.16 in wide (3.5 in for one graph), 8 pt, without a title inside.
@@ -90,7 +92,7 @@ def plot_au_graph(
     """
     from matplotlib.figure import Figure
 
-    source = as_source(run_or_output, batch, model)
+    source = as_source(run_or_output, batch, model, allow_trained)
     clip = source.clip_index(clip)
     seed = source.seeds[0] if seed is None else seed
     check_choice("seed", seed, source.seeds)
@@ -113,7 +115,7 @@ def plot_au_graph(
         wanted = {"graph": "region" if view == "region" else "au", "quantity": quantity, "head": head}
         asked = source.classes.index(target) if target else None
         sides = _gather_sides(source, clip, frame, seed, fold, check_compare(source, compare), asked, wanted)
-        return _draw_sides(scene, sides, threshold, wanted)
+        return _name_network(_draw_sides(scene, sides, threshold, wanted), source, clip, seed, fold)
     edges = scene.shown_edges(
         place,
         frame,
@@ -137,7 +139,7 @@ def plot_au_graph(
         else:
             _draw_units(ax, scene, scene.evidence[place, frame], shown, au, most, note, plus)
         _finish(ax)
-    return fig
+    return _name_network(fig, source, clip, seed, fold)
 
 
 def _finish(ax: Axes, lines: int = 1) -> None:
@@ -158,6 +160,14 @@ def _describe_scale(scene: Scene, place: int, graph: str, quantity: str, head: i
     if graph == "region" and quantity == "attention":
         symbol = f"attention {scene.attention_name}"
     return most, f"{symbol}, source \u2192 target, at most {most:.2g}"
+
+
+def _name_network(figure: Figure, source: Source, clip: int, seed: int, fold: int) -> Figure:
+    """Write at the foot of a figure of a run which network was asked."""
+    if source.folds:
+        text = source.describe_network(clip, seed, fold)
+        figure.text(0.004, 0.004, text, ha="left", va="bottom", fontsize=5.5, color=_SOFT)
+    return figure
 
 
 def _gather_sides(

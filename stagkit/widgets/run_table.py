@@ -14,6 +14,7 @@ from stagkit.runs import Run, RunError
 from stagkit.types import StagkitError
 from stagkit.widgets.checks import check_choice, check_index
 from stagkit.widgets.packing import shorten
+from stagkit.widgets.sources import OWN_FOLD, list_tests, name_tests
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,9 @@ class RunTable:
 
     Args:
         classes, seeds: the axes ``cls`` and ``seed``.
-        clip_ids, subjects, datasets: of each clip, in the order of the first seed's predictions.
+        clip_ids, subjects, datasets: of each clip, in the order of the first seed's predictions; a clip that several folds
+            tested stands here once per fold, its id followed by the name of the fold.
+        tests: of each clip, (subject, clip id, fold) as of ``sources.list_tests``.
         label: int "clip".
         chances: float "seed clip cls", 0..1; NaN where a seed did not test the clip.
         predicted: int "seed clip", -1 where a seed did not test the clip.
@@ -49,6 +52,7 @@ class RunTable:
     clip_ids: tuple[str, ...]
     subjects: tuple[str, ...]
     datasets: tuple[str, ...]
+    tests: tuple[tuple[str, str, int], ...]
     label: np.ndarray
     chances: np.ndarray
     predicted: np.ndarray
@@ -165,18 +169,22 @@ def compute_table(run: Run) -> RunTable:
     if unknown - set(classes):
         raise RunError(f"{run.path / 'predictions.csv'} holds classes that the run does not have: evaluate again.")
     seeds = tuple(sorted(int(s) for s in table["seed"].unique()))
-    keys = list(dict.fromkeys(zip(table["subject"], table["clip"], strict=True)))
+    tests = list_tests(table)
+    keys = list(dict.fromkeys(tests))
     place = {key: i for i, key in enumerate(keys)}
     shape = (len(seeds), len(keys))
     chances, predicted, folds = np.full((*shape, len(classes)), np.nan), np.full(shape, -1), np.full(shape, -1)
     label, datasets = np.zeros(len(keys), int), [""] * len(keys)
     given = table[[f"p_{c}" for c in classes]].to_numpy(float)
-    for row, p in zip(table.itertuples(index=False), given, strict=True):
-        s, i = seeds.index(row.seed), place[row.subject, row.clip]
+    for row, key, p in zip(table.itertuples(index=False), tests, given, strict=True):
+        s, i = seeds.index(row.seed), place[key]
         chances[s, i], predicted[s, i], folds[s, i] = p, classes.index(row.prediction), row.fold
         label[i], datasets[i] = classes.index(row.label), row.dataset
-    subjects, clip_ids = zip(*keys, strict=True)
-    return RunTable(classes, seeds, clip_ids, subjects, tuple(datasets), label, chances, predicted, folds)
+    several = any(fold != OWN_FOLD for _, _, fold in keys)
+    names = {fold["fold"]: fold["name"] for fold in run.split} if several else {}
+    clip_ids = tuple(name_tests(keys, names))
+    subjects = tuple(subject for subject, _, _ in keys)
+    return RunTable(classes, seeds, clip_ids, subjects, tuple(datasets), tuple(keys), label, chances, predicted, folds)
 
 
 def tell_warning(run: Run) -> str:

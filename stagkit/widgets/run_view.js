@@ -162,7 +162,7 @@ function render(context) {
     const asked = get("request").what ? get("request") : null;
     const opened = get("_opened");
     status.className = `sg-status${get("_problem") ? " sg-wrong" : ""}`;
-    status.textContent = get("_problem") || (asked && (asked.what !== opened.what || asked.clip !== opened.clip) ? "opening …" : opened.what ? `${scene.clips[opened.clip].id} is open in the ${opened.what} explorer below (in Python: browser.explorer)` : "");
+    status.textContent = get("_problem") || (asked && (asked.what !== opened.what || asked.clip !== opened.clip) ? "opening …" : opened.what ? `${scene.clips[opened.clip].id} is open in the ${opened.what} explorer below${opened.network ? `: ${opened.network}` : ""} (in Python: browser.explorer)` : "");
     once("matrix", matrixBox, `${key()}|${get("cell")}`, drawMatrix);
     once("people", peopleBox, `${key()}|${get("subject")}`, drawPeople);
     once("clips", clips.box, `${key()}|${get("cell")}|${get("subject")}|${get("order")}|${get("clip")}`, drawClips);

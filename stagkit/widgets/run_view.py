@@ -140,7 +140,11 @@ class RunBrowser(Explorer):
         self.explorer = make(index)
         with self.hold_sync():
             self.clip = index
-            self._opened = {"what": what, "clip": index}
+            self._opened = {
+                "what": what,
+                "clip": index,
+                "network": "" if what == "flow" else self.describe_network(index),
+            }
         self.stage.children = [self.explorer]
         return self.explorer
 
@@ -149,13 +153,17 @@ class RunBrowser(Explorer):
         tested = [s for k, s in enumerate(self.table.seeds) if self.table.predicted[k, index] >= 0]
         return self.seed if self.seed in tested else tested[0]
 
+    def describe_network(self, clip: int | str) -> str:
+        """Which network the explorers of a clip ask: seed, fold, and whether it was trained on the clip."""
+        index = self.table.index(clip)
+        return self._source.describe_network(self._place(index), self._seed_of(index))
+
     def _place(self, index: int) -> int:
         """Position of a clip in the source, whose clips are those of the first seed."""
-        key = self.table.subjects[index], self.table.clip_ids[index]
-        keys = list(zip(self._source.subjects, self._source.clip_ids, strict=True))
-        if key not in keys:
+        key = self.table.tests[index]
+        if key not in self._source.tests:
             raise StagkitError(f"clip {key[1]!r} was not tested by seed {self.table.seeds[0]}: choose another clip.")
-        return keys.index(key)
+        return self._source.tests.index(key)
 
     def _open_graph(self, index: int):
         from stagkit.widgets.au_graph import view_au_graph
@@ -172,7 +180,7 @@ class RunBrowser(Explorer):
         evidence = self._stored_evidence(index, seed)
         if evidence is None:
             at = list(zip(data.subjects, data.clip_ids, strict=True))
-            truth = read_truth(data, [at.index((self.table.subjects[index], self.table.clip_ids[index]))])
+            truth = read_truth(data, [at.index(self.table.tests[index][:2])])
             evidence = make_evidence(model, batch, planted=truth, seed=seed)
         return view_evidence(evidence, model=model, batch=batch)
 
@@ -183,7 +191,7 @@ class RunBrowser(Explorer):
         folder = self.run.path / FOLDER / f"seed{seed}"
         if not (folder / "attribution.npz").is_file():
             return None
-        whole, clip_id = load_evidence(folder), self.table.clip_ids[index]
+        whole, clip_id = load_evidence(folder), self.table.tests[index][1]
         if whole.attribution.clip_ids.count(clip_id) != 1 or "target" in whole.attribution.axes.split():
             return None
         return whole.select([whole.attribution.clip_ids.index(clip_id)])
@@ -191,7 +199,7 @@ class RunBrowser(Explorer):
     def _open_flow(self, index: int):
         from stagkit.widgets.flow_view import view_flow
 
-        return view_flow(self._read_clip(self.table.clip_ids[index]))
+        return view_flow(self._read_clip(self.table.tests[index][1]))
 
     def _read_clip(self, clip_id: str) -> Clip:
         """The frames of a clip: by ``frames``, or drawn again where the run is one of phantoms."""
