@@ -110,7 +110,7 @@ class EGATDense(nn.Module):
 
     with target i, source j, edge features f and edge weights A, for each head. No self-loops are added: give them in A.
     GATv2 (Brody, Alon and Yahav, How Attentive are Graph Attention Networks?, ICLR 2022, arXiv:2105.14491) plus the
-    edge weights as an additive bias. The abstract of STAG does not say what the 'E' of its E-GAT adds: this is stagkit's choice.
+    edge weights as an additive bias. STAG's abstract does not say what the 'E' of E-GAT adds: this is stagkit's choice.
 
     Args:
         in_channels: width of the node features.

@@ -6,7 +6,7 @@ two, and a gated head decides. Symbols: T frames, N regions, K action units, D w
 
 The abstract of STAG (Sharma, Sharma and Singh 2026, arXiv:2606.28083) names the parts: optical flow of discriminative
 frames, temporal attention, E-GAT over facial regions, AU-guided dynamic connectivity, a transformer encoder,
-bidirectional cross-attention, focal loss. We worked from the abstract alone: every formula and size below is stagkit's choice.
+bidirectional cross-attention, focal loss. We worked from this abstract: every formula and size below is stagkit's choice.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ that move most, with the head's motion taken off; 36 numbers a time step. A step
 model for MEGC2024 (704,772 parameters). Flow is measured from the first frame, as there.
 
 stagkit's choice: the places are the eighteen of stagkit's regions that lie nearest to his (brows, cheeks and lower lids,
-nose wings, mouth, chin); the head's motion is that of the nose bridge; 'adaptive spatio-temporal attention', whose form
-the abstract does not give, is a gate of every place and step from its own motion; positions are those of a clip of 25 steps, stretched to
-the clip's length, so that any length can be read; class weights from the training clips in place of fixed ones; 40 epochs
-of AdamW at 8e-4 in place of 9, weight decay 0.7, learning rate times 0.987 an epoch.
+nose wings, mouth, chin); the head's motion is that of the nose bridge; 'adaptive spatio-temporal attention', of which
+we know the abstract only, is a gate of every place and step from its own motion; positions are those of a clip of 25 steps,
+stretched to the clip's length, so that any length can be read; class weights from the training clips in place of fixed
+ones; 40 epochs of AdamW at 8e-4 in place of 9, weight decay 0.7, learning rate times 0.987 an epoch.
 """
 
 from __future__ import annotations

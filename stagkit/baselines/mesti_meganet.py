@@ -1,10 +1,10 @@
 """MEGANet (arXiv:2509.00056): a compact CNN whose features are gated by their own image gradient, on MESTI pictures.
 
-The paper names the parts: one rank-pooled picture a clip (MESTI, see ``rank_pooling``) and a CNN with a gradient attention
-block. We worked from the abstract, so everything else is stagkit's choice: three levels of two 3x3 convolutions with batch
-norm (16, 32, 64 channels), after each a gate that looks at the Sobel slopes of the level's features, global average pooling, one
-linear layer. The same network reads three kinds of picture, so that they can be compared: MESTI, the classic dynamic image,
-and onset-apex flow.
+The paper's abstract, from which we worked, names the parts: one rank-pooled picture per clip (MESTI, see
+``rank_pooling``) and a CNN with a gradient attention block. Everything else is stagkit's choice: three levels of two 3x3
+convolutions with batch norm (16, 32, 64 channels), after each a gate that looks at the Sobel slopes of the level's
+features, global average pooling, one linear layer. The same network reads three kinds of picture, so that they can be
+compared: MESTI, the classic dynamic image, and onset-apex flow.
 
 MESTI needs the apex: the coded one where there is one (an annotation that STAG does not use), else the frame of largest
 motion. 40 epochs of Adam at 1e-3.
