@@ -8,9 +8,9 @@ earlier: what grows in time comes out bright. Written out, every frame t = 1..T 
 
 MESTI (arXiv:2509.00056) is a rank pooling about the apex; we worked from its abstract. stagkit's reading: a movement
 grows up to the apex a and fades after it, so pairs before the apex count as later minus earlier and pairs after it as
-earlier minus later: rank pooling of the frames 1..a, plus rank pooling of the frames T..a read backwards. With T = 8 and a = 4 the weights
-are -3 -1 1 7 2 0 -2 -4. They sum to 0 (a still face gives an empty picture), a clip played backwards gives the same picture,
-and with the apex last it is rank pooling.
+earlier minus later: rank pooling of the frames 1..a, plus rank pooling of the frames T..a read backwards. With T = 8 and
+a = 4 the weights are -3 -1 1 7 2 0 -2 -4. They sum to 0 (a still face gives an empty picture), a clip played backwards
+gives the same picture, and with the apex last it is rank pooling.
 """
 
 from __future__ import annotations
