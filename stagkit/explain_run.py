@@ -43,7 +43,7 @@ from stagkit.files import (
     write_table,
 )
 from stagkit.group_evidence import compute_class_evidence
-from stagkit.intervals import compute_mean
+from stagkit.intervals import compute_mean, describe_caveat
 from stagkit.locks import hold
 from stagkit.planted import Planted, read_annotated, read_planted
 from stagkit.runs import Run
@@ -212,6 +212,7 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, pred
         "n_clips": len(attribution),
         "n_subjects": len(set(subjects)),
         "n_steps": asked["n_steps"],
+        "caveat": describe_caveat(len(set(subjects))),
         "networks": f"of seed {asked['seed']}: each clip is explained by the network of the fold that tested it "
         "(clips.csv names it); none was trained on the clip that it explains",
         "median_relative_delta": float(np.median(attribution.relative_delta)),

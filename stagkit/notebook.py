@@ -14,6 +14,7 @@ Environment:
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import math
 import os
@@ -60,11 +61,8 @@ _STYLE = {
     "image.cmap": "viridis",
 }
 
-#: The modules that decide the numbers of the small run: when one changes, it is made anew.
-_DECISIVE = (
-    "config facs rois flow prepare splits losses model egat train folds metrics runs types "
-    "phantom phantom_face phantom_motion phantom_programme phantom_subject datasets/phantoms"
-).split()
+#: Where the small run begins: all that these modules import decides its numbers (``find_sources``).
+_ENTRIES = ("stagkit.folds", "stagkit.prepare", "stagkit.datasets.phantoms")
 
 
 class FactsError(StagkitError):
@@ -422,11 +420,52 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:12]
 
 
+def find_sources(entries: Sequence[str] = _ENTRIES, home: Path | None = None) -> list[Path]:
+    """Files of all modules of stagkit that some modules import, directly or through others, also inside functions.
+
+    Imports for type checkers alone are left out. The tables in ``stagkit/data`` are added: modules read them.
+
+    Args:
+        entries: full names of modules, e.g. ``"stagkit.folds"``.
+        home: folder of the package ``stagkit``; this one where None.
+
+    Returns:
+        Sorted paths.
+    """
+    home = home or Path(__file__).parent
+    found: set[Path] = set()
+    todo = list(entries)
+    while todo:
+        path = home.joinpath(*todo.pop().split(".")[1:])
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path == home / "__init__.py" or path in found or not path.is_file():
+            continue  # the package itself holds names only; a name that is no module is something in one
+        found.add(path)
+        todo += _find_imports(ast.parse(path.read_text(encoding="utf-8")))
+    return sorted(found) + sorted((home / "data").glob("*.csv"))
+
+
+def _find_imports(tree: ast.AST) -> list[str]:
+    """Full names of what is imported from stagkit: modules, and names that may be modules."""
+    names = []
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            names += [name for other in node.orelse for name in _find_imports(other)]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "stagkit":
+            parts = node.module.split(".")
+            names += [".".join(parts[:n]) for n in range(2, len(parts) + 1)]
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names if alias.name.split(".")[0] == "stagkit"]
+        else:
+            names += _find_imports(node)
+    return names
+
+
 def _code_digest() -> str:
-    """Digest of the modules that decide the run's numbers."""
+    """Digest of the code and the tables that decide the run's numbers: when one changes, the run is made again."""
     home = Path(__file__).parent
-    files = [home / f"{name}.py" for name in _DECISIVE]
-    return _digest(*(hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()))
+    return _digest(*(f"{f.relative_to(home)} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in find_sources()))
 
 
 # facts ---------------------------------------------------------------------------------------------------------------

@@ -19,9 +19,11 @@ from stagkit.datasets.phantoms import PhantomSource
 from stagkit.facs import AU_NUMBERS
 from stagkit.files import Progress, compute_digest, no_progress, write_json, write_text
 from stagkit.folds import evaluate
+from stagkit.intervals import describe_caveat
 from stagkit.metrics import compute_confusion, compute_interval, compute_scores
 from stagkit.prepare import load_data, prepare_dataset
 from stagkit.recipes import choose_settings
+from stagkit.run_report import find_caveat
 from stagkit.runs import Run
 from stagkit.types import Clip, RoiDataset
 from stagkit.weights import Weights, load_weights, save_weights
@@ -119,8 +121,8 @@ def ask(weights: Weights, data: RoiDataset) -> dict[str, object]:
         data: phantoms of ``GradedPhantoms``, whose subjects' names tell their difficulty.
 
     Returns:
-        ``n_clips, n_subjects, uf1, uf1_ci95`` (over subjects), ``majority``, ``uf1_by_level``, ``uf1_by_preset``,
-        ``networks_alone`` (UF1 of each), ``au_auroc`` (mean over the coded units).
+        ``n_clips, n_subjects, uf1, uf1_ci95`` (over subjects), ``caveat`` of the interval, ``majority``,
+        ``uf1_by_level``, ``uf1_by_preset``, ``networks_alone`` (UF1 of each), ``au_auroc`` (mean over the coded units).
     """
     from stagkit.au_detection import compute_au_detection
 
@@ -133,11 +135,13 @@ def ask(weights: Weights, data: RoiDataset) -> dict[str, object]:
         return compute_scores(compute_confusion(data.label[where], prediction[where], n)).uf1
 
     most = np.full(len(data), np.bincount(data.label).argmax())
+    ends = compute_interval(data.label, said, data.subjects, n)["uf1"]
     return {
         "n_clips": len(data),
         "n_subjects": len(set(data.subjects)),
         "uf1": uf1(said),
-        "uf1_ci95": list(compute_interval(data.label, said, data.subjects, n)["uf1"]),
+        "uf1_ci95": list(ends),
+        "caveat": describe_caveat(len(set(data.subjects)), ends),
         "majority": uf1(most),
         "uf1_by_level": {str(v): uf1(said, level == v) for v in LEVELS if (level == v).any()},
         "uf1_by_preset": {p: uf1(said, presets == p) for p in PRESETS},
@@ -150,10 +154,12 @@ def _tell(run: Run, found: dict) -> str:
     """What a reader of a page must know of these weights."""
     report = run.metrics
     low, high = found["uf1_ci95"]
+    caution = f"; caution: {found['caveat']}" if found["caveat"] else ""
     return (
         f"The {report['n_folds']} networks were trained on {report['n_clips']} clips of {report['n_subjects']} phantoms, "
         "drawn by a program: they say nothing about real people. On phantoms of other people they reach a UF1 of "
-        f"{found['uf1']:.2f} together (95 % interval {low:.2f} to {high:.2f}, majority class {found['majority']:.2f}). "
+        f"{found['uf1']:.2f} together (95 % interval {low:.2f} to {high:.2f}, majority class {found['majority']:.2f}"
+        f"{caution}). "
         "On real recordings nothing was measured."
     )
 
@@ -168,7 +174,9 @@ def make_card(run: Run, found: dict, size: int, learned_from: PhantomConfig, ask
         learned_from, asked_about: as in ``make_phantom_weights``.
     """
     report, low, high = run.metrics, *found["uf1_ci95"]
+    caution = f"; caution: {found['caveat']}" if found["caveat"] else ""
     inside, alone = report["uf1"], found["networks_alone"]
+    within = f"; caution: {find_caveat(report)}" if find_caveat(report) else ""
     levels = [f"| difficulty {level} | {value:.2f} |" for level, value in found["uf1_by_level"].items()]
     presets = [f"| {name} preset | {value:.2f} |" for name, value in found["uf1_by_preset"].items()]
     said = f"presets {', '.join(PRESETS)}, difficulty {LEVELS[0]} to {LEVELS[-1]} "
@@ -194,14 +202,14 @@ UF1 on {found["n_clips"]} phantom clips of {found["n_subjects"]} people whom no 
 
 | clips | UF1 |
 |---|---|
-| all | **{found["uf1"]:.2f}** (95 % interval over people {low:.2f} to {high:.2f}) |
+| all | **{found["uf1"]:.2f}** (95 % interval over people {low:.2f} to {high:.2f}{caution}) |
 | always the most frequent class | {found["majority"]:.2f} |
 {chr(10).join(levels)}
 {chr(10).join(presets)}
 
 One network alone: {min(alone):.2f} to {max(alone):.2f}. Inside the training set, each person tested by the network that had
-not seen them: {inside["mean"]:.2f} ({inside["ci95"][0]:.2f} to {inside["ci95"][1]:.2f}). Mean AUROC of the action units,
-where the preset codes them: {found["au_auroc"]:.2f}.
+not seen them: {inside["mean"]:.2f} ({inside["ci95"][0]:.2f} to {inside["ci95"][1]:.2f}{within}).
+Mean AUROC of the action units, where the preset codes them: {found["au_auroc"]:.2f}.
 
 How far the networks differ on a clip tells how unsure *they* are of each other, not how wrong all of them may be.
 

@@ -127,7 +127,9 @@ def picture(figure: Figure, words: str, caption: object = "") -> str:
     from stagkit.drawing import render_png
 
     data = base64.b64encode(render_png(figure, words, dpi=170, metadata={"Software": None})).decode()
-    foot = f"<figcaption>{to_html(caption)}</figcaption>" if caption else ""
+    caveat = getattr(figure, "stagkit_source", {}).get("caveat")
+    text = (to_html(caption) if caption else "") + (f" Caution: {escape(caveat)}." if caveat else "")
+    foot = f"<figcaption>{text}</figcaption>" if text else ""
     return f'<figure><img alt="{escape(words)}" src="data:image/png;base64,{data}">{foot}</figure>'
 
 

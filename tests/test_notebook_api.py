@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,18 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+import stagkit.notebook as notebook_module
 from stagkit import course, course_files, course_recording, exercises
 from stagkit.errors import StagkitError
-from stagkit.notebook import FactsError, Notebook, cache_folder, compare_facts, course_settings, setup
+from stagkit.notebook import (
+    FactsError,
+    Notebook,
+    cache_folder,
+    compare_facts,
+    course_settings,
+    find_sources,
+    setup,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +84,47 @@ def test_the_cache_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("STAGKIT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_folder() == Path("/somewhere/stagkit")
+
+
+def test_the_digest_of_the_cached_run_follows_every_module_that_the_run_loads():
+    """It was a list of names: augment, optimiser, au_reading, head, phantom_film and others could change unseen."""
+    code = (
+        "import sys, tempfile\n"
+        "from stagkit.config import PhantomConfig, StagConfig, TrainConfig\n"
+        "from stagkit.datasets.phantoms import PhantomSource\n"
+        "from stagkit.prepare import prepare_dataset\n"
+        "from stagkit.folds import evaluate\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    data = prepare_dataset(PhantomSource(PhantomConfig(subjects=2, clips=3, size=64)), folder + '/clips')\n"
+        "    evaluate(data, folder + '/run', StagConfig(width=8, heads=1), TrainConfig(epochs=1), workers=1)\n"
+        "print(*sorted(m.__file__ for n, m in sys.modules.items() if n.startswith('stagkit.')), sep='\\n')"
+    )
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    loaded = {Path(line) for line in answer.stdout.splitlines() if line.endswith(".py")}
+    assert len(loaded) > 30
+    assert loaded <= set(find_sources())
+    names = {path.stem for path in find_sources()}
+    assert {"augment", "optimiser", "au_reading", "head", "phantom_film", "class_counts"} <= names
+    assert not names & {"cli", "report", "widgets", "figures"}
+
+
+def test_any_changed_byte_of_these_modules_changes_the_digest(tmp_path, monkeypatch):
+    home = tmp_path / "stagkit"
+    shutil.copytree(
+        Path(notebook_module.__file__).parent, home, ignore=shutil.ignore_patterns("weights", "__pycache__")
+    )
+    monkeypatch.setattr(notebook_module, "__file__", str(home / "notebook.py"))
+    sources = find_sources()
+    assert all(path.is_relative_to(home) for path in sources)
+    before = notebook_module._code_digest()
+    (home / "report.py").write_text("changed = True", encoding="utf-8")
+    assert notebook_module._code_digest() == before, "a module that the run does not load"
+    monkeypatch.setattr(notebook_module, "find_sources", lambda: sources)  # found once: the loop is quick
+    for path in sources:
+        kept = path.read_bytes()
+        path.write_bytes(kept + b"# \n")
+        assert notebook_module._code_digest() != before, f"{path.name} can change unseen"
+        path.write_bytes(kept)
 
 
 def test_the_small_run_is_small():

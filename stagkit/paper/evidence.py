@@ -107,7 +107,8 @@ def _draw_strongest(axes: Axes, values: np.ndarray, subjects: np.ndarray) -> lis
         colour = SOFT if name == "none" else FOR if mean.mean > 0 else AGAINST
         axes.plot([mean.low, mean.high], [y, y], color=colour, lw=2.4, alpha=0.35, solid_capstyle="round")
         axes.plot(mean.mean, y, "o", ms=3.6, color=colour)
-        rows.append({"muscle": name, "mean": round(mean.mean, 5), "ci95": [mean.low, mean.high]})
+        ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
+        rows.append({"muscle": name, "mean": round(mean.mean, 5), **ends})
         axes.text(0.03, y - 0.2, _shorten(name), transform=axes.get_yaxis_transform(), fontsize=6, va="bottom",
                   bbox={"fc": "white", "ec": "none", "pad": 0.3}, zorder=3)  # fmt: skip
     axes.set_yticks([])
@@ -171,7 +172,7 @@ def _dot(axes: Axes, y: float, mean, colour: str, text: str = "") -> dict:
             text.replace("-", "\N{MINUS SIGN}"), (mean.mean, y), (0, 5), textcoords="offset points", ha="center",
             fontsize=6.5, color=INK, bbox={"fc": "white", "ec": "none", "pad": 0.2},
         )  # fmt: skip
-    return {"mean": mean.mean, "ci95": [mean.low, mean.high], "n": mean.n}
+    return {"mean": mean.mean, "ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects, "n": mean.n}
 
 
 def _finish(axes: Axes, names: list[str]) -> None:

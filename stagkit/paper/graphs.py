@@ -134,7 +134,8 @@ def _draw_strongest(axes: Axes, pairs, edges: np.ndarray, subjects: np.ndarray) 
         mean = compute_mean(edges[:, a, b], subjects)
         axes.plot([mean.low, mean.high], [y, y], color=COLOURS[0], lw=2.4, alpha=0.35, solid_capstyle="round")
         axes.plot(mean.mean, y, "o", ms=3.6, color=COLOURS[0])
-        rows.append({"aus": [AU_LABELS[a], AU_LABELS[b]], "mean": round(mean.mean, 5), "ci95": [mean.low, mean.high]})
+        ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
+        rows.append({"aus": [AU_LABELS[a], AU_LABELS[b]], "mean": round(mean.mean, 5), **ends})
     axes.set_yticks(range(len(pairs)), [f"{AU_NUMBERS[a]}–{AU_NUMBERS[b]}" for a, b in pairs])
     axes.set_ylim(len(pairs) - 0.5, -0.6)
     axes.grid(axis="x", color=FAINT, lw=0.5)
@@ -242,7 +243,8 @@ def _compute_course(records: Records) -> dict:
             continue
         each = np.array([relative[i][inside[i]].mean() for i in np.flatnonzero(some)])
         mean = compute_mean(each, subjects[some])
-        rows.append({"ms": round(float((low + high) / 2), 3), "weight": mean.mean, "ci95": [mean.low, mean.high]})
+        ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
+        rows.append({"ms": round(float((low + high) / 2), 3), "weight": mean.mean, **ends})
     if len(rows) < 2:
         raise NoRecord("too few clips were explained for a course over time: explain more of the run")
     return {"n_clips": len(times), "n_subjects": len(set(batch.subjects)), "bins": rows}

@@ -474,7 +474,7 @@ function render({ model, el }) {
     const fits = same(told.compare, get("compare")) && (told.payload || (told.quantity === get("quantity") && told.head === get("head") && told.target_class === get("target_class") && told.seed === get("seed")));
     compareNote.textContent = told.reason ?? (fits || get("_page") ? "" : signed() ? "computing every cut of every clip: this may take minutes …" : "computing …");
     if (!other || !other.sides) return [];
-    const title = (of) => (of.group ? `${of.name}: mean of ${of.clips} clips, ${of.subjects} people` : `${scene.clips[of.index].id} · ${scene.classes[scene.clips[of.index].label]} · ${Math.round(of.times[Math.min(get("frame"), of.frames - 1)])} ms`);
+    const title = (of) => (of.group ? `${of.name}: mean of ${of.clips} clips, ${of.subjects} people${of.caveat ? ` (caution: ${of.caveat})` : ""}` : `${scene.clips[of.index].id} · ${scene.classes[scene.clips[of.index].label]} · ${Math.round(of.times[Math.min(get("frame"), of.frames - 1)])} ms`);
     const [one, two] = other.sides;
     const shown = [showOf(one, graph, title(one)), showOf(two, graph, title(two)), showOf(difference(), graph, "Second minus first")];
     const most = Math.max(shown[0].most, shown[1].most); // one scale for both

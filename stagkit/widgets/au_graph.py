@@ -17,6 +17,7 @@ import numpy as np
 
 from stagkit.errors import import_optional
 from stagkit.files import write_aside
+from stagkit.intervals import describe_caveat
 from stagkit.types import Batch, StagkitError
 from stagkit.what_if import Change, SingleCuts, compute_probabilities, read_change
 from stagkit.widgets.au_graph_plot import plot_au_graph
@@ -365,14 +366,15 @@ class AUGraph(PicturedWidget):
                     "name": side.name,
                     "n_clips": side.n_clips,
                     "n_subjects": side.n_subjects,
-                    "evidence": pack(np.nan_to_num(side.evidence)),
+                    "caveat": describe_caveat(side.n_subjects),
+                    "evidence": pack(_fill_ends(side.evidence)),
                     "flow": pack(side.flow),
-                    **{g: None if e is None else pack(np.nan_to_num(e)) for g, e in side.edges.items()},
+                    **{g: None if e is None else pack(_fill_ends(e)) for g, e in side.edges.items()},
                 }
                 for side in sides
             ]
             between = {graph: compute_difference(*sides, graph) for graph in ("au", "region")}
-            between = {g: None if d is None else pack(np.nan_to_num(d)) for g, d in between.items()}
+            between = {g: None if d is None else pack(_fill_ends(d)) for g, d in between.items()}
             self._other = {"compare": self.compare, **how, "sides": shown, "difference": between}
 
     def _update_probabilities(self):
@@ -604,6 +606,11 @@ def view_au_graph(
         compare=dict(compare or {}),
         recompute=recompute,
     )
+
+
+def _fill_ends(values: np.ndarray) -> np.ndarray:
+    """Mean, low, high "3 ..." with the mean where an interval has no ends (one subject; the caveat says so)."""
+    return np.where(np.isnan(values), values[0], values)
 
 
 def _as_entry(change: Change) -> list:

@@ -99,7 +99,7 @@ function makeGroupSide(told) {
     if (told[graph]) tables[graph] = makeGroupTable(unpack(told[graph]));
   }
   return {
-    group: true, name: told.name, clips: told.n_clips, subjects: told.n_subjects, frames: 1, times: [0], cache: new Map(),
+    group: true, name: told.name, clips: told.n_clips, subjects: told.n_subjects, caveat: told.caveat, frames: 1, times: [0], cache: new Map(),
     evidence: (k) => evidence.values[k],
     evidenceRange: (k) => [evidence.values[n + k], evidence.values[2 * n + k]],
     flow: (r) => [flow.values[2 * r], flow.values[2 * r + 1]],
