@@ -274,6 +274,10 @@ def check_blind(answer: Callable[[RoiDataset, Fold], np.ndarray], data: RoiDatas
     turned, same = (_hide_names(some) for some in fold.poison(data))
     shuffled = _reorder(same, fold._test, order)
     clean, without_cause = _answer_alone(answer, data, fold)
+    if clean.ndim < 2 or len(clean) != fold.n_test:
+        raise SealError(
+            f"fold {fold.name!r}: answers have the shape {clean.shape}, expected one row for each of {fold.n_test} test clips."
+        )
     untaught = [without_cause]
     for what, some, back in (
         ("its labels, its metadata or the names of clips", turned, None),

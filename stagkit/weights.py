@@ -230,14 +230,18 @@ def _from_run(run: Run) -> Weights:
         classes=classes,
         roi_names=(),
     )
-    seed = run.request["seeds"][0]
+    seed, n = run.request["seeds"][0], min(MAX_NETWORKS, len(run.split))
+    asked = (
+        f" Asked are the networks of seed {seed}, folds 0 to {n - 1}: each was trained on clips of this run, so what they "
+        "predict for a recording that is among these clips is no test."
+    )
     return Weights(
         name=run.name,
-        networks=tuple(run.load_model(seed, fold, shape) for fold in range(min(MAX_NETWORKS, len(run.split)))),
+        networks=tuple(run.load_model(seed, fold, shape) for fold in range(n)),
         classes=classes,
         flow=FlowConfig.from_dict(data["flow"]),
         roi=roi,
-        learned=describe_training(run),
+        learned=describe_training(run) + asked,
         stag=run.stag_config,
     )
 

@@ -107,7 +107,7 @@ def test_training_does_not_peek(views, name):
             return trained
 
         probability = examine(data, fold, fit)[1]
-        return np.concatenate([probability.ravel(), kept[0].ravel()])
+        return np.concatenate([probability, kept[0].T], axis=1)  # one row per clip
 
     check_blind(answer, views["regions"], make_folds(views["regions"])[0])
 

@@ -148,6 +148,16 @@ def test_an_explanation_says_which_network_it_asked(loso, monkeypatch):
     assert "seed 1" in words and "none was trained on" in words
 
 
+def test_the_weights_of_a_run_say_which_networks_are_asked(loso, monkeypatch):
+    from stagkit.weights import load_weights
+
+    run = loso[0]
+    request = {**run.request, "data": {**run.request["data"], "flow": {}, "roi": {}}}
+    monkeypatch.setattr("stagkit.weights.Run.load", lambda path, **named: Run(run.path, request))
+    assert "seed 0, folds 0 to 2" in load_weights(run.path).learned
+    assert "no test" in load_weights(run.path).learned
+
+
 def test_an_explanation_refuses_a_network_that_was_trained_on_the_clip(loso, monkeypatch):
     """A run whose predictions name another fold than the one that tested the clip."""
     from stagkit.explain import compute_run_attribution
