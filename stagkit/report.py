@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagkit.files import write_text
+from stagkit.files import read_json, write_text
 from stagkit.metrics import SCORES
 from stagkit.report_page import Html, box, bullets, count, make_page, paragraph, picture, table, tiles
 from stagkit.report_sources import tell_citation, tell_data, tell_environment

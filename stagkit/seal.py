@@ -276,7 +276,7 @@ def check_blind(answer: Callable[[RoiDataset, Fold], np.ndarray], data: RoiDatas
     clean, without_cause = _answer_alone(answer, data, fold)
     if clean.ndim < 2 or len(clean) != fold.n_test:
         raise SealError(
-            f"fold {fold.name!r}: answers have the shape {clean.shape}, expected one row for each of {fold.n_test} test clips."
+            f"fold {fold.name!r}: answers have the shape {clean.shape}, expected a row for each of {fold.n_test} test clips."
         )
     untaught = [without_cause]
     for what, some, back in (
