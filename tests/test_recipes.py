@@ -69,7 +69,7 @@ def ask(monkeypatch, data, start):
         raise Asked({"stag": request["stag"], "train": request["train"], "protocol": request["protocol"]})
 
     monkeypatch.setattr("stagkit.folds._evaluate", stop)
-    monkeypatch.setattr("stagkit.prepare.load_data", lambda *paths: data)
+    monkeypatch.setattr("stagkit.prepare.load_data", lambda *paths, **named: data)
     with pytest.raises(Asked) as found:
         start()
     return found.value.args[0]
@@ -115,7 +115,7 @@ def test_the_shipped_weights_and_the_course_ask_the_same_function(monkeypatch, t
     """The builder changes the number of epochs, the course what it names; all else is decided in one place."""
     data, told = make_dataset(), []
     monkeypatch.setattr("stagkit.pretrain.prepare_dataset", lambda *given, **named: None)
-    monkeypatch.setattr("stagkit.pretrain.load_data", lambda paths: data)
+    monkeypatch.setattr("stagkit.pretrain.load_data", lambda *paths, **named: data)
     monkeypatch.setattr("stagkit.pretrain.evaluate", lambda *given, **named: told.extend(given) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         make_phantom_weights(tmp_path)
