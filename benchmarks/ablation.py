@@ -97,6 +97,8 @@ def format_markdown(part: str, result: dict) -> str:
         scores = f"{row['uf1']['mean']:.3f} | {row['uar']['mean']:.3f}"
         aus = "" if row["au_auroc"] is None else f"{row['au_auroc']:.3f}"
         lines.append(f"| {name} | {row['what']} | {scores} | {told} | {aus} | {row['parameters']:,} |")
+    if result.get("caveat"):
+        lines += ["", f"Caution: {result['caveat']}."]
     return "\n".join(lines)
 
 

@@ -165,7 +165,8 @@ def format_metrics(metrics: dict) -> str:
         low, high = row["uf1"]["ci95"]
         lines.append(f"{name:<{width}}{scores}   {low:.3f} .. {high:.3f}")
     for name, row in metrics["baselines"].items():
-        lines.append(f"{name:<{width}}" + "".join(f"{row[s]:7.3f}" for s in SCORES))
+        interval = "   {:.3f} .. {:.3f}".format(*row["ci95"]["uf1"]) if "ci95" in row else ""
+        lines.append(f"{name:<{width}}" + "".join(f"{row[s]:7.3f}" for s in SCORES) + interval)
     cautions = {name: find_caveat(row) for name, row in rows.items()}
     lines += [f"caution ({name}): {caveat}" for name, caveat in cautions.items() if caveat]
     if beside:
