@@ -167,8 +167,7 @@ def format_metrics(metrics: dict) -> str:
     for name, row in metrics["baselines"].items():
         interval = "   {:.3f} .. {:.3f}".format(*row["ci95"]["uf1"]) if "ci95" in row else ""
         lines.append(f"{name:<{width}}" + "".join(f"{row[s]:7.3f}" for s in SCORES) + interval)
-    cautions = {name: find_caveat(row) for name, row in rows.items()}
-    lines += [f"caution ({name}): {caveat}" for name, caveat in cautions.items() if caveat]
+    lines += [f"caution ({names}): {caveat}" for names, caveat in _group_caveats(rows).items()]
     if beside:
         lines.append(beside["why"])
     aus = metrics.get("au_detection")
@@ -192,10 +191,17 @@ def find_caveat(row: dict) -> str:
 
 
 def list_cautions(metrics: dict) -> dict[str, str]:
-    """Caveats of the intervals of a run: name of the row (``all``, a data set, a pair, a part) -> words."""
+    """Caveats of the intervals of a run: names of the rows (``all``, data sets, pairs, parts) that share one -> words."""
     rows = {"all": metrics, **(metrics["per_dataset"] if len(metrics["per_dataset"]) > 1 else {})}
     rows |= metrics.get("per_pair", {}) | metrics.get("per_part", {})
-    return {name: find_caveat(row) for name, row in rows.items() if find_caveat(row)}
+    return _group_caveats(rows)
+
+
+def _group_caveats(rows: dict[str, dict]) -> dict[str, str]:
+    names: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        names.setdefault(find_caveat(row), []).append(name)
+    return {", ".join(of): caveat for caveat, of in names.items() if caveat}
 
 
 def describe_au_detection(aus: dict) -> str:
