@@ -46,6 +46,7 @@ def make_run(path, n_subjects=4, per=6, classes=CLASSES, seeds=(0, 1), rows=None
     table.to_csv(path / "predictions.csv", index=False)
     (path / "metrics.json").write_text(json.dumps({"classes": list(classes), **compute_pooled(table, classes)}))
     what = {"format": 1, "model": "stag", "protocol": "loso", "seeds": list(seeds), "data": {}, "data_path": ""}
+    what["classes"] = list(classes)
     (path / "run.json").write_text(json.dumps({**what, **request}))
     return Run.load(path)
 
@@ -161,7 +162,7 @@ def test_wrong_use_is_one_sentence(run, tmp_path):
     broken = make_run(tmp_path / "broken")
     table = pd.read_csv(broken.path / "predictions.csv").drop(columns="fold")
     table.to_csv(broken.path / "predictions.csv", index=False)
-    with pytest.raises(RunError, match="no column fold"):
+    with pytest.raises(StagkitError, match="no column 'fold'"):
         view_run(Run.load(broken.path))
 
 
