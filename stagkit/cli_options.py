@@ -53,7 +53,13 @@ Backend = Annotated[
     typer.Option(help="Folds one after the other, in processes (auto on a CPU), or all at once (auto on a GPU)."),
 ]
 Gpus = Annotated[int, typer.Option(min=1, max=64, help="GPUs of this machine that share the folds.")]
-Cluster = Annotated[str, typer.Option(help="Dask scheduler, e.g. tcp://host:8786; local:N starts N workers here.")]
+Cluster = Annotated[
+    str,
+    typer.Option(
+        help="local:N starts N workers here, which talk over TLS; or a Dask scheduler, e.g. tcp://host:8786: without TLS "
+        "everyone who reaches its port can run code as you."
+    ),
+]
 Workers = Annotated[
     int | None, typer.Option(help="Processes of one thread each; all cores if not given.", min=1, max=1024)
 ]

@@ -19,12 +19,15 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.phantoms import PhantomSource
 from stagkit.types import Clip, StagkitError
 from tests.small import save_maps
+
+cv2.setNumThreads(1)  # its threads do not live in a fork
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
 #: What differs between two commands: times, and what names them.
