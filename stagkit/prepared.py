@@ -174,16 +174,23 @@ def pack_clips(root: Path, keys: Sequence[str]) -> PreparedClips:
         StagkitError: a clip that is neither, or damaged.
     """
     old = PreparedClips(root) if (root / INDEX).is_file() else None
-    if old is None or list(old) != list(keys) or any(staged_path(root, key).is_file() for key in keys):
-        taken = [int(p.stem.partition("-")[2]) for p in root.glob("patches-*.npy") if p.stem[8:].isdigit()]
-        path = root / f"patches-{max(taken, default=0) + 1}.npy"
-        with write_aside(root / INDEX) as index, write_aside(path) as patches:  # the array is in place first
+    if old is None or list(old) != list(keys) or any(_is_newer(root, key, old) for key in keys):
+        # not the next free number: an array that a killed command left is overwritten
+        number = 1 if old is None else int(re.sub(r"\D", "", Path(old.patches.filename).stem) or 0) + 1
+        path = resolve_inside(root, f"patches-{number}.npy")
+        with write_aside(resolve_inside(root, INDEX)) as index, write_aside(path) as patches:  # the array is first
             _write_clips(patches, index, path.name, root, keys, old)
         for other in root.glob("patches-*.npy"):
-            if other != path:
+            if other.name != path.name and other.stem[8:].isdigit() and not other.is_symlink():
                 other.unlink()
     _remove_staged(root)
     return PreparedClips(root)
+
+
+def _is_newer(root: Path, key: str, packed: PreparedClips) -> bool:
+    """True if a clip was measured after it was packed, from other files; a killed command may leave packed ones staged."""
+    path = staged_path(root, key)
+    return path.is_file() and (key not in packed or _read_staged(path)[3] != packed.read_stamp(key))
 
 
 def _remove_staged(root: Path) -> None:

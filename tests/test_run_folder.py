@@ -420,7 +420,7 @@ def test_a_local_cluster_serves_no_other_user_and_opens_no_dashboard():
         assert not client.dashboard_link or ":8787" not in client.dashboard_link
         for other in (address.replace("tls", "tcp"), address):
             for security in (None, distributed.Security.temporary()):
-                with pytest.raises((OSError, TimeoutError, TypeError)):
+                with pytest.raises((OSError, RuntimeError, TimeoutError, TypeError)):
                     distributed.Client(other, timeout="2s", security=security)
 
 
