@@ -15,6 +15,7 @@ moment. Patches are read from the disk when a clip is asked for, and compared wi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path

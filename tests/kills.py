@@ -162,12 +162,12 @@ def try_kills(name: str, home: Path, first: int, step: int) -> tuple[list[str], 
     home.mkdir(parents=True, exist_ok=True)
     command, faults, tried = make_command(name, home), [], 0
     if name == "explain":
-        shutil.copytree(home / "run", home / "whole")
-    code, points = in_child(lambda: command(home / "whole"))
+        shutil.copytree(home / "run", home / "whole" / "out")
+    code, points = in_child(lambda: command(home / "whole" / "out"))
     assert code == 0 and points > 5, (code, points)
-    whole = read_tree(home / "whole")
+    whole = read_tree(home / "whole" / "out")
     for at in range(first, points, step):
-        out, tried = home / f"kill{at}", tried + 1
+        out, tried = home / f"kill{at}" / "out", tried + 1
         if name == "explain":
             shutil.copytree(home / "run", out)
         code, _ = in_child(lambda out=out: command(out), at, after=bool((at // step) % 2))
@@ -175,7 +175,9 @@ def try_kills(name: str, home: Path, first: int, step: int) -> tuple[list[str], 
         now = read_tree(out)
         differ = sorted(key for key in {*now, *whole} if now.get(key) != whole.get(key))
         if code != -signal.SIGKILL or again or differ:
-            faults.append(f"rename {at}: killed with {code}, the same command then ends with {again}, differ: {differ}")
+            faults.append(
+                f"rename {at}: killed with {code}, the same command then ends with {again}, differ: {differ[:4]}"
+            )
         shutil.rmtree(out)
     return faults, tried
 

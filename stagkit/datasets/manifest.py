@@ -24,6 +24,7 @@ from stagkit.datasets.sheets import SheetError, load_table, read_frame, read_nam
 from stagkit.datasets.stamps import stamp_files
 from stagkit.datasets.stream import read_frames
 from stagkit.datasets.tree import Tree, make_plain, turned_by_exif
+from stagkit.datasets.writing import is_unfinished, resume_writing
 from stagkit.errors import StagkitWarning
 from stagkit.faces import load_landmarks
 from stagkit.facs import read_aus
@@ -227,46 +228,49 @@ def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no
 
     Args:
         source: any data set of clips.
-        root: folder to write; must not hold a manifest yet.
+        root: a new or empty folder, or one that the same call left unfinished.
         progress: wraps the clips and their number, e.g. in a progress bar.
     """
     import pandas as pd
 
     root = Path(root)
-    if (root / "manifest.csv").exists():
+    if (root / "manifest.csv").exists() and not is_unfinished(root):
         raise StagkitError(f"{root} holds a manifest.csv already: give another folder, or remove it first.")
-    lines = []
-    for key in progress(source.keys, len(source.keys)):
-        clip = source.read(key)
-        name = safe_name(key)
-        folder = root / "frames" / name
-        for t, frame in enumerate(clip.frames):
-            write_picture(folder / f"img{t + 1:05d}.png", frame[..., ::-1] if frame.ndim == 3 else frame)
-        if clip.landmarks is not None:
-            with write_aside(root / "landmarks" / f"{name}.npy") as aside:
-                np.save(aside, clip.landmarks.astype(np.float32))
-        if clip.truth is not None:
-            truth = clip.truth
-            with write_aside(root / "truth" / f"{name}.npz") as aside:
-                np.savez_compressed(
-                    aside, codes=truth.codes, au_intensity=truth.au_intensity, fields=truth.fields, head=truth.head
-                )
-        lines.append(
-            {
-                "clip_id": key,
-                "subject": clip.subject,
-                "dataset": clip.dataset,
-                "label": clip.label,
-                "folder": f"frames/{name}",
-                "fps": f"{clip.fps:g}",
-                **{k: "" if v is None else str(v) for k, v in _get_moments(clip).items()},
-                "aus": "" if clip.aus is None else "+".join(f"{c.side}{c.number}" for c in clip.aus) or "-",
-                "landmarks": f"landmarks/{name}.npy" if clip.landmarks is not None else "",
-                "part": clip.part,
-            }
-        )
-    write_table(root / "manifest.csv", pd.DataFrame(lines, columns=[*_NEEDED, *_MORE]))
+    with resume_writing(root, {"layout": "frames", **source.describe()}) as once:
+        keys = progress(source.keys, len(source.keys))
+        lines = [
+            once(key, lambda key=key: _write_clip(source.read(key), root, safe_name(key))) | {"clip_id": key}
+            for key in keys
+        ]
+        write_table(resolve_inside(root, "manifest.csv"), pd.DataFrame(lines, columns=[*_NEEDED, *_MORE]))
     return root
+
+
+def _write_clip(clip: Clip, root: Path, name: str) -> dict[str, str]:
+    """Write pictures, landmarks and truth of one clip; its row of the manifest."""
+    for t, frame in enumerate(clip.frames):
+        path = resolve_inside(root, f"frames/{name}/img{t + 1:05d}.png")
+        write_picture(path, frame[..., ::-1] if frame.ndim == 3 else frame)
+    if clip.landmarks is not None:
+        with write_aside(resolve_inside(root, f"landmarks/{name}.npy")) as aside:
+            np.save(aside, clip.landmarks.astype(np.float32))
+    if clip.truth is not None:
+        truth = clip.truth
+        with write_aside(resolve_inside(root, f"truth/{name}.npz")) as aside:
+            np.savez_compressed(
+                aside, codes=truth.codes, au_intensity=truth.au_intensity, fields=truth.fields, head=truth.head
+            )
+    return {
+        "subject": clip.subject,
+        "dataset": clip.dataset,
+        "label": clip.label,
+        "folder": f"frames/{name}",
+        "fps": f"{clip.fps:g}",
+        **{k: "" if v is None else str(v) for k, v in _get_moments(clip).items()},
+        "aus": "" if clip.aus is None else "+".join(f"{c.side}{c.number}" for c in clip.aus) or "-",
+        "landmarks": f"landmarks/{name}.npy" if clip.landmarks is not None else "",
+        "part": clip.part,
+    }
 
 
 def _get_moments(clip: Clip) -> dict[str, int | None]:

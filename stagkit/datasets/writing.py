@@ -6,6 +6,7 @@ removed when the folder is complete.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,14 +33,14 @@ def resume_writing(root: str | Path, request: dict) -> Iterator[Callable[[str, C
     Raises:
         StagkitError: other files, another request, or another process that writes.
     """
-    root = Path(root)
+    root, request = Path(root), json.loads(json.dumps(request))
     check_writable(root)
     _check_place(root)
     notes = resolve_inside(root, NOTES)
     with hold(notes):
         _check_place(root)
         remove_temporary(root)
-        if (notes / "request.json").is_file():
+        if is_unfinished(root):
             if read_json(notes / "request.json") != request:
                 raise StagkitError(
                     f"{root} holds clips that were begun with other settings: give another folder, or remove it."
@@ -62,8 +63,13 @@ def resume_writing(root: str | Path, request: dict) -> Iterator[Callable[[str, C
                 folder.rmdir()
 
 
+def is_unfinished(root: str | Path) -> bool:
+    """True if a command that writes clips here was interrupted."""
+    return (Path(root) / NOTES / "request.json").is_file()
+
+
 def _check_place(root: Path) -> None:
-    if (root / NOTES / "request.json").is_file():
+    if is_unfinished(root):
         return
     if any(p.name != NOTES and not p.name.startswith(TEMPORARY) for p in root.iterdir()):
         raise StagkitError(f"{root} is not empty: give another folder.")
