@@ -108,7 +108,7 @@ def remove_files(rng: random.Random, root: Path) -> None:
 
 
 def remove_a_folder(rng: random.Random, root: Path) -> None:
-    folders = [p for p in sorted(root.rglob("*")) if p.is_dir()]
+    folders = [p for p in sorted(root.rglob("*")) if p.is_dir() and not p.is_symlink()]
     if folders:
         shutil.rmtree(rng.choice(folders))
 
@@ -120,7 +120,7 @@ def folder_for_file(rng: random.Random, root: Path) -> None:
 
 
 def file_for_folder(rng: random.Random, root: Path) -> None:
-    folders = [p for p in sorted(root.rglob("*")) if p.is_dir()]
+    folders = [p for p in sorted(root.rglob("*")) if p.is_dir() and not p.is_symlink()]
     if folders:
         path = rng.choice(folders)
         shutil.rmtree(path)
@@ -246,7 +246,9 @@ def read_everything(name: str, root: Path) -> tuple[dict[str, dict[str, object]]
             said.append(f"{key}: {error}")
             continue
         record = getattr(source, "_records", {}).get(key)  # frame numbers, as the sheet writes them
+        files = record.frame_paths if record else source._list_frames(key)[0]
         clips[key] = {
+            "files": set(files),
             "frames": tuple(hash(frame.tobytes()) for frame in clip.frames),
             "label": clip.label,
             "subject": clip.subject.replace("-phantom", ""),
@@ -288,17 +290,45 @@ def is_stated(field: str, value: object, rows: list[list[object]]) -> bool:
     return any(str(value).lower() == str(cell).strip().lower() for cell in cells)
 
 
-def find_flipped(sound: Path, root: Path) -> set[str]:
-    """Folders that hold a JPEG or BMP file of which bytes were changed."""
+def find_flipped(sound: Path, root: Path) -> set[Path]:
+    """JPEG and BMP files of which bytes were changed."""
     found = set()
     for path in root.rglob("*"):
         old = sound / path.relative_to(root)
         if path.suffix.lower() in (".jpg", ".bmp") and path.is_file() and old.is_file():
             now, then = path.read_bytes(), old.read_bytes()
             if len(now) == len(then) and now != then:
-                found.add(path.parent.name)
-                found.add(path.parent.parent.name)
+                found.add(path)
     return found
+
+
+def find_own_rows(name: str, key: str, rows: list[list[object]]) -> list[list[object]]:
+    """The rows that name this clip as it was."""
+    subject, *parts = key.split("/") if "/" in key else ("", key)
+    wanted = set(parts)
+    found = [row for row in rows if wanted <= {str(cell).strip() for cell in row} or key in map(str, row)]
+    if name == "casme-squared":  # a clip's name repeats across subjects; the first cell is the subject's number
+        found = [row for row in found if str(row[0]) == str(int(subject[1:]) - 14)]
+    return found
+
+
+def is_named(
+    key: str, sound: dict, rows: list[list[object]], own: list[list[object]], said: str, sheets: list[str]
+) -> bool:
+    """Whether what was said names the clip, its row, or its sheet."""
+    if key in said or any(f"{sheet} " in said for sheet in sheets):
+        return True
+    lines, parts = said.splitlines(), key.split("/")[-2:] if "/" in key else [key]
+    for line in lines:  # the row under the name that it has now
+        head = line.partition(": ")[0]
+        if (
+            head not in sound
+            and parts[-1] in head
+            and (len(parts) < 2 or line.startswith("row ") or parts[0] not in sound)
+        ):
+            return True
+    numbered = [i for i, row in enumerate(rows) if row in own]
+    return any(f"row {i + shift} " in said for i in numbered for shift in (-14, -13, -1, 0, 1))
 
 
 def find_silent(name: str, sound: dict, sound_root: Path, root: Path, read: dict, said: str) -> list[str]:
@@ -308,16 +338,11 @@ def find_silent(name: str, sound: dict, sound_root: Path, root: Path, read: dict
     sheets = [p.name for p in sound_root.iterdir() if p.suffix in (".xlsx", ".csv")]
     silent = []
     for key in {**sound, **read}:
-        clip = key.split("/")[1] if "/" in key else key
-        short = key.rpartition("/")[2]
-        own = [row for row in rows if any(str(cell).strip() in (key, clip, short) for cell in row)]
-        if key in said or f"({clip!r})" in said or any(f"{sheet} " in said for sheet in sheets):
-            continue
-        numbered = [i for i, row in enumerate(rows) if row in own]
-        if any(f"row {i + shift} below" in said for i in numbered for shift in (-14, -13, -1, 0, 1)):
+        own = find_own_rows(name, key, rows)
+        if is_named(key, sound, rows, own, said, sheets):
             continue
         if key not in read:
-            if own or (not rows and clip in folders):
+            if own or (not sheets and key.rpartition("/")[2] in folders):
                 silent.append(f"{name} {key}: lost")
             continue
         if key not in sound:
@@ -326,10 +351,10 @@ def find_silent(name: str, sound: dict, sound_root: Path, root: Path, read: dict
             continue
         for field in FIELDS:
             now, then = read[key][field], sound[key][field]
-            if now == then or (field == "frames" and {clip, short} & flipped):
+            if now == then or (field == "frames" and read[key]["files"] & flipped):
                 continue
             if field == "frames" and any(read[key][k] != sound[key][k] for k in ("onset", "offset")):
-                continue  # the rows state another range: other frames are right
+                continue  # the row states another range: other frames are right
             if not is_stated(field, now, own):
                 silent.append(f"{name} {key}: {field} {str(then)[:60]} -> {str(now)[:60]}")
     return silent

@@ -65,7 +65,7 @@ def make_casme2(root: Path, *rows: list, frames=range(11, 17)) -> Path:
             path = root / "CASME2_RAW_selected" / f"sub{subject}" / str(r[1]) / f"img{k}.png"
             if path.resolve().is_relative_to(root.resolve()):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(path), np.full((12, 12), k, np.uint8))
+                cv2.imwrite(str(path), np.full((12, 12), k % 256, np.uint8))
     return root
 
 

@@ -68,7 +68,7 @@ class ManifestSource:
         table = resolve_inside(self.root, sheet or "manifest.csv")
         self._notes: list[str] = []
         columns, more = ({name: (name,) for name in names} for names in (_NEEDED, _MORE))
-        rows = load_table(table, columns, more, self._notes)
+        rows = load_table(table, columns, more, self._notes, complete=True)
         self.left_out: dict[str, str] = {}
         self._rows: dict[str, dict[str, object]] = {}
         for number, cells in rows:

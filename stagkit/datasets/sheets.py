@@ -230,6 +230,7 @@ def load_table(
     columns: Mapping[str, Sequence[str]],
     optional: Mapping[str, Sequence[str]] | None = None,
     notes: list[str] | None = None,
+    complete: bool = False,
 ) -> list[tuple[int, dict[str, object]]]:
     """The rows of the first worksheet that has the columns asked for.
 
@@ -237,6 +238,7 @@ def load_table(
         path, notes: see ``load_grids``.
         columns: field -> names it may have; all must be there, within the first rows of a worksheet.
         optional: the same, for fields that may be missing (None then).
+        complete: columns under other names are noted.
 
     Returns:
         (0-based number among the rows below the header, field -> cell), rows without any cell left out.
@@ -254,8 +256,12 @@ def load_table(
                 twice = [row[i] for i in at.values() if i is not None and names.count(names[i]) > 1]
                 if twice:
                     raise SheetError(f"{Path(path).name} has two columns {shorten(str(twice[0]), 60)}: remove one.")
-                if notes is not None and "aus" in at and at["aus"] is None:
+                if notes is not None and "aus" in at and at["aus"] is None and not complete:
                     notes.append(f"{Path(path).name} has no column of action units: no clip has any")
+                others = [cell for i, cell in enumerate(row) if i not in at.values() and _has_cells(rows[top + 1 :], i)]
+                if notes is not None and complete and others:
+                    shown = ", ".join(shorten(cell, 40) for cell in others[:5])
+                    notes.append(f"{Path(path).name} has columns that are not read: {shown}")
                 return _take(rows[top + 1 :], at)
             if len(columns) - len(missing) > best[0]:
                 best = (len(columns) - len(missing), missing, row)
@@ -264,6 +270,10 @@ def load_table(
     raise SheetError(
         f"{Path(path).name} has no column {what}: is it the official sheet, with its header row? It has {has[:300]}."
     )
+
+
+def _has_cells(rows: Sequence[tuple], at: int) -> bool:
+    return any(at < len(row) and not is_empty(row[at]) for row in rows)
 
 
 def _find(names: Sequence[str], options: Sequence[str]) -> int | None:

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -247,10 +248,19 @@ class Tree:
             raise StagkitError(f"{folder} holds no pictures")
         if not found.files:
             return [folder / name for name in found.ignored], []
-        notes = [
-            f"{len(found.ignored)} picture(s) without a number in the name are ignored: {', '.join(found.ignored[:3])}"
-        ]
-        return [folder / name for name in found.files.values()], notes if found.ignored else []
+        notes = []
+        if found.ignored:
+            shown = ", ".join(found.ignored[:3])
+            notes.append(f"{len(found.ignored)} picture(s) without a number in the name are ignored: {shown}")
+        numbers = list(found.files)
+        step = min((b - a for a, b in pairwise(numbers)), default=1)
+        gaps = (numbers[-1] - numbers[0]) // step + 1 - len(numbers)
+        if gaps > 0:
+            first = next(a + step for a, b in pairwise(numbers) if b - a > step)
+            notes.append(
+                f"{gaps} frame(s) seem to be missing between the first and the last, the first is number {first}"
+            )
+        return [folder / name for name in found.files.values()], notes
 
     def describe(self, n: int = 8) -> str:
         """What stands at the top, in words."""
@@ -330,9 +340,10 @@ def read_picture(path: Path) -> np.ndarray:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise StagkitError(f"{path} has more than {MAX_BYTES:,} bytes: is it a picture?")
-        data = np.fromfile(path, np.uint8)
-        _, orientation = read_header(path, data.tobytes())
-        frame = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        data = path.read_bytes()
+        _, orientation = read_header(path, data)
+        if not is_cut(data):
+            frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error):
         pass
     if frame is None:
@@ -341,6 +352,21 @@ def read_picture(path: Path) -> np.ndarray:
         raise StagkitError(f"{path.name} is {frame.dtype}, expected 8 bits a channel")
     frame = frame[..., 2::-1] if frame.ndim == 3 and frame.shape[2] > 2 else frame[..., 0] if frame.ndim == 3 else frame
     return turn_upright(frame, orientation)
+
+
+def is_cut(data: bytes) -> bool:
+    """Whether the end of a PNG, JPEG or BMP file is missing; decoders fill what is missing with grey."""
+    if data[:4] == b"\x89PNG":
+        return b"IEND" not in data[-64:]
+    if data[:2] == b"\xff\xd8":
+        return b"\xff\xd9" not in data[-4096:]
+    if data[:2] == b"BM" and len(data) > 54:
+        start, width, height, bits, packing = (
+            int.from_bytes(data[i : i + n], "little", signed=signed)
+            for i, n, signed in ((10, 4, False), (18, 4, True), (22, 4, True), (28, 2, False), (30, 4, False))
+        )
+        return not packing and len(data) < start + abs(height) * ((abs(width) * bits + 31) // 32 * 4)
+    return False
 
 
 def turn_upright(frame: np.ndarray, orientation: int) -> np.ndarray:
