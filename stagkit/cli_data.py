@@ -94,7 +94,7 @@ def _describe(told: dict, out: Path) -> str:
 
 @app.command(name="check-data")
 def check_data(
-    name: Annotated[str, typer.Argument(help=f"Data set: {', '.join(DATASETS)}.")],
+    name: Annotated[str, typer.Argument(help=f"Data set: {', '.join(DATASETS)}, or manifest.")],
     root: Annotated[Path, typer.Argument(help="Where it lies.")],
     json: Annotated[Path | None, typer.Option(help="Write everything found here too.")] = None,
     sheet: Sheet = None,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections import Counter
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
+
 from stagkit.classes import load_class_maps
-from stagkit.datasets import load_layout
+from stagkit.datasets import load_layout, open_source
 from stagkit.datasets.index import Index, load_index
 from stagkit.datasets.sheets import read_text
 from stagkit.datasets.tree import read_pictures
+from stagkit.errors import StagkitError, StagkitWarning
 from stagkit.files import Progress, no_progress
-from stagkit.types import StagkitError
+from stagkit.identity import compute_picture_signature, find_alike_subjects, find_near_duplicates
 
 _VERSIONS = Path(__file__).parent / "data" / "sheet_versions.csv"
 
@@ -47,7 +51,7 @@ def check_data(
     """Look a data set over.
 
     Args:
-        name: e.g. ``casme2``; root: where it lies; sheet: which coding sheet, where there are several.
+        name: e.g. ``casme2``, or ``manifest``; root: where it lies; sheet: which coding sheet, where there are several.
         pictures: decode every frame too (slow), so that damaged ones are found.
         progress: wraps the clips whose pictures are read.
 
@@ -60,11 +64,16 @@ def check_data(
         DatasetNotAvailable: nothing of it is there.
         StagkitError: no such data set; a sheet that cannot be read.
     """
+    if name == "manifest":
+        return _check_manifest(root, sheet, pictures, progress)
     layout = load_layout(name)
     index = load_index(layout, root, sheet)
-    damaged = _find_damaged(index, progress) if pictures else {}
+    read = {key: partial(read_pictures, record.frame_paths, key) for key, record in index.records.items()}
+    owners = {key: record.subject for key, record in index.records.items()}
+    damaged, twins = _read_all(read, owners, progress) if pictures else ({}, [])
     left_out = {**index.left_out, **damaged}
     usable = {key: record for key, record in index.records.items() if key not in damaged}
+    faults = [f"{key}: {text}" if key else text for key, text in index.faults] + _find_shared(usable)
     return {
         "dataset": name,
         "title": layout.card.title,
@@ -86,19 +95,65 @@ def check_data(
         "mappings": _count_classes(name, index, set(usable)),
         "corrections": list(index.corrections),
         "left_out": left_out,
-        "faults": [f"{key}: {text}" if key else text for key, text in index.faults] + _find_shared(usable),
+        "faults": faults + find_alike_subjects(r.subject for r in usable.values()) + twins,
         "unlisted": list(index.unlisted),
     }
 
 
-def _find_damaged(index: Index, progress: Progress) -> dict[str, str]:
-    damaged = {}
-    for key, record in progress(index.records.items(), len(index.records)):
+def _check_manifest(root: str | Path, sheet: str | Sequence[str], pictures: bool, progress: Progress) -> dict:
+    """The same of the clips of a ``manifest.csv``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StagkitWarning)  # all that it warns of is listed
+        source = open_source("manifest", str(root), sheet)
+    about, rows = source.describe(), dict(zip(source.keys, source.list_rows(), strict=True))
+    left_out, faults, frames = dict(source.left_out), list(about.get("faults", [])), 0
+    for key in source.keys:
         try:
-            read_pictures(record.frame_paths, key)
+            frames += source.check(key)
+            faults += [f"{key}: {text}" for text in source.find_faults(key)]
+        except StagkitError as error:
+            left_out[key] = str(error)
+    people = {key: f"{row['dataset']}/{row['subject']}" for key, row in rows.items() if key not in left_out}
+    damaged, twins = {}, []
+    if pictures:
+        damaged, twins = _read_all({key: lambda key=key: source.read(key).frames for key in people}, people, progress)
+    left_out |= damaged
+    usable = {key: row for key, row in rows.items() if key not in left_out}
+    return {
+        "dataset": "manifest",
+        "title": f"manifest of {source.name}",
+        "phantom": False,
+        "usable": bool(usable) and len(usable) >= len(left_out),
+        "clips": {"rows": len(usable) + len(left_out), "usable": len(usable)},
+        "labels": dict(Counter(str(row["label"]) for row in usable.values()).most_common()),
+        "subjects": dict(sorted(Counter(people[key] for key in usable).items())),
+        "parts": dict(Counter(str(row["part"]) for row in usable.values() if row["part"])),
+        "frames": {"read": frames, "missing": 0, "beside": 0},
+        "landmarks": sum(bool(row["landmarks"]) for row in usable.values()),
+        "sheets": {source.table: about["digest"]},
+        "version": "manifest",
+        "frames_from": ".",
+        "mappings": {},
+        "corrections": [],
+        "left_out": left_out,
+        "faults": faults + find_alike_subjects(people[key] for key in usable) + twins,
+        "unlisted": [],
+    }
+
+
+def _read_all(
+    read: dict[str, Callable[[], np.ndarray]], people: dict[str, str], progress: Progress
+) -> tuple[dict[str, str], list[str]]:
+    """Decode every frame: clips that cannot be read, with the reason; clips of two people that are nearly the same."""
+    damaged, signatures = {}, {}
+    for key, pictures in progress(read.items(), len(read)):
+        try:
+            signatures[key] = compute_picture_signature(pictures())
         except StagkitError as error:
             damaged[key] = str(error)
-    return damaged
+    keys = list(signatures)
+    values = np.array([signatures[key] for key in keys])
+    return damaged, find_near_duplicates(values, [people[key] for key in keys], keys) if keys else []
 
 
 def _find_shared(usable: dict) -> list[str]:

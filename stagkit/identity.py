@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from stagkit.datasets import NAMES
@@ -85,6 +86,21 @@ def compute_signature(motion: np.ndarray, seen: np.ndarray) -> np.ndarray:
     at = valid[np.linspace(0, len(valid) - 1, _TIMES).round().astype(int)]
     flow = motion[at, :, :2].astype(float).mean((3, 4)) * seen[at][..., None]
     return flow.ravel()
+
+
+def compute_picture_signature(frames: np.ndarray) -> np.ndarray:
+    """The same for pictures that were not measured: how small grey pictures differ from the first at four points in time.
+
+    Args:
+        frames: uint8 "time y x" or "time y x chan".
+
+    Returns:
+        float "value".
+    """
+    grey = frames if frames.ndim == 3 else frames.mean(-1)
+    at = np.linspace(0, len(grey) - 1, _TIMES + 1).round().astype(int)
+    small = np.stack([cv2.resize(grey[t].astype(np.float32), (16, 16), interpolation=cv2.INTER_AREA) for t in at])
+    return (small[1:] - small[0]).ravel().astype(float)
 
 
 def find_near_duplicates(

@@ -36,6 +36,7 @@ from stagkit.rois import load_mean_face
 from stagkit.video import Video, open_video
 from tests.damage import make_trees
 from tests.small import make_dataset, save_maps
+from tests.test_cli import run
 from tests.test_datasets import write_clips, write_htnet_folder
 from tests.test_readers import HEAD, make_casme2, row, save_book
 
@@ -605,3 +606,22 @@ def test_joined_data_keeps_what_was_dropped(tmp_path):
     with pytest.warns(StagkitWarning):
         data = load_data([maps, save_maps(tmp_path / "m.npz")])
     assert "1 of 4 clips" in data.meta["of"][0]["dropped"][0]
+
+
+def test_check_data_of_a_manifest_lists_what_is_wrong(tmp_path, capsys):
+    root = write_faces(
+        tmp_path / "m", {"subject": "S1"}, {"subject": "s01"}, {"fps": "inf"}, {"aus": "xyz"}, {"label": ""}, {}
+    )
+    shutil.copytree(root / "f0", root / "twin")
+    text = (root / "manifest.csv").read_text().replace(",f5,", ",twin,")
+    (root / "manifest.csv").write_text(text)
+    code, out, _ = run("check-data", "manifest", root, "--pictures", capsys=capsys)
+    assert code == 0 and "4 usable of 6" in out
+    for words in (
+        "c2: clip 'c2': fps is 'inf'",
+        "row 5 below the header (clip 'c4'): it has no label",
+        "c3: action units",
+        "mine/S1, mine/s01 may be one person",
+        "c0 of mine/S1 and c5 of mine/p2x5 have nearly the same motion",
+    ):
+        assert words in out, words

@@ -90,7 +90,7 @@ class ManifestSource:
             name, why = next(iter(self.left_out.items()), ("the table", "it has no row below its header"))
             raise StagkitError(f"{table} names no clip that can be used; the first, {name}: {why}.")
         self.faults = _find_faults(self._rows)
-        self._digest = digest_file(table)
+        self.table, self._digest = table.name, digest_file(table)
         self.keys = tuple(self._rows)
         self.name = "+".join(sorted({str(row["dataset"]) for row in self._rows.values()}))
         self.classes = tuple(sorted({str(row["label"]) for row in self._rows.values()}))
@@ -125,21 +125,7 @@ class ManifestSource:
             the onset or behind the offset.
         """
         row = self._rows[key]
-        paths, _ = self._list_frames(key)
-        moments = {name: self._read_position(key, name, len(paths)) for name in ("onset", "apex", "offset")}
-        coded = [(name, at) for name, at in moments.items() if at is not None]
-        for (first, early), (second, late) in pairwise(coded):
-            if early > late:
-                raise StagkitError(
-                    f"clip {key!r}: {first} is {early} and {second} {late}, expected onset <= apex <= offset; "
-                    "leave unknown ones empty."
-                )
-        try:
-            fps = read_rate(row["fps"])
-        except SheetError as error:
-            raise StagkitError(f"clip {key!r}: {error}.") from error
-        place = str(row["landmarks"])
-        stored = load_landmarks(self._resolve(place), len(paths), key) if place else None
+        paths, moments, fps, stored = self._look_up(key)
         frames, landmarks = read_frames(paths, key, stored, moments["onset"], size, landmarker)
         subject, dataset = str(row["subject"]), str(row["dataset"])
         return Clip(
@@ -154,6 +140,37 @@ class ManifestSource:
             aus=read_aus(row["aus"])[0],
             part=str(row["part"]),
         )
+
+    def check(self, key: str) -> int:
+        """Everything that ``read`` refuses, without decoding a picture; how many frames there are.
+
+        Raises:
+            StagkitError: as ``read``.
+        """
+        return len(self._look_up(key)[0])
+
+    def _look_up(self, key: str) -> tuple[list[Path], dict[str, int | None], float, np.ndarray | None]:
+        """Files of the frames, positions of onset, apex and offset, frame rate, stored landmarks."""
+        row = self._rows[key]
+        paths, _ = self._list_frames(key)
+        moments = {name: self._read_position(key, name, len(paths)) for name in ("onset", "apex", "offset")}
+        coded = [(name, at) for name, at in moments.items() if at is not None]
+        for (first, early), (second, late) in pairwise(coded):
+            if early > late:
+                raise StagkitError(
+                    f"clip {key!r}: {first} is {early} and {second} {late}, expected onset <= apex <= offset; "
+                    "leave unknown ones empty."
+                )
+        try:
+            fps = read_rate(row["fps"])
+        except SheetError as error:
+            raise StagkitError(f"clip {key!r}: {error}.") from error
+        place = str(row["landmarks"])
+        return paths, moments, fps, load_landmarks(self._resolve(place), len(paths), key) if place else None
+
+    def list_rows(self) -> list[dict[str, object]]:
+        """The rows that can be used, field -> cell."""
+        return list(self._rows.values())
 
     def find_faults(self, key: str) -> list[str]:
         """What is odd about one clip's frames, a sentence each; the pictures are not decoded."""
