@@ -258,6 +258,9 @@ def load_table(
                     raise SheetError(f"{Path(path).name} has two columns {shorten(str(twice[0]), 60)}: remove one.")
                 if notes is not None and "aus" in at and at["aus"] is None and not complete:
                     notes.append(f"{Path(path).name} has no column of action units: no clip has any")
+                above = sum(sum(not is_empty(c) for c in r) >= len(columns) for r in rows[:top])
+                if notes is not None and above:
+                    notes.append(f"{Path(path).name} has {above} full row(s) above its header row that are not read")
                 others = [cell for i, cell in enumerate(row) if i not in at.values() and _has_cells(rows[top + 1 :], i)]
                 if notes is not None and complete and others:
                     shown = ", ".join(shorten(cell, 40) for cell in others[:5])
