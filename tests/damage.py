@@ -308,12 +308,13 @@ def find_own_rows(name: str, key: str, rows: list[list[object]]) -> list[list[ob
     wanted = set(parts)
     found = [row for row in rows if wanted <= {str(cell).strip() for cell in row} or key in map(str, row)]
     if name == "casme-squared":  # a clip's name repeats across subjects; the first cell is the subject's number
-        found = [row for row in found if str(row[0]) == str(int(subject[1:]) - 14)]
+        number = str(int(subject[1:]) - 14) if subject[1:].isdigit() else subject
+        found = [row for row in found if str(row[0]) == number]
     return found
 
 
 def is_named(
-    key: str, sound: dict, rows: list[list[object]], own: list[list[object]], said: str, sheets: list[str]
+    name: str, key: str, sound: dict, rows: list[list[object]], own: list[list[object]], said: str, sheets: list[str]
 ) -> bool:
     """Whether what was said names the clip, its row, or its sheet."""
     if key in said or any(f"{sheet} " in said for sheet in sheets):
@@ -327,6 +328,8 @@ def is_named(
             and (len(parts) < 2 or line.startswith("row ") or parts[0] not in sound)
         ):
             return True
+        if head not in sound and "/" in head and any(row in own for row in find_own_rows(name, head, rows)):
+            return True
     numbered = [i for i, row in enumerate(rows) if row in own]
     return any(f"row {i + shift} " in said for i in numbered for shift in (-14, -13, -1, 0, 1))
 
@@ -339,7 +342,7 @@ def find_silent(name: str, sound: dict, sound_root: Path, root: Path, read: dict
     silent = []
     for key in {**sound, **read}:
         own = find_own_rows(name, key, rows)
-        if is_named(key, sound, rows, own, said, sheets):
+        if is_named(name, key, sound, rows, own, said, sheets):
             continue
         if key not in read:
             if own or (not sheets and key.rpartition("/")[2] in folders):

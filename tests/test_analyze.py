@@ -97,7 +97,7 @@ def test_bad_recordings_are_told(tmp_path, recording):
         (tmp_path / "none", None, "no file or folder"),
         (tmp_path / "empty", 50, "holds no pictures"),
         (home / "pictures", None, "give --fps"),
-        (home / "pictures", 0.0, "no frame rate"),
+        (home / "pictures", 0.0, "fps is 0.0, expected a number"),
     ):
         with pytest.raises(StagkitError, match=words):
             open_video(path, fps)

@@ -413,6 +413,10 @@ def test_header_is_found_wherever_it_stands_and_however_it_is_written(tmp_path):
         rows = [["remark"]] * above + [names] + [[7] * len(names)] + [[None]] + [[8] * len(names)]
         found = load_table(save_book(tmp_path / "s.xlsx", [["other"]], rows), columns)
         assert found == [(0, {"subject": 7, "onset": 7}), (2, {"subject": 8, "onset": 8})]
+    notes = []
+    rows = [["Subject", "On"], [6, 6], ["Subject", "OnsetFrame"], [7, 7]]
+    load_table(save_book(tmp_path / "s.xlsx", rows), columns, notes=notes)
+    assert notes == ["s.xlsx has 2 full row(s) above its header row that are not read"]
     (tmp_path / "s.csv").write_text("﻿Subject,OnsetFrame\n1,5\n", encoding="utf-8")
     assert load_table(tmp_path / "s.csv", columns) == [(0, {"subject": "1", "onset": "5"})]
 
