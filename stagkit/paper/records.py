@@ -21,8 +21,9 @@ import numpy as np
 
 from stagkit.digests import check_digest, read_digests
 from stagkit.explain_run import FOLDER, load_evidence
-from stagkit.files import read_json, read_table
+from stagkit.files import read_json, read_table, resolve_inside, shorten
 from stagkit.intervals import FEW_SUBJECTS, describe_caveat
+from stagkit.metrics import SCORES
 from stagkit.runs import Run
 from stagkit.types import StagkitError
 
@@ -127,7 +128,7 @@ def load_records(paths: Sequence[str | Path]) -> Records:
         if found:
             table_path, table = found[0], load_systems(found[0])
         elif (path / "ablation.json").is_file():
-            kinds["ablations"].append({**read_json(path / "ablation.json"), "path": path})
+            kinds["ablations"].append(_load_ablation(path))
         elif (path / "run.json").is_file():
             run = Run.load(path)
             if run.request.get("leaky"):
@@ -141,6 +142,35 @@ def load_records(paths: Sequence[str | Path]) -> Records:
                 "'stagkit ablate', or a table of systems."
             )
     return Records(**{k: tuple(v) for k, v in kinds.items()}, systems=table, systems_path=table_path)
+
+
+#: What an ``ablation.json`` must hold, and each of its variants, with types.
+_ABLATION = {"variants": dict, "full": str, "protocol": str, "seeds": list, "n_clips": int, "n_subjects": int}
+_VARIANT = {"what": str, **dict.fromkeys(SCORES, dict)}
+
+
+def _load_ablation(path: Path) -> dict:
+    """What ``ablation.json`` holds, with ``path``.
+
+    Raises:
+        StagkitError: it is damaged, or lacks what figures and tables are made from.
+    """
+    result = read_json(path / "ablation.json")
+    where = f"{path / 'ablation.json'} is damaged"
+    for key, kind in _ABLATION.items():
+        if not isinstance(result.get(key), kind):
+            raise StagkitError(f"{where}: its {key!r} is {shorten(result.get(key))}; run 'stagkit ablate' again.")
+    for name, row in result["variants"].items():
+        for key, kind in _VARIANT.items():
+            if not isinstance(row, dict) or not isinstance(row.get(key), kind):
+                raise StagkitError(
+                    f"{where}: variant {shorten(name)} has no usable {key!r}; run 'stagkit ablate' again."
+                )
+        for score in SCORES:
+            if not isinstance(row[score].get("mean"), (int, float)) or not isinstance(row[score].get("ci95"), list):
+                raise StagkitError(f"{where}: variant {shorten(name)} has no mean and interval of {score}.")
+    resolve_inside(path, result["full"])
+    return {**result, "path": path}
 
 
 def load_systems(path: str | Path) -> pd.DataFrame:
