@@ -236,7 +236,7 @@ def read_everything(name: str, root: Path) -> tuple[dict[str, dict[str, object]]
         format_check(found)
         said += [*(f"{key}: {why}" for key, why in found["left_out"].items()), *found["faults"], *found["corrections"]]
     source = open_source(name, str(root))
-    said.append(repr(source.describe()))
+    said += [repr(source.describe()), *(f"{key}: {why}" for key, why in source.left_out.items())]
     for key in source.keys:
         try:
             clip = source.read(key)
@@ -328,7 +328,11 @@ def is_named(
             and (len(parts) < 2 or line.startswith("row ") or parts[0] not in sound)
         ):
             return True
-        if head not in sound and "/" in head and any(row in own for row in find_own_rows(name, head, rows)):
+        if (
+            head not in sound
+            and ("/" in head or name == "manifest")
+            and any(row in own for row in find_own_rows(name, head, rows))
+        ):
             return True
     numbered = [i for i, row in enumerate(rows) if row in own]
     return any(f"row {i + shift} " in said for i in numbered for shift in (-14, -13, -1, 0, 1))
@@ -345,6 +349,9 @@ def find_silent(name: str, sound: dict, sound_root: Path, root: Path, read: dict
         if is_named(name, key, sound, rows, own, said, sheets):
             continue
         if key not in read:
+            renamed = [k for k in read if k not in sound and any(r in own for r in find_own_rows(name, k, rows))]
+            if renamed:  # two valid cells that were swapped give the clip another valid name
+                continue
             if own or (not sheets and key.rpartition("/")[2] in folders):
                 silent.append(f"{name} {key}: lost")
             continue
