@@ -288,6 +288,11 @@ def test_manifests_by_any_program(mark, encoding, tmp_path):
     assert ("faults" in source.describe()) == (encoding == "cp1252")
 
 
+def test_a_subject_in_the_column_of_the_data_set_is_warned_of(tmp_path):
+    with pytest.warns(StagkitWarning, match="a1: its data set 'mine/s1' holds a '/'"):
+        open_source("manifest", str(write_clips(tmp_path, dataset="mine/s1", subject="mine")))
+
+
 def test_classes_may_be_called_none(tmp_path):
     source = open_source("manifest", str(write_clips(tmp_path, label="None", subject="NA", clip_id="nan")))
     clip = source.read("nan")

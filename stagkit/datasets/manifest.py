@@ -217,6 +217,8 @@ def _find_faults(rows: dict[str, dict[str, object]]) -> list[str]:
         if codes is None and str(row["aus"] if row["aus"] is not None else "").strip():
             what = f"{', '.join(map(repr, unread))} of " if unread else ""
             faults.append(f"{key}: action units: {what}{shorten(row['aus'], 60)} cannot be read: taken as not coded")
+        if "/" in str(row["dataset"]):
+            faults.append(f"{key}: its data set {shorten(row['dataset'], 60)} holds a '/': is it in the right column?")
         for name in ("onset", "apex", "offset"):
             cell = row[name]
             if str(cell if cell is not None else "").strip() and not read_text(cell):
