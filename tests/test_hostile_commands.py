@@ -44,7 +44,7 @@ def hostile(tmp_path_factory):
         "control": home / "a\x1b[31m\nb",
         "null": "a\0b",
         "option": "",
-        "surrogate": "caf\udce9",
+        "surrogate": "menu\udce9",
     }
 
 
