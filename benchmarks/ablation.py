@@ -1,7 +1,7 @@
 """What every part of STAG is worth: on published flow maps, on phantoms of five presets, and across them.
 
     python benchmarks/ablation.py --out FOLDER [--maps MAPS.npz] [--seeds 2] [--quick] [--only maps|within|across]
-                                  [--set stag.answer=aus] [--json FILE] [--markdown BENCHMARKS.md]
+                                  [--set stag.answer=aus] [--json FILE] [--markdown benchmarks/results/ablation.md]
 
 maps    every variant of ``stagkit ablate`` on real flow maps (T = 1), 10 groups of subjects
 within  phantoms of all five presets together, difficulty 'real', 12 frames, 4 groups of subjects: the whole network

@@ -1,7 +1,7 @@
 """Are the explanations true? Every method, and what costs nothing, scored on planted and on annotated truth.
 
-    python benchmarks/explanations.py [--seed N] [--json FILE] [--maps MAPS.npz] [--markdown BENCHMARKS.md] [--quick]
-                                      [--set stag.answer=aus]
+    python benchmarks/explanations.py [--seed N] [--json FILE] [--maps MAPS.npz] [--set stag.answer=aus] [--quick]
+                                      [--markdown benchmarks/results/explanations.md]
 
 Phantoms: networks learn from one cast of synthetic faces and explain clips of another (other seeds, other people, never
 used to choose anything); ``--set`` names settings of these networks. Real maps (``--maps``, an .npz of published flow maps

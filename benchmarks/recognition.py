@@ -1,7 +1,7 @@
 """Recognition on published flow maps: simple classifiers and STAG on the same sealed folds, with paired intervals.
 
     python benchmarks/recognition.py MAPS.npz [--seeds 5] [--protocol loso] [--quick] [--json FILE]
-                                     [--out FOLDER | --run RUN] [--markdown BENCHMARKS.md]
+                                     [--out FOLDER | --run RUN] [--markdown benchmarks/results/recognition.md]
 
 Majority, logistic regression, an RBF support vector machine and a 9,667-parameter MLP see the means of a 7x7 grid of the
 median-centred maps; their settings are those of the published comparison, chosen on none of these folds. Every system

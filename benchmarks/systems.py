@@ -1,7 +1,7 @@
 """STAG and the systems of the field on the same sealed folds: on real flow maps, and on phantoms that have every view.
 
     python benchmarks/systems.py --out FOLDER [--maps MAPS.npz] [--protocol groupkfold|loso] [--folds 5] [--seeds 1]
-                                 [--only maps|phantoms] [--quick] [--json FILE] [--markdown BENCHMARKS.md]
+                                 [--only maps|phantoms] [--quick] [--json FILE] [--markdown benchmarks/results/systems.md]
 
 What ``stagkit compare-systems`` does, with its defaults. The phantoms: preset casme2, difficulty 'real', 12 people with 10
 clips each. ``--out`` keeps the runs, so an interrupted benchmark goes on where it stopped.

@@ -1,7 +1,7 @@
 """Training every fold of a leave-one-subject-out run: one after the other, in processes, stacked.
 
     python benchmarks/training.py [--epochs 60] [--frames 1 12] [--backends sequential processes stacked]
-                                  [--device auto] [--quick] [--json FILE] [--markdown BENCHMARKS.md]
+                                  [--device auto] [--quick] [--json FILE] [--markdown benchmarks/results/speed.md]
     python benchmarks/training.py --check [--device cuda]     is the stack equal to the sequential loop on the CPU?
 
 442 phantom clips of 68 subjects, as many as MEGC2019 has; each backend in a fresh process, in turn. 'Share of the ceiling'

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 
 import numpy as np
@@ -40,6 +41,29 @@ def test_quick(recognition, tmp_path, capsys):
     recognition.main([str(maps), *options, "--run", str(tmp_path / "run")])
     assert json.loads((tmp_path / "r.json").read_text())["systems"]["STAG"]["uf1"] == result["systems"]["STAG"]["uf1"]
     assert "majority" in capsys.readouterr().out
+
+
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
+TABLES = [
+    (path, *mark)
+    for path in RESULTS
+    for mark in re.findall(r"<!-- (.+): made by benchmarks/(\w+)\.py -->", path.read_text())
+]
+
+
+@pytest.mark.parametrize(("path", "name", "script"), TABLES, ids=[name for _, name, _ in TABLES])
+def test_tables_of_results_can_be_written_again(recognition, tmp_path, path, name, script):
+    """``--markdown`` of the script that made a table finds its place, and changes nothing else of the page."""
+    source = (ROOT / "benchmarks" / f"{script}.py").read_text(encoding="utf-8")
+    assert f"[--markdown benchmarks/results/{path.name}]" in source
+    marks = (f"<!-- {name}: made by benchmarks/{script}.py -->", f"<!-- {name}: end -->")
+    before = path.read_text(encoding="utf-8")
+    head, rest = before.split(marks[0])
+    tail = rest.split(marks[1])[1]
+    copy = tmp_path / path.name
+    copy.write_text(before, encoding="utf-8")
+    recognition.write_markdown(copy, "new table", marks)
+    assert copy.read_text(encoding="utf-8") == f"{head}{marks[0]}\n\nnew table\n\n{marks[1]}{tail}"
 
 
 def test_baselines_do_not_peek(recognition, tmp_path):
