@@ -13,8 +13,8 @@ import stagkit
 from tests.lockfile import ROOT
 from tests.test_spelling import find_misspelt
 
-#: What a user reads: README, the benchmarks, and the pages of docs/ and benchmarks/results/.
-PAGES = ["README.md", "BENCHMARKS.md"] + sorted(
+#: What a user reads: README, the benchmarks, the data sets, and the pages of docs/ and benchmarks/results/.
+PAGES = ["README.md", "BENCHMARKS.md", "data_README.md"] + sorted(
     str(path.relative_to(ROOT)) for folder in ("docs", "benchmarks/results") for path in (ROOT / folder).glob("*.md")
 )
 
@@ -39,7 +39,7 @@ DIALECT = (
     r"\bsilenc(?:e|es|ed|ing)\b|\bstilled\b|\bheld\s+at\b",  # set to zero, clamped to
     r"\bcut(?:s|ting)?\s+(?:an?|the|this|every|each)?\s*edges?\b|\bedges?\s+(?:is|are)\s+cut\b",  # remove, edge ablation
     r"\bpictures?\b",  # image, frame, figure
-    r"\b(?:coding\s+)?sheets?\b|\bworkbooks?\b",  # annotation file
+    r"\bsheets?\b",  # annotation file
     r"\bfilms?\b",  # clip, recording
     r"\bprogrammes?\b|\bcast\b",  # AU pattern, subjects
     r"(?<!action )\bunits?\b",  # action unit
@@ -95,16 +95,16 @@ def test_examples_run(name):
 
 
 def _read(page) -> str:
-    """A page; of a page of results only what people wrote, not the tables that scripts wrote between their marks."""
+    """A page without the tables that scripts wrote between their marks."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return re.sub(r"<!-- ([^\n]+): made by [^\n]+ -->.*?<!-- \1: end -->", "", text, flags=re.DOTALL)
+    return re.sub(r"<!-- ([^\n]+): made by [^\n]+ -->.*?<!-- (?:\1: end|end of \1) -->", "", text, flags=re.DOTALL)
 
 
 def _get_blocks(language: str, text: str) -> str:
     return "\n".join(re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL))
 
 
-@pytest.mark.parametrize("page", [*PAGES, "data_README.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_pages_name_commands_and_options_that_exist(page):
     """Every stagkit command of a page parses; in a block of commands with its arguments and the values of its options."""
     from typer.main import get_command
@@ -153,7 +153,7 @@ def _slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", [*PAGES, "data_README.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_of_pages_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         if link.startswith("http"):
