@@ -1,7 +1,9 @@
-"""Kill a command at its renames, run it again, and compare what lies on disk with what an uninterrupted command writes.
+"""Kill a command, run it again, and compare what lies on disk with what an uninterrupted command writes.
 
-``python -m tests.kills COMMAND HOME FIRST STEP`` tries every STEP-th rename from FIRST on, before and after it in turn, each
-in a process of its own; prints a line per fault and, last, ``POINTS n``.
+``python -m tests.kills COMMAND HOME FIRST STEP`` kills at every STEP-th rename from FIRST on, before and after it in turn.
+``python -m tests.kills COMMAND HOME --random N`` kills N times at random moments of the time that the command takes. Both
+print a line per fault and, last, ``POINTS n``. Only the process of the command is killed: its workers have to end alone.
+COMMAND is a name of ``COMMANDS``.
 """
 
 from __future__ import annotations
@@ -9,26 +11,33 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import random
 import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
+from filelock import FileLock, Timeout
 
 from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.phantoms import PhantomSource
+from stagkit.files import TEMPORARY
 from stagkit.types import Clip, StagkitError
 from tests.small import save_maps
 
-cv2.setNumThreads(1)  # its threads do not live in a fork
-
+#: "-2": with two worker processes.
+COMMANDS = ("evaluate", "evaluate-2", "explain", "prepare", "prepare-2", "frames", "casme2")
+#: Seconds that workers may take to end: they look every 0.2 s, but a busy machine may not let them.
+PATIENCE = 60.0
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
 #: What differs between two commands: times, and what names them.
 PASSING = ("lock", "lock.json", "digests.json", "seal.json", "environment.json")
@@ -48,6 +57,8 @@ class DrawnOnce(PhantomSource):
 
 def make_command(name: str, home: Path) -> Callable[[Path], None]:
     """The command as a function of its folder; what it needs is made in ``home`` by a child process."""
+    name, _, workers = name.partition("-")
+    workers = int(workers or 1)
     if name in ("evaluate", "explain"):
         maps = save_maps(home / "maps.npz")
 
@@ -55,7 +66,7 @@ def make_command(name: str, home: Path) -> Callable[[Path], None]:
             from stagkit.folds import evaluate
             from stagkit.prepare import load_data
 
-            settings = {"protocol": "groupkfold", "n_folds": 2, "workers": 1, "data_path": maps}
+            settings = {"protocol": "groupkfold", "n_folds": 2, "workers": workers, "data_path": maps}
             evaluate(load_data(maps), out, TINY, TrainConfig(epochs=1, batch_size=24), **settings)
 
         def explain(out: Path) -> None:
@@ -71,13 +82,14 @@ def make_command(name: str, home: Path) -> Callable[[Path], None]:
         if name == "explain":
             in_child(lambda: evaluate(home / "run"))
         return evaluate if name == "evaluate" else explain
-    source = DrawnOnce(PhantomConfig(subjects=2, clips=1, size=48, difficulty=0.0))
-    assert len(source.clips) == 2
+    config = PhantomConfig(subjects=2, clips=1, size=48, difficulty=0.0)
+    source = DrawnOnce(config) if workers == 1 else PhantomSource(config)
+    assert len(source.keys) == 2 and (workers > 1 or len(source.clips) == 2)
 
     def prepare(out: Path) -> None:
         from stagkit.prepare import prepare_clips
 
-        prepare_clips(source, out, FlowConfig(method="dis_fast", n_frames=2), workers=1)
+        prepare_clips(source, out, FlowConfig(method="dis_fast", n_frames=2), workers=workers)
 
     def write_frames(out: Path) -> None:
         from stagkit.datasets.manifest import write_manifest
@@ -92,42 +104,89 @@ def make_command(name: str, home: Path) -> Callable[[Path], None]:
     return {"prepare": prepare, "frames": write_frames, "casme2": write_tree}[name]
 
 
-def in_child(work: Callable[[], None], kill_at: int = -1, after: bool = False) -> tuple[int, int]:
-    """Run ``work`` in a fork; killed at its rename number ``kill_at``. Exit code (-9 if killed) and number of renames."""
-    counted = Path(tempfile.mkdtemp()) / "renames"
-    pid = os.fork()
-    if not pid:
-        count, real = 0, os.replace
+def in_child(
+    work: Callable[[], None], kill_at: int = -1, after: bool = False, kill_after: float | None = None
+) -> tuple[int, int, float]:
+    """Run ``work`` in a fork, and wait until its workers have ended too.
 
-        def replace(*where, **more) -> None:
-            nonlocal count
-            if count == kill_at and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            real(*where, **more)
-            if count == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            count += 1
+    Args:
+        work: what to run.
+        kill_at: it is killed at its rename of this number, or right after it (``after``).
+        kill_after: it is killed after so many seconds.
 
-        os.replace = replace
-        code = 0
-        try:
-            work()
-        except StagkitError as error:
-            print("refused:", error)
-            code = 2
-        except BaseException:
-            traceback.print_exc(file=sys.stdout)
-            code = 1
-        counted.write_text("\n".join([str(count), *sys.modules]))
-        sys.stdout.flush()
-        os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    count, *modules = counted.read_text().split("\n") if counted.exists() else ["0"]
+    Returns:
+        Exit code (-9 if killed), number of renames (0 if killed), and seconds until the last worker ended.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        counted = Path(folder) / "renames"
+        pid = os.fork()
+        if not pid:
+            os.setsid()  # its workers are then the processes of its session
+            _run_child(work, kill_at, after, counted)
+        if kill_after is not None:
+            time.sleep(kill_after)
+            os.kill(pid, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        ended = time.monotonic()
+        while (alive := list_workers(pid)) and time.monotonic() - ended < PATIENCE:
+            time.sleep(0.05)
+        waited = time.monotonic() - ended
+        for worker in alive:
+            os.kill(worker, signal.SIGKILL)
+        count, *modules = counted.read_text().split("\n") if code >= 0 else ["0"]
     for module in modules:  # loaded once here, every later child has them at once
         if module not in sys.modules:
             with suppress(Exception):
                 importlib.import_module(module)
-    return code, int(count)
+    return code, int(count), waited
+
+
+def _run_child(work: Callable[[], None], kill_at: int, after: bool, counted: Path) -> None:
+    count, real, code = 0, os.replace, 0
+
+    def replace(*where, **more) -> None:
+        nonlocal count
+        if count == kill_at and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(*where, **more)
+        if count == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+
+    os.replace = replace
+    try:
+        work()
+    except StagkitError as error:
+        print("refused:", error)
+        code = 2
+    except BaseException:
+        traceback.print_exc(file=sys.stdout)
+        code = 1
+    counted.write_text("\n".join([str(count), *sys.modules]))
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def list_workers(session: int) -> list[int]:
+    """Living processes of a session."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):  # it has ended meanwhile
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def list_held(root: Path) -> list[str]:
+    """Locks in a folder that a process holds."""
+    held = []
+    for path in root.rglob("lock"):
+        try:
+            with FileLock(path, timeout=0):
+                pass
+        except Timeout:
+            held.append(path.relative_to(root).as_posix())
+    return held
 
 
 def read_tree(root: Path) -> dict[str, object]:
@@ -157,33 +216,85 @@ def _strip(value):
     return [_strip(v) for v in value] if isinstance(value, list) else value
 
 
-def try_kills(name: str, home: Path, first: int, step: int) -> tuple[list[str], int]:
-    """Faults, and how many renames were tried."""
-    home.mkdir(parents=True, exist_ok=True)
-    command, faults, tried = make_command(name, home), [], 0
-    if name == "explain":
-        shutil.copytree(home / "run", home / "whole" / "out")
-    code, points = in_child(lambda: command(home / "whole" / "out"))
-    assert code == 0 and points > 5, (code, points)
-    whole = read_tree(home / "whole" / "out")
-    for at in range(first, points, step):
-        out, tried = home / f"kill{at}" / "out", tried + 1
-        if name == "explain":
-            shutil.copytree(home / "run", out)
-        code, _ = in_child(lambda out=out: command(out), at, after=bool((at // step) % 2))
-        again, _ = in_child(lambda out=out: command(out))
+class Trial:
+    """A command, what it writes without interruption, and how often it may be killed.
+
+    Args:
+        name: of ``COMMANDS``.
+        home: a folder for everything.
+    """
+
+    def __init__(self, name: str, home: Path):
+        cv2.setNumThreads(1)  # its threads do not live in a fork
+        home.mkdir(parents=True, exist_ok=True)
+        self.home, self.name, self.command = home, name, make_command(name, home)
+        self.faults, self.tried, self.late, self.longest = [], 0, 0, 0.0
+        wholes = []
+        for folder in ("load", "whole"):  # the first loads the modules
+            begun = time.monotonic()
+            code, self.points, _ = in_child(partial(self.command, self.make(folder)))
+            self.seconds = time.monotonic() - begun
+            assert code == 0
+            wholes.append(read_tree(home / folder / "out"))
+        assert wholes[0] == wholes[1]
+        self.whole = wholes[0]
+
+    def make(self, folder: str) -> Path:
+        """A folder for the command."""
+        out = self.home / folder / "out"
+        if self.name == "explain":
+            shutil.copytree(self.home / "run", out)
+        return out
+
+    def kill(self, label: str, **kill) -> bool:
+        """Kill the command, check what is left, run it again and compare; False if it had ended before."""
+        out = self.make("kill")
+        code, _, waited = in_child(partial(self.command, out), **kill)
+        if code != -signal.SIGKILL:
+            shutil.rmtree(out)
+            return False
+        self.tried, self.longest = self.tried + 1, max(self.longest, waited)
+        held, half = list_held(out), [*out.rglob(f"{TEMPORARY}*")]
+        finished = not half and read_tree(out) == self.whole
+        again, *_ = in_child(partial(self.command, out))
         now = read_tree(out)
-        differ = sorted(key for key in {*now, *whole} if now.get(key) != whole.get(key))
-        if code != -signal.SIGKILL or again or differ:
-            faults.append(
-                f"rename {at}: killed with {code}, the same command then ends with {again}, differ: {differ[:4]}"
+        differ = sorted(key for key in {*now, *self.whole} if now.get(key) != self.whole.get(key))
+        well = again == 0 or (finished and again == 2)  # a finished data set is not written again
+        if waited >= PATIENCE or held or list_held(out) or not well or differ:
+            self.faults.append(
+                f"{label}: workers ended after {waited:.1f} s, locks held: {held}, the same command then ends with "
+                f"{again}, differ: {differ[:4]}"
             )
         shutil.rmtree(out)
-    return faults, tried
+        return True
+
+
+def try_renames(trial: Trial, first: int, step: int) -> None:
+    """Kill before or after every ``step``-th rename from ``first`` on."""
+    assert trial.points > 5
+    for at in range(first, trial.points, step):
+        if not trial.kill(f"rename {at}", kill_at=at, after=bool((at // step) % 2)):
+            trial.faults.append(f"rename {at}: not reached")
+
+
+def try_moments(trial: Trial, n: int) -> None:
+    """Kill ``n`` times at random moments, uniform over the seconds that the command takes; the same moments every time."""
+    moments = random.Random(0)
+    while trial.tried < n and trial.late < 10 * n:  # faster than when it was measured: it had ended
+        after = moments.uniform(0, trial.seconds)
+        trial.late += not trial.kill(f"after {after:.3f} s", kill_after=after)
 
 
 if __name__ == "__main__":
-    faults, tried = try_kills(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
-    print(*faults, sep="\n")
-    print("POINTS", tried)
-    sys.exit(bool(faults))
+    trial = Trial(sys.argv[1], Path(sys.argv[2]))
+    if sys.argv[3] == "--random":
+        try_moments(trial, int(sys.argv[4]))
+    else:
+        try_renames(trial, int(sys.argv[3]), int(sys.argv[4]))
+    print(*trial.faults, sep="\n")
+    print(
+        f"{trial.name}: {trial.seconds:.2f} s uninterrupted; {len(trial.faults)} faults of {trial.tried} kills; "
+        f"{trial.late} too late; workers ended after at most {trial.longest:.1f} s"
+    )
+    print("POINTS", trial.tried)
+    sys.exit(bool(trial.faults))
