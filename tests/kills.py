@@ -196,7 +196,9 @@ def read_tree(root: Path) -> dict[str, object]:
         name = path.relative_to(root).as_posix()
         if path.name in PASSING:
             continue
-        if path.suffix == ".json":
+        if path.name.startswith(TEMPORARY):
+            found[name] = "half-written"
+        elif path.suffix == ".json":
             found[name] = _strip(json.loads(path.read_text(encoding="utf-8")))
         elif path.suffix == ".xlsx":
             from stagkit.datasets.sheets import load_grids
@@ -254,8 +256,7 @@ class Trial:
             shutil.rmtree(out)
             return False
         self.tried, self.longest = self.tried + 1, max(self.longest, waited)
-        held, half = list_held(out), [*out.rglob(f"{TEMPORARY}*")]
-        finished = not half and read_tree(out) == self.whole
+        held, finished = list_held(out), read_tree(out) == self.whole
         again, *_ = in_child(partial(self.command, out))
         now = read_tree(out)
         differ = sorted(key for key in {*now, *self.whole} if now.get(key) != self.whole.get(key))
