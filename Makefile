@@ -38,7 +38,7 @@ lab: setup       ## JupyterLab on the notebooks
 
 PAPER := runs/paper
 figures: setup   ## phantom runs, then every figure and table of figures/ from them; the sheet of phantom people
-	$(PY) -m stagkit.contact_sheet figures/phantoms.png
+	$(PY) -m stagkit.plots.contact_sheet figures/phantoms.png
 	$(VENV)/bin/stagkit phantom $(PAPER)/clips --preset casme2 --subjects 6 --clips 8 --difficulty 0.8
 	$(VENV)/bin/stagkit phantom $(PAPER)/clips-samm --preset samm --subjects 4 --clips 6 --difficulty 0.8
 	$(VENV)/bin/stagkit phantom $(PAPER)/clips-smic --preset smic --subjects 4 --clips 6 --difficulty 0.8

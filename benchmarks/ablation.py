@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 from recognition import add_part_options, choose_parts, describe_commit, describe_machine, make_marks, write_markdown
 
-from stagkit.ablate import ablate, format_ablation
-from stagkit.cli_options import read_settings
-from stagkit.compare import describe_interval
-from stagkit.config import PhantomConfig
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.files import write_json
-from stagkit.prepare import load_data, prepare_dataset
+from stagkit.cli.options import read_settings
+from stagkit.core.config import PhantomConfig
+from stagkit.core.files import write_json
+from stagkit.datasets.prepare import load_data, prepare_dataset
+from stagkit.evaluation.ablation import ablate, format_ablation
+from stagkit.evaluation.compare_runs import describe_interval
+from stagkit.synthetic.dataset import PhantomSource
 
 PRESETS = ("casme2", "samm", "smic", "4dme", "dfme")
 RIVALS = ("graph-none", "graph-gat", "connectivity-fixed", "apex-only", "answer-fused")
@@ -50,7 +50,7 @@ def make_presets(out: Path, presets: list[str], subjects: int, clips: int) -> li
 
 
 def run_part(part: str, options: argparse.Namespace) -> dict:
-    """The ablation of one part: what ``stagkit.ablate.ablate`` returns, with what a reader needs to repeat it."""
+    """The ablation of one part: the result of ``evaluation.ablation.ablate``, with what a reader needs to repeat it."""
     if part == "maps":
         path, settings, only = options.maps, {"protocol": "groupkfold", "n_folds": 3 if options.quick else 10}, ()
     else:

@@ -25,21 +25,21 @@ import numpy as np
 import torch
 from recognition import describe_commit, describe_machine, make_marks, write_markdown
 
-from stagkit.cli_options import read_settings
-from stagkit.companions import make_auxiliary
-from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.explain import attribute, by_roi, to_map
-from stagkit.files import write_json
-from stagkit.intervals import Mean, compute_mean
-from stagkit.phantom import make_clips
-from stagkit.planted import chance_of_pointing, read_annotated, read_planted, score_mass
-from stagkit.prepare import load_data, prepare_dataset
-from stagkit.ranking import SCORES, SPEAKERS, format_ranking, score_method, summarise
-from stagkit.recipes import choose_settings
-from stagkit.sanity import train_on_permuted_labels
-from stagkit.splits import make_folds
-from stagkit.train import predict, train_fold
+from stagkit.cli.options import read_settings
+from stagkit.core.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.files import write_json
+from stagkit.datasets.prepare import load_data, prepare_dataset
+from stagkit.evaluation.bootstrap import Mean, compute_mean
+from stagkit.evaluation.defaults import choose_settings
+from stagkit.evaluation.splits import make_folds
+from stagkit.explain.attribution import attribute, by_roi, to_map
+from stagkit.explain.ground_truth import chance_of_pointing, read_annotated, read_planted, score_mass
+from stagkit.explain.ranking import SCORES, SPEAKERS, format_ranking, score_method, summarise
+from stagkit.explain.sanity_checks import train_on_permuted_labels
+from stagkit.synthetic.auxiliary import make_auxiliary
+from stagkit.synthetic.clip import make_clips
+from stagkit.synthetic.dataset import PhantomSource
+from stagkit.training.train import predict, train_fold
 
 #: Lowest (highest for errors) mean that the project sets itself on held-out phantoms.
 AIMS = {

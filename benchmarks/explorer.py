@@ -24,11 +24,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from stagkit.config import StagConfig
-from stagkit.model import Stag
-from stagkit.rois import ATLAS
-from stagkit.types import Batch
-from stagkit.widgets import view_au_graph
+from stagkit.core.config import StagConfig
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import Batch
+from stagkit.explorers import view_au_graph
+from stagkit.network.model import Stag
 from tests.browser import CHROMIUM_ARGS, find_chromium, open_lab, open_page, put, run_cell, start_lab, wait_until
 from tests.explorer_picture import drawn_explorer
 
@@ -36,7 +36,7 @@ CELL = """import sys
 sys.path[:0] = [{root!r}, {root!r} + "/benchmarks"]
 import torch
 from explorer import make_clip
-from stagkit.widgets import view_au_graph
+from stagkit.explorers import view_au_graph
 model, batch = make_clip()
 with torch.no_grad():
     output = model(batch.x, batch.mask, batch.times_ms)
@@ -177,8 +177,8 @@ def main() -> None:
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGS)
         if options.picture:
-            from stagkit.runs import Run
-            from stagkit.widgets import RunSource
+            from stagkit.evaluation.run import Run
+            from stagkit.explorers import RunSource
 
             with drawn_explorer(browser, RunSource(Run.load(options.run)), options.picture) as (_, widget, unit):
                 clip = widget.source.clip_ids[widget.clip]

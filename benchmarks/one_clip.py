@@ -17,14 +17,14 @@ import numpy as np
 import torch
 
 from stagkit import load_weights
-from stagkit.config import PhantomConfig
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.evidence import make_evidence
-from stagkit.explain import attribute
-from stagkit.files import write_json
-from stagkit.phantom import make_clips
-from stagkit.planted import read_planted
-from stagkit.prepare import prepare_dataset
+from stagkit.core.config import PhantomConfig
+from stagkit.core.files import write_json
+from stagkit.datasets.prepare import prepare_dataset
+from stagkit.explain.attribution import attribute
+from stagkit.explain.evidence import make_evidence
+from stagkit.explain.ground_truth import read_planted
+from stagkit.synthetic.clip import make_clips
+from stagkit.synthetic.dataset import PhantomSource
 
 
 def time_each(do: Callable[[int], object], n: int) -> float:

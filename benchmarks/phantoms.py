@@ -7,10 +7,10 @@
     means that they cannot. (b) ``--picture``: mean maps of each class, real beside phantom; such a picture is made from real
     clips, so keep it to yourself. (c) UF1 on all real maps of a small network that has seen phantoms only. (d) UF1 of
     the same network, leave one subject out, from nothing and with phantoms beside every batch of real clips: paired over
-    subjects. Every fold goes through ``stagkit.seal.examine``; epochs and weights are fixed beforehand.
+    subjects. Every fold goes through ``stagkit.evaluation.sealed.examine``; epochs and weights are fixed beforehand.
 The network (a perceptron, 147-96-37) sees means over a 7x7 grid, each map divided by its own spread. It answers the
 class and which action units move on which side; for real clips only the class is taught. Its settings, and the sizes in
-``stagkit.phantom_maps``, were set by hand while looking at maps of CASME II and SMIC: on those sets (c) and (d) are
+``stagkit.synthetic.flow_maps``, were set by hand while looking at maps of CASME II and SMIC: on those sets (c) and (d) are
 slightly optimistic. Clips that took no part in that would say by how much.
 """
 
@@ -30,14 +30,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
+from stagkit.core.files import write_aside, write_json
+from stagkit.core.types import RoiDataset
 from stagkit.datasets.flow_maps import CLASSES, load_flow_maps, read_maps
-from stagkit.files import write_aside, write_json
-from stagkit.intervals import describe_caveat
-from stagkit.metrics import compute_confusion, compute_paired, compute_scores
-from stagkit.phantom_maps import make_maps
-from stagkit.seal import SealedInputs, Trained, examine
-from stagkit.splits import make_folds
-from stagkit.types import RoiDataset
+from stagkit.evaluation.bootstrap import describe_caveat
+from stagkit.evaluation.metrics import compute_confusion, compute_paired, compute_scores
+from stagkit.evaluation.sealed import SealedInputs, Trained, examine
+from stagkit.evaluation.splits import make_folds
+from stagkit.synthetic.flow_maps import make_maps
 
 BESIDE = 0.3  # weight of the phantoms beside a batch of real clips
 SYSTEMS = ("phantoms only", "without phantoms", "with phantoms")

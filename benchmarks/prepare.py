@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.config import FlowConfig, PhantomConfig
-from stagkit.files import write_json
-from stagkit.phantom import make_clip
-from stagkit.prepare import prepare_clips
+from stagkit.core.config import FlowConfig, PhantomConfig
+from stagkit.core.files import write_json
+from stagkit.datasets.prepare import prepare_clips
+from stagkit.synthetic.clip import make_clip
 
 
 class Repeated:

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from playwright.sync_api import Page, sync_playwright
 
-from stagkit.files import write_json
-from stagkit.widgets import Puppet, view_puppet
+from stagkit.core.files import write_json
+from stagkit.explorers import Puppet, view_puppet
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 

@@ -5,7 +5,7 @@
 
 Majority, logistic regression, an RBF support vector machine and a 9,667-parameter MLP see the means of a 7x7 grid of the
 median-centred maps; their settings are those of the published comparison, chosen on none of these folds. Every system
-goes through ``stagkit.seal.examine``: it is handed the training clips, and the test clips without their labels; scalers
+goes through ``sealed.examine``: it is handed the training clips, and the test clips without their labels; scalers
 are fitted inside each fold, epochs fixed beforehand. ``--out`` keeps the STAG run (and goes on with it), ``--run`` takes
 a finished one. ``--markdown`` writes the table into a file, between two marks.
 """
@@ -25,18 +25,18 @@ import numpy as np
 import torch
 
 from stagkit.baselines import SYSTEMS, count_parameters, fit_network, predict
-from stagkit.compare import describe_interval
+from stagkit.baselines.inputs import load_face
+from stagkit.core.files import write_json, write_text
+from stagkit.core.types import RoiDataset
 from stagkit.datasets.flow_maps import load_flow_maps
-from stagkit.files import write_json, write_text
-from stagkit.folds import evaluate
-from stagkit.intervals import describe_caveat
-from stagkit.metrics import SCORES, compute_confusion, compute_interval, compute_paired, compute_scores
-from stagkit.recipes import choose_settings
-from stagkit.runs import Run
-from stagkit.seal import SealedInputs, Trained, examine
-from stagkit.splits import make_folds
-from stagkit.types import RoiDataset
-from stagkit.views import load_face
+from stagkit.evaluation.bootstrap import describe_caveat
+from stagkit.evaluation.compare_runs import describe_interval
+from stagkit.evaluation.defaults import choose_settings
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.evaluation.metrics import SCORES, compute_confusion, compute_interval, compute_paired, compute_scores
+from stagkit.evaluation.run import Run
+from stagkit.evaluation.sealed import SealedInputs, Trained, examine
+from stagkit.evaluation.splits import make_folds
 
 START, END = "<!-- recognition: made by benchmarks/recognition.py -->", "<!-- recognition: end -->"
 SETTINGS = {"loso": "leave one subject out", "groupkfold": "10 groups of subjects"}

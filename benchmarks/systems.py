@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 import torch
 from recognition import add_part_options, choose_parts, describe_commit, describe_machine, write_markdown
 
-from stagkit.compare_systems import compare_systems
-from stagkit.comparison_table import format_comparison, format_markdown
-from stagkit.config import PhantomConfig
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.files import write_json
-from stagkit.prepare import prepare_clips
-from stagkit.recipes import choose_settings
-from stagkit.views import make_views
+from stagkit.baselines.compare import compare_systems
+from stagkit.baselines.inputs import make_views
+from stagkit.core.config import PhantomConfig
+from stagkit.core.files import write_json
+from stagkit.datasets.prepare import prepare_clips
+from stagkit.evaluation.defaults import choose_settings
+from stagkit.reports.comparison import format_comparison, format_markdown
+from stagkit.synthetic.dataset import PhantomSource
 
 PARTS = {"maps": "Real flow maps", "phantoms": "Phantoms, difficulty 'real'"}
 

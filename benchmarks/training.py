@@ -23,18 +23,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stagkit.backends import Compute
-from stagkit.config import PhantomConfig, StagConfig, TrainConfig
-from stagkit.cost import compute_cost
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.files import write_json, write_text
-from stagkit.folds import evaluate
-from stagkit.prepare import keep_apex, load_prepared, prepare_clips
-from stagkit.splits import make_folds
-from stagkit.stack_plan import Task
-from stagkit.stacked import train_stack
-from stagkit.train import choose_device, make_model, train_fold
-from stagkit.types import RoiDataset
+from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.files import write_json, write_text
+from stagkit.core.types import RoiDataset
+from stagkit.datasets.prepare import keep_apex, load_prepared, prepare_clips
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.evaluation.executors import Compute
+from stagkit.evaluation.splits import make_folds
+from stagkit.network.cost import compute_cost
+from stagkit.synthetic.dataset import PhantomSource
+from stagkit.training.ensemble import train_stack
+from stagkit.training.ensemble_memory import Task
+from stagkit.training.train import choose_device, make_model, train_fold
 
 START, END = "<!-- training: made by benchmarks/training.py -->", "<!-- training: end -->"
 BACKENDS = ("sequential", "processes", "stacked")

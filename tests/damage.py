@@ -34,15 +34,15 @@ from pathlib import Path
 
 import openpyxl
 
-from stagkit.config import PhantomConfig
-from stagkit.data_check import check_data, format_check
+from stagkit.core.config import PhantomConfig
+from stagkit.core.facs import read_aus
+from stagkit.core.types import StagkitError
 from stagkit.datasets import NAMES, open_source
+from stagkit.datasets.check import check_data, format_check
 from stagkit.datasets.manifest import write_manifest
-from stagkit.datasets.phantom_trees import LAYOUT_PRESETS, write_tree
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.datasets.sheets import load_grids
-from stagkit.facs import read_aus
-from stagkit.types import StagkitError
+from stagkit.datasets.spreadsheets import load_grids
+from stagkit.synthetic.dataset import PhantomSource
+from stagkit.synthetic.releases import LAYOUT_PRESETS, write_tree
 
 ODD = ["", " ", "/", "?", "nan", "None", "46a", "-1", "1e9", "9" * 30, "３７", "../../x", "a/b", "\t5", "=1/0", "4，11"]
 

@@ -24,7 +24,7 @@ def drawn_explorer(browser, source, path):
     Yields:
         The page, still open; its widget; and the action unit that is silenced in it.
     """
-    from stagkit.widgets import view_au_graph
+    from stagkit.explorers import view_au_graph
 
     right = source.answers().argmax(1) == source.label
     last = len(source.classes) - 1

@@ -28,10 +28,10 @@ import numpy as np
 import psutil
 from filelock import FileLock, Timeout
 
-from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.files import TEMPORARY
-from stagkit.types import Clip, StagkitError
+from stagkit.core.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.files import TEMPORARY
+from stagkit.core.types import Clip, StagkitError
+from stagkit.synthetic.dataset import PhantomSource
 from tests.small import save_maps
 
 #: "-2": with two worker processes.
@@ -63,15 +63,15 @@ def make_command(name: str, home: Path) -> Callable[[Path], None]:
         maps = save_maps(home / "maps.npz")
 
         def evaluate(out: Path) -> None:
-            from stagkit.folds import evaluate
-            from stagkit.prepare import load_data
+            from stagkit.datasets.prepare import load_data
+            from stagkit.evaluation.evaluate import evaluate
 
             settings = {"protocol": "groupkfold", "n_folds": 2, "workers": workers, "data_path": maps}
             evaluate(load_data(maps), out, TINY, TrainConfig(epochs=1, batch_size=24), **settings)
 
         def explain(out: Path) -> None:
-            from stagkit.explain_run import explain_run, hold_explanations
-            from stagkit.graph_record import save_graphs
+            from stagkit.explain.graph_record import save_graphs
+            from stagkit.explain.run import explain_run, hold_explanations
 
             if not out.exists():
                 shutil.copytree(home / "run", out)
@@ -87,7 +87,7 @@ def make_command(name: str, home: Path) -> Callable[[Path], None]:
     assert len(source.keys) == 2 and (workers > 1 or len(source.clips) == 2)
 
     def prepare(out: Path) -> None:
-        from stagkit.prepare import prepare_clips
+        from stagkit.datasets.prepare import prepare_clips
 
         prepare_clips(source, out, FlowConfig(method="dis_fast", n_frames=2), workers=workers)
 
@@ -97,7 +97,7 @@ def make_command(name: str, home: Path) -> Callable[[Path], None]:
         write_manifest(source, out)
 
     def write_tree(out: Path) -> None:
-        from stagkit.datasets.phantom_trees import write_tree
+        from stagkit.synthetic.releases import write_tree
 
         write_tree(source, "casme2", out)
 
@@ -201,7 +201,7 @@ def read_tree(root: Path) -> dict[str, object]:
         elif path.suffix == ".json":
             found[name] = _strip(json.loads(path.read_text(encoding="utf-8")))
         elif path.suffix == ".xlsx":
-            from stagkit.datasets.sheets import load_grids
+            from stagkit.datasets.spreadsheets import load_grids
 
             found[name] = repr(load_grids(path))
         elif path.suffix == ".npz":

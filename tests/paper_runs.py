@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.ablate import ablate
-from stagkit.config import PhantomConfig, StagConfig, TrainConfig
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.explain_run import explain_run
-from stagkit.folds import evaluate
-from stagkit.graph_record import save_graphs
-from stagkit.prepare import load_data, prepare_dataset
+from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.datasets.prepare import load_data, prepare_dataset
+from stagkit.evaluation.ablation import ablate
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.explain.graph_record import save_graphs
+from stagkit.explain.run import explain_run
+from stagkit.synthetic.dataset import PhantomSource
 from tests.small import save_maps
 
 SMALL = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.facs import AU_NUMBERS
-from stagkit.rois import ATLAS
-from stagkit.train import train_fold
-from stagkit.types import RoiDataset
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.facs import AU_NUMBERS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import RoiDataset
+from stagkit.training.train import train_fold
 
 
 def make_dataset(
@@ -68,7 +68,7 @@ def train_small(data: RoiDataset):
 
 def make_small_model(n_classes: int = 2, **changes):
     """An untrained network of fixed weights whose graph matters: quick to make, the same everywhere."""
-    from stagkit.model import Stag
+    from stagkit.network.model import Stag
 
     config = StagConfig(**{"width": 16, "heads": 2, "graph_layers": 1, "time_layers": 1, **changes})
     with torch.random.fork_rng(devices=[]):

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stagkit.ablate import VARIANTS, ablate, choose_variants, format_ablation
-from stagkit.companions import make_companions
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.prepare import keep_apex
-from stagkit.runs import Run
-from stagkit.types import StagkitError
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.types import StagkitError
+from stagkit.datasets.prepare import keep_apex
+from stagkit.evaluation.ablation import VARIANTS, ablate, choose_variants, format_ablation
+from stagkit.evaluation.run import Run
+from stagkit.synthetic.auxiliary import make_companions
 from tests.small import make_dataset
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)

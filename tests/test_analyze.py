@@ -12,21 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagkit.analysis_page import read_warnings
-from stagkit.analyze import SIZE, STILL, _Part, analyze_video, describe_analysis
 from stagkit.cli import main
-from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.datasets.stream import AHEAD
-from stagkit.errors import StagkitWarning
-from stagkit.faces import align_clip
-from stagkit.folds import evaluate
-from stagkit.markup import STATIC_POLICY
-from stagkit.phantom import make_clip
-from stagkit.phantom_photo import animate_photo, load_astronaut, load_astronaut_landmarks
-from stagkit.prepare import load_data, prepare_dataset
-from stagkit.types import StagkitError
-from stagkit.video import Video, iter_windows, open_video
+from stagkit.core.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.errors import StagkitWarning
+from stagkit.core.markup import STATIC_POLICY
+from stagkit.core.types import StagkitError
+from stagkit.datasets.prepare import load_data, prepare_dataset
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.inference.analyze import SIZE, STILL, _Part, analyze_video, describe_analysis
+from stagkit.motion.landmarks import align_clip
+from stagkit.motion.stream import AHEAD
+from stagkit.motion.video import Video, iter_windows, open_video
+from stagkit.reports.analysis import read_warnings, save_analysis
+from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.dataset import PhantomSource
+from stagkit.synthetic.photo import animate_photo, load_astronaut, load_astronaut_landmarks
 from tests.small import save_maps
 from tests.test_stream import Counter
 
@@ -175,7 +175,7 @@ def test_a_long_film_is_cut_and_the_moving_window_is_shown(run, recording, tmp_p
     (tmp_path / "long").mkdir()
     for t, frame in enumerate([*still, *clip.frames, *still]):
         cv2.imwrite(str(tmp_path / "long" / f"{t}.png"), frame[..., ::-1])
-    found = analyze_video(tmp_path / "long", run, tmp_path / "a", landmarks=home / "points.npy", fps=100, window=0.4)
+    found = analyze_video(tmp_path / "long", run, landmarks=home / "points.npy", fps=100, window=0.4)
     assert len(found.windows) > 4
     assert found.best.start <= 60 + clip.apex <= found.best.stop
     assert abs(found.best.peak_frame - (60 + clip.apex)) <= 6
@@ -197,10 +197,11 @@ def test_a_motionless_film_is_said_to_be_motionless(recording, tmp_path):
     home, clip = recording
     _write_still(tmp_path / "still", clip.frames[0], 20)
     points = home / "points.npy"
-    found = analyze_video(tmp_path / "still", "phantom", tmp_path / "a", landmarks=points, fps=100, window=0.08)
+    found = analyze_video(tmp_path / "still", "phantom", landmarks=points, fps=100, window=0.08)
     assert len(found.windows) > 2 and found.shown == 0
     assert found.clip.clip_id == f"still, frames {found.best.start} to {found.best.stop}"
     assert found.best.peak < STILL
+    save_analysis(found, tmp_path / "a")
     for text in (describe_analysis(found), (tmp_path / "a" / "page.html").read_text()):
         assert "motionless" in text and "means nothing here" in text
     assert "Most motion" not in describe_analysis(found)
@@ -214,9 +215,7 @@ def test_first_windows_without_a_face_are_no_traceback(recording, tmp_path):
     points = np.repeat(clip.landmarks[:1], 20, 0)
     points[:8] *= 0.2
     np.save(tmp_path / "points.npy", points)
-    found = analyze_video(
-        tmp_path / "still", "phantom", tmp_path / "a", landmarks=tmp_path / "points.npy", fps=100, window=0.08
-    )
+    found = analyze_video(tmp_path / "still", "phantom", landmarks=tmp_path / "points.npy", fps=100, window=0.08)
     assert [bool(w.why) for w in found.windows] == [True, True, False, False]
     assert found.shown == 2 and found.clip.clip_id == "still, frames 8 to 15"
     assert "2 without a usable face" in describe_analysis(found)
@@ -230,12 +229,11 @@ def test_what_is_warned_of_stands_in_the_record_and_on_the_page(recording, tmp_p
         warnings.warn(sentence, StagkitWarning, stacklevel=2)
         return open_video(path, fps)
 
-    monkeypatch.setattr("stagkit.analyze.open_video", warn)
+    monkeypatch.setattr("stagkit.inference.analyze.open_video", warn)
     with pytest.warns(StagkitWarning, match="varies"):
-        found = analyze_video(
-            home / "pictures", "phantom", tmp_path / "a", landmarks=home / "points.npy", fps=200, window=5
-        )
+        found = analyze_video(home / "pictures", "phantom", landmarks=home / "points.npy", fps=200, window=5)
     assert found.warnings == (sentence,)
+    save_analysis(found, tmp_path / "a")
     assert json.loads((tmp_path / "a" / "analysis.json").read_text())["warnings"] == [sentence]
     assert "film&#x27;s &lt;frame rate&gt; varies." in (tmp_path / "a" / "page.html").read_text()
 
@@ -244,10 +242,7 @@ def test_what_is_warned_of_stands_in_the_record_and_on_the_page(recording, tmp_p
 def test_a_window_that_is_no_length_is_refused(recording, tmp_path, window):
     home, _ = recording
     with pytest.raises(StagkitError, match="`window` is"):
-        analyze_video(
-            home / "pictures", "phantom", tmp_path / "a", landmarks=home / "points.npy", fps=50, window=window
-        )
-    assert not (tmp_path / "a").exists()
+        analyze_video(home / "pictures", "phantom", landmarks=home / "points.npy", fps=50, window=window)
 
 
 def test_an_animated_astronaut_as_film_and_as_pictures(tmp_path, capsys):
@@ -291,9 +286,9 @@ def test_however_long_the_window_few_frames_of_real_size_are_alive(recording, tm
     film = Film(home / "film.mp4", 100.0, "film")
     object.__setattr__(film, "counter", Counter(150))
     object.__setattr__(film, "pictures", [cv2.warpAffine(f, large, (640, 480)) for f in clip.frames[::5]])
-    monkeypatch.setattr("stagkit.analyze.open_video", lambda path, fps: film)
+    monkeypatch.setattr("stagkit.inference.analyze.open_video", lambda path, fps: film)
     np.save(tmp_path / "large.npy", clip.landmarks[0] @ large[:, :2].T + large[:, 2])
-    found = analyze_video("film", "phantom", tmp_path / "a", landmarks=tmp_path / "large.npy", window=1.0)
+    found = analyze_video("film", "phantom", landmarks=tmp_path / "large.npy", window=1.0)
     assert [(w.start, w.stop, w.why) for w in found.windows] == [(0, 99, ""), (50, 149, "")]
     assert film.counter.made == 2 * 150, "counted, then looked at"
     assert film.counter.most <= AHEAD + 3
@@ -320,12 +315,12 @@ def test_what_cannot_be_analysed_is_told(run, recording, tmp_path):
     home, clip = recording
     pictures, points = home / "pictures", home / "points.npy"
     with pytest.raises(StagkitError, match="landmarks are needed"):
-        analyze_video(pictures, run, tmp_path / "a", fps=50)
+        analyze_video(pictures, run, fps=50)
     with pytest.raises(StagkitError, match="holds no run"):
-        analyze_video(pictures, tmp_path, tmp_path / "a", landmarks=points, fps=50)
+        analyze_video(pictures, tmp_path, landmarks=points, fps=50)
     np.save(tmp_path / "small.npy", clip.landmarks[0] * 0.2)
     with pytest.raises(StagkitError, match="no window .* usable face; the first: .*too small"):
-        analyze_video(pictures, run, tmp_path / "a", landmarks=tmp_path / "small.npy", fps=50)
+        analyze_video(pictures, run, landmarks=tmp_path / "small.npy", fps=50)
     assert not list((tmp_path / "a").iterdir()), "nothing half-written is left"
 
 
@@ -335,4 +330,4 @@ def test_a_run_on_flow_maps_is_refused(recording, tmp_path):
     small = StagConfig(width=16, heads=2)
     evaluate(load_data(maps), tmp_path / "run", small, TrainConfig(epochs=1), workers=1, data_path=maps)
     with pytest.raises(StagkitError, match="flow maps, whose amplitude is lost"):
-        analyze_video(home / "pictures", tmp_path / "run", tmp_path / "a", landmarks=home / "points.npy", fps=50)
+        analyze_video(home / "pictures", tmp_path / "run", landmarks=home / "points.npy", fps=50)

@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 
-from stagkit.facs import AU_LABELS
-from stagkit.rois import ATLAS
-from stagkit.types import Batch, StagkitError, StagOutput
-from stagkit.widgets.packing import pack, unpack
-from stagkit.widgets.scene import compute_cutoff, compute_scene
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import Batch, StagkitError, StagOutput
+from stagkit.explorers.au_graph.scene import compute_cutoff, compute_scene
+from stagkit.explorers.packing import pack, unpack
 from tests.small import make_dataset, make_small_model
 
 N_AUS, N_ROIS = len(AU_LABELS), len(ATLAS.names)
@@ -181,7 +181,7 @@ def test_packing_keeps_four_digits_of_the_largest_value(array):
 
 
 def test_face_in_pixels_is_turned_upright():
-    from stagkit.rois import load_mean_face
+    from stagkit.core.regions import load_mean_face
 
     mean = load_mean_face()[0]
     turn = 90 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
@@ -226,14 +226,14 @@ def test_scene_of_a_network_without_graph():
 @pytest.fixture
 def widgets():
     pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
-    from stagkit.widgets import au_graph
+    from stagkit.explorers.au_graph import widget as au_graph
 
     return au_graph
 
 
 def test_importing_the_package_loads_no_widget_library():
     code = (
-        "import sys, stagkit.widgets as w; w.compute_scene; w.plot_au_graph; "
+        "import sys, stagkit.explorers as w; w.compute_scene; w.plot_au_graph; "
         "print({'anywidget', 'ipywidgets', 'torch', 'matplotlib', 'networkx', 'pandas'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -343,8 +343,8 @@ def alive():
 
 
 def test_with_the_network_everything_can_be_cut_and_held(widgets, alive):
-    from stagkit.train import take
-    from stagkit.what_if import compute_probabilities
+    from stagkit.explain.interventions import compute_probabilities
+    from stagkit.training.train import take
 
     torch = pytest.importorskip("torch")
     output, batch, model = alive
@@ -367,9 +367,9 @@ def test_with_the_network_everything_can_be_cut_and_held(widgets, alive):
 
 
 def test_effect_and_attribution_are_those_of_the_library(widgets, alive):
-    from stagkit.cutting import compute_cut_effects
-    from stagkit.explain import attribute
-    from stagkit.train import take
+    from stagkit.explain.attribution import attribute
+    from stagkit.explain.edge_ablation import compute_cut_effects
+    from stagkit.training.train import take
 
     torch = pytest.importorskip("torch")
     output, batch, model = alive
@@ -391,7 +391,7 @@ def test_effect_and_attribution_are_those_of_the_library(widgets, alive):
 
 
 def test_two_classes_are_compared_with_intervals_over_people(widgets, alive):
-    from stagkit.intervals import compute_mean, compute_mean_map
+    from stagkit.evaluation.bootstrap import compute_mean, compute_mean_map
 
     output, batch, model = alive
     widget = widgets.view_au_graph(output, batch, model=model, compare={"classes": ["negative", "positive"]})
@@ -415,8 +415,8 @@ def test_two_classes_are_compared_with_intervals_over_people(widgets, alive):
 
 
 def test_a_difference_of_a_class_with_itself_is_nothing():
-    from stagkit.widgets.comparing import compute_difference, compute_side
-    from stagkit.widgets.sources import as_source
+    from stagkit.explorers.au_graph.compare import compute_difference, compute_side
+    from stagkit.explorers.sources import as_source
 
     source = as_source(*make_output(10))
     side = compute_side(source, "surprise")
@@ -431,7 +431,7 @@ class CountingSource:
     """Many clips, of which each scene that is asked for is counted."""
 
     def __new__(cls, n_clips):
-        from stagkit.widgets.sources import Source
+        from stagkit.explorers.sources import Source
 
         scene = compute_scene(*make_output(1))
 
@@ -461,9 +461,9 @@ def test_three_hundred_clips_travel_one_at_a_time(widgets):
 
 
 def test_a_run_shows_each_clip_by_the_network_that_never_saw_it(widgets, tmp_path, monkeypatch):
-    from stagkit.config import StagConfig, TrainConfig
-    from stagkit.folds import evaluate
-    from stagkit.runs import Run
+    from stagkit.core.config import StagConfig, TrainConfig
+    from stagkit.evaluation.evaluate import evaluate
+    from stagkit.evaluation.run import Run
 
     data = make_dataset(n_subjects=2, per_subject=4)
     monkeypatch.setattr(Run, "load_data", lambda self: data)
@@ -501,9 +501,9 @@ def test_a_network_without_edges_is_told_in_one_sentence(widgets):
 
 
 def test_muscles_end_where_they_pull():
-    from stagkit.facs import ACTION_UNITS
-    from stagkit.rois import MIRROR_68, load_mean_face
-    from stagkit.widgets.muscles import describe_moves, find_muscle, make_muscles
+    from stagkit.core.facs import ACTION_UNITS
+    from stagkit.core.regions import MIRROR_68, load_mean_face
+    from stagkit.explorers.muscles import describe_moves, find_muscle, make_muscles
 
     face = load_mean_face()[0]
     drawn = make_muscles(face)
@@ -523,8 +523,8 @@ def test_muscles_end_where_they_pull():
 
 def test_parts_of_the_module_have_names_of_their_own():
     """Parts are put one after another: a name that two of them declare would break the module."""
-    from stagkit.widgets.au_graph import _PARTS
-    from stagkit.widgets.modules import read_esm
+    from stagkit.explorers.au_graph.widget import _PARTS
+    from stagkit.explorers.modules import read_esm
 
     names = re.findall(r"(?m)^(?:async )?(?:function|const|let) +(\w+)", read_esm(*_PARTS))
     assert len(names) == len(set(names)) and len(names) > 20

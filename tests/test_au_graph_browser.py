@@ -9,8 +9,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from stagkit.facs import AU_LABELS
-from stagkit.rois import ATLAS
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
 from tests.browser import (
     SHOTS,
     keep_shot,
@@ -44,7 +44,7 @@ def alive():
 @pytest.fixture(scope="module")
 def saved(alive, tmp_path_factory):
     """A page of three clips with everything that a page can hold, and the widget that wrote it."""
-    from stagkit.widgets import view_au_graph
+    from stagkit.explorers import view_au_graph
 
     path = tmp_path_factory.mktemp("page") / "graph.html"
     widget = view_au_graph(*alive[:2], model=alive[2], clip=1)
@@ -58,8 +58,8 @@ def shown_chances(page):
 
 
 def answer(alive, clip, changes):
-    from stagkit.train import take
-    from stagkit.what_if import compute_probabilities
+    from stagkit.explain.interventions import compute_probabilities
+    from stagkit.training.train import take
 
     _, batch, model = alive
     return dict(
@@ -68,7 +68,7 @@ def answer(alive, clip, changes):
 
 
 def test_the_page_is_touched(tab, tmp_path):
-    from stagkit.widgets import view_au_graph
+    from stagkit.explorers import view_au_graph
 
     view_au_graph(*make_output(6)).to_html(tmp_path / "graph.html", clips=range(6))
     open_page(tab, tmp_path / "graph.html")
@@ -147,7 +147,7 @@ def test_the_page_is_touched(tab, tmp_path):
 
 
 def test_target_and_source_arrive_unswapped_in_the_drawing(tab, tmp_path):
-    from stagkit.widgets import view_au_graph
+    from stagkit.explorers import view_au_graph
 
     widget = view_au_graph(*make_numbered(), frame=1, threshold=0.98)
     widget.to_html(tmp_path / "numbered.html")
@@ -218,8 +218,8 @@ def test_a_saved_page_answers_every_single_cut_as_python_does(tab, saved, alive)
     assert tab.locator("[data-act=hold]").first.is_disabled()
     put(tab, cuts=[], clip=1, quantity="effect")
     # edges drawn by their effect, with a sign that is not colour alone
-    from stagkit.cutting import compute_cut_effects
-    from stagkit.train import take
+    from stagkit.explain.edge_ablation import compute_cut_effects
+    from stagkit.training.train import take
 
     effects = compute_cut_effects(alive[2], take(alive[1], torch.tensor([1])))[0]
     drawn = tab.locator(".sg-panels .sg-face-panel .sg-edge[data-key]").evaluate_all(
@@ -327,12 +327,12 @@ def test_the_picture_of_readme_shows_the_graph_and_the_answer(chromium, tmp_path
     """The function that draws ``figures/au_graph_explorer.png``, here on a phantom run made on the spot."""
     import cv2
 
-    from stagkit.config import PhantomConfig, StagConfig, TrainConfig
-    from stagkit.datasets.phantoms import PhantomSource
-    from stagkit.folds import evaluate
-    from stagkit.prepare import load_data, prepare_dataset
-    from stagkit.runs import Run
-    from stagkit.widgets import RunSource
+    from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+    from stagkit.datasets.prepare import load_data, prepare_dataset
+    from stagkit.evaluation.evaluate import evaluate
+    from stagkit.evaluation.run import Run
+    from stagkit.explorers import RunSource
+    from stagkit.synthetic.dataset import PhantomSource
     from tests.explorer_picture import drawn_explorer
 
     prepare_dataset(PhantomSource(PhantomConfig(subjects=2, clips=4, size=64, difficulty=0.0)), tmp_path / "clips")
@@ -363,7 +363,7 @@ NOTEBOOK_CELLS = (
 sys.path.insert(0, {root!r})
 import torch
 from tests.small import make_dataset, make_small_model
-from stagkit.widgets import view_au_graph
+from stagkit.explorers import view_au_graph
 model, batch = make_small_model(), make_dataset(n_subjects=3, per_subject=4).batch()
 with torch.no_grad():
     output = model(batch.x, batch.mask, batch.times_ms)

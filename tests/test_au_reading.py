@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.au_reading import AUEvidence
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.explain import attribute
-from stagkit.facs import AU_NUMBERS
-from stagkit.losses import compute_loss
-from stagkit.model import Stag
-from stagkit.probes import clamp_aus, intervene, record
-from stagkit.rois import ATLAS
-from stagkit.train import train_fold
-from stagkit.types import StagkitError
-from stagkit.what_if import compute_answers
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.facs import AU_NUMBERS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.explain.attribution import attribute
+from stagkit.explain.interventions import compute_answers
+from stagkit.network.action_units import AUEvidence
+from stagkit.network.hooks import clamp_aus, intervene, record
+from stagkit.network.losses import compute_loss
+from stagkit.network.model import Stag
+from stagkit.training.train import train_fold
 from tests.small import make_dataset
 from tests.tiny import make_batch, make_inputs, make_model
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.augment import keep_frames, make_augmented, mix_within_classes, move_regions
-from stagkit.config import TrainConfig
-from stagkit.rois import ATLAS
+from stagkit.core.config import TrainConfig
+from stagkit.core.regions import ATLAS
+from stagkit.training.augment import keep_frames, make_augmented, mix_within_classes, move_regions
 from tests.small import make_dataset
 
 NONE = TrainConfig(mirror=False, noise=0, roi_dropout=0, scale_jitter=0)

@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-from stagkit.backends import Compute, plan_stacks, run_on_devices
-from stagkit.cli_progress import describe, show_folds
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.files import read_json
-from stagkit.folds import evaluate
-from stagkit.locks import hold
-from stagkit.runs import Run
-from stagkit.splits import make_folds
-from stagkit.train import train_fold
-from stagkit.types import StagkitError
-from stagkit.working import Desk
+from stagkit.cli.progress import describe, show_folds
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.files import read_json
+from stagkit.core.locks import hold
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.evaluation.executors import Compute, plan_stacks, run_on_devices
+from stagkit.evaluation.run import Run
+from stagkit.evaluation.splits import make_folds
+from stagkit.training.checkpoint import Desk
+from stagkit.training.train import train_fold
 from tests.small import make_dataset, save_maps
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -175,9 +175,8 @@ def test_a_damaged_checkpoint_starts_the_fold_anew(data, tmp_path):
 def test_two_processes_on_one_folder_are_refused(data, tmp_path, runs):
     """The other is named; when it has been killed, the folder is free, its note notwithstanding."""
     run = runs[0]
-    code = (
-        f"import time\nfrom stagkit.locks import hold\nwith hold({str(run.path)!r}):\n    print('held', flush=True)\n"
-    )
+    code = "import time\nfrom stagkit.core.locks import hold\n"
+    code += f"with hold({str(run.path)!r}):\n    print('held', flush=True)\n"
     other = subprocess.Popen([sys.executable, "-c", code + "    time.sleep(60)"], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "held\n"
@@ -221,7 +220,8 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, backend):
 
 
 def test_ctrl_c_is_told_in_one_sentence(monkeypatch, capsys):
-    from stagkit import cli, data_check
+    from stagkit import cli
+    from stagkit.datasets import check as data_check
 
     def press(*_):
         raise KeyboardInterrupt

@@ -18,10 +18,10 @@ from stagkit.baselines.mesti_meganet import GradientGate, MEGANet
 from stagkit.baselines.plain import GridMLP, compute_grid
 from stagkit.baselines.rank_pooling import compute_mesti_weights, compute_rank_weights, pool_frames
 from stagkit.baselines.ststnet import STSTNet
-from stagkit.rois import ATLAS
-from stagkit.seal import check_blind, examine
-from stagkit.splits import make_folds
-from stagkit.types import StagkitError
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.sealed import check_blind, examine
+from stagkit.evaluation.splits import make_folds
 from tests.small import make_dataset
 
 # ── rank pooling ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -265,7 +265,7 @@ def test_every_system_learns_an_easy_set_and_does_not_peek(views, name):
 
     def answer(some, part):
         def fit(known, inputs):
-            from stagkit.seal import Trained
+            from stagkit.evaluation.sealed import Trained
 
             if schedule is None:
                 return Trained(system.fit(known, 0))

@@ -6,13 +6,13 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, roc_auc_score
 
-from stagkit.au_detection import compute_au_detection, mean_over_seeds
-from stagkit.calibration import compute_calibration, tabulate_subjects
-from stagkit.config import StagConfig
-from stagkit.cost import compute_cost, measure_inference
-from stagkit.facs import AU_LABELS
-from stagkit.train import make_model
-from stagkit.types import ShapeError, StagkitError
+from stagkit.core.config import StagConfig
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.types import ShapeError, StagkitError
+from stagkit.evaluation.au_detection import compute_au_detection, mean_over_seeds
+from stagkit.evaluation.calibration import compute_calibration, tabulate_subjects
+from stagkit.network.cost import compute_cost, measure_inference
+from stagkit.training.train import make_model
 from tests.small import make_dataset
 
 

@@ -5,11 +5,21 @@ import pytest
 import torch
 from torch import nn
 
-from stagkit.au_shares import UNITS
-from stagkit.captum_methods import frozen, make_groups, probe_batch_size
-from stagkit.explain import GROUPS, LAYERS, METHODS, ExplainError, attribute, by_edge, by_frame, by_roi, find_steps
-from stagkit.rois import ATLAS
-from stagkit.sums import sum_over
+from stagkit.core.regions import ATLAS
+from stagkit.explain.aggregate import sum_over
+from stagkit.explain.attribution import (
+    GROUPS,
+    LAYERS,
+    METHODS,
+    ExplainError,
+    attribute,
+    by_edge,
+    by_frame,
+    by_roi,
+    find_steps,
+)
+from stagkit.explain.methods import frozen, make_groups, probe_batch_size
+from stagkit.explain.motion_decomposition import UNITS
 from tests.small import Product, make_dataset, train_small
 from tests.tiny import make_model
 
@@ -64,7 +74,7 @@ def test_frames_and_cells_agree_with_regions(data):
 
 @pytest.mark.parametrize("groups", GROUPS)
 def test_groups_divide_all_motion(data, groups):
-    from stagkit.captum_methods import Inputs
+    from stagkit.explain.methods import Inputs
 
     batch = data.batch([0, 1])
     given = Inputs(batch.x, batch.mask, batch.times_ms, torch.zeros(2, dtype=torch.long))
@@ -203,7 +213,7 @@ class Steep(nn.Module):
 def test_the_steps_that_would_do_are_named_and_do(data):
     from dataclasses import replace
 
-    from stagkit.explain import check_complete
+    from stagkit.explain.attribution import check_complete
 
     batch = data.batch([0])
     batch = replace(batch, x=torch.ones_like(batch.x))

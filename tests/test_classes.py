@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stagkit.classes import ClassCountWarning, ClassMapError, load_class_map, load_class_maps, map_classes
+from stagkit.datasets.label_maps import ClassCountWarning, ClassMapError, load_class_map, load_class_maps, map_classes
 from tests.small import make_dataset
 
 TOTALS = {

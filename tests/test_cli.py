@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from stagkit.cli import main
-from stagkit.doctor import OPTIONAL, REQUIRED, _import_only, check_library
-from stagkit.weights import _FOLDER, _digest_contents
+from stagkit.cli.doctor import OPTIONAL, REQUIRED, _import_only, check_library
+from stagkit.inference.pretrained import _FOLDER, _digest_contents
 from tests.lockfile import ROOT
 from tests.small import save_maps
 

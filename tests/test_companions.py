@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.companions import make_auxiliary, make_companions
-from stagkit.config import StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import CLASSES
-from stagkit.train import train_fold
-from stagkit.types import StagkitError
+from stagkit.synthetic.auxiliary import make_auxiliary, make_companions
+from stagkit.training.train import train_fold
 from tests.small import make_dataset
 
 
@@ -27,7 +27,7 @@ def test_other_seeds_are_other_people():
 
 
 def test_they_take_part_in_training_and_weight_zero_leaves_them_out(monkeypatch):
-    monkeypatch.setattr("stagkit.companions.N_CLIPS", 60)
+    monkeypatch.setattr("stagkit.synthetic.auxiliary.N_CLIPS", 60)
     data = make_companions(48, seed=5)
     config = StagConfig(width=8, heads=2)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stagkit.compare import compare_runs, describe_interval, format_comparison
-from stagkit.files import write_json
-from stagkit.metrics import compute_confusion, compute_interval, compute_paired, compute_scores
-from stagkit.runs import RunError
+from stagkit.core.files import write_json
+from stagkit.evaluation.compare_runs import compare_runs, describe_interval, format_comparison
+from stagkit.evaluation.metrics import compute_confusion, compute_interval, compute_paired, compute_scores
+from stagkit.evaluation.run import RunError
 
 CLASSES = ["neg", "pos"]
 

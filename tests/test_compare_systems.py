@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from stagkit.baselines import SYSTEMS
+from stagkit.baselines.compare import compare_systems, explain_clips, fit_system
+from stagkit.baselines.inputs import VIEWS, compute_views, cut_flow, gather_regions, load_face, make_frame, make_views
+from stagkit.baselines.published import describe_published, find_published, load_ceilings, load_published
 from stagkit.cli import main
-from stagkit.compare_systems import compare_systems, explain_clips, fit_system
-from stagkit.comparison_table import format_comparison, format_latex
-from stagkit.config import PhantomConfig, StagConfig, TrainConfig
-from stagkit.files import read_json
-from stagkit.phantom import make_clip
-from stagkit.published import describe_published, find_published, load_ceilings, load_published
-from stagkit.rois import ATLAS
-from stagkit.runs import Run, RunError
-from stagkit.seal import check_blind, examine
-from stagkit.splits import make_folds
-from stagkit.types import StagkitError
-from stagkit.views import VIEWS, compute_views, cut_flow, gather_regions, load_face, make_frame, make_views
+from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.files import read_json
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.run import Run, RunError
+from stagkit.evaluation.sealed import check_blind, examine
+from stagkit.evaluation.splits import make_folds
+from stagkit.reports.comparison import format_comparison, format_latex, save_tables
+from stagkit.synthetic.clip import make_clip
 from tests.small import Linear, make_dataset, save_maps
 
 SMALL = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -38,7 +38,9 @@ def views():
 @pytest.fixture(scope="module")
 def compared(views, tmp_path_factory):
     out = tmp_path_factory.mktemp("comparison") / "out"
-    return compare_systems(views, out, NAMES, SMALL, epochs=4, **SETTINGS), out
+    result = compare_systems(views, out, NAMES, SMALL, epochs=4, **SETTINGS)
+    save_tables(result, out)
+    return result, out
 
 
 def test_every_row_has_its_numbers(compared):
@@ -177,7 +179,7 @@ def test_views_of_a_phantom(phantom):
 
 def test_face_flow_is_in_per_cent_of_the_eye_distance(phantom):
     """A motion that is the same everywhere comes out as itself, whatever the window's squeeze."""
-    from stagkit.flow import compute_flow
+    from stagkit.motion.optical_flow import compute_flow
 
     motion = compute_flow(phantom)
     flow = np.zeros_like(motion.flow)
@@ -247,7 +249,7 @@ def test_pictures_show_the_numbers_of_the_comparison(compared, phantom):
 
     import matplotlib.pyplot as plt
 
-    from stagkit.comparison_plot import plot_comparison, plot_costs, plot_leak, plot_looking, plot_views
+    from stagkit.plots.comparison import plot_comparison, plot_costs, plot_leak, plot_looking, plot_views
 
     result, _ = compared
 
@@ -280,7 +282,7 @@ def test_pictures_show_the_numbers_of_the_comparison(compared, phantom):
 
 def test_names_of_networks_that_score_alike_do_not_meet():
     """FDP and MESTI + MEGANet once lay on each other."""
-    from stagkit.comparison_plot import plot_costs
+    from stagkit.plots.comparison import plot_costs
 
     points = {
         "STAG": (78_211, 0.97), "STSTNet": (1_683, 0.945), "HTNet, reduced": (109_091, 0.825),

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from stagkit.cli_options import read_seeds, read_settings
-from stagkit.config import (
+from stagkit.cli.options import read_seeds, read_settings
+from stagkit.core.config import (
     MAX_BYTES,
     ConfigError,
     FlowConfig,
@@ -15,7 +15,7 @@ from stagkit.config import (
     StagConfig,
     TrainConfig,
 )
-from stagkit.types import StagkitError
+from stagkit.core.types import StagkitError
 
 ALL = (FlowConfig, PhantomConfig, RoiConfig, StagConfig, TrainConfig)
 

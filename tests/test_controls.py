@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.config import PhantomConfig, StagConfig, TrainConfig
-from stagkit.counterfactuals import Flip
-from stagkit.cutting import compute_agreement, compute_cut_effects, compute_edge_attention
-from stagkit.evidence import Evidence, make_evidence
-from stagkit.exercises import find_check
-from stagkit.explain import attribute, by_roi_and_frame
-from stagkit.facs import AU_LABELS
-from stagkit.faithfulness import compute_curves, compute_infidelity, compute_orders, compute_sensitivity
-from stagkit.figures import plot_attribution, plot_cascade, plot_curves, plot_maps
-from stagkit.intervals import compute_mean
-from stagkit.phantom import make_clip
-from stagkit.planted import (
+from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
+from stagkit.course.exercises import find_check
+from stagkit.evaluation.bootstrap import compute_mean
+from stagkit.explain.aggregate import ExplainError
+from stagkit.explain.attribution import attribute, by_roi_and_frame
+from stagkit.explain.counterfactuals import Flip
+from stagkit.explain.edge_ablation import compute_agreement, compute_cut_effects, compute_edge_attention
+from stagkit.explain.evidence import Evidence, make_evidence
+from stagkit.explain.faithfulness import compute_curves, compute_infidelity, compute_orders, compute_sensitivity
+from stagkit.explain.ground_truth import (
     Planted,
     chance_of_pointing,
     compute_auroc,
@@ -33,12 +33,18 @@ from stagkit.planted import (
     score_peak,
     score_pointing,
 )
-from stagkit.probes import cut_edges, intervene
-from stagkit.ranking import SCORES, SPEAKERS, format_ranking, score_method, summarise
-from stagkit.rois import ATLAS
-from stagkit.sanity import CASCADE, compute_cascade, compute_similarity, randomise, train_on_permuted_labels
-from stagkit.sums import ExplainError
-from stagkit.trivial_maps import TRIVIAL, compute_trivial_map
+from stagkit.explain.ranking import SCORES, SPEAKERS, format_ranking, score_method, summarise
+from stagkit.explain.reference_maps import TRIVIAL, compute_trivial_map
+from stagkit.explain.sanity_checks import (
+    CASCADE,
+    compute_cascade,
+    compute_similarity,
+    randomise,
+    train_on_permuted_labels,
+)
+from stagkit.network.hooks import cut_edges, intervene
+from stagkit.plots.clips import plot_attribution, plot_cascade, plot_curves, plot_maps
+from stagkit.synthetic.clip import make_clip
 from tests.small import Linear, make_dataset, train_small
 from tests.tiny import make_model
 
@@ -86,7 +92,7 @@ def test_hidden_cells_are_no_steps(data):
 def test_many_steps_at_once_are_as_one_by_one(data, trained, monkeypatch):
     batch, maps = data.batch([0, 1]), np.random.default_rng(0).random((2, 3, 22))
     whole = compute_curves(trained, batch, maps)
-    monkeypatch.setattr("stagkit.faithfulness.probe_batch_size", lambda *_: 2)
+    monkeypatch.setattr("stagkit.explain.faithfulness.probe_batch_size", lambda *_: 2)
     assert np.allclose(compute_curves(trained, batch, maps).deletion, whole.deletion, atol=1e-5)
 
 
@@ -152,7 +158,7 @@ def test_the_cascade_tells_magnitude_from_explanation(data, trained):
 
 def test_permuted_labels_are_dealt_among_training_clips_alone(data, monkeypatch):
     seen = {}
-    monkeypatch.setattr("stagkit.train.train_fold", lambda d, *rest, **more: seen.update(data=d))
+    monkeypatch.setattr("stagkit.training.train.train_fold", lambda d, *rest, **more: seen.update(data=d))
     train_on_permuted_labels(data, np.arange(12), StagConfig(), TrainConfig())
     assert sorted(seen["data"].label[:12]) == sorted(data.label[:12])
     assert (seen["data"].label[12:] == data.label[12:]).all()

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from stagkit.au_shares import UNITS, make_templates
-from stagkit.counterfactuals import clamp, find_flip, still_muscles
-from stagkit.facs import AU_LABELS
-from stagkit.probes import ProbeError, clamp_aus, cut_au_edges, cut_edges, intervene
-from stagkit.rois import ATLAS
-from stagkit.sums import ExplainError
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
+from stagkit.explain.aggregate import ExplainError
+from stagkit.explain.counterfactuals import clamp, find_flip, still_muscles
+from stagkit.explain.motion_decomposition import UNITS, make_templates
+from stagkit.network.hooks import ProbeError, clamp_aus, cut_au_edges, cut_edges, intervene
 from tests.tiny import make_batch, make_model
 
 

@@ -8,9 +8,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from stagkit import course
-from stagkit.course_execution import MemoryWatch, measure_memory
-from stagkit.course_listing import describe_notebook, read_prose
+from stagkit.course import runner as course
+from stagkit.course.execution import MemoryWatch, measure_memory
+from stagkit.course.listing import describe_notebook, read_prose
 
 PICTURE = new_output("display_data", data={"image/png": "iVBORw0KGgo="})
 HEAD = "# Is it so?\n\n*Takes* about 90 s and 1.3 GB of memory on 2 CPU cores."

@@ -4,11 +4,11 @@ import matplotlib
 import numpy as np
 import pytest
 
-from stagkit.cut_plot import plot_changes, plot_cuts
-from stagkit.facs import AU_LABELS
-from stagkit.rois import ATLAS
-from stagkit.sums import ExplainError
-from stagkit.types import ShapeError
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import ShapeError
+from stagkit.explain.aggregate import ExplainError
+from stagkit.plots.edge_ablation import plot_changes, plot_cuts
 
 N = len(ATLAS.names)
 

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from stagkit.core.errors import StagkitError, StagkitWarning
+from stagkit.core.facs import AU_NUMBERS
+from stagkit.core.regions import ATLAS
 from stagkit.datasets import DatasetNotAvailable, open_source
 from stagkit.datasets.flow_maps import CLASSES, compute_map_motion, load_flow_maps
-from stagkit.errors import StagkitError, StagkitWarning
-from stagkit.facs import AU_NUMBERS
-from stagkit.rois import ATLAS
 from tests.small import save_maps
 
 

@@ -4,8 +4,8 @@ import sys
 import pytest
 import torch
 
-from stagkit.egat import EGATDense, MaskedSoftmax, make_sparse
-from stagkit.types import ShapeError
+from stagkit.core.types import ShapeError
+from stagkit.network.attention import EGATDense, MaskedSoftmax, make_sparse
 from tests.tiny import make_tiny_egat
 
 torch.set_num_threads(1)
@@ -63,7 +63,7 @@ def test_dense_equals_pyg_gatv2_with_edge_features():
 
 @pytest.mark.parametrize("n_heads", [1, 4])
 def test_dense_equals_sparse(n_heads):
-    from stagkit.egat import EGATConv
+    from stagkit.network.attention import EGATConv
 
     layer = make_layer(heads=n_heads)
     sparse = EGATConv.from_dense(layer)
@@ -81,7 +81,7 @@ def test_dense_equals_sparse(n_heads):
 
 
 def test_twins_share_their_parameters():
-    from stagkit.egat import EGATConv
+    from stagkit.network.attention import EGATConv
 
     layer = make_layer()
     twin = EGATConv.from_dense(layer)
@@ -90,7 +90,7 @@ def test_twins_share_their_parameters():
 
 
 def test_sparse_layer_treats_weight_zero_as_no_edge():
-    from stagkit.egat import EGATConv
+    from stagkit.network.attention import EGATConv
 
     sparse = EGATConv.from_dense(make_layer(edge_dim=None))
     x, edge_index = torch.randn(3, 8), torch.tensor([[0, 1, 2], [0, 0, 0]])
@@ -103,7 +103,7 @@ def test_sparse_layer_treats_weight_zero_as_no_edge():
 def test_pyg_explainer_finds_the_edge_that_carries():
     from torch_geometric.explain import Explainer, GNNExplainer
 
-    from stagkit.egat import EGATConv
+    from stagkit.network.attention import EGATConv
 
     layer, x, _, _, _, _ = make_tiny_egat()
     sparse = EGATConv.from_dense(layer)
@@ -171,13 +171,13 @@ def test_edge_features_must_fit_the_layer():
 
 
 def test_training_path_does_not_import_pyg():
-    code = "import sys, stagkit.losses; print([m for m in ('torch_geometric', 'captum') if m in sys.modules])"
+    code = "import sys, stagkit.network.losses; print([m for m in ('torch_geometric', 'captum') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_unknown_name_in_module():
-    import stagkit.egat
+    import stagkit.network.attention
 
     with pytest.raises(AttributeError, match="no 'EGATConvolution'"):
-        _ = stagkit.egat.EGATConvolution
+        _ = stagkit.network.attention.EGATConvolution

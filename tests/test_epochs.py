@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.epochs import choose_epochs, compute_balanced_loss, fit_network
-from stagkit.leakage import choose_leaky, compute_leak
-from stagkit.train import predict, train_fold
-from stagkit.types import StagkitError
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.leakage import choose_leaky, compute_leak
+from stagkit.training.epoch_selection import choose_epochs, compute_balanced_loss, fit_network
+from stagkit.training.train import predict, train_fold
 from tests.small import make_dataset
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)

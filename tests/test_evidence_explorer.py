@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.evidence import Evidence, make_evidence
-from stagkit.explain import attribute, by_au, by_muscle, by_roi
-from stagkit.facs import AU_LABELS
-from stagkit.faithfulness import compute_curves
-from stagkit.rois import ATLAS
-from stagkit.sums import ExplainError, to_map
-from stagkit.train import take
-from stagkit.types import StagkitError
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.explain.aggregate import ExplainError, to_map
+from stagkit.explain.attribution import attribute, by_au, by_muscle, by_roi
+from stagkit.explain.evidence import Evidence, make_evidence
+from stagkit.explain.faithfulness import compute_curves
+from stagkit.training.train import take
 from tests.small import make_dataset, train_small
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
 
-from stagkit.widgets import plot_evidence, view_evidence
+from stagkit.explorers import plot_evidence, view_evidence
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_another_class_and_method_are_computed_when_they_are_asked_for(small, mo
         made = attribute(model, one, method, target)
         return Evidence(made, {"completeness": made.relative_delta})
 
-    monkeypatch.setattr("stagkit.widgets.evidence_scene.make_evidence", quick)
+    monkeypatch.setattr("stagkit.explorers.evidence.scene.make_evidence", quick)
     widget = view_evidence(evidence, model=model, batch=batch)
     explained = int(attribution.target[0])
     assert not asked

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.config import StagConfig
-from stagkit.exercises import check_answer
-from stagkit.model import Stag
-from stagkit.probes import intervene
-from stagkit.rois import ATLAS
+from stagkit.core.config import StagConfig
+from stagkit.core.regions import ATLAS
+from stagkit.course.exercises import check_answer
+from stagkit.network.hooks import intervene
+from stagkit.network.model import Stag
 from tests.small import make_dataset
 
 FILM = np.arange(3)[:, None, None] * np.ones((3, 4, 4))
@@ -137,7 +137,7 @@ def test_twice_the_weight(answer, ok, words):
 
 def test_weight_of_an_edge_without_a_muscle():
     """AU12 alone joins cheek and lip corner: silenced, only anatomy and the rest are left."""
-    from stagkit.facs import AU_NUMBERS
+    from stagkit.core.facs import AU_NUMBERS
 
     s = np.zeros(len(AU_NUMBERS))
     au = AU_NUMBERS.index(12)
@@ -302,7 +302,7 @@ def test_clips_behind_a_figure(answer, ok, words):
     [(1, True, "1 of 13"), (12, False, "can *not*"), (13, False, "all would need"), (5, False, "go through")],
 )
 def test_figures_that_can_be_drawn_from_nothing(answer, ok, words):
-    from stagkit.paper import Records
+    from stagkit.reports.paper import Records
 
     verdict = check_answer("13.2", answer, records=Records())
     assert verdict.ok is ok and words in verdict.text

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stagkit.exercises import check_answer
+from stagkit.course.exercises import check_answer
 
 PLANTED = np.stack([np.full((4, 4), 3.0), np.full((4, 4), 4.0)])
 MEASURED = np.stack([np.full((4, 4), 3.0), np.zeros((4, 4))])

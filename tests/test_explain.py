@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.evidence import Evidence
-from stagkit.explain import (
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
+from stagkit.explain.attribution import (
     ExplainError,
     attribute,
     by_au,
@@ -19,10 +20,9 @@ from stagkit.explain import (
     save_attribution,
     tabulate,
 )
-from stagkit.explain_run import describe_evidence
-from stagkit.facs import AU_LABELS
-from stagkit.figures import draw_attributions, plot_attribution
-from stagkit.rois import ATLAS
+from stagkit.explain.evidence import Evidence
+from stagkit.explain.run import describe_evidence
+from stagkit.plots.clips import draw_attributions, plot_attribution
 from tests.small import Linear, Product, make_dataset, train_small
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import stagkit.explain_run as module
-from stagkit.config import PhantomConfig, StagConfig, TrainConfig
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.explain_run import describe_evidence, explain_run, load_evidence, read_truth
-from stagkit.folds import evaluate
-from stagkit.prepare import load_data, prepare_dataset
-from stagkit.sums import ExplainError
+import stagkit.explain.run as module
+from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.datasets.prepare import load_data, prepare_dataset
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.explain.aggregate import ExplainError
+from stagkit.explain.run import describe_evidence, explain_run, load_evidence, read_truth
+from stagkit.synthetic.dataset import PhantomSource
 from tests.small import save_maps
 
 SMALL = StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)

@@ -8,13 +8,13 @@ import zlib
 import numpy as np
 import pytest
 
-from stagkit.config import FlowConfig, PhantomConfig
-from stagkit.explain import by_au, by_roi
-from stagkit.facs import AU_LABELS
-from stagkit.flow import compute_flow
-from stagkit.phantom import make_clip
-from stagkit.rois import ATLAS
-from stagkit.types import Attribution
+from stagkit.core.config import FlowConfig, PhantomConfig
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import Attribution
+from stagkit.explain.attribution import by_au, by_roi
+from stagkit.motion.optical_flow import compute_flow
+from stagkit.synthetic.clip import make_clip
 from tests.browser import (
     keep_shot,
     open_lab,
@@ -32,8 +32,8 @@ from tests.test_run_browser import make_run
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
 
-from stagkit.evidence import Evidence
-from stagkit.widgets import view_evidence, view_flow, view_run
+from stagkit.explain.evidence import Evidence
+from stagkit.explorers import view_evidence, view_flow, view_run
 
 pytestmark = pytest.mark.browser
 
@@ -159,7 +159,7 @@ def test_browser_decodes_the_grid_and_colours_it_as_python_does(tab, tmp_path):
     """Flow of one known direction: the pixels on the screen have the colour that colour_wheel gives."""
     from dataclasses import replace
 
-    from stagkit.widgets.flow_scene import colour_wheel, compute_payload
+    from stagkit.explorers.flow.scene import colour_wheel, compute_payload
 
     motion = compute_flow(CLIP)
     flow = np.zeros_like(motion.flow)
@@ -309,9 +309,9 @@ def test_run_page_lists_the_clips_of_a_cell(tab, tmp_path):
 CELLS = (
     """import sys, json
 sys.path.insert(0, {root!r})
-from stagkit.config import PhantomConfig
-from stagkit.phantom import make_clip
-from stagkit.widgets import view_run
+from stagkit.core.config import PhantomConfig
+from stagkit.synthetic.clip import make_clip
+from stagkit.explorers import view_run
 clip = make_clip(PhantomConfig(preset="smic", subjects=1, clips=1, size=96, difficulty=0.3), 0, 0)
 browser = view_run({run!r}, frames=lambda clip_id: clip)
 browser.png_fallback = False

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagkit.config import FlowConfig, PhantomConfig
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.faces import (
+from stagkit.core.config import FlowConfig, PhantomConfig
+from stagkit.core.regions import ATLAS, MIRROR_68, compute_face_frame, compute_face_mask, load_mean_face
+from stagkit.core.types import StagkitError
+from stagkit.datasets.prepare import prepare_dataset
+from stagkit.motion.landmarks import (
     FACE_MIDDLE,
     FACE_SIDE,
     FaceError,
@@ -25,11 +27,9 @@ from stagkit.faces import (
     find_landmarks,
     make_ready,
 )
-from stagkit.flow import compute_flow, compute_rois
-from stagkit.phantom import make_clip
-from stagkit.prepare import prepare_dataset
-from stagkit.rois import ATLAS, MIRROR_68, compute_face_frame, compute_face_mask, load_mean_face
-from stagkit.types import StagkitError
+from stagkit.motion.optical_flow import compute_flow, compute_rois
+from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.dataset import PhantomSource
 
 STILL = PhantomConfig(subjects=2, clips=2, size=128, difficulty=0)
 

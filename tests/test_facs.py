@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagkit.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS, AUCode, compute_au_vector, parse_aus
-from stagkit.rois import ATLAS
+from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS, AUCode, compute_au_vector, parse_aus
+from stagkit.core.regions import ATLAS
 
 
 @pytest.mark.parametrize(

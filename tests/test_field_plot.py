@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagkit.field_plot import compute_lengths, plot_amounts, plot_fields, plot_lengths
-from stagkit.types import ShapeError, StagkitError
+from stagkit.core.types import ShapeError, StagkitError
+from stagkit.plots.fields import compute_lengths, plot_amounts, plot_fields, plot_lengths
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stagkit.attribution_plot import draw_attributions
-from stagkit.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
-from stagkit.drawing import find_fonts, nice_limit, save_figure, style, write_figure
-from stagkit.errors import StagkitWarning
-from stagkit.figures import (
+from stagkit.core.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.errors import StagkitWarning
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.datasets.prepare import load_data
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.motion.optical_flow import compute_flow
+from stagkit.plots.attributions import draw_attributions
+from stagkit.plots.clips import (
     plot_clip,
     plot_confusion,
     plot_contact_sheet,
@@ -24,12 +28,8 @@ from stagkit.figures import (
     plot_strain,
     plot_training,
 )
-from stagkit.flow import compute_flow
-from stagkit.folds import evaluate
-from stagkit.phantom import make_clip
-from stagkit.prepare import load_data
-from stagkit.rois import ATLAS
-from stagkit.types import StagkitError
+from stagkit.plots.style import find_fonts, nice_limit, save_figure, style, write_figure
+from stagkit.synthetic.clip import make_clip
 from tests.lockfile import ROOT
 from tests.small import save_maps
 
@@ -250,7 +250,7 @@ def test_pictures_are_written_with_the_ids_of_their_clips(tmp_path, monkeypatch)
     ids = ("a/b", "a_b", "../../c", "=1", "消极", "x" * 260)
     zeros = np.zeros((len(ids), 1, 1, 1), np.float32)
     attribution = SimpleNamespace(clip_ids=ids, relative_delta=zeros[:, 0, 0, 0])
-    monkeypatch.setattr("stagkit.attribution_plot.plot_attribution", lambda shown, i: plt.figure(figsize=(1, 1)))
+    monkeypatch.setattr("stagkit.plots.attributions.plot_attribution", lambda shown, i: plt.figure(figsize=(1, 1)))
     written = draw_attributions(attribution, tmp_path / "out")
     assert len(set(written)) == len(ids) == len(list((tmp_path / "out").iterdir()))
     assert not list(tmp_path.glob("*.png"))

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.errors import StagkitError
-from stagkit.files import (
+from stagkit.core.errors import StagkitError
+from stagkit.core.files import (
     TEMPORARY,
     digest_file,
     load_arrays,

@@ -6,16 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.config import FlowConfig, PhantomConfig
-from stagkit.flow import (
-    compute_flow,
-    compute_frame_scores,
-    compute_grey,
-    compute_rois,
-    compute_strain,
-    select_frames,
-)
-from stagkit.head import (
+from stagkit.core.config import FlowConfig, PhantomConfig
+from stagkit.core.regions import ATLAS, compute_face_frame, load_mean_face
+from stagkit.core.types import Clip, StagkitError
+from stagkit.motion.head_motion import (
     add_head_motion,
     compute_head_motion,
     compute_rigid_mask,
@@ -24,9 +18,15 @@ from stagkit.head import (
     remove_head_motion,
     smooth_head_motion,
 )
-from stagkit.phantom import make_clip
-from stagkit.rois import ATLAS, compute_face_frame, load_mean_face
-from stagkit.types import Clip, StagkitError
+from stagkit.motion.optical_flow import (
+    compute_flow,
+    compute_frame_scores,
+    compute_grey,
+    compute_rois,
+    compute_strain,
+    select_frames,
+)
+from stagkit.synthetic.clip import make_clip
 
 SIZE = 128
 

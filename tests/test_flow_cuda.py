@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from stagkit.cli import app
-from stagkit.config import ConfigError, FlowConfig
-from stagkit.flow import make_flow_method
-from stagkit.flow_cuda import CUDA_METHODS, choose_flow_device
-from stagkit.types import StagkitError
+from stagkit.core.config import ConfigError, FlowConfig
+from stagkit.core.types import StagkitError
+from stagkit.motion.optical_flow import make_flow_method
+from stagkit.motion.optical_flow_cuda import CUDA_METHODS, choose_flow_device
 
 
 class Cuda:

@@ -11,16 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
-from stagkit.config import FlowConfig, PhantomConfig
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.drawing import magnify_motion
-from stagkit.flow import compute_flow
-from stagkit.types import Clip, StagkitError
+from stagkit.core.config import FlowConfig, PhantomConfig
+from stagkit.core.types import Clip, StagkitError
+from stagkit.motion.optical_flow import compute_flow
+from stagkit.plots.style import magnify_motion
+from stagkit.synthetic.dataset import PhantomSource
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
 
-from stagkit.widgets import plot_flow, view_flow
-from stagkit.widgets.flow_scene import WHEEL, colour_wheel, compute_payload, explain_hidden, find_crop, find_kept
+from stagkit.explorers import plot_flow, view_flow
+from stagkit.explorers.flow.scene import WHEEL, colour_wheel, compute_payload, explain_hidden, find_crop, find_kept
 
 SOURCE = PhantomSource(PhantomConfig(preset="smic", subjects=2, clips=2, size=96, difficulty=0.3))
 CLIP = SOURCE.read(SOURCE.keys[0])
@@ -99,7 +99,7 @@ def test_a_motion_that_was_measured_is_not_measured_again(monkeypatch):
     def never(*_):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("stagkit.widgets.flow_view.measure", never)
+    monkeypatch.setattr("stagkit.explorers.flow.widget.measure", never)
     assert view_flow(CLIP, motion=MOTION).selected == MOTION.selected.tolist()
     with pytest.raises(StagkitError, match="the motion of this clip"):
         view_flow(CLIP, motion=dataclasses.replace(MOTION, strain=MOTION.strain[:3], flow=MOTION.flow[:3],

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.explain_run import explain_run
-from stagkit.facs import AU_LABELS
-from stagkit.files import read_json, write_json
-from stagkit.fold_work import shuffle_labels
-from stagkit.folds import MissingClassWarning, evaluate
-from stagkit.paper import load_records, make_figures
-from stagkit.run_report import format_leak, format_metrics
-from stagkit.runs import Run, RunError
-from stagkit.types import StagkitError
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.files import read_json, write_json
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.evaluate import MissingClassWarning, evaluate
+from stagkit.evaluation.fold import shuffle_labels
+from stagkit.evaluation.run import Run, RunError
+from stagkit.evaluation.run_summary import format_leak, format_metrics
+from stagkit.explain.run import explain_run
+from stagkit.reports.paper import load_records, make_figures
 from tests.small import make_dataset, save_maps
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -146,7 +146,7 @@ def test_shuffling_moves_labels_and_codes_together():
 def leaky(tmp_path_factory):
     folder = tmp_path_factory.mktemp("leaky")
     path = save_maps(folder / "maps.npz")
-    from stagkit.prepare import load_data
+    from stagkit.datasets.prepare import load_data
 
     data = load_data(path)
     train = TrainConfig(epochs=8, batch_size=12)
@@ -269,7 +269,7 @@ def test_one_recording_under_two_subjects_leaves_nothing_behind(tmp_path):
 
 
 def test_several_files_can_be_read_again(tmp_path):
-    from stagkit.prepare import load_data
+    from stagkit.datasets.prepare import load_data
 
     rng = np.random.default_rng(5)
     paths = [

@@ -4,11 +4,11 @@ import matplotlib
 import numpy as np
 import pytest
 
-from stagkit.graph_plot import plot_listening, plot_region_graph
-from stagkit.matrix_plot import plot_matrices, plot_promises
-from stagkit.plugin_checks import Finding, Report
-from stagkit.rois import ATLAS
-from stagkit.types import ShapeError
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import ShapeError
+from stagkit.course.layer_contract import Finding, Report
+from stagkit.plots.graphs import plot_listening, plot_region_graph
+from stagkit.plots.matrices import plot_matrices, plot_promises
 
 N = len(ATLAS.names)
 

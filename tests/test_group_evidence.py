@@ -5,9 +5,19 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.config import StagConfig
-from stagkit.facs import AU_LABELS
-from stagkit.graph_exchange import (
+from stagkit.core.config import StagConfig
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
+from stagkit.explain.aggregate import ExplainError
+from stagkit.explain.class_means import (
+    compare_affinities,
+    compute_affinity,
+    compute_class_evidence,
+    compute_stability,
+    load_cooccurrence,
+    make_textbook_affinity,
+)
+from stagkit.explain.interop import (
     RegionGraph,
     compute_fidelity,
     compute_unfaithfulness,
@@ -16,18 +26,8 @@ from stagkit.graph_exchange import (
     to_networkx,
     to_pyg,
 )
-from stagkit.group_evidence import (
-    compare_affinities,
-    compute_affinity,
-    compute_class_evidence,
-    compute_stability,
-    load_cooccurrence,
-    make_textbook_affinity,
-)
-from stagkit.model import Stag
-from stagkit.rois import ATLAS
-from stagkit.sums import ExplainError
-from stagkit.train import take
+from stagkit.network.model import Stag
+from stagkit.training.train import take
 from tests.test_sums import make_attribution
 from tests.tiny import make_batch, make_model
 

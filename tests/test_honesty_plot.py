@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from stagkit.core.errors import StagkitError
 from stagkit.datasets.flow_maps import cut_maps
-from stagkit.drawing import COLOURS, FAINT
-from stagkit.errors import StagkitError
-from stagkit.honesty_plot import plot_epoch_choice, plot_folds, plot_intervals, plot_leak
-from stagkit.phantom_maps import make_maps
-from stagkit.splits import make_folds, make_stratified_folds
+from stagkit.evaluation.splits import make_folds, make_stratified_folds
+from stagkit.plots.evaluation import plot_epoch_choice, plot_folds, plot_intervals, plot_leak
+from stagkit.plots.style import COLOURS, FAINT
+from stagkit.synthetic.flow_maps import make_maps
 
 
 @pytest.fixture(autouse=True)

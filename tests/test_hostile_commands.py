@@ -103,8 +103,8 @@ def usable(tmp_path_factory):
     """Sound inputs for the places that are not under test."""
     import cv2
 
-    from stagkit.config import PhantomConfig
-    from stagkit.phantom import make_clip
+    from stagkit.core.config import PhantomConfig
+    from stagkit.synthetic.clip import make_clip
     from tests.small import save_maps
 
     home = tmp_path_factory.mktemp("usable")
@@ -164,7 +164,11 @@ def test_an_option_that_is_no_number_in_its_range_is_one_sentence(
     def stop(*_, **__):
         raise Reached
 
-    for work in ("stagkit.prepare.prepare_clips", "stagkit.folds.evaluate", "stagkit.analyze.load_weights"):
+    for work in (
+        "stagkit.datasets.prepare.prepare_clips",
+        "stagkit.evaluation.evaluate.evaluate",
+        "stagkit.inference.analyze.load_weights",
+    ):
         monkeypatch.setattr(work, stop)
     monkeypatch.setattr(os, "execv", stop)
     places = {"OUT": tmp_path / "out", **usable}

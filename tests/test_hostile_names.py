@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.attribution_plot import draw_attributions
-from stagkit.compare import compare_runs
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.explain_run import explain_run, load_evidence
-from stagkit.folds import evaluate
-from stagkit.graph_record import load_graphs, save_graphs
-from stagkit.report import write_report
-from stagkit.run_check import check_run
-from stagkit.runs import Run
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.evaluation.compare_runs import compare_runs
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.evaluation.run import Run
+from stagkit.evaluation.run_check import check_run
+from stagkit.explain.graph_record import load_graphs, save_graphs
+from stagkit.explain.run import explain_run, load_evidence
+from stagkit.plots.attributions import draw_attributions
+from stagkit.reports.run_report import write_report
 from tests.small import make_dataset
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -45,7 +45,7 @@ def run(request, tmp_path, monkeypatch):
         subjects=tuple(f"NA/{NAMES[i // 9]}" if i < 18 else f"<i>/{NAMES[-1 - i // 9]}" for i in range(36)),
         datasets=("NA",) * 18 + ("<i>",) * 18,
     )
-    monkeypatch.setattr("stagkit.prepare.load_data", lambda *_, **__: data)
+    monkeypatch.setattr("stagkit.datasets.prepare.load_data", lambda *_, **__: data)
     train = TrainConfig(epochs=1, batch_size=36)
     return evaluate(data, tmp_path / "run", TINY, train, "groupkfold", 2, workers=1), data
 
@@ -78,10 +78,10 @@ def test_hostile_names_pass_through_every_command(run, tmp_path):
 @pytest.mark.slow
 def test_hostile_names_pass_through_figures_and_explorers(run, tmp_path):
     pytest.importorskip("anywidget", reason="the extra 'notebooks' is not installed")
-    from stagkit.paper import make_figures
-    from stagkit.widgets.au_graph import view_au_graph
-    from stagkit.widgets.evidence_view import view_evidence
-    from stagkit.widgets.run_view import view_run
+    from stagkit.explorers.au_graph.widget import view_au_graph
+    from stagkit.explorers.evidence.widget import view_evidence
+    from stagkit.explorers.run.widget import view_run
+    from stagkit.reports.paper import make_figures
 
     run, _ = run
     evidence, _ = explain_run(run.path, n_steps=1, controls=False)

@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.au_detection import compute_au_detection, compute_au_report
-from stagkit.intervals import bootstrap, compute_mean, compute_mean_difference, compute_mean_map, describe_caveat
-from stagkit.metrics import (
+from stagkit.evaluation.au_detection import compute_au_detection, compute_au_report
+from stagkit.evaluation.bootstrap import (
+    bootstrap,
+    compute_mean,
+    compute_mean_difference,
+    compute_mean_map,
+    describe_caveat,
+)
+from stagkit.evaluation.metrics import (
     SCORES,
     compute_baselines,
     compute_confusion,
@@ -17,7 +23,7 @@ from stagkit.metrics import (
     compute_report,
     compute_scores,
 )
-from stagkit.run_report import find_caveat, format_metrics, list_cautions
+from stagkit.evaluation.run_summary import find_caveat, format_metrics, list_cautions
 
 CLASSES = ("neg", "pos", "sur")
 

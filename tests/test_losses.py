@@ -4,8 +4,9 @@ import torch
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.losses import (
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.types import ShapeError, StagkitError, StagOutput
+from stagkit.network.losses import (
     au_loss,
     compute_au_prior,
     compute_class_weights,
@@ -13,7 +14,6 @@ from stagkit.losses import (
     edge_entropy,
     focal_loss,
 )
-from stagkit.types import ShapeError, StagkitError, StagOutput
 from tests.tiny import make_batch, make_model
 
 torch.set_num_threads(1)

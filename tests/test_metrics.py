@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
 
-from stagkit.metrics import compute_baselines, compute_confusion, compute_interval, compute_report, compute_scores
-from stagkit.types import StagkitError
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.metrics import (
+    compute_baselines,
+    compute_confusion,
+    compute_interval,
+    compute_report,
+    compute_scores,
+)
 
 
 def test_published_log_gives_the_published_uf1(shared_data):

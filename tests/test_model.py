@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
-import stagkit.au_reading
-import stagkit.egat
-import stagkit.model
-from stagkit.au_reading import compute_clip_aus
-from stagkit.config import StagConfig
-from stagkit.egat import Attend, EdgeFeatures
-from stagkit.facs import AU_NUMBERS
-from stagkit.model import FrameTokens, RegionTokens, mean_over
-from stagkit.probes import Probe, cut_edges, intervene, record
-from stagkit.rois import ATLAS
-from stagkit.types import ShapeError
+import stagkit.network.action_units
+import stagkit.network.attention
+import stagkit.network.model
+from stagkit.core.config import StagConfig
+from stagkit.core.facs import AU_NUMBERS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import ShapeError
+from stagkit.network.action_units import compute_clip_aus
+from stagkit.network.attention import Attend, EdgeFeatures
+from stagkit.network.hooks import Probe, cut_edges, intervene, record
+from stagkit.network.model import FrameTokens, RegionTokens, mean_over
 from tests.tiny import make_batch, make_inputs, make_model, permute_atlas
 
 torch.set_num_threads(1)
@@ -506,18 +506,18 @@ def test_cutting_an_edge_changes_the_logits():
 
 
 def test_rules_of_the_model_file():
-    for module in (stagkit.model, stagkit.egat, stagkit.au_reading):
+    for module in (stagkit.network.model, stagkit.network.attention, stagkit.network.action_units):
         source = inspect.getsource(module)
         code = re.sub(r'(?s:""".*?""")|#[^\n]*', "", source)
         assert "class " in code and code.count("\n") > 60  # the rest of the file is there to be looked at
         code = re.sub(r"nn\.init\.\w+_\(|weight\.copy_\(", "", code)  # parameters are filled in place, once
         banned = r"(?<!self)\.(?:reshape|view|permute|transpose|flatten|unsqueeze|squeeze|softmax)\("
         assert not re.findall(banned + r"|BatchNorm|inplace|[a-z]_\(| [-+*/]= ", code)
-    assert len(Path(stagkit.model.__file__).read_text(encoding="utf-8").splitlines()) <= 350
+    assert len(Path(stagkit.network.model.__file__).read_text(encoding="utf-8").splitlines()) <= 350
 
 
 def test_probe_names_and_size():
-    from stagkit.probes import probe_names
+    from stagkit.network.hooks import probe_names
 
     names = probe_names(make_model())
     expected = "roi.embed au.logits au.edges graph.edges graph.0.scores graph.0.attn graph.0.out time.weights time.pool"

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.config import PhantomConfig
-from stagkit.facs import ACTION_UNITS
-from stagkit.phantom import make_clip
-from stagkit.phantom_photo import find_moments, load_astronaut_landmarks, move_photo
-from stagkit.rois import ATLAS, load_mean_face
-from stagkit.types import StagkitError
-from stagkit.widgets import MovingFace
-from stagkit.widgets.moving_face import N_FRAMES
+from stagkit.core.config import PhantomConfig
+from stagkit.core.facs import ACTION_UNITS
+from stagkit.core.regions import ATLAS, load_mean_face
+from stagkit.core.types import StagkitError
+from stagkit.explorers import MovingFace
+from stagkit.explorers.puppet.moving_face import N_FRAMES
+from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.photo import find_moments, load_astronaut_landmarks, move_photo
 
 PHANTOM = make_clip(PhantomConfig(subjects=1, clips=1, size=128, difficulty=0), 0, 0)
 
@@ -105,7 +105,7 @@ def test_a_still_picture_is_left_as_it_is():
 
 def test_the_stored_landmarks_are_those_of_a_face():
     """Aligned to the mean face they lie within three of its standard deviations nearly everywhere."""
-    from stagkit.faces import compute_alignment
+    from stagkit.motion.landmarks import compute_alignment
 
     points = load_astronaut_landmarks()
     assert points.shape == (68, 2) and points[45, 0] > points[36, 0], "the left eye lies on the right of the picture"

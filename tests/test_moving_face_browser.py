@@ -11,8 +11,8 @@ __all__ = ["chromium", "lab", "tab"]  # fixtures
 
 CELLS = (
     """from stagkit import PhantomConfig
-from stagkit.phantom import make_clip
-from stagkit.widgets import MovingFace
+from stagkit.synthetic.clip import make_clip
+from stagkit.explorers import MovingFace
 phantom = make_clip(PhantomConfig(subjects=1, clips=1, size=96, difficulty=0), 0, 0)
 face = MovingFace(phantom.truth.neutral, phantom.landmarks[0], size=96, au=12, side="L", strength=2.0)
 face""",

@@ -3,10 +3,10 @@
 import matplotlib
 import pytest
 
-from stagkit.config import StagConfig
-from stagkit.model import Stag
-from stagkit.network_plot import PARTS, count_parameters, plot_costs, plot_network, plot_silenced
-from stagkit.probes import probe_names
+from stagkit.core.config import StagConfig
+from stagkit.network.hooks import probe_names
+from stagkit.network.model import Stag
+from stagkit.plots.network import PARTS, count_parameters, plot_costs, plot_network, plot_silenced
 from tests.small import make_dataset
 
 

@@ -15,10 +15,13 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-import stagkit.notebook as notebook_module
-from stagkit import course, course_files, course_recording, exercises
-from stagkit.errors import StagkitError
-from stagkit.notebook import (
+import stagkit.course.notebook as notebook_module
+from stagkit.core.errors import StagkitError
+from stagkit.course import exercises
+from stagkit.course import notebooks as course_files
+from stagkit.course import recording as course_recording
+from stagkit.course import runner as course
+from stagkit.course.notebook import (
     FactsError,
     Notebook,
     cache_folder,
@@ -90,10 +93,10 @@ def test_the_digest_of_the_cached_run_follows_every_module_that_the_run_loads():
     """It was a list of names: augment, optimiser, au_reading, head, phantom_film and others could change unseen."""
     code = (
         "import sys, tempfile\n"
-        "from stagkit.config import PhantomConfig, StagConfig, TrainConfig\n"
-        "from stagkit.datasets.phantoms import PhantomSource\n"
-        "from stagkit.prepare import prepare_dataset\n"
-        "from stagkit.folds import evaluate\n"
+        "from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig\n"
+        "from stagkit.synthetic.dataset import PhantomSource\n"
+        "from stagkit.datasets.prepare import prepare_dataset\n"
+        "from stagkit.evaluation.evaluate import evaluate\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
         "    data = prepare_dataset(PhantomSource(PhantomConfig(subjects=2, clips=3, size=64)), folder + '/clips')\n"
         "    evaluate(data, folder + '/run', StagConfig(width=8, heads=1), TrainConfig(epochs=1), workers=1)\n"
@@ -201,7 +204,7 @@ def test_a_fact_is_a_finite_number_a_text_or_a_truth_value(value):
 def test_a_notebook_outside_the_repository_shows_its_facts_and_does_not_fail(monkeypatch, tmp_path, capsys):
     """One notebook taken alone, stagkit installed elsewhere: no advice for those who maintain the course."""
     (tmp_path / "facts").rmdir()
-    monkeypatch.setattr("stagkit.notebook.__file__", str(tmp_path / "site-packages" / "stagkit" / "notebook.py"))
+    monkeypatch.setattr("stagkit.course.notebook.__file__", str(tmp_path / "site-packages" / "stagkit" / "notebook.py"))
     Notebook("01").facts(speed=0.5)
     out = capsys.readouterr().out
     assert "| speed | 0.5 |" in out and "nothing is compared here" in out and "RECORD_FACTS" not in out
@@ -263,7 +266,10 @@ SOLUTION = "<details><summary>Solution</summary>\n\n```python\nanswer = 200 * 10
 
 def make_notebook(*code, exercise=True):
     cells = [new_markdown_cell("# Is it so?\n\n*Takes* about 987 s on 2 CPU cores")]
-    cells += [new_code_cell('from stagkit.notebook import setup; nb = setup("01")'), *(new_code_cell(c) for c in code)]
+    cells += [
+        new_code_cell('from stagkit.course.notebook import setup; nb = setup("01")'),
+        *(new_code_cell(c) for c in code),
+    ]
     if exercise:
         cells += [new_markdown_cell("### 01.1"), new_code_cell(STUB), new_markdown_cell(SOLUTION)]
     return new_notebook(cells=cells)

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from stagkit import course_execution, course_files, course_recording
-from stagkit.course_listing import has_picture, read_prose
-from stagkit.exercises import find_check
+from stagkit.course import execution as course_execution
+from stagkit.course import notebooks as course_files
+from stagkit.course import recording as course_recording
+from stagkit.course.exercises import find_check
+from stagkit.course.listing import has_picture, read_prose
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
-SETUP = 'from stagkit.notebook import setup; nb = setup("{}")'
+SETUP = 'from stagkit.course.notebook import setup; nb = setup("{}")'
 EVERYDAY = ("## What can go wrong", "## Exercises", "## Summary")
 LINE, LINES, CODE_CELLS, KILOBYTES, SECONDS = 112, 15, 14, 400, 120
 
@@ -160,10 +162,10 @@ def compute_constants():
     import numpy as np
 
     from stagkit import ATLAS
-    from stagkit.config import PhantomConfig, StagConfig
-    from stagkit.facs import AU_NUMBERS
-    from stagkit.model import RegionTokens
-    from stagkit.phantom import make_clip
+    from stagkit.core.config import PhantomConfig, StagConfig
+    from stagkit.core.facs import AU_NUMBERS
+    from stagkit.network.model import RegionTokens
+    from stagkit.synthetic.clip import make_clip
 
     clip = make_clip(PhantomConfig(preset="casme2", subjects=1, clips=1), 0, 0)
     periods = 2 * np.pi / RegionTokens(StagConfig(), len(ATLAS.names), 5).frequencies.numpy()

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from stagkit.ablate import VARIANTS
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.losses import compute_loss
-from stagkit.optimiser import Optimiser, compute_rate, join_parameters, part_parameters
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.evaluation.ablation import VARIANTS
+from stagkit.network.losses import compute_loss
+from stagkit.training.optim import Optimiser, compute_rate, join_parameters, part_parameters
 from tests.tiny import make_batch, make_model
 
 CONFIG = TrainConfig(lr=1e-2, weight_decay=0.1, clip_norm=0.5, warmup=0.3)

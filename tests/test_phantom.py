@@ -11,15 +11,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from stagkit import phantom, phantom_cover, phantom_film
-from stagkit.config import PhantomConfig
-from stagkit.facs import ACTION_UNITS, AU_NUMBERS
-from stagkit.phantom import PRESETS, make_clip, make_clips, make_label, make_programme, make_subject, render_neutral
-from stagkit.phantom_cover import make_wrinkles
-from stagkit.phantom_face import draw_face, render_still
-from stagkit.phantom_film import Scene, film, find_visible
-from stagkit.phantom_life import Life, make_habits
-from stagkit.phantom_motion import (
+from stagkit.core.config import PhantomConfig
+from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError, inter_ocular_distance
+from stagkit.synthetic import clip as phantom
+from stagkit.synthetic import film as phantom_film
+from stagkit.synthetic.clip import (
+    PRESETS,
+    make_clip,
+    make_clips,
+    make_label,
+    make_programme,
+    make_subject,
+    render_neutral,
+)
+from stagkit.synthetic.film import Scene, film, find_visible
+from stagkit.synthetic.habits import Life, make_habits
+from stagkit.synthetic.identity import make_shape
+from stagkit.synthetic.presets import PROTOTYPES, load_au_statistics, make_trace
+from stagkit.synthetic.render import occlusion as phantom_cover
+from stagkit.synthetic.render.face import draw_face, render_still
+from stagkit.synthetic.render.occlusion import make_wrinkles
+from stagkit.synthetic.skin_motion import (
     compute_au_displacement,
     compute_coactivation,
     compute_inverse,
@@ -29,10 +43,6 @@ from stagkit.phantom_motion import (
     make_head_motion,
     make_intensity,
 )
-from stagkit.phantom_programme import PROTOTYPES, load_au_statistics, make_trace
-from stagkit.phantom_subject import make_shape
-from stagkit.rois import ATLAS
-from stagkit.types import StagkitError, inter_ocular_distance
 
 SYMMETRIC = make_shape(np.random.default_rng(0), spread=0.0) * 53 + (63.5, 50)
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS, parse_aus
+from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import CLASSES, MAP_FRAME, load_flow_maps
-from stagkit.facs import ACTION_UNITS, AU_NUMBERS, parse_aus
-from stagkit.phantom_maps import CLASSES as PHANTOM_CLASSES
-from stagkit.phantom_maps import FRAME, add_strain, make_maps, stream_maps, stretch_maps
-from stagkit.types import StagkitError
+from stagkit.synthetic.flow_maps import CLASSES as PHANTOM_CLASSES
+from stagkit.synthetic.flow_maps import FRAME, add_strain, make_maps, stream_maps, stretch_maps
 
 
 def test_frame_and_classes_are_those_of_the_published_maps():

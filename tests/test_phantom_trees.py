@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from stagkit.cli import main
-from stagkit.cli_options import DATASETS
-from stagkit.config import PhantomConfig
+from stagkit.cli.options import DATASETS
+from stagkit.core.config import PhantomConfig
+from stagkit.core.types import StagkitError
 from stagkit.datasets import NAMES, load_layouts, open_source
-from stagkit.datasets.phantom_trees import LAYOUT_PRESETS, write_tree
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.types import StagkitError
+from stagkit.synthetic.dataset import PhantomSource
+from stagkit.synthetic.releases import LAYOUT_PRESETS, write_tree
 from tests.test_cli import QUICK
 
 #: Clips of a subject: each class once.

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from stagkit.config import FlowConfig, PhantomConfig
-from stagkit.faces import FACE_MIDDLE, FACE_SIDE
-from stagkit.flow import compute_flow
-from stagkit.phantom import make_clip
-from stagkit.phantom_photo import animate_photo, load_astronaut, load_astronaut_landmarks
-from stagkit.rois import ATLAS, load_mean_face
-from stagkit.types import StagkitError
+from stagkit.core.config import FlowConfig, PhantomConfig
+from stagkit.core.regions import ATLAS, load_mean_face
+from stagkit.core.types import StagkitError
+from stagkit.motion.landmarks import FACE_MIDDLE, FACE_SIDE
+from stagkit.motion.optical_flow import compute_flow
+from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.photo import animate_photo, load_astronaut, load_astronaut_landmarks
 
 
 @pytest.fixture(scope="module")

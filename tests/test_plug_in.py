@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.evidence import make_evidence
-from stagkit.exercises import check_answer
-from stagkit.exercises.layers import ForgetsTheMask, KnowsPlaces, NeighbourMean, ShowsAnotherGraph
-from stagkit.model import GraphLayer, Stag, TimeLayer
-from stagkit.plug_in import PlugInError, put_in
-from stagkit.plugin_checks import PROMISES, check_layer
-from stagkit.sanity import CASCADE, randomise
-from stagkit.train import train_fold
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.course.exercises import check_answer
+from stagkit.course.exercises.layers import ForgetsTheMask, KnowsPlaces, NeighbourMean, ShowsAnotherGraph
+from stagkit.course.layer_contract import PROMISES, check_layer
+from stagkit.explain.evidence import make_evidence
+from stagkit.explain.sanity_checks import CASCADE, randomise
+from stagkit.network.custom import PlugInError, put_in
+from stagkit.network.model import GraphLayer, Stag, TimeLayer
+from stagkit.training.train import train_fold
 from tests.small import make_dataset
 from tests.tiny import make_batch, make_model
 
@@ -27,7 +27,7 @@ class RunningMean(nn.Module):
 
     def __init__(self, config, number):
         super().__init__()
-        from stagkit.probes import Probe
+        from stagkit.network.hooks import Probe
 
         self.value, self.attn = nn.Linear(config.width, config.width), Probe(f"time.{number}.attn")
 

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stagkit.config import FlowConfig, PhantomConfig
+from stagkit.core.config import FlowConfig, PhantomConfig
+from stagkit.core.files import write_aside, write_json
+from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.files import write_aside, write_json
-from stagkit.prepare import LeftOutWarning, load_data, load_prepared, prepare_clips, prepare_dataset
-from stagkit.prepared import PreparedClips, pack_clips, stage_clip
-from stagkit.types import RoiDataset, StagkitError
+from stagkit.datasets.prepare import LeftOutWarning, load_data, load_prepared, prepare_clips, prepare_dataset
+from stagkit.datasets.store import PreparedClips, pack_clips, stage_clip
+from stagkit.synthetic.dataset import PhantomSource
 
 FEW = PhantomConfig(subjects=2, clips=2, size=64)
 FAST = FlowConfig(n_frames=4)
@@ -179,26 +179,26 @@ def test_damage_is_told(prepared, tmp_path, harm):
 
 
 def test_the_index_is_whole_however_many_rows_are_written_at_once(prepared, tmp_path, monkeypatch):
-    import stagkit.prepared
+    import stagkit.datasets.store
 
     _, data = prepared
-    monkeypatch.setattr(stagkit.prepared, "_ROWS", 1)
+    monkeypatch.setattr(stagkit.datasets.store, "_ROWS", 1)
     again = prepare_dataset(PhantomSource(FEW), tmp_path / "one", FAST)
     assert again.clip_ids == data.clip_ids and again.meta["digest"] == data.meta["digest"]
 
 
 def test_packing_that_is_cut_off_loses_nothing(prepared, tmp_path, monkeypatch):
     """Killed while the array is written, or between array and index: the same command goes on and measures nothing anew."""
-    import stagkit.prepared
+    import stagkit.datasets.store
 
     _, data = prepared
     put_in_place = Path.replace
 
     def put_all_but_the_index(aside, path):
-        return Breaks.pull() if path.name == stagkit.prepared.INDEX else put_in_place(aside, path)
+        return Breaks.pull() if path.name == stagkit.datasets.store.INDEX else put_in_place(aside, path)
 
     for i, (home, name, breaks) in enumerate(
-        ((stagkit.prepared, "_write_rows", Breaks.pull), (Path, "replace", put_all_but_the_index))
+        ((stagkit.datasets.store, "_write_rows", Breaks.pull), (Path, "replace", put_all_but_the_index))
     ):
         with monkeypatch.context() as patch:
             patch.setattr(home, name, breaks)

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from stagkit.facs import AU_NUMBERS
-from stagkit.probes import ProbeError, clamp_aus, cut_edges, intervene, probe_names, record, summary
-from stagkit.rois import ATLAS
-from stagkit.types import StagkitError
+from stagkit.core.facs import AU_NUMBERS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.network.hooks import ProbeError, clamp_aus, cut_edges, intervene, probe_names, record, summary
 from tests.tiny import make_batch, make_inputs, make_model
 
 torch.set_num_threads(1)

@@ -16,24 +16,24 @@ import pytest
 from PIL import Image
 
 from stagkit.cli import main
-from stagkit.composite import join_datasets
-from stagkit.config import FlowConfig
-from stagkit.data_check import check_data, format_check
+from stagkit.core.config import FlowConfig
+from stagkit.core.errors import StagkitError, StagkitWarning
+from stagkit.core.facs import read_aus
+from stagkit.core.files import read_json
+from stagkit.core.regions import load_mean_face
 from stagkit.datasets import NAMES, DatasetNotAvailable, load_layout, open_source
+from stagkit.datasets.check import check_data, format_check
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.datasets.index import load_index
+from stagkit.datasets.join import join_datasets
 from stagkit.datasets.manifest import ManifestSource
-from stagkit.datasets.sheets import load_grids
-from stagkit.datasets.tree import MAX_PIXELS, read_picture
-from stagkit.errors import StagkitError, StagkitWarning
-from stagkit.faces import FaceError, load_landmarks
-from stagkit.facs import read_aus
-from stagkit.files import read_json
-from stagkit.folds import evaluate
-from stagkit.identity import find_alike_subjects, find_identity_faults, find_near_duplicates, normalise_subject
-from stagkit.prepare import load_data, load_prepared, prepare_clips
-from stagkit.rois import load_mean_face
-from stagkit.video import Video, open_video
+from stagkit.datasets.prepare import load_data, load_prepared, prepare_clips
+from stagkit.datasets.spreadsheets import load_grids
+from stagkit.datasets.subjects import find_alike_subjects, find_identity_faults, find_near_duplicates, normalise_subject
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.motion.frames import MAX_PIXELS, read_picture
+from stagkit.motion.landmarks import FaceError, load_landmarks
+from stagkit.motion.video import Video, open_video
 from tests.damage import make_trees
 from tests.small import make_dataset, save_maps
 from tests.test_cli import run
@@ -483,7 +483,7 @@ def test_a_nearly_identical_clip_of_another_person_is_warned_of_and_kept_in_the_
     with pytest.warns(
         StagkitWarning, match="clip001 of set/sub01 and clip013 of set/sub03 have nearly the same motion"
     ):
-        from stagkit.config import StagConfig, TrainConfig
+        from stagkit.core.config import StagConfig, TrainConfig
 
         small = StagConfig(width=8, heads=1, graph_layers=1, time_layers=1)
         evaluate(near, tmp_path / "run", small, TrainConfig(epochs=1), protocol="groupkfold", n_folds=2, workers=1)

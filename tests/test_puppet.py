@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.facs import ACTION_UNITS
-from stagkit.phantom_photo import find_moments
-from stagkit.rois import ATLAS
-from stagkit.types import StagkitError
-from stagkit.widgets import plot_puppet
-from stagkit.widgets.puppet_plot import find_arrows, list_places
-from stagkit.widgets.puppet_pose import MAX_STRENGTH, N_FRAMES, SIZE, Actor, compute_pose, read_aus
+from stagkit.core.facs import ACTION_UNITS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.explorers import plot_puppet
+from stagkit.explorers.puppet.figure import find_arrows, list_places
+from stagkit.explorers.puppet.scene import MAX_STRENGTH, N_FRAMES, SIZE, Actor, compute_pose, read_aus
+from stagkit.synthetic.photo import find_moments
 from tests.browser import wait_until
 
 CODES = [f"{u.label}{side}" for u in ACTION_UNITS.values() for side in (("", "L", "R") if u.sided else ("",))]
@@ -156,13 +156,13 @@ def test_the_still_figure_is_drawn(tmp_path):
 @pytest.fixture
 def puppet():
     pytest.importorskip("anywidget")
-    from stagkit.widgets import view_puppet
+    from stagkit.explorers import view_puppet
 
     return view_puppet(1, "L12")
 
 
 def test_both_functions_take_the_same(puppet):
-    from stagkit.widgets import view_puppet
+    from stagkit.explorers import view_puppet
 
     one, two = inspect.signature(plot_puppet), inspect.signature(view_puppet)
     assert [p.replace(annotation=p.empty) for p in one.parameters.values()] == [
@@ -197,7 +197,7 @@ def test_a_wrong_value_is_refused_and_the_old_one_stands(puppet):
 
 def test_networks_answer_to_the_movement_not_to_the_frame():
     pytest.importorskip("anywidget")
-    from stagkit.widgets import view_puppet
+    from stagkit.explorers import view_puppet
 
     puppet = view_puppet(1, "6+12", weights="phantom")
     smile = dict(puppet.probabilities)

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagkit.classes import load_class_map
-from stagkit.data_check import check_data, find_version, format_check, load_sheet_versions
+from stagkit.core.regions import load_mean_face
+from stagkit.core.types import StagkitError
 from stagkit.datasets import NAMES, DatasetNotAvailable, load_layout, load_layouts, open_source
 from stagkit.datasets.cards import BEGIN, END, fill_page
+from stagkit.datasets.check import check_data, find_version, format_check, load_sheet_versions
 from stagkit.datasets.index import load_corrections, load_index
-from stagkit.datasets.sheets import SheetError, compute_name, load_table, read_frame, read_text
-from stagkit.datasets.tree import Tree, UnclearFramesError, number_frames, read_pictures
-from stagkit.faces import load_landmarks
-from stagkit.rois import load_mean_face
-from stagkit.types import StagkitError
+from stagkit.datasets.label_maps import load_class_map
+from stagkit.datasets.spreadsheets import SheetError, compute_name, load_table, read_frame, read_text
+from stagkit.motion.frames import Tree, UnclearFramesError, number_frames, read_pictures
+from stagkit.motion.landmarks import load_landmarks
 from tests.lockfile import ROOT
 from tests.test_cli import run
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import stagkit
-from stagkit.ablate import ablate
+from stagkit.baselines.compare import compare_systems
 from stagkit.cli import app
-from stagkit.cli_options import read_settings
-from stagkit.companions import make_companions
-from stagkit.compare_systems import compare_systems
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.notebook import choose_course_settings, course_settings
-from stagkit.pretrain import EPOCHS, make_phantom_weights
-from stagkit.recipes import choose_recipe, choose_settings
+from stagkit.cli.options import read_settings
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.course.notebook import choose_course_settings, course_settings
+from stagkit.evaluation.ablation import ablate
+from stagkit.evaluation.defaults import choose_recipe, choose_settings
+from stagkit.inference.build_pretrained import EPOCHS, make_phantom_weights
+from stagkit.synthetic.auxiliary import make_companions
 from tests.small import make_dataset
 
 
@@ -68,8 +68,8 @@ def ask(monkeypatch, data, start):
     def stop(data, out, request, *rest):
         raise Asked({"stag": request["stag"], "train": request["train"], "protocol": request["protocol"]})
 
-    monkeypatch.setattr("stagkit.folds._evaluate", stop)
-    monkeypatch.setattr("stagkit.prepare.load_data", lambda *paths, **named: data)
+    monkeypatch.setattr("stagkit.evaluation.evaluate._evaluate", stop)
+    monkeypatch.setattr("stagkit.datasets.prepare.load_data", lambda *paths, **named: data)
     with pytest.raises(Asked) as found:
         start()
     return found.value.args[0]
@@ -93,7 +93,7 @@ def test_the_command_line_and_python_train_the_same_network(kind, protocol, monk
     assert shell["stag"] == chosen.stag.to_dict() and shell["train"] == chosen.train.to_dict()
     assert (shell["stag"], shell["train"]) != (StagConfig().to_dict(), TrainConfig().to_dict()) or kind == "uncoded"
     views, told = {"regions": data}, {}
-    monkeypatch.setattr("stagkit.compare_systems._run_system", lambda *given: told.update(given[5]) or 1 / 0)
+    monkeypatch.setattr("stagkit.baselines.compare._run_system", lambda *given: told.update(given[5]) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compare_systems(views, tmp_path / "systems", ["stag"], protocol=protocol)
     assert (told["stag"], told["train"]) == (shell["stag"], shell["train"])
@@ -114,9 +114,11 @@ def test_given_settings_win(monkeypatch, tmp_path):
 def test_the_shipped_weights_and_the_course_ask_the_same_function(monkeypatch, tmp_path):
     """The builder changes the number of epochs, the course what it names; all else is decided in one place."""
     data, told = make_dataset(), []
-    monkeypatch.setattr("stagkit.pretrain.prepare_dataset", lambda *given, **named: None)
-    monkeypatch.setattr("stagkit.pretrain.load_data", lambda *paths, **named: data)
-    monkeypatch.setattr("stagkit.pretrain.evaluate", lambda *given, **named: told.extend(given) or 1 / 0)
+    monkeypatch.setattr("stagkit.inference.build_pretrained.prepare_dataset", lambda *given, **named: None)
+    monkeypatch.setattr("stagkit.inference.build_pretrained.load_data", lambda *paths, **named: data)
+    monkeypatch.setattr(
+        "stagkit.inference.build_pretrained.evaluate", lambda *given, **named: told.extend(given) or 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         make_phantom_weights(tmp_path)
     chosen = choose_settings(data, "groupkfold")

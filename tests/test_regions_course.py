@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from stagkit.anatomy_plot import plot_incidence, plot_muscles
-from stagkit.contact_sheet import draw_people, main
-from stagkit.exercises import check_answer
-from stagkit.exercises.regions import find_twin
-from stagkit.facs import AU_LABELS, AU_NUMBERS
-from stagkit.rois import ATLAS
-from stagkit.types import StagkitError
+from stagkit.core.facs import AU_LABELS, AU_NUMBERS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.course.exercises import check_answer
+from stagkit.course.exercises.regions import find_twin
+from stagkit.plots.anatomy import plot_incidence, plot_muscles
+from stagkit.plots.contact_sheet import draw_people, main
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import pytest
 
 from stagkit.cli import main
-from stagkit.markup import STATIC_POLICY
-from stagkit.report import check_split, find_confounders, find_marks, find_worst, make_report, write_report
-from stagkit.report_page import Html, table, to_html
-from stagkit.runs import Run, RunError
+from stagkit.core.markup import STATIC_POLICY
+from stagkit.evaluation.run import Run, RunError
+from stagkit.reports.page import Html, table, to_html
+from stagkit.reports.run_report import check_split, find_confounders, find_marks, find_worst, make_report, write_report
 
 
 class Tags(HTMLParser):

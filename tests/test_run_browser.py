@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stagkit.config import PhantomConfig, StagConfig, TrainConfig
-from stagkit.folds import evaluate
-from stagkit.metrics import compute_pooled
-from stagkit.phantom import make_clip
-from stagkit.prepare import load_data
-from stagkit.runs import Run, RunError
-from stagkit.types import StagkitError
+from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.types import StagkitError
+from stagkit.datasets.prepare import load_data
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.evaluation.metrics import compute_pooled
+from stagkit.evaluation.run import Run, RunError
+from stagkit.synthetic.clip import make_clip
 from tests.small import save_maps
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
 
-from stagkit.widgets import plot_run, view_run
-from stagkit.widgets.run_table import compute_table
+from stagkit.explorers import plot_run, view_run
+from stagkit.explorers.run.scene import compute_table
 
 CLASSES = ("negative", "positive", "surprise")
 
@@ -194,9 +194,9 @@ def trained(tmp_path_factory):
 
 
 def test_one_click_opens_each_explorer_on_the_clip_that_was_clicked(trained):
-    from stagkit.widgets.au_graph import AUGraph
-    from stagkit.widgets.evidence_view import EvidenceExplorer
-    from stagkit.widgets.flow_view import FlowExplorer
+    from stagkit.explorers.au_graph.widget import AUGraph
+    from stagkit.explorers.evidence.widget import EvidenceExplorer
+    from stagkit.explorers.flow.widget import FlowExplorer
 
     phantom = make_clip(PhantomConfig(preset="smic", subjects=1, clips=1, size=96, difficulty=0), 0, 0)
     widget = view_run(trained, frames=lambda clip_id: replace(phantom, clip_id=clip_id))

@@ -17,19 +17,19 @@ import pandas as pd
 import pytest
 
 from stagkit.cli import main
-from stagkit.compare import compare_runs
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.errors import StagkitError
-from stagkit.explain_run import explain_run, load_evidence
-from stagkit.files import TEMPORARY
-from stagkit.folds import evaluate
-from stagkit.graph_record import load_graphs, save_graphs
-from stagkit.locks import hold
-from stagkit.prepare import load_data
-from stagkit.processes import run_in_processes
-from stagkit.run_check import check_run, is_sound
-from stagkit.runs import DamagedFoldWarning, OtherEnvironmentWarning, Run, RunError
-from stagkit.working import DamagedCheckpointWarning, Desk
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.errors import StagkitError
+from stagkit.core.files import TEMPORARY
+from stagkit.core.locks import hold
+from stagkit.core.processes import run_in_processes
+from stagkit.datasets.prepare import load_data
+from stagkit.evaluation.compare_runs import compare_runs
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.evaluation.run import DamagedFoldWarning, OtherEnvironmentWarning, Run, RunError
+from stagkit.evaluation.run_check import check_run, is_sound
+from stagkit.explain.graph_record import load_graphs, save_graphs
+from stagkit.explain.run import explain_run, load_evidence
+from stagkit.training.checkpoint import DamagedCheckpointWarning, Desk
 from tests.kills import COMMANDS
 from tests.small import save_maps
 
@@ -197,7 +197,7 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     """Many processes take and leave the same lock: never two at once."""
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from stagkit.locks import hold; from stagkit.errors import StagkitError\n"
+        "from stagkit.core.locks import hold; from stagkit.core.errors import StagkitError\n"
         "root, done, end = Path(sys.argv[1]), 0, time.monotonic() + 60\n"
         "while done < 40 and time.monotonic() < end:\n"
         "    try:\n"
@@ -215,7 +215,7 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
 
 
 def test_a_thread_may_hold_a_folder_twice_and_another_process_may_not(tmp_path):
-    code = f"from stagkit.locks import hold\nwith hold({str(tmp_path)!r}): print('held')"
+    code = f"from stagkit.core.locks import hold\nwith hold({str(tmp_path)!r}): print('held')"
     with hold(tmp_path), hold(tmp_path):
         other = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
         assert "another process works on" in other.stderr
@@ -225,7 +225,7 @@ def test_a_thread_may_hold_a_folder_twice_and_another_process_may_not(tmp_path):
 
 def test_two_explanations_of_one_seed_are_refused(copy):
     code = (
-        f"import time; from stagkit.locks import hold\n"
+        f"import time; from stagkit.core.locks import hold\n"
         f"with hold({str(copy / 'explanations' / 'seed0')!r}): print('held', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=-1, text=True)
@@ -402,7 +402,7 @@ def test_a_piece_that_kills_every_worker_is_one_sentence():
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     """SIGKILL of the parent, which can clean up nothing: its workers are gone within seconds."""
     code = (
-        "import os, sys; from functools import partial; from stagkit.processes import run_in_processes\n"
+        "import os, sys; from functools import partial; from stagkit.core.processes import run_in_processes\n"
         "from tests.test_run_folder import _sleep_and_name\n"
         "for pid in run_in_processes([partial(_sleep_and_name, 0.1)] * 2 + [partial(_sleep_and_name, 600)] * 2, 2):\n"
         "    print(pid, flush=True)\n"
@@ -426,7 +426,7 @@ def test_a_local_cluster_serves_no_other_user_and_opens_no_dashboard():
     """Who has not its throw-away certificate cannot talk to its scheduler; port 8787 stays closed."""
     distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed (extra 'cluster')")
     pytest.importorskip("cryptography", reason="cryptography is not installed (extra 'cluster')")
-    from stagkit.cluster import connect
+    from stagkit.core.cluster import connect
 
     with connect("local:1") as client:
         address = client.scheduler.address

@@ -14,15 +14,15 @@ import pandas as pd
 import pytest
 import torch
 
-from stagkit.augment import make_augmented
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.facs import AU_NUMBERS
-from stagkit.folds import evaluate
-from stagkit.optimiser import compute_rate
-from stagkit.rois import ATLAS
-from stagkit.runs import Run, RunError
-from stagkit.train import compute_scale, predict, train_fold
-from stagkit.types import StagkitError
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.facs import AU_NUMBERS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.evaluation.run import Run, RunError
+from stagkit.training.augment import make_augmented
+from stagkit.training.optim import compute_rate
+from stagkit.training.train import compute_scale, predict, train_fold
 from tests.small import make_dataset, save_maps
 
 SMALL = StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
@@ -34,7 +34,7 @@ def finished(tmp_path_factory):
     """A finished run on real-looking maps, with the file it read."""
     folder = tmp_path_factory.mktemp("runs")
     path = save_maps(folder / "maps.npz")
-    from stagkit.prepare import load_data
+    from stagkit.datasets.prepare import load_data
 
     run = evaluate(load_data(path), folder / "run", SMALL, QUICK, workers=1, data_path=path)
     return path, run
@@ -224,7 +224,7 @@ def test_a_folder_with_other_files_is_refused(finished, tmp_path):
 
 def test_changed_data_is_noticed(tmp_path):
     path = save_maps(tmp_path / "maps.npz")
-    from stagkit.prepare import load_data
+    from stagkit.datasets.prepare import load_data
 
     run = evaluate(load_data(path), tmp_path / "run", SMALL, QUICK, workers=1, data_path=path)
     save_maps(path, flow=np.zeros((24, 28, 28, 3), np.uint8))

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.epochs import fit_network
-from stagkit.losses import compute_class_weights, focal_loss
-from stagkit.seal import BLANK, BlindWarning, Fold, SealError, Trained, check_blind, examine
-from stagkit.splits import make_folds
-from stagkit.train import predict
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.evaluation.sealed import BLANK, BlindWarning, Fold, SealError, Trained, check_blind, examine
+from stagkit.evaluation.splits import make_folds
+from stagkit.network.losses import compute_class_weights, focal_loss
+from stagkit.training.epoch_selection import fit_network
+from stagkit.training.train import predict
 from tests.small import make_dataset
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.config import StagConfig
-from stagkit.cost import compute_cost
-from stagkit.train import make_model
+from stagkit.core.config import StagConfig
+from stagkit.network.cost import compute_cost
+from stagkit.training.train import make_model
 from tests.lockfile import ROOT
 from tests.small import make_dataset
 

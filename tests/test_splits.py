@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stagkit.composite import join_datasets
-from stagkit.epochs import hold_out_subjects
-from stagkit.splits import (
+from stagkit.core.types import StagkitError
+from stagkit.datasets.join import join_datasets
+from stagkit.evaluation.splits import (
     SealError,
     find_missing_classes,
     make_folds,
     make_stratified_folds,
 )
-from stagkit.types import StagkitError
+from stagkit.training.epoch_selection import hold_out_subjects
 from tests.small import make_dataset
 
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.companions import make_companions
-from stagkit.config import StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import load_flow_maps
-from stagkit.epochs import fit_network
-from stagkit.splits import make_folds
-from stagkit.stack_plan import Task, choose_chunk, measure_memory, split_tasks
-from stagkit.stacked import Motion, Stack, train_stack
-from stagkit.stacked_epochs import TrainingPart, fit_stack
-from stagkit.train import predict, train_fold
-from stagkit.types import StagkitError
+from stagkit.evaluation.splits import make_folds
+from stagkit.synthetic.auxiliary import make_companions
+from stagkit.training.ensemble import Motion, Stack, train_stack
+from stagkit.training.ensemble_epochs import TrainingPart, fit_stack
+from stagkit.training.ensemble_memory import Task, choose_chunk, measure_memory, split_tasks
+from stagkit.training.epoch_selection import fit_network
+from stagkit.training.train import predict, train_fold
 from tests.small import make_dataset, save_maps
 
 #: Nothing random but the start and the order of the clips.

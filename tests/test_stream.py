@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.config import PhantomConfig
-from stagkit.datasets import open_source, stream
+from stagkit.core.config import PhantomConfig
+from stagkit.core.types import StagkitError
+from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
-from stagkit.datasets.phantoms import PhantomSource
-from stagkit.datasets.stream import AHEAD, read_ahead, read_frames
-from stagkit.faces import align_clip, make_ready
-from stagkit.phantom import make_clip
-from stagkit.types import StagkitError
+from stagkit.motion import stream
+from stagkit.motion.landmarks import align_clip, make_ready
+from stagkit.motion.stream import AHEAD, read_ahead, read_frames
+from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.dataset import PhantomSource
 
 
 class Frame(np.ndarray):
@@ -56,8 +57,8 @@ def test_the_same_frames_come_in_the_same_order(n, ahead):
 
 def test_however_long_the_clip_few_frames_of_real_size_are_alive():
     """400 frames of 0.9 MB: as many as may wait, one being read, one being worked on, one being handed over."""
-    from stagkit.faces import align_frames
-    from stagkit.rois import load_mean_face
+    from stagkit.core.regions import load_mean_face
+    from stagkit.motion.landmarks import align_frames
 
     points = np.broadcast_to(load_mean_face()[0] * 200 + [320, 200], (400, 68, 2))
     counter = Counter(400)

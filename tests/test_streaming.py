@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stagkit.config import FlowConfig, PhantomConfig
-from stagkit.flow import compute_flow, compute_rois
-from stagkit.phantom import make_clip
-from stagkit.streaming import Stream
-from stagkit.train import predict
-from stagkit.types import RoiDataset, ShapeError, StagkitError
+from stagkit.core.config import FlowConfig, PhantomConfig
+from stagkit.core.types import RoiDataset, ShapeError, StagkitError
+from stagkit.inference.stream import Stream
+from stagkit.motion.optical_flow import compute_flow, compute_rois
+from stagkit.synthetic.clip import make_clip
+from stagkit.training.train import predict
 from tests.tiny import make_model
 
 FEW = FlowConfig(n_frames=3)

@@ -7,18 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.au_shares import (
-    MUSCLES,
-    UNIT_AUS,
-    UNIT_MUSCLES,
-    UNITS,
-    compute_activity,
-    compute_au_shares,
-    make_templates,
-)
-from stagkit.facs import AU_LABELS
-from stagkit.rois import ATLAS
-from stagkit.sums import (
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import Attribution
+from stagkit.explain.aggregate import (
     ExplainError,
     by_au,
     by_edge,
@@ -32,7 +24,15 @@ from stagkit.sums import (
     tabulate,
     to_map,
 )
-from stagkit.types import Attribution
+from stagkit.explain.motion_decomposition import (
+    MUSCLES,
+    UNIT_AUS,
+    UNIT_MUSCLES,
+    UNITS,
+    compute_activity,
+    compute_au_shares,
+    make_templates,
+)
 
 
 def make_attribution(values=None, flow=None, axes="clip time roi chan py px", gap=None, **changes) -> Attribution:

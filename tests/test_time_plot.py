@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from stagkit.time_plot import plot_time_weights
-from stagkit.types import ShapeError
+from stagkit.core.types import ShapeError
+from stagkit.plots.time import plot_time_weights
 
 TIMES = np.array([[0.0, 10, 20, 40], [5.0, 15, 0, 0]])
 WEIGHTS = np.array([[0.1, 0.2, 0.3, 0.4], [0.75, 0.25, 0, 0]])

@@ -10,12 +10,12 @@ import torch
 
 from stagkit import load_weights, make_clip
 from stagkit.cli import main
-from stagkit.config import FlowConfig, PhantomConfig, RoiConfig, StagConfig, TrainConfig
-from stagkit.flow import compute_flow
-from stagkit.model import Stag
-from stagkit.pretrain import LEVELS, PRESETS, GradedPhantoms, get_level, make_phantom_weights
-from stagkit.types import StagkitError
-from stagkit.weights import _FOLDER, _HEADER, Weights, _digest_contents, load_card, save_weights
+from stagkit.core.config import FlowConfig, PhantomConfig, RoiConfig, StagConfig, TrainConfig
+from stagkit.core.types import StagkitError
+from stagkit.inference.build_pretrained import LEVELS, PRESETS, GradedPhantoms, get_level, make_phantom_weights
+from stagkit.inference.pretrained import _FOLDER, _HEADER, Weights, _digest_contents, load_card, save_weights
+from stagkit.motion.optical_flow import compute_flow
+from stagkit.network.model import Stag
 from tests.lockfile import ROOT
 
 SMALL = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -274,8 +274,8 @@ def test_they_are_made_the_whole_way(made):
 
 def test_nobody_asked_about_was_learned_from():
     """Another seed has other people: their faces differ, though their numbers are the same."""
-    from stagkit.phantom import make_cast
-    from stagkit.pretrain import ASKED_ABOUT, LEARNED_FROM
+    from stagkit.inference.build_pretrained import ASKED_ABOUT, LEARNED_FROM
+    from stagkit.synthetic.clip import make_cast
 
     for preset in PRESETS:
         known, asked = (

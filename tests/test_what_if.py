@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.config import StagConfig
-from stagkit.cutting import compute_cut_effects
-from stagkit.facs import AU_LABELS
-from stagkit.model import Stag
-from stagkit.probes import clamp_aus, cut_au_edges, cut_edges, intervene
-from stagkit.rois import ATLAS
-from stagkit.train import take
-from stagkit.what_if import (
+from stagkit.core.config import StagConfig
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
+from stagkit.explain.edge_ablation import compute_cut_effects
+from stagkit.explain.interventions import (
     compute_answers,
     compute_au_edge_attribution,
     compute_probabilities,
     compute_single_cuts,
     read_change,
 )
+from stagkit.network.hooks import clamp_aus, cut_au_edges, cut_edges, intervene
+from stagkit.network.model import Stag
+from stagkit.training.train import take
 from tests.small import make_dataset, make_small_model
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stagkit.config import StagConfig, TrainConfig
-from stagkit.folds import evaluate
-from stagkit.runs import Run, RunError
-from stagkit.types import StagkitError
-from stagkit.widgets import plot_au_graph
-from stagkit.widgets.run_table import compute_table
-from stagkit.widgets.sources import OWN_FOLD, RunSource
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.evaluate import evaluate
+from stagkit.evaluation.run import Run, RunError
+from stagkit.explorers import plot_au_graph
+from stagkit.explorers.run.scene import compute_table
+from stagkit.explorers.sources import OWN_FOLD, RunSource
 from tests.small import make_dataset
 
 SMALL, ONCE = StagConfig(width=8, heads=1, graph_layers=1, time_layers=1), TrainConfig(epochs=1)
@@ -97,7 +97,7 @@ def test_a_network_that_was_trained_on_the_clip_is_refused_unless_it_is_allowed(
 
 def test_the_explorer_names_its_network_and_returns_to_the_one_that_was_tested(loso, monkeypatch):
     pytest.importorskip("anywidget")
-    from stagkit.widgets import view_au_graph, view_run
+    from stagkit.explorers import view_au_graph, view_run
 
     run = load(*loso, monkeypatch)
     own = RunSource(run).own_fold(0)
@@ -136,7 +136,7 @@ def test_a_clip_that_a_seed_did_not_test_has_no_network_and_no_probabilities(los
 
 
 def test_an_explanation_says_which_network_it_asked(loso, monkeypatch):
-    from stagkit.explain_run import explain_run
+    from stagkit.explain.run import explain_run
 
     run = load(*loso, monkeypatch)
     _, out = explain_run(run.path, seed=1, n_steps=4, controls=False)
@@ -149,20 +149,20 @@ def test_an_explanation_says_which_network_it_asked(loso, monkeypatch):
 
 
 def test_the_weights_of_a_run_say_which_networks_are_asked(loso, monkeypatch):
-    from stagkit.weights import load_weights
+    from stagkit.inference.pretrained import load_weights
 
     run = loso[0]
     request = {**run.request, "data": {**run.request["data"], "flow": {}, "roi": {}}}
-    monkeypatch.setattr("stagkit.weights.Run.load", lambda path, **named: Run(run.path, request))
+    monkeypatch.setattr("stagkit.inference.pretrained.Run.load", lambda path, **named: Run(run.path, request))
     assert "seed 0, folds 0 to 2" in load_weights(run.path).learned
     assert "no test" in load_weights(run.path).learned
 
 
 def test_an_explanation_refuses_a_network_that_was_trained_on_the_clip(loso, monkeypatch):
     """A run whose predictions name another fold than the one that tested the clip."""
-    from stagkit.explain import compute_run_attribution
-    from stagkit.explain_run import explain_run
-    from stagkit.graph_record import save_graphs
+    from stagkit.explain.attribution import compute_run_attribution
+    from stagkit.explain.graph_record import save_graphs
+    from stagkit.explain.run import explain_run
 
     run = load(*loso, monkeypatch)
     table = run.predictions.copy()

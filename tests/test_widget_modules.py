@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stagkit.drawing import AGAINST, FOR, SIGNED_SCALE
+from stagkit.plots.style import AGAINST, FOR, SIGNED_SCALE
 from tests.lockfile import ROOT
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
@@ -19,7 +19,7 @@ NAMES = ("AUGraph", "FlowExplorer", "EvidenceExplorer", "RunBrowser", "Puppet")
 
 @pytest.fixture(params=NAMES)
 def module(request):
-    from stagkit import widgets
+    from stagkit import explorers as widgets
 
     text = str(getattr(widgets, request.param)._esm)
     text = re.sub(r"(?m)(^|\s)//.*$", "", text)  # comments may speak of anything
@@ -59,7 +59,7 @@ def test_what_speaks_for_a_class_has_one_colour_in_figures_and_in_the_browser():
     from matplotlib import colormaps
     from matplotlib.colors import to_rgb
 
-    from stagkit.widgets import read_css
+    from stagkit.explorers import read_css
 
     light = read_css("base").split("}", 1)[0]
     given = dict(re.findall(r"(--sg-[\w-]+): ([^;]+);", light))
@@ -76,7 +76,7 @@ def test_what_speaks_for_a_class_has_one_colour_in_figures_and_in_the_browser():
 
     assert warmth(FOR) > 0 > warmth(AGAINST)
     assert warmth(scale(0.9)[:3]) > 0 > warmth(scale(0.1)[:3]), "the scale leans the same way"
-    styles = "".join(read_css(path.stem) for path in (ROOT / "stagkit" / "widgets").glob("*.css"))
+    styles = "".join(read_css(path.stem) for path in (ROOT / "stagkit" / "explorers").rglob("*.css"))
     told = set(re.findall(r"\.sg-for[^{]*\{[^}]*?(var\(--sg-\w+\))", styles))
     assert told == {"var(--sg-for)"}
     assert set(re.findall(r"\.sg-against[^{]*\{[^}]*?(var\(--sg-\w+\))", styles)) == {"var(--sg-against)"}
@@ -86,7 +86,7 @@ def test_what_speaks_for_a_class_has_one_colour_in_figures_and_in_the_browser():
 def test_figures_need_no_widget_library():
     code = (
         "import sys\nfor name in ('anywidget', 'ipywidgets', 'traitlets', 'IPython'): sys.modules[name] = None\n"
-        "from stagkit.widgets import plot_au_graph, plot_evidence, plot_flow, plot_puppet, plot_run\n"
+        "from stagkit.explorers import plot_au_graph, plot_evidence, plot_flow, plot_puppet, plot_run\n"
         "print(len(plot_puppet(0, '12').axes))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from stagkit.config import StagConfig
-from stagkit.egat import EGATDense
-from stagkit.model import Stag
-from stagkit.rois import ATLAS, RoiAtlas
-from stagkit.types import Batch
+from stagkit.core.config import StagConfig
+from stagkit.core.regions import ATLAS, RoiAtlas
+from stagkit.core.types import Batch
+from stagkit.network.attention import EGATDense
+from stagkit.network.model import Stag
 
 
 def make_tiny_egat(edge_dim=None):

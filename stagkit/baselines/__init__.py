@@ -1,7 +1,8 @@
-"""The systems that STAG is compared with: one readable file each, built from papers, nothing copied.
+"""The other systems: one readable file each, built from papers, nothing copied.
 
-``SYSTEMS`` lists them with what each reads, where it comes from and how it is trained. None of them sees more of a fold than
-its training clips; each keeps the epochs fixed beforehand.
+In: the same sealed folds as STAG. Out: predictions, and `SYSTEMS` with what each reads, where it comes from and how it is
+trained. None sees more of a fold than its training clips; epochs are fixed beforehand.
+Start reading at ``plain.py``.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from stagkit.baselines.plain import (
 )
 from stagkit.baselines.ststnet import SCHEDULE as STST_SCHEDULE
 from stagkit.baselines.ststnet import STSTNet
-from stagkit.train import compute_scale
-from stagkit.types import RoiDataset, StagkitError
+from stagkit.core.types import RoiDataset, StagkitError
+from stagkit.training.train import compute_scale
 
 __all__ = [
     "SYSTEMS",

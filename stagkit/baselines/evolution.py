@@ -19,7 +19,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from stagkit.baselines.network import Network, Output, Schedule
-from stagkit.types import StagkitError
+from stagkit.core.types import StagkitError
 
 SCHEDULE = Schedule(epochs=40, lr=8e-4, batch_size=32, weight_decay=0.7, decay=0.987, balanced=True)
 

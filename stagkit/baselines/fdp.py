@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy, mse_loss, softplus
 
 from stagkit.baselines.network import Network, Output, Schedule
 from stagkit.baselines.rank_pooling import compute_rank_weights
-from stagkit.types import Batch, StagkitError
+from stagkit.core.types import Batch, StagkitError
 
 SCHEDULE = Schedule(epochs=40, lr=1e-3, batch_size=32)
 

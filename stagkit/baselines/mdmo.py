@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from stagkit.baselines.plain import Answer, _fit_sklearn
-from stagkit.types import RoiDataset
+from stagkit.core.types import RoiDataset
 
 
 def compute_main_motion(patches: np.ndarray, n_bins: int = 8) -> np.ndarray:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from stagkit.losses import compute_class_weights
-from stagkit.seal import SealedInputs
-from stagkit.train import take
-from stagkit.types import Batch, RoiDataset, StagkitError
+from stagkit.core.types import Batch, RoiDataset, StagkitError
+from stagkit.evaluation.sealed import SealedInputs
+from stagkit.network.losses import compute_class_weights
+from stagkit.training.train import take
 
 
 @dataclass(frozen=True)

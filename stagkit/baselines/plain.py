@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from stagkit.baselines.network import Network, Output, Schedule
-from stagkit.seal import SealedInputs
-from stagkit.types import RoiDataset, StagkitError
+from stagkit.core.types import RoiDataset, StagkitError
+from stagkit.evaluation.sealed import SealedInputs
 
 CELLS = 7
 MLP_SCHEDULE = Schedule(epochs=60, lr=1e-3, batch_size=64)

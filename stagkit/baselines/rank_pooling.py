@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stagkit.types import StagkitError
+from stagkit.core.types import StagkitError
 
 
 def compute_rank_weights(n_frames: int, prefix: bool = True) -> np.ndarray:

@@ -1,4 +1,9 @@
-"""Data sets: one small file each. A data set is a list of clips that can be read one at a time, in any order."""
+"""Data sets of clips: index, labels, preparation, and the prepared store.
+
+In: the folder of a licensed data set, a manifest, or published flow maps. Out: clips that can be read one at a time, and
+a `RoiDataset` ready for training. Nothing is ever downloaded.
+Start reading at ``index.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from stagkit.types import Clip, StagkitError
+from stagkit.core.types import Clip, StagkitError
 
 if TYPE_CHECKING:
     from stagkit.datasets.layout import Layout
@@ -62,7 +67,7 @@ def load_layout(name: str) -> Layout:
             "data_README.md)."
         )
     module, attribute = _LAYOUTS[name]
-    return getattr(import_module(f"stagkit.datasets.{module}"), attribute)
+    return getattr(import_module(f"stagkit.datasets.readers.{module}"), attribute)
 
 
 def load_layouts() -> dict[str, Layout]:
@@ -90,6 +95,6 @@ def open_source(name: str, root: str, sheet: str | Sequence[str] = "") -> ClipSo
         if len(named) > 1:
             raise StagkitError(f"{len(named)} tables are named for a manifest, expected one: give --sheet once.")
         return ManifestSource(root, named[0] if named else "")
-    from stagkit.datasets.coded import CodedSource
+    from stagkit.datasets.annotated import CodedSource
 
     return CodedSource(load_layout(name), root, sheet)

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagkit.files import write_text
-from stagkit.types import StagkitError
+from stagkit.core.files import write_text
+from stagkit.core.types import StagkitError
 
 #: The part of data_README.md between these two lines is made from the cards.
 BEGIN, END = "<!-- cards: made by 'make cards' -->", "<!-- end of cards -->"

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.datasets.sheets import load_table, read_name
-from stagkit.datasets.tree import Tree, read_picture
-from stagkit.errors import StagkitWarning
-from stagkit.facs import compute_au_vector, read_aus
-from stagkit.files import compute_digest, load_arrays, shorten
-from stagkit.rois import ATLAS, RoiAtlas
-from stagkit.types import RoiDataset, StagkitError
+from stagkit.core.errors import StagkitWarning
+from stagkit.core.facs import compute_au_vector, read_aus
+from stagkit.core.files import compute_digest, load_arrays, shorten
+from stagkit.core.regions import ATLAS, RoiAtlas
+from stagkit.core.types import RoiDataset, StagkitError
+from stagkit.datasets.spreadsheets import load_table, read_name
+from stagkit.motion.frames import Tree, read_picture
 
 #: Classes of the MEGC2019 composite, in the order of the published labels 0, 1, 2.
 CLASSES = ("negative", "positive", "surprise")

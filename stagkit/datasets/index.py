@@ -16,13 +16,13 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
+from stagkit.core.facs import read_aus
+from stagkit.core.files import RESOURCES, digest_file, shorten
+from stagkit.core.types import ClipRecord, StagkitError
 from stagkit.datasets import DatasetNotAvailable
 from stagkit.datasets.layout import Layout, SheetRow, exactly, show_pattern
-from stagkit.datasets.sheets import OTHER_TABLES, TABLES, SheetError, read_frame, read_rate, read_text
-from stagkit.datasets.tree import Tree, make_plain
-from stagkit.facs import read_aus
-from stagkit.files import digest_file, shorten
-from stagkit.types import ClipRecord, StagkitError
+from stagkit.datasets.spreadsheets import OTHER_TABLES, TABLES, SheetError, read_frame, read_rate, read_text
+from stagkit.motion.frames import Tree, make_plain
 
 #: A clip that lacks more than this share of its frames is left out (stagkit's choice).
 MAX_MISSING = 0.1
@@ -36,8 +36,8 @@ SHEET_DEPTH, BASE_DEPTH = 3, 3
 #: Beside the sheet of a tree drawn by ``stagkit phantom``: what is read from there is called a phantom.
 PHANTOM_MARK = "phantom.json"
 
-_CORRECTIONS = Path(__file__).parents[1] / "data" / "corrections.csv"
-_LABELS = Path(__file__).parents[1] / "data" / "class_maps.csv"
+_CORRECTIONS = RESOURCES / "corrections.csv"
+_LABELS = RESOURCES / "class_maps.csv"
 
 
 @dataclass(frozen=True)

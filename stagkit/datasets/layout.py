@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.tree import Tree
+from stagkit.motion.frames import Tree
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.datasets import ClipSource, DatasetNotAvailable
-from stagkit.datasets.sheets import SheetError, load_table, read_frame, read_name, read_rate, read_text
-from stagkit.datasets.stamps import stamp_files
-from stagkit.datasets.stream import read_frames
-from stagkit.datasets.tree import Tree, make_plain, turned_by_exif
-from stagkit.datasets.writing import is_unfinished, resume_writing
-from stagkit.errors import StagkitWarning
-from stagkit.faces import load_landmarks
-from stagkit.facs import read_aus
-from stagkit.files import (
+from stagkit.core.errors import StagkitWarning
+from stagkit.core.facs import read_aus
+from stagkit.core.files import (
     Progress,
     digest_file,
     no_progress,
@@ -39,7 +32,14 @@ from stagkit.files import (
     write_picture,
     write_table,
 )
-from stagkit.types import Clip, StagkitError
+from stagkit.core.types import Clip, StagkitError
+from stagkit.datasets import ClipSource, DatasetNotAvailable
+from stagkit.datasets.spreadsheets import SheetError, load_table, read_frame, read_name, read_rate, read_text
+from stagkit.datasets.stamps import stamp_files
+from stagkit.datasets.writing import is_unfinished, resume_writing
+from stagkit.motion.frames import Tree, make_plain, turned_by_exif
+from stagkit.motion.landmarks import load_landmarks
+from stagkit.motion.stream import read_frames
 
 _NEEDED = ("clip_id", "subject", "dataset", "label", "folder", "fps")
 _MORE = ("onset", "apex", "offset", "aus", "landmarks", "part")

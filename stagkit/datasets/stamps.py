@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from stagkit.files import compute_digest, digest_file
-from stagkit.types import StagkitError
+from stagkit.core.files import compute_digest, digest_file
+from stagkit.core.types import StagkitError
 
 
 def stamp_files(paths: Iterable[Path], root: Path, contents: bool = False, *texts: str) -> str:

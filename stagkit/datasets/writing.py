@@ -11,9 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from stagkit.files import TEMPORARY, check_writable, read_json, remove_temporary, resolve_inside, safe_name, write_json
-from stagkit.locks import hold
-from stagkit.types import StagkitError
+from stagkit.core.files import (
+    TEMPORARY,
+    check_writable,
+    read_json,
+    remove_temporary,
+    resolve_inside,
+    safe_name,
+    write_json,
+)
+from stagkit.core.locks import hold
+from stagkit.core.types import StagkitError
 
 NOTES = ".stagkit-writing"
 

@@ -1,0 +1,292 @@
+"""One clip as different systems want to see it: regions, one flow map of the face, a rank-pooled picture, a short film.
+
+Every view is a ``RoiDataset`` of the same clips in the same order; a picture of the face is one large region. Published flow
+maps have ``regions`` and ``face`` only (T = 1, no pictures). Prepared clips are read again from where they came; phantoms
+are drawn again. Face pictures all show the same window, that of the published maps (``datasets.flow_maps.MAP_FRAME``), and
+the head is held still in them: each frame is turned back by the head motion that was measured.
+
+========= ============================================================= =========================================
+view      ``x`` "clip time roi chan py px"                              unit
+========= ============================================================= =========================================
+regions   as prepared                                                   per cent of the IOD (published maps: map)
+course    the regions at 25 frames spread evenly over the clip          the same
+face      flow from onset to apex (u, v, strain), 28 px                 the same
+mesti     apex-centred rank pooling (``baselines.rank_pooling``), 64 px share of the grey range
+dynamic   classic dynamic image, 64 px                                  share of the grey range
+film      8 frames, 64 px; ``times_ms`` counts from the apex            0..1
+========= ============================================================= =========================================
+
+The apex is the coded one where there is one, else the frame of largest motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stagkit.baselines.rank_pooling import compute_mesti_weights, compute_rank_weights, pool_frames
+from stagkit.core.config import FlowConfig, PhantomConfig, RoiConfig
+from stagkit.core.files import Progress, compute_digest, load_arrays, no_progress, resolve_inside, write_aside
+from stagkit.core.processes import run_in_processes
+from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_frame
+from stagkit.core.types import Clip, FlowClip, RoiDataset, StagkitError
+from stagkit.datasets import ClipSource
+from stagkit.datasets.flow_maps import MAP_FRAME, load_flow_maps, read_maps
+from stagkit.datasets.prepare import load_data
+from stagkit.motion.landmarks import make_ready
+from stagkit.motion.optical_flow import compute_flow, compute_rois, select_frames
+
+VIEWS = ("regions", "course", "face", "mesti", "dynamic", "film")
+#: Views that are made from the pictures of a clip, not from its prepared regions.
+OF_PICTURES = ("course", "face", "mesti", "dynamic", "film")
+
+FACE_SIDE, PICTURE_SIDE, FILM_FRAMES, COURSE_FRAMES = 28, 64, 8, 25
+FORMAT = 1  # raised when a view changes, so that kept ones are made again
+
+
+def make_frame(side: int) -> np.ndarray:
+    """Face frame (IOD) -> px of a face picture of that side: float "2 3"."""
+    return MAP_FRAME * (side / FACE_SIDE)
+
+
+def find_apex(clip: Clip, motion: FlowClip) -> int:
+    """The coded apex; the frame of largest motion where none is coded, or where it is the onset."""
+    usable = clip.apex is not None and clip.apex != (clip.onset or 0)
+    return int(clip.apex) if usable else int(motion.scores.argmax())
+
+
+def warp_face(picture: np.ndarray, to_picture: np.ndarray, side: int, fine: int = 3) -> np.ndarray:
+    """The window of the face as a square; ``fine`` samples a px and side are averaged.
+
+    Args:
+        picture: "y x" or "y x chan".
+        to_picture: float "2 3", face frame (IOD) -> px of ``picture``.
+        side: of the square, px.
+
+    Returns:
+        float32 "side side" (with chan).
+    """
+    frame = make_frame(side * fine)
+    frame = np.column_stack([frame[:, :2], frame[:, 2] + (fine - 1) / 2])  # centres of samples, not of cells
+    square = to_picture @ np.linalg.inv(np.vstack([frame, [0, 0, 1]]))
+    shape = (side * fine,) * 2
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    taken = cv2.warpAffine(picture.astype(np.float32), square, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return taken.reshape(side, fine, side, fine, *picture.shape[2:]).mean((1, 3))
+
+
+def cut_frames(clip: Clip, motion: FlowClip, index: Sequence[int], side: int = PICTURE_SIDE) -> np.ndarray:
+    """Pictures of the face with the head held still: float32 "time chan y x", RGB, 0..1 (grey clips: three times grey)."""
+    frame = np.vstack([compute_face_frame(motion.landmarks), [0, 0, 1]])
+    cut = [warp_face(clip.frames[t], motion.head_motion[t] @ frame, side) / 255 for t in index]
+    cut = np.stack(cut)
+    return np.stack([cut] * 3, 1) if cut.ndim == 3 else np.moveaxis(cut, -1, 1)
+
+
+def cut_flow(motion: FlowClip, at: int, side: int = FACE_SIDE) -> np.ndarray:
+    """Motion of the face in one frame: float32 "chan y x", (u, v) upright in the face frame and strain, % of IOD."""
+    frame = compute_face_frame(motion.landmarks)
+    field = np.concatenate([motion.flow[at] * (100 / motion.iod), motion.strain[at][None] * 100])
+    face = np.moveaxis(warp_face(np.moveaxis(field, 0, -1), frame, side), -1, 0)
+    turn = frame[:, :2].T / np.hypot(*frame[:, 0])
+    face[:2] = np.einsum("ij,jyx->iyx", turn, face[:2])
+    return face
+
+
+def compute_views(clip: Clip, flow: FlowConfig = FlowConfig(), roi: RoiConfig = RoiConfig()) -> dict[str, np.ndarray]:
+    """Every view of one clip that is made from its pictures.
+
+    Args:
+        clip: with landmarks.
+        flow: how motion is measured; ``selection`` does not matter here.
+        roi: how regions are cut.
+
+    Returns:
+        name -> "time roi chan py px", with ``NAME_mask`` and ``NAME_times``.
+    """
+    motion = compute_flow(clip, flow)
+    onset = clip.onset or 0
+    offset = len(clip.frames) - 1 if clip.offset is None else clip.offset
+    apex = min(max(find_apex(clip, motion), onset), offset)
+    if offset <= onset:
+        onset, offset = 0, len(clip.frames) - 1
+    span = np.arange(onset, offset + 1)
+    pictures = cut_frames(clip, motion, span)
+    at = np.unique(np.linspace(0, len(span) - 1, min(FILM_FRAMES, len(span))).round().astype(int))
+    film = np.zeros((FILM_FRAMES, 1, *pictures.shape[1:]), np.float32)
+    film[: len(at), 0] = pictures[at]
+    film_times = np.zeros(FILM_FRAMES, np.float32)
+    film_times[: len(at)] = clip.times_ms[span[at]] - clip.times_ms[apex]
+    spread = flow.replace(selection="uniform", n_frames=COURSE_FRAMES)
+    chosen = select_frames(motion.scores, clip.times_ms, spread, clip.onset or 0)
+    course = compute_rois(replace(motion, selected=chosen), clip, roi)
+    n, shape = len(chosen), course.patches.shape[1:]
+    patches, present = np.zeros((COURSE_FRAMES, *shape), np.float32), np.zeros((COURSE_FRAMES, shape[0]), bool)
+    times = np.zeros(COURSE_FRAMES, np.float32)
+    patches[:n], present[:n], times[:n] = course.patches, course.present, course.times_ms
+    one, none = np.ones((1, 1), bool), np.zeros(1, np.float32)
+    pooled = {
+        "face": cut_flow(motion, apex),
+        "mesti": pool_frames(pictures, compute_mesti_weights(len(span), apex - span[0])),
+        "dynamic": pool_frames(pictures, compute_rank_weights(len(span))),
+    }
+    views = {name: picture[None, None].astype(np.float32) for name, picture in pooled.items()}
+    views |= {f"{name}_mask": one for name in pooled} | {f"{name}_times": none for name in pooled}
+    views |= {"film": film, "film_mask": np.arange(FILM_FRAMES)[:, None] < len(at), "film_times": film_times}
+    return views | {"course": patches, "course_mask": present, "course_times": times}
+
+
+def open_clips(data: RoiDataset, sources: Mapping[str, ClipSource] | None = None) -> ClipSource | None:
+    """Where the pictures of prepared clips come from: phantoms are drawn again, others have to be given.
+
+    Args:
+        data: one prepared set.
+        sources: name of the set (``data.datasets``) -> source.
+    """
+    about = data.meta.get("source")
+    if isinstance(about, dict) and "preset" in (about.get("config") or {}):
+        from stagkit.synthetic.dataset import PhantomSource
+
+        return PhantomSource(PhantomConfig.from_dict(about["config"]))
+    return (sources or {}).get(data.datasets[0])
+
+
+def make_views(
+    path: str | Path | Sequence[str | Path],
+    mapping: str = "",
+    keep: str | Path | None = None,
+    sources: Mapping[str, ClipSource] | None = None,
+    workers: int = 1,
+    landmarker: str = "",
+    progress: Progress = no_progress,
+) -> dict[str, RoiDataset]:
+    """Every view that the data allow: name -> the same clips in the same order.
+
+    Args:
+        path: one or several, as for ``prepare.load_data``: prepared folders or flow maps.
+        mapping: class mapping.
+        keep: folder where views are kept, so that they are made once.
+        sources: clips of prepared sets that are no phantoms: name -> source.
+        workers: processes that read clips.
+        landmarker: for clips that bring no landmarks (``faces.make_ready``).
+        progress: wraps the stream of finished clips.
+
+    Returns:
+        Always ``regions``; the others where every clip has them.
+    """
+    data = load_data(path, mapping)
+    paths = [path] if isinstance(path, (str, Path)) else list(path)
+    found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    for one in paths:
+        part = load_data(one)
+        for key, views in zip(
+            zip(part.subjects, part.clip_ids, strict=True),
+            _read_part(Path(one), part, keep, sources, workers, landmarker, progress),
+            strict=False,
+        ):
+            found[key] = views
+    clips = [found.get(key, {}) for key in zip(data.subjects, data.clip_ids, strict=True)]
+    views = {"regions": data}
+    for name in OF_PICTURES:
+        if not all(name in clip for clip in clips):
+            continue
+        stacked = {k: np.stack([c[f"{name}{k}"] for c in clips]) for k in ("", "_mask", "_times")}
+        names = data.roi_names if name == "course" else ("face",)
+        views[name] = replace(
+            data,
+            x=stacked[""],
+            mask=stacked["_mask"],
+            times_ms=stacked["_times"],
+            roi_names=names,
+            meta={**data.meta, "view": name},
+        )
+    views.setdefault("course", data)  # regions are a course of their own where no picture can be read
+    return views
+
+
+def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: str, progress) -> list[dict]:
+    """Views of each clip of one set, in its order; none where its pictures cannot be had."""
+    if part.unit == "map":
+        return _read_map_faces(path, part)
+    source = open_clips(part, sources)
+    if source is None:
+        return []
+    name = f"{compute_digest(str(part.meta['digest']).encode(), bytes([FORMAT]))}.npz"
+    kept = resolve_inside(keep, name) if keep else None
+    if kept is not None and kept.is_file():
+        try:
+            whole = load_arrays(kept, 2**36)
+            return [
+                {k: v[i].astype(v.dtype if v.dtype == bool else np.float32) for k, v in whole.items()}
+                for i in range(len(part))
+            ]
+        except (StagkitError, ValueError, KeyError, IndexError) as error:
+            raise StagkitError(f"{kept} is damaged: remove it, it is made again.") from error
+    settings = {"flow": FlowConfig, "roi": RoiConfig}
+    flow, roi = (kind.from_dict(part.meta.get(name, {})) for name, kind in settings.items())
+    faces = part.meta.get("faces") or {}
+    jobs = (
+        partial(_read_clip, i, _narrow(source, key), key, flow, roi, faces.get("align", 0), landmarker)
+        for i, key in enumerate(part.clip_ids)
+    )
+    found = dict(progress(run_in_processes(jobs, workers), len(part)))
+    clips = [found[i] for i in range(len(part))]
+    if kept is not None:
+        with write_aside(kept) as aside:
+            half = {k: np.stack([c[k] for c in clips]) for k in clips[0]}
+            np.savez_compressed(
+                aside,
+                **{k: v if v.dtype == bool or k.endswith("times") else v.astype(np.float16) for k, v in half.items()},
+            )
+        return _read_part(path, part, keep, sources, workers, landmarker, progress)
+    return clips
+
+
+def _narrow(source: ClipSource, key: str) -> ClipSource:
+    """A set's whole list of frames is much to hand to a process."""
+    return source.only(key) if hasattr(source, "only") else source
+
+
+def _read_clip(
+    number: int, source: ClipSource, key: str, flow: FlowConfig, roi: RoiConfig, align: int, landmarker: str
+) -> tuple[int, dict]:
+    cv2.setNumThreads(1)
+    return number, compute_views(make_ready(source.read(key), align, landmarker), flow, roi)
+
+
+def _read_map_faces(path: Path, part: RoiDataset) -> list[dict[str, np.ndarray]]:
+    """Published maps with the median of each channel taken as zero motion; the order is that of ``load_flow_maps``."""
+    flow = np.moveaxis(read_maps(path)["flow"].astype(np.float32), -1, 1)
+    flow -= np.median(flow, axis=(2, 3), keepdims=True)
+    one, none = np.ones((1, 1), bool), np.zeros(1, np.float32)
+    return [{"face": m[None, None], "face_mask": one, "face_times": none} for m in flow]
+
+
+def load_face(path: str | Path) -> RoiDataset:
+    """Published flow maps as the view ``face`` alone."""
+    part = load_flow_maps(path)
+    x = np.stack([c["face"] for c in _read_map_faces(Path(path), part)])
+    return replace(
+        part, x=x, mask=np.ones((len(x), 1, 1), bool), times_ms=np.zeros((len(x), 1), np.float32), roi_names=("face",)
+    )
+
+
+def gather_regions(values: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+    """A map of the face summed inside the square of each region: float "clip y x" -> "clip roi".
+
+    Regions are those of the mean face; px count by how much of them lies in the square (one tenth of a px exact).
+    """
+    side = values.shape[-1]
+    frame = make_frame(side)
+    points = (np.arange(side * 10) + 0.5) / 10 - 0.5
+    out = np.empty((len(values), len(atlas.names)))
+    for n, centre in enumerate(atlas.mean_centres):
+        middle, half = frame[:, :2] @ centre + frame[:, 2], np.diag(frame[:, :2]) * atlas.radius
+        across, down = ((np.abs(points - middle[i]) <= half[i]).reshape(side, 10).mean(1) for i in (0, 1))
+        out[:, n] = np.einsum("cyx,y,x->c", values, down, across)
+    return out

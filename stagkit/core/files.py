@@ -1,0 +1,408 @@
+"""Files that are never half-written, never written through a link, and read with care.
+
+Everything is written to a temporary file first and then renamed into place. Everything that is read from a folder which
+somebody else may have made (a run, a prepared folder, a manifest) is checked before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import reprlib
+import secrets
+import unicodedata
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagkit.core.errors import StagkitError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: (stream of finished pieces, how many there will be; None if unknown) -> the same stream
+Progress = Callable[[Iterable, int | None], Iterable]
+
+#: How the names of temporary files begin; a killed command may leave some.
+TEMPORARY = ".stagkit-tmp-"
+
+#: Folder of the tables, weights and templates that come with stagkit.
+RESOURCES = Path(__file__).parents[1] / "resources"
+
+#: Largest JSON or CSV file that is read, in bytes.
+MAX_TEXT = 2**28
+
+#: Cells that a spreadsheet would run as a formula begin with one of these; ``'`` marks them as text.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def no_progress(stream: Iterable, total: int | None) -> Iterable:
+    """Show nothing."""
+    return stream
+
+
+def shorten(value: object, limit: int = 200) -> str:
+    """Representation of a value for an error message: at most ``limit`` characters, control characters escaped.
+
+    Nested values are cut before they are printed, so a value that would print as gigabytes costs nothing.
+
+    Example:
+        >>> shorten("a" * 1000, 20)
+        "'aaaaaaa...aaaaaaaa'"
+    """
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, limit, limit, 40
+    try:
+        text = short.repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"a value of type {type(value).__name__} that is too large to print"
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+@contextmanager
+def write_aside(path: str | Path) -> Iterator[Path]:
+    """Temporary path in the folder of ``path``; it replaces ``path`` if the block succeeds and is removed if it fails.
+
+    The temporary name keeps the ending (``.npz``, ``.png``), which many writers look at. Permissions follow the umask.
+
+    Raises:
+        StagkitError: the folder cannot be made or written, ``path`` is a link or a folder, or the disk is full.
+    """
+    path = Path(path)
+    check_writable(path.parent)
+    if os.path.islink(path):
+        raise StagkitError(f"{path} is a link: name the file that it points to, or remove it.")
+    if os.path.isdir(path):
+        raise StagkitError(f"{path} is a folder, expected a file to write: give another name, or remove it.")
+    aside = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}{path.suffix}"
+    try:
+        os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield aside
+        aside.replace(path)
+    except OSError as error:
+        raise StagkitError(f"{path} cannot be written: {error.strerror or error}.") from error
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":  # safetensors wraps the errors of the system
+            raise
+        raise StagkitError(f"{path} cannot be written: {error}.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def remove_temporary(folder: str | Path) -> None:
+    """Remove the temporary files that a killed command left in ``folder`` and below; links are not followed."""
+    for base, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(TEMPORARY):
+                Path(base, name).unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make ``folder`` if it does not exist.
+
+    Raises:
+        StagkitError: it cannot be made, is a file, or cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StagkitError(f"{folder} is a file, or lies below one: give a folder.") from error
+    except OSError as error:
+        raise StagkitError(f"the folder {folder} cannot be made: {error.strerror}.") from error
+    if not os.access(folder, os.W_OK):
+        raise StagkitError(f"the folder {folder} cannot be written: choose another, or change its permissions.")
+
+
+def resolve_inside(root: str | Path, path: str | Path) -> Path:
+    """``root / path``, if it stays inside ``root``; it need not exist yet.
+
+    Raises:
+        StagkitError: the path is absolute, holds ``..``, leads out of ``root`` through a link, or is neither a file nor a
+            folder (a named pipe, a device).
+    """
+    inner = Path(path)
+    if inner.is_absolute() or ".." in inner.parts or "\0" in str(path):
+        raise StagkitError(f"{shorten(str(path))} leads out of {root}: expected a path inside that folder.")
+    whole = Path(root) / inner
+    try:
+        real, base = Path(os.path.realpath(whole)), Path(os.path.realpath(root))
+        other = os.path.lexists(real) and not (real.is_file() or real.is_dir())
+    except OSError as error:
+        raise StagkitError(f"{shorten(str(whole))} cannot be read: {error.strerror}.") from error
+    if real != base and base not in real.parents:
+        raise StagkitError(f"{whole} is a link that leads out of {root}: replace it by the file itself.")
+    if other:
+        raise StagkitError(f"{whole} is neither a file nor a folder: remove it.")
+    return whole
+
+
+def safe_name(text: str) -> str:
+    """File name for an id: readable, at most 100 bytes, and different for different ids.
+
+    Ids of plain characters stay as they are; others are cut and end in a digest of the whole id.
+
+    Example:
+        >>> safe_name("sub01_EP02_01f"), safe_name("a/b") == safe_name("a_b")
+        ('sub01_EP02_01f', False)
+    """
+    plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", text) and not text.endswith(".")
+    reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*-[0-9a-f]{16}", text)
+    if plain and not reserved:
+        return text
+    slug = re.sub(r"\W+", "_", unicodedata.normalize("NFC", text)).strip("_")
+    while len(slug.encode("utf-8", "replace")) > 60:
+        slug = slug[:-1]
+    return f"{slug}-{compute_digest(text.encode('utf-8', 'surrogatepass'))}".encode("utf-8", "replace").decode()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text, whole or not at all."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise StagkitError(
+            f"{path}: {shorten(error.object[error.start :], 60)} is no valid text: rename it."
+        ) from error
+    with write_aside(path) as aside:
+        aside.write_bytes(data)
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write JSON, whole or not at all; floats as they are, so that reading gives the same numbers."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def encode_picture(ending: str, image: np.ndarray, params: Sequence[int] = (), name: str = "the picture") -> bytes:
+    """A picture as the bytes of a file.
+
+    Args:
+        ending: ``".png"``, ``".jpg"``, ``".webp"``, ...
+        image: uint8 "y x" grey or "y x chan" in OpenCV's order blue, green, red.
+        params: OpenCV's ``imwrite`` flags.
+        name: for the message.
+
+    Raises:
+        StagkitError: it cannot be encoded.
+    """
+    import cv2
+
+    try:
+        encoded, data = cv2.imencode(ending, image, list(params))
+    except cv2.error as error:
+        raise StagkitError(f"{name} cannot be encoded as a picture: {shorten(str(error))}.") from error
+    if not encoded:
+        raise StagkitError(f"{name} cannot be encoded as a picture of shape {np.shape(image)}.")
+    return data.tobytes()
+
+
+def write_picture(path: str | Path, image: np.ndarray, params: Sequence[int] = ()) -> None:
+    """Write a picture, whole or not at all; the ending of ``path`` decides the format.
+
+    Args:
+        path: any name that the system allows, also with other than ASCII characters.
+        image: uint8 "y x" grey or "y x chan" in OpenCV's order blue, green, red.
+        params: OpenCV's ``imwrite`` flags, e.g. ``(cv2.IMWRITE_JPEG_QUALITY, 95)``.
+
+    Raises:
+        StagkitError: the picture cannot be encoded or written.
+    """
+    path = Path(path)
+    data = encode_picture(path.suffix, image, params, str(path))
+    with write_aside(path) as aside:
+        aside.write_bytes(data)
+
+
+def write_table(path: str | Path, frame: pd.DataFrame, float_format: str = "") -> None:
+    """Write a table as CSV, whole or not at all, without its index. ``read_table`` gives the same cells again.
+
+    Text that a spreadsheet would run as a formula gets a leading ``'``. NaN and None become empty cells.
+
+    Args:
+        path: the file.
+        frame: columns of numbers, bools and text.
+        float_format: how floats are written, e.g. ``".5f"``; all digits if empty.
+    """
+
+    def cell(value: object) -> str:
+        if isinstance(value, str):
+            text = f"'{value}" if value.startswith(FORMULA) else value
+            quoted = not text or any(c in text for c in ',"\r\n')  # csv.writer leaves a lone carriage return unquoted
+            return '"{}"'.format(text.replace('"', '""')) if quoted else text
+        if value is None or value != value:
+            return '""' if len(frame.columns) == 1 else ""
+        if isinstance(value, (float, np.floating)):
+            return format(float(value), float_format) if float_format else repr(float(value))
+        return str(value)
+
+    rows = [[str(name) for name in frame.columns], *frame.itertuples(index=False, name=None)]
+    write_text(path, "".join(",".join(map(cell, row)) + "\n" for row in rows))
+
+
+def read_table(path: str | Path, numbers: Sequence[str] = (), required: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a CSV that ``write_table`` wrote: every cell is text, except in the columns of numbers.
+
+    No word is taken for a missing value: a class may be called ``None`` or ``NA``.
+
+    Args:
+        path: the file.
+        numbers: names or patterns (``"p_*"``) of columns of numbers: int64 if every cell is a whole number without a
+            point, else float64, in which an empty cell is NaN.
+        required: columns that have to be there.
+
+    Raises:
+        StagkitError: missing, damaged, a column missing, or a cell that is no number.
+    """
+    import pandas as pd
+
+    text = _read_text(path)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+    except csv.Error as error:
+        raise StagkitError(f"{path} is damaged (no readable CSV: {error}): remove it and make it again.") from error
+    if not rows:
+        raise StagkitError(f"{path} is empty, expected a table: remove it and make it again.")
+    names, *rows = [[c[1:] if c.startswith("'") and c[1:].startswith(FORMULA) else c for c in row] for row in rows]
+    missing = [name for name in required if name not in names]
+    if missing:
+        hint = " (is it separated by ';'? save it with commas)" if ";" in names[0] else ""
+        raise StagkitError(f"{path} has no column {shorten(missing[0])}{hint}; it has {shorten(names)}.")
+    if len(set(names)) < len(names):
+        raise StagkitError(f"{path} has two columns of one name: {shorten(names)}.")
+    odd = next((i for i, row in enumerate(rows) if len(row) != len(names)), None)
+    if odd is not None:
+        raise StagkitError(f"{path} is damaged: row {odd + 1} has {len(rows[odd])} cells, the header has {len(names)}.")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    for name in names:
+        if any(fnmatchcase(name, pattern) for pattern in numbers):
+            columns[name] = _to_numbers(path, name, columns[name])
+        else:
+            columns[name] = np.array(columns[name], object)
+    return pd.DataFrame(columns, columns=names)
+
+
+def _to_numbers(path: str | Path, name: str, cells: Sequence[str]) -> np.ndarray:
+    try:
+        if cells and all(re.fullmatch(r"-?\d{1,18}", c) for c in cells):
+            return np.array(cells, np.int64)
+        return np.array([float(c) if c else np.nan for c in cells], float)
+    except ValueError as error:
+        raise StagkitError(
+            f"{path} is damaged: column {shorten(name)} has a cell that is no number: {error}."
+        ) from error
+
+
+def _read_text(path: str | Path) -> str:
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise StagkitError(f"there is no file {path}.")
+        if not path.is_file():
+            raise StagkitError(f"{path} is not a file.")
+        if path.stat().st_size > MAX_TEXT:
+            raise StagkitError(f"{path} has {path.stat().st_size:,} bytes, at most {MAX_TEXT:,} are read.")
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise StagkitError(f"{path} is damaged (not UTF-8 text): remove it and make it again.") from error
+    except OSError as error:
+        raise StagkitError(f"{shorten(str(path))} cannot be read: {error.strerror}.") from error
+
+
+def read_json(path: str | Path, kind: type = dict):
+    """Read a JSON object, or a list with ``kind=list``.
+
+    Raises:
+        StagkitError: missing, damaged, too large or too deep, or of another kind.
+    """
+    text = _read_text(path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StagkitError(f"{path} is damaged (no readable JSON): remove it and make it again.") from error
+    if not isinstance(value, kind):
+        expected = {dict: "a JSON object", list: "a JSON list"}[kind]
+        raise StagkitError(f"{path} holds {type(value).__name__}, expected {expected}.")
+    return value
+
+
+def load_arrays(path: str | Path, max_bytes: int = 2**31) -> dict[str, np.ndarray]:
+    """Arrays of an ``.npz`` file, or ``{"": array}`` of an ``.npy`` file; no pickles.
+
+    The sizes that the file states are checked before memory is taken: they have to fit the file and ``max_bytes``.
+
+    Raises:
+        StagkitError: missing, damaged, or too large.
+    """
+    path = Path(path)
+    if not os.path.isfile(path):
+        raise StagkitError(f"there is no file {path}.")
+    try:
+        with path.open("rb") as file:
+            zipped = zipfile.is_zipfile(file)
+            if not zipped:
+                file.seek(0)
+                _check_array(path, file, path.stat().st_size, max_bytes)
+        if zipped:
+            left = max_bytes
+            with zipfile.ZipFile(path) as archive:
+                for part in archive.infolist():
+                    with archive.open(part) as file:
+                        left -= _check_array(path, file, part.file_size, left)
+        loaded = np.load(path, allow_pickle=False)
+        if not zipped:
+            return {"": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except StagkitError:
+        raise
+    # zipfile and numpy raise many kinds of error for damaged files
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise StagkitError(f"{path} is damaged (no readable arrays): remove it and make it again.") from error
+    except Exception as error:
+        if type(error).__module__ != "zlib":
+            raise
+        raise StagkitError(f"{path} is damaged (no readable arrays): remove it and make it again.") from error
+
+
+def _check_array(path: Path, file, n_bytes: int, max_bytes: int) -> int:
+    """Check what the header of one array states against ``n_bytes`` of the file; returns the size in bytes."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    size = dtype.itemsize
+    for n in shape:
+        size *= n
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError("objects or negative sizes")
+    if size > max_bytes:
+        raise StagkitError(f"{path} states an array of {size:,} bytes, at most {max_bytes:,} are read.")
+    if size != n_bytes - file.tell():
+        raise ValueError("the size that the header states is not that of the data")
+    return size
+
+
+def compute_digest(*parts: bytes) -> str:
+    """16 hex digits of the SHA-256 of all parts."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()[:16]
+
+
+def digest_file(path: str | Path) -> str:
+    """16 hex digits of the SHA-256 of a file's bytes."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise StagkitError(f"{path} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,292 @@
+"""The facial regions (ROIs) that are the nodes of the graph: where each is cut, which AUs move it, its neighbours.
+
+Positions are given in the **face frame**: origin between the outer eye corners, x towards the right of the picture, y
+down, unit = inter-ocular distance (IOD, landmarks 36 to 45). The mean face is the average of 419 public 68-point
+landmark sets (CASME II and SMIC apex frames, published with SLSTT, MIT licence), aligned to that frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import resources
+
+import cv2
+import numpy as np
+
+from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
+from stagkit.core.types import ShapeError, check_axes
+
+
+@lru_cache(maxsize=1)
+def load_mean_face() -> tuple[np.ndarray, np.ndarray]:
+    """Mean face and its spread: (mean float "68 2", standard deviation float "68 2"), IOD, face frame."""
+    with resources.files("stagkit").joinpath("resources/mean_face68.csv").open(encoding="utf-8") as file:
+        table = np.loadtxt(file, delimiter=",", skiprows=1)
+    return table[:, 1:3], table[:, 3:5]
+
+
+def compute_face_frame(landmarks: np.ndarray) -> np.ndarray:
+    """Affine map from the face frame (IOD) to the picture (px).
+
+    Args:
+        landmarks: float "68 2" px.
+
+    Returns:
+        float "2 3": ``px = frame[:, :2] @ face + frame[:, 2]``; a rotation and scale by the eye line, no shear.
+    """
+    across = landmarks[45] - landmarks[36]
+    return np.array([[across[0], -across[1], 0], [across[1], across[0], 0]]) + np.pad(
+        ((landmarks[45] + landmarks[36]) / 2)[:, None], ((0, 0), (2, 0))
+    )
+
+
+def compute_face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bool "y x": the face, i.e. the hull of the landmarks with a strip of forehead above the brows.
+
+    Args:
+        landmarks: float "68 2" px.
+        shape: (height, width) of the picture, px.
+    """
+    up = compute_face_frame(landmarks)[:, :2] @ [0.0, -0.25]
+    hull = cv2.convexHull(np.concatenate([landmarks, landmarks[17:27] + up]).round().astype(np.int32))
+    return cv2.fillConvexPoly(np.zeros(shape, np.uint8), hull, 1).astype(bool)
+
+
+@dataclass(frozen=True)
+class Roi:
+    """One region: its centre is the mean of ``landmarks`` moved by ``shift`` (IOD, face frame)."""
+
+    name: str
+    landmarks: tuple[int, ...]
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def place(self) -> str:
+        """Name without side: ``lip_corner`` for ``lip_corner_L``."""
+        return self.name[:-2] if self.side else self.name
+
+    @property
+    def side(self) -> str:
+        """``L``, ``R`` (subject's) or ``''`` on the midline."""
+        return self.name[-1] if self.name.endswith(("_L", "_R")) else ""
+
+
+#: Mirror partner of each iBUG landmark.
+MIRROR_68: tuple[int, ...] = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *(27, 28, 29, 30, 35, 34, 33, 32, 31),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65),
+)
+
+
+def _pair(place: str, landmarks: tuple[int, ...], shift: tuple[float, float]) -> tuple[Roi, Roi]:
+    """The right region as given and the left one as its mirror image."""
+    mirrored = tuple(MIRROR_68[i] for i in landmarks)
+    return Roi(f"{place}_R", landmarks, shift), Roi(f"{place}_L", mirrored, (-shift[0], shift[1]))
+
+
+_PAIRS = {
+    "brow_outer": _pair("brow_outer", (17, 18), (0.02, -0.03)),
+    "brow_mid": _pair("brow_mid", (19,), (0.0, -0.04)),
+    "brow_inner": _pair("brow_inner", (20, 21), (0.02, -0.04)),
+    "upper_lid": _pair("upper_lid", (37, 38), (0.0, -0.04)),
+    "lower_lid": _pair("lower_lid", (40, 41), (0.0, 0.05)),
+    "nose_wing": _pair("nose_wing", (31,), (-0.02, -0.12)),
+    "cheek": _pair("cheek", (41, 48), (-0.08, -0.06)),
+    "upper_lip": _pair("upper_lip", (49, 50), (0.0, -0.05)),
+    "lip_corner": _pair("lip_corner", (48,), (-0.03, 0.0)),
+}
+
+
+def _sides(*places: str) -> tuple[Roi, ...]:
+    return tuple(roi for place in places for roi in _PAIRS[place])
+
+
+#: Region pairs joined by an anatomical edge, with the reason. Places without a side stand for both sides.
+_NEIGHBOURS: tuple[tuple[str, str, str], ...] = (
+    ("brow_outer", "brow_mid", "one frontalis sheet"),
+    ("brow_mid", "brow_inner", "one frontalis sheet"),
+    ("brow_inner", "glabella", "corrugator supercilii"),
+    ("glabella", "nose_bridge", "procerus"),
+    ("brow_mid", "upper_lid", "skin between brow and lid"),
+    ("upper_lid", "lower_lid", "orbicularis oculi"),
+    ("lower_lid", "cheek", "orbicularis oculi, pars orbitalis"),
+    ("brow_outer", "cheek", "orbicularis oculi, pars orbitalis"),
+    ("nose_bridge", "nose_wing", "levator labii superioris alaeque nasi"),
+    ("nose_wing", "upper_lip", "levator labii superioris alaeque nasi"),
+    ("nose_wing", "cheek", "skin beside the nose"),
+    ("cheek", "lip_corner", "zygomaticus major"),
+    ("cheek", "upper_lip", "levator labii superioris"),
+    ("upper_lip", "lip_corner", "orbicularis oris"),
+    ("lip_corner", "lower_lip", "orbicularis oris"),
+    ("upper_lip", "lower_lip", "orbicularis oris"),
+    ("lower_lip", "chin", "mentalis"),
+    ("lip_corner", "chin", "depressor anguli oris"),
+)
+
+
+@dataclass(frozen=True)
+class RoiAtlas:
+    """An ordered set of regions with what is known of them.
+
+    Args:
+        rois: the regions, in the order of every axis ``roi``.
+        radius: half the side of a region's square, IOD.
+        reference: name of the region that no AU moves, used for head motion.
+    """
+
+    rois: tuple[Roi, ...]
+    radius: float = 0.11
+    reference: str = "nose_bridge"
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Region names in order."""
+        return tuple(roi.name for roi in self.rois)
+
+    def index(self, name: str) -> int:
+        """Position of a region on the axis ``roi``."""
+        if name not in self.names:
+            raise ShapeError(f"there is no region {name!r}; the atlas has {', '.join(self.names)}.")
+        return self.names.index(name)
+
+    @cached_property
+    def mirror(self) -> np.ndarray:
+        """int "roi": index of each region's mirror partner (itself on the midline)."""
+        swap = {"L": "_R", "R": "_L"}
+        return np.array([self.index(r.place + swap[r.side]) if r.side else i for i, r in enumerate(self.rois)])
+
+    def centres(self, landmarks: np.ndarray) -> np.ndarray:
+        """Region centres for a face: float "roi 2", in the unit of ``landmarks`` ("68 2")."""
+        check_axes({}, landmarks=(landmarks, "68 2"))
+        axes = compute_face_frame(landmarks)[:, :2]
+        return np.stack([landmarks[list(r.landmarks)].mean(0) + axes @ np.array(r.shift) for r in self.rois])
+
+    @cached_property
+    def mean_centres(self) -> np.ndarray:
+        """Region centres on the mean face: float "roi 2", IOD, face frame."""
+        return self.centres(load_mean_face()[0])
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """Where each AU moves each region: float32 "au roi 2" = (u right, v down); length = relative strength."""
+        table = np.zeros((len(AU_NUMBERS), len(self.rois), 2), np.float32)
+        outward = {"R": -1.0, "L": 1.0, "": 0.0}
+        for k, number in enumerate(AU_NUMBERS):
+            moves = {m.place: m for m in ACTION_UNITS[number].moves}
+            for n, roi in enumerate(self.rois):
+                if roi.place in moves:
+                    move = moves[roi.place]
+                    table[k, n] = move.lateral * outward[roi.side], -move.up
+        return table
+
+    @cached_property
+    def incidence(self) -> np.ndarray:
+        """How strongly each AU moves each region: float32 "au roi", 0..1."""
+        return np.minimum(np.linalg.norm(self.directions, axis=-1), 1.0).astype(np.float32)
+
+    @cached_property
+    def anatomy(self) -> np.ndarray:
+        """float32 "roi roi" (target, source): 1 where regions are neighbours, mirror partners or the same, else 0."""
+        matrix = np.eye(len(self.rois), dtype=np.float32)
+        for a, b, _ in self.edge_reasons:
+            matrix[self.index(a), self.index(b)] = matrix[self.index(b), self.index(a)] = 1.0
+        return matrix
+
+    @cached_property
+    def edge_reasons(self) -> tuple[tuple[str, str, str], ...]:
+        """Every anatomical edge once: (region, region, the muscle or tissue that joins them)."""
+        out = [
+            (r.name, self.rois[m].name, "mirror partners")
+            for r, m in zip(self.rois, self.mirror, strict=True)
+            if r.side == "R"
+        ]
+        for place_a, place_b, reason in _NEIGHBOURS:
+            for a in self.rois:
+                for b in self.rois:
+                    if (a.place, b.place) == (place_a, place_b) and (a.side == b.side or not a.side or not b.side):
+                        out.append((a.name, b.name, reason))
+        return tuple(out)
+
+    def cut(self, field: np.ndarray, landmarks: np.ndarray, patch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cut every region from maps of a face, upright in the face frame.
+
+        Args:
+            field: float "time chan y x"; where chan >= 2 the first two are (u, v) and are turned with the face.
+            landmarks: float "68 2" px.
+            patch: side of the patch in samples.
+
+        Returns:
+            patches float32 "time roi chan py px" in the unit of ``field``, and present bool "roi" (False where a
+            region's centre lies outside the picture).
+        """
+        frame = compute_face_frame(landmarks)
+        axes = frame[:, :2]
+        centres = (self.centres(landmarks) - frame[:, 2]) @ np.linalg.inv(axes).T
+        out, inside = self.cut_at(field, centres, frame, patch)
+        if field.shape[1] >= 2:
+            turn = axes.T / np.hypot(*axes[:, 0])  # from picture axes back to face axes
+            out[:, :, :2] = np.einsum("ij,tnjyx->tniyx", turn, out[:, :, :2])
+        return out, inside
+
+    def cut_at(
+        self, field: np.ndarray, centres: np.ndarray, frame: np.ndarray, patch: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Cut squares of half side ``radius`` around given centres; vectors are left as they are.
+
+        Args:
+            field: float "time chan y x".
+            centres: float "roi 2", face frame (IOD).
+            frame: float "2 3", face frame -> px of ``field``.
+            patch: side of the patch in samples.
+
+        Returns:
+            patches float32 "time roi chan py px", and present bool "roi".
+        """
+        n_time, n_chan, height, width = field.shape
+        steps = ((np.arange(patch) + 0.5) / patch * 2 - 1) * self.radius
+        offsets = np.stack(np.meshgrid(steps, steps, indexing="xy"))  # (x, y) of each sample, "2 py px"
+        axes, origin = frame[:, :2], frame[:, 2]
+        middle = centres @ axes.T + origin
+        points = middle[:, :, None, None] + np.einsum("ij,jyx->iyx", axes, offsets)[None]
+        xs, ys = (np.ascontiguousarray(points[:, i].reshape(-1, patch), np.float32) for i in (0, 1))  # (roi py) px
+        out = np.empty((n_time, len(centres), n_chan, patch, patch), np.float32)
+        for t in range(n_time):
+            for c in range(n_chan):
+                plane = np.ascontiguousarray(field[t, c], np.float32)
+                sampled = cv2.remap(plane, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                out[t, :, c] = sampled.reshape(len(centres), patch, patch)
+        inside = (middle >= -0.5).all(1) & (middle[:, 0] <= width - 0.5) & (middle[:, 1] <= height - 0.5)
+        return out, inside
+
+
+def make_affine_patterns(patch: int) -> np.ndarray:
+    """What a patch is read as: its mean, and its slopes to the right and down.
+
+    Args:
+        patch: samples a side, >= 1.
+
+    Returns:
+        float "pattern y x", 3 patterns: the sum of a patch times each is the mean, and the least-squares slope times 0.7
+        of half a patch (stagkit's choice: slopes a little fainter than means). All-zero slopes where ``patch`` is 1.
+    """
+    line = (np.arange(patch) + 0.5) / patch * 2 - 1
+    slope = np.broadcast_to(0.7 * line / max((line**2).sum(), 1e-9) / patch, (patch, patch))
+    return np.stack([np.full((patch, patch), patch**-2.0), slope, slope.T])
+
+
+#: The standard atlas: 22 regions, left and right apart, plus the nose bridge as reference.
+ATLAS = RoiAtlas(
+    (
+        *_sides("brow_outer", "brow_mid", "brow_inner"),
+        Roi("glabella", (21, 22, 27), (0.0, -0.02)),
+        *_sides("upper_lid", "lower_lid"),
+        Roi("nose_bridge", (28,)),
+        *_sides("nose_wing", "cheek", "upper_lip", "lip_corner"),
+        Roi("lower_lip", (56, 57, 58), (0.0, 0.0)),
+        Roi("chin", (57, 8), (0.0, 0.0)),
+    )
+)

@@ -1,0 +1,119 @@
+"""The checks of the course's exercises: one readable function each, one file a notebook.
+
+A check is given the answer (and what the stub hands over) and returns a ``Verdict``. It recognises the usual wrong
+answers and says which one it met. ``...`` and None never reach it: they are 'not answered yet'.
+
+    @exercise("01.1")
+    def frames_in_a_movement(answer, *, fps):
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from stagkit.core.errors import StagkitError
+
+#: notebook number -> the file of its checks
+FILES = {
+    "01": "meet",
+    "02": "optical_flow",
+    "03": "regions",
+    "04": "graph_attention",
+    "05": "time_axis",
+    "06": "whole_network",
+    "07": "training",
+    "08": "honesty",
+    "09": "attributions",
+    "10": "controls",
+    "11": "au_graph",
+    "12": "systems",
+    "13": "paper",
+    "20": "own_data",
+    "21": "own_layer",
+}
+
+_CHECKS: dict[str, Callable[..., Verdict]] = {}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says: ``ok`` True or False, or None where nothing was answered yet."""
+
+    exercise: str
+    ok: bool | None
+    text: str
+
+    def __str__(self) -> str:
+        mark = {True: "✓ right", False: "✗ not yet", None: "○ not answered yet"}[self.ok]
+        return f"{self.exercise} {mark}: {self.text}"
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        mark = {True: "✓ right", False: "✗ not yet", None: "○ not answered yet"}[self.ok]
+        data = {"text/plain": str(self), "text/markdown": f"**{self.exercise} {mark}:** {self.text}"}
+        return data, {"stagkit": {"exercise": self.exercise, "ok": self.ok}}
+
+
+def exercise(number: str) -> Callable[[Callable[..., Verdict]], Callable[..., Verdict]]:
+    """Put a check into the table."""
+
+    def keep(check: Callable[..., Verdict]) -> Callable[..., Verdict]:
+        if number in _CHECKS and _CHECKS[number].__qualname__ != check.__qualname__:
+            raise StagkitError(f"exercise {number} has two checks.")
+        _CHECKS[number] = check
+        return check
+
+    return keep
+
+
+def right(text: str) -> Verdict:
+    """The answer is right; ``text`` says why."""
+    return Verdict("", True, text)
+
+
+def wrong(text: str) -> Verdict:
+    """The answer is wrong; ``text`` names the mistake and never the answer."""
+    return Verdict("", False, text)
+
+
+def find_check(number: str) -> Callable[..., Verdict]:
+    """The check of an exercise.
+
+    Raises:
+        StagkitError: there is none, with those there are.
+    """
+    notebook = str(number).partition(".")[0]
+    if notebook in FILES:
+        import_module(f"stagkit.course.exercises.{FILES[notebook]}")
+    if number not in _CHECKS:
+        known = ", ".join(sorted(k for k in _CHECKS if k.startswith(f"{notebook}."))) or "none in this notebook"
+        raise StagkitError(f"there is no exercise {number!r}; there are: {known}.")
+    return _CHECKS[number]
+
+
+def check_answer(number: str, answer: object, **given: object) -> Verdict:
+    """Check an answer.
+
+    Args:
+        number: e.g. ``"01.2"``.
+        answer: the reader's; ``...`` or None is 'not answered yet'.
+        **given: values of the notebook that the check needs.
+
+    Returns:
+        The verdict. An answer of the wrong kind is a wrong answer, not an error.
+
+    Raises:
+        StagkitError: there is no such exercise.
+    """
+    check = find_check(number)
+    if answer is None or answer is Ellipsis:
+        return Verdict(number, None, "replace the three dots and run the cell again.")
+    try:
+        verdict = check(answer, **given)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, RuntimeError) as error:
+        verdict = wrong(f"the answer is a {type(answer).__name__} that cannot be checked ({error}); see the question.")
+    return Verdict(number, verdict.ok, verdict.text)

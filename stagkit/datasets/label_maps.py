@@ -1,0 +1,201 @@
+"""Class mappings as data: which label of a sheet belongs to which class, and how many clips that must give.
+
+``data/class_maps.csv`` holds dataset, mapping, label_raw, label, source; ``data/class_counts.csv`` the counts that the
+published lists and sheets give. A mapping is named by its number of classes (``3-class``, ``4-class``, ``5-class``,
+``7-class``) or by the list it comes from (``megc2019``: See et al., doi:10.1109/FG.2019.8756611). Labels that a mapping
+does not name are left out of it, and so are the clips of ``data/class_left_out.csv`` (the MEGC2019 list leaves out some
+whose label it names).
+"""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from stagkit.core.errors import StagkitWarning
+from stagkit.core.files import RESOURCES, compute_digest
+from stagkit.core.types import RoiDataset, StagkitError
+
+_DATA = RESOURCES
+_PHANTOM = "-phantom"
+
+
+class ClassMapError(StagkitError):
+    """A class mapping that does not exist, contradicts itself, or does not give the clips it should."""
+
+
+class ClassCountWarning(StagkitWarning):
+    """The clips of a class are not as many as the published list says."""
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """One mapping of one data set.
+
+    Args:
+        dataset, mapping: e.g. ``casme2``, ``3-class``.
+        label_of: label in the sheet (lower case) -> class.
+        counts: class -> clips that the whole data set has; the classes in order.
+        left_out: clip name -> why the mapping leaves it out, whatever its label.
+        verified: False where the counts are recalled rather than counted.
+        source: where the mapping comes from; ``note``: what else there is to know.
+    """
+
+    dataset: str
+    mapping: str
+    label_of: dict[str, str]
+    counts: dict[str, int]
+    verified: bool
+    source: str
+    note: str
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in order."""
+        return tuple(self.counts)
+
+    def compute_label(self, label_raw: str, clip_id: str = "") -> str | None:
+        """The class of a sheet's label, None where the mapping leaves it or the clip out; a class name stands for itself."""
+        if clip_id in self.left_out:
+            return None
+        name = label_raw.strip().lower()
+        return self.label_of.get(name, name if name in self.counts else None)
+
+    def check_counts(self, labels: Iterable[str], strict: bool = False) -> str:
+        """Compare the clips of each class with the published counts.
+
+        Args:
+            labels: class of every clip of the whole data set.
+            strict: raise instead of warn; never for counts that are only recalled.
+
+        Returns:
+            One sentence, '' where all counts agree.
+
+        Raises:
+            ClassMapError: they differ, and ``strict`` is asked for.
+        """
+        found = Counter(labels)
+        differ = [f"{c} {found[c]} instead of {n}" for c, n in self.counts.items() if found[c] != n]
+        if not differ:
+            return ""
+        told = "" if self.verified else " (counts recalled, not verified)"
+        sentence = (
+            f"{self.dataset}, mapping {self.mapping}: {', '.join(differ)} clips{told}; {self.note}: "
+            "is the set complete, and is this the sheet that was counted?"
+        )
+        if strict and self.verified:
+            raise ClassMapError(sentence)
+        warnings.warn(sentence, ClassCountWarning, stacklevel=2)
+        return sentence
+
+
+@cache
+def load_class_maps(root: Path = _DATA) -> dict[tuple[str, str], ClassMap]:
+    """All mappings: (dataset, mapping) -> ``ClassMap``.
+
+    Args:
+        root: folder with ``class_maps.csv``, ``class_counts.csv`` and, where clips are left out, ``class_left_out.csv``.
+
+    Raises:
+        ClassMapError: the two tables do not name the same classes, a label has two classes, a count is no number.
+    """
+    maps, counts = (_read(root / name) for name in ("class_maps.csv", "class_counts.csv"))
+    found: dict[tuple[str, str], ClassMap] = {}
+    for row in counts:
+        key = (row["dataset"], row["mapping"])
+        if not row["count"].isdigit():
+            raise ClassMapError(f"class_counts.csv: the count of {', '.join(key)}, {row['label']} is {row['count']!r}.")
+        entry = found.setdefault(key, ClassMap(*key, {}, {}, row["verified"] == "yes", "", row["note"]))
+        entry.counts[row["label"]] = int(row["count"])
+    for row in maps:
+        key = (row["dataset"], row["mapping"])
+        if key not in found or row["label"] not in found[key].counts:
+            raise ClassMapError(f"class_maps.csv has {', '.join(key)}, {row['label']}, class_counts.csv has not.")
+        if found[key].label_of.setdefault(row["label_raw"], row["label"]) != row["label"]:
+            raise ClassMapError(f"class_maps.csv: {', '.join(key)}: {row['label_raw']} has two classes.")
+        found[key] = replace(found[key], source=row["source"])
+    for row in _read(root / "class_left_out.csv") if (root / "class_left_out.csv").exists() else ():
+        if (key := (row["dataset"], row["mapping"])) not in found:
+            raise ClassMapError(f"class_left_out.csv has {', '.join(key)}, class_counts.csv has not.")
+        found[key].left_out[row["clip_id"]] = f"{row['reason']} ({row['source']})"
+    for key, entry in found.items():
+        empty = set(entry.counts) - set(entry.label_of.values())
+        if empty:
+            raise ClassMapError(f"class_maps.csv has no label for {', '.join(key)}, {', '.join(sorted(empty))}.")
+    return found
+
+
+def load_class_map(dataset: str, mapping: str) -> ClassMap:
+    """One mapping.
+
+    Args:
+        dataset: e.g. ``casme2``; a phantom set (``casme2-phantom``) has the mapping of the set it imitates.
+        mapping: e.g. ``3-class``.
+
+    Raises:
+        ClassMapError: there is none, with those there are.
+
+    Example:
+        >>> load_class_map("samm", "3-class").compute_label("Contempt")
+        'negative'
+    """
+    name, maps = dataset.lower().removesuffix(_PHANTOM), load_class_maps()
+    if (name, mapping) not in maps:
+        of = sorted(m for d, m in maps if d == name)
+        have = f"it has {', '.join(of)}" if of else f"mappings are known for {', '.join(sorted({d for d, _ in maps}))}"
+        raise ClassMapError(f"there is no mapping {mapping!r} of the data set {dataset!r}; {have}.")
+    return maps[name, mapping]
+
+
+def map_classes(data: RoiDataset, mapping: str, strict: bool = False) -> RoiDataset:
+    """The data set in other classes; clips that the mapping leaves out are left out.
+
+    Args:
+        data: its classes are labels of the sheet (or classes of the mapping already).
+        mapping: e.g. ``3-class``; taken for each data set of ``data`` from the table.
+        strict: raise where a whole real data set has other counts than published, instead of warning.
+
+    Raises:
+        ClassMapError: no such mapping; data sets that it gives different classes; no clip left.
+    """
+    maps = {name: load_class_map(name, mapping) for name in sorted(set(data.datasets))}
+    classes = next(iter(maps.values())).classes
+    for name, entry in maps.items():
+        if set(entry.classes) != set(classes):
+            raise ClassMapError(
+                f"the mapping {mapping} gives {name} the classes {', '.join(entry.classes)}, but the others "
+                f"{', '.join(classes)}: choose one that all data sets share, e.g. 3-class."
+            )
+    # a phantom may bear the name of a real clip that a mapping leaves out: it is kept
+    real = [clip_id if d == maps[d].dataset else "" for d, clip_id in zip(data.datasets, data.clip_ids, strict=True)]
+    labels = [
+        maps[d].compute_label(data.classes[k], clip_id)
+        for d, k, clip_id in zip(data.datasets, data.label, real, strict=True)
+    ]
+    kept = np.array([i for i, label in enumerate(labels) if label is not None], np.int64)
+    if not len(kept):
+        raise ClassMapError(f"the mapping {mapping} leaves out every clip: the labels are {', '.join(data.classes)}.")
+    for name, entry in maps.items():
+        if not name.endswith(_PHANTOM):
+            entry.check_counts((x for x, d in zip(labels, data.datasets, strict=True) if d == name and x), strict)
+    taken = data.take(kept)
+    meta = {**data.meta, "mapping": mapping, "left_out_by_mapping": len(data) - len(kept)}
+    meta["digest"] = compute_digest(str(data.meta.get("digest", "")).encode(), mapping.encode())
+    label = np.array([classes.index(str(labels[i])) for i in kept], np.int64)
+    return replace(taken, label=label, classes=classes, meta=meta)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise ClassMapError(f"{path} cannot be read: {error}.") from error

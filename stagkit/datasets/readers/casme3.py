@@ -1,0 +1,101 @@
+"""CAS(ME)^3, parts A and C: long videos at 30 fps, of which a clip is the coded part. Only the colour frames are read.
+
+Several micro-expressions lie in one video, so a clip of part A is ``spNO.1/a/ONSET``. Part C has no apex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.spreadsheets import load_table, name_subject, read_text
+from stagkit.motion.frames import Tree
+
+_GRANT = {
+    "grantor": "the Institute of Psychology, Chinese Academy of Sciences",
+    "ask": "ask at casme.psych.ac.cn/casme/e4",
+    "doi": "10.1109/TPAMI.2022.3174895",
+    "camera": "1280x720 px (recalled); depth is not read",
+    "fps": "30 fps (recalled)",
+}
+
+CARD_A = DatasetCard(
+    name="casme3",
+    title="CAS(ME)^3, part A",
+    size=(
+        "860 micro-expressions of 94 subjects: disgust 250, surprise 187, others 161, fear 86, anger 64, sad 57, happy 55"
+    ),
+    tree=("cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx (also below annotation/partA)", "part_A/spNO.1/a/color/355.jpg"),
+    checks=(
+        "video letters in either case (J); pictures that the owners put into exception/ count as missing; clips longer than "
+        "2 s (ten have 200 frames or more, the longest 730)"
+    ),
+    corrects="six rows whose onset, apex or offset cannot be, by row number and only where the faulty value stands",
+    **_GRANT,
+)
+CARD_C = DatasetCard(
+    name="casme3c",
+    title="CAS(ME)^3, part C",
+    size="165 micro-expressions of 30 subjects: negative 99, surprise 30, others 20, positive 16",
+    tree=("CAS(ME)3_part_C_ME.xlsx", "part_C/01/a/color/355.jpg (read off public code, not verified)"),
+    checks="codes joined by commas, also by Chinese ones",
+    **_GRANT,
+)
+
+_COLUMNS_A = {
+    "subject": ("Subject",),
+    "video": ("Filename",),
+    "onset": ("Onset",),
+    "apex": ("Apex",),
+    "offset": ("Offset",),
+    "label": ("emotion",),
+}
+_COLUMNS_C = {
+    "subject": ("sub",),
+    "count": ("count",),
+    "onset": ("onset",),
+    "offset": ("offset",),
+    "label": ("emotion",),
+}
+
+
+def load_rows_a(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
+    """Rows of the sheet ``label``."""
+    rows = []
+    for number, cells in load_table(sheets[0], _COLUMNS_A, {"aus": ("AU",)}, tree.notes):
+        subject, video = name_subject(cells.pop("subject"), "spNO."), read_text(cells.pop("video"))
+        clip = f"{video.lower()}/{read_text(cells['onset']) or 'none'}" if video else ""
+        folder = exactly(f"{subject}/{video}") + "/color"
+        rows.append(SheetRow(subject=subject, clip=clip, folders=(folder,), fps=30, row=number, **cells))
+    return rows
+
+
+def load_rows_c(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
+    """Rows of the sheet ``mockCrimeME``."""
+    rows = []
+    for number, cells in load_table(sheets[0], _COLUMNS_C, {"aus": ("au",)}, tree.notes):
+        subject = name_subject(cells.pop("subject"))
+        count = read_text(cells.pop("count"))
+        folders = tuple(f"{exactly(s)}/*/color" for s in dict.fromkeys((subject, subject.zfill(2))) if subject)
+        clip = f"{count}/{read_text(cells['onset']) or 'none'}" if count else ""
+        person = name_subject(subject, "c", 2)
+        rows.append(SheetRow(subject=person, clip=clip, folders=folders, fps=30, row=number, **cells))
+    return rows
+
+
+PART_A = Layout(
+    card=CARD_A,
+    load_rows=load_rows_a,
+    sheets=("cas(me)3_part_A_ME_label_JpgIndex_v2*", "cas(me)3_part_A_ME_label*", "*part_A*ME_label*"),
+    bases=("part_A",),
+    whole_folders=False,
+)
+PART_C = Layout(
+    card=CARD_C,
+    load_rows=load_rows_c,
+    sheets=("CAS(ME)3_part_C_ME*", "*part_C*ME*"),
+    bases=("part_C/part_C", "part_C"),
+    whole_folders=False,
+)

@@ -1,0 +1,126 @@
+"""CAS(ME)^2, its 57 micro-expressions: long videos at 30 fps, of which a clip is the coded part.
+
+``CAS(ME)^2code_final.xlsx`` has no header. Its first sheet codes expressions. The second (``naming rule1``) has three
+columns: a position, the folder of a subject and the number of that subject in the codes, e.g. ``15, s15, 1``. The third
+names the videos. So ``disgust1_1`` of subject 1 is the first expression in the video whose folder begins with
+``s15/15_0101``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from stagkit.core.files import shorten
+from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.spreadsheets import SheetError, is_empty, load_grids, name_subject, read_text
+from stagkit.motion.frames import Tree
+
+CARD = DatasetCard(
+    name="casme-squared",
+    title="CAS(ME)^2",
+    grantor="the Institute of Psychology, Chinese Academy of Sciences",
+    ask="ask at casme.psych.ac.cn",
+    doi="10.1109/TAFFC.2017.2654440",
+    camera="640x480 px (recalled)",
+    fps="30 fps (recalled)",
+    size="57 micro-expressions of 14 subjects: negative 21, others 19, surprise 9, positive 8; 300 macro-expressions unread",
+    tree=(
+        "CAS(ME)^2code_final.xlsx (or code_final.xlsx)",
+        "rawpic/s15/15_0101disgustingteeth/img1.jpg (or longVideoFaceCropped)",
+    ),
+    checks=(
+        "the three sheets of the workbook fit together: each subject of the codes has its folder by the third column of "
+        "naming rule1"
+    ),
+    corrects="apex and offset 0 are 'not coded'",
+)
+
+
+def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
+    """Micro-expressions of the first sheet, folders by the naming rules of the other two."""
+    grids = load_grids(sheets[0], tree.notes)
+    if len(grids) < 3:
+        raise SheetError(f"{sheets[0].name} has {len(grids)} sheets, expected codes and two naming rules.")
+    codes, first, second = list(grids.values())[:3]
+    people, videos = _read_people(first), _read_videos(second)
+    rows = []
+    for number, row in enumerate(codes):
+        cells = (*row, *[None] * 9)[:9]
+        subject, clip, onset, apex, offset, aus, label, kind, _ = cells
+        subject, clip, kind = name_subject(subject), read_text(clip), read_text(kind).lower()
+        if not kind.startswith("micro"):
+            if any(not is_empty(cell) for cell in row) and not kind.startswith("macro"):
+                tree.notes.append(
+                    f"row {number + 1} of the codes is neither a micro- nor a macro-expression: {shorten(kind, 60)}"
+                )
+            continue
+        person = people.get(subject, "")
+        video = videos.get(clip.lower().rpartition("_")[0], "")
+        why = "" if person else f"subject {shorten(subject, 60)} is in no row of the first naming rule"
+        why = why or ("" if video else f"the video of {shorten(clip, 60)} is in no row of the second naming rule")
+        folder = f"{exactly(person)}/{exactly(person[1:])}_{exactly(video)}*"
+        rows.append(
+            SheetRow(
+                subject=person or f"code {subject}",
+                clip=clip,
+                label=label,
+                folders=() if why else (folder,),
+                fps=30,
+                onset=onset,
+                apex=None if read_text(apex) == "0" else apex,
+                offset=None if read_text(offset) == "0" else offset,
+                aus=aus,
+                row=number,
+                why=why,
+            )
+        )
+    return rows
+
+
+def _read_people(rows: Sequence[tuple]) -> dict[str, str]:
+    """Subject number of the codes -> folder. The columns: position, folder (``s15``), subject number of the codes.
+
+    Raises:
+        SheetError: no row of three such columns; a number with two folders, or a folder with two numbers.
+    """
+    people: dict[str, str] = {}
+    for row in rows:
+        texts = [read_text(cell).lower() for cell in row]
+        at = next((i for i, text in enumerate(texts) if re.fullmatch(r"s\d{1,3}", text)), None)
+        code = name_subject(row[at + 1]) if at is not None and at + 1 < len(row) else ""
+        if at is None or not re.fullmatch(r"\d{1,3}", code):
+            continue
+        if people.setdefault(code, texts[at]) != texts[at] or list(people.values()).count(texts[at]) > 1:
+            raise SheetError(
+                f"the first naming rule pairs subject {code} or folder {texts[at]} twice: repair the sheet."
+            )
+    if not people:
+        raise SheetError(
+            "the first naming rule has no row of position, folder (s15) and subject number of the codes: is it the "
+            "official workbook?"
+        )
+    return people
+
+
+def _read_videos(rows: Sequence[tuple]) -> dict[str, str]:
+    """Name of a video in the codes (``disgust1``) -> its four digits (``0101``), whichever column comes first."""
+    videos: dict[str, str] = {}
+    for row in rows:
+        texts = [read_text(cell).lower() for cell in row]
+        name = next((t for t in texts if re.fullmatch(r"[a-z]+\d+", t)), "")
+        digits = next((t.zfill(4) for t in texts if re.fullmatch(r"\d{3,4}", t)), "")
+        if name and digits and videos.setdefault(name, digits) != digits:
+            raise SheetError(f"the second naming rule pairs {name} with two videos: repair the sheet.")
+    return videos
+
+
+LAYOUT = Layout(
+    card=CARD,
+    load_rows=load_rows,
+    sheets=("*code*final*", "*CAS(ME)*2*code*"),
+    bases=("rawpic", "longVideoFaceCropped"),
+    whole_folders=False,
+)

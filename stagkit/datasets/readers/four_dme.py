@@ -1,0 +1,79 @@
+"""4DME, grey camera: 267 micro-expressions at 60 fps, each with one emotion or several.
+
+Several emotions become one label joined by ``+`` in the order of the sheet's columns (``positive+surprise``); the class
+mappings leave such clips out. ``(k)`` marks an action unit that is held throughout: it is no movement of the clip.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.spreadsheets import load_table, read_text
+from stagkit.motion.frames import Tree
+
+EMOTIONS = ("Positive", "Negative", "Surprise", "Repression", "Others")
+
+CARD = DatasetCard(
+    name="4dme",
+    title="4DME",
+    grantor="the University of Oulu, with Imperial College London",
+    ask="ask the authors of the paper",
+    doi="10.1109/TAFFC.2022.3182342",
+    camera="grey, 640x480 px (recalled); its colour, depth and 4D recordings are not read",
+    fps="60 fps (recalled)",
+    size="267 micro-expressions; 41 subjects and the classes are recalled, not counted",
+    tree=("4DME_Labelling_Micro_release v1.xlsx", "gray_micro/SUB_ID/FOLD_NAME/ (or gray_micro_crop)"),
+    checks="frames missing between onset and offset; clips of several emotions",
+)
+
+_COLUMNS = {
+    "subject": ("sub_ID",),
+    "clip": ("fold_name",),
+    "onset": ("Onset",),
+    "apex": ("Apex",),
+    "offset": ("Offset",),
+    **{name: (name,) for name in EMOTIONS},
+}
+
+
+def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
+    """Rows of the release sheet; the ``extras`` sheet is not needed."""
+    rows = []
+    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("AUs",), "emotion": ("Emotion",)}, tree.notes):
+        subject, clip = read_text(cells["subject"]), read_text(cells["clip"])
+        label = "+".join(name.lower() for name in EMOTIONS if read_text(cells[name]) == "1")
+        why = next(
+            (f"its cell {name} is {cells[name]!r}, expected 0 or 1" for name in EMOTIONS if _is_odd(cells[name])), ""
+        )
+        worded = re.split(r"[^a-z]+", read_text(cells["emotion"]).lower()) if cells["emotion"] else []
+        if worded and label and set(worded) != set(label.split("+")) and set(worded) <= {n.lower() for n in EMOTIONS}:
+            why = f"its columns say {label}, its emotion {cells['emotion']}"
+        rows.append(
+            SheetRow(
+                subject=subject,
+                clip=clip,
+                label=label,
+                folders=(exactly(f"{subject}/{clip}"),),
+                fps=60,
+                row=number,
+                why=why,
+                **{name: cells[name] for name in ("onset", "apex", "offset", "aus")},
+            )
+        )
+    return rows
+
+
+def _is_odd(cell: object) -> bool:
+    return read_text(cell) not in ("0", "1", "")
+
+
+LAYOUT = Layout(
+    card=CARD,
+    load_rows=load_rows,
+    sheets=("4DME_Labelling_Micro_release*", "*4DME*Micro_release*"),
+    bases=("gray_micro", "gray_micro_crop"),
+)

@@ -1,0 +1,54 @@
+"""SAMM: 159 clips at 200 fps, grey. The sheet's header stands on row 14 (or 1, in stripped copies).
+
+Frame numbers are padded to four digits in some clips and to five in others, so they are matched as numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.spreadsheets import load_table, name_subject, read_text
+from stagkit.motion.frames import Tree
+
+CARD = DatasetCard(
+    name="samm",
+    title="SAMM",
+    grantor="Manchester Metropolitan University",
+    ask="ask the authors of the paper for the release agreement",
+    doi="10.1109/TAFFC.2016.2573832",
+    camera="grey, 2040x1088 px (recalled)",
+    fps="200 fps",
+    size=(
+        "159 clips of 29 subjects: anger 57, happiness 26, other 26, surprise 15, contempt 12, disgust 9, fear 8, sadness 6"
+    ),
+    tree=("SAMM_Micro_FACS_Codes_v2.xlsx (or SAMM.xlsx)", "SAMM/006/006_1_2/006_05562.jpg"),
+    checks="frame numbers of four and five digits; files named with another number of digits than their neighbours",
+    corrects="the apex of 028_4_1, 032_3_1 and 032_3_2, on which public copies and readers disagree, is 'not coded'",
+)
+
+_COLUMNS = {
+    "subject": ("Subject",),
+    "clip": ("Filename",),
+    "onset": ("Onset Frame",),
+    "apex": ("Apex Frame",),
+    "offset": ("Offset Frame",),
+    "label": ("Estimated Emotion", "Emotion"),
+}
+
+
+def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
+    """Rows of ``MICRO_ONLY``; subjects are written ``006`` or, by Excel, 6."""
+    rows = []
+    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("Action Units",)}, tree.notes):
+        subject, clip = name_subject(cells.pop("subject"), "", 3), read_text(cells.pop("clip"))
+        folder = exactly(f"{subject}/{clip}")
+        rows.append(SheetRow(subject=subject, clip=clip, folders=(folder,), fps=200, row=number, **cells))
+    return rows
+
+
+LAYOUT = Layout(
+    card=CARD, load_rows=load_rows, sheets=("SAMM*FACS_Codes*", "SAMM*Micro*", "SAMM", "*SAMM*"), bases=("SAMM",)
+)

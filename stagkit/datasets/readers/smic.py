@@ -1,0 +1,140 @@
+"""SMIC-HS: 164 clips at 100 fps; no apex, no action units.
+
+The cropped and raw releases have no sheet: the folders say subject, emotion and clip. SMIC-E keeps long clips in which a
+micro-expression lies somewhere, and has a sheet that says where; several may share a clip.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from stagkit.core.files import shorten
+from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.spreadsheets import is_empty, load_table, read_text
+from stagkit.motion.frames import Tree
+
+CARD = DatasetCard(
+    name="smic",
+    title="SMIC-HS",
+    grantor="the University of Oulu",
+    ask="ask the authors of the paper",
+    doi="10.1109/FG.2013.6553717",
+    camera="640x480 px (recalled)",
+    fps="100 fps",
+    size=(
+        "164 clips of 16 subjects: negative 70, positive 51, surprise 43; the original sheet of SMIC-E has 162 rows with "
+        "167 micro-expressions, labelled negative 74, positive 51, surprise 42"
+    ),
+    tree=(
+        "SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/reg_image559740.bmp (or SMIC_all_raw)",
+        "or SMIC-E: SMIC-HS-E_annotation.xlsx and SMIC-HS-E/s01/s1_ne_01/image559740.jpg",
+        "(a SMIC_HS*.csv with Subject, Filename, OnsetFrame, OffsetFrame, Estimated Emotion is read where it lies there)",
+    ),
+    checks=(
+        "emotion and subject of folder or sheet against the clip's name (ne, po, sur); frame numbers of six and more "
+        "digits; micro-expressions that a sheet of SMIC-E lists twice"
+    ),
+    corrects="s18_sur_03, 'negative' in two sheets of SMIC-E, is 'surprise'",
+)
+
+#: Folders of clips below the base of the cropped and raw releases.
+_CLIPS = "s*/micro/*/s*_*"
+
+_EMOTIONS = {"ne": "negative", "po": "positive", "sur": "surprise"}
+_COLUMNS = {
+    "subject": ("Subject",),
+    "clip": ("Filename",),
+    "onset": ("OnsetF", "OnsetFrame"),
+    "offset": ("OffsetF", "OffsetFrame"),
+}
+_MORE = {
+    "onset2": ("Onset2F",),
+    "offset2": ("Offset2F",),
+    "onset3": ("Onset3F",),
+    "offset3": ("Offset3F",),
+    "label": ("Emotion", "Estimated Emotion"),
+}
+
+
+def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
+    """Rows of a sheet where there is one, else the folders of the cropped or raw release."""
+    return _load_sheet(sheets[0], tree.notes) if sheets else _load_folders(tree, base)
+
+
+def _load_folders(tree: Tree, base: Path) -> list[SheetRow]:
+    rows = []
+    for folder in tree.match(base, _CLIPS):
+        subject, _, emotion, clip = folder.relative_to(base).parts
+        place = exactly(folder.relative_to(base).as_posix())
+        named, own = _read_emotion(clip), _name_subject(clip)
+        why = "" if own == _name_subject(subject) else f"its folder says subject {subject}, its name says {own}"
+        rows.append(SheetRow(_name_subject(subject), clip, emotion.lower(), (place,), 100, why=why, named=named))
+    return rows
+
+
+def _load_sheet(path: Path, notes: list[str]) -> list[SheetRow]:
+    """One row per clip; a second and third micro-expression of a long clip become clips of their own (``_me2``, ``_me3``).
+
+    Some sheets list such a micro-expression once more in a row of its own: then it is that row.
+    """
+    rows, further = [], []
+    for number, cells in load_table(path, _COLUMNS, _MORE, notes):
+        clip = read_text(cells["clip"])
+        if not re.fullmatch(r"s\d+_[a-z]+_\d+", clip.lower()):
+            notes.append(f"row {number + 1} below the header names no clip: {shorten(clip or cells['subject'], 60)}")
+            continue  # remarks below the table
+        subject = _name_subject(read_text(cells["subject"]) or clip)
+        own = _name_subject(clip)
+        why = "" if own == subject else f"the sheet says subject {subject}, its name says {own}"
+        label, named = read_text(cells["label"]).lower() or _read_emotion(clip), _read_emotion(clip)
+        folders = tuple(
+            pattern
+            for s in dict.fromkeys((subject, f"s{int(own[1:]):02d}"))
+            for pattern in (exactly(f"{s}/{clip}"), f"{s}/micro/*/{exactly(clip)}")
+        )
+        for k in ("", "2", "3"):
+            if k and is_empty(cells[f"onset{k}"]):
+                continue
+            name = f"{clip}_me{k}" if k else clip
+            onset, offset = cells[f"onset{k}"], cells[f"offset{k}"]
+            row = SheetRow(
+                subject, name, label, folders, 100, onset=onset, offset=offset, row=number, why=why, named=named
+            )
+            (further if k else rows).append(row)
+    coded = {_span(row): i for i, row in enumerate(rows)}
+    for row in further:
+        i = coded.setdefault(_span(row), len(rows))
+        if i < len(rows):
+            rows[i] = replace(rows[i], spare=row.folders)  # its frames may lie in the folder of the long clip alone
+            row = replace(row, why=f"it has the frames of {rows[i].clip}")
+        rows.append(row)
+    return sorted(rows, key=lambda row: row.row)
+
+
+def _span(row: SheetRow) -> tuple[str, str, str]:
+    return row.subject, read_text(row.onset), read_text(row.offset)
+
+
+def _name_subject(text: str) -> str:
+    """``1``, ``s01`` and ``s1_ne_01`` are all subject ``s1``."""
+    number = re.search(r"\d+", text)
+    return f"s{int(number.group()[:6])}" if number else text
+
+
+def _read_emotion(clip: str) -> str:
+    parts = clip.lower().split("_")
+    return _EMOTIONS.get(parts[1], "") if len(parts) > 1 else ""
+
+
+LAYOUT = Layout(
+    card=CARD,
+    load_rows=load_rows,
+    sheets=("SMIC-HS-E_annotation*", "SMIC*HS*", "SMIC*annotation*"),
+    clips=_CLIPS,
+    bases=("SMIC_all_cropped/HS", "SMIC_all_raw/HS", "SMIC-HS-E", "SMIC-E_raw image/HS_long/SMIC-HS-E", "HS"),
+    sheet_needed=False,
+)

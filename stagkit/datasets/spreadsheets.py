@@ -1,0 +1,289 @@
+"""Tables as people have them: Excel or CSV, a header somewhere near the top, columns under several names.
+
+One reader for coding sheets, for ``manifest.csv`` and for the table of the published flow maps. Columns are found by name,
+never by place: names are compared by their letters and digits alone, so ``Onset Frame``, ``OnsetFrame`` and
+``onset_frame`` are one. Text is normalised (Unicode NFC), so that one name is one string.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import unicodedata
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from stagkit.core.files import FORMULA, MAX_TEXT, shorten
+from stagkit.core.types import StagkitError
+from stagkit.motion.frames import MAX_FPS, MIN_FPS, RATE
+
+#: How far down the header is looked for (SAMM: row 14).
+HEADER_WITHIN = 40
+
+#: Endings of the tables that are read, and of those that are recognised but have to be saved in another format first.
+TABLES, OTHER_TABLES = (".xlsx", ".xlsm", ".csv", ".tsv", ".txt"), (".xls", ".ods", ".numbers")
+
+
+#: Cells that say 'nothing here'.
+_EMPTY = {"", "/", "-", "–", "nan", "none", "null", "n/a"}
+
+#: Most cells of a workbook that are read; coding sheets have some ten thousand.
+_MAX_CELLS = 5_000_000
+
+
+class SheetError(StagkitError):
+    """A coding sheet that cannot be read: which, what was expected, what to do."""
+
+
+def compute_name(cell: object) -> str:
+    """A column name by its letters and digits alone, in lower case."""
+    return re.sub(r"[^0-9a-z]", "", str(cell if cell is not None else "").lower())
+
+
+def is_empty(cell: object) -> bool:
+    """Nothing written, or a sign for nothing (``/``, ``-``, ``nan``)."""
+    return cell is None or (isinstance(cell, float) and cell != cell) or str(cell).strip().lower() in _EMPTY
+
+
+def read_text(cell: object) -> str:
+    """A cell as text (NFC): whole numbers without a point, '' where empty."""
+    if is_empty(cell):
+        return ""
+    text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
+    return unicodedata.normalize("NFC", text)
+
+
+def read_name(cell: object) -> str:
+    """A cell that names something, as text (NFC); unlike ``read_text``, words such as 'None' are names too."""
+    if cell is None or cell != cell:
+        return ""
+    return read_text(cell) or unicodedata.normalize("NFC", str(cell).strip())
+
+
+def read_frame(cell: object) -> int | None:
+    """A frame number; None where empty.
+
+    Raises:
+        SheetError: text that is no whole number >= 0.
+    """
+    text = read_text(cell)
+    if not text:
+        return None
+    if not re.fullmatch(r"\d{1,12}(\.0*)?", text) or isinstance(cell, bool):
+        raise SheetError(f"{shorten(text, 60)} is no frame number")
+    return int(text.partition(".")[0])
+
+
+def read_rate(cell: object) -> float:
+    """A frame rate, frames per second.
+
+    Raises:
+        SheetError: no finite number within ``MIN_FPS`` and ``MAX_FPS``.
+    """
+    try:
+        rate = float("nan" if isinstance(cell, bool) else str(cell).strip() or "nan")
+    except (ValueError, OverflowError):
+        rate = math.nan
+    if not MIN_FPS <= rate <= MAX_FPS:
+        raise SheetError(f"fps is {shorten(cell, 60)}, expected {RATE}, with a point before its decimals")
+    return rate
+
+
+def name_subject(cell: object, prefix: str = "", digits: int = 0) -> str:
+    """Name of a subject that a sheet writes as ``1``, ``01``, ``1.0`` or ``sub01``: ``sub01``; '' where empty.
+
+    Args:
+        cell: as written.
+        prefix: what stands before the number; digits: how many digits the number has at least.
+
+    Example:
+        >>> name_subject(3.0, "sub", 2), name_subject("Sub03", "sub", 2), name_subject("", "sub", 2)
+        ('sub03', 'sub03', '')
+    """
+    text = re.sub(r"^(\d+)\.0+$", r"\1", read_text(cell))
+    if prefix and text.lower().startswith(prefix.lower()):
+        text = text[len(prefix) :]
+    return f"{prefix}{text.zfill(digits)}" if text else ""
+
+
+#: Columns of the sheets that follow the one of CASME II: field -> names it may have.
+CASME_COLUMNS = {
+    "subject": ("Subject",),
+    "clip": ("Filename",),
+    "onset": ("OnsetFrame",),
+    "apex": ("ApexFrame",),
+    "offset": ("OffsetFrame",),
+    "label": ("Estimated Emotion", "Emotion"),
+}
+
+
+def load_grids(path: str | Path, notes: list[str] | None = None) -> dict[str, list[tuple]]:
+    """All worksheets of a file: name -> rows of cells; empty rows are kept, so that row numbers stay.
+
+    A cell of a merged area has the value of the area's first cell.
+
+    Args:
+        path: ``.xlsx``, or text separated by commas, semicolons or tabs (``.csv``, ``.tsv``, ``.txt``; UTF-8, UTF-16 or
+            Windows-1252), which has one sheet named ``csv``.
+        notes: what had to be guessed is added here, a sentence each.
+
+    Raises:
+        SheetError: missing, damaged, another format, too large.
+    """
+    path, notes = Path(path), [] if notes is None else notes
+    ending = path.suffix.lower()
+    if ending in (".csv", ".tsv", ".txt"):
+        return {"csv": _read_csv(path, notes)}
+    if ending not in TABLES:
+        raise SheetError(f"{path} is no .xlsx or .csv: open it in a spreadsheet program and save it as .xlsx.")
+    import openpyxl
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > MAX_TEXT:
+                raise SheetError(f"{path} holds more than {MAX_TEXT:,} bytes: is it the official sheet?")
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        try:
+            return {sheet.title: _read_sheet(path, sheet) for sheet in book.worksheets}
+        finally:
+            book.close()
+    except SheetError:
+        raise
+    except Exception as error:  # a damaged workbook makes openpyxl raise nearly anything
+        raise SheetError(f"{path} cannot be read as an Excel workbook: it is damaged; get it again.") from error
+
+
+def _read_sheet(path: Path, sheet) -> list[tuple]:
+    """Rows of a worksheet; the size it states is not trusted (WPS states a wrong one)."""
+    from openpyxl.utils.cell import range_boundaries
+
+    sheet.reset_dimensions()
+    rows, n_cells = [], 0
+    for row in sheet.iter_rows(values_only=True):
+        rows.append(tuple(row))
+        n_cells += 1 + len(row)
+        if n_cells > _MAX_CELLS:
+            raise SheetError(f"{path} has more than {_MAX_CELLS:,} cells: is it the official sheet?")
+    with sheet.parent._archive.open(sheet._worksheet_path) as file:  # read-only worksheets do not know merged cells
+        areas = re.findall(rb'<(?:\w+:)?mergeCell\b[^>]*?\bref="([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})"', file.read())
+    for area in areas:
+        left, top, right, bottom = range_boundaries(area.decode())
+        value = rows[top - 1][left - 1] if top <= len(rows) and left <= len(rows[top - 1]) else None
+        if value is None:
+            continue
+        for i in range(top - 1, min(bottom, len(rows))):
+            cells = [*rows[i], *[None] * (min(right, 64) - len(rows[i]))]
+            cells[left - 1 : right] = [value] * len(cells[left - 1 : right])
+            rows[i] = tuple(cells)
+    return rows
+
+
+def _read_csv(path: Path, notes: list[str]) -> list[tuple]:
+    """Rows of a text table, whatever it is separated by."""
+    try:
+        if not path.is_file():
+            raise SheetError(f"{path} is missing, or no file.")
+        if path.stat().st_size > MAX_TEXT:
+            raise SheetError(f"{path} has {path.stat().st_size:,} bytes, at most {MAX_TEXT:,} are read.")
+        text = _decode(path, path.read_bytes(), notes)
+    except OSError as error:
+        raise SheetError(f"{path} cannot be read as a table: {error.strerror}.") from error
+    found: list[list[list[str]]] = []
+    for mark in (",", ";", "\t"):
+        try:
+            found.append(list(csv.reader(io.StringIO(text, newline=""), delimiter=mark)))
+        except csv.Error as error:
+            problem = error
+    if not found:
+        raise SheetError(f"{path} cannot be read as a table: {problem}.")
+    rows = max(found, key=lambda rows: max((len(row) for row in rows[:HEADER_WITHIN]), default=0))
+    return [tuple(c[1:] if c.startswith("'") and c[1:].startswith(FORMULA) else c for c in row) for row in rows]
+
+
+def _decode(path: Path, data: bytes, notes: list[str]) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ("utf-16",)
+    elif data[1:2] == b"\0" or data[:1] == b"\0":
+        encodings = ("utf-16-le" if data[1:2] == b"\0" else "utf-16-be",)
+    else:
+        encodings = ("utf-8-sig", "cp1252")
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if encoding == "cp1252":
+            notes.append(f"{path.name} is not UTF-8 and was read as Windows-1252: check names with accents")
+        return text
+    raise SheetError(f"{path} cannot be read as text: save it as a CSV in UTF-8.")
+
+
+def load_table(
+    path: str | Path,
+    columns: Mapping[str, Sequence[str]],
+    optional: Mapping[str, Sequence[str]] | None = None,
+    notes: list[str] | None = None,
+    complete: bool = False,
+) -> list[tuple[int, dict[str, object]]]:
+    """The rows of the first worksheet that has the columns asked for.
+
+    Args:
+        path, notes: see ``load_grids``.
+        columns: field -> names it may have; all must be there, within the first rows of a worksheet.
+        optional: the same, for fields that may be missing (None then).
+        complete: columns under other names are noted.
+
+    Returns:
+        (0-based number among the rows below the header, field -> cell), rows without any cell left out.
+
+    Raises:
+        SheetError: unreadable, or no worksheet with these columns: names those missing; two columns of one name.
+    """
+    best: tuple[int, list[str], Sequence[object]] = (-1, [], ())
+    for rows in load_grids(path, notes).values():
+        for top, row in enumerate(rows[:HEADER_WITHIN]):
+            names = [compute_name(cell) for cell in row]
+            missing = [field for field, options in columns.items() if _find(names, options) is None]
+            if not missing:
+                at = {field: _find(names, options) for field, options in {**columns, **(optional or {})}.items()}
+                twice = [row[i] for i in at.values() if i is not None and names.count(names[i]) > 1]
+                if twice:
+                    raise SheetError(f"{Path(path).name} has two columns {shorten(str(twice[0]), 60)}: remove one.")
+                if notes is not None and "aus" in at and at["aus"] is None and not complete:
+                    notes.append(f"{Path(path).name} has no column of action units: no clip has any")
+                above = sum(sum(not is_empty(c) for c in r) >= len(columns) for r in rows[:top])
+                if notes is not None and above:
+                    notes.append(f"{Path(path).name} has {above} full row(s) above its header row that are not read")
+                others = [cell for i, cell in enumerate(row) if i not in at.values() and _has_cells(rows[top + 1 :], i)]
+                if notes is not None and complete and others:
+                    shown = ", ".join(shorten(cell, 40) for cell in others[:5])
+                    notes.append(f"{Path(path).name} has columns that are not read: {shown}")
+                return _take(rows[top + 1 :], at)
+            if len(columns) - len(missing) > best[0]:
+                best = (len(columns) - len(missing), missing, row)
+    what = ", ".join(f"{field} ({' or '.join(columns[field])})" for field in best[1] or columns)
+    has = ", ".join(shorten(str(cell), 40) for cell in best[2] if not is_empty(cell)) or "no header"
+    raise SheetError(
+        f"{Path(path).name} has no column {what}: is it the official sheet, with its header row? It has {has[:300]}."
+    )
+
+
+def _has_cells(rows: Sequence[tuple], at: int) -> bool:
+    return any(at < len(row) and not is_empty(row[at]) for row in rows)
+
+
+def _find(names: Sequence[str], options: Sequence[str]) -> int | None:
+    wanted = [compute_name(option) for option in options]
+    return next((names.index(name) for name in wanted if name in names), None)
+
+
+def _take(rows: Sequence[tuple], at: Mapping[str, int | None]) -> list[tuple[int, dict[str, object]]]:
+    found = []
+    for number, row in enumerate(rows):
+        cells = {f: row[i] if i is not None and i < len(row) else None for f, i in at.items()}
+        if any(not is_empty(cell) for cell in cells.values()):
+            found.append((number, cells))
+    return found

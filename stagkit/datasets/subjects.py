@@ -1,0 +1,167 @@
+"""One person under two names, and one recording under two people: a network would be tested on whom it was trained.
+
+Nothing here is certain, so nothing is refused: people are warned and decide. Recordings that are exactly the same are
+refused (``splits.check_splittable``).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from stagkit.core.errors import StagkitWarning
+from stagkit.core.types import RoiDataset
+from stagkit.datasets import NAMES
+
+#: Two clips whose motion differs by at most this share of its size are nearly the same recording (stagkit's choice).
+#: Measured: a copy with one grey level changed differs by less than 0.001; the closest two of the 309 public flow maps of
+#: different people differ by 0.19. A copy saved once more as JPEG of quality 90 differs by 0.23 and is not found.
+NEAR = 0.1
+
+#: Points in time at which the motion of two clips is compared.
+_TIMES = 4
+
+_PREFIX = re.compile(r"^(subject|subj|sub|spno|sp|person|participant|p|s)[\s._-]*(?=\d)")
+
+
+def normalise_subject(name: str) -> str:
+    """A subject's name without case, zero padding and prefixes such as ``S``, ``sub`` or ``spNO.``.
+
+    Example:
+        >>> {normalise_subject(name) for name in ("S1", "s1", "01", "1", "sub001")}
+        {'1'}
+    """
+    plain = unicodedata.normalize("NFKC", name).casefold().strip()
+    return re.sub(r"\d+", lambda found: str(int(found.group())), _PREFIX.sub("", plain))
+
+
+def find_alike_subjects(subjects: Iterable[str]) -> list[str]:
+    """People who may be one, a sentence each.
+
+    Within a data set: names that differ in case, zero padding or prefix only. Across data sets: the same, unless both are
+    published sets, whose numbers belong to different people.
+
+    Args:
+        subjects: ``DATASET/NAME``.
+    """
+    groups: dict[str, set[str]] = defaultdict(set)
+    for subject in set(subjects):
+        groups[normalise_subject(subject.rpartition("/")[2])].add(subject)
+    found = []
+    for group in groups.values():
+        names, published = sorted(group), {_published(subject) for subject in group}
+        if len(names) > 1 and not (len(published) == len(names) and "" not in published):
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            found.append(
+                f"the subjects {shown} may be one person: their names differ in case, zero padding, prefix or data set only"
+            )
+    return sorted(found)
+
+
+def _published(subject: str) -> str:
+    """The published data set of a subject, '' where it is of none."""
+    name = subject.partition("/")[0].lower().removesuffix("-phantom")
+    return name if name in NAMES else ""
+
+
+def compute_signature(motion: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """What two clips are compared by: mean motion of each region at four points in time.
+
+    Args:
+        motion: float "time roi chan py px", chan = (u, v, ...); seen: bool "time roi".
+
+    Returns:
+        float "value".
+    """
+    valid = np.flatnonzero(seen.any(1))
+    if not len(valid):
+        return np.zeros(_TIMES * motion.shape[1] * 2)
+    at = valid[np.linspace(0, len(valid) - 1, _TIMES).round().astype(int)]
+    flow = motion[at, :, :2].astype(float).mean((3, 4)) * seen[at][..., None]
+    return flow.ravel()
+
+
+def compute_picture_signature(frames: np.ndarray) -> np.ndarray:
+    """The same for pictures that were not measured: how small grey pictures differ from the first at four points in time.
+
+    Args:
+        frames: uint8 "time y x" or "time y x chan".
+
+    Returns:
+        float "value".
+    """
+    grey = frames if frames.ndim == 3 else frames.mean(-1)
+    at = np.linspace(0, len(grey) - 1, _TIMES + 1).round().astype(int)
+    small = np.stack([cv2.resize(grey[t].astype(np.float32), (16, 16), interpolation=cv2.INTER_AREA) for t in at])
+    return (small[1:] - small[0]).ravel().astype(float)
+
+
+def find_near_duplicates(
+    signatures: np.ndarray, subjects: Sequence[str], clips: Sequence[str], near: float = NEAR
+) -> list[str]:
+    """Clips of different people whose motion is nearly the same, a sentence each.
+
+    Args:
+        signatures: float "clip value".
+        subjects, clips: names.
+        near: largest difference, as a share of the larger of the two motions.
+    """
+    size = np.linalg.norm(signatures, axis=1)
+    people = np.unique(np.asarray(subjects, dtype=object).astype(str), return_inverse=True)[1]
+    found = []
+    for start in range(0, len(signatures), 512):
+        part = slice(start, start + 512)
+        squared = size[part, None] ** 2 + size**2 - 2 * signatures[part] @ signatures.T
+        limit = near * np.maximum(size[part, None], size)
+        close = (squared <= limit**2) & (limit > 0) & (people[part, None] != people)
+        for i, k in np.argwhere(close) + [start, 0]:
+            if i < k:
+                found.append(
+                    f"the clips {clips[i]} of {subjects[i]} and {clips[k]} of {subjects[k]} have nearly the same motion and "
+                    "may be one recording under two people"
+                )
+    return found
+
+
+def find_identity_faults(data: RoiDataset) -> list[str]:
+    """People who may be one, and recordings that may stand under two people, a sentence each."""
+    signatures = np.array([compute_signature(x, m) for x, m in zip(data.x, data.mask, strict=True)])
+    return find_alike_subjects(data.subjects) + find_near_duplicates(signatures, data.subjects, data.clip_ids)
+
+
+def find_dropped(meta: Mapping[str, object]) -> list[str]:
+    """How many rows and clips were left out before the clips were read, a sentence for each data set."""
+    parts = meta.get("of")
+    if isinstance(parts, list):
+        return [sentence for part in parts if isinstance(part, Mapping) for sentence in find_dropped(part)]
+    source = meta.get("source")
+    rows = source.get("left_out") if isinstance(source, Mapping) else None
+    name = source.get("name", "the data set") if isinstance(source, Mapping) else "the data set"
+    n_rows, n_clips = (len(x) if isinstance(x, (dict, list)) else 0 for x in (rows, meta.get("left_out")))
+    if not n_rows + n_clips:
+        return []
+    return [
+        f"{name}: {n_rows} row(s) of its sheet and {n_clips} clip(s) were left out when it was prepared; left_out.csv in "
+        "the prepared folder lists them"
+    ]
+
+
+def note_faults(data: RoiDataset) -> RoiDataset:
+    """The same data, with everything that a person should know of it warned of and kept in ``meta["warnings"]``."""
+    faults = find_dropped(data.meta) + find_identity_faults(data)
+    warn_of(faults)
+    return replace(data, meta={**data.meta, "warnings": faults}) if faults else data
+
+
+def warn_of(faults: Sequence[str], shown: int = 3) -> None:
+    """One warning for each of the first faults; the last of them counts the others."""
+    for i, fault in enumerate(faults[:shown]):
+        more = f" (and {len(faults) - shown} more such findings)" if i == shown - 1 and len(faults) > shown else ""
+        warnings.warn(f"{fault}{more}.", StagkitWarning, stacklevel=3)

@@ -1,0 +1,128 @@
+"""Check of a run folder: is every file what was written, and do predictions, folds and scores agree?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from stagkit.core.digests import DIGESTS, find_damage, read_digests
+from stagkit.core.files import TEMPORARY, resolve_inside, shorten
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.metrics import SCORES, compute_confusion, compute_scores
+from stagkit.evaluation.run import Run
+
+
+def check_run(path: str | Path) -> list[tuple[str, str]]:
+    """State of every file of a run, of the runs in it and of its explanations.
+
+    Args:
+        path: a finished or interrupted run.
+
+    Returns:
+        (path inside the run, state) of each file: ``ok``, ``missing``, ``damaged``, ``no digest`` (an older stagkit wrote
+        it), or one sentence on what is wrong.
+
+    Raises:
+        StagkitError: no run there.
+    """
+    try:
+        run = Run.load(path, complete=False)
+    except StagkitError as error:
+        digests = read_digests(path)
+        if not digests:
+            raise
+        return [*find_damage(path, digests).items(), ("run.json", str(error))]
+    rows = list(_check_files(run).items())
+    if run.is_finished:
+        rows += _check_scores(run)
+    for name in ("permuted", "stratifiedkfold"):
+        if (run.path / name / "run.json").is_file():
+            rows += _below(run, name, check_run)
+    base = run.path / "explanations"
+    for folder in sorted(base.glob("seed*")) if base.is_dir() else ():
+        rows += _below(run, f"explanations/{folder.name}", _check_explanation)
+    for base, folders, names in os.walk(run.path):
+        links = [name for name in (*folders, *names) if (Path(base) / name).is_symlink()]
+        rows += [
+            (str(Path(base, name).relative_to(run.path)), "is a link: replace it by the file itself") for name in links
+        ]
+        left = sum(name.startswith(TEMPORARY) for name in names)
+        if left:
+            rows.append((str(Path(base).relative_to(run.path)), f"ok, with {left} temporary files of a killed command"))
+    return rows
+
+
+def is_sound(state: str) -> bool:
+    """True for a state that is no damage."""
+    return state == "no digest" or state.startswith("ok")
+
+
+def format_check(rows: list[tuple[str, str]]) -> str:
+    """The table for the screen; files that are ok are counted per folder."""
+    counts: dict[str, int] = {}
+    lines = []
+    for name, state in rows:
+        if state == "ok":
+            folder = str(Path(name).parent)
+            counts[folder] = counts.get(folder, 0) + 1
+        else:
+            lines.append(f"{shorten(name)[1:-1]:<44} {state}")
+    lines = [f"{f'{folder}/':<44} {n} files ok" for folder, n in sorted(counts.items())] + lines
+    bad = sum(not is_sound(state) for _, state in rows)
+    lines.append(
+        f"{bad} of {len(rows)} entries are damaged or missing." if bad else f"All {len(rows)} entries are sound."
+    )
+    return "\n".join(lines)
+
+
+def _below(run: Run, name: str, check) -> list[tuple[str, str]]:
+    try:
+        return [(f"{name}/{file}", state) for file, state in check(resolve_inside(run.path, name))]
+    except StagkitError as error:
+        return [(name, str(error))]
+
+
+def _check_files(run: Run) -> dict[str, str]:
+    if not run.is_finished:
+        states = {}
+        for stem in run.list_done():
+            states |= find_damage(run.path, run.read_fold_digests(stem)) or {f"folds/{stem}.csv": "no digest"}
+        return states
+    try:
+        digests = run.digests
+    except StagkitError as error:
+        return {DIGESTS: str(error)}
+    states = find_damage(run.path, digests)
+    for name in run.list_files():
+        states.setdefault(name, "not written by this run" if digests else "no digest")
+    return states
+
+
+def _check_scores(run: Run) -> list[tuple[str, str]]:
+    """Do ``predictions.csv``, the files in ``folds/`` and ``metrics.json`` agree?"""
+    try:
+        table, folds, classes = run.predictions, run.collect(), list(run.request["classes"])
+        if folds is not None and not table.equals(folds):
+            return [("predictions.csv and folds/", "do not hold the same predictions")]
+        for seed, part in table.groupby("seed"):
+            codes = [part[name].map(classes.index).to_numpy() for name in ("label", "prediction")]
+            scores = compute_scores(compute_confusion(*codes, len(classes)))
+            for name in SCORES:
+                stated = run.metrics[name]["per_seed"][str(seed)]
+                if abs(stated - getattr(scores, name)) > 1e-6:
+                    found = f"{name} is {getattr(scores, name):.3f} by the predictions, {stated:.3f} in metrics.json"
+                    return [("predictions.csv and metrics.json", f"seed {seed}: {found}")]
+    except (StagkitError, TypeError, ValueError, IndexError) as error:
+        return [("predictions, folds and metrics", shorten(str(error), 400)[1:-1])]
+    return [("predictions, folds and metrics agree", "ok")]
+
+
+def _check_explanation(folder: Path) -> list[tuple[str, str]]:
+    digests = read_digests(folder)
+    states = find_damage(folder, digests)
+    if not (folder / "summary.json").is_file():
+        states["summary.json"] = "missing: the explanation was not finished"
+    for name in ("attribution.npz", "graph.npz"):
+        if (folder / name).is_file():
+            states.setdefault(name, "not written by this explanation" if digests else "no digest")
+    return list(states.items())

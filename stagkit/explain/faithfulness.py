@@ -1,0 +1,171 @@
+"""Is the map true to the network? Controls that need no knowledge of the clip: deletion, insertion, infidelity, sensitivity.
+
+Each is compared with what costs nothing: a random order and the order of flow magnitude. A map is float "clip time roi"
+(larger = speaks more for the target); an order of cells, region by frame, follows from it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stagkit.core.types import Attribution, Batch
+from stagkit.explain.attribution import attribute, choose_target
+from stagkit.explain.methods import frozen, probe_batch_size
+from stagkit.explain.reference_maps import compute_flow_magnitude
+
+if TYPE_CHECKING:
+    from stagkit.network.model import Stag
+
+
+class Curves(NamedTuple):
+    """Logit of the target above no motion while cells are taken away or put in: float "clip step", logits.
+
+    The first step of ``deletion`` and the last of ``insertion`` are the whole clip. ``share``: float "step", cells changed.
+    """
+
+    deletion: np.ndarray
+    insertion: np.ndarray
+    share: np.ndarray
+
+    @property
+    def areas(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean height of each curve, float "clip", logits: a good order has a low deletion and a high insertion."""
+        return tuple(np.trapezoid(curve, self.share, axis=1) for curve in (self.deletion, self.insertion))
+
+
+def compute_curves(model: Stag, batch: Batch, maps: np.ndarray, target=None, n_steps: int = 10) -> Curves:
+    """Take away the motion of the most important cells first, and put it into a still face in the same order.
+
+    Samek et al. 2017 (doi:10.1109/TNNLS.2016.2599820); Petsiuk et al. 2018 (arXiv:1806.07421). A cell is one region in one
+    frame; 'away' is no motion, with the region still present.
+
+    Args:
+        maps: float "clip time roi"; ties and cells under the mask come last.
+        target: as in ``explain.attribute``.
+        n_steps: in how many equal parts the cells are changed.
+    """
+    x = batch.x * batch.mask[..., None, None, None]
+    n_clips = len(x)
+    cells = np.where(batch.mask.cpu().numpy(), maps, -np.inf).reshape(n_clips, -1)
+    place = torch.from_numpy(np.argsort(np.argsort(-cells, axis=1, kind="stable"), axis=1)).to(x.device)
+    seen = batch.mask.flatten(1).sum(1)
+    share = np.linspace(0.0, 1.0, n_steps + 1)
+    with torch.no_grad(), frozen(model):
+        full = model.logits(x, batch.mask, batch.times_ms)
+        chosen = choose_target(target, full)[:, None]
+        floor = model.logits(torch.zeros_like(x), batch.mask, batch.times_ms).gather(1, chosen)[:, 0]
+        first = torch.stack([place < torch.round(seen * part)[:, None] for part in share])
+        kept = torch.stack([~first, first]).unflatten(-1, batch.mask.shape[1:])  # "kind step clip time roi"
+        kept = kept.flatten(0, 1)
+        size = max(1, probe_batch_size(model.logits, x[:1], batch.mask[:1], batch.times_ms[:1]) // n_clips)
+        heights = []
+        for part in kept.split(size):  # as many steps at once as fit
+            more = [v.expand(len(part), *v.shape).flatten(0, 1) for v in (x, batch.mask, batch.times_ms, chosen, floor)]
+            logits = model.logits(more[0] * part.flatten(0, 1)[..., None, None, None], *more[1:3])
+            heights.append((logits.gather(1, more[3])[:, 0] - more[4]).unflatten(0, (len(part), n_clips)))
+        curves = torch.cat(heights).unflatten(0, (2, -1)).transpose(1, 2).cpu().numpy().astype(float)
+    return Curves(curves[0], curves[1], share)
+
+
+def compute_orders(
+    model: Stag, batch: Batch, maps: np.ndarray, target=None, n_steps: int = 10, n_random: int = 5, seed: int = 0
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Areas under deletion and insertion of the map's order, of flow magnitude, and of ``n_random`` random orders.
+
+    Returns:
+        name (``map``, ``flow magnitude``, ``random``) -> (deletion, insertion), float "clip", logits.
+    """
+    rng = np.random.default_rng(seed)
+    out = {
+        "map": compute_curves(model, batch, maps, target, n_steps).areas,
+        "flow magnitude": compute_curves(model, batch, compute_flow_magnitude(batch), target, n_steps).areas,
+    }
+    draws = [compute_curves(model, batch, rng.random(maps.shape), target, n_steps).areas for _ in range(n_random)]
+    out["random"] = tuple(np.mean(areas, axis=0) for areas in zip(*draws, strict=True))
+    return out
+
+
+def compute_infidelity(
+    model: Stag, batch: Batch, attribution: Attribution, n_samples: int = 20, seed: int = 0
+) -> np.ndarray:
+    """How far the values miss the change of the logit when random cells are stilled: Captum's, normalised.
+
+    Yeh et al. 2019 (arXiv:1901.09392); the perturbation stills each cell (region by frame) with probability one half.
+
+    Args:
+        attribution: to motion ("clip time roi chan py px"), of this batch in this order.
+
+    Returns:
+        float "clip", squared logits, >= 0; 0 for an explanation that predicts every change.
+    """
+    from captum.metrics import infidelity
+
+    x = batch.x * batch.mask[..., None, None, None]
+
+    def still_some(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        kept = (torch.rand(inputs.shape[:3], generator=chance) < 0.5).to(inputs)[..., None, None, None]
+        return inputs * (1 - kept), inputs * kept
+
+    chance = torch.Generator().manual_seed(seed)
+    target = torch.from_numpy(attribution.target).to(x.device)
+    with torch.no_grad(), frozen(model):
+        size = probe_batch_size(model.logits, x[:1], batch.mask[:1], batch.times_ms[:1])
+        missed = infidelity(
+            model.logits,
+            still_some,
+            x,
+            torch.from_numpy(attribution.values).to(x),
+            additional_forward_args=(batch.mask, batch.times_ms),
+            target=target,
+            n_perturb_samples=n_samples,
+            max_examples_per_batch=min(max(size, len(x)), n_samples * len(x)),
+            normalize=True,
+        )
+    return missed.cpu().numpy().astype(float)
+
+
+def compute_sensitivity(
+    model: Stag, batch: Batch, attribution: Attribution, n_samples: int = 4, radius: float = 0.05, seed: int = 0
+) -> np.ndarray:
+    """How much the explanation changes at most when the clip hardly does: Captum's max-sensitivity.
+
+    Yeh et al. 2019 (arXiv:1901.09392). Uniform noise of at most ``radius`` times the clip's root mean square.
+
+    Returns:
+        float "clip", change of the values as a share of their size, >= 0.
+    """
+    from captum.metrics import sensitivity_max
+
+    asked = {n: v for n, v in attribution.settings.items() if n != "n_steps_needed"}
+
+    def explain(inputs: tuple[Tensor, ...], target: Tensor, mask: Tensor, times_ms: Tensor) -> tuple[Tensor, ...]:
+        n = len(inputs[0])  # Captum repeats the clips, not always the rest
+        target, mask, times_ms = (v.repeat_interleave(n // len(v), 0) for v in (target, mask, times_ms))
+        names = tuple(str(i) for i in range(n))
+        none = torch.full((n, batch.aus.shape[1]), float("nan"))
+        one = Batch(inputs[0], mask, times_ms, target.cpu(), none, names, names, batch.classes)
+        again = attribute(model, one, attribution.method, target, search=False, **asked)
+        return (torch.from_numpy(again.values),)
+
+    def shake(inputs: Tensor | tuple[Tensor, ...], r: float):
+        inputs = inputs[0] if isinstance(inputs, tuple) else inputs
+        level = r * inputs.square().mean((1, 2, 3, 4, 5), keepdim=True).sqrt()
+        return (inputs + level * (2 * torch.rand(inputs.shape, generator=chance).to(inputs) - 1),)
+
+    chance = torch.Generator().manual_seed(seed)
+    x = batch.x * batch.mask[..., None, None, None]
+    change = sensitivity_max(
+        explain,
+        (x,),
+        perturb_func=shake,
+        perturb_radius=radius,
+        n_perturb_samples=n_samples,
+        target=torch.from_numpy(attribution.target).to(x.device),
+        mask=batch.mask,
+        times_ms=batch.times_ms,
+    )
+    return change.cpu().numpy().astype(float)

@@ -1,0 +1,111 @@
+"""Does the map depend on what was learned? A map that survives random weights or shuffled labels explains nothing.
+
+Adebayo et al. 2018 (arXiv:1810.03292). Randomised one after another from the head down, since randomising one part alone
+changes little here; Binder et al. 2023 (arXiv:2211.12486) warn that the test can mislead: read it beside deletion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from stagkit.core.config import StagConfig, TrainConfig
+    from stagkit.core.types import Batch, RoiDataset
+    from stagkit.network.model import Stag
+
+#: Parts of the network from the answer down, as far as a network has them.
+CASCADE = ("head", "cross", "time", "frame_tokens", "graph", "connectivity", "time_weights", "aus", "tokens")
+
+
+def randomise(model: Stag, parts: Sequence[str], seed: int = 0) -> Stag:
+    """A copy of the network with some parts as they are before training.
+
+    Args:
+        parts: names of ``CASCADE``; those that the network does not have are passed over.
+        seed: of the new weights. The scale of the input is kept.
+    """
+    import copy
+
+    import torch
+
+    from stagkit.network.custom import put_in
+    from stagkit.network.model import Stag
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = Stag(model.config, model.n_classes, patch=model.patch)
+        for place, make in getattr(model, "own_layers", {}).items():
+            put_in(fresh, place, make)
+    other = copy.deepcopy(model)
+    for name in parts:
+        part, new = getattr(other, name, None), getattr(fresh, name, None)
+        if part is not None and new is not None:
+            part.load_state_dict(new.state_dict())
+    return other.eval()
+
+
+def compute_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman rank correlation of two maps, cell by cell, with sign: float "clip", -1..1; NaN where one is constant."""
+    from scipy.stats import rankdata
+
+    out = []
+    for a, b in zip(first.reshape(len(first), -1), second.reshape(len(second), -1), strict=True):
+        a, b = rankdata(a), rankdata(b)
+        out.append(np.corrcoef(a, b)[0, 1] if a.std() > 0 and b.std() > 0 else np.nan)
+    return np.array(out)
+
+
+def compute_cascade(
+    model: Stag,
+    batch: Batch,
+    explain: Callable[[Stag, Batch], np.ndarray],
+    seed: int = 0,
+    stages: Sequence[str] = CASCADE,
+) -> dict[str, np.ndarray]:
+    """Similarity of the map to itself while the network is randomised from the head down.
+
+    Args:
+        explain: network and batch -> map "clip time roi"; has to explain the same class each time.
+        stages: parts randomised, one more each time.
+
+    Returns:
+        name of the part randomised last -> float "clip", rank correlation with the map of the trained network.
+    """
+    before = explain(model, batch)
+    out, done = {}, []
+    for name in stages:
+        part = getattr(model, name, None)
+        if part is None or not any(True for _ in part.parameters()):
+            continue
+        done.append(name)
+        out[name] = compute_similarity(before, explain(randomise(model, done, seed), batch))
+    return out
+
+
+def compute_dependence(
+    model: Stag, batch: Batch, explain: Callable[[Stag, Batch], np.ndarray], seed: int = 0
+) -> np.ndarray:
+    """The end of the cascade alone: similarity to the map of a network that is random throughout, float "clip"."""
+    return compute_similarity(explain(model, batch), explain(randomise(model, CASCADE, seed), batch))
+
+
+def train_on_permuted_labels(
+    data: RoiDataset,
+    train: np.ndarray,
+    stag_config: StagConfig,
+    train_config: TrainConfig,
+    seed: int = 0,
+    auxiliary: Batch | None = None,
+) -> Stag:
+    """A network trained on the same clips with their labels (and AU codes with them) permuted; see ``train_fold``."""
+    from dataclasses import replace
+
+    from stagkit.training.train import train_fold
+
+    dealt = np.random.default_rng(seed).permutation(train)
+    label, aus = data.label.copy(), data.aus.copy()
+    label[train], aus[train] = data.label[dealt], data.aus[dealt]
+    return train_fold(replace(data, label=label, aus=aus), train, stag_config, train_config, seed, auxiliary=auxiliary)

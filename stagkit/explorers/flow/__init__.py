@@ -1,0 +1,1 @@
+"""The explorer of the motion of one clip."""

@@ -1,0 +1,306 @@
+"""What the flow explorer shows of a clip, small enough to travel: pictures, flow, strain, scores, selected frames.
+
+Pictures of a person leave Python only where they may: those of phantoms, of animated photographs and of recordings of
+one's own. Of a licensed data set nothing but landmarks and flow is drawn, unless its agreement allows more.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from stagkit.core.config import FlowConfig
+from stagkit.core.files import encode_picture
+from stagkit.core.regions import ATLAS, compute_face_mask
+from stagkit.core.types import Clip, FlowClip, StagkitError, inter_ocular_distance
+from stagkit.datasets import NAMES, load_layout
+from stagkit.explorers.packing import deflate
+from stagkit.explorers.validation import check_index
+from stagkit.motion.optical_flow import compute_flow, select_frames
+from stagkit.plots.style import nice_limit
+
+METHODS = ("dis", "dis_fast", "tvl1", "farneback")
+SELECTIONS = ("magnitude", "uniform", "apex", "all")
+LAYERS = ("wheel", "speed", "strain")
+
+#: Largest factor by which motion is magnified (stagkit's choice).
+MAX_MAGNIFY = 20.0
+
+#: Right, down, left, up: told apart without colour vision (blue against orange, bright against dark).
+WHEEL = ((213, 94, 0), (240, 200, 20), (0, 114, 178), (112, 48, 148))
+
+#: Data whose pictures nobody has to allow.
+_OWN = ("recording", "animated-photo")
+
+_MOST_FRAMES = 96  # of longer clips only some frames travel
+_FILM_BYTES = 220_000  # pictures of a clip
+_MOTION_BYTES = 250_000  # flow of a clip by one method
+
+
+class ClipSequence:
+    """Clips that are read one at a time, when they are looked at.
+
+    Args:
+        clips: one ``Clip``; a list of them; or a source with ``keys`` and ``read(key)`` (``datasets.open_source``,
+            ``PhantomSource``), of which no clip is read before it is shown.
+    """
+
+    def __init__(self, clips):
+        if isinstance(clips, Clip):
+            clips = [clips]
+        if hasattr(clips, "keys") and hasattr(clips, "read"):
+            self.names, self._read = tuple(clips.keys), clips.read
+        elif isinstance(clips, Sequence) and clips and all(isinstance(c, Clip) for c in clips):
+            self.names, self._read = tuple(c.clip_id for c in clips), lambda name: clips[self.names.index(name)]
+        else:
+            raise StagkitError(
+                f"the flow explorer was given a {type(clips).__name__}, expected a Clip, a list of clips, or a source with "
+                "`keys` and `read` (stagkit.open_source)."
+            )
+        if not self.names:
+            raise StagkitError("there is no clip to show: the source is empty.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, clip: int | str) -> int:
+        """Position of a clip given by number or id."""
+        return check_index("clip", clip, self.names)
+
+    def read(self, index: int) -> Clip:
+        """One clip."""
+        return self._read(self.names[index])
+
+
+def check_frame(clip: Clip, frame: int) -> int:
+    """Raise unless ``frame`` is one of the clip's frames."""
+    if not 0 <= frame < len(clip.frames):
+        raise StagkitError(f"`frame` is {frame}, clip {clip.clip_id!r} has the frames 0..{len(clip.frames) - 1}.")
+    return int(frame)
+
+
+def check_point(point: Sequence[float], clip: Clip) -> list[float]:
+    """Raise unless ``point`` is a place in the picture, [x, y] px, or empty."""
+    height, width = clip.frames.shape[1:3]
+    if len(point) and not (len(point) == 2 and 0 <= point[0] <= width - 1 and 0 <= point[1] <= height - 1):
+        raise StagkitError(
+            f"`point` is {list(point)}, expected [x, y] px, x 0..{width - 1} and y 0..{height - 1}, or []."
+        )
+    return [round(float(v), 1) for v in point]
+
+
+def check_motion(motion: FlowClip, clip: Clip) -> FlowClip:
+    """Raise unless a motion can be this clip's."""
+    if motion.strain.shape != clip.frames.shape[:3]:
+        raise StagkitError(
+            f"`motion` is of {motion.strain.shape} (time, y, x), clip {clip.clip_id!r} has {clip.frames.shape[:3]}: give "
+            "the motion of this clip, or none."
+        )
+    return motion
+
+
+def explain_hidden(clip: Clip, pictures: bool | None) -> str:
+    """Why the frames are not shown, in one sentence; '' where they may be.
+
+    Args:
+        pictures: True where the reader says that the agreement of these data allows pictures of this subject; False
+            hides them; None = by the data set.
+    """
+    if pictures is False:
+        return "The frames are left out, as asked: landmarks and flow alone."
+    own = clip.truth is not None or clip.dataset in _OWN or clip.dataset.endswith("-phantom")
+    if pictures or own:
+        return ""
+    if clip.dataset in NAMES:
+        card = load_layout(clip.dataset).card
+        return f"Frames of {card.title} are not shown (may be printed: {card.printable}): landmarks and flow alone."
+    return (
+        f"Frames of {clip.dataset!r} are not shown, since nobody has said that they may be (pictures=True says so): "
+        "landmarks and flow alone."
+    )
+
+
+def compute_selections(motion: FlowClip, clip: Clip, config: FlowConfig) -> dict[str, list[int]]:
+    """The discriminative frames by every rule, e.g. ``{"apex": [27], ...}``."""
+    return {
+        rule: select_frames(motion.scores, motion.times_ms, config.replace(selection=rule), clip.onset or 0, clip.apex)
+        .astype(int)
+        .tolist()
+        for rule in SELECTIONS
+    }
+
+
+def measure(clip: Clip, config: FlowConfig, method: str) -> FlowClip:
+    """The clip's motion by a method, with the frames that ``config`` selects."""
+    return compute_flow(clip, config.replace(method=method))
+
+
+def reselect(motion: FlowClip, clip: Clip, config: FlowConfig, rule: str) -> FlowClip:
+    """The same motion with the frames that another rule selects."""
+    return replace(motion, selected=np.array(compute_selections(motion, clip, config)[rule]))
+
+
+def find_crop(clip: Clip) -> tuple[int, int, int, int]:
+    """The part of the picture with the face: x, y, width, height in px."""
+    points = np.asarray(clip.landmarks[clip.onset or 0], float)
+    height, width = clip.frames.shape[1:3]
+    span = 0.75 * max(np.ptp(points, axis=0))
+    x, y = points.mean(0) - [0, 0.12 * span]
+    left, top = (max(0, int(c - span)) for c in (x, y))
+    right, bottom = min(width, int(np.ceil(x + span))), min(height, int(np.ceil(y + span)))
+    if right - left < 8 or bottom - top < 8:
+        return 0, 0, width, height
+    return left, top, right - left, bottom - top
+
+
+def find_kept(clip: Clip) -> list[int]:
+    """Frames that travel: all, or of long clips an even choice with onset, apex and offset."""
+    n = len(clip.frames)
+    marks = [m for m in (clip.onset, clip.apex, clip.offset) if m is not None]
+    even = np.linspace(0, n - 1, min(n, _MOST_FRAMES)).round().astype(int).tolist()
+    return sorted({*even, *marks})
+
+
+def compute_header(clip: Clip, index: int, hidden: str) -> dict:
+    """What the browser needs of a clip whatever the method: times, marks, landmarks, the film (or why there is none)."""
+    left, top, width, height = find_crop(clip)
+    landmarks = np.asarray(clip.landmarks[clip.onset or 0], float) - [left, top]
+    kept = find_kept(clip)
+    return {
+        "index": index,
+        "id": clip.clip_id,
+        "subject": clip.subject,
+        "label": clip.label,
+        "fps": clip.fps,
+        "times": [round(float(t), 1) for t in clip.times_ms],
+        "marks": {name: getattr(clip, name) for name in ("onset", "apex", "offset")},
+        "start": clip.onset or 0,
+        "crop": [left, top, width, height],
+        "iod": round(float(inter_ocular_distance(landmarks)), 4),
+        "landmarks": np.round(landmarks, 2).tolist(),
+        "kept": kept,
+        "film": None if hidden else _make_film(clip, kept),
+        "hidden": hidden,
+    }
+
+
+def _make_film(clip: Clip, kept: Sequence[int]) -> dict:
+    """The frames one under another as one WebP picture, smaller until it fits."""
+    left, top, width, height = find_crop(clip)
+    frames = clip.frames[list(kept), top : top + height, left : left + width]
+    for side in (192, 160, 128, 96, 72):  # WebP is smaller, but not that high
+        scale = min(1.0, side / max(width, height))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        sheet = np.concatenate([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames])
+        sheet = cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR) if sheet.ndim == 3 else sheet
+        kind, quality = (
+            ("webp", cv2.IMWRITE_WEBP_QUALITY) if len(sheet) < 16_000 else ("jpeg", cv2.IMWRITE_JPEG_QUALITY)
+        )
+        picture = encode_picture(f".{kind}", sheet, [quality, 78], f"the film of clip {clip.clip_id!r}")
+        if len(picture) <= _FILM_BYTES:
+            break
+    source = f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
+    return {"src": source, "size": list(size)}
+
+
+def compute_payload(clip: Clip, index: int, motion: FlowClip, config: FlowConfig, limit: int = _MOTION_BYTES) -> dict:
+    """What the browser needs of a clip's motion by one method.
+
+    Flow and strain are averaged over the cells of a grid and rounded to 1/127 and 1/255 of the largest value.
+
+    Args:
+        config: whose ``method`` has measured ``motion``.
+        limit: bytes it may take.
+    """
+    kept = find_kept(clip)
+    face = compute_face_mask(motion.landmarks, clip.frames.shape[1:3]).astype(np.float32)
+    soft = cv2.GaussianBlur(face, (0, 0), 0.04 * motion.iod)
+    for side in (64, 48, 40, 32, 24):
+        flow, strain, mask = _shrink(clip, motion, kept, soft, side)
+        scale, strain_scale = max(np.abs(flow).max(), 1e-6) / 127, max(strain.max(), 1e-9) / 255
+        packed = {
+            "flow": deflate(np.rint(flow / scale).astype(np.int8)),
+            "strain": deflate(np.rint(strain / strain_scale).astype(np.uint8)),
+            "mask": deflate(np.rint(255 * mask).astype(np.uint8)),
+        }
+        if sum(map(len, packed.values())) <= limit:
+            break
+    return {
+        "key": f"{index}|{config.method}",
+        "method": config.method,
+        **packed,
+        "grid": [mask.shape[1], mask.shape[0]],
+        "scale": float(f"{scale:.9g}"),
+        "strain_scale": float(f"{strain_scale:.9g}"),
+        "scores": np.round(motion.scores.astype(float), 6).tolist(),
+        "head": np.round(compute_head_path(motion), 3).tolist(),
+        "selections": compute_selections(motion, clip, config),
+        "limits": compute_limits(motion),
+        "stabilise": config.stabilise,
+        "settings": _tell_settings(config),
+        "regions": _tell_regions(motion, kept),
+    }
+
+
+def compute_limits(motion: FlowClip) -> dict[str, float]:
+    """The ends of the colour scales, one for all frames of the clip: speed (% of IOD) and strain (per cent)."""
+    mask = compute_face_mask(motion.landmarks, motion.strain.shape[1:])
+    speed = np.linalg.norm(motion.flow, axis=1)[:, mask] * (100 / motion.iod)
+    strain = 100 * motion.strain[:, mask]
+    return {name: nice_limit(np.percentile(v, 99.9)) for name, v in (("speed", speed), ("strain", strain))}
+
+
+def _tell_settings(config: FlowConfig) -> str:
+    """Settings that are not the usual ones, as Python arguments: ``, n_frames=8``."""
+    usual = FlowConfig(method=config.method, selection=config.selection)
+    values = {name: value for name, value in config.to_dict().items() if value != getattr(usual, name)}
+    return "".join(f", {name}={value!r}" for name, value in values.items())
+
+
+def compute_head_path(motion: FlowClip) -> np.ndarray:
+    """How far the head has carried the middle of the face: float "time" px."""
+    centre = motion.landmarks.mean(0)
+    moved = np.einsum("tij,j->ti", motion.head_motion[:, :, :2], centre) + motion.head_motion[:, :, 2]
+    return np.linalg.norm(moved - centre, axis=1)
+
+
+def _tell_regions(motion: FlowClip, kept: Sequence[int]) -> list[list]:
+    """The region that moves most in each kept frame: name and mean speed, % of IOD."""
+    speed = np.linalg.norm(motion.flow[list(kept)], axis=1, keepdims=True) * (100 / motion.iod)
+    patches, _ = ATLAS.cut(speed, motion.landmarks, patch=5)
+    means = patches.mean((2, 3, 4))
+    return [[ATLAS.names[int(k)], round(float(row[k]), 3)] for row, k in zip(means, means.argmax(1), strict=True)]
+
+
+def _shrink(clip: Clip, motion: FlowClip, kept: Sequence[int], soft: np.ndarray, side: int):
+    """Flow "time 2 y x" px, strain "time y x" and mask "y x" on a grid of at most ``side`` cells a side."""
+    left, top, width, height = find_crop(clip)
+    here = (slice(top, top + height), slice(left, left + width))
+    scale = min(1.0, side / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+
+    def small(picture: np.ndarray) -> np.ndarray:
+        return cv2.resize(np.ascontiguousarray(picture[here]), size, interpolation=cv2.INTER_AREA)
+
+    flow = np.stack([[small(channel) for channel in motion.flow[t]] for t in kept])
+    return flow, np.stack([small(motion.strain[t]) for t in kept]), small(soft)
+
+
+def colour_wheel(flow: np.ndarray, limit: float) -> np.ndarray:
+    """Directions as colours, length as opacity: uint8 "y x 4" (RGBA); the same rule as in the browser.
+
+    Args:
+        flow: float "2 y x".
+        limit: length that is opaque, in the unit of ``flow``.
+    """
+    turn = np.arctan2(flow[1], flow[0]) / (2 * np.pi) % 1.0 * 4
+    first = turn.astype(int) % 4
+    share = (turn - np.floor(turn))[..., None]
+    anchors = np.array(WHEEL, float)
+    colour = (1 - share) * anchors[first] + share * anchors[(first + 1) % 4]
+    opacity = 255 * np.clip(np.hypot(*flow) / max(limit, 1e-9), 0, 1)
+    return np.rint(np.concatenate([colour, opacity[..., None]], -1)).astype(np.uint8)

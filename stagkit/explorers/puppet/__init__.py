@@ -1,0 +1,1 @@
+"""The face with a slider for every muscle."""

@@ -1,0 +1,290 @@
+"""The run browser: who was mistaken for whom, for which subjects it fails, and every clip one click from an explorer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stagkit.core.errors import import_optional
+from stagkit.core.types import Clip, StagkitError
+from stagkit.evaluation.run import Run
+from stagkit.explorers.explorer import Explorer
+from stagkit.explorers.modules import read_css, read_esm
+from stagkit.explorers.run.figure import plot_run
+from stagkit.explorers.run.scene import ALL, EXPLORERS, ORDERS, RunTable, compute_header, compute_table, open_run
+from stagkit.explorers.trait_errors import WidgetError, told
+from stagkit.explorers.validation import check_choice
+
+if TYPE_CHECKING:
+    from stagkit.explorers.sources import RunSource
+
+traitlets = import_optional("traitlets")
+
+
+class RunBrowser(Explorer):
+    """Browser of a finished run; see ``view_run`` for the arguments.
+
+    Traits (all synced with the browser; set them in Python or touch them there):
+        seed: whose answers, -1 = all seeds. ``order``: ``"worst"``, ``"surprising"`` or ``"name"``.
+        cell: ``[]`` or ``[true class, predicted class]``: only clips of that cell are listed. ``subject``: only theirs.
+        clip: index of the clip selected, -1 = none.
+        request: ``{"what": "au graph" | "flow" | "evidence", "clip": index}``: what was asked to be opened last.
+
+    The explorer opened last is ``explorer``; in a notebook it stands below the browser.
+
+    Example:
+        >>> browser = view_run("runs/casme2")  # doctest: +SKIP
+        >>> browser.explore("evidence", clip=browser.worst()[0])  # doctest: +SKIP
+    """
+
+    _esm = read_esm("base", "face", "export", "explorer", "run_view")
+    _css = read_css("base", "explorer", "run_view")
+
+    seed = traitlets.Int(ALL).tag(sync=True)
+    order = traitlets.Unicode("worst").tag(sync=True)
+    cell = traitlets.List().tag(sync=True)
+    subject = traitlets.Unicode("").tag(sync=True)
+    clip = traitlets.Int(-1).tag(sync=True)
+    request = traitlets.Dict().tag(sync=True)
+
+    _scene = traitlets.Dict().tag(sync=True)
+    _opened = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, run: Run | str | Path, *, frames: Callable[[str], Clip] | None = None, **traits: object):
+        if frames is not None and not callable(frames):
+            raise StagkitError(f"`frames` is a {type(frames).__name__}, expected a function: clip id -> Clip.")
+        self.run = open_run(run)
+        self.table: RunTable = compute_table(self.run)
+        self.frames, self.explorer = frames, None
+        clip = traits.pop("clip", None)
+        index = -1 if clip is None else self.table.index(clip)
+        super().__init__(_scene=compute_header(self.run, self.table), clip=index, **traits)
+        self.observe(self._on_request, "request")
+
+    # what may be set -------------------------------------------------------------------------------------------------
+    @traitlets.validate("seed", "order", "subject")
+    def _valid_choice(self, proposal):
+        name = proposal["trait"].name
+        table = self.table
+        options = {"seed": (ALL, *table.seeds), "order": tuple(ORDERS), "subject": ("", *dict.fromkeys(table.subjects))}
+        told(check_choice, name, proposal["value"], options[name])
+        return proposal["value"]
+
+    @traitlets.validate("cell")
+    def _valid_cell(self, proposal):
+        cell = list(proposal["value"])
+        if cell and len(cell) != 2:
+            raise WidgetError(f"`cell` is {cell}, expected [true class, predicted class], or [].")
+        for name in cell:
+            told(check_choice, "cell", name, self.table.classes)
+        return cell
+
+    @traitlets.validate("clip")
+    def _valid_clip(self, proposal):
+        if proposal["value"] == -1:
+            return -1
+        return told(self.table.index, proposal["value"])
+
+    @traitlets.validate("request")
+    def _valid_request(self, proposal):
+        request = dict(proposal["value"])
+        if request:
+            told(check_choice, "what", request.get("what"), EXPLORERS)
+            told(self.table.index, request.get("clip", -1))
+        return request
+
+    def _on_request(self, change):
+        if change["new"]:
+            self._attempt(lambda: self.explore(change["new"]["what"], change["new"]["clip"]))
+
+    # clips -----------------------------------------------------------------------------------------------------------
+    def shown(self) -> list[int]:
+        """Positions of the clips that are listed now, in their order."""
+        clips = self.table.order(self.order, self.seed)
+        if self.cell:
+            wanted = set(self.table.cell(*self.cell, self.seed))
+            clips = [i for i in clips if i in wanted]
+        return [i for i in clips if not self.subject or self.table.subjects[i] == self.subject]
+
+    def worst(self, n: int = 10) -> list[str]:
+        """Ids of the ``n`` clips whose true class got the least probability."""
+        return [self.table.clip_ids[i] for i in self.table.order("worst", self.seed)[:n]]
+
+    @cached_property
+    def _source(self) -> RunSource:
+        from stagkit.explorers.sources import RunSource
+
+        return RunSource(self.run)
+
+    def explore(self, what: str, clip: int | str | None = None):
+        """Open a clip in an explorer.
+
+        Args:
+            what: ``"au graph"``, ``"flow"`` or ``"evidence"``.
+            clip: index or id; the selected one where None.
+
+        Returns:
+            The explorer: ``AUGraph``, ``FlowExplorer`` or ``EvidenceExplorer``.
+
+        Raises:
+            StagkitError: no clip was chosen, or the run's data, weights or frames are not there.
+        """
+        check_choice("what", what, EXPLORERS)
+        index = self.clip if clip is None else self.table.index(clip)
+        if index < 0:
+            raise StagkitError("no clip is selected: click one, or give clip=...")
+        make = {"au graph": self._open_graph, "flow": self._open_flow, "evidence": self._open_evidence}[what]
+        self.explorer = make(index)
+        with self.hold_sync():
+            self.clip = index
+            self._opened = {
+                "what": what,
+                "clip": index,
+                "network": "" if what == "flow" else self.describe_network(index),
+            }
+        self.stage.children = [self.explorer]
+        return self.explorer
+
+    def _seed_of(self, index: int) -> int:
+        """The seed whose network is asked: the one shown, or the first that tested the clip."""
+        tested = [s for k, s in enumerate(self.table.seeds) if self.table.predicted[k, index] >= 0]
+        return self.seed if self.seed in tested else tested[0]
+
+    def describe_network(self, clip: int | str) -> str:
+        """Which network the explorers of a clip ask: seed, fold, and whether it was trained on the clip."""
+        index = self.table.index(clip)
+        return self._source.describe_network(self._place(index), self._seed_of(index))
+
+    def _place(self, index: int) -> int:
+        """Position of a clip in the source, whose clips are those of the first seed."""
+        key = self.table.tests[index]
+        if key not in self._source.tests:
+            raise StagkitError(f"clip {key[1]!r} was not tested by seed {self.table.seeds[0]}: choose another clip.")
+        return self._source.tests.index(key)
+
+    def _open_graph(self, index: int):
+        from stagkit.explorers.au_graph.widget import view_au_graph
+
+        return view_au_graph(self._source, clip=self._place(index), seed=self._seed_of(index))
+
+    def _open_evidence(self, index: int):
+        from stagkit.explain.evidence import make_evidence
+        from stagkit.explain.run import read_truth
+        from stagkit.explorers.evidence.widget import view_evidence
+
+        seed, data = self._seed_of(index), self._source.data
+        model, batch = self._source.network(self._place(index), seed)
+        evidence = self._stored_evidence(index, seed)
+        if evidence is None:
+            at = list(zip(data.subjects, data.clip_ids, strict=True))
+            truth = read_truth(data, [at.index(self.table.tests[index][:2])])
+            evidence = make_evidence(model, batch, planted=truth, seed=seed)
+        return view_evidence(evidence, model=model, batch=batch)
+
+    def _stored_evidence(self, index: int, seed: int):
+        """The clip's part of what 'stagkit explain' has written, or None."""
+        from stagkit.explain.run import FOLDER, load_evidence
+
+        folder = self.run.path / FOLDER / f"seed{seed}"
+        if not (folder / "attribution.npz").is_file():
+            return None
+        whole, clip_id = load_evidence(folder), self.table.tests[index][1]
+        if whole.attribution.clip_ids.count(clip_id) != 1 or "target" in whole.attribution.axes.split():
+            return None
+        return whole.select([whole.attribution.clip_ids.index(clip_id)])
+
+    def _open_flow(self, index: int):
+        from stagkit.explorers.flow.widget import view_flow
+
+        return view_flow(self._read_clip(self.table.tests[index][1]))
+
+    def _read_clip(self, clip_id: str) -> Clip:
+        """The frames of a clip: by ``frames``, or drawn again where the run is one of phantoms."""
+        if self.frames is not None:
+            return self.frames(clip_id)
+        source = self._source.data.meta.get("source")
+        config = source.get("config") if isinstance(source, dict) else None
+        if config is None or "preset" not in config:
+            raise StagkitError(
+                f"the run holds no frames of {clip_id!r}: give view_run(run, frames=...), a function clip id -> Clip, e.g. "
+                "stagkit.open_source('casme2', ROOT).read."
+            )
+        from stagkit.core.config import PhantomConfig
+        from stagkit.synthetic.dataset import PhantomSource
+
+        return PhantomSource(PhantomConfig.from_dict(config)).read(clip_id)
+
+    # how it is shown -------------------------------------------------------------------------------------------------
+    @cached_property
+    def stage(self):
+        """Where the explorer opened last stands, below the browser."""
+        ipywidgets = import_optional("ipywidgets")
+
+        return ipywidgets.VBox([])
+
+    @cached_property
+    def _box(self):
+        ipywidgets = import_optional("ipywidgets")
+
+        return ipywidgets.VBox([self, self.stage])
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is not None:
+            bundle[0]["application/vnd.jupyter.widget-view+json"]["model_id"] = self._box.model_id
+        return bundle
+
+    def to_html(self, path: str | os.PathLike | None = None) -> str:
+        """The browser as one self-contained page: no network, no Python; the explorers have to be opened in Python.
+
+        Args:
+            path: file to write; nothing is written where None.
+
+        Returns:
+            The page's HTML.
+
+        Raises:
+            StagkitError: ``path`` cannot be written.
+        """
+        return self._save(f"Run: {self.run.name}", {"request": {}, "_opened": {}}, path)
+
+    def to_figure(self):
+        """What is shown now as a matplotlib Figure (``plot_run`` of the current traits)."""
+        return plot_run(
+            self.run, seed=self.seed, order=self.order, cell=self.cell or None, subject=self.subject or None
+        )
+
+
+def view_run(
+    run: Run | str | Path,
+    *,
+    seed: int = ALL,
+    order: str = "worst",
+    cell: tuple[str, str] | None = None,
+    subject: str | None = None,
+    clip: int | str | None = None,
+    frames: Callable[[str], Clip] | None = None,
+) -> RunBrowser:
+    """Open the browser of a finished run (``plot_run`` draws the same as a still figure).
+
+    Args:
+        run: a finished ``Run`` or its folder.
+        seed: whose answers, -1 = all seeds (a clip counts once for each).
+        order: ``"worst"``, ``"surprising"`` or ``"name"``, see ``run_table.ORDERS``.
+        cell: (true class, predicted class): only clips of that cell are listed.
+        subject: only this subject's clips are listed.
+        clip: index or id of the clip selected.
+        frames: function clip id -> ``Clip``, for the flow explorer; phantoms are drawn again without it.
+
+    Returns:
+        A ``RunBrowser`` widget; ``browser.explore("au graph" | "flow" | "evidence", clip)`` gives the explorer of a clip.
+
+    Raises:
+        RunError: no finished run, or it is damaged. StagkitError: an argument that is out of range.
+    """
+    return RunBrowser(
+        run, frames=frames, seed=seed, order=order, cell=list(cell or []), subject=subject or "", clip=clip
+    )

@@ -1,0 +1,334 @@
+"""``stagkit analyze``: any clip -> motion -> prediction -> evidence by muscle -> one self-contained page.
+
+A long recording is cut into windows that overlap by half; each is measured from its first frame. The timeline shows where
+something moved. That is no spotting: nothing here has been trained or tested to find micro-expressions in a long recording.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from stagkit.core.errors import StagkitWarning
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.files import Progress, no_progress
+from stagkit.core.types import Attribution, Batch, Clip, FlowClip, StagkitError
+from stagkit.explain.attribution import attribute, by_au
+from stagkit.inference.pretrained import Weights, compute_softmax, load_weights
+from stagkit.motion.landmarks import FaceError, LandmarkFinder, check_face, load_finder, load_landmarks, make_aligner
+from stagkit.motion.optical_flow import compute_flow
+from stagkit.motion.stream import read_ahead
+from stagkit.motion.video import Video, iter_windows, open_video
+
+#: Side of the aligned face, px; most frames of a window (stagkit's choices).
+SIZE, MAX_FRAMES = 192, 240
+
+#: Longest window, s (stagkit's choice).
+MAX_WINDOW = 3600.0
+
+#: Motion that camera noise alone makes in a film of a still face, % of the eye distance: 0.04 to 0.19 were measured with
+#: noise of 1 to 4 grey levels and with two codecs; the weakest phantoms move 0.26.
+STILL = 0.2
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was seen in a part of a recording.
+
+    Args:
+        start, stop: first and last frame, 0-based.
+        why: why it could not be measured, '' where it could.
+        peak: largest motion score, % of the eye distance; ``peak_frame``: where.
+        probabilities: float "cls", mean over networks.
+        spread: largest difference between networks in the probability of the predicted class.
+    """
+
+    start: int
+    stop: int
+    why: str = ""
+    peak: float = 0.0
+    peak_frame: int = 0
+    probabilities: tuple[float, ...] = ()
+    spread: float = 0.0
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A recording, looked at.
+
+    Args:
+        name, fps: of the recording.
+        windows: in order; ``shown``: the one with the most motion (the first of equal ones), which is explained.
+        classes: of the weights; ``run``: their name; ``learned``: one sentence on what its weights were trained on.
+        clip, motion, attribution: of the shown window; ``au_evidence`` "time au", 0..1, mean over networks.
+        warnings: what was wrong with the recording, one sentence each, e.g. a frame rate that varies.
+    """
+
+    name: str
+    fps: float
+    windows: tuple[Window, ...]
+    shown: int
+    classes: tuple[str, ...]
+    run: str
+    learned: str
+    clip: Clip = field(repr=False)
+    motion: FlowClip = field(repr=False)
+    attribution: Attribution = field(repr=False)
+    au_evidence: np.ndarray = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> Window:
+        """The window that is explained."""
+        return self.windows[self.shown]
+
+    @property
+    def stillness(self) -> str:
+        """One sentence for a recording in which nothing moved more than camera noise does; '' where something did."""
+        best = self.best
+        if best.peak >= STILL:
+            return ""
+        return (
+            f"The recording is motionless: the largest motion, in frames {best.start} to {best.stop}, is {best.peak:.2f} % "
+            f"of the eye distance, and camera noise alone makes up to {STILL} %. What the networks answer means nothing "
+            "here."
+        )
+
+
+def analyze_video(
+    path: str | Path,
+    run: str | Path,
+    landmarks: str | Path | None = None,
+    landmarker: str | Path | None = None,
+    fps: float | None = None,
+    window: float = 0.75,
+    progress: Progress = no_progress,
+) -> Analysis:
+    """Look at a recording and write ``page.html`` and ``analysis.json``.
+
+    Args:
+        path: video file or folder of pictures.
+        run: what ``weights.load_weights`` takes: a finished run on prepared clips, ``"phantom"``, or a file; its networks
+            judge together (mean of their logits).
+        landmarks: stored points of the first frame "68 2", or of all frames "time 68 2", px.
+        landmarker: mediapipe's ``face_landmarker.task``; finds the face anew in each window.
+        fps: frames per second, where the file does not say.
+        window: length of a window, s; a recording no longer than that is one.
+        progress: wraps the windows.
+
+    Raises:
+        StagkitError: no recording, no usable run, no landmarks, no window with a usable face.
+    """
+    if not 0 < window <= MAX_WINDOW:
+        raise StagkitError(f"`window` is {window:g} s, expected more than 0 and at most {MAX_WINDOW:g}.")
+    with collect_warnings() as warned:
+        return _analyze(path, run, landmarks, landmarker, fps, window, progress, warned)
+
+
+def _analyze(path, run, landmarks, landmarker, fps, window: float, progress, warned: list[str]) -> Analysis:
+    """``analyze_video``; ``warned`` grows while the recording is read."""
+    video = open_video(path, fps)
+    known = load_weights(run)
+    if landmarks is None and landmarker is None:
+        raise StagkitError("landmarks are needed: give --landmarks FILE.npy, or --landmarker face_landmarker.task.")
+    stored = None
+    if landmarks is not None:
+        stored = load_landmarks(landmarks, video.count_frames(), video.name)
+    finder = load_finder(str(landmarker)) if landmarker is not None else None
+    flow = known.flow.replace(
+        device="cpu"
+    )  # this machine need not have the GPU that the weights' clips were measured on
+    length = int(np.clip(round(window * video.fps), 8, MAX_FRAMES))
+
+    windows: list[Window] = []
+    shown, best = -1, None  # the first window with the most motion of those that could be measured
+    parts = iter_windows(read_ahead(video), length, lambda start: _Part(video, start, stored, finder))
+    for start, part in progress(parts, None):
+        if part.n_frames < 2:
+            raise StagkitError(f"{path} has a single frame: motion needs at least two.")
+        try:
+            clip = part.make_clip()
+            seen = compute_flow(clip, flow)
+        except StagkitError as error:
+            windows.append(Window(start, start + part.n_frames - 1, why=str(error)))
+            continue
+        logits = known.judge(known.collate(seen, clip))[:, 0]
+        p, mean = compute_softmax(logits), compute_softmax(logits.mean(0))
+        at = int(seen.scores.argmax())
+        windows.append(
+            Window(
+                start=start,
+                stop=start + part.n_frames - 1,
+                peak=float(seen.scores[at]),
+                peak_frame=start + at,
+                probabilities=tuple(float(v) for v in mean),
+                spread=float(np.ptp(p[:, mean.argmax()])),
+            )
+        )
+        if best is None or windows[-1].peak > windows[shown].peak:
+            shown, best = len(windows) - 1, (clip, seen)
+    if best is None:
+        raise FaceError(f"no window of {path} shows a usable face; the first: {windows[0].why}")
+    video.warn_of_rate()
+    explained, evidence = _explain(known, known.collate(best[1], best[0]))
+    return Analysis(
+        name=video.name,
+        fps=video.fps,
+        windows=tuple(windows),
+        shown=shown,
+        classes=known.classes,
+        run=known.name,
+        learned=known.learned,
+        clip=best[0],
+        motion=best[1],
+        attribution=explained,
+        au_evidence=evidence,
+        warnings=tuple(dict.fromkeys(warned)),
+    )
+
+
+def describe_analysis(analysis: Analysis) -> str:
+    """What was seen, in a few sentences for a terminal."""
+    best = analysis.best
+    k = int(np.argmax(best.probabilities))
+    parts = [f"{c} {p:.0%}" for c, p in zip(analysis.classes, best.probabilities, strict=True)]
+    missed = sum(bool(w.why) for w in analysis.windows)
+    faceless = f" {missed} without a usable face." if missed else ""
+    motion = (
+        analysis.stillness or f"Most motion around frame {best.peak_frame} ({best.peak:.2f} % of the eye distance)."
+    )
+    return (
+        f"{analysis.name}: {len(analysis.windows)} window(s) at {analysis.fps:g} frames a second.{faceless} {motion}\n"
+        f"There the networks say {analysis.classes[k]}: {', '.join(parts)}; they differ by up to {best.spread:.0%}.\n"
+        f"{analysis.learned}"
+    )
+
+
+# ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """The texts of stagkit's warnings in the block, which are shown as always too."""
+    texts: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StagkitWarning)
+        show = warnings.showwarning
+
+        def note(message, category, *where, **more) -> None:
+            if issubclass(category, StagkitWarning):
+                texts.append(str(message))
+            show(message, category, *where, **more)
+
+        warnings.showwarning = note
+        yield texts
+
+
+class _Part:
+    """A window of the recording while it is read: the face of its first frame, and all frames aligned to it.
+
+    Args:
+        video: the recording; start: index of the first frame.
+        stored: landmarks float "time 68 2" px of the whole recording; None = ``finder`` finds them in the first frame.
+    """
+
+    def __init__(self, video: Video, start: int, stored: np.ndarray | None, finder: LandmarkFinder | None):
+        self.video, self.start, self.stored, self.finder = video, start, stored, finder
+        self.frames: list[np.ndarray] = []  # "SIZE SIZE" or "SIZE SIZE chan", aligned
+        self.n_frames, self.why = 0, ""
+
+    def append(self, frame: np.ndarray) -> None:
+        """Keep the next frame, made small; keep none where there is no usable face in the first."""
+        if not self.n_frames:
+            try:
+                self.points = self._find(frame)
+                self.matrix, self.align = make_aligner(self.points, SIZE)
+            except StagkitError as error:
+                self.why = str(error)
+        self.n_frames += 1
+        if not self.why:
+            self.frames.append(self.align(frame))
+
+    def _find(self, frame: np.ndarray) -> np.ndarray:
+        """Landmarks "68 2" px of the first frame, checked."""
+        if self.stored is not None:
+            points = self.stored[self.start]
+        else:
+            faces = self.finder.find(frame)
+            if len(faces) != 1:
+                raise FaceError("no face was found" if not faces else "two faces are in the picture; crop it to one")
+            points = faces[0]
+        check_face(points, frame, self.video.name)
+        return points
+
+    def make_clip(self) -> Clip:
+        """What was kept, with landmarks; the first frame is the onset.
+
+        Raises:
+            StagkitError: there is no usable face in the first frame.
+        """
+        if self.why:
+            raise FaceError(self.why)
+        stop = self.start + self.n_frames
+        points = self.points[None] if self.stored is None else self.stored[self.start : stop]
+        return Clip(
+            frames=np.stack(self.frames),
+            fps=self.video.fps,
+            clip_id=f"{self.video.name}, frames {self.start} to {stop - 1}",
+            subject="recording",
+            dataset="recording",
+            label="unknown",
+            landmarks=np.broadcast_to(points, (self.n_frames, 68, 2)) @ self.matrix[:, :2].T + self.matrix[:, 2],
+            onset=0,
+            timestamps=self.video.find_times(self.start, stop),
+        )
+
+
+def _explain(weights: Weights, batch: Batch) -> tuple[Attribution, np.ndarray]:
+    """Attribution of the mean logit (the mean of the attributions), and mean AU evidence "time au"."""
+    target = int(weights.judge(batch).mean(0)[0].argmax())
+    parts = [attribute(n, batch, target=target, n_steps=128, run=weights.name) for n in weights.networks]
+    mean = {name: np.mean([getattr(p, name) for p in parts], axis=0) for name in ("values", "gap", "delta")}
+    return replace(parts[0], **{**mean, "values": mean["values"].astype(np.float32)}), weights.detect(batch)[0]
+
+
+def tabulate_analysis(analysis: Analysis) -> dict[str, object]:
+    """The numbers of an analysis as plain values: what ``analysis.json`` holds."""
+    at_peak = analysis.au_evidence.max(0)
+    return {
+        "recording": analysis.name,
+        "fps": analysis.fps,
+        "run": analysis.run,
+        "learned": analysis.learned,
+        "classes": list(analysis.classes),
+        "shown": analysis.shown,
+        "motionless": bool(analysis.stillness),
+        "warnings": list(analysis.warnings),
+        "windows": [
+            {
+                "start": w.start,
+                "stop": w.stop,
+                "why": w.why,
+                "peak": w.peak,
+                "peak_frame": w.peak_frame,
+                "probabilities": list(w.probabilities),
+                "spread": w.spread,
+            }
+            for w in analysis.windows
+        ],
+        "au_evidence": {label: float(v) for label, v in zip(AU_LABELS, at_peak, strict=True)},
+        "attribution": {
+            "target": analysis.classes[int(analysis.attribution.target[0])],
+            "gap": float(analysis.attribution.gap[0]),
+            "relative_delta": float(analysis.attribution.relative_delta[0]),
+            "by_au": {
+                label: float(v) for label, v in zip((*AU_LABELS, "none"), by_au(analysis.attribution)[0], strict=True)
+            },
+            "control": "none: this attribution has not been tested against controls",
+        },
+    }

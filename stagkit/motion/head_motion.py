@@ -1,0 +1,217 @@
+"""Motion of the head: measured on the rigid parts of the face, made smooth over time, and taken out of the flow.
+
+A head motion is a float "2 3": a still pixel ``p`` of the onset frame has gone to ``head[:, :2] @ p + head[:, 2]``, px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from einops import rearrange, repeat
+
+from stagkit.core.regions import compute_face_mask
+from stagkit.core.types import inter_ocular_distance
+
+#: Rigid parts of the face: temples and upper jaw rim, nose bridge (iBUG landmarks).
+RIGID_LANDMARKS = (0, 1, 2, 14, 15, 16, 27, 28, 29)
+
+#: Radius of the rigid discs, IOD; half the window over which a head's path is made smooth, ms; the largest change, px, that
+#: may be taken for noise (stagkit's choices).
+RIGID_RADIUS, SMOOTH_MS, MAX_NOISE = 0.14, 30.0, 0.25
+
+
+def compute_rigid_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bool "y x": discs around the landmarks that action units move least (nose bridge, temples, upper jaw rim).
+
+    Cut off at the rim of the face, since what stands behind a head does not move with it.
+
+    Args:
+        landmarks: float "68 2" px.
+        shape: (height, width) of the picture, px.
+    """
+    mask = np.zeros(shape, np.uint8)
+    radius = max(2, round(RIGID_RADIUS * inter_ocular_distance(landmarks)))
+    for x, y in landmarks[list(RIGID_LANDMARKS)]:
+        cv2.circle(mask, (round(float(x)), round(float(y))), radius, 1, -1)
+    return mask.astype(bool) & compute_face_mask(landmarks, shape)
+
+
+def compute_trust(grey: np.ndarray, rigid: np.ndarray) -> np.ndarray:
+    """How well motion can be seen at each rigid pixel, direction by direction.
+
+    Square root of the structure tensor (Bigun & Granlund 1987): along an edge, and where the skin is smooth, there is
+    nothing to see, and flow there is a guess of the method.
+
+    Args:
+        grey: uint8 "y x", the onset frame.
+        rigid: bool "y x".
+
+    Returns:
+        float "pixel 2 2", in the order of ``np.nonzero(rigid)``; ``trust @ (u, v)`` is the part of a motion that is seen.
+    """
+    smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 0.8)
+    along_y, along_x = np.gradient(smooth)
+    xx, xy, yy = (
+        cv2.GaussianBlur(a * b, (0, 0), 2.0)[rigid].astype(float)
+        for a, b in ((along_x, along_x), (along_x, along_y), (along_y, along_y))
+    )
+    tensor = rearrange(np.stack([xx, xy, xy, yy]), "(row col) pixel -> pixel row col", row=2)
+    floor = 1e-3 * max(float((xx + yy).mean()) if len(xx) else 0.0, 1e-6)
+    return np.linalg.cholesky(tensor + floor * np.eye(2)).swapaxes(1, 2)
+
+
+def make_head_fit(rigid: np.ndarray, trust: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """``compute_head_motion`` for many frames: what does not depend on the flow is worked out once.
+
+    Args:
+        rigid: bool "y x".
+        trust: from ``compute_trust``; None trusts every pixel alike.
+
+    Returns:
+        A function of a flow, float32 "2 y x" px; it gives the head's motion, float "2 3".
+    """
+    ys, xs = np.nonzero(rigid)
+    n = len(xs)
+    if n < 4:
+        return lambda flow: np.eye(2, 3)
+    middle = np.array([xs.mean(), ys.mean()])
+    x, y, one, zero = xs - middle[0], ys - middle[1], np.ones(n), np.zeros(n)
+    # motion = [[a, -b], [b, a]] p + (c, d): one row for u, one for v
+    design = np.stack([np.stack([x, -y, one, zero], -1), np.stack([y, x, zero, one], -1)], 1)
+    trust = repeat(np.eye(2), "row col -> pixel row col", pixel=n) if trust is None else trust
+    seen = trust @ design
+    squares = rearrange(seen.swapaxes(1, 2) @ seen, "pixel par other -> pixel (par other)")
+    towards = seen.swapaxes(1, 2) @ trust
+    ranks = [(n - 1) // 2, n // 2]
+
+    def fit(flow: np.ndarray) -> np.ndarray:
+        moved = flow[:, ys, xs].T.astype(float)
+        terms = np.concatenate([squares, (towards @ moved[..., None])[..., 0]], axis=1)
+        weight = one
+        for _ in range(5):
+            sums = weight @ terms
+            found = np.linalg.solve(sums[:16].reshape(4, 4), sums[16:])
+            a, b, c, d = found
+            missed = np.hypot(a * x - b * y + c - moved[:, 0], b * x + a * y + d - moved[:, 1])
+            median = np.partition(missed, ranks)[ranks].mean()  # np.median takes five times as long
+            weight = 1 / (1 + (missed / max(2.4 * median, 1e-3)) ** 2)
+        turn = np.array([[1 + a, -b], [b, 1 + a]])
+        return np.concatenate([turn, (middle + (c, d) - turn @ middle)[:, None]], axis=1)
+
+    return fit
+
+
+def compute_head_motion(flow: np.ndarray, rigid: np.ndarray, trust: np.ndarray | None = None) -> np.ndarray:
+    """Similarity transform that explains the flow of the rigid pixels.
+
+    Robust least squares (Cauchy weights, 5 rounds), so that a rigid pixel that was measured badly, or is moved by a muscle,
+    does not count.
+
+    Args:
+        flow: float32 "2 y x" px.
+        rigid: bool "y x".
+        trust: from ``compute_trust``; None trusts every pixel alike.
+
+    Returns:
+        float "2 3"; the identity where fewer than four pixels are rigid.
+    """
+    return make_head_fit(rigid, trust)(flow)
+
+
+def smooth_head_motion(head: np.ndarray, times_ms: np.ndarray, centre: np.ndarray, onset: int) -> np.ndarray:
+    """A head's path without the noise of single frames: it cannot turn about within hundredths of a second.
+
+    Parabolas over 30 ms to either side (Savitzky & Golay 1964, doi:10.1021/ac60214a047): at 200 frames a second 13
+    frames, at 60 and less none. A frame that would change by more than a quarter of a pixel stays as it was measured: that
+    is a jolt.
+
+    Args:
+        head: float "time 2 3" px.
+        times_ms: float "time", evenly spaced.
+        centre: float "2" px, middle of the face.
+        onset: frame that stays the identity.
+    """
+    n = len(head)
+    half = int(min(SMOOTH_MS / np.diff(times_ms).mean() + 1e-6, (n - 1) // 2)) if n > 1 else 0
+    if half < 2:
+        return head
+    from scipy.signal import savgol_filter
+
+    turn, place = head[:, :, :2], head[:, :, :2] @ centre + head[:, :, 2]
+    path = np.concatenate([rearrange(turn, "time row col -> time (row col)"), place], axis=1)
+    start = path[onset].copy()
+    path -= _estimate_common_error(path, times_ms, onset)
+    path[onset] = start
+    path = savgol_filter(path, 2 * half + 1, 2, axis=0)
+    smooth_turn, smooth_place = rearrange(path[:, :4], "time (row col) -> time row col", row=2), path[:, 4:]
+    out = np.concatenate([smooth_turn, (smooth_place - smooth_turn @ centre)[..., None]], axis=-1)
+    kept = np.linalg.norm(smooth_place - place, axis=-1) > MAX_NOISE
+    kept[onset] = True
+    return np.where(kept[:, None, None], head, out)
+
+
+def _estimate_common_error(path: np.ndarray, times_ms: np.ndarray, onset: int) -> np.ndarray:
+    """What noise in the onset frame adds to every frame's motion: float "par".
+
+    A path without it runs through rest at the onset, so a parabola through the frames around (50 ms) tells it. As much of it
+    is believed as is likely where all frames are equally noisy: little where the onset is the first frame.
+    """
+    away = (times_ms - times_ms[onset]) / 50.0
+    near = (np.abs(away) <= 1) & (away != 0)
+    if near.sum() < 4:
+        return np.zeros(path.shape[1])
+    shares = np.linalg.pinv(np.vander(away[near], 3, increasing=True))[
+        0
+    ]  # of each frame in the parabola's value at rest
+    return shares @ (path[near] - path[onset]) / (1 + shares @ shares)
+
+
+def remove_head_motion(flow: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """Skin motion left when the head's is undone: ``head^-1 (p + flow(p)) - p``, float32 "2 y x" px."""
+    inverse = np.linalg.inv(head[:, :2])
+    return add_head_motion(flow, np.concatenate([inverse, -inverse @ head[:, 2:]], axis=1))
+
+
+def add_head_motion(flow: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """What is seen where a head moves beside the skin's ``flow``: ``head (p + flow(p)) - p``, float32 "2 y x" px."""
+    height, width = flow.shape[1:]
+    out = np.empty_like(flow, dtype=np.float32)
+    for i, (along_x, along_y, shift) in enumerate(head):
+        still_x, still_y = along_x - (i == 0), along_y - (i == 1)  # what is left where the skin stays
+        out[i] = np.add.outer(still_y * np.arange(height) + shift, still_x * np.arange(width))
+        out[i] += np.float32(along_x) * flow[0]
+        out[i] += np.float32(along_y) * flow[1]
+    return out
+
+
+def choose_turn(head: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+    """What is undone of a head's motion before flow is measured again: float "2 3", None where it is too small.
+
+    Whole pixels, since they need no interpolation (which blurs, and so looks like motion); all of it where turn and zoom
+    carry some landmark by more than 1.5 px (stagkit's choice).
+
+    Args:
+        head: float "2 3" px.
+        landmarks: float "68 2" px of the onset frame.
+
+    Example:
+        >>> face = np.random.default_rng(0).uniform(20, 100, (68, 2))
+        >>> choose_turn(np.array([[1, 0, 2.3], [0, 1, -0.8]]), face)[:, 2].tolist()
+        [2.0, -1.0]
+        >>> choose_turn(np.array([[1, 0, 0.4], [0, 1, -0.2]]), face) is None
+        True
+    """
+    carried = landmarks @ head[:, :2].T + head[:, 2] - landmarks
+    shift = carried.mean(0)
+    if np.linalg.norm(carried - shift, axis=-1).max() > 1.5:
+        return head
+    whole = np.round(shift)
+    return np.concatenate([np.eye(2), whole[:, None]], axis=1) if whole.any() else None
+
+
+def turn_back(frame: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """A frame "y x" as it would be had the head stayed: cubic interpolation, the rim repeated."""
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(frame, head, frame.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)

@@ -1,0 +1,384 @@
+"""Landmarks of real faces: stored, or found with mediapipe; the checks they must pass; and the alignment to one face.
+
+68 points in iBUG order, px (x, y). Phantoms bring their own (``Clip.landmarks``); the rest of stagkit does not care where
+points come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stagkit.core.errors import StagkitWarning, import_optional
+from stagkit.core.files import load_arrays
+from stagkit.core.regions import compute_face_frame, compute_face_mask, load_mean_face
+from stagkit.core.types import Clip, StagkitError, check_axes, inter_ocular_distance
+
+#: Side of the aligned square and its middle, face frame (IOD): forehead to chin with a margin (stagkit's choice).
+FACE_SIDE, FACE_MIDDLE = 2.2, (0.0, 0.42)
+
+#: Smallest distance of the outer eye corners, px; furthest the tip of the nose may be off the middle, IOD (profile);
+#: least share of detail in a face (blur). Stagkit's choices; see ``compute_quality``.
+MIN_IOD, MAX_TURN, MIN_DETAIL = 24.0, 0.25, 0.03
+
+#: How many times a face may be larger or smaller than the square that it is brought to (stagkit's choice).
+MAX_SCALE = 100.0
+
+#: Bytes of stored landmarks that are read at most: some 100,000 frames.
+MAX_LANDMARKS = 2**27
+
+#: Landmarks further off than this many px are of no picture that is read.
+MAX_PLACE = 1e5
+
+#: SHA-256 of the model file that stagkit was tried with.
+KNOWN_MODEL = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+
+# The mesh has 478 points. Jaw: outline of the face from the chin up to the ear, cut into eight equal pieces a side. Brows:
+# between their upper and lower edge. Nose, eyes and lips: the mesh point that lies there.
+_JAW_RIGHT = (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127)
+_JAW_LEFT = (152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356)
+_BROW_UPPER = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+_BROW_LOWER = (46, 53, 52, 65, 55, 285, 295, 282, 283, 276)
+_BROW_DOWN = 0.25  # share of the way from the upper to the lower edge
+_NOSE = (168, 197, 5, 4, 75, 97, 2, 326, 305)
+_EYES = (33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380)
+_LIPS = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87)
+
+
+class FaceError(StagkitError):
+    """A picture without one usable face: what was seen, and what to do."""
+
+
+def load_landmarks(path: str | Path, n_frames: int, clip_id: str = "") -> np.ndarray:
+    """Stored landmarks of a clip: float "time 68 2" px (x, y), iBUG order.
+
+    Args:
+        path: ``.npy`` of "time 68 2", or "68 2" (the onset frame's, which stands for all).
+        n_frames: frames of the clip.
+        clip_id: for the message.
+
+    Raises:
+        StagkitError: unreadable, of another shape, or not finite.
+    """
+    if not Path(path).exists():
+        raise StagkitError(f"clip {clip_id!r}: there is no file of landmarks {path}.")
+    try:
+        arrays = load_arrays(path, MAX_LANDMARKS)
+    except StagkitError as error:
+        raise StagkitError(f"clip {clip_id!r}: the landmarks cannot be read: {error}") from error
+    if set(arrays) != {""}:
+        raise StagkitError(f"clip {clip_id!r}: the landmarks {path} are no .npy of one array.")
+    points = arrays[""]
+    if points.shape not in ((68, 2), (n_frames, 68, 2)) or points.dtype.kind not in "fiu":
+        raise StagkitError(
+            f"clip {clip_id!r}: the landmarks {Path(path).name} are {points.shape}, expected ({n_frames}, 68, 2) or (68, 2)."
+        )
+    points = np.broadcast_to(points.astype(float), (n_frames, 68, 2)).copy()
+    usable = (np.abs(points) < MAX_PLACE).all((1, 2))  # False for NaN too
+    if not usable.all():
+        raise StagkitError(
+            f"clip {clip_id!r}: the landmarks {Path(path).name} hold NaN or places beyond {MAX_PLACE:g} px, first in frame "
+            f"{int(usable.argmin())} (0-based): repair them, or leave the clip out."
+        )
+    return points
+
+
+def compute_68(mesh: np.ndarray) -> np.ndarray:
+    """The 68 points of a face mesh.
+
+    Measured on phantoms of 256 px (truth known): 0.03 IOD off on average, 0.01 at eyes and lips.
+
+    Args:
+        mesh: float "478 2", mediapipe's points.
+
+    Returns:
+        float "68 2", in the unit of ``mesh``.
+    """
+    check_axes({}, mesh=(mesh, "478 2"))
+    right, left = (_cut_evenly(mesh[list(line)], 9) for line in (_JAW_RIGHT, _JAW_LEFT))
+    brows = (1 - _BROW_DOWN) * mesh[list(_BROW_UPPER)] + _BROW_DOWN * mesh[list(_BROW_LOWER)]
+    return np.concatenate([right[::-1], left[1:], brows, mesh[list(_NOSE + _EYES + _LIPS)]])
+
+
+def _cut_evenly(line: np.ndarray, n: int) -> np.ndarray:
+    """``n`` points at equal steps along a line "point 2"."""
+    along = np.concatenate([[0.0], np.linalg.norm(np.diff(line, axis=0), axis=1).cumsum()])
+    return np.stack([np.interp(np.linspace(0, along[-1], n), along, line[:, k]) for k in (0, 1)], axis=1)
+
+
+class LandmarkFinder:
+    """Finds faces with mediapipe's Face Landmarker (extra ``landmarks``), one picture at a time, nothing smoothed.
+
+    Args:
+        model: the file ``face_landmarker.task``; stagkit neither ships nor fetches it.
+
+    Raises:
+        FaceError: the file is not there.
+        MissingExtra: mediapipe is not installed.
+    """
+
+    def __init__(self, model: str | Path):
+        model = Path(model)
+        if not model.is_file():
+            raise FaceError(f"there is no model file {model}: get mediapipe's face_landmarker.task and name it.")
+        mediapipe = import_optional("mediapipe")
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        self.digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        if self.digest != KNOWN_MODEL:
+            warnings.warn(
+                f"{model} is another model than the one stagkit was tried with.", StagkitWarning, stacklevel=2
+            )
+        self._picture = lambda frame: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=frame)
+        options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.IMAGE, num_faces=2
+        )
+        self._open = lambda: vision.FaceLandmarker.create_from_options(options)
+        try:
+            self._open().close()
+        except (RuntimeError, ValueError) as error:
+            raise FaceError(f"{model} cannot be used as a face landmarker: the file is damaged.") from error
+
+    def find(self, frame: np.ndarray) -> list[np.ndarray]:
+        """Landmarks "68 2" px of every face (at most two) in a frame uint8 "y x" or "y x chan" (RGB)."""
+        colour = cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB) if frame.ndim == 2 else np.ascontiguousarray(frame)
+        height, width = frame.shape[:2]
+        with self._open() as detector:  # left open, it would end with an error message at the interpreter's end
+            faces = detector.detect(self._picture(colour)).face_landmarks
+        return [compute_68(np.array([(p.x * width, p.y * height) for p in face])) for face in faces]
+
+
+@lru_cache(maxsize=2)
+def load_finder(model: str) -> LandmarkFinder:
+    """One finder a process."""
+    return LandmarkFinder(model)
+
+
+def find_landmarks(clip: Clip, finder: LandmarkFinder) -> Clip:
+    """The clip with the landmarks of its onset frame (the first where none is coded), which stand for all frames.
+
+    Raises:
+        FaceError: no face, two faces, or one that fails ``check_face``.
+    """
+    points = find_points(clip.frames[clip.onset or 0], finder, clip.clip_id)
+    return replace(clip, landmarks=np.broadcast_to(points, (len(clip.frames), 68, 2)).copy())
+
+
+def find_points(frame: np.ndarray, finder: LandmarkFinder, clip_id: str = "") -> np.ndarray:
+    """Landmarks float "68 2" px of the one usable face in an onset frame uint8 "y x" or "y x chan".
+
+    Raises:
+        FaceError: no face, two faces, or one that fails ``check_face``.
+    """
+    faces = finder.find(frame)
+    if len(faces) != 1:
+        seen = "no face was found in its onset frame" if not faces else "two faces are in its onset frame"
+        raise FaceError(f"clip {clip_id!r}: {seen}; crop the pictures to one face, or store landmarks.")
+    check_face(faces[0], frame, clip_id)
+    return faces[0]
+
+
+def compute_quality(landmarks: np.ndarray, frame: np.ndarray) -> dict[str, float]:
+    """What is measured of a face before it is used.
+
+    Args:
+        landmarks: float "68 2" px.
+        frame: uint8 "y x" or "y x chan".
+
+    Returns:
+        ``iod`` px; ``turn``: how far the tip of the nose lies off the line from the middle of the eyes to that of the mouth,
+        IOD (0 = frontal); ``tilt`` of the eye line, degrees; ``inside``: share of the points inside the picture;
+        ``detail``: standard deviation of what is finer than 2 % of the IOD, as a share of all contrast in the face.
+    """
+    check_axes({}, landmarks=(landmarks, "68 2"))
+    height, width = frame.shape[:2]
+    iod = inter_ocular_distance(landmarks)
+    face = (landmarks - compute_face_frame(landmarks)[:, 2]) @ np.linalg.inv(compute_face_frame(landmarks)[:, :2]).T
+    eyes, mouth, nose = face[36:48].mean(0), face[48:60].mean(0), face[30]
+    share = (nose[1] - eyes[1]) / (mouth[1] - eyes[1]) if mouth[1] != eyes[1] else 0.5
+    across = landmarks[45] - landmarks[36]
+    grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim == 3 else frame).astype(np.float32)
+    mask = compute_face_mask(landmarks, grey.shape)
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), max(0.5, 0.02 * min(iod, np.hypot(width, height))))
+    return {
+        "iod": iod,
+        "turn": float(abs(nose[0] - (eyes[0] + share * (mouth[0] - eyes[0])))),
+        "tilt": float(np.degrees(np.arctan2(across[1], across[0]))),
+        "inside": float(((landmarks >= 0) & (landmarks < [width, height])).all(1).mean()),
+        "detail": float(fine[mask].std() / max(1e-6, grey[mask].std())) if mask.any() else 0.0,
+    }
+
+
+def check_face(landmarks: np.ndarray, frame: np.ndarray, clip_id: str = "") -> None:
+    """Refuse a face that cannot be measured.
+
+    Raises:
+        FaceError: too small, cut off, turned away, or blurred: how much, and what would do.
+    """
+    if not (np.abs(landmarks) < MAX_PLACE).all():  # False for NaN too
+        raise FaceError(
+            f"clip {clip_id!r}: landmarks hold NaN or places beyond {MAX_PLACE:g} px; a face must be found in the onset "
+            "frame."
+        )
+    found = compute_quality(landmarks, frame)
+    if found["iod"] > np.hypot(*frame.shape[:2]):
+        told = f"the eye corners are {found['iod']:.3g} px apart, more than the picture is long"
+    elif found["iod"] < MIN_IOD:
+        told = (
+            f"the face is too small: {found['iod']:.0f} px between the eye corners, at least {MIN_IOD:.0f} are needed"
+        )
+    elif found["inside"] < 0.97:
+        told = f"the face is cut off: {100 * (1 - found['inside']):.0f} % of its landmarks lie outside the picture"
+    elif found["turn"] > MAX_TURN:
+        told = (
+            f"the face is turned away: its nose lies {found['turn']:.2f} eye distances off, at most {MAX_TURN} will do"
+        )
+    elif found["detail"] < MIN_DETAIL:
+        told = f"the face is blurred: {100 * found['detail']:.1f} % fine detail, at least {100 * MIN_DETAIL:.0f} % is needed"
+    else:
+        return
+    raise FaceError(f"clip {clip_id!r}: {told}.")
+
+
+def check_inside(landmarks: np.ndarray, shape: Sequence[int]) -> None:
+    """Refuse landmarks of no face in the picture: fewer than half of them lie inside, or the eyes are further apart.
+
+    Args:
+        landmarks: float "68 2" px.
+        shape: of the picture, (height, width, ...).
+
+    Raises:
+        FaceError: how many lie inside, or how far apart the eye corners are.
+    """
+    if not 1 <= inter_ocular_distance(landmarks) <= np.hypot(*shape[:2]):
+        raise FaceError(
+            f"the eye corners are {inter_ocular_distance(landmarks):.3g} px apart, expected at least 1 and at most the "
+            f"length of the picture of {shape[1]} x {shape[0]} px: are the landmarks in px (x, y) of this picture?"
+        )
+    inside = ((landmarks >= 0) & (landmarks < [shape[1], shape[0]])).all(1).sum()
+    if inside < len(landmarks) / 2:
+        raise FaceError(
+            f"{inside} of {len(landmarks)} landmarks lie inside the picture of {shape[1]} x {shape[0]} px: are they in px "
+            "(x, y) of this picture?"
+        )
+
+
+def compute_alignment(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """The turn, scale and shift that bring a face onto the mean face in a square of ``size`` px.
+
+    Least squares over all points (Umeyama 1991, doi:10.1109/34.88573; no mirror image).
+
+    Args:
+        landmarks: float "68 2" px.
+        size: side of the square, px; the eyes are ``size / 2.2`` px apart.
+
+    Returns:
+        float "2 3": px of the square = ``matrix[:, :2] @ px + matrix[:, 2]``.
+
+    Example:
+        >>> mean = load_mean_face()[0]
+        >>> bool(np.allclose(compute_alignment(100 * mean, 220)[:, :2], np.eye(2)))
+        True
+    """
+    check_axes({}, landmarks=(landmarks, "68 2"))
+    target = (load_mean_face()[0] - FACE_MIDDLE) * (size / FACE_SIDE) + size / 2
+    middle, wanted = landmarks.mean(0), target.mean(0)
+    x, y = (landmarks - middle).T
+    u, v = (target - wanted).T
+    spread = (x * x + y * y).sum()
+    if not spread > 0:
+        raise FaceError("all landmarks are the same point: are they in px (x, y)?")
+    a, b = (x * u + y * v).sum() / spread, (x * v - y * u).sum() / spread
+    turn = np.array([[a, -b], [b, a]])
+    return np.concatenate([turn, (wanted - turn @ middle)[:, None]], axis=1)
+
+
+def align_clip(clip: Clip, size: int = 256) -> Clip:
+    """The clip turned, scaled and cut to a square around the face, by one transform from its onset frame.
+
+    One transform for all frames: motion is scaled and turned with the face, and nothing else is done to it. Enlarging adds
+    no detail. Where a picture is made smaller it is smoothed first, so that fine grain does not become motion.
+
+    Args:
+        clip: with landmarks.
+        size: side of the square, px.
+
+    Raises:
+        FaceError: no landmarks.
+    """
+    if clip.landmarks is None:
+        raise FaceError(f"clip {clip.clip_id!r} has no landmarks: store them, or find them with a LandmarkFinder.")
+    frames, landmarks = align_frames(clip.frames, clip.landmarks, clip.onset or 0, size)
+    return replace(clip, frames=frames, landmarks=landmarks, truth=None)
+
+
+def make_aligner(landmarks: np.ndarray, size: int) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """The transform of ``compute_alignment``, and a function that does it to one frame.
+
+    Args:
+        landmarks: float "68 2" px of the onset frame.
+        size: side of the square, px.
+
+    Returns:
+        matrix float "2 3"; a function of a frame uint8 "y x" or "y x chan" that gives "size size" or "size size chan".
+
+    Raises:
+        FaceError: a face more than ``MAX_SCALE`` times as large or as small as asked for.
+    """
+    matrix = compute_alignment(np.asarray(landmarks, float), size)
+    scale = float(np.linalg.norm(matrix[:, 0]))
+    if not np.isfinite(matrix).all() or not 1 / MAX_SCALE <= scale <= MAX_SCALE:
+        raise FaceError(
+            f"the face is {FACE_SIDE * size / scale if scale > 0 else np.inf:.3g} px wide, and cannot be brought to {size} "
+            "px: are the landmarks in px (x, y)?"
+        )
+    sigma = 0.5 * np.sqrt(max(0.0, scale**-2 - 1.0))
+
+    def align(frame: np.ndarray) -> np.ndarray:
+        smooth = cv2.GaussianBlur(frame, (0, 0), sigma) if sigma > 0.2 else np.ascontiguousarray(frame)
+        return cv2.warpAffine(smooth, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+    return matrix, align
+
+
+def align_frames(
+    frames: Iterable[np.ndarray], landmarks: np.ndarray, onset: int, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The work of ``align_clip``, frame by frame: each of them is needed only while its turn has come.
+
+    Args:
+        frames: uint8 "y x" or "y x chan" each.
+        landmarks: float "time 68 2" px; onset: the position whose points tell the transform.
+
+    Returns:
+        frames uint8 "time size size" or "time size size chan", landmarks float "time 68 2" px of the square.
+    """
+    matrix, align = make_aligner(landmarks[onset], size)
+    aligned = []
+    for frame in frames:
+        if not aligned:
+            check_inside(landmarks[onset], frame.shape)
+        aligned.append(align(frame))
+    return np.stack(aligned), landmarks @ matrix[:, :2].T + matrix[:, 2]
+
+
+def make_ready(clip: Clip, size: int = 0, model: str = "") -> Clip:
+    """The clip with landmarks, and aligned where that is asked for.
+
+    Args:
+        clip: as read.
+        size: side of the aligned square, px; 0 leaves the pictures as they are.
+        model: ``face_landmarker.task``; used where the clip brings no landmarks, '' = none.
+    """
+    if clip.landmarks is None and model:
+        clip = find_landmarks(clip, load_finder(model))
+    if clip.landmarks is not None:
+        check_inside(clip.landmarks[clip.onset or 0], clip.frames.shape[1:])
+    return align_clip(clip, size) if size else clip

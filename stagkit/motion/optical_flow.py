@@ -1,0 +1,271 @@
+"""Motion of a clip: optical flow from the onset frame, head motion removed, discriminative frames chosen.
+
+Flow at a pixel of the onset frame is the displacement, in px, of the skin that lies there: chan = (u right, v down).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from einops import rearrange
+
+from stagkit.core.config import FlowConfig, RoiConfig
+from stagkit.core.facs import compute_au_vector
+from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_frame
+from stagkit.core.types import Clip, FlowClip, RoiSequence, ShapeError, StagkitError, inter_ocular_distance
+from stagkit.motion.head_motion import (
+    add_head_motion,
+    choose_turn,
+    compute_rigid_mask,
+    compute_trust,
+    make_head_fit,
+    remove_head_motion,
+    smooth_head_motion,
+    turn_back,
+)
+from stagkit.motion.optical_flow_cuda import make_cuda_method
+
+
+def make_flow_method(method: str, device: str = "cpu"):
+    """A function (first, second grey uint8 "y x") -> float32 "y x 2" for ``dis``, ``dis_fast``, ``tvl1`` or ``farneback``.
+
+    On ``device`` cpu or cuda (``flow_cuda``).
+
+    DIS: Kroeger et al. 2016, doi:10.1007/978-3-319-46493-0_29. TV-L1: Zach et al. 2007,
+    doi:10.1007/978-3-540-74936-3_22. Farneback 2003, doi:10.1007/3-540-45103-X_50. All are OpenCV's.
+    """
+    if device != "cpu":
+        return make_cuda_method(method)
+    if method == "dis":
+        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        dis.setFinestScale(0)  # full resolution: the preset's half resolution loses half of a motion of one pixel
+        dis.setPatchStride(5)
+        dis.setVariationalRefinementIterations(3)
+        return lambda first, second: dis.calc(first, second, None)
+    if method == "dis_fast":
+        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        dis.setFinestScale(0)  # OpenCV's own fast preset is as quick and keeps a fifth of a motion of one pixel
+        dis.setPatchStride(8)
+        dis.setGradientDescentIterations(6)
+        dis.setVariationalRefinementIterations(0)
+        return lambda first, second: dis.calc(first, second, None)
+    if method == "tvl1":
+        tvl1 = cv2.optflow.DualTVL1OpticalFlow_create()
+        return lambda first, second: tvl1.calc(first, second, None)
+    if method == "farneback":
+        return lambda first, second: cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 5, 7, 1.5, 0)
+    raise StagkitError(f"there is no flow method {method!r}; expected dis, dis_fast, tvl1 or farneback.")
+
+
+def compute_grey(frames: np.ndarray) -> np.ndarray:
+    """Grey frames uint8 "time y x" of grey or RGB ones."""
+    if frames.ndim == 3:
+        return frames
+    return np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames])
+
+
+def compute_strain(flow: np.ndarray) -> np.ndarray:
+    """Optical strain magnitude: float32 "time y x", dimensionless.
+
+    ``e = (grad d + grad d^T) / 2``, returned as ``sqrt(e_xx^2 + e_yy^2 + 2 e_xy^2)`` (Shreve et al. 2011,
+    doi:10.1109/FG.2011.5771451), gradients by central differences over slightly smoothed flow (sigma 1 px).
+
+    Args:
+        flow: float32 "time chan y x", px.
+    """
+    out = np.empty((flow.shape[0], *flow.shape[2:]), np.float32)
+    for t, (u, v) in enumerate(flow):
+        u_y, u_x = np.gradient(cv2.GaussianBlur(u, (0, 0), 1.0))
+        v_y, v_x = np.gradient(cv2.GaussianBlur(v, (0, 0), 1.0))
+        out[t] = np.sqrt(u_x * u_x + v_y * v_y + 0.5 * (u_y + v_x) ** 2)
+    return out
+
+
+def compute_frame_scores(flow: np.ndarray, landmarks: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+    """How much a frame shows: mean over ROIs (the reference left out) of the top-quartile flow magnitude.
+
+    Args:
+        flow: float32 "time chan y x" px, head motion removed.
+        landmarks: float "68 2" px of the onset frame.
+
+    Returns:
+        float "time", per cent of IOD.
+    """
+    patches, inside = atlas.cut(flow, landmarks, patch=7)
+    use = inside & (np.array(atlas.names) != atlas.reference)
+    magnitude = rearrange(np.linalg.norm(patches[:, use], axis=2), "time roi py px -> time roi (py px)")
+    quartile = np.sort(magnitude, axis=-1)[..., -max(1, magnitude.shape[-1] // 4) :]
+    return 100 * quartile.mean((1, 2)) / inter_ocular_distance(landmarks)
+
+
+def select_frames(
+    scores: np.ndarray, times_ms: np.ndarray, config: FlowConfig, onset: int = 0, apex: int | None = None
+) -> np.ndarray:
+    """Choose the discriminative frames.
+
+    ``magnitude`` takes frames from the largest score down, leaving out any closer than ``min_gap_ms`` to one
+    already taken; where that yields fewer than ``n_frames``, the gap is halved until it does. The onset frame itself
+    (zero motion by definition) is never taken.
+
+    Args:
+        scores: float "time".
+        times_ms: float "time".
+        onset: index of the onset frame.
+        apex: index of the apex frame, needed for ``apex`` only; the largest score stands in where it is not coded.
+
+    Returns:
+        int "selected", increasing, between 1 and ``config.n_frames`` long (all candidates for ``all``).
+
+    Raises:
+        StagkitError: the clip has no frame beside the onset.
+    """
+    candidates = np.flatnonzero(np.arange(len(scores)) != onset)
+    if not len(candidates):
+        raise StagkitError("the clip has a single frame: motion needs at least two.")
+    if config.selection == "all":
+        return candidates
+    if config.selection == "apex":
+        usable = apex is not None and apex != onset
+        return np.array([apex if usable else candidates[scores[candidates].argmax()]])
+    n_frames = min(config.n_frames, len(candidates))
+    if config.selection == "uniform":
+        return candidates[np.linspace(0, len(candidates) - 1, n_frames).round().astype(int)]
+    ranked = candidates[np.argsort(-scores[candidates], kind="stable")]
+    gap, taken = config.min_gap_ms, []
+    while len(taken) < n_frames:
+        for t in ranked:
+            if len(taken) == n_frames:
+                break
+            if t not in taken and all(abs(times_ms[t] - times_ms[s]) >= gap for s in taken):
+                taken.append(t)
+        gap = gap / 2 if gap > 1e-3 else 0.0
+    return np.sort(np.array(taken))
+
+
+def make_measure(
+    onset: np.ndarray, landmarks: np.ndarray, config: FlowConfig = FlowConfig()
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """How one frame is measured against the onset frame, whatever the other frames are.
+
+    Args:
+        onset: uint8 "y x"; landmarks: float "68 2" px of that frame.
+
+    Returns:
+        A function of a grey frame, uint8 "y x": its flow "2 y x" px, head motion still in it, and that motion "2 3".
+    """
+    measure = make_flow_method(config.method, config.device)
+    rigid = compute_rigid_mask(landmarks, onset.shape)
+    fit_head = make_head_fit(rigid, compute_trust(onset, rigid))
+
+    def measure_frame(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        flow, head = rearrange(measure(onset, frame), "y x chan -> chan y x"), np.eye(2, 3)
+        if config.stabilise:
+            head = fit_head(flow)
+            undone = choose_turn(head, landmarks)
+            if undone is not None:
+                rest = rearrange(measure(onset, turn_back(frame, undone)), "y x chan -> chan y x")
+                flow = add_head_motion(rest, undone)
+                head = undone @ np.vstack([fit_head(rest), [0, 0, 1]])
+        return flow, head
+
+    return measure_frame
+
+
+def take_out_head_motion(
+    flow: np.ndarray, head: np.ndarray, times_ms: np.ndarray, landmarks: np.ndarray, onset: int
+) -> np.ndarray:
+    """Make the head's path smooth and take it out of the flow, in place.
+
+    Args:
+        flow: float32 "time 2 y x" px, changed; head: float "time 2 3", both as ``make_measure`` gives them.
+
+    Returns:
+        The path that was taken out.
+    """
+    head = smooth_head_motion(head, times_ms, compute_face_frame(landmarks)[:, 2], onset)
+    for t in np.flatnonzero(np.arange(len(flow)) != onset):
+        flow[t] = remove_head_motion(flow[t], head[t])
+    return head
+
+
+def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas = ATLAS) -> FlowClip:
+    """Measure a clip's motion.
+
+    Flow is measured from the onset frame (first frame where none is coded) to every frame. Where the head has moved by
+    more than half a pixel, the frame is moved back first and measured again, so that large drifts cost no accuracy
+    (``head.choose_turn``).
+
+    Args:
+        clip: with landmarks.
+
+    Returns:
+        ``FlowClip``; ``flow`` is what the skin does when the head is held still (``stabilise``).
+
+    Raises:
+        StagkitError: no landmarks, or a single frame.
+
+    Example:
+        >>> from stagkit import PhantomConfig
+        >>> from stagkit.synthetic.clip import make_clip
+        >>> motion = compute_flow(make_clip(PhantomConfig(clips=1, subjects=1), 0, 0))
+        >>> motion.flow.shape[1], len(motion.selected)
+        (2, 12)
+    """
+    if clip.landmarks is None:
+        raise StagkitError(
+            f"clip {clip.clip_id!r} has no landmarks: store them, or find them (prepare --landmarker FILE)."
+        )
+    if not np.isfinite(clip.landmarks).all():
+        raise StagkitError(f"clip {clip.clip_id!r}: landmarks hold NaN; a face must be found in the onset frame.")
+    grey = compute_grey(clip.frames)
+    onset = clip.onset or 0
+    landmarks = np.asarray(clip.landmarks[onset], float)
+    if inter_ocular_distance(landmarks) < 4:
+        raise ShapeError(f"clip {clip.clip_id!r}: the eyes are less than 4 px apart; are the landmarks in px (x, y)?")
+    measure = make_measure(grey[onset], landmarks, config)
+    flow = np.zeros((len(grey), 2, *grey.shape[1:]), np.float32)
+    head = np.tile(np.eye(2, 3), (len(grey), 1, 1))
+    for t in range(len(grey)):
+        if t != onset:
+            flow[t], head[t] = measure(grey[t])
+    if config.stabilise:
+        head = take_out_head_motion(flow, head, clip.times_ms, landmarks, onset)
+    scores = compute_frame_scores(flow, landmarks, atlas)
+    scores[onset] = 0.0
+    return FlowClip(
+        flow=flow,
+        strain=compute_strain(flow),
+        head_motion=head,
+        times_ms=clip.times_ms,
+        scores=scores,
+        selected=select_frames(scores, clip.times_ms, config, onset, clip.apex),
+        landmarks=landmarks,
+        clip_id=clip.clip_id,
+    )
+
+
+def compute_rois(motion: FlowClip, clip: Clip, config: RoiConfig = RoiConfig(), atlas: RoiAtlas = ATLAS) -> RoiSequence:
+    """Cut the regions of the selected frames: the network's input for one clip, in per cent of the IOD.
+
+    Strain is dimensionless, so 'per cent' is per cent stretch.
+    """
+    chosen = motion.selected
+    field = np.concatenate(
+        [motion.flow[chosen] * (100 / motion.iod), motion.strain[chosen][:, None] * 100], axis=1, dtype=np.float32
+    )
+    patches, inside = replace(atlas, radius=config.radius).cut(field, motion.landmarks, config.patch)
+    return RoiSequence(
+        patches=patches,
+        present=np.tile(inside, (len(chosen), 1)),
+        times_ms=motion.times_ms[chosen],
+        roi_names=atlas.names,
+        clip_id=clip.clip_id,
+        subject=clip.subject,
+        dataset=clip.dataset,
+        label=clip.label,
+        aus=compute_au_vector(clip.aus),
+        part=clip.part,
+    )

@@ -1,0 +1,116 @@
+"""Action units (AUs): how their evidence is read from the motion of regions, and how an answer is made from it alone.
+
+Every formula here is stagkit's choice (see the head of ``model``).
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from stagkit.core.config import StagConfig
+from stagkit.core.regions import RoiAtlas
+from stagkit.network.attention import Gate
+from stagkit.network.hooks import Probe
+
+#: Sharpness of the pooling of AU evidence over frames: towards 0 it is the mean, towards infinity the maximum.
+AU_POOLING = 4.0
+#: Probability of an AU before anything is learned (its bias starts at -2.2): most are absent from most clips.
+AU_START = 0.1
+
+
+def compute_clip_aus(au_logits: Tensor, frames: Tensor) -> Tensor:
+    """AU evidence of a clip: soft maximum over its valid frames, log-mean-exp with sharpness ``AU_POOLING``.
+
+    An AU is active in a part of a clip only, so the mean is too low, and the maximum would teach one frame alone
+    (Pinheiro and Collobert 2015, arXiv:1411.6228). With one frame it is that frame's evidence.
+
+    Args:
+        au_logits: "batch time au".
+        frames: bool "batch time", True where a frame is valid.
+
+    Returns:
+        "batch au", logits; far below zero where a clip has no valid frame.
+    """
+    sharp = (au_logits * AU_POOLING).masked_fill(rearrange(~frames, "batch time -> batch time 1"), -1e3)
+    return (sharp.logsumexp(1) - frames.sum(1, keepdim=True).clamp_min(1).log()) / AU_POOLING
+
+
+class AUEvidence(nn.Module):
+    r"""Evidence for each AU in each frame, from the regions that this AU can move and from nothing else.
+
+    .. math:: z_k = b_k + \frac{1}{\sum_n B_{kn}} \sum_n \left( softplus(g_k) \, d_{kn} \cdot \bar f_n
+        + B_{kn} \, w_{kn} \cdot SiLU(W h_n) \right)
+
+    f mean motion of a region, d the direction in which the AU moves it (signed: a lip corner going down speaks against
+    AU12), B the incidence, h the token. b starts at 10 % evidence. Annotated AUs are never an input.
+
+    ``learned=False`` leaves the second term out: what the muscles' directions say by themselves, with 2 numbers an AU.
+    """
+
+    def __init__(
+        self, config: StagConfig, atlas: RoiAtlas, learned: bool = True, name: str = "au.logits", hidden: int = 8
+    ):
+        super().__init__()
+        n_aus, n_rois = atlas.incidence.shape
+        self.register_buffer("incidence", torch.tensor(atlas.incidence))
+        self.register_buffer("directions", torch.tensor(atlas.directions))
+        self.hidden, self.act = (nn.Linear(config.width, hidden), nn.SiLU()) if learned else (None, None)
+        self.readout = nn.Parameter(torch.randn(n_aus, n_rois, hidden) * 0.2) if learned else None
+        self.gain, self.bias = nn.Parameter(torch.ones(n_aus)), nn.Parameter(torch.full((n_aus,), -2.2))
+        self.logits = Probe(name)
+
+    def forward(self, tokens: Tensor, flow: Tensor, seen: Tensor) -> Tensor:
+        """Tokens "batch time roi width" and mean flow "batch time roi 2" -> logits "batch time au"."""
+        among = torch.einsum("kn,btnx->btk", self.incidence, seen).clamp_min(1e-3)
+        told = softplus(self.gain) * torch.einsum("knc,btnc->btk", self.directions, flow)
+        if self.hidden is not None:
+            weights = self.readout * rearrange(self.incidence, "au roi -> au roi 1")
+            told = told + torch.einsum("knh,btnh->btk", weights, self.act(self.hidden(tokens)) * seen)
+        return self.logits(self.bias + told / among)
+
+
+class LateTokens(nn.Module):
+    """What action units are read from at last: each region of each frame, and a gated share of what the clip says of it.
+
+    The clip speaks twice, after cross-attention: as the region over all frames, and as the frame over all regions.
+    """
+
+    def __init__(self, config: StagConfig):
+        super().__init__()
+        width, self.from_regions, self.from_frames = config.width, None, None
+        if config.branches != "time":
+            self.from_regions, self.open_regions = Gate(width, width), nn.Sigmoid()
+        if config.branches != "graph":
+            self.from_frames, self.open_frames = Gate(width, width), nn.Sigmoid()
+
+    def forward(self, states: Tensor, regions: Tensor | None, frames: Tensor | None, seen: Tensor) -> Tensor:
+        """States "batch time roi width", regions "batch roi width", frames "batch time width" -> like the states."""
+        if regions is not None:
+            share = self.open_regions(self.from_regions(regions)) * regions
+            states = states + rearrange(share, "batch roi width -> batch 1 roi width")
+        if frames is not None:
+            share = self.open_frames(self.from_frames(frames)) * frames
+            states = states + rearrange(share, "batch time width -> batch time 1 width")
+        return states * seen
+
+
+class AUHead(nn.Module):
+    """AU evidence of a clip -> logits, and nothing goes past it (a concept bottleneck, Koh et al. 2020, arXiv:2007.04612).
+
+    In training the class teaches this head alone: action units are taught by AU codes, and classes do not bend them.
+    It reads each AU as a multiple of ``AU_START``: read as shares of 1, few clips taught it too slowly.
+    """
+
+    def __init__(self, config: StagConfig, n_classes: int, n_aus: int, wide: int = 64):
+        super().__init__()
+        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, wide), Probe("pooled")
+        self.act, self.drop = nn.GELU(), nn.Dropout(config.dropout)
+        self.classify, self.logits = nn.Linear(wide, n_classes), Probe("logits")
+
+    def forward(self, aus: Tensor) -> Tensor:
+        """AU logits "batch au" -> logits "batch cls"."""
+        pooled = self.pooled(self.aus(self.active(aus.detach() if self.training else aus) / AU_START))
+        return self.logits(self.classify(self.drop(self.act(pooled))))

@@ -1,0 +1,275 @@
+"""Attention, as STAG needs it: between tokens (``Attend``) and between regions joined by edges (E-GAT).
+
+E-GAT is GATv2 with edge features and edge weights, written twice on the same parameters.
+``EGATDense`` is what trains: every pair of regions at once. ``EGATConv`` is a PyTorch Geometric ``MessagePassing``
+layer for sparse graphs and PyG's explainers; it is built when first asked for, because importing PyG takes seconds.
+Both have the parameter names of PyG's ``GATv2Conv`` (lin_l, lin_r, lin_edge, att, bias): a state fits all three.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from einops import pack, rearrange, unpack
+from torch import Tensor, nn
+
+from stagkit.core.regions import RoiAtlas
+from stagkit.core.types import ShapeError
+from stagkit.network.hooks import Probe
+
+#: Smallest edge weight whose logarithm is taken; an edge of weight 0 is no edge and gets no attention at all.
+EDGE_FLOOR = 1e-9
+#: Width of the relations between two regions: right, down, neighbours, mirror partners, same, co-motion.
+EDGE_FEATURES = 6
+
+
+class MaskedSoftmax(nn.Module):
+    """Softmax over the last axis among what is allowed; exactly 0 elsewhere, all 0 where nothing is allowed."""
+
+    def __init__(self):
+        super().__init__()
+        self.softmax = nn.Softmax(dim=-1)
+
+    def forward(self, scores: Tensor, allowed: Tensor) -> Tensor:
+        """``scores`` float and ``allowed`` bool, broadcastable: weights of the shape of ``scores``."""
+        forbidden = ~allowed
+        weights = self.softmax(scores.masked_fill(forbidden, torch.finfo(scores.dtype).min))
+        return weights.masked_fill(forbidden, 0.0)
+
+
+class Gate(nn.Linear):
+    """Share of an answer that is let through, sigmoid(Wx + b): 12 % at first (W = 0, b = -2) unless opened further.
+
+    A part of the network that exchanges information has to prove useful before it changes much. The idea is that of
+    ReZero (Bachlechner et al. 2021, arXiv:2003.04887) and LayerScale (Touvron et al. 2021, arXiv:2103.17239).
+    """
+
+    def reset_parameters(self) -> None:
+        """Nearly shut."""
+        nn.init.zeros_(self.weight)
+        nn.init.constant_(self.bias, -2.0)
+
+
+class Attend(nn.Module):
+    """Tokens x ask tokens y: x + gate * attention(LayerNorm(x), LayerNorm(y)).
+
+    Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), written out so that probes and Captum see it.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, name: str):
+        super().__init__()
+        self.heads = heads
+        self.norm_x, self.norm_y = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        self.value, self.out, self.gate = nn.Linear(width, width), nn.Linear(width, width), Gate(width, width)
+        self.weigh, self.attn, self.open = MaskedSoftmax(), Probe(name), nn.Sigmoid()
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, y: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """x "batch target width", y "batch source width", valid bool "batch source" -> like x, and the attention."""
+        normed_x, normed_y = self.norm_x(x), self.norm_y(y)
+        query, key, value = (
+            rearrange(part, "batch token (head c) -> batch head token c", head=self.heads)
+            for part in (self.query(normed_x), self.key(normed_y), self.value(normed_y))
+        )
+        scores = torch.einsum("bhic,bhjc->bhij", query, key) * query.shape[-1] ** -0.5
+        attention = self.attn(self.weigh(scores, rearrange(valid, "batch source -> batch 1 1 source")))
+        answer = self.out(rearrange(attention @ value, "batch head target c -> batch target (head c)"))
+        return x + self.open(self.gate(normed_x)) * self.drop(answer), attention
+
+
+class EdgeFeatures(nn.Module):
+    """What E-GAT knows of a pair of regions, ``EDGE_FEATURES`` numbers; which ones is stagkit's choice.
+
+    Where the source lies seen from the target (right, down; IOD); whether they are neighbours, mirror partners, the
+    same; and their co-motion: the cosine of their mean motions, fading to 0 where motion is below about 0.1.
+    """
+
+    def __init__(self, atlas: RoiAtlas):
+        super().__init__()
+        centres, same = atlas.mean_centres, np.eye(len(atlas.names))
+        mirror = same[atlas.mirror] * (1 - same)
+        relation = np.stack((atlas.anatomy * (1 - mirror) * (1 - same), mirror, same), axis=-1)
+        static = np.concatenate((centres[None] - centres[:, None], relation), axis=-1)
+        self.register_buffer("static", torch.tensor(static, dtype=torch.float32))
+
+    def forward(self, flow: Tensor) -> Tensor:
+        """Mean flow "batch time roi 2" -> "batch time roi roi feature", pairs as (target, source)."""
+        unit = flow * (flow.square().sum(-1, keepdim=True) + 0.01).rsqrt()
+        together = rearrange(torch.einsum("btic,btjc->btij", unit, unit), "b t i j -> b t i j 1")
+        return torch.cat((self.static.expand(*together.shape[:2], *self.static.shape), together), dim=-1)
+
+
+class EGATDense(nn.Module):
+    r"""Graph attention with edge features and weighted edges, over all pairs of nodes at once.
+
+    .. math:: e_{ij} = a^T LeakyReLU(W_r x_i + W_l x_j + W_e f_{ij}) + \log A_{ij}, \qquad
+        y_i = \sum_j softmax_j(e_{ij}) \, W_l x_j + b
+
+    with target i, source j, edge features f and edge weights A, for each head. No self-loops are added: give them in A.
+    GATv2 (Brody, Alon and Yahav, How Attentive are Graph Attention Networks?, ICLR 2022, arXiv:2105.14491) plus the
+    edge weights as an additive bias. STAG's abstract does not say what the 'E' of E-GAT adds: this is stagkit's choice.
+
+    Args:
+        in_channels: width of the node features.
+        out_channels: width of one head; the heads are concatenated.
+        heads: how many.
+        edge_dim: width of the edge features; None for none.
+        name: prefix of the probes ``<name>.scores``, ``<name>.attn`` and ``<name>.out``.
+
+    Shape:
+        x "... roi in"; edges "... target source", >= 0, 0 = no edge (None: all pairs, no bias); edge_attr
+        "... target source edge_dim"; valid bool "... roi", False = a source that nobody may attend to (None: all).
+        Returns (out "... roi heads*out_channels", attention "... head target source"). Rows of the attention sum to
+        1; a target without any valid source has a row of zeros and gets ``bias`` alone.
+
+    Example:
+        >>> out, attention = EGATDense(8, 4, heads=2)(torch.randn(5, 3, 8))
+        >>> out.shape, attention.shape
+        (torch.Size([5, 3, 8]), torch.Size([5, 2, 3, 3]))
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, heads: int = 1, edge_dim: int | None = None, name: str = "graph"
+    ):
+        super().__init__()
+        self.heads, self.edge_dim, self.width = heads, edge_dim, heads * out_channels
+        _add_parameters(self, in_channels, out_channels, heads, edge_dim)
+        self.leaky = nn.LeakyReLU(0.2)
+        self.weigh = MaskedSoftmax()
+        self.scores, self.attn, self.out = Probe(f"{name}.scores"), Probe(f"{name}.attn"), Probe(f"{name}.out")
+
+    def forward(
+        self, x: Tensor, edges: Tensor | None = None, edge_attr: Tensor | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Node features to (node features, attention)."""
+        if (edge_attr is None) != (self.edge_dim is None):
+            raise ShapeError(f"this layer was built with edge_dim={self.edge_dim}; edge_attr has to agree with that.")
+        flat, lead = pack([x], "* roi width")
+        source, target = self.lin_l(flat), self.lin_r(flat)
+        # channels before pairs: small matrix products, one a graph, instead of a long, thin one (a third faster)
+        pair = rearrange(target, "p i d -> p d i 1") + rearrange(source, "p j d -> p d 1 j")
+        pair = rearrange(pair, "p d i j -> p d (i j)")
+        if edge_attr is not None:
+            features = rearrange(edge_attr, "... i j f -> (...) f (i j)")
+            weight = self.lin_edge.weight.expand(len(flat), *self.lin_edge.weight.shape)
+            pair = torch.baddbmm(pair, weight, features.expand(len(flat), *features.shape[1:]))
+        # a per head as one matrix: row h holds a_h at the channels of head h and 0 elsewhere
+        eye = torch.eye(self.heads, dtype=self.att.dtype, device=self.att.device)
+        per_head = rearrange(torch.einsum("ahc,gh->aghc", self.att, eye), "a g h c -> a g (h c)")
+        scores = torch.bmm(per_head.expand(len(flat), *per_head.shape[1:]), self.leaky(pair))
+        scores = unpack(rearrange(scores, "p h (i j) -> p h i j", i=x.shape[-2]), lead, "* h i j")[0]
+        allowed = torch.ones(1, dtype=torch.bool, device=x.device)
+        if valid is not None:
+            allowed = rearrange(valid, "... j -> ... 1 1 j")
+        if edges is not None:
+            scores = scores + rearrange(edges.clamp_min(EDGE_FLOOR).log(), "... i j -> ... 1 i j")
+            allowed = allowed & rearrange(edges > 0, "... i j -> ... 1 i j")
+        attention = self.attn(self.weigh(self.scores(scores), allowed))
+        value = unpack(rearrange(source, "p j (h c) -> p h j c", h=self.heads), lead, "* h j c")[0]
+        out = rearrange(attention @ value, "... h i c -> ... i (h c)") + self.bias
+        return self.out(out), attention
+
+
+def _add_parameters(layer: nn.Module, width_in: int, width_out: int, heads: int, edge_dim: int | None) -> None:
+    """The parameters of both writings, with the names and the initial distribution of PyG's GATv2Conv."""
+    layer.lin_l = nn.Linear(width_in, heads * width_out)
+    layer.lin_r = nn.Linear(width_in, heads * width_out)
+    layer.lin_edge = None if edge_dim is None else nn.Linear(edge_dim, heads * width_out, bias=False)
+    layer.att = nn.Parameter(torch.empty(1, heads, width_out))
+    layer.bias = nn.Parameter(torch.zeros(heads * width_out))
+    nn.init.xavier_uniform_(layer.att)
+    for linear in (layer.lin_l, layer.lin_r):
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
+    if edge_dim is not None:
+        nn.init.xavier_uniform_(layer.lin_edge.weight)
+
+
+@lru_cache(maxsize=1)
+def _make_conv_class() -> type:
+    """Import PyG and build ``EGATConv``."""
+    from torch_geometric.nn import MessagePassing
+    from torch_geometric.utils import softmax
+
+    class EGATConv(MessagePassing):
+        """``EGATDense`` for sparse graphs: the same equation and parameters over a list of edges.
+
+        Args:
+            in_channels, out_channels, heads, edge_dim: as in ``EGATDense``.
+
+        Shape:
+            x "roi in"; edge_index int "2 edge", rows (source, target) as everywhere in PyG; edge_attr "edge edge_dim";
+            edge_weight "edge", >= 0. Returns out "roi heads*out_channels", and with ``return_attention`` also the
+            attention "edge head", summing to 1 over the edges of a target. Self-loops are never added.
+        """
+
+        def __init__(self, in_channels, out_channels, heads=1, edge_dim=None):
+            super().__init__(aggr="add", node_dim=0)
+            self.heads = heads
+            _add_parameters(self, in_channels, out_channels, heads, edge_dim)
+            self.leaky = nn.LeakyReLU(0.2)
+
+        @classmethod
+        def from_dense(cls, layer: EGATDense) -> EGATConv:
+            """The sparse twin of a dense layer; both hold the very same parameters."""
+            heads, width = layer.att.shape[1:]
+            twin = cls(layer.lin_l.in_features, width, heads, layer.edge_dim)
+            twin.lin_l, twin.lin_r, twin.lin_edge = layer.lin_l, layer.lin_r, layer.lin_edge
+            twin.att, twin.bias = layer.att, layer.bias
+            return twin.train(layer.training)
+
+        def forward(self, x, edge_index, edge_attr=None, edge_weight=None, return_attention=False):
+            """Node features and edges to node features."""
+            source = rearrange(self.lin_l(x), "roi (head c) -> roi head c", head=self.heads)
+            target = rearrange(self.lin_r(x), "roi (head c) -> roi head c", head=self.heads)
+            pair = target[edge_index[1]] + source[edge_index[0]]
+            if self.lin_edge is not None:
+                pair = pair + rearrange(self.lin_edge(edge_attr), "edge (head c) -> edge head c", head=self.heads)
+            scores = (self.leaky(pair) * self.att).sum(-1)
+            if edge_weight is not None:
+                absent = rearrange(edge_weight <= 0, "edge -> edge 1")
+                scores = scores + rearrange(edge_weight.clamp_min(EDGE_FLOOR).log(), "edge -> edge 1")
+                scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
+            alpha = softmax(scores, edge_index[1], num_nodes=x.shape[0])
+            if edge_weight is not None:
+                alpha = alpha.masked_fill(absent, 0.0)
+            out = self.propagate(edge_index, x=source, alpha=alpha)
+            out = rearrange(out, "roi head c -> roi (head c)") + self.bias
+            return (out, alpha) if return_attention else out
+
+        def message(self, x_j, alpha):
+            """What a source sends along an edge."""
+            return rearrange(alpha, "edge head -> edge head 1") * x_j
+
+    EGATConv.__module__, EGATConv.__qualname__ = __name__, "EGATConv"
+    return EGATConv
+
+
+def __getattr__(name: str):
+    if name == "EGATConv":
+        return _make_conv_class()
+    raise AttributeError(f"stagkit.network.attention has no {name!r}.")
+
+
+def make_sparse(
+    edges: Tensor, edge_attr: Tensor | None = None, valid: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """One dense graph as PyG wants it.
+
+    Args:
+        edges: "target source", 0 = no edge.
+        edge_attr: "target source feature" or None.
+        valid: bool "roi" or None; edges out of invalid sources are left out.
+
+    Returns:
+        edge_index int "2 edge" with rows (source, target), edge_weight "edge", edge_attr "edge feature" or None.
+    """
+    present = edges > 0
+    if valid is not None:
+        present = present & rearrange(valid, "source -> 1 source")
+    target, source = present.nonzero(as_tuple=True)
+    attr = None if edge_attr is None else edge_attr[target, source]
+    return torch.stack((source, target)), edges[target, source], attr

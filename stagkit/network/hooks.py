@@ -1,0 +1,263 @@
+"""Named points inside the network: read what flows there with ``record``, change it with ``intervene``.
+
+The same string is the key in ``record``, in ``intervene``, in the widget and in a figure caption. A name may hold
+wildcards: ``graph.*.attn``. Names of a network: ``probe_names(model)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from stagkit.core.types import Batch, StagkitError
+
+
+class ProbeError(StagkitError, ValueError):
+    """A probe that does not exist, or a value that does not fit there."""
+
+
+class Probe(nn.Module):
+    """A named point: hands on what it is given, so that hooks can listen and change."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def forward(self, value: Tensor) -> Tensor:
+        """The value itself."""
+        return value
+
+    def extra_repr(self) -> str:
+        """The name, for ``print(model)``."""
+        return self.name
+
+
+def probe_names(model: nn.Module) -> tuple[str, ...]:
+    """Names of all probes of ``model``, in the order in which they were built."""
+    return tuple(m.name for m in model.modules() if isinstance(m, Probe))
+
+
+def _select(model: nn.Module, patterns: Sequence[str]) -> dict[str, Probe]:
+    """Probes that match any of the patterns; every pattern must match at least one."""
+    probes = {m.name: m for m in model.modules() if isinstance(m, Probe)}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in probes):
+            raise ProbeError(f"there is no probe {pattern!r} in this network; it has {', '.join(probes)}.")
+    return {name: p for name, p in probes.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+
+@contextmanager
+def record(model: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
+    """Keep what flows through the named probes.
+
+    Args:
+        model: any network with probes.
+        *names: probe names, wildcards allowed; all probes where none is given.
+
+    Yields:
+        A dictionary, name -> tensor, filled by the next forward pass: detached, on the CPU. A second pass overwrites
+        the first. What ``intervene`` changed is recorded as changed. The hooks are gone when the block is left, after
+        an error too. Not for use inside ``torch.func.vmap``.
+
+    Raises:
+        ProbeError: a name that no probe has; the message lists those that exist.
+
+    Example:
+        >>> layer = nn.Sequential(nn.Linear(2, 3), Probe("hidden"))
+        >>> with record(layer, "hid*") as seen:
+        ...     _ = layer(torch.zeros(1, 2))
+        >>> seen["hidden"].shape
+        torch.Size([1, 3])
+    """
+    seen: dict[str, Tensor] = {}
+
+    def keep(probe: Probe, _, value: Tensor) -> None:
+        seen[probe.name] = value.detach().cpu()
+
+    handles = [probe.register_forward_hook(keep) for probe in _select(model, names or ("*",)).values()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _fit(new: Tensor, value: Tensor) -> Tensor:
+    """``new`` broadcast to the shape of ``value`` where that is possible."""
+    try:
+        return new.expand_as(value)
+    except RuntimeError:
+        return new
+
+
+@contextmanager
+def intervene(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor] | Tensor | float]) -> Iterator[None]:
+    """Change what flows through the named probes: the network goes on with the changed value.
+
+    Args:
+        model: any network with probes.
+        changes: probe name (wildcards allowed) -> a function of the value that returns a tensor of the same shape, or
+            the new value itself (tensor or number, broadcast). Gradients flow through both.
+
+    Yields:
+        Nothing; every forward pass inside the block is changed. The hooks are gone afterwards, after an error too.
+
+    Raises:
+        ProbeError: a name that no probe has, or a new value of another shape.
+
+    Example:
+        >>> layer = nn.Sequential(nn.Linear(2, 3), Probe("hidden"))
+        >>> with intervene(layer, {"hidden": 0.0}):
+        ...     layer(torch.ones(1, 2))
+        tensor([[0., 0., 0.]])
+    """
+    handles = []
+
+    def hook_for(change):
+        def hook(probe: Probe, _, value: Tensor) -> Tensor:
+            new = change(value) if callable(change) else _fit(torch.as_tensor(change).to(value), value)
+            if not isinstance(new, Tensor) or new.shape != value.shape:
+                got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
+                raise ProbeError(f"probe {probe.name!r} carries {tuple(value.shape)}, the new value is {got}.")
+            return new
+
+        return hook
+
+    try:
+        for pattern, change in changes.items():
+            for probe in reversed(_select(model, (pattern,)).values()):
+                handles.append(probe.register_forward_hook(hook_for(change), prepend=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def cut_edges(
+    pairs: Sequence[tuple[int | str, int | str]], names: Sequence[str] | None = None
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The intervention that cuts region edges: afterwards the target pays the source exactly no attention.
+
+    Args:
+        pairs: (target, source), directed, as positions or as region names. Cut both directions by giving both.
+        names: region names in order; the standard atlas where None. Needed only where pairs are given by name.
+
+    Returns:
+        ``{"graph.edges": function}``, to be given to ``intervene``.
+
+    Raises:
+        ProbeError: a name or a position that no region has.
+    """
+    if names is None and any(isinstance(end, str) for pair in pairs for end in pair):
+        from stagkit.core.regions import ATLAS
+
+        names = ATLAS.names
+    for end in (end for pair in pairs for end in pair if isinstance(end, str)):
+        if end not in names:
+            raise ProbeError(f"there is no region {end!r}; there are {', '.join(names)}.")
+    index = [tuple(names.index(end) if isinstance(end, str) else int(end) for end in pair) for pair in pairs]
+
+    def cut(edges: Tensor) -> Tensor:
+        keep = torch.ones(edges.shape[-2:], dtype=edges.dtype)
+        for target, source in index:
+            if not (0 <= target < keep.shape[0] and 0 <= source < keep.shape[1]):
+                raise ProbeError(
+                    f"edge ({target}, {source}) does not exist: there are {keep.shape[0]} regions, from 0."
+                )
+            keep[target, source] = 0.0
+        return edges * keep.to(edges.device)
+
+    return {"graph.edges": cut}
+
+
+def cut_au_edges(pairs: Sequence[tuple[int | str, int | str]]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The intervention that cuts edges between action units: their co-activation no longer strengthens region edges.
+
+    Args:
+        pairs: (target, source), directed, as AU numbers (12) or labels (``"AU12"``). Cut both directions by giving both.
+
+    Returns:
+        ``{"au.edges": function}``, to be given to ``intervene``. Region edges do not vanish: anatomy and the learned
+        residual stay.
+
+    Raises:
+        ProbeError: an AU that is not in ``facs.AU_NUMBERS``.
+    """
+    from stagkit.core.facs import AU_LABELS, AU_NUMBERS
+
+    place = {**{n: i for i, n in enumerate(AU_NUMBERS)}, **{label: i for i, label in enumerate(AU_LABELS)}}
+    for end in (end for pair in pairs for end in pair):
+        if end not in place:
+            raise ProbeError(f"there is no action unit {end!r}; there are {', '.join(AU_LABELS)}.")
+    keep = torch.ones(len(AU_NUMBERS), len(AU_NUMBERS))
+    for target, source in pairs:
+        keep[place[target], place[source]] = 0.0
+    return {"au.edges": lambda edges: edges * keep.to(edges)}
+
+
+def clamp_aus(levels: Mapping[int, float]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The intervention that holds action units at a level in every frame: edges and the head see the new evidence.
+
+    Args:
+        levels: AU number -> evidence, strictly between 0 and 1, e.g. ``{12: 0.001}`` to silence AU12.
+
+    Returns:
+        ``{"au.logits*": function}``, to be given to ``intervene``: every reading of the action units.
+
+    Raises:
+        ProbeError: an AU that is not in ``facs.AU_NUMBERS``, or a level outside (0, 1).
+    """
+    from stagkit.core.facs import AU_NUMBERS
+
+    for number, level in levels.items():
+        if number not in AU_NUMBERS or not 0 < level < 1:
+            known = ", ".join(map(str, AU_NUMBERS))
+            raise ProbeError(f"AU {number} at {level}: expected one of {known} at a level between 0 and 1.")
+    held = torch.tensor([levels.get(number, 0.5) for number in AU_NUMBERS]).logit()
+    free = torch.tensor([float(number not in levels) for number in AU_NUMBERS])
+    return {"au.logits*": lambda logits: logits * free.to(logits) + (held * (1 - free)).to(logits)}
+
+
+def summary(model: nn.Module, batch: Batch, depth: int = 2) -> str:
+    """Text table of the parts of a network: name, kind, shape of what comes out, parameters.
+
+    Args:
+        model: a network that takes ``(x, mask, times_ms)``.
+        batch: any batch; one forward pass is made, without gradient and with dropout off.
+        depth: how many levels of parts are listed.
+
+    Returns:
+        The table; its last line is the total. Parts that are not called themselves show no shape.
+    """
+    shapes: dict[str, str] = {}
+    parts = {n: m for n, m in model.named_modules() if n and n.count(".") < depth}
+    parts = {n: m for n, m in parts.items() if isinstance(m, Probe) or any(True for _ in m.parameters())}
+
+    def keep(name: str):
+        def hook(_, __, value) -> None:
+            first = value[0] if isinstance(value, tuple) else value
+            shapes[name] = " x ".join(map(str, first.shape)) if isinstance(first, Tensor) else ""
+
+        return hook
+
+    handles = [m.register_forward_hook(keep(n)) for n, m in parts.items()]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(batch.x, batch.mask, batch.times_ms)
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    rows = [("part", "kind", "output", "parameters")]
+    for name, part in parts.items():
+        kind = f"probe {part.name}" if isinstance(part, Probe) else type(part).__name__
+        rows.append((name, kind, shapes.get(name, ""), f"{sum(p.numel() for p in part.parameters()):,}"))
+    rows.append(("total", type(model).__name__, "", f"{sum(p.numel() for p in model.parameters()):,}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:-1], "-" * len(lines[0]), lines[-1]])

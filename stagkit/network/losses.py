@@ -1,0 +1,186 @@
+"""What training makes smaller: class-balanced focal loss, AU evidence, and the entropy of the region edges.
+
+Everything that is counted from data here (class weights, AU prior) has to come from the training part of a fold.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.types import Batch, ShapeError, StagkitError, StagOutput
+from stagkit.network.action_units import compute_clip_aus
+
+
+class LossParts(NamedTuple):
+    """Scalars: ``total`` = classification + au_weight * au + edge_entropy_weight * edge_entropy."""
+
+    total: Tensor
+    classification: Tensor
+    au: Tensor
+    edge_entropy: Tensor
+
+
+def compute_class_weights(label: Tensor | np.ndarray, n_classes: int, beta: float = 0.999) -> Tensor:
+    r"""Weight of each class by its effective number of clips, :math:`w_c \propto (1 - \beta) / (1 - \beta^{n_c})`.
+
+    Args:
+        label: int "clip", of the **training** clips of a fold only.
+        n_classes: how many classes there are.
+        beta: 0 weighs all classes alike; towards 1 it is the inverse frequency.
+
+    Returns:
+        float32 "cls"; the weights of the classes that occur have mean 1, a class that does not occur has weight 0.
+
+    Raises:
+        StagkitError: a label outside 0..n_classes-1, no label at all, or beta outside [0, 1).
+
+    Cite:
+        Cui et al., Class-balanced loss based on effective number of samples, CVPR 2019, arXiv:1901.05555.
+
+    Example:
+        >>> compute_class_weights(np.array([0, 0, 0, 1]), 2, beta=0.0)
+        tensor([1., 1.])
+    """
+    label = np.asarray(label)
+    if not 0 <= beta < 1:
+        raise StagkitError(f"`beta` is {beta}, expected 0 <= beta < 1.")
+    if not label.size or label.min() < 0 or label.max() >= n_classes:
+        span = f"{label.min()} to {label.max()}" if label.size else "nothing"
+        raise StagkitError(f"`label` holds {span}, expected training labels from 0 to {n_classes - 1}.")
+    count = np.bincount(label, minlength=n_classes)
+    weight = np.where(count > 0, (1 - beta) / (1 - beta ** np.maximum(count, 1)), 0.0)
+    return torch.tensor(weight / weight.sum() * (count > 0).sum(), dtype=torch.float32)
+
+
+def compute_au_prior(aus: np.ndarray, smoothing: float = 1.0) -> np.ndarray:
+    """Smoothed co-occurrence P(b | a) of action units, where the network's AU affinity starts.
+
+    Args:
+        aus: float "clip au" of the **training** clips of a fold: 1 present, 0 absent, NaN not coded.
+        smoothing: Laplace smoothing, in clips: (count of both + smoothing * P(b)) / (count of a + smoothing).
+
+    Returns:
+        float "au au", rows a, columns b, 0..1 with 1 on the diagonal. Without any coded clip, 0.1 off the diagonal.
+    """
+    aus = np.asarray(aus, np.float64)
+    if aus.ndim != 2:
+        raise ShapeError(f"`aus` has shape {aus.shape}, expected (clip, au) with 1, 0 and NaN = not coded.")
+    present, coded = np.nan_to_num(aus), ~np.isnan(aus)
+    share = present.sum(0) / np.maximum(coded.sum(0), 1)
+    both, alone = present.T @ present, present.T @ coded  # over clips where b is coded as well
+    prior = (both + smoothing * share) / np.maximum(alone + smoothing, 1e-9)
+    prior = prior if coded.any() else np.full_like(prior, 0.1)
+    np.fill_diagonal(prior, 1.0)
+    return prior
+
+
+def focal_loss(
+    logits: Tensor, label: Tensor, class_weights: Tensor, gamma: float = 2.0, smoothing: float = 0.0
+) -> Tensor:
+    r"""Class-balanced focal loss of each clip, :math:`-w_y (1 - p_y)^\gamma \sum_c q_c \log p_c`.
+
+    q is 1 for the label, or with ``smoothing`` s it is 1 - s, and s shared by all classes: labels of micro-expressions
+    are doubtful (Szegedy et al. 2016, arXiv:1512.00567). With gamma = 0 and unit weights it is the cross entropy.
+
+    Args:
+        logits: "batch cls".
+        label: int64 "batch".
+        class_weights: "cls".
+        gamma: >= 0; the larger, the less a clip counts that is already recognised.
+        smoothing: 0..1.
+
+    Returns:
+        "batch", >= 0; not yet averaged.
+
+    Cite:
+        Lin et al., Focal loss for dense object detection, ICCV 2017, arXiv:1708.02002; class weights as in
+        ``compute_class_weights``.
+    """
+    which = rearrange(label, "batch -> batch 1")
+    every = logits.log_softmax(-1)
+    log_p = rearrange(every.gather(1, which), "batch 1 -> batch")
+    missed = (-torch.expm1(log_p)).clamp_min(1e-7)  # 1 - p, kept off 0 where the power has no slope
+    return -class_weights[label] * missed**gamma * ((1 - smoothing) * log_p + smoothing * every.mean(-1))
+
+
+def au_loss(clip_aus: Tensor, aus: Tensor) -> Tensor:
+    """Binary cross entropy of AU evidence against annotated AUs: mean over the AUs that are coded in each clip.
+
+    Args:
+        clip_aus: logits "batch au" (``model.compute_clip_aus``: soft maximum over frames).
+        aus: "batch au", 1 present, 0 absent, NaN not coded: no loss and no gradient there.
+
+    Returns:
+        "batch"; 0 for a clip that is not coded.
+    """
+    coded = ~aus.isnan()
+    each = binary_cross_entropy_with_logits(clip_aus, aus.nan_to_num(0.0), reduction="none")
+    return (each * coded).sum(1) / coded.sum(1).clamp_min(1)
+
+
+def edge_entropy(edges: Tensor, mask: Tensor) -> Tensor:
+    """How evenly a region's edges are spread: row entropy of A, 0 (one edge) to 1 (all alike); stagkit's choice.
+
+    Args:
+        edges: "batch time roi roi" (target, source), >= 0.
+        mask: bool "batch time roi"; edges from or to regions that are not seen do not count.
+
+    Returns:
+        "batch": mean over the seen targets of all frames.
+    """
+    kept = edges * rearrange(mask, "batch time source -> batch time 1 source")
+    share = kept / kept.sum(-1, keepdim=True).clamp_min(1e-9)
+    rows = -(share * share.clamp_min(1e-9).log()).sum(-1) / np.log(edges.shape[-1])
+    return (rows * mask).sum((1, 2)) / mask.sum((1, 2)).clamp_min(1)
+
+
+def compute_loss(
+    output: StagOutput,
+    batch: Batch,
+    class_weights: Tensor,
+    stag_config: StagConfig,
+    train_config: TrainConfig,
+    clip_weight: Tensor | None = None,
+) -> LossParts:
+    """The loss of a batch and its parts; works inside ``torch.func.vmap``.
+
+    Args:
+        output: what the network said.
+        batch: the clips; label, aus and mask are read.
+        class_weights: float "cls" from the training part of the fold (``compute_class_weights``).
+        stag_config: ``loss='ce'`` is the plain cross entropy: no class weights, no focusing.
+        train_config: gamma, au_weight and edge_entropy.
+        clip_weight: float "batch", how much each clip counts (0: not at all, as in a batch that all folds share). None:
+            all alike.
+
+    Returns:
+        ``LossParts``, means over the clips that count. AU evidence is scored once a clip, from its soft maximum over
+        frames, and its mean goes over the coded clips (and over both readings, where there are two).
+    """
+    weight = torch.ones_like(output.logits[:, 0]) if clip_weight is None else clip_weight.to(output.logits)
+    frames = batch.mask.any(2)
+    focal = stag_config.loss == "focal"
+    class_weights = class_weights if focal else torch.ones_like(class_weights)
+    gamma = train_config.gamma if focal else 0.0
+    each = focal_loss(output.logits, batch.label, class_weights, gamma, train_config.label_smoothing)
+    classification = _mean(each, weight)
+    coded = weight * (~batch.aus.isnan()).any(1) * frames.any(1)
+    readings = [logits for logits in (output.au_logits, output.first_au_logits) if logits is not None]
+    au = sum(_mean(au_loss(compute_clip_aus(logits, frames), batch.aus), coded) for logits in readings) / len(readings)
+    entropy = torch.zeros_like(classification)
+    if output.edges is not None:
+        entropy = _mean(edge_entropy(output.edges, batch.mask), weight)
+    total = classification + train_config.au_weight * au + train_config.edge_entropy * entropy
+    return LossParts(total, classification, au, entropy)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean; 0 where nothing counts."""
+    return (values * weight).sum() / weight.sum().clamp_min(1e-9)

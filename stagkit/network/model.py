@@ -1,0 +1,324 @@
+"""STAG, the whole network in one file, read top to bottom (attention is in ``egat``, action units in ``au_reading``).
+
+Motion patches of facial regions become tokens; action units (AUs) are estimated from them and shape the edges between
+regions; graph attention exchanges what regions know, a transformer reads the frames in time, cross-attention joins the
+two, and a gated head decides. Symbols: T frames, N regions, K action units, D width; axis words as in ``types``.
+
+The abstract of STAG (Sharma, Sharma and Singh 2026, arXiv:2606.28083) names the parts: optical flow of discriminative
+frames, temporal attention, E-GAT over facial regions, AU-guided dynamic connectivity, a transformer encoder,
+bidirectional cross-attention, focal loss. We worked from this abstract: every formula and size below is stagkit's choice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from stagkit.core.config import StagConfig
+from stagkit.core.facs import AU_NUMBERS
+from stagkit.core.regions import ATLAS, RoiAtlas, make_affine_patterns
+from stagkit.core.types import ShapeError, StagOutput, check_axes
+from stagkit.network.action_units import AUEvidence, AUHead, LateTokens, compute_clip_aus
+from stagkit.network.attention import EDGE_FEATURES, Attend, EdgeFeatures, EGATDense, Gate, MaskedSoftmax
+from stagkit.network.hooks import Probe
+
+
+def mean_over(values: Tensor, seen: Tensor, axis: int) -> Tensor:
+    """Mean of ``values`` over ``axis`` where ``seen`` is 1; 0 where it is nowhere 1."""
+    return (values * seen).sum(axis) / seen.sum(axis).clamp_min(1)
+
+
+class RegionTokens(nn.Module):
+    """One token a region and frame: linear embedding of its motion + which region + when, 0 under the mask.
+
+    Motion is read as a local affine field: mean of each channel of the patch and its slopes to the right and down (shift,
+    stretch, shear, turn); finer patterns recognised worse. Time is in ms, as sines and cosines with periods from 20 ms
+    to 2 s: frame rates differ. Zero motion adds nothing, so a clip without motion is a meaningful baseline.
+    """
+
+    def __init__(self, config: StagConfig, n_rois: int, patch: int, n_periods: int = 8):
+        super().__init__()
+        self.register_buffer("frequencies", 2 * torch.pi / torch.logspace(np.log10(20), np.log10(2000), n_periods))
+        self.register_buffer("patterns", torch.tensor(make_affine_patterns(patch), dtype=torch.float32))
+        self.patch = nn.Linear(3 * self.patterns.shape[0], config.width, bias=False)
+        self.region = nn.Parameter(torch.randn(n_rois, config.width) * 0.3)
+        self.clock, self.embed = nn.Linear(2 * n_periods, config.width, bias=False), Probe("roi.embed")
+        nn.init.normal_(self.patch.weight)
+
+    def forward(self, x: Tensor, seen: Tensor, times_ms: Tensor) -> Tensor:
+        """Patches "batch time roi chan py px" -> tokens "batch time roi width"."""
+        motion = torch.einsum("btrcyx,kyx->btrck", x, self.patterns)
+        motion = self.patch(rearrange(motion, "batch time roi chan pattern -> batch time roi (chan pattern)"))
+        phase = torch.einsum("bt,f->btf", times_ms, self.frequencies)
+        when = self.clock(torch.cat((phase.sin(), phase.cos()), -1))
+        when = rearrange(when, "batch time width -> batch time 1 width")
+        return self.embed((motion + self.region + when) * seen)
+
+
+class TemporalAttention(nn.Module):
+    """How much each selected frame counts: softmax over the valid frames of a score of its tokens."""
+
+    def __init__(self, config: StagConfig):
+        super().__init__()
+        self.hidden, self.act = nn.Linear(config.width, 16), nn.SiLU()
+        self.score = nn.Linear(16, 1, bias=False)
+        self.weigh, self.weights = MaskedSoftmax(), Probe("time.weights")
+
+    def forward(self, tokens: Tensor, seen: Tensor, frame_mask: Tensor) -> Tensor:
+        """Tokens "batch time roi width" -> weights "batch time", summing to 1."""
+        scores = self.score(mean_over(self.act(self.hidden(tokens)), seen, 2))
+        return self.weights(self.weigh(rearrange(scores, "batch time 1 -> batch time"), frame_mask))
+
+
+class Connectivity(nn.Module):
+    r"""Weight of every edge between regions (target, source), following the active AUs.
+
+    .. math:: C_t = s_t s_t^T \odot softplus(M), \qquad A_t = A_{anatomy} + \alpha B^T C_t B + \beta \, softplus(R)
+
+    s = sigmoid(AU logits); M (symmetrised) starts at the AU co-occurrence of the training fold; B is the incidence with
+    the strongest region of each AU at 1; alpha, beta > 0. ``fixed``: A = anatomy, 0 outside, and weight 0 is no edge.
+    ``learned``: no AU term. With a learned term every pair has an edge, strictly positive.
+    """
+
+    def __init__(self, kind: str, atlas: RoiAtlas, au_prior: np.ndarray | None):
+        super().__init__()
+        self.kind, (n_aus, n_rois), self.edges = kind, atlas.incidence.shape, Probe("graph.edges")
+        self.register_buffer("anatomy", torch.tensor(atlas.anatomy))
+        if kind != "fixed":
+            self.residual, self.beta = nn.Parameter(torch.zeros(n_rois, n_rois)), nn.Parameter(torch.tensor(-2.5))
+        if kind == "au":
+            strongest = np.maximum(atlas.incidence.max(1, keepdims=True), 1e-6)
+            self.register_buffer("share", torch.tensor(atlas.incidence / strongest))
+            prior = np.eye(n_aus) * 0.9 + 0.1 if au_prior is None else np.asarray(au_prior, np.float64)
+            if prior.shape != (n_aus, n_aus) or not (np.isfinite(prior) & (prior >= 0)).all():
+                raise ShapeError(f"`au_prior` is {prior.shape}, expected ({n_aus}, {n_aus}) with finite values >= 0.")
+            start = np.log(np.expm1(np.clip((prior + prior.T) / 2, 1e-2, 10.0)))  # the inverse of softplus
+            self.affinity = nn.Parameter(torch.tensor(start, dtype=torch.float32))
+            self.alpha = nn.Parameter(torch.tensor(0.541325))  # softplus of it = 1
+            self.active, self.au_edges = nn.Sigmoid(), Probe("au.edges")
+
+    def forward(self, au_logits: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """AU logits "batch time au" -> edges "batch time roi roi" and AU edges "batch time au au" (or None).
+
+        Without AU-guided edges only the first two axes of ``au_logits`` are looked at.
+        """
+        edges, au_edges = self.anatomy, None
+        if self.kind != "fixed":
+            edges = edges + softplus(self.beta) * softplus(self.residual)
+        if self.kind == "au":
+            active = self.active(au_logits)
+            affinity = softplus((self.affinity + rearrange(self.affinity, "k l -> l k")) / 2)
+            au_edges = self.au_edges(torch.einsum("btk,btl->btkl", active, active) * affinity)
+            moved = torch.einsum("btkl,lm->btkm", au_edges, self.share)
+            edges = edges + softplus(self.alpha) * torch.einsum("kn,btkm->btnm", self.share, moved)
+        else:
+            edges = edges.expand(*au_logits.shape[:2], *edges.shape)
+        return self.edges(edges if given is None else given), au_edges
+
+
+class GraphLayer(nn.Module):
+    """Regions of one frame exchange what they know: x + gate * Linear(SiLU(E-GAT(LayerNorm(x)))).
+
+    Where the answer comes from action units alone, the gates start half open and few messages are dropped (chosen on
+    development phantoms, where it found action units a little better; BENCHMARKS.md).
+    """
+
+    def __init__(self, config: StagConfig, number: int):
+        super().__init__()
+        width, edge_dim, late = config.width, EDGE_FEATURES if config.graph == "egat" else None, config.answer == "aus"
+        self.norm, self.act = nn.LayerNorm(width), nn.SiLU()
+        self.drop = nn.Dropout(config.dropout / 4 if late else config.dropout)
+        # attention over all pairs is the costly part: it works at half the width, and a linear map comes back
+        self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, edge_dim, f"graph.{number}")
+        self.back, self.gate, self.open = nn.Linear(self.egat.width, width), Gate(width, width), nn.Sigmoid()
+        if late:
+            nn.init.zeros_(self.gate.bias)
+
+    def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens "batch time roi width" -> the same, and attention "batch time head target source"."""
+        normed = self.norm(x)
+        message, attention = self.egat(normed, edges, features, mask)
+        return x + self.open(self.gate(normed)) * self.drop(self.back(self.act(message))), attention
+
+
+class FrameTokens(nn.Module):
+    """One token a frame: each head pools the regions with its own learned attention."""
+
+    def __init__(self, config: StagConfig):
+        super().__init__()
+        width, self.heads = config.width, config.heads
+        self.norm, self.score = nn.LayerNorm(width, bias=False), nn.Linear(width, self.heads, bias=False)
+        self.value, self.weigh, self.pool = nn.Linear(width, width), MaskedSoftmax(), Probe("time.pool")
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Tokens "batch time roi width" -> "batch time width"."""
+        scores = rearrange(self.score(self.norm(tokens)), "batch time roi head -> batch time head roi")
+        weights = self.pool(self.weigh(scores, rearrange(mask, "batch time roi -> batch time 1 roi")))
+        value = rearrange(self.value(tokens), "batch time roi (head c) -> batch time head roi c", head=self.heads)
+        return rearrange(torch.einsum("bthn,bthnc->bthc", weights, value), "b t h c -> b t (h c)")
+
+
+class TimeLayer(nn.Module):
+    """A transformer encoder block over frames, normalised first: gated attention, then two linear maps."""
+
+    def __init__(self, config: StagConfig, number: int):
+        super().__init__()
+        width, self.attend = config.width, Attend(config.width, config.heads, config.dropout, f"time.{number}.attn")
+        self.norm, self.wide, self.act = nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU()
+        self.back, self.drop = nn.Linear(2 * width, width), nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames "batch time width" -> the same, and attention "batch head target source"."""
+        x, attention = self.attend(x, x, frame_mask)
+        return x + self.drop(self.back(self.act(self.wide(self.norm(x))))), attention
+
+
+class Head(nn.Module):
+    """[AU evidence, regions, frames] -> gated fusion -> logits.
+
+    All regions are read side by side (a mean would forget which one moved), and not normalised: how far each moved counts.
+    In training regions and frames are left out of some clips, so that AU evidence is used.
+    """
+
+    def __init__(self, config: StagConfig, n_classes: int, n_rois: int, n_aus: int, wide: int = 64):
+        super().__init__()
+        width, parts = config.width, 3 if config.branches == "both" else 2
+        if config.branches != "time":
+            self.drop_regions, self.regions = nn.Dropout(0.1), nn.Linear(n_rois * width, wide)
+        if config.branches != "graph":
+            self.norm_frames, self.frames = nn.LayerNorm(width), nn.Linear(width, wide)
+        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, wide), Probe("pooled")
+        self.gate, self.open, self.act = nn.Linear(parts * wide, parts), nn.Sigmoid(), nn.GELU()
+        self.drop_parts, self.drop = nn.Dropout(config.part_dropout), nn.Dropout(config.dropout)
+        self.classify, self.logits = nn.Linear(wide, n_classes), Probe("logits")
+
+    def forward(self, aus: Tensor, regions: Tensor | None, present: Tensor, frames: Tensor | None) -> Tensor:
+        """AU logits "batch au", regions "batch roi width", mean frame "batch width" -> logits "batch cls"."""
+        parts = [self.aus(self.active(aus))]
+        if regions is not None:
+            parts.append(self.regions(self.drop_regions(rearrange(regions * present, "batch roi d -> batch (roi d)"))))
+        if frames is not None:
+            parts.append(self.frames(self.norm_frames(frames)))
+        pooled = self.pooled(torch.stack(parts, dim=1))
+        share = 2 * self.open(self.gate(rearrange(pooled, "batch part wide -> batch (part wide)")))
+        share = torch.cat((share[:, :1], self.drop_parts(torch.ones_like(share[:, 1:])) * share[:, 1:]), dim=1)
+        return self.logits(self.classify(self.drop(self.act(torch.einsum("bp,bpd->bd", share, pooled)))))
+
+
+class Stag(nn.Module):
+    """The STAG network (arXiv:2606.28083, in stagkit's reading; see the head of this file).
+
+    Args:
+        config: widths, depths and the switches of the ablation table. ``graph='gat'`` is plain GATv2 on the anatomical
+            graph: no edge features and no edge weights, whatever ``connectivity`` says. ``branches='time'`` has no
+            graph, ``branches='graph'`` no transformer, and neither has cross-attention. ``answer='aus'``: action units
+            are read from all that regions and frames have told each other, and the answer comes from them alone; a first
+            reading, of motion along the muscles, shapes the edges.
+        n_classes: >= 2.
+        atlas: the regions; the order of the axis ``roi``.
+        patch: side of a patch, samples.
+        au_prior: float "au au", >= 0, where the affinity of AUs starts: the smoothed co-occurrence P(b|a) in the
+            *training* clips (``losses.compute_au_prior``). None: each AU with itself, all pairs a little.
+        scale: float "chan", > 0, by which motion (u, v, strain) is divided first: the RMS of the *training* clips.
+            None: 1. Kept with the weights.
+
+    Raises:
+        ShapeError: inputs whose axes do not agree with each other, the atlas or the patch.
+
+    Example:
+        >>> model = Stag(StagConfig(width=16), n_classes=3).eval()
+        >>> output = model(torch.zeros(2, 4, 22, 3, 5, 5), torch.ones(2, 4, 22, dtype=torch.bool), torch.zeros(2, 4))
+        >>> output.logits.shape, output.edges.shape
+        (torch.Size([2, 3]), torch.Size([2, 4, 22, 22]))
+    """
+
+    def __init__(
+        self, config: StagConfig, n_classes: int, atlas: RoiAtlas = ATLAS, patch: int = 5, au_prior=None, scale=None
+    ):
+        super().__init__()
+        self.config, self.n_classes, self.patch, self.n_rois = config, n_classes, patch, len(atlas.names)
+        self.register_buffer("scale", torch.as_tensor(np.ones(3) if scale is None else scale, dtype=torch.float32))
+        self.tokens, self.aus = RegionTokens(config, self.n_rois, patch), AUEvidence(config, atlas)
+        self.time_weights = TemporalAttention(config) if config.temporal_attention else None
+        has_graph, has_time = config.branches != "time" and config.graph != "none", config.branches != "graph"
+        kind = "fixed" if config.graph == "gat" else config.connectivity
+        self.connectivity = Connectivity(kind, atlas, au_prior) if has_graph else None
+        late = config.answer == "aus"
+        twice = late and has_graph and kind == "au"
+        self.first_aus = AUEvidence(config, atlas, learned=False, name="au.logits.first") if twice else None
+        self.edge_features = EdgeFeatures(atlas) if has_graph and config.graph == "egat" else None
+        self.frame_tokens = FrameTokens(config) if has_time else None
+        self.graph = nn.ModuleList(GraphLayer(config, i) for i in range(config.graph_layers * has_graph))
+        self.time = nn.ModuleList(TimeLayer(config, i) for i in range(config.time_layers * has_time))
+        ways = {"both": ("roi_from_frame", "frame_from_roi"), "one-way": ("roi_from_frame",), "none": ()}
+        ways = ways[config.cross_attention] if config.branches == "both" else ()
+        of, layers = (config.width, config.heads, config.dropout), range(config.cross_layers if ways else 0)
+        self.cross = nn.ModuleList(nn.ModuleDict({w: Attend(*of, f"cross.{i}.{w}") for w in ways}) for i in layers)
+        self.late = LateTokens(config) if late else None
+        n_aus = len(AU_NUMBERS)
+        self.head = AUHead(config, n_classes, n_aus) if late else Head(config, n_classes, self.n_rois, n_aus)
+
+    def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> StagOutput:
+        """The whole answer.
+
+        Args:
+            x: float32 "batch time roi chan py px", chan = (u right, v down, strain), % of IOD; not read under the mask.
+            mask: bool "batch time roi", True where there is something to see.
+            times_ms: float32 "batch time", ms from the onset frame.
+            edges: float "batch time roi roi", >= 0, used instead of the network's own edge weights: the input of edge
+                attribution (only ratios within a row matter, so zero edges are no baseline; the anatomy is one).
+
+        Returns:
+            ``StagOutput``; what it holds at padded frames has no meaning.
+        """
+        sizes = {"roi": self.n_rois, "py": self.patch, "px": self.patch}
+        check_axes(sizes, x=(x, "batch time roi 3 py px"), mask=(mask, "batch time roi"))
+        check_axes(sizes, times_ms=(times_ms, "batch time"), edges=(edges, "batch time roi roi"))
+        if mask.dtype != torch.bool:
+            raise ShapeError(f"`mask` is {mask.dtype}, expected bool: True where there is something to see.")
+        x = x.masked_fill(rearrange(~mask, "batch time roi -> batch time roi 1 1 1"), 0.0)
+        x = x / rearrange(self.scale, "chan -> chan 1 1")
+        flow, seen = x.mean((4, 5))[..., :2], rearrange(mask, "batch time roi -> batch time roi 1").to(x.dtype)
+        frame_mask, present = mask.any(2), mask.any(1)
+        attention, weights, au_edges, regions, frames = {}, None, None, None, None
+        tokens = self.tokens(x, seen, times_ms.masked_fill(~frame_mask, 0.0))
+        reading = self.aus if self.late is None else self.first_aus
+        first = None if reading is None else reading(tokens, flow, seen)
+        if self.time_weights is not None:
+            weights = self.time_weights(tokens, seen, frame_mask)
+            strength = weights * frame_mask.sum(1, keepdim=True)  # 1 on average, whatever the number of frames
+            tokens = tokens * rearrange(strength, "batch time -> batch time 1 1")
+        if self.connectivity is not None:
+            edges, au_edges = self.connectivity(seen if first is None else first, edges)
+        features = self.edge_features(flow) if self.edge_features is not None else None
+        states = tokens
+        if self.config.branches != "time":
+            for i, layer in enumerate(self.graph):
+                states, attention[f"graph.{i}"] = layer(states, edges, features, mask)
+            regions = mean_over(states, seen, 1)
+        if self.frame_tokens is not None:
+            frames = self.frame_tokens(tokens, mask)
+            for i, layer in enumerate(self.time):
+                frames, attention[f"time.{i}"] = layer(frames, frame_mask)
+        for i, ways in enumerate(self.cross):
+            asked = {"roi_from_frame": (regions, frames, frame_mask), "frame_from_roi": (frames, regions, present)}
+            told = {way: layer(*asked[way]) for way, layer in ways.items()}
+            attention |= {f"cross.{i}.{way}": answer[1] for way, answer in told.items()}
+            regions, frames = told["roi_from_frame"][0], told.get("frame_from_roi", (frames,))[0]
+        edges = edges if self.connectivity is not None else None
+        if self.late is not None:
+            au_logits = self.aus(self.late(states, regions, frames, seen), flow, seen)
+            logits = self.head(compute_clip_aus(au_logits, frame_mask))
+            return StagOutput(logits, au_logits, edges, au_edges, weights, attention, first)
+        if frames is not None:
+            frames = mean_over(frames, rearrange(frame_mask, "batch time -> batch time 1").to(x.dtype), 1)
+        present = rearrange(present, "batch roi -> batch roi 1")
+        logits = self.head(compute_clip_aus(first, frame_mask), regions, present, frames)
+        return StagOutput(logits, first, edges, au_edges, weights, attention)
+
+    def logits(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> Tensor:
+        """Logits "batch cls" alone: what Captum is given. Arguments as in ``forward``."""
+        return self.forward(x, mask, times_ms, edges).logits

@@ -1,0 +1,5 @@
+"""Matplotlib and seaborn pictures of single things, in one style.
+
+In: clips, outputs, attributions, run records. Out: a matplotlib `Figure`.
+Start reading at ``clips.py``.
+"""

@@ -1,0 +1,90 @@
+"""Pictures of what is known beforehand: where each muscle pulls, and which region answers to which action unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagkitError
+from stagkit.plots.style import COLOURS, FAINT, PAGE, draw_face, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@styled
+def plot_muscles(numbers: Sequence[int] = AU_NUMBERS) -> Figure:
+    """For each action unit a schematic face with an arrow where its muscle pulls a region, as long as it pulls.
+
+    Args:
+        numbers: FACS numbers.
+
+    Raises:
+        StagkitError: one that stagkit does not know, or none.
+    """
+    import matplotlib.pyplot as plt
+
+    unknown = [n for n in numbers if n not in ACTION_UNITS]
+    if unknown or not numbers:
+        known = ", ".join(map(str, AU_NUMBERS))
+        raise StagkitError(f"AU {', '.join(map(str, unknown)) or 'none'} was asked for; stagkit draws {known}.")
+    across = min(6, len(numbers))
+    rows = -(-len(numbers) // across)
+    figure, grid = plt.subplots(rows, across, figsize=(PAGE, 1.42 * rows), squeeze=False)
+    x, y = ATLAS.mean_centres.T
+    for ax, number in zip(grid.flat, numbers, strict=False):
+        draw_face(ax, colour=FAINT, width=0.9)
+        u, v = ATLAS.directions[AU_NUMBERS.index(number)].T
+        pulled = np.hypot(u, v) > 0
+        wide = {"angles": "xy", "scale_units": "xy", "scale": 3.4, "width": 0.016, "headwidth": 3.5, "zorder": 3}
+        ax.quiver(x[pulled], y[pulled], u[pulled], v[pulled], color=COLOURS[1], **wide)
+        ax.text(
+            0.5,
+            -0.02,
+            f"{number}  {ACTION_UNITS[number].name}",
+            ha="center",
+            va="top",
+            fontsize=6.5,
+            transform=ax.transAxes,
+        )
+    for ax in grid.flat[len(numbers) :]:
+        ax.axis("off")
+    return figure
+
+
+@styled
+def plot_incidence(measured: Mapping[str, Sequence[float]] | None = None) -> Figure:
+    """Which region answers to which action unit, as planted; beside it, as measured.
+
+    Args:
+        measured: label such as ``AU12`` -> mean speed of each region, "roi", in one common unit, e.g. % of the eye
+            distance; each unit must be there.
+
+    Raises:
+        StagkitError: a unit is missing, or has not one value a region.
+    """
+    import matplotlib.pyplot as plt
+
+    tables = [("planted: share of the pull (1)", ATLAS.incidence)]
+    if measured is not None:
+        missing = [label for label in AU_LABELS if label not in measured]
+        if missing:
+            raise StagkitError(f"`measured` lacks {', '.join(missing)}: expected all of {', '.join(AU_LABELS)}.")
+        table = np.array([list(measured[label]) for label in AU_LABELS], float)
+        if table.shape != ATLAS.incidence.shape:
+            raise StagkitError(f"`measured` is {table.shape}, expected {ATLAS.incidence.shape}: a value a region.")
+        tables.append(("measured: mean speed (% of IOD)", table))
+    figure, grid = plt.subplots(1, len(tables), figsize=(PAGE, 3.4), squeeze=False, sharey=True)
+    names = [name.replace("_", " ") for name in ATLAS.names]
+    for ax, (words, table) in zip(grid.flat, tables, strict=True):
+        shown = ax.imshow(table, cmap="viridis", vmin=0, vmax=max(1e-9, float(table.max())), aspect="auto")
+        ax.set_xticks(range(len(names)), names, rotation=90, fontsize=5.5)
+        ax.set_yticks(range(len(AU_LABELS)), AU_LABELS, fontsize=6)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        figure.colorbar(shown, ax=ax, label=words, location="top", shrink=0.8, aspect=30)
+    return figure

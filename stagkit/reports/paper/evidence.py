@@ -1,0 +1,252 @@
+"""Figures 11 and 12: which muscles speak for each class, and whether the explanations are better than their controls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagkit.core.facs import ACTION_UNITS
+from stagkit.core.regions import ATLAS
+from stagkit.evaluation.bootstrap import compute_mean
+from stagkit.explain.aggregate import by_muscle
+from stagkit.explain.evidence import MAX_CHANGE, MAX_SIMILARITY, RULES
+from stagkit.explain.motion_decomposition import MUSCLES
+from stagkit.plots.style import (
+    AGAINST,
+    COLOURS,
+    FAINT,
+    FOR,
+    INK,
+    PAGE,
+    SIGNED_SCALE,
+    SOFT,
+    draw_face,
+    nice_limit,
+    styled,
+)
+from stagkit.reports.paper.graphs import add_scale, make_pairs
+from stagkit.reports.paper.motion import shorten_muscles
+from stagkit.reports.paper.records import NoRecord, Records, note
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MUSCLES_SHOWN = 4
+
+
+@styled
+def fig_11_muscles(records: Records, width: float = PAGE) -> Figure:
+    """Attribution on the muscles of the face for each class: mean over correctly recognised test clips."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    attribution = records.evidence.attribution
+    values = by_muscle(attribution)
+    right = records.find_right(attribution.clip_ids, records.subjects)
+    groups = {name: right & (attribution.target == k) for k, name in enumerate(attribution.classes)}
+    groups = {name: g for name, g in groups.items() if g.any()}
+    if not groups:
+        raise NoRecord(f"no explained clip of {records.run.name} was recognised correctly")
+    groups = dict(sorted(groups.items(), key=lambda item: -item[1].sum())[:4])
+    groups = {name: groups[name] for name in attribution.classes if name in groups}
+    means = {name: values[g].mean(0) for name, g in groups.items()}
+    limit = nice_limit(np.array([m[:-1] for m in means.values()]))
+    figure, faces, bars = make_pairs(len(groups), width)
+    rows, subjects = {}, np.asarray(records.subjects)
+    for face, axes, (name, group) in zip(faces, bars, groups.items(), strict=True):
+        _draw_muscles(face, means[name], limit)
+        face.text(0.5, 1.0, f"{name} (n = {group.sum()})", transform=face.transAxes, ha="center", va="bottom")
+        rows[name] = _draw_strongest(axes, values[group], subjects[group])
+    add_scale(
+        figure, ScalarMappable(Normalize(-limit, limit), SIGNED_SCALE), faces, bars, "mean attribution (logits)", width
+    )
+    n = {name: int(g.sum()) for name, g in groups.items()}
+    return note(figure, [records.run], n, method=attribution.method, strongest=rows)
+
+
+def _strokes() -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """(muscle, place it moves most, direction of its pull): drawn as a band along the pull, face frame (IOD)."""
+    out = []
+    for m, name in enumerate(MUSCLES[:-1]):
+        side = {"left": "L", "right": "R"}.get(name.split(" ")[0], "")
+        bare = name.removeprefix("left ").removeprefix("right ")
+        unit = next(u for u in ACTION_UNITS.values() if " and ".join(u.muscles) == bare)
+        main = max(unit.moves, key=lambda move: np.hypot(move.lateral, move.up))
+        for i, roi in enumerate(ATLAS.rois):
+            if roi.place == main.place and (not side or roi.side == side):
+                outward = {"R": -1.0, "L": 1.0, "": 0.0}[roi.side]
+                way = np.array([main.lateral * outward, -main.up])
+                out.append((m, ATLAS.mean_centres[i], way / max(np.linalg.norm(way), 1e-9)))
+    return out
+
+
+def _draw_muscles(axes: Axes, mean: np.ndarray, limit: float) -> None:
+    """Each muscle a band from where it moves the skin along its pull; several that share a place lie side by side."""
+    from matplotlib import colormaps
+    from matplotlib.patches import FancyBboxPatch
+    from matplotlib.transforms import Affine2D
+
+    draw_face(axes, colour="#B4BBC2", width=0.8)
+    cmap, used = colormaps[SIGNED_SCALE], {}
+    for m, place, way in sorted(_strokes(), key=lambda s: abs(mean[s[0]])):
+        key = tuple(np.round(np.concatenate([place, way]), 2))
+        shift = 0.05 * used.get(key, 0)
+        used[key] = used.get(key, 0) + 1
+        strength = min(abs(mean[m]) / limit, 1.0)
+        length, thick = 0.26, 0.035 + 0.05 * strength
+        angle = np.arctan2(way[1], way[0])
+        band = FancyBboxPatch(
+            (-0.06, -thick / 2 + shift), length, thick, boxstyle=f"round,pad=0,rounding_size={thick / 2:.3f}",
+            fc=cmap(0.5 + 0.5 * np.clip(mean[m] / limit, -1, 1)), ec=INK if strength > 0.08 else "#C6CCD2",
+            lw=0.5 if strength > 0.08 else 0.4, zorder=2 + strength,
+        )  # fmt: skip
+        band.set_transform(Affine2D().rotate(angle).translate(*place) + axes.transData)
+        axes.add_patch(band)
+
+
+def _draw_strongest(axes: Axes, values: np.ndarray, subjects: np.ndarray) -> list[dict]:
+    """The muscles that carry most, left and right together, with intervals over subjects."""
+    both: dict[str, np.ndarray] = {}
+    for m, name in enumerate(MUSCLES):
+        bare = name.removeprefix("left ").removeprefix("right ")
+        both[bare] = both.get(bare, 0) + values[:, m]
+    best = sorted((n for n in both if n != "none"), key=lambda n: -abs(both[n].mean()))[:_MUSCLES_SHOWN]
+    rows = []
+    for y, name in enumerate([*best, "none"]):
+        mean = compute_mean(both[name], subjects)
+        colour = SOFT if name == "none" else FOR if mean.mean > 0 else AGAINST
+        axes.plot([mean.low, mean.high], [y, y], color=colour, lw=2.4, alpha=0.35, solid_capstyle="round")
+        axes.plot(mean.mean, y, "o", ms=3.6, color=colour)
+        ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
+        rows.append({"muscle": name, "mean": round(mean.mean, 5), **ends})
+        axes.text(0.03, y - 0.2, _shorten(name), transform=axes.get_yaxis_transform(), fontsize=6, va="bottom",
+                  bbox={"fc": "white", "ec": "none", "pad": 0.3}, zorder=3)  # fmt: skip
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(len(rows) - 0.6, -0.95)
+    axes.axvline(0, color=SOFT, lw=0.6)
+    axes.grid(axis="x", color=FAINT, lw=0.5)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    return rows
+
+
+def _shorten(muscle: str) -> str:
+    """A muscle's name that fits beside an axis."""
+    if muscle == "none":
+        return "no muscle"
+    unit = next(u for u in ACTION_UNITS.values() if " and ".join(u.muscles) == muscle)
+    return (
+        shorten_muscles(unit.muscles).replace("orbicularis oculi", "orb. oculi").replace("lev. labii sup. ", "levator ")
+    )
+
+
+# ── controls ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_SHORT = {
+    "complete": "complete",
+    "better than random order": "beats random order",
+    "better than flow magnitude": "beats flow magnitude",
+    "stable": "stable when shaken",
+    "depends on the weights": "needs these weights",
+    "depends on the labels": "needs the labels",
+    "points where it moved": "points where it moved",
+}
+
+
+@styled
+def fig_12_controls(records: Records, width: float = PAGE) -> Figure:
+    """Scores of the explanations beside what a control scores, and the share of clips in which each control holds."""
+    import matplotlib.pyplot as plt
+
+    evidence, subjects = records.evidence, records.subjects
+    if not evidence.scores:
+        raise NoRecord(f"the explanations of {records.run.name} were made without controls")
+    wide = width > 5
+    figure, row = plt.subplots(*((1, 3) if wide else (3, 1)), figsize=(width, 2.35 if wide else 4.9),
+                               **{"width_ratios" if wide else "height_ratios": (1, 1.1, 1.15)})  # fmt: skip
+    values = {
+        "order": _draw_orders(row[0], evidence.scores, subjects),
+        "scores": _draw_scores(row[1], evidence.scores, subjects),
+        "held": _draw_held(row[2], evidence),
+    }
+    n = {"clips": len(evidence), "subjects": len(set(subjects))}
+    return note(figure, [records.run], n, **values)
+
+
+def _dot(axes: Axes, y: float, mean, colour: str, text: str = "") -> dict:
+    axes.plot([mean.low, mean.high], [y, y], color=colour, lw=2.6, alpha=0.35, solid_capstyle="round")
+    axes.plot(mean.mean, y, "o", ms=4, color=colour)
+    if text:
+        axes.annotate(
+            text.replace("-", "\N{MINUS SIGN}"), (mean.mean, y), (0, 5), textcoords="offset points", ha="center",
+            fontsize=6.5, color=INK, bbox={"fc": "white", "ec": "none", "pad": 0.2},
+        )  # fmt: skip
+    return {"mean": mean.mean, "ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects, "n": mean.n}
+
+
+def _finish(axes: Axes, names: list[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.75)
+    axes.grid(axis="x", color=FAINT, lw=0.5)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+
+
+def _draw_orders(axes: Axes, scores, subjects) -> dict:
+    out, names = {}, {"": "this map", "_flow": "flow magnitude", "_random": "random order"}
+    for y, (end, name) in enumerate(names.items()):
+        mean = compute_mean(np.asarray(scores[f"insertion{end}"]) - np.asarray(scores[f"deletion{end}"]), subjects)
+        out[name] = _dot(axes, y, mean, COLOURS[0] if not end else SOFT, f"{mean.mean:.1f}")
+    _finish(axes, list(names.values()))
+    axes.margins(x=0.16)
+    axes.axvline(0, color=SOFT, lw=0.6)
+    axes.set_xlabel("insertion − deletion (logits)")
+    return out
+
+
+#: score -> (words, what scores when nothing is known)
+_SCALES = {
+    "pointing": ("points where it moved", None),
+    "mass": ("share on what moved", None),
+    "au_auroc": ("finds the AUs (AUROC)", 0.5),
+    "edge_auroc": ("finds the AU edges (AUROC)", 0.5),
+    "attention_agreement": ("attention tells effect (ρ)", 0.0),
+    "randomised": ("same with random weights (ρ)", 0.0),
+}
+
+
+def _draw_scores(axes: Axes, scores, subjects) -> dict:
+    out, names = {}, []
+    for name, (words, chance) in _SCALES.items():
+        if name not in scores or np.isnan(scores[name]).all():
+            continue
+        y, mean = len(names), compute_mean(scores[name], subjects)
+        if chance is not None:
+            axes.plot(chance, y, "D", ms=3.4, color=SOFT)
+        out[name] = _dot(axes, y, mean, COLOURS[1] if name == "randomised" else COLOURS[0], f"{mean.mean:.2f}")
+        names.append(words)
+    _finish(axes, names)
+    low = min(0.0, *(o["ci95"][0] for o in out.values() if np.isfinite(o["ci95"][0])), 0.0)
+    axes.set_xlim(np.floor(low * 10) / 10 - 0.02, 1.03)
+    axes.set_xlabel("score (◆ knowing nothing)")
+    return out
+
+
+def _draw_held(axes: Axes, evidence) -> dict:
+    held: dict[str, list[bool]] = {}
+    for i in range(len(evidence)):
+        for verdict in evidence.verdicts(i):
+            held.setdefault(verdict.name, []).append(verdict.ok)
+    names = [name for name, _, _ in RULES if name in held]
+    for y, name in enumerate(names):
+        share = 100 * float(np.mean(held[name]))
+        axes.barh(y, 100, height=0.5, color="#EEF1F4")
+        axes.barh(y, share, height=0.5, color=COLOURS[2])
+        axes.text(102, y, f"{share:.0f}", va="center", fontsize=6.5)
+    _finish(axes, [_SHORT[n] for n in names])
+    axes.grid(visible=False)
+    axes.set(xlim=(0, 112), xlabel=f"holds (% of {len(evidence)} clips)", xticks=[0, 50, 100])
+    return {n: float(np.mean(held[n])) for n in names} | {"max_similarity": MAX_SIMILARITY, "max_change": MAX_CHANGE}

@@ -1,0 +1,324 @@
+"""Figures 4 to 6: what the network attends to: its AU graphs, its frames, and how regions and frames ask each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagkit.core.facs import AU_LABELS, AU_NUMBERS
+from stagkit.core.regions import ATLAS
+from stagkit.evaluation.bootstrap import compute_mean
+from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SIGNED_SCALE, SOFT, draw_face, styled
+from stagkit.reports.paper.motion import find_phantoms
+from stagkit.reports.paper.records import NoRecord, Records, note
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_EDGES_SHOWN = 5
+_MOST_CLASSES = 4
+
+
+def _right_of_class(records: Records) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """The classes shown, and for each the correctly recognised clips: bool "clip"."""
+    _, batch = records.graphs
+    right = records.find_right(batch.clip_ids, batch.subjects)
+    groups = [right & (batch.label.numpy() == k) for k in range(len(batch.classes))]
+    order = [k for k in np.argsort([-g.sum() for g in groups], kind="stable")[:_MOST_CLASSES] if groups[k].any()]
+    if not order:
+        raise NoRecord(f"no test clip of {records.run.name} was recognised correctly")
+    return tuple(batch.classes[k] for k in sorted(order)), [groups[k] for k in sorted(order)]
+
+
+def make_pairs(n: int, width: float) -> tuple[Figure, list[Axes], list[Axes]]:
+    """Axes for ``n`` faces and a chart beside each: below them where there is width, else to their right."""
+    import matplotlib.pyplot as plt
+
+    if width > 5:
+        figure = plt.figure(figsize=(width, 3.4))
+        grid = figure.add_gridspec(2, n, height_ratios=(1.6, 1))
+        faces, cells = [figure.add_subplot(grid[0, k]) for k in range(n)], [grid[1, k] for k in range(n)]
+    else:
+        figure = plt.figure(figsize=(width, 0.65 + 1.45 * n))
+        grid = figure.add_gridspec(n, 2, width_ratios=(1.25, 1))
+        faces, cells = [figure.add_subplot(grid[k, 0]) for k in range(n)], [grid[k, 1] for k in range(n)]
+    bars: list[Axes] = []
+    for cell in cells:
+        bars.append(figure.add_subplot(cell, sharex=bars[0] if bars else None))
+    return figure, faces, bars
+
+
+def add_scale(figure: Figure, shade, faces: list[Axes], bars: list[Axes], label: str, width: float) -> None:
+    """The colour bar of all faces; charts are named along their axis, once where they stand below each other."""
+    if width > 5:
+        for axes in bars:
+            axes.set_xlabel(label)
+        bar = figure.colorbar(shade, ax=faces, label=label, shrink=0.8, aspect=18, pad=0.01)
+    else:
+        bars[-1].set_xlabel(label.replace(" (", "\n("))
+        for axes in bars[:-1]:
+            axes.tick_params(labelbottom=False)
+        bar = figure.colorbar(shade, ax=faces, label=label, location="bottom", shrink=0.85, aspect=20, pad=0.015)
+    bar.outline.set_linewidth(0.4)
+
+
+@styled
+def fig_04_au_graphs(records: Records, width: float = PAGE) -> Figure:
+    """AU graphs that the network draws for each class: mean over correctly recognised test clips, with intervals."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    from stagkit.explorers import compute_scene
+
+    output, batch = records.graphs
+    if output.au_edges is None:
+        raise NoRecord(f"the network of {records.run.name} has no AU-guided graph")
+    classes, groups = _right_of_class(records)
+    spots = compute_scene(output, batch).au_positions["face"]
+    seen = batch.mask.any(2).numpy()
+    edges = np.where(seen[:, :, None, None], output.au_edges.numpy(), 0).max(1)  # "clip au au", at its strongest
+    evidence = np.where(seen[:, :, None], output.au_logits.sigmoid().numpy(), 0).max(1)
+    subjects = np.asarray(batch.subjects)
+    means = [edges[g].mean(0) for g in groups]
+    upper = np.triu_indices(len(AU_LABELS), 1)
+    limit = max(float(m[upper].max()) for m in means)
+    figure, faces, bars = make_pairs(len(classes), width)
+    values = {}
+    for face, axes, name, group, mean in zip(faces, bars, classes, groups, means, strict=True):
+        _draw_graph(face, spots, mean, evidence[group].mean(0), limit)
+        face.text(0.5, 1.0, f"{name} (n = {group.sum()})", transform=face.transAxes, ha="center", va="bottom")
+        strongest = np.argsort(-mean[upper])[:_EDGES_SHOWN]
+        pairs = [(int(upper[0][e]), int(upper[1][e])) for e in strongest]
+        values[name] = _draw_strongest(axes, pairs, edges[group], subjects[group])
+    bars[0].set_xlim(left=0)
+    add_scale(figure, ScalarMappable(Normalize(0, limit), _cmap()), faces, bars, "co-activation C (no unit)", width)
+    n = {name: int(g.sum()) for name, g in zip(classes, groups, strict=True)}
+    return note(figure, [records.run], n, edges=values)
+
+
+def _cmap():
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("edges", ["#E8EEF4", "#7FB2DA", COLOURS[0], "#062F4F"])
+
+
+def _draw_graph(axes: Axes, spots: np.ndarray, mean: np.ndarray, evidence: np.ndarray, limit: float) -> None:
+    """Nodes at their muscles, sized by evidence; edges by mean co-activation."""
+    from matplotlib.patches import FancyArrowPatch
+
+    draw_face(axes, colour=FAINT, width=0.8)
+    cmap = _cmap()
+    pairs = sorted(zip(*np.triu_indices(len(mean), 1), strict=True), key=lambda p: mean[p])
+    for a, b in pairs:
+        strength = mean[a, b] / limit
+        if strength < 0.06:
+            continue
+        axes.add_patch(
+            FancyArrowPatch(spots[a], spots[b], connectionstyle="arc3,rad=0.18", arrowstyle="-", shrinkA=0, shrinkB=0,
+                            lw=0.4 + 3.0 * strength, color=cmap(strength), zorder=2, capstyle="round")
+        )  # fmt: skip
+    size = 34 + 60 * evidence
+    axes.scatter(*spots.T, s=size, fc="white", ec=SOFT, lw=0.6, zorder=3)
+    strong = evidence > 0.4
+    axes.scatter(*spots[strong].T, s=size[strong], fc=COLOURS[0], ec="white", lw=0.5, zorder=4)
+    for spot, number, dark in zip(spots, AU_NUMBERS, strong, strict=True):
+        axes.text(*spot, str(number), ha="center", va="center_baseline", fontsize=5.4, zorder=5,
+                  color="white" if dark else INK, weight="bold" if dark else "normal")  # fmt: skip
+
+
+def _draw_strongest(axes: Axes, pairs, edges: np.ndarray, subjects: np.ndarray) -> list[dict]:
+    rows = []
+    for y, (a, b) in enumerate(pairs):
+        mean = compute_mean(edges[:, a, b], subjects)
+        axes.plot([mean.low, mean.high], [y, y], color=COLOURS[0], lw=2.4, alpha=0.35, solid_capstyle="round")
+        axes.plot(mean.mean, y, "o", ms=3.6, color=COLOURS[0])
+        ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
+        rows.append({"aus": [AU_LABELS[a], AU_LABELS[b]], "mean": round(mean.mean, 5), **ends})
+    axes.set_yticks(range(len(pairs)), [f"{AU_NUMBERS[a]}–{AU_NUMBERS[b]}" for a, b in pairs])
+    axes.set_ylim(len(pairs) - 0.5, -0.6)
+    axes.grid(axis="x", color=FAINT, lw=0.5)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    return rows
+
+
+# ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@styled
+def fig_05_temporal_attention(records: Records, width: float = PAGE) -> Figure:
+    """AU evidence over time and the weight of each frame, in the surest clip of each class; and over all clips."""
+    import matplotlib.pyplot as plt
+
+    output, batch = records.graphs
+    if output.time_weights is None:
+        raise NoRecord(f"the network of {records.run.name} has no temporal attention")
+    if batch.mask.shape[1] < 2:
+        raise NoRecord(f"the clips of {records.run.name} have one frame each: there is no course of time")
+    classes, groups = _right_of_class(records)
+    wide = width > 5
+    columns = min(len(classes), 3 if wide else 2)
+    figure = plt.figure(figsize=(width, 2.7 if wide else 4.4))
+    outer = figure.add_gridspec(*((1, columns + 1) if wide else (2, 2)))
+    sure = output.logits.softmax(-1).amax(1).numpy()
+    shown, first, second = {}, None, None
+    cells = [outer[0, k] if wide else outer[k // 2, k % 2] for k in range(columns + 1 if wide else 4)]
+    clips = [int(np.flatnonzero(g)[sure[g].argmax()]) for g in groups][: len(cells) - 1]
+    for cell, name, clip in zip(cells, classes, clips, strict=False):
+        inner = cell.subgridspec(2, 1, height_ratios=(1.6, 1), hspace=0.05)
+        top = figure.add_subplot(inner[0], sharey=first)
+        low = figure.add_subplot(inner[1], sharex=top, sharey=second)
+        shown[name] = _draw_clip_in_time(records, top, low, clip, len(shown) % 2 == 0 if not wide else not shown)
+        top.text(0.02, 1.02, name, transform=top.transAxes, va="bottom", fontsize=8)
+        first, second = first or top, second or low
+    if find_phantoms(records.run) is not None:
+        figure.text(1.0, 0.0, "dotted: planted intensity ", ha="right", va="bottom", fontsize=5.5, color=SOFT)
+    course = _compute_course(records)
+    _draw_course(figure.add_subplot(cells[len(clips)]), course)
+    return note(figure, [records.run], {"clips": course["n_clips"]}, clips=shown, course=course)
+
+
+def _draw_clip_in_time(records: Records, top: Axes, low: Axes, clip: int, labelled: bool) -> dict:
+    output, batch = records.graphs
+    seen = batch.mask[clip].any(1).numpy()
+    times = batch.times_ms[clip].numpy()[seen]
+    evidence, weights = output.au_logits.sigmoid()[clip].numpy()[seen], output.time_weights[clip].numpy()[seen]
+    strongest = np.argsort(-evidence.max(0))[:2]
+    for row, (k, colour) in enumerate(zip(strongest, COLOURS, strict=False)):
+        top.plot(times, evidence[:, k], "-", color=colour)
+        top.text(0.99, 1.1 - 0.15 * row, f"AU {AU_NUMBERS[k]}", transform=top.transAxes, ha="right", va="top",
+                 fontsize=6.5, color=colour)  # fmt: skip
+    for colour, at, level in _read_planted(records, batch.clip_ids[clip], strongest):
+        top.plot(at, level, ":", lw=1, color=colour, zorder=1)
+    low.bar(
+        times, weights * seen.sum(), width=0.72 * (np.diff(times).min() if len(times) > 1 else 10.0), color=COLOURS[4]
+    )
+    low.axhline(1, color=SOFT, lw=0.6, ls=(0, (3, 2)))
+    top.set_ylim(0, 1.06)
+    top.tick_params(labelbottom=False)
+    low.set_xlabel("time from onset (ms)")
+    if labelled:
+        top.set_ylabel("AU evidence")
+        low.set_ylabel("weight")
+        top.get_figure().align_ylabels([top, low])
+    return {"clip": batch.clip_ids[clip], "aus": [AU_LABELS[k] for k in strongest],
+            "weights": np.round(weights.astype(float), 4).tolist()}  # fmt: skip
+
+
+def _read_planted(records: Records, clip_id: str, units: np.ndarray):
+    """Planted intensity of these AUs over time, where the clip is a phantom that can be drawn again from the record."""
+    from stagkit.synthetic.dataset import PhantomSource
+
+    config = find_phantoms(records.run)
+    if config is None:
+        return
+    clip = PhantomSource(config).read(clip_id)
+    for k, colour in zip(units, COLOURS, strict=False):
+        columns = [i for i, code in enumerate(clip.truth.codes) if int(code[2:4]) == AU_NUMBERS[k]]
+        if columns:
+            kept = clip.times_ms >= 0
+            yield colour, clip.times_ms[kept], clip.truth.au_intensity[kept][:, columns].max(1)
+
+
+def _compute_course(records: Records) -> dict:
+    """Mean frame weight by the frame's place from the peak of AU evidence, intervals over subjects."""
+    output, batch = records.graphs
+    seen = batch.mask.any(2).numpy()
+    evidence = np.where(seen[:, :, None], output.au_logits.sigmoid().numpy(), -1)
+    relative = output.time_weights.numpy() * seen.sum(1, keepdims=True)
+    times = batch.times_ms.numpy()
+    best = evidence.max(1).argmax(1)
+    peak = times[np.arange(len(times)), evidence[np.arange(len(times)), :, best].argmax(1)]
+    away = times - peak[:, None]
+    reach = float(np.percentile(np.abs(away[seen]), 90))
+    bounds = np.linspace(-reach, reach, 10)
+    subjects = np.asarray(batch.subjects)
+    rows = []
+    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+        inside = seen & (away >= low) & (away < high)
+        some = inside.any(1)
+        if some.sum() < 3:
+            continue
+        each = np.array([relative[i][inside[i]].mean() for i in np.flatnonzero(some)])
+        mean = compute_mean(each, subjects[some])
+        ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
+        rows.append({"ms": round(float((low + high) / 2), 3), "weight": mean.mean, **ends})
+    if len(rows) < 2:
+        raise NoRecord("too few clips were explained for a course over time: explain more of the run")
+    return {"n_clips": len(times), "n_subjects": len(set(batch.subjects)), "bins": rows}
+
+
+def _draw_course(axes: Axes, course: dict) -> None:
+    at = [r["ms"] for r in course["bins"]]
+    low, high = np.array([r["ci95"] for r in course["bins"]], float).T
+    axes.fill_between(at, low, high, color=COLOURS[4], alpha=0.3, lw=0)
+    axes.plot(at, [r["weight"] for r in course["bins"]], "o-", ms=3, color=COLOURS[4])
+    axes.axhline(1, color=SOFT, lw=0.6, ls=(0, (3, 2)))
+    axes.axvline(0, color=FAINT, lw=0.8, zorder=0)
+    axes.set(xlabel="time from peak of\nAU evidence (ms)", ylim=(0, None))
+    axes.set_ylabel("weight (1 = all alike)")
+    axes.text(0.02, 1.01, f"all clips (n = {course['n_clips']})", transform=axes.transAxes, va="bottom", fontsize=8)
+
+
+# ── cross-attention ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+_WAYS = {"cross.0.roi_from_frame": "regions ask frames", "cross.0.frame_from_roi": "frames ask regions"}
+
+
+@styled
+def fig_06_cross_attention(records: Records, width: float = PAGE) -> Figure:
+    """Cross-attention both ways for each class, as a multiple of looking everywhere alike."""
+    import matplotlib.pyplot as plt
+
+    output, batch = records.graphs
+    ways = [w for w in _WAYS if w in output.attention]
+    if not ways:
+        raise NoRecord(
+            f"{records.run.name} keeps no cross-attention: it has none, or was explained by an older stagkit"
+        )
+    classes, groups = _right_of_class(records)
+    seen = batch.mask.any(2).numpy()
+    maps = [[_fold_attention(output.attention[w].numpy(), w, seen, g) for g in groups] for w in ways]
+    limit = float(np.ceil(10 * max(np.abs(m).max() for row in maps for m in row)) / 10)
+    figure, rows = plt.subplots(len(ways), len(classes), figsize=(width, 0.8 + 1.75 * len(ways) if width > 5 else 4.5),
+                                squeeze=False, sharex=True, sharey=True)  # fmt: skip
+    for row, way, each in zip(rows, ways, maps, strict=True):
+        for axes, values in zip(row, each, strict=True):
+            image = axes.imshow(values, cmap=SIGNED_SCALE, vmin=-limit, vmax=limit, aspect="auto")
+        row[0].set_ylabel(_WAYS[way])
+    for top, low, name, group in zip(rows[0], rows[-1], classes, groups, strict=True):
+        top.set_title(f"{name} (n = {group.sum()})" if width > 5 else f"{name}\n(n = {group.sum()})")
+        low.set_xlabel("frame, in time order" if width > 5 else "frame")
+    places = list(dict.fromkeys(r.place for r in ATLAS.rois))
+    for axes in rows[:, 0]:
+        axes.set_yticks(range(len(places)), [p.replace("_", " ") for p in places], fontsize=6.2)
+    n_frames = maps[0][0].shape[1]
+    for axes in rows.flat:
+        axes.set_xticks(range(0, n_frames, max(1, n_frames // 4)), range(1, n_frames + 1, max(1, n_frames // 4)))
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    bar = figure.colorbar(image, ax=rows.ravel().tolist(), label="attention / even attention (log₂)", shrink=0.6, aspect=24,
+                          pad=0.012)  # fmt: skip
+    bar.outline.set_linewidth(0.4)
+    n = {name: int(g.sum()) for name, g in zip(classes, groups, strict=True)}
+    values = {w: {c: np.round(m, 4).tolist() for c, m in zip(classes, each, strict=True)}
+              for w, each in zip(ways, maps, strict=True)}  # fmt: skip
+    return note(figure, [records.run], n, log2_ratio=values, places=places)
+
+
+def _fold_attention(attention: np.ndarray, way: str, seen: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Mean over heads, clips of a group and the two sides of the face, log2 of its multiple of even: "place time"."""
+    mean = attention.mean(1)  # "clip target source"
+    if way.endswith("roi_from_frame"):
+        ratio = mean * seen.sum(1)[:, None, None]  # regions x frames: 1 = every frame alike
+    else:
+        ratio = np.swapaxes(mean, 1, 2) * attention.shape[-1]  # regions x frames: 1 = every region alike
+    some = group[:, None] & seen
+    total = np.einsum("crt,ct->rt", ratio, some.astype(float)) / np.maximum(some.sum(0), 1)
+    places = list(dict.fromkeys(r.place for r in ATLAS.rois))
+    rows = [[i for i, r in enumerate(ATLAS.rois) if r.place == p] for p in places]
+    kept = some.any(0)
+    return np.log2(np.maximum(np.stack([total[r].mean(0) for r in rows])[:, kept], 1e-3))

@@ -1,0 +1,231 @@
+"""Figures 2 and 3: what is measured before the network: motion of a clip, and where muscles move the skin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagkit.core.config import FlowConfig, PhantomConfig
+from stagkit.core.facs import ACTION_UNITS, AU_LABELS
+from stagkit.core.regions import ATLAS, compute_face_mask
+from stagkit.evaluation.run import Run
+from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, nice_limit, styled
+from stagkit.reports.paper.records import NoRecord, Records, note
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from stagkit.core.types import Clip, FlowClip
+
+
+def find_phantoms(run: Run) -> PhantomConfig | None:
+    """The settings that a run's phantoms were drawn with; None where it has none of its own."""
+    source = run.request["data"].get("source")
+    config = source.get("config") if isinstance(source, dict) else None
+    return PhantomConfig.from_dict(config) if config and "preset" in config else None
+
+
+def _choose_clip(records: Records) -> str:
+    """Of the correctly recognised clips the one that moves most; without explanations the most surely recognised one."""
+    try:
+        _, batch = records.graphs
+    except NoRecord:
+        table = records.run.predictions
+        table = table[table["label"] == table["prediction"]]
+        sure = table[[c for c in table if c.startswith("p_")]].max(axis=1)
+        return "" if table.empty else str(table.loc[sure.idxmax(), "clip"])
+    right = records.find_right(batch.clip_ids, batch.subjects)
+    size = np.linalg.norm(batch.x.numpy()[:, :, :, :2, 0, 0], axis=-1).mean(2).max(1)
+    return batch.clip_ids[int((size * right).argmax())] if right.any() else ""
+
+
+def make_example(records: Records) -> tuple[Clip, FlowClip, bool]:
+    """A phantom clip, drawn anew from the settings in the run record, its motion measured as the run measured its clips.
+
+    No licensed face is ever drawn: where the run is of other data, a phantom stands in.
+
+    Returns:
+        The clip, its motion, and whether it is a test clip of the run.
+    """
+    from stagkit.motion.optical_flow import compute_flow
+    from stagkit.synthetic.dataset import PhantomSource
+
+    config = find_phantoms(records.run)
+    clip_id = _choose_clip(records) if config else ""
+    source = PhantomSource(config or PhantomConfig(subjects=1, clips=1))
+    clip = source.read(clip_id or source.keys[0])
+    settings = records.run.request["data"].get("flow")
+    return clip, compute_flow(clip, FlowConfig.from_dict(settings) if settings else FlowConfig()), bool(clip_id)
+
+
+@styled
+def fig_02_motion(records: Records, width: float = PAGE) -> Figure:
+    """Flow of discriminative frames, and how they are chosen by the motion score."""
+    import matplotlib.pyplot as plt
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    clip, motion, own = make_example(records)
+    n = min(6 if width > 5 else 4, len(motion.selected))
+    shown = motion.selected[np.linspace(0, len(motion.selected) - 1, n).round().astype(int)]
+    figure = plt.figure(figsize=(width, 2.75 if width > 5 else 2.5))
+    grid = figure.add_gridspec(2, n, height_ratios=(1.0, 0.95 if width > 5 else 1.5))
+    scale, face = 100 / motion.iod, compute_face_mask(motion.landmarks, motion.flow.shape[2:])
+    speeds = np.linalg.norm(motion.flow[shown], axis=1) * scale
+    limit = nice_limit(speeds[:, face])
+    strip = [figure.add_subplot(grid[0, k]) for k in range(n)]
+    for axes, t, speed in zip(strip, shown, speeds, strict=True):
+        _draw_flow(axes, clip, motion, int(t), np.ma.masked_where(~face, speed), limit)
+        axes.set_xlabel(f"{clip.times_ms[t]:.0f} ms", labelpad=2)
+    shade = ScalarMappable(Normalize(0, limit), "viridis")
+    bar = figure.colorbar(
+        shade, ax=strip, label="motion (% IOD)" if width > 5 else "% IOD", shrink=0.85, aspect=14, pad=0.01
+    )
+    bar.outline.set_linewidth(0.4)
+    _draw_course(figure.add_subplot(grid[1, :]), clip, motion, shown)
+    note(
+        figure,
+        [records.run],
+        {"clips": 1, "frames": len(motion.times_ms), "kept": len(motion.selected)},
+        clip=clip.clip_id,
+        of_the_run=own,
+        times_ms=np.round(motion.times_ms, 3).tolist(),
+        score=np.round(motion.scores, 5).tolist(),
+        selected=motion.selected.tolist(),
+    )
+    figure.stagkit_source["phantom"] = True  # also where a phantom stands in for a recorded face
+    return figure
+
+
+def _draw_flow(axes: Axes, clip: Clip, motion: FlowClip, t: int, speed: np.ndarray, limit: float) -> None:
+    axes.imshow(clip.frames[clip.onset or 0], cmap="gray", vmin=0, vmax=255)
+    seen = np.clip(1.5 * speed.filled(0) / limit, 0.0, 0.85)  # where nothing moves, the face shows
+    axes.imshow(speed, cmap="viridis", vmin=0, vmax=limit, alpha=seen)
+    height, wide = speed.shape
+    step = max(4, wide // 18)
+    ys, xs = np.mgrid[step // 2 : height : step, step // 2 : wide : step]
+    keep = (speed[ys, xs].filled(0) > 0.15 * limit) & ~np.ma.getmaskarray(speed)[ys, xs]
+    arrows = motion.flow[t][:, ys, xs][:, keep] * 100 / motion.iod
+    axes.quiver(xs[keep], ys[keep], *arrows, angles="xy", scale_units="xy", scale=limit / (2.4 * step), color="white",
+                width=0.011, headwidth=3.2, headlength=3.6, headaxislength=3.2)  # fmt: skip
+    axes.set(xlim=(-0.5, wide - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _draw_course(axes: Axes, clip: Clip, motion: FlowClip, shown: np.ndarray) -> None:
+    axes.plot(motion.times_ms, motion.scores, color=COLOURS[0], zorder=2)
+    chosen = motion.selected
+    axes.plot(motion.times_ms[chosen], motion.scores[chosen], "o", ms=3.2, color=COLOURS[1], zorder=3,
+              label=f"{len(chosen)} discriminative frames")  # fmt: skip
+    axes.plot(motion.times_ms[shown], motion.scores[shown], "o", ms=6.5, mfc="none", mec=COLOURS[1], mew=0.8, zorder=3,
+              label="shown above")  # fmt: skip
+    for name in ("onset", "apex", "offset"):
+        at = getattr(clip, name)
+        if at is not None:
+            axes.axvline(clip.times_ms[at], color=FAINT, lw=0.9, zorder=0)
+            axes.annotate(name, (clip.times_ms[at], 1), xycoords=("data", "axes fraction"), ha="center", va="bottom",
+                          color=SOFT, fontsize=7)  # fmt: skip
+    axes.set(xlabel="time from onset (ms)", ylabel="motion (% IOD)", ylim=(0, 1.32 * motion.scores.max()))
+    axes.margins(x=0.02)
+    axes.legend(loc="upper right", ncols=2, handletextpad=0.1, columnspacing=1.0, borderaxespad=0.1)
+
+
+@styled
+def fig_03_regions_and_muscles(records: Records, width: float = PAGE) -> Figure:
+    """Regions of the face, and which of them each action unit moves, how strongly and which way."""
+    import matplotlib.pyplot as plt
+
+    wide = width > 5
+    figure = plt.figure(figsize=(width, 3.5 if wide else 5.7))
+    if wide:
+        grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.5), height_ratios=(1, 0.035))
+        face, scale, table = (figure.add_subplot(cell) for cell in (grid[0, 0], grid[1, 0], grid[:, 1]))
+    else:
+        grid = figure.add_gridspec(3, 1, height_ratios=(1, 0.03, 1.75))
+        face, scale, table = (figure.add_subplot(grid[k]) for k in range(3))
+    _draw_regions(face)
+    places = list(dict.fromkeys(r.place for r in ATLAS.rois))
+    left = [next(i for i, r in enumerate(ATLAS.rois) if r.place == p and r.side != "R") for p in places]
+    image = _draw_incidence(table, places, left, wide)
+    bar = figure.colorbar(
+        image, cax=scale, orientation="horizontal", ticks=[0, 0.5, 1], boundaries=np.linspace(0, 1, 64)
+    )
+    bar.set_label("incidence (share of the strongest)")
+    bar.outline.set_linewidth(0.4)
+    return note(figure, [], {"regions": len(ATLAS.names), "action units": len(AU_LABELS)}, places=places,
+                incidence=np.round(ATLAS.incidence[:, left].astype(float), 4).tolist())  # fmt: skip
+
+
+def _draw_regions(axes: Axes) -> None:
+    from matplotlib.patches import Rectangle
+
+    draw_face(axes)
+    half = ATLAS.radius
+    number = {place: str(k + 1) for k, place in enumerate(dict.fromkeys(r.place for r in ATLAS.rois))}
+    for (x, y), roi in zip(ATLAS.mean_centres, ATLAS.rois, strict=True):
+        colour = {"L": COLOURS[0], "R": COLOURS[1], "": COLOURS[2]}[roi.side]
+        axes.add_patch(
+            Rectangle((x - half, y - half), 2 * half, 2 * half, fc=colour, ec=colour, lw=0.8, alpha=0.16, zorder=2)
+        )
+        axes.text(x, y, number[roi.place], ha="center", va="center_baseline", fontsize=6, color=colour, weight="bold")
+    words = (("subject's right", COLOURS[1], 0.16), ("midline", COLOURS[2], 0.5), ("subject's left", COLOURS[0], 0.84))
+    for k, (text, colour, x) in enumerate(words):
+        axes.text(
+            x,
+            -0.03 if k != 1 else -0.1,
+            text,
+            transform=axes.transAxes,
+            ha="center",
+            va="top",
+            fontsize=6.5,
+            color=colour,
+        )
+
+
+def shorten_muscles(muscles: Sequence[str]) -> str:
+    """Names of an action unit's muscles, short enough to stand beside an axis.
+
+    Example:
+        >>> shorten_muscles(["frontalis, pars medialis"])
+        'frontalis, medial'
+    """
+    text = " + ".join(m.replace(", relaxed", "") for m in muscles[:1])
+    for long, short in (("levator labii superioris alaeque nasi", "lev. labii sup. alaeque nasi"),
+                        ("orbicularis oculi, pars orbitalis", "orbicularis oculi, orbital"),
+                        ("orbicularis oculi, pars palpebralis", "orbicularis oculi, palpebral"),
+                        (", pars medialis", ", medial"), (", pars lateralis", ", lateral"),
+                        ("levator palpebrae superioris", "levator palpebrae sup.")):  # fmt: skip
+        text = text.replace(long, short)
+    return text
+
+
+def _draw_incidence(axes: Axes, places: list[str], left: list[int], wide: bool):
+    strength, way = ATLAS.incidence[:, left], ATLAS.directions[:, left]
+    image = axes.imshow(np.ma.masked_equal(strength, 0), cmap="Blues", vmin=0, vmax=1.6, aspect="auto")
+    axes.set_facecolor("#FAFBFC")
+    rows, columns = np.nonzero(strength)
+    axes.quiver(columns, rows, way[rows, columns, 0], -way[rows, columns, 1], pivot="middle", units="inches",
+                scale=8, width=0.010, color=INK, headwidth=3.4, headlength=3.6, headaxislength=3.2,
+                minlength=0.1)  # fmt: skip
+    units = list(ACTION_UNITS.values())
+    names, muscles = [u.name for u in units], [shorten_muscles(u.muscles) for u in units]
+    axes.set_yticks(range(len(units)), [f"{n}  {u.number}" for n, u in zip(names if wide else muscles, units, strict=True)],
+                    fontsize=6.5)  # fmt: skip
+    if wide:
+        other = axes.secondary_yaxis("right")
+        other.set_yticks(range(len(units)), muscles, fontsize=6.5, style="italic")
+        other.tick_params(length=0)
+        other.spines["right"].set_visible(False)
+    axes.set_xticks(range(len(places)), [f"{p.replace('_', ' ')}  {k + 1}" for k, p in enumerate(places)], rotation=90,
+                    fontsize=6.5)  # fmt: skip
+    axes.set_xticks(np.arange(len(places) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(units) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", lw=0.8)
+    axes.tick_params(which="both", length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return image

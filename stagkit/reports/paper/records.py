@@ -1,0 +1,277 @@
+"""What the figures of a paper are drawn from: folders that stagkit wrote, opened and told apart.
+
+A folder is a **run** (``run.json``), an **ablation** (``ablation.json``) or a comparison of **systems**
+(``systems.csv`` or ``comparison.csv``). A table of systems has a line each and these columns; the first two are needed,
+others may be missing or empty (in ``comparison.csv``: ``title``, ``uf1_low``, ``uf1_high``, ``multiply_adds``):
+
+``system`` name · ``uf1`` score under the honest protocol, 0..1 · ``lo``, ``hi`` its 95 % interval · ``leaky_uf1`` the
+score where the epoch was chosen on the test subjects · ``parameters`` trained numbers · ``macs`` multiply-adds of one
+clip's answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagkit.core.digests import check_digest, read_digests
+from stagkit.core.files import read_json, read_table, resolve_inside, shorten
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.bootstrap import FEW_SUBJECTS, describe_caveat
+from stagkit.evaluation.metrics import SCORES
+from stagkit.evaluation.run import Run
+from stagkit.explain.run import FOLDER, load_evidence
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from stagkit.core.types import Batch, StagOutput
+    from stagkit.explain.evidence import Evidence
+
+#: Columns of a table of systems.
+SYSTEM_COLUMNS = ("system", "uf1", "lo", "hi", "leaky_uf1", "parameters", "macs")
+#: What the same columns may be called.
+_ALSO = {"title": "system", "uf1_low": "lo", "uf1_high": "hi", "multiply_adds": "macs"}
+_TABLES = ("systems.csv", "comparison.csv")
+
+
+class NoRecord(StagkitError):
+    """A figure or table whose record was not given; the message says which command makes it."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """Everything that was given, by kind.
+
+    Args:
+        runs: finished runs that count; the first is the one that most figures show.
+        cross: runs of the protocol ``cross``; leaky: leak demonstrations.
+        ablations: what ``ablation.json`` holds, with ``path``.
+        systems: table with ``SYSTEM_COLUMNS``, None where none was given; systems_path: where it lies.
+    """
+
+    runs: tuple[Run, ...] = ()
+    cross: tuple[Run, ...] = ()
+    leaky: tuple[Run, ...] = ()
+    ablations: tuple[dict, ...] = ()
+    systems: pd.DataFrame | None = field(default=None, repr=False)
+    systems_path: Path | None = None
+
+    @property
+    def run(self) -> Run:
+        """The first run that counts."""
+        if not self.runs:
+            raise NoRecord("no finished run was given: 'stagkit evaluate' makes one")
+        return self.runs[0]
+
+    @cached_property
+    def explanations(self) -> Path:
+        """Folder of the first run's explanations (of its first seed that has any)."""
+        found = sorted((self.run.path / FOLDER).glob("seed*/attribution.npz"))
+        if not found:
+            raise NoRecord(f"{self.run.name!r} is not explained yet: 'stagkit explain' does it")
+        return found[0].parent
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Attributions of the first run with their controls."""
+        return load_evidence(self.explanations)
+
+    @cached_property
+    def graphs(self) -> tuple[StagOutput, Batch]:
+        """What the networks of the first run said of each explained test clip."""
+        from stagkit.explain.graph_record import load_graphs
+
+        if not (self.explanations / "graph.npz").is_file():
+            raise NoRecord(f"the explanations of {self.run.name} hold no graphs: run 'stagkit explain' on it again")
+        return load_graphs(self.explanations / "graph.npz")
+
+    @property
+    def seed(self) -> int:
+        """The seed whose networks were explained."""
+        return int(self.explanations.name.removeprefix("seed"))
+
+    def find_right(self, clip_ids: Sequence[str], subjects: Sequence[str]) -> np.ndarray:
+        """Bool "clip": recognised correctly by the network that was explained.
+
+        Args:
+            clip_ids, subjects: names of the clips.
+        """
+        table = self.run.predictions
+        table = table[(table["seed"] == self.seed) & (table["label"] == table["prediction"])]
+        right = set(zip(table["subject"], table["clip"], strict=True))
+        return np.array([key in right for key in zip(subjects, clip_ids, strict=True)])
+
+    @cached_property
+    def subjects(self) -> list[str]:
+        """Subject of each explained clip, in the order of ``evidence``."""
+        path = check_digest(self.explanations, "clips.csv", read_digests(self.explanations))
+        return read_table(path, required=["subject"])["subject"].tolist()
+
+
+def load_records(paths: Sequence[str | Path]) -> Records:
+    """Open folders of runs, ablations and comparisons of systems (or a table of systems itself).
+
+    Raises:
+        StagkitError: a folder that is none of these; a run that is unfinished or shows nothing about unseen people.
+    """
+    kinds: dict[str, list] = {"runs": [], "cross": [], "leaky": [], "ablations": []}
+    table, table_path = None, None
+    for path in map(Path, paths):
+        found = [path] if path.is_file() else [path / name for name in _TABLES if (path / name).is_file()]
+        if found:
+            table_path, table = found[0], load_systems(found[0])
+        elif (path / "ablation.json").is_file():
+            kinds["ablations"].append(_load_ablation(path))
+        elif (path / "run.json").is_file():
+            run = Run.load(path)
+            if run.request.get("leaky"):
+                kinds["leaky"].append(run)
+                continue
+            run.check_evidence()
+            kinds["cross" if run.request["protocol"] == "cross" else "runs"].append(run)
+        else:
+            raise StagkitError(
+                f"{path} holds no run, no ablation and no systems.csv: give a folder made by 'stagkit evaluate' or "
+                "'stagkit ablate', or a table of systems."
+            )
+    return Records(**{k: tuple(v) for k, v in kinds.items()}, systems=table, systems_path=table_path)
+
+
+#: What an ``ablation.json`` must hold, and each of its variants, with types.
+_ABLATION = {"variants": dict, "full": str, "protocol": str, "seeds": list, "n_clips": int, "n_subjects": int}
+_VARIANT = {"what": str, **dict.fromkeys(SCORES, dict)}
+
+
+def _load_ablation(path: Path) -> dict:
+    """What ``ablation.json`` holds, with ``path``.
+
+    Raises:
+        StagkitError: it is damaged, or lacks what figures and tables are made from.
+    """
+    result = read_json(path / "ablation.json")
+    where = f"{path / 'ablation.json'} is damaged"
+    for key, kind in _ABLATION.items():
+        if not isinstance(result.get(key), kind):
+            raise StagkitError(f"{where}: its {key!r} is {shorten(result.get(key))}; run 'stagkit ablate' again.")
+    for name, row in result["variants"].items():
+        for key, kind in _VARIANT.items():
+            if not isinstance(row, dict) or not isinstance(row.get(key), kind):
+                raise StagkitError(
+                    f"{where}: variant {shorten(name)} has no usable {key!r}; run 'stagkit ablate' again."
+                )
+        for score in SCORES:
+            if not isinstance(row[score].get("mean"), (int, float)) or not isinstance(row[score].get("ci95"), list):
+                raise StagkitError(f"{where}: variant {shorten(name)} has no mean and interval of {score}.")
+    resolve_inside(path, result["full"])
+    return {**result, "path": path}
+
+
+def load_systems(path: str | Path) -> pd.DataFrame:
+    """Read a table of systems; columns that are missing come out empty, in the order of ``SYSTEM_COLUMNS``.
+
+    Raises:
+        StagkitError: it cannot be read, lacks ``system`` or ``uf1``, or a score is no number from 0 to 1.
+    """
+    import pandas as pd
+
+    table = read_table(path)
+    named = {old: new for old, new in _ALSO.items() if old in table.columns}
+    table = table.drop(columns=[new for new in named.values() if new in table.columns]).rename(columns=named)
+    lost = [c for c in ("system", "uf1") if c not in table.columns]
+    if lost or table.empty:
+        raise StagkitError(
+            f"{path} {'has no column ' + lost[0] if lost else 'has no line'}: a table of systems has the columns "
+            f"{', '.join(SYSTEM_COLUMNS)}, one line a system."
+        )
+    table = table.reindex(columns=list(SYSTEM_COLUMNS)).astype({"system": str})
+    for column in SYSTEM_COLUMNS[1:]:
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+    bad = table[~table["uf1"].between(0, 1)]
+    if len(bad):
+        raise StagkitError(f"{path}: the uf1 of {bad['system'].iloc[0]} is no number from 0 to 1.")
+    return table
+
+
+def is_phantom(source: Run | dict | Path) -> bool:
+    """True for a run on phantoms, for an ablation of one, or for a table of systems beside such runs."""
+    if isinstance(source, Run):
+        return "phantom" in str(source.request["data"])
+    if isinstance(source, Path):
+        beside = sorted(source.parent.glob("*/run.json"))
+        return bool(beside) and "phantom" in str(read_json(beside[0]).get("data"))
+    return is_phantom(Run.load(Path(source["path"]) / source["full"], complete=False))
+
+
+def describe_run(run: Run) -> dict[str, object]:
+    """What a side-car says of a run it was drawn from."""
+    data, metrics = run.request["data"], run.metrics
+    return {
+        "name": run.name,
+        "data": str(data.get("digest", "")),
+        "protocol": run.request["protocol"],
+        "seeds": run.request["seeds"],
+        "n_clips": metrics["n_clips"],
+        "n_subjects": metrics["n_subjects"],
+        "phantom": is_phantom(run),
+    }
+
+
+def note(figure: Figure, sources: Sequence[Run | dict | Path] = (), n: dict | None = None, **values: object) -> Figure:
+    """Keep with a figure what it was drawn from and the numbers in it; its side-car is written from that.
+
+    Args:
+        sources: runs, ablations as ``Records`` holds them, the table of systems.
+        n: how many clips, subjects, ... an average is over.
+        **values: the numbers that are drawn, under their names.
+    """
+    figure.stagkit_source = {
+        "runs": [describe_run(s) for s in sources if isinstance(s, Run)]
+        + [
+            describe_run(Run.load(Path(s["path"]) / s["full"]))
+            | {"name": s["path"].name, "variants": list(s["variants"])}
+            for s in sources
+            if isinstance(s, dict)
+        ],
+        "tables": [f"{s.parent.name}/{s.name}" for s in sources if isinstance(s, Path)],
+        "phantom": any(is_phantom(s) for s in sources),
+        "n": dict(n or {}),
+        "values": values,
+        "caveat": _find_caveat(sources, values),
+    }
+    return figure
+
+
+def _find_caveat(sources: Sequence[Run | dict | Path], values: object) -> str:
+    """Why the intervals that are drawn are not to be relied on: from all ``ci95`` in the numbers and the fewest subjects."""
+    intervals, subjects = [], [n for n in map(_count_subjects, sources) if n is not None]
+
+    def search(value: object) -> None:
+        if isinstance(value, dict):
+            if "ci95" in value and np.ndim(value["ci95"]) == 1:
+                intervals.append(value["ci95"])
+                subjects.extend([value["n_subjects"]] if "n_subjects" in value else [])
+            for inner in value.values():
+                search(inner)
+        elif isinstance(value, (list, tuple)):
+            for inner in value:
+                search(inner)
+
+    search(values)
+    return describe_caveat(min(subjects, default=FEW_SUBJECTS), *intervals) if intervals else ""
+
+
+def _count_subjects(source: Run | dict | Path) -> int | None:
+    """Subjects behind a source; None for a table of systems that lies without its comparison."""
+    if isinstance(source, Run):
+        return source.metrics["n_subjects"]
+    if isinstance(source, dict):
+        return source["n_subjects"]
+    beside = source.parent / "comparison.json"
+    return read_json(beside)["n_subjects"] if beside.is_file() else None

@@ -1,0 +1,197 @@
+"""The tables of a paper as LaTeX (booktabs), from the same records as the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stagkit.core.files import write_text
+from stagkit.core.markup import Latex, comment_latex, escape_latex
+from stagkit.core.types import StagkitError
+from stagkit.evaluation.ablation import format_latex
+from stagkit.evaluation.metrics import SCORES
+from stagkit.evaluation.run import Run
+from stagkit.evaluation.run_summary import find_caveat
+from stagkit.reports.paper.records import NoRecord, Records, is_phantom
+from stagkit.reports.paper.scores import collect_pairs
+
+
+def make_table(columns: str, head: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str] = ()) -> str:
+    """A booktabs table; cells that are ``Latex`` stay as they are, others are escaped.
+
+    Args:
+        columns: as for ``tabular``, e.g. ``lrr``.
+        head: names of the columns; rows: the cells.
+        notes: comments above the table.
+
+    Raises:
+        StagkitError: a line with more or fewer cells than there are columns.
+    """
+    for row in (head, *rows):
+        if len(row) != len(columns):
+            raise StagkitError(f"a line of the table has {len(row)} cells, expected {len(columns)}: {row}.")
+
+    def line(cells: Sequence[object]) -> str:
+        return " & ".join(map(escape_latex, cells)) + r" \\"
+
+    lines = [*map(comment_latex, notes), rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(head), r"\midrule"]
+    return "\n".join([*lines, *(line(row) for row in rows), r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _mark(*runs: Run) -> list[str]:
+    kinds = {True: "phantom", False: "recorded"}
+    return [f"{run.name}: {kinds[is_phantom(run)]} data {run.request['data'].get('digest', '')}" for run in runs]
+
+
+def _interval(row: dict) -> str:
+    low, high = row["ci95"]
+    return f"{row['mean']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def table_data_sets(records: Records) -> str:
+    """Clips, subjects and classes of every data set that was tested on."""
+    rows, seen = [], set()
+    runs = [*records.runs, *records.cross]
+    if not runs:
+        raise NoRecord("no finished run was given")
+    for run in runs:
+        table = run.predictions
+        table = table[table["seed"] == table["seed"].min()].drop_duplicates(["dataset", "subject", "clip"])
+        for name, part in table.groupby("dataset"):
+            counts = part["label"].value_counts()
+            if (name, len(part)) in seen:
+                continue
+            seen.add((name, len(part)))
+            classes = ", ".join(f"{c} {counts.get(c, 0)}" for c in run.request["classes"])
+            rows.append((name, len(part), part["subject"].nunique(), classes))
+    return make_table("lrrl", ("Data set", "Clips", "Subjects", "Clips of each class"), rows, _mark(*runs))
+
+
+def table_results(records: Records) -> str:
+    """UF1, UAR and accuracy of every run with intervals, beside answers that know nothing."""
+    run, rows = records.run, []
+    for each in records.runs:
+        spread = f"{each.metrics['uf1']['std']:.3f}" if len(each.request["seeds"]) > 1 else "--"
+        scores = [_interval(each.metrics[s]) for s in SCORES]
+        rows.append((each.name, each.request["protocol"], *scores, spread, len(each.request["seeds"])))
+    for name in ("permuted", "majority"):
+        rows.append((f"{name} ({run.name})", "", *(f"{run.metrics['baselines'][name][s]:.3f}" for s in SCORES), "", ""))
+    notes = [*_mark(*records.runs), "95 % intervals by bootstrap over subjects; spread of UF1 over seeds"]
+    cautions = [(r.name, find_caveat(r.metrics)) for r in records.runs]
+    notes += [f"caution ({name}): {caveat}" for name, caveat in cautions if caveat]
+    rows = [(f"{row[0]} (*)" if dict(cautions).get(row[0]) else row[0], *row[1:]) for row in rows]
+    return make_table("llrrrrr", ("Run", "Protocol", "UF1", "UAR", "ACC", "Spread", "Seeds"), rows, notes)
+
+
+def table_ablation(records: Records) -> str:
+    """Every variant of the ablation beside the whole network."""
+    if not records.ablations:
+        raise NoRecord("no ablation was given: 'stagkit ablate' makes one")
+    result = records.ablations[0]
+    kind = "phantom" if is_phantom(result) else "recorded"
+    return comment_latex(f"{result['path'].name}: {kind} data") + f"\n{format_latex(result)}"
+
+
+def table_across_data_sets(records: Records) -> str:
+    """UF1 of every pair of data sets, trained on the one and tested on the other."""
+    names, pairs = collect_pairs(records)
+    rows = []
+    for a in names:
+        found = [pairs.get((a, b)) for b in names]
+        rows.append((a, *(f"{p['mean']:.3f}" if p else "--" for p in found)))
+    notes = [
+        *_mark(*records.cross),
+        "row: trained on; column: tested on; diagonal: other subjects of the set",
+    ]
+    return make_table("l" + "r" * len(names), ("Trained on", *names), rows, notes)
+
+
+#: score of explanations -> (words, unit)
+_QUALITY = {
+    "completeness": ("Completeness: miss", "share of the gap"),
+    "infidelity": ("Infidelity", Latex(r"$\mathrm{logits}^2$")),
+    "sensitivity": ("Sensitivity", "share"),
+    "randomised": ("Similarity, random weights", Latex(r"$\rho$")),
+    "permuted": ("Similarity, shuffled labels", Latex(r"$\rho$")),
+    "attention_agreement": ("Attention and effect", Latex(r"$\rho$")),
+    "pointing": ("Pointing game", "share"),
+    "mass": ("Mass on what moved", "share"),
+    "au_auroc": ("Action units", "AUROC"),
+    "edge_auroc": ("AU edges", "AUROC"),
+    "peak_error_ms": ("Time of peak: error", "ms"),
+}
+
+
+def table_explanations(records: Records) -> str:
+    """Mean score of the explanations in every control, with intervals over subjects, and how often it holds."""
+    from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
+
+    evidence, subjects = records.evidence, records.subjects
+    if not evidence.scores:
+        raise NoRecord(f"the explanations of {records.run.name} were made without controls")
+    rows = []
+    for end, words in (("", "this map"), ("_flow", "flow magnitude"), ("_random", "random order")):
+        apart = np.asarray(evidence.scores[f"insertion{end}"]) - np.asarray(evidence.scores[f"deletion{end}"])
+        mean = compute_mean(apart, subjects)
+        rows.append((f"Insertion minus deletion, {words}", _say(mean), "logits", mean.n))
+    for name, (words, unit) in _QUALITY.items():
+        if name in evidence.scores and not np.isnan(evidence.scores[name]).all():
+            mean = compute_mean(evidence.scores[name], subjects)
+            rows.append((words, _say(mean), unit, mean.n))
+    notes = [*_mark(records.run), f"{evidence.attribution.method} against {evidence.attribution.baseline}"]
+    caveat = describe_caveat(len(set(subjects)))
+    notes += ["95 % intervals over subjects", *([f"caution: {caveat}"] if caveat else [])]
+    return make_table("lrlr", ("Score", f"Mean{' (*)' if caveat else ''}", "Unit", "Clips"), rows, notes)
+
+
+def _say(mean) -> str:
+    return f"{mean.mean:.3g} [{mean.low:.3g}, {mean.high:.3g}]"
+
+
+def table_cost(records: Records) -> str:
+    """What each run costs: size, work of a clip, seconds of training and of an answer; the systems where they are given."""
+    run = records.run
+    rows = []
+    for each in records.runs:
+        cost = each.metrics.get("cost")
+        if cost:
+            rows.append((each.name, f"{cost['parameters']:,}", f"{cost['multiply_adds'] / 1e6:.2f}",
+                         f"{cost['train_seconds_per_fold']:.1f}", f"{cost['inference_ms_per_clip']:.1f}"))  # fmt: skip
+    if records.systems is not None:
+        for row in records.systems.dropna(subset=["parameters"]).to_dict("records"):
+            macs = "--" if np.isnan(row["macs"]) else f"{row['macs'] / 1e6:.2f}"
+            rows.append((row["system"], f"{row['parameters']:,.0f}", macs, "--", "--"))
+    if not rows:
+        raise NoRecord(f"the run {run.name} was made by a stagkit that kept no costs")
+    head = ("System", "Parameters", "M multiply-adds", "s a fold", "ms a clip")
+    device = f"seconds on {run.metrics['device']}"
+    return make_table("lrrrr", head, rows, [*_mark(*records.runs), device])
+
+
+#: file -> function
+TABLES: dict[str, Callable[[Records], str]] = {
+    "table_data_sets": table_data_sets,
+    "table_results": table_results,
+    "table_ablation": table_ablation,
+    "table_across_data_sets": table_across_data_sets,
+    "table_explanations": table_explanations,
+    "table_cost": table_cost,
+}
+
+
+def make_tables(records: Records, out: str | Path) -> dict[str, str]:
+    """Write every table that the records allow.
+
+    Returns:
+        Name of each table -> '' where it was written, else why not.
+    """
+    reasons = {}
+    for name, make in TABLES.items():
+        try:
+            write_text(Path(out) / f"{name}.tex", make(records))
+            reasons[name] = ""
+        except StagkitError as reason:
+            reasons[name] = str(reason).removesuffix(".")
+    return reasons

@@ -1,0 +1,214 @@
+"""Phantoms: synthetic clips of faces with planted action units (AUs). No licence needed, the truth is known.
+
+A phantom imitates a data set in frame rate, classes, colour, size of the motion, duration and noise; it shows no real
+person. ``phantom_programme`` says what is shown, ``phantom_subject`` who shows it, ``phantom_face`` draws the face and
+``phantom_motion`` moves it; this module makes the clips. NaME has no preset: what it holds is unpublished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from stagkit.core.config import PhantomConfig
+from stagkit.core.facs import AU_NUMBERS, AUCode
+from stagkit.core.types import Clip, StagkitError, Truth, inter_ocular_distance
+from stagkit.synthetic.film import Scene, expose, find_visible, roll
+from stagkit.synthetic.habits import Habits, make_habits, make_life, make_light
+from stagkit.synthetic.identity import Subject, make_subject
+from stagkit.synthetic.presets import MAX_FRAMES, PRESETS, STRENGTH, Preset, make_programme, make_trace, share_beyond
+from stagkit.synthetic.render.face import Face, draw_face, render_neutral
+from stagkit.synthetic.skin_motion import (
+    compute_au_displacement,
+    compute_coactivation,
+    make_au_field,
+    make_head_motion,
+    make_intensity,
+)
+
+__all__ = [
+    "MAX_FRAMES",
+    "PRESETS",
+    "Preset",
+    "Subject",
+    "make_au_field",
+    "make_cast",
+    "make_clip",
+    "make_clips",
+    "make_label",
+    "make_programme",
+    "make_subject",
+    "render_neutral",
+]
+
+
+def _rng(config: PhantomConfig, *place: int | str) -> np.random.Generator:
+    """A source of chance of its own for each part of each clip."""
+    words = [zlib.crc32(str(p).encode()) for p in (config.preset, *place)]
+    return np.random.default_rng([config.seed, *words])
+
+
+def make_label(config: PhantomConfig, subject: int, clip: int) -> str:
+    """Class of a clip: each subject shows all classes once, in random order, then all again, and so on."""
+    classes = PRESETS[config.preset].classes
+    order = _rng(config, "labels", subject, clip // len(classes)).permutation(len(classes))
+    return classes[order[clip % len(classes)]]
+
+
+def make_cast(config: PhantomConfig, subject: int) -> Subject:
+    """The person behind a subject number (0-based); another preset or seed has other people."""
+    return make_subject(int(_rng(config, "subject", subject).integers(2**31)))
+
+
+def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
+    """One phantom clip: the same whatever other clips are made, and in whatever order.
+
+    Args:
+        config: see ``PhantomConfig``.
+        subject: 0-based, below ``config.subjects``.
+        clip: 0-based, below ``config.clips``.
+
+    Returns:
+        A ``Clip`` of ``config.size`` px: uint8 frames (RGB or grey as in the set), landmarks of every frame (carried
+        by the planted motion and the head; blinks do not move them), 0-based onset, apex and offset, and ``truth``.
+        At difficulty 0 there is nothing but the planted motion: no noise, head motion, blinks or flicker.
+
+    Raises:
+        StagkitError: a subject or clip number outside the configuration.
+
+    Example:
+        >>> clip = make_clip(PhantomConfig(preset="4dme", size=64, difficulty=0), subject=0, clip=0)
+        >>> clip.frames.shape[1:], bool((clip.frames[clip.onset] == clip.truth.neutral).all())
+        ((64, 64), True)
+    """
+    for name, value, count in (("subject", subject, config.subjects), ("clip", clip, config.clips)):
+        if not 0 <= value < count:
+            raise StagkitError(f"{name} {value} was asked for, expected 0 to {count - 1}: PhantomConfig has {count}.")
+    preset = PRESETS[config.preset]
+    label = make_label(config, subject, clip)
+    habits = make_habits(config.difficulty, _rng(config, "habits", subject))
+    chance = _rng(config, "programme", subject, clip)
+    _, coded = make_programme(preset, label, config.difficulty, chance, habits.left)
+    programme = coded + make_trace(preset, coded, config.difficulty, chance)
+    fps = float(_rng(config, "fps", subject).choice(preset.fps))
+    rng = _rng(config, "motion", subject, clip)
+    intensity, onset, offset = _make_course(preset, fps, len(programme), config.difficulty, rng)
+    face = draw_face(make_cast(config, subject), config.size)
+    face = face if preset.colour else face.grey
+    peaks = _draw_peaks(preset, config.difficulty, programme, len(coded), habits, rng)
+    cheat = config.confounder if label == preset.confounded and config.confounder != "none" else ""
+    head, gain = _make_head(face, len(intensity), config.difficulty, cheat, rng)
+    gain = gain * make_light(len(intensity), fps, config.difficulty * preset.flicker, rng)
+    life = make_life(len(intensity), fps, config.difficulty, habits, rng)
+    mark = cheat == "background mark"
+    scene = Scene(face, programme, peaks, intensity, head, life, config.difficulty, config.cover, mark)
+    peaks = limit_strain(scene.fields / peaks[:, None, None, None], peaks)
+    scene = dataclasses.replace(scene, peaks=peaks)
+    neutral, pictures = roll(scene)
+    frames = expose(pictures, gain, preset, config.difficulty, rng)
+    truth = Truth(
+        codes=tuple(str(AUCode(n, s)) for n, s in programme),
+        au_intensity=intensity,
+        fields=scene.fields,
+        head=head,
+        visible=find_visible(scene),
+        coactivation=compute_coactivation(intensity),
+        neutral=np.clip(np.round(neutral), 0, 255).astype(np.uint8),
+        confounder=cheat,
+    )
+    still = face.landmarks
+    moves = np.stack([_carry_landmarks(face.subject, config.size, n, s) for n, s in programme]) * peaks[:, None, None]
+    points = still + np.tensordot(intensity, moves, axes=1)
+    landmarks = np.einsum("tij,tnj->tni", truth.head[:, :, :2], points) + truth.head[:, None, :, 2]
+    return Clip(
+        frames=frames,
+        fps=fps,
+        clip_id=f"sub{subject + 1:02d}_{clip + 1:03d}",
+        subject=f"{preset.name}-phantom/sub{subject + 1:02d}",
+        dataset=f"{preset.name}-phantom",
+        label=label,
+        landmarks=landmarks,
+        onset=onset,
+        apex=int((intensity * peaks).sum(1).argmax()),
+        offset=offset,
+        aus=tuple(AUCode(n, s) for n, s in coded) if preset.coded else None,
+        truth=truth,
+    )
+
+
+@lru_cache(maxsize=512)
+def _carry_landmarks(subject: Subject, size: int, number: int, side: str) -> np.ndarray:
+    """Displacement of the landmarks "68 2" px by an AU with a peak of 1 % of IOD."""
+    landmarks = subject.landmarks(size)
+    return compute_au_displacement(number, side, landmarks, landmarks)
+
+
+def make_clips(config: PhantomConfig) -> Iterator[Clip]:
+    """All clips of a configuration, subject by subject, made as they are asked for."""
+    for subject in range(config.subjects):
+        for clip in range(config.clips):
+            yield make_clip(config, subject, clip)
+
+
+def _make_course(
+    preset: Preset, fps: float, n_aus: int, difficulty: float, rng: np.random.Generator
+) -> tuple[np.ndarray, int, int]:
+    """Intensity "time au" of every AU, onset frame, offset frame; the onset is never the first frame."""
+    before, after = rng.integers(2, 6, size=2) + np.round(difficulty * rng.uniform(0, 4, size=2)).astype(int)
+    typical = min(preset.duration[0] * fps, 0.75 * MAX_FRAMES)  # fast cameras: shortened, so that clips stay cheap
+    length = int(np.clip(typical * np.exp(preset.duration[1] * rng.normal()), 8, MAX_FRAMES - 1 - before - after))
+    onset, offset = int(before), int(before + length)
+    middle = np.clip(rng.normal(*preset.apex), 0.25, 0.75) * length
+    spread = np.clip(rng.normal(0, 0.022, n_aus), -0.045, 0.045) * fps
+    apexes = onset + np.clip(np.round(middle + spread), 3, length - 3).astype(int)
+    starts = onset + rng.uniform(0, 0.25, n_aus) * (apexes - onset)
+    ends = offset - rng.uniform(0, 0.25, n_aus) * (offset - apexes)
+    starts[starts.argmin()], ends[ends.argmax()] = onset, offset
+    skews = rng.uniform(0.8, 1.4, n_aus)
+    curves = [make_intensity(offset + int(after) + 1, *c) for c in zip(starts, apexes, ends, skews, strict=True)]
+    return np.stack(curves, -1), onset, offset
+
+
+def _draw_peaks(
+    preset: Preset,
+    difficulty: float,
+    programme: tuple[tuple[int, str], ...],
+    n_coded: int,
+    habits: Habits,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Peak displacement of every AU, % of IOD.
+
+    One leads, the others follow at 55-100 % of it (lids and cheeks less), traces at 30-55 %. Beyond the default
+    difficulty motion shrinks, to a half at difficulty 1.
+    """
+    low, high = (max(0.3, edge * (1 - 0.5 * share_beyond(difficulty))) for edge in preset.intensity)
+    lead = low + (high - low) * rng.random() ** (0.4 + difficulty)
+    which = [AU_NUMBERS.index(number) for number, _ in programme]
+    share = rng.uniform(0.55, 1.0, len(programme)) * habits.gain[which] * STRENGTH[which] ** difficulty
+    share = share / share[:n_coded].max()
+    share[n_coded:] = rng.uniform(0.30, 0.55, len(programme) - n_coded)
+    return np.maximum(low, lead * share)
+
+
+def limit_strain(fields: np.ndarray, peaks: np.ndarray, most: float = 0.7) -> np.ndarray:
+    """The same peaks, all lowered where the AUs could together strain the skin by ``most``: below 1 it never folds."""
+    slopes = np.stack(np.gradient(fields, axis=(2, 3)))  # "axis au chan y x" at a peak of 1 % of IOD
+    strain = np.tensordot(peaks, np.sqrt((slopes**2).sum((0, 2))), axes=1).max()
+    return peaks * min(1.0, most / max(strain, 1e-9))
+
+
+def _make_head(
+    face: Face, n_frames: int, difficulty: float, cheat: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Motion of the head "time 2 3" and brightness "time", with the planted cheat in them."""
+    head = make_head_motion(n_frames, face.landmarks, rng, *(difficulty * np.array([1.4, 0.35, 0.3])))
+    t = np.linspace(0.0, 1.0, n_frames)
+    ramp = t**2 * (3.0 - 2.0 * t)
+    if cheat == "head shift":
+        head[:, 0, 2] += ramp * 0.04 * inter_ocular_distance(face.landmarks)
+    return head, 1.0 + 0.10 * ramp * (cheat == "brightness")

@@ -1,0 +1,287 @@
+"""Phantoms without pixels: onset-apex flow maps made from the muscles alone, thousands a second.
+
+The displacement fields are those that move phantom faces (``phantom_motion``), looked at through the window of the
+published maps (``datasets.flow_maps.MAP_FRAME``) and spoiled as estimated flow is: lids that blink, a head that drifts,
+turns and nods, skin that follows elastically, patches where the picture had too little texture to follow. Then each
+channel is stretched to 0..255 per map, exactly as the published maps are, so the size of the motion is lost in both.
+The sizes of these disturbances are stagkit's choice, set by hand beside the published maps of CASME II and SMIC (no map
+and no statistic of them is stored here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
+from stagkit.core.types import StagkitError, check_axes
+from stagkit.synthetic.identity import EYES, make_shape
+from stagkit.synthetic.presets import PRESETS, STRENGTH, make_programme
+from stagkit.synthetic.skin_motion import compute_au_patches
+
+SIZE = 28
+#: Face frame (IOD) -> px of a map, as in ``datasets.flow_maps.MAP_FRAME`` (a test keeps them equal).
+FRAME = np.array([[21.0, 0.0, 13.5], [0.0, 16.0, 7.0]])
+#: MEGC2019 classes; a preset's ``negative``, ``positive``, ``surprise``.
+CLASSES = ("negative", "positive", "surprise")
+
+_SIDES = ("R", "L")
+_FACES = 48  # shapes that are drawn once a process and shared by all phantom people
+
+
+@dataclass(frozen=True)
+class PhantomMaps:
+    """Flow maps with what was planted in them.
+
+    Args:
+        flow: uint8 "clip y x chan", chan = (u, v, strain), each stretched to 0..255 per map.
+        label: int64 "clip", position in ``CLASSES``.
+        subject: str "clip", unique within ``dataset``.
+        dataset: str "clip", e.g. ``casme2-phantom``.
+        clip: str "clip".
+        aus: str "clip", the planted units as a sheet writes them, e.g. ``4+L12``.
+        au_intensity: float32 "clip au side", side = (R, L) of the subject, 0 = absent, 1 = the strongest unit of the
+            clip where both sides are equal; axis ``au`` as ``facs.AU_NUMBERS``. Midline units have equal sides.
+    """
+
+    flow: np.ndarray
+    label: np.ndarray
+    subject: np.ndarray
+    dataset: np.ndarray
+    clip: np.ndarray
+    aus: np.ndarray
+    au_intensity: np.ndarray
+
+    def __post_init__(self):
+        check_axes({}, flow=(self.flow, "clip 28 28 3"), au_intensity=(self.au_intensity, "clip au 2"))
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def save(self, path) -> None:
+        """Write an ``.npz`` that ``datasets.flow_maps.load_flow_maps`` reads."""
+        from stagkit.core.files import write_aside
+
+        with write_aside(path) as aside, open(aside, "wb") as file:
+            np.savez_compressed(file, **vars(self))
+
+
+def make_maps(
+    n_clips: int, seed: int = 0, preset: str = "casme2", clips_per_subject: int = 8, difficulty: float = 1.0
+) -> PhantomMaps:
+    """Flow maps of phantom people; classes as often as asked for in turn, so that they are balanced.
+
+    Args:
+        n_clips: how many maps, 1 or more.
+        seed: the same seed gives the same bytes; another one has other people.
+        preset: whose AU statistics: ``casme2``, ``samm`` or ``smic`` (those with the three MEGC2019 classes).
+        clips_per_subject: maps of one person, who keeps shape and habits.
+        difficulty: 0 textbook programmes and undisturbed motion .. 1 real statistics and disturbances.
+
+    Raises:
+        StagkitError: a preset without the three classes, or no clips.
+
+    Example:
+        >>> maps = make_maps(6, seed=1)
+        >>> maps.flow.shape, sorted(set(maps.label.tolist()))
+        ((6, 28, 28, 3), [0, 1, 2])
+    """
+    if preset not in PRESETS or set(PRESETS[preset].classes) != set(CLASSES):
+        able = ", ".join(n for n, p in PRESETS.items() if set(p.classes) == set(CLASSES))
+        raise StagkitError(f"`preset` is {preset!r}, expected one with the classes of the published maps: {able}.")
+    if n_clips < 1 or clips_per_subject < 1:
+        raise StagkitError(f"{n_clips} maps, {clips_per_subject} a subject: expected 1 or more of each.")
+    parts = [
+        _make_block(min(_BLOCK, n_clips - start), start, seed, preset, clips_per_subject, difficulty)
+        for start in range(0, n_clips, _BLOCK)
+    ]
+    return PhantomMaps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def stream_maps(
+    batch: int = 512, seed: int = 0, presets: tuple[str, ...] = ("casme2", "smic")
+) -> Iterator[PhantomMaps]:
+    """New maps without end, ``batch`` at a time, the presets in turn; memory does not grow."""
+    turn = 0
+    while True:
+        yield make_maps(batch, seed=seed * 1_000_003 + turn, preset=presets[turn % len(presets)])
+        turn += 1
+
+
+_BLOCK = 1024
+
+
+def _make_block(n: int, start: int, seed: int, preset: str, per_subject: int, difficulty: float) -> tuple:
+    """Maps ``start`` to ``start + n`` of a set."""
+    who = (start + np.arange(n)) // per_subject
+    rng = np.random.default_rng([seed, start, *preset.encode()])
+    label = ((start + np.arange(n)) % len(CLASSES)).astype(np.int64)
+    sided, codes = _draw_programmes(preset, label, difficulty, rng)
+    lead = (STRENGTH * np.exp(0.35 * rng.normal(size=sided.shape[:2])))[..., None] * sided
+    shown = (lead / lead.max((1, 2), keepdims=True)).astype(np.float32)
+    habits = _draw_habits(seed, preset, who)
+    faces = (who * 7 + seed * 13) % _FACES
+    flow = _move(shown * habits[0], faces)
+    if difficulty > 0:
+        flow = _disturb(flow, faces, habits[1], difficulty * PRESETS[preset].noise / 3.0, rng)
+    names = np.array([f"sub{w + 1:03d}" for w in who])
+    clips = np.array([f"{start + i + 1:05d}" for i in range(n)])
+    dataset = np.full(n, f"{preset}-phantom")
+    return stretch_maps(add_strain(flow, rng, difficulty)), label, names, dataset, clips, codes, shown
+
+
+@lru_cache(maxsize=64)
+def _programme_pool(preset: str, label: str, difficulty: float, n: int = 512) -> tuple[np.ndarray, np.ndarray]:
+    """Programmes drawn once: float32 "draw au side" of 0 and 1, and their codes as text."""
+    rng = np.random.default_rng([n, *label.encode(), *preset.encode()])
+    sided, codes = np.zeros((n, len(AU_NUMBERS), 2), np.float32), []
+    for i in range(n):
+        _, programme = make_programme(PRESETS[preset], label, difficulty, rng)
+        for number, side in programme:
+            sided[i, AU_NUMBERS.index(number), [_SIDES.index(side)] if side else [0, 1]] = 1
+        codes.append("+".join(f"{side}{number}" for number, side in programme))
+    return sided, np.array(codes)
+
+
+def _draw_programmes(preset: str, label: np.ndarray, difficulty: float, rng: np.random.Generator):
+    sided, codes = np.zeros((len(label), len(AU_NUMBERS), 2), np.float32), np.empty(len(label), "<U24")
+    for k, name in enumerate(CLASSES):
+        pool, words = _programme_pool(preset, name, difficulty)
+        at, draw = np.flatnonzero(label == k), rng.integers(len(pool), size=(label == k).sum())
+        sided[at], codes[at] = pool[draw], words[draw]
+    return sided, codes
+
+
+def _draw_habits(seed: int, preset: str, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How strongly each person moves each unit on each side "clip au side", and how much they blink "clip"."""
+    gain, blink = np.empty((len(who), len(AU_NUMBERS), 2), np.float32), np.empty(len(who), np.float32)
+    for person in np.unique(who):
+        rng = np.random.default_rng([seed, 77, int(person), *preset.encode()])
+        person_gain, side_gain = rng.normal(size=(len(AU_NUMBERS), 1)), rng.normal(size=(len(AU_NUMBERS), 2))
+        gain[who == person] = np.exp(0.25 * person_gain + 0.15 * side_gain)
+        blink[who == person] = np.exp(0.6 * rng.normal())
+    return gain, blink
+
+
+@lru_cache(maxsize=_FACES)
+def _draw_face(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Unit fields "au side chan y x" of one shape, its lids "eye y x", its relief "y x", and where flow errs "y x"."""
+    shape = make_shape(np.random.default_rng([number, 0x5A9E]))
+    y, x = np.mgrid[:SIZE, :SIZE].astype(float)
+    crop = np.random.default_rng([number, 0xC40B]).normal(size=4) * (0.9, 0.9, 0.06, 0.06)  # crops differ a little
+    x, y = x - crop[0], y - crop[1]
+    points = np.stack([(x - 13.5) / FRAME[0, 0], (y - 13.5) / FRAME[1, 1]], -1) * np.exp(crop[2:])
+    points += (13.5 - FRAME[:, 2]) / np.diag(FRAME)
+    fields = np.zeros((len(AU_NUMBERS), 2, 2, SIZE, SIZE), np.float32)
+    for k, (number, unit) in enumerate(ACTION_UNITS.items()):
+        sides = [compute_au_patches(number, s, shape, points) for s in (_SIDES if unit.sided else ("",))]
+        halves = sides if unit.sided else [sides[0] / 2, sides[0] / 2]
+        largest = np.linalg.norm(sum(halves), axis=-1).max()
+        fields[k] = np.moveaxis(np.stack(halves), -1, 1) / largest
+    lids = []
+    for eye in EYES:
+        centre, width = shape[list(eye)].mean(0), np.ptp(shape[list(eye)][:, 0])
+        dx, dy = (points[..., 0] - centre[0]) / (0.55 * width), (points[..., 1] - centre[1] + 0.01) / 0.075
+        lids.append(np.exp(-0.5 * (dx**2 * 1.6 + dy**2 * 1.2)))
+    nose = shape[30]
+    along = np.clip((points[..., 1] + 0.1) / (nose[1] + 0.1), 0, 1)
+    relief = along * np.exp(-0.5 * (points[..., 0] / (0.05 + 0.06 * along)) ** 2) * (points[..., 1] < nose[1] + 0.08)
+    relief = 0.6 * relief + 0.6 * np.clip(1 - (points[..., 0] / 0.95) ** 2, 0, 1) ** 0.7
+    ring = np.hypot(points[..., 0], 0.75 * (points[..., 1] - 0.35))
+    busy = 0.3 + 0.7 * np.clip(2.5 * (ring - 0.2), 0, 1)
+    for place, width, height in ((19, 0.2, 0.09), (24, 0.2, 0.09), (48, 0.11, 0.16), (54, 0.11, 0.16), (8, 0.2, 0.1)):
+        dx, dy = points[..., 0] - shape[place, 0], points[..., 1] - shape[place, 1]
+        busy += 0.7 * np.exp(-0.5 * ((dx / width) ** 2 + (dy / height) ** 2))
+    busy += 0.9 * sum(lids)
+    return fields, np.stack(lids).astype(np.float32), relief.astype(np.float32), busy.astype(np.float32)
+
+
+def _move(shown: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Displacement of the skin "clip chan y x", 1 = the strongest unit's own peak."""
+    flow = np.empty((len(shown), 2, SIZE, SIZE), np.float32)
+    for face in np.unique(faces):
+        fields, mine = _draw_face(int(face))[0], faces == face
+        flow[mine] = np.tensordot(shown[mine], fields, axes=2)
+    return flow
+
+
+def _smooth(sigma_x: float, sigma_y: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Smooth noise of unit variance with features of these widths, px: float32 ``shape`` (... y x)."""
+    white = rng.standard_normal(shape, dtype=np.float32)
+    return _blur_matrix(sigma_y) @ white @ _blur_matrix(sigma_x).T
+
+
+@lru_cache(maxsize=64)
+def _blur_matrix(sigma: float, n: int = SIZE) -> np.ndarray:
+    """Gaussian weights "to from" whose rows have unit norm: white noise keeps its variance."""
+    line = np.arange(n)
+    weights = np.exp(-0.5 * ((line[:, None] - line) / max(sigma, 1e-3)) ** 2)
+    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
+    """What else moves between onset and apex, and what flow gets wrong."""
+    n = len(flow)
+
+    def size(typical: float, spread: float) -> np.ndarray:
+        return (difficulty * typical * np.exp(spread * rng.normal(size=(n, 1, 1, 1)))).astype(np.float32)
+
+    lids, relief, busy = (np.stack([_draw_face(int(f))[i] for f in faces]) for i in (1, 2, 3))
+    busy = busy[:, None]
+    y, x = (np.mgrid[:SIZE, :SIZE].astype(np.float32) - 13.5) / 14
+    out = flow.copy()
+    # lids: partly closing or opening between onset and apex; both eyes nearly alike
+    closing = size(0.5, 0.9) * blinks[:, None, None, None] * rng.choice([1, -0.7], (n, 1, 1, 1), p=(0.6, 0.4))
+    closing = closing * (rng.random((n, 1, 1, 1)) < 0.6)
+    eyes = lids * (1 + 0.25 * rng.normal(size=(n, 2, 1, 1)))
+    out[:, 1] += (closing * eyes).sum(1)
+    gaze = size(0.12, 0.8) * rng.choice([-1, 1], (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < 0.4)
+    out[:, 0] += (gaze * lids).sum(1)
+    # head: what is left of turning, nodding, rolling and coming nearer after alignment
+    turn, nod = size(0.12, 0.7) * rng.normal(size=(n, 1, 1, 1)), size(0.12, 0.7) * rng.normal(size=(n, 1, 1, 1))
+    roll, near = size(0.08, 0.7) * rng.normal(size=(n, 1, 1, 1)), size(0.06, 0.7) * rng.normal(size=(n, 1, 1, 1))
+    out += np.concatenate([turn, nod], 1) * relief[:, None]
+    out += roll * np.stack([-y, x]) + near * np.stack([x, y])
+    # elastic skin and estimation: broad, middling and fine; some patches are lost for want of texture
+    broad = np.stack([_smooth(3.4, 3.0, (n, SIZE, SIZE), rng), _smooth(6.0, 2.2, (n, SIZE, SIZE), rng)], 1)
+    fine = np.stack([_smooth(1.3, 1.2, (n, SIZE, SIZE), rng), _smooth(1.7, 1.0, (n, SIZE, SIZE), rng)], 1)
+    lost = np.exp(_smooth(2.0, 1.6, (n, 1, SIZE, SIZE), rng) - 0.4)
+    grain = rng.standard_normal(out.shape, dtype=np.float32)
+    seen = np.exp(0.45 * _smooth(1.5, 1.2, (n, 1, SIZE, SIZE), rng))
+    out *= seen / np.maximum(1.0, 0.6 * seen)
+    out += size(0.11, 0.6) * broad + size(0.055, 0.7) * fine * lost * busy**1.5 + size(0.004, 0.5) * grain * lost
+    return out.astype(np.float32)
+
+
+def add_strain(flow: np.ndarray, rng: np.random.Generator | None = None, difficulty: float = 0.0) -> np.ndarray:
+    """Optical strain beside the flow: sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 2), as STSTNet defines it.
+
+    Args:
+        flow: float "clip 2 y x".
+        rng, difficulty: where given, the unevenness of strain taken on a fine grid and thinned out to the map.
+
+    Returns:
+        float32 "clip 3 y x".
+    """
+    (u_y, u_x), (v_y, v_x) = (np.gradient(flow[:, c], axis=(1, 2)) for c in (0, 1))
+    strain = np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
+    if rng is not None and difficulty:
+        strain = strain * np.exp(np.float32(0.5 * difficulty) * _smooth(1.1, 0.8, strain.shape, rng))
+    return np.concatenate([flow, strain[:, None]], 1).astype(np.float32)
+
+
+def stretch_maps(motion: np.ndarray) -> np.ndarray:
+    """Every channel of every map to 0..255, as published.
+
+    Args:
+        motion: float "clip chan y x".
+
+    Returns:
+        uint8 "clip y x chan"; a channel without any variation is 0.
+    """
+    low, high = motion.min((2, 3), keepdims=True), motion.max((2, 3), keepdims=True)
+    scaled = (motion - low) / np.maximum(high - low, 1e-12) * 255
+    return np.moveaxis(np.round(scaled), 1, -1).astype(np.uint8)

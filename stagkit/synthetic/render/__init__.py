@@ -1,0 +1,1 @@
+"""Drawing a phantom face: skin, features, eyes, occlusion."""

@@ -1,0 +1,310 @@
+"""How phantom faces move: displacement fields of action units (AUs), their course in time, and the inverse warp.
+
+Positions are in the face frame of ``stagkit.core.regions``: origin between the outer eye corners, x to the right of the
+picture, y down, unit = inter-ocular distance (IOD). The directions come from ``stagkit.core.facs``; extent and falloff of
+the moved patches are stagkit's choice, set by the anatomy of each place.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from stagkit.core.facs import ACTION_UNITS, Move
+from stagkit.core.regions import ATLAS, compute_face_frame
+from stagkit.core.types import StagkitError, check_axes, inter_ocular_distance
+
+#: Half axes of the patch of skin that moves with a place, IOD: across, up, down. The forehead follows the brows as one
+#: sheet up to the hair; the cheek follows the corner of the mouth.
+_EXTENT: dict[str, tuple[float, float, float]] = {
+    "brow_outer": (0.34, 0.50, 0.26),
+    "brow_mid": (0.34, 0.50, 0.26),
+    "brow_inner": (0.32, 0.50, 0.27),
+    "glabella": (0.22, 0.40, 0.20),
+    "upper_lid": (0.24, 0.13, 0.13),
+    "lower_lid": (0.26, 0.15, 0.15),
+    "nose_wing": (0.22, 0.25, 0.25),
+    "cheek": (0.36, 0.30, 0.30),
+    "upper_lip": (0.28, 0.18, 0.18),
+    "lip_corner": (0.30, 0.28, 0.26),
+    "lower_lip": (0.32, 0.18, 0.18),
+    "chin": (0.40, 0.28, 0.30),
+}
+#: Skin between insertion and origin of the muscle is carried along: the patch is so much longer on that side.
+_REACH = {12: 1.7, 20: 1.6, 15: 1.5}
+#: Skin that is pushed along beyond what ``facs`` lists: the cheek is folded outward before the
+#: corner of a smile, the whole brow is drawn together.
+_CARRIED = {
+    4: (Move("brow_outer", -0.30, -0.25), Move("brow_mid", -0.20, 0.0)),
+    12: (Move("cheek", 0.36, 0.04), Move("lip_corner", -0.2, -0.2)),
+    14: (Move("cheek", 0.20, 0.05),),
+    20: (Move("cheek", 0.20, -0.05),),
+}
+_GATE = 0.12  # half width (IOD) of the strip along the midline in which one side of the face fades into the other
+_FADE = 0.14  # the motion fades out over this distance (IOD) beyond the outline of the face
+_FOREHEAD = 0.36  # the skin that moves with the brows reaches so far above them, IOD
+
+
+def _smoothstep(x: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, twice differentiable between."""
+    x = np.clip(x, 0.0, 1.0)
+    return x * x * x * (x * (6.0 * x - 15.0) + 10.0)
+
+
+def _parse_code(number: int, side: str) -> None:
+    if number not in ACTION_UNITS:
+        known = ", ".join(map(str, ACTION_UNITS))
+        raise StagkitError(f"AU {number!r} cannot be drawn; the action units of stagkit are {known}.")
+    if side not in ("", "L", "R"):
+        raise StagkitError(f"`side` is {side!r}, expected '' (both), 'L' or 'R' (the subject's sides).")
+    if side and not ACTION_UNITS[number].sided:
+        raise StagkitError(f"{ACTION_UNITS[number].label} has one midline muscle: leave `side` empty, not {side!r}.")
+
+
+def compute_au_patches(number: int, side: str, landmarks: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Unscaled displacement "... 2" (face frame, IOD) of ``points`` "... 2" (px)."""
+    frame = compute_face_frame(landmarks)
+    to_face = np.linalg.inv(frame[:, :2])
+    x, y = np.moveaxis((points - frame[:, 2]) @ to_face.T, -1, 0)
+    centres = (ATLAS.centres(landmarks) - frame[:, 2]) @ to_face.T
+    jaw = (landmarks[:17] - frame[:, 2]) @ to_face.T
+    midline = centres[ATLAS.index("nose_bridge"), 0]
+
+    left = _smoothstep((x - midline) / (2 * _GATE) + 0.5)  # share of the subject's left side
+    gates = {"L": left, "R": 1.0 - left, "": 1.0}
+    total = np.zeros((*x.shape, 2))
+    plane = total.reshape(-1, 2)
+    moves: dict[str, np.ndarray] = {}
+    for move in (*ACTION_UNITS[number].moves, *_CARRIED.get(number, ())):
+        moves[move.place] = moves.get(move.place, 0.0) + np.array([move.lateral, move.up])
+    reach = _REACH.get(number, 1.35)
+    for roi, (cx, cy) in zip(ATLAS.rois, centres, strict=True):
+        if roi.place not in moves or (side and roi.side not in ("", side)):
+            continue
+        lateral, up = moves[roi.place]
+        pull = np.array([lateral * {"R": -1.0, "L": 1.0, "": 0.0}[roi.side], -up])
+        rx, above, below = _EXTENT[roi.place]
+        near = np.flatnonzero((np.abs(x - cx) < rx * reach) & (np.abs(y - cy) < max(above, below) * reach))
+        dx, dy = x.flat[near] - cx, y.flat[near] - cy
+        ry = np.where(dy < 0, above, below)
+        across, along = dx / rx, dy / ry  # in half axes; the patch is stretched towards the origin of the muscle
+        way = pull / (rx, (above + below) / 2)
+        towards_origin = np.clip((across * way[0] + along * way[1]) / np.linalg.norm(way), 0.0, None)
+        radius2 = across**2 + along**2 - towards_origin**2 * (1.0 - reach**-2)
+        bump = np.clip(1.0 - radius2, 0.0, None) ** 4
+        gate = gates[roi.side or side]
+        plane[near] += (bump * (gate.reshape(-1)[near] if side or roi.side else 1.0))[:, None] * pull
+
+    half_width = np.abs(jaw[:, 0] - midline).max()
+    brows = ((landmarks[17:27] - frame[:, 2]) @ to_face.T)[:, 1].mean()
+    beyond = np.maximum(np.abs(x - midline) - half_width, y - jaw[:, 1].max())
+    beyond = np.maximum(beyond, brows - _FOREHEAD - y)
+    return total * _smoothstep(1.0 - beyond / _FADE)[..., None]
+
+
+def compute_au_displacement(
+    number: int, side: str, landmarks: np.ndarray, points: np.ndarray, peak: float = 1.0
+) -> np.ndarray:
+    """Displacement of single skin points by one AU, evaluated at the points themselves, without a grid.
+
+    Each move of ``facs.ACTION_UNITS`` is a smooth patch of compact support around its region's centre, longer towards
+    the muscle's origin; the sum is scaled so that the skin moves by ``peak`` where it moves most.
+
+    Args:
+        number: FACS number, one of ``facs.AU_NUMBERS``.
+        side: ``''`` both, ``'L'`` or ``'R'``: the subject's sides (the subject's right is on the left of the picture).
+        landmarks: float "68 2" px of the neutral face.
+        points: float "... 2" px (x, y) in the neutral face.
+        peak: largest displacement, % of IOD.
+
+    Returns:
+        float "... 2" px (right, down), shaped like ``points``; zero on the background and on the nose bridge.
+
+    Raises:
+        StagkitError: an AU that stagkit does not draw, or a side that it does not have.
+    """
+    _parse_code(number, side)
+    landmarks, points = np.asarray(landmarks, float), np.asarray(points, float)
+    check_axes({}, landmarks=(landmarks, "68 2"))
+    raw = compute_au_patches(number, side, landmarks, points)
+    frame = compute_face_frame(landmarks)
+    return raw @ (frame[:, :2].T * (peak / 100.0 / _largest(number, side, landmarks)))
+
+
+def _largest(number: int, side: str, landmarks: np.ndarray) -> float:
+    """Largest length of the unscaled displacement (a side is scaled like both together): float > 0."""
+    frame = compute_face_frame(landmarks)
+    x, y = np.meshgrid(np.arange(-1.0, 1.0, 0.02), np.arange(-0.9, 1.4, 0.02))
+    points = np.stack([x, y], -1) @ frame[:, :2].T + frame[:, 2]
+    return float(np.linalg.norm(compute_au_patches(number, "", landmarks, points), axis=-1).max())
+
+
+def make_grid(size: int, per_pixel: int = 1) -> np.ndarray:
+    """Pixel positions of a square picture: float "y x 2" px (x, y), ``per_pixel`` samples a pixel and axis."""
+    line = (np.arange(size * per_pixel) + 0.5) / per_pixel - 0.5
+    return np.stack(np.meshgrid(line, line), -1)
+
+
+def make_au_field(
+    number: int, side: str, landmarks: np.ndarray, size: int, peak: float = 1.0, per_pixel: int = 1
+) -> np.ndarray:
+    """Dense displacement of the neutral face by one AU at intensity 1.
+
+    Args:
+        number, side, landmarks, peak: as in ``compute_au_displacement``.
+        size: side of the square picture, px.
+        per_pixel: samples a pixel and axis (2 = twice as fine, the values stay in px of the picture).
+
+    Returns:
+        float32 "2 y x" px, chan = (u right, v down); linear in ``peak``.
+
+    Raises:
+        StagkitError: an AU that stagkit does not draw, or a side that it does not have.
+
+    Example:
+        >>> from stagkit.core.regions import load_mean_face
+        >>> field = make_au_field(12, "L", load_mean_face()[0] * 54 + (64, 50), 128)
+        >>> field.shape, bool(abs(field[:, :, :50]).max() == 0)
+        ((2, 128, 128), True)
+    """
+    displacement = compute_au_displacement(number, side, landmarks, make_grid(size, per_pixel), peak)
+    return np.ascontiguousarray(np.moveaxis(displacement, -1, 0), np.float32)
+
+
+def compute_jacobian(field: np.ndarray) -> np.ndarray:
+    """Local change of area under ``p -> p + field(p)``: float "y x"; 1 = unchanged, <= 0 = the skin would fold.
+
+    Args:
+        field: float "2 y x" px.
+    """
+    (u_y, u_x), (v_y, v_x) = np.gradient(field[0]), np.gradient(field[1])
+    return (1 + u_x) * (1 + v_y) - u_y * v_x
+
+
+def compute_inverse(
+    field: np.ndarray,
+    targets: np.ndarray,
+    start: np.ndarray | None = None,
+    tolerance: float = 2e-3,
+    per_pixel: float | None = None,
+) -> np.ndarray:
+    """Where the skin seen at ``targets`` came from: solves ``p + field(p) = target`` by fixed-point iteration.
+
+    Args:
+        field: float32 "2 y x" px, of the whole picture, sampled with any whole number of samples a pixel.
+        targets: float32 "y x 2" px, of the whole picture or of a window of it.
+        start: first guess of ``target - p`` "y x 2" px, e.g. the answer for the frame before.
+        tolerance: stop when no point moves by more than this, px.
+        per_pixel: samples a pixel of ``field``; None where ``targets`` are the whole picture, whose size tells it.
+
+    Returns:
+        float32 "y x 2" px: the sources ``p``.
+
+    Raises:
+        StagkitError: the iteration does not settle: the field folds the skin.
+    """
+    per_pixel = per_pixel or field.shape[1] / targets.shape[0]
+    x, y, *guess = (np.ascontiguousarray(p[..., c]) for p in (targets, start) if p is not None for c in (0, 1))
+    return targets - cv2.merge(find_displacement(field, x, y, guess or None, tolerance, per_pixel))
+
+
+def find_displacement(
+    field: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    start: list[np.ndarray] | None = None,
+    tolerance: float = 2e-3,
+    per_pixel: float = 1.0,
+) -> list[np.ndarray]:
+    """By how much the skin seen at ``x``, ``y`` (float32 "y x" px each) was moved: ``target - p``, right and down.
+
+    The rest as in ``compute_inverse``.
+    """
+    per_pixel = np.float32(per_pixel)
+    aim = [place * per_pixel + (per_pixel - 1) / 2 for place in (x, y)]
+    moved = start or [np.zeros_like(x), np.zeros_like(y)]
+    for _ in range(40):
+        at = [m * per_pixel for m in moved]
+        for place, a in zip(at, aim, strict=True):
+            np.subtract(a, place, out=place)
+        # one channel at a time: OpenCV rounds positions to 1/32 sample where there are two
+        new = [cv2.remap(f, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f in field]
+        change = max(cv2.norm(n, m, cv2.NORM_INF) for n, m in zip(new, moved, strict=True))
+        moved = new
+        if change < tolerance:
+            break
+    if change > 10 * tolerance:
+        raise StagkitError(
+            "the displacement folds the skin, so no picture can be made of it: lower the intensity, or move fewer AUs."
+        )
+    return moved
+
+
+def make_intensity(n_frames: int, onset: float, apex: int, offset: float, skew: float = 1.0) -> np.ndarray:
+    """Course of one AU: still, smooth rise from onset to apex, smooth and slower-ending fall to offset, still.
+
+    Args:
+        n_frames: length of the clip.
+        onset, offset: frames (may be fractional) up to which, and from which on, nothing moves.
+        apex: frame of the peak, ``onset < apex < offset``.
+        skew: > 1 rises later and falls earlier; 0.5..2.
+
+    Returns:
+        float "time", 0..1, 1 at ``apex`` exactly. Smooth (stagkit's choice: raised cosine with warped time).
+
+    Raises:
+        StagkitError: onset, apex and offset out of order, or the apex outside the clip.
+    """
+    if not (onset < apex < offset and 0 <= apex < n_frames):
+        raise StagkitError(
+            f"onset {onset}, apex {apex}, offset {offset} in {n_frames} frames: expected onset < apex < offset, "
+            "and the apex inside the clip."
+        )
+    t = np.arange(n_frames)
+    phase = np.where(t <= apex, (t - onset) / (apex - onset), (offset - t) / (offset - apex)).clip(0.0, 1.0)
+    return (0.5 - 0.5 * np.cos(np.pi * phase)) ** skew
+
+
+def compute_coactivation(au_intensity: np.ndarray) -> np.ndarray:
+    """Normalised overlap of intensity curves: float "au au", symmetric, 1 on the diagonal, 0 = never together.
+
+    Args:
+        au_intensity: float "time au", >= 0.
+    """
+    norm = np.linalg.norm(au_intensity, axis=0).clip(1e-12)
+    overlap = (au_intensity.T @ au_intensity) / np.outer(norm, norm)
+    np.fill_diagonal(overlap, 1.0)
+    return overlap.clip(0.0, 1.0)
+
+
+def make_head_motion(
+    n_frames: int, landmarks: np.ndarray, rng: np.random.Generator, shift: float, turn: float, zoom: float
+) -> np.ndarray:
+    """Slow drift of the head: a smooth random path that starts at rest.
+
+    Args:
+        n_frames: length of the clip.
+        landmarks: float "68 2" px; the head turns and grows around the nose bridge.
+        rng: source of chance.
+        shift: typical translation over the clip, % of IOD.
+        turn: typical rotation, degrees.
+        zoom: typical change of scale, %.
+
+    Returns:
+        float "time 2 3" px, affine; the identity in frame 0 (and everywhere if all three sizes are 0).
+    """
+    t = np.linspace(0.0, 1.0, n_frames)
+    waves = np.stack([t, np.sin(np.pi * t) ** 2, np.sin(2 * np.pi * t) / 2])
+    paths = rng.normal(size=(4, 3)) * (0.8, 0.5, 0.35) @ waves  # "path time", each 0 at the start
+    step = inter_ocular_distance(landmarks) / 100 * shift
+    return _similarity(
+        landmarks[28], paths[0] * step, paths[1] * step, np.deg2rad(paths[2] * turn), 1 + paths[3] * zoom / 100
+    )
+
+
+def _similarity(centre: np.ndarray, dx: np.ndarray, dy: np.ndarray, angle: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Turn and scale around ``centre``, then move: float "time 2 3"."""
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
+    moved = centre - linear @ centre + np.stack([dx, dy], -1)
+    return np.concatenate([linear, moved[..., None]], -1)
