@@ -34,14 +34,14 @@ def test_without_an_extra_its_name_is_in_the_sentence(extra):
     """Whatever public name is asked for: it works, or the sentence says which extra to install."""
     blocked = [name for name in EXTRAS if EXTRAS[name] == extra and name != "IPython"]
     calls = {
-        "notebooks": "course_files.load_notebook('x'), course_execution.measure_memory(1)",
-        "landmarks": "faces.LandmarkFinder(faces.__file__),",
+        "notebooks": "notebooks.load_notebook('x'), execution.measure_memory(1)",
+        "landmarks": "landmarks.LandmarkFinder(landmarks.__file__),",
         "cluster": "cluster.connect('local:1').__enter__(),",
     }[extra]
     code = (
         f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
         "import stagkit, stagkit.explorers\n"
-        "from stagkit import cluster, course_execution, course_files, faces\n"
+        "from stagkit.core import cluster\nfrom stagkit.course import execution, notebooks\nfrom stagkit.motion import landmarks\n"
         "from stagkit.core.types import StagkitError\n"
         "for module in (stagkit, stagkit.explorers) if 'traitlets' in sys.modules else ():\n"
         "    for name in module.__all__:\n"

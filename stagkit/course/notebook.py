@@ -423,7 +423,7 @@ def _digest(*parts: str) -> str:
 def find_sources(entries: Sequence[str] = _ENTRIES, home: Path | None = None) -> list[Path]:
     """Files of all modules of stagkit that some modules import, directly or through others, also inside functions.
 
-    Imports for type checkers alone are left out. The tables in ``stagkit/data`` are added: modules read them.
+    Imports for type checkers alone are left out. The tables in ``stagkit/resources`` are added: modules read them.
 
     Args:
         entries: full names of modules, e.g. ``"stagkit.evaluation.evaluate"``.
