@@ -41,7 +41,8 @@ def test_without_an_extra_its_name_is_in_the_sentence(extra):
     code = (
         f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
         "import stagkit, stagkit.explorers\n"
-        "from stagkit.core import cluster\nfrom stagkit.course import execution, notebooks\nfrom stagkit.motion import landmarks\n"
+        "from stagkit.core import cluster\nfrom stagkit.motion import landmarks\n"
+        "from stagkit.course import execution, notebooks\n"
         "from stagkit.core.types import StagkitError\n"
         "for module in (stagkit, stagkit.explorers) if 'traitlets' in sys.modules else ():\n"
         "    for name in module.__all__:\n"
