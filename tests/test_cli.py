@@ -327,7 +327,7 @@ def test_ablate(maps, tmp_path, capsys):
     assert code == 0, err
     assert "graph-none" in out
     assert {p.name for p in (tmp_path / "abl").iterdir()} == {
-        "full", "graph-none", "ablation.csv", "ablation.json", "ablation.tex",
+        "full", "graph-none", "ablation.csv", "ablation.json", "ablation.tex", "lock",
     }  # fmt: skip
     code, _, err = run("ablate", maps, "--out", tmp_path / "abl", "--also", "uniform", capsys=capsys)
     assert code == 2

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from stagkit.cli import main
-from stagkit.core.config import FlowConfig
+from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.errors import StagkitError, StagkitWarning
 from stagkit.core.facs import read_aus
 from stagkit.core.files import read_json
@@ -26,7 +26,7 @@ from stagkit.datasets.check import check_data, format_check
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.datasets.index import load_index
 from stagkit.datasets.join import join_datasets
-from stagkit.datasets.manifest import ManifestSource
+from stagkit.datasets.manifest import ManifestSource, write_manifest
 from stagkit.datasets.prepare import load_data, load_prepared, prepare_clips
 from stagkit.datasets.spreadsheets import load_grids
 from stagkit.datasets.subjects import find_alike_subjects, find_identity_faults, find_near_duplicates, normalise_subject
@@ -34,6 +34,7 @@ from stagkit.evaluation.evaluate import evaluate
 from stagkit.motion.frames import MAX_PIXELS, read_picture
 from stagkit.motion.landmarks import FaceError, load_landmarks
 from stagkit.motion.video import Video, open_video
+from stagkit.synthetic.dataset import PhantomSource
 from tests.damage import make_trees
 from tests.small import make_dataset, save_maps
 from tests.test_cli import run
@@ -630,3 +631,18 @@ def test_check_data_of_a_manifest_lists_what_is_wrong(tmp_path, capsys):
         "c0 of mine/S1 and c5 of mine/p2x5 have nearly the same motion",
     ):
         assert words in out, words
+
+
+def test_a_clip_that_is_not_there_is_one_sentence(tmp_path):
+    """Asked for by a wrong key, or left out: every source says which it is."""
+    source = PhantomSource(PhantomConfig(subjects=2, clips=2, size=48))
+    root = write_manifest(source, tmp_path / "m")
+    table = (root / "manifest.csv").read_text()
+    (root / "manifest.csv").write_text(table.replace("sub01_002,", "sub01_001,", 1))
+    with pytest.warns(StagkitWarning):
+        manifest = ManifestSource(root)
+    with pytest.raises(StagkitError, match="'sub01_001' is left out: its clip_id stands twice"):
+        manifest.read("sub01_001")
+    for one in (source, manifest):
+        with pytest.raises(StagkitError, match="there is no clip 'nobody'"):
+            one.read("nobody")

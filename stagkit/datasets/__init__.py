@@ -7,10 +7,12 @@ Start reading at ``index.py``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
+from stagkit.core.files import shorten
 from stagkit.core.types import Clip, StagkitError
 
 if TYPE_CHECKING:
@@ -33,6 +35,25 @@ NAMES = tuple(_LAYOUTS)
 
 class DatasetNotAvailable(StagkitError):
     """A data set that is not where it was looked for: who grants it, what was expected, what was found."""
+
+
+class Clips(dict):
+    """What is known of each clip, by its key; a key that is not there is one sentence.
+
+    Args:
+        known: key -> what is known.
+        left_out: key -> why the clip cannot be used; looked at when a key is missing.
+    """
+
+    def __init__(self, known: Mapping[str, object] = MappingProxyType({}), left_out: Mapping[str, str] | None = None):
+        super().__init__(known)
+        self._left_out = {} if left_out is None else left_out
+
+    def __missing__(self, key: str):
+        if key in self._left_out:
+            raise StagkitError(f"clip {shorten(key, 60)} is left out: {self._left_out[key]}.")
+        some = ", ".join(shorten(name, 60) for name in list(self)[:3])
+        raise StagkitError(f"there is no clip {shorten(key, 60)}; the {len(self)} clips are {some}, ...")
 
 
 class ClipSource(Protocol):

@@ -11,7 +11,7 @@ from pathlib import Path
 from stagkit.core.errors import StagkitWarning
 from stagkit.core.files import compute_digest
 from stagkit.core.types import Clip
-from stagkit.datasets import DatasetNotAvailable
+from stagkit.datasets import Clips, DatasetNotAvailable
 from stagkit.datasets.index import load_index
 from stagkit.datasets.layout import Layout
 from stagkit.datasets.stamps import stamp_files
@@ -57,7 +57,7 @@ class CodedSource:
             )
         self.keys = tuple(index.records)
         self.classes = tuple(sorted({record.label for record in index.records.values()}))
-        self._records = index.records
+        self._records = Clips(index.records, index.left_out)
         self._root = Path(root)
         self._about = {
             "source": self.name,

@@ -33,7 +33,7 @@ from stagkit.core.files import (
     write_table,
 )
 from stagkit.core.types import Clip, StagkitError
-from stagkit.datasets import ClipSource, DatasetNotAvailable
+from stagkit.datasets import Clips, ClipSource, DatasetNotAvailable
 from stagkit.datasets.spreadsheets import SheetError, load_table, read_frame, read_name, read_rate, read_text
 from stagkit.datasets.stamps import stamp_files
 from stagkit.datasets.writing import is_unfinished, resume_writing
@@ -70,7 +70,7 @@ class ManifestSource:
         columns, more = ({name: (name,) for name in names} for names in (_NEEDED, _MORE))
         rows = load_table(table, columns, more, self._notes, complete=True)
         self.left_out: dict[str, str] = {}
-        self._rows: dict[str, dict[str, object]] = {}
+        self._rows: dict[str, dict[str, object]] = Clips(left_out=self.left_out)
         for number, cells in rows:
             row = {**cells, **{name: read_name(cells[name]) for name in _TEXTS}}
             lacking = [name for name in _NEEDED if not row[name] and not read_text(cells[name])]

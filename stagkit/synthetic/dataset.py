@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stagkit.core.config import PhantomConfig
 from stagkit.core.types import Clip
+from stagkit.datasets import Clips
 
 
 class PhantomSource:
@@ -15,9 +16,9 @@ class PhantomSource:
         self.config = config
         self.name = f"{config.preset}-phantom"
         self.classes = tuple(PRESETS[config.preset].classes)
-        self._places = {
-            f"sub{s + 1:02d}_{c + 1:03d}": (s, c) for s in range(config.subjects) for c in range(config.clips)
-        }
+        self._places = Clips(
+            {f"sub{s + 1:02d}_{c + 1:03d}": (s, c) for s in range(config.subjects) for c in range(config.clips)}
+        )
         self.keys = tuple(self._places)
 
     def read(self, key: str) -> Clip:
