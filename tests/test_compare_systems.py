@@ -72,6 +72,7 @@ def test_a_killed_comparison_goes_on_with_the_same_numbers(compared, views):
     for s in ("uf1", "uar", "acc"):
         assert again["systems"]["evolution"][s] == result["systems"]["evolution"][s]
     assert again["systems"]["evolution"]["leak"] == result["systems"]["evolution"]["leak"]
+    save_tables(again, out)
     with pytest.raises(RunError, match="holds another run"):
         compare_systems(views, out, ("evolution",), epochs=5, **SETTINGS)
 

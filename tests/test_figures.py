@@ -259,7 +259,7 @@ def test_pictures_are_written_with_the_ids_of_their_clips(tmp_path, monkeypatch)
 def test_no_picture_is_written_without_a_look_at_the_result():
     """One place renders figures, one encodes pictures: others could leave an empty file and say that all is well."""
     allowed = {
-        "savefig": {"drawing.py", "doctor.py"},
+        "savefig": {"style.py", "doctor.py"},
         "imencode": {"files.py", "doctor.py"},
         "imwrite": set(),
     }

@@ -90,7 +90,7 @@ def test_the_cache_follows_the_environment(tmp_path, monkeypatch):
 
 
 def test_the_digest_of_the_cached_run_follows_every_module_that_the_run_loads():
-    """It was a list of names: augment, optimiser, au_reading, head, phantom_film and others could change unseen."""
+    """It was a list of names: augment, optim, action_units, head_motion, film and others could change unseen."""
     code = (
         "import sys, tempfile\n"
         "from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig\n"
@@ -107,8 +107,8 @@ def test_the_digest_of_the_cached_run_follows_every_module_that_the_run_loads():
     assert len(loaded) > 30
     assert loaded <= set(find_sources())
     names = {path.stem for path in find_sources()}
-    assert {"augment", "optimiser", "au_reading", "head", "phantom_film", "class_counts"} <= names
-    assert not names & {"cli", "report", "widgets", "figures"}
+    assert {"augment", "optim", "action_units", "head_motion", "film", "class_counts"} <= names
+    assert not names & {"cli", "run_report", "explorers", "clips"}
 
 
 def test_any_changed_byte_of_these_modules_changes_the_digest(tmp_path, monkeypatch):
@@ -168,7 +168,7 @@ def test_facts_are_recorded_only_when_asked(monkeypatch, tmp_path):
 
 
 def test_recording_elsewhere_never_touches_the_facts_of_the_course(monkeypatch):
-    real = Path(course.__file__).parents[1] / "notebooks/facts/01.json"
+    real = Path(course.__file__).parents[2] / "notebooks/facts/01.json"
     before = real.read_bytes()
     record_facts(monkeypatch, apex=41)
     assert real.read_bytes() == before
