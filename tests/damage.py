@@ -319,6 +319,8 @@ def is_named(
     """Whether what was said names the clip, its row, or its sheet."""
     if key in said or any(f"{sheet} " in said for sheet in sheets):
         return True
+    if f"subject folder {key.partition('/')[0]} holds no clips" in said:
+        return True
     lines, parts = said.splitlines(), key.split("/")[-2:] if "/" in key else [key]
     for line in lines:  # the row under the name that it has now
         head = line.partition(": ")[0]

@@ -646,3 +646,18 @@ def test_a_clip_that_is_not_there_is_one_sentence(tmp_path):
     for one in (source, manifest):
         with pytest.raises(StagkitError, match="there is no clip 'nobody'"):
             one.read("nobody")
+
+
+def test_folders_that_lost_their_row_or_their_clips_are_named(tmp_path):
+    """A person whose only row names another clip; a person of SMIC whose folder of clips was hidden or renamed."""
+    trees = make_trees(tmp_path, ("casme2", "smic"))
+    book = openpyxl.load_workbook(next(trees["casme2"].glob("*.xlsx")))
+    sheet = book.worksheets[0]
+    sheet.cell(2, 2).value = "EP99_09x"
+    book.save(next(trees["casme2"].glob("*.xlsx")))
+    found = check_data("casme2", trees["casme2"])
+    lost = f"sub{int(sheet.cell(2, 1).value):02d}/"
+    assert any(lost in folder for folder in found["unlisted"])
+    base = trees["smic"] / "SMIC_all_cropped/HS"
+    (base / "s2/micro").rename(base / "s2/.micro")
+    assert "subject folder s2 holds no clips" in format_check(check_data("smic", trees["smic"]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -245,16 +245,19 @@ def load_index(layout: Layout, root: str | Path, sheet: str | Sequence[str] = ""
         base=", ".join(dict.fromkeys(f.relative_to(tree.root).as_posix() for f in bases.values())),
         missing=notes.missing,
         beside=sum(len(tree.frames(place).files) - len(numbers) for place, numbers in used.items()),
-        unlisted=_find_unlisted(tree, named) if layout.whole_folders else (),
+        unlisted=_find_unlisted(tree, named, bases.values()) if layout.whole_folders else (),
         phantom=phantom,
         written=dict(written),
     )
 
 
-def _find_unlisted(tree: Tree, named: set[Path]) -> tuple[str, ...]:
-    """Folders with pictures among those that rows name, without a row of their own."""
-    others = {parent / name for parent in {f.parent for f in named} for name in tree.list(parent)[0]} - named
-    return tuple(sorted(f.relative_to(tree.root).as_posix() for f in others if tree.holds_pictures(f)))
+def _find_unlisted(tree: Tree, named: set[Path], bases: Iterable[Path]) -> tuple[str, ...]:
+    """Folders with pictures as deep below a base as those that rows name, without a row of their own."""
+    others: set[Path] = set()
+    for base in set(bases):
+        for depth in {len(f.relative_to(base).parts) for f in named if base in f.parents}:
+            others.update(tree.match(base, "/".join("*" * depth), skip=True))
+    return tuple(sorted(f.relative_to(tree.root).as_posix() for f in others - named if tree.holds_pictures(f)))
 
 
 def _drop_unnamed(rows: Sequence[SheetRow], notes: _Notes) -> list[SheetRow]:

@@ -73,6 +73,9 @@ def _load_folders(tree: Tree, base: Path) -> list[SheetRow]:
         named, own = _read_emotion(clip), _name_subject(clip)
         why = "" if own == _name_subject(subject) else f"its folder says subject {subject}, its name says {own}"
         rows.append(SheetRow(_name_subject(subject), clip, emotion.lower(), (place,), 100, why=why, named=named))
+    full = {folder.relative_to(base).parts[0] for folder in tree.match(base, _CLIPS)}
+    empty = [folder.name for folder in tree.match(base, "s*") if folder.name not in full]
+    tree.notes += [f"subject folder {name} holds no clips: expected micro/EMOTION/CLIP in it" for name in empty]
     return rows
 
 
