@@ -235,6 +235,7 @@ def read_everything(name: str, root: Path) -> tuple[dict[str, dict[str, object]]
         found = check_data(name, root)
         format_check(found)
         said += [*(f"{key}: {why}" for key, why in found["left_out"].items()), *found["faults"], *found["corrections"]]
+        said += found["unlisted"]  # 'folders without a row'
     source = open_source(name, str(root))
     said += [repr(source.describe()), *(f"{key}: {why}" for key, why in source.left_out.items())]
     for key in source.keys:
