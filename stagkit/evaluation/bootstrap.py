@@ -61,7 +61,8 @@ def bootstrap(
         n_draws, seed: of the draws.
 
     Returns:
-        ``Estimate``; its ends are NaN where no draw has a value.
+        ``Estimate``; its ends are NaN where no draw has a value. An interval never leaves out its own number: with few
+        subjects the draws of a score can all lie on one side of it (stagkit's choice: the end moves out to the number).
     """
     n = len(np.unique(np.asarray(subjects)))
     value = np.asarray(statistic(np.ones((1, n))), float)[0]
@@ -73,7 +74,7 @@ def bootstrap(
             low, high = np.nanpercentile(draws, ENDS, axis=0)
     else:
         low, high = np.percentile(draws, ENDS, axis=0)
-    return Estimate(value, low, high, draws)
+    return Estimate(value, np.minimum(low, value), np.maximum(high, value), draws)
 
 
 def describe_caveat(n_subjects: int, *intervals: Sequence[float | None]) -> str:
