@@ -165,7 +165,12 @@ def _describe_scale(scene: Scene, place: int, graph: str, quantity: str, head: i
 def _name_network(figure: Figure, source: Source, clip: int, seed: int, fold: int) -> Figure:
     """Write at the foot of a figure of a run which network was asked."""
     if source.folds:
-        text = source.describe_network(clip, seed, fold)
+        text, room = source.describe_network(clip, seed, fold), 0.16  # inches below the notes of the axes
+        height = figure.get_figheight()
+        figure.set_figheight(height + room)
+        for ax in figure.axes:
+            x, y, wide, high = ax.get_position().bounds
+            ax.set_position((x, (y * height + room) / (height + room), wide, high * height / (height + room)))
         figure.text(0.004, 0.004, text, ha="left", va="bottom", fontsize=5.5, color=_SOFT)
     return figure
 
