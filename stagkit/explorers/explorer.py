@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stagkit.core.errors import import_optional
 from stagkit.core.types import StagkitError
-from stagkit.explorers.page import make_page
+from stagkit.explorers.page import make_explorer_page
 from stagkit.plots.style import render_png
 
 if TYPE_CHECKING:
@@ -70,4 +70,7 @@ class Explorer(PicturedWidget):
         names = set(self.traits(sync=True)) - set(anywidget.AnyWidget.class_traits()) - _MODULE
         state = {name: getattr(self, name) for name in names}
         state |= {"_live": False, "playing": False, "_problem": "", **changes}
-        return make_page(str(self._esm), str(self._css), state, title=title, path=path)
+        page = make_explorer_page(str(self._esm), str(self._css), state, title=title)
+        if path is not None:
+            page.save(path)
+        return page.html

@@ -35,7 +35,7 @@ from stagkit.explorers.au_graph.scene import (
 from stagkit.explorers.explorer import PicturedWidget
 from stagkit.explorers.modules import read_css, read_esm
 from stagkit.explorers.packing import pack, pack_exact
-from stagkit.explorers.page import make_page
+from stagkit.explorers.page import make_explorer_page
 from stagkit.explorers.sources import OWN_FOLD, OutputSource, Recompute, Source, as_source, check_edges
 from stagkit.explorers.trait_errors import WidgetError, told
 from stagkit.explorers.validation import check_choice
@@ -511,14 +511,16 @@ class AUGraph(PicturedWidget):
         chances = [
             dict(zip(self.source.classes, (round(p, 5) for p in one["probabilities"]), strict=True)) for one in payloads
         ]
-        return make_page(
+        page = make_explorer_page(
             self._esm_text(),
             read_css("base", "au_graph"),
             state,
             title=f"AU graph: {self.source.clip_ids[self.clip]}",
             follow={"clip": {"_payload": payloads, "_measured": measured, "probabilities": chances}},
-            path=path,
         )
+        if path is not None:
+            page.save(path)
+        return page.html
 
     @staticmethod
     def _esm_text() -> str:

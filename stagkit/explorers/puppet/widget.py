@@ -17,7 +17,7 @@ from stagkit.core.regions import ATLAS, compute_face_mask
 from stagkit.core.types import inter_ocular_distance
 from stagkit.explorers.explorer import PicturedWidget
 from stagkit.explorers.modules import read_css, read_esm
-from stagkit.explorers.page import make_page
+from stagkit.explorers.page import make_explorer_page
 from stagkit.explorers.puppet.figure import draw_pose, find_arrows, list_places
 from stagkit.explorers.puppet.scene import (
     FPS,
@@ -135,9 +135,11 @@ class Puppet(PicturedWidget):
             "_scene": {**self._scene, "live": False},
         }
         follow = {"frame": {"_view": [self._show(pose, t + 1) for t, pose in enumerate(poses)]}}
-        return make_page(
-            str(self._esm), str(self._css), state, title=f"Puppet: {self.actor.name}", follow=follow, path=path
-        )
+        title = f"Puppet: {self.actor.name}"
+        page = make_explorer_page(str(self._esm), str(self._css), state, title=title, follow=follow)
+        if path is not None:
+            page.save(path)
+        return page.html
 
     # how it answers --------------------------------------------------------------------------------------------------
     def _on_move(self, change) -> None:
