@@ -30,7 +30,7 @@ lint: setup      ## repair format and imports
 	$(VENV)/bin/ruff check --fix stagkit tests benchmarks
 	$(VENV)/bin/ruff format stagkit tests benchmarks
 
-course: setup    ## execute the notebooks in order on phantoms; prints notebook, seconds, facts, pass/fail
+course: setup    ## execute the notebooks in order on phantoms; prints notebook, seconds, values, pass/fail
 	$(PY) -m stagkit.course notebooks
 
 lab: setup       ## JupyterLab on the notebooks

@@ -8,7 +8,7 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import ShapeError
 from stagkit.course.layer_contract import Finding, Report
 from stagkit.plots.graphs import plot_listening, plot_region_graph
-from stagkit.plots.matrices import plot_matrices, plot_promises
+from stagkit.plots.matrices import plot_contract, plot_matrices
 
 N = len(ATLAS.names)
 
@@ -110,10 +110,10 @@ def test_a_broken_promise_stands_in_its_row_and_column():
     def report(layer, place="graph", **ok):
         return Report(layer, place, tuple(Finding(name.replace("_", " "), value, "") for name, value in ok.items()))
 
-    axes = plot_promises([report("A", mask=True, one_by_one=True), report("B", mask=True, one_by_one=False)]).axes[0]
+    axes = plot_contract([report("A", mask=True, one_by_one=True), report("B", mask=True, one_by_one=False)]).axes[0]
     assert [(text.get_text(), *text.get_position()) for text in axes.texts] == [("broken", 1.5, 1.5)]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["A", "B"]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["mask", "one by one"]
     assert axes.get_ylim() == (2, 0), "the first report is the upper row"
     with pytest.raises(ShapeError, match="one place"):
-        plot_promises([report("A", mask=True), report("B", "time", mask=True)])
+        plot_contract([report("A", mask=True), report("B", "time", mask=True)])

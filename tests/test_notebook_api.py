@@ -22,10 +22,10 @@ from stagkit.course import notebooks as course_files
 from stagkit.course import recording as course_recording
 from stagkit.course import runner as course
 from stagkit.course.notebook import (
-    FactsError,
     Notebook,
+    UnexpectedValue,
     cache_folder,
-    compare_facts,
+    compare_values,
     course_settings,
     find_sources,
     setup,
@@ -35,9 +35,9 @@ from stagkit.course.notebook import (
 @pytest.fixture(autouse=True)
 def own_place(tmp_path, monkeypatch):
     """A folder with ``facts/``, no data of the reader's own, nothing recorded."""
-    (tmp_path / "facts").mkdir()
+    (tmp_path / "expected_values").mkdir()
     monkeypatch.chdir(tmp_path)
-    for name in ("RUN", "DATA", "STAGKIT_RECORD_FACTS", "STAGKIT_COURSE"):
+    for name in ("RUN", "DATA", "STAGKIT_RECORD_VALUES", "STAGKIT_COURSE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STAGKIT_CACHE", str(tmp_path / "cache"))
     return tmp_path
@@ -152,84 +152,86 @@ def test_a_question_is_shown_and_never_waits(capsys):
 # facts ---------------------------------------------------------------------------------------------------------------
 
 
-def record_facts(monkeypatch, **values):
-    monkeypatch.setenv("STAGKIT_RECORD_FACTS", "1")
-    Notebook("01").facts(**values)
-    monkeypatch.delenv("STAGKIT_RECORD_FACTS")
+def record_values(monkeypatch, **values):
+    monkeypatch.setenv("STAGKIT_RECORD_VALUES", "1")
+    Notebook("01").check_values(**values)
+    monkeypatch.delenv("STAGKIT_RECORD_VALUES")
 
 
 def test_facts_are_recorded_only_when_asked(monkeypatch, tmp_path):
-    with pytest.raises(FactsError, match=r"01\.json is missing.*STAGKIT_RECORD_FACTS=1"):
-        Notebook("01").facts(apex=41)
-    assert not list((tmp_path / "facts").iterdir())
-    record_facts(monkeypatch, apex=41, speed=0.5)
-    stored = json.loads((tmp_path / "facts/01.json").read_text())["facts"]
+    with pytest.raises(UnexpectedValue, match=r"01\.json is missing.*STAGKIT_RECORD_VALUES=1"):
+        Notebook("01").check_values(apex=41)
+    assert not list((tmp_path / "expected_values").iterdir())
+    record_values(monkeypatch, apex=41, speed=0.5)
+    stored = json.loads((tmp_path / "expected_values/01.json").read_text())["values"]
     assert stored == {"apex": {"value": 41, "tolerance": 0}, "speed": {"value": 0.5, "tolerance": 0.025}}
 
 
 def test_recording_elsewhere_never_touches_the_facts_of_the_course(monkeypatch):
-    real = Path(course.__file__).parents[2] / "notebooks/facts/01.json"
+    real = Path(course.__file__).parents[2] / "notebooks/expected_values/01.json"
     before = real.read_bytes()
-    record_facts(monkeypatch, apex=41)
+    record_values(monkeypatch, apex=41)
     assert real.read_bytes() == before
 
 
 def test_facts_within_tolerance_pass_and_show_a_table(monkeypatch, capsys):
-    record_facts(monkeypatch, speed=0.5, apex=41, label="positive", found=True)
+    record_values(monkeypatch, speed=0.5, apex=41, label="positive", found=True)
     capsys.readouterr()
-    Notebook("01").facts(speed=np.float32(0.51), apex=np.int64(41), label="positive", found=np.bool_(True))
+    Notebook("01").check_values(speed=np.float32(0.51), apex=np.int64(41), label="positive", found=np.bool_(True))
     assert "| speed | 0.51 | 0.5 ± 0.025 | ✓ |" in capsys.readouterr().out
 
 
 def test_a_fact_outside_its_tolerance_says_what_to_do(monkeypatch):
-    record_facts(monkeypatch, speed=0.5, apex=41)
-    with pytest.raises(FactsError, match=r"speed is 0\.6, recorded 0\.5 ± 0\.025.*If you changed a cell.*--only 01"):
-        Notebook("01").facts(speed=0.6, apex=41)
+    record_values(monkeypatch, speed=0.5, apex=41)
+    with pytest.raises(
+        UnexpectedValue, match=r"speed is 0\.6, recorded 0\.5 ± 0\.025.*If you changed a cell.*--only 01"
+    ):
+        Notebook("01").check_values(speed=0.6, apex=41)
 
 
 def test_recording_anew_keeps_tolerances(monkeypatch, tmp_path):
-    record_facts(monkeypatch, speed=0.5)
-    path = tmp_path / "facts/01.json"
+    record_values(monkeypatch, speed=0.5)
+    path = tmp_path / "expected_values/01.json"
     path.write_text(path.read_text().replace("0.025", "0.3"))
-    record_facts(monkeypatch, speed=0.9)
-    assert json.loads(path.read_text())["facts"]["speed"] == {"value": 0.9, "tolerance": 0.3}
+    record_values(monkeypatch, speed=0.9)
+    assert json.loads(path.read_text())["values"]["speed"] == {"value": 0.9, "tolerance": 0.3}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, 2], None])
 def test_a_fact_is_a_finite_number_a_text_or_a_truth_value(value):
-    with pytest.raises(FactsError, match="expected a finite number"):
-        Notebook("01").facts(odd=value)
+    with pytest.raises(UnexpectedValue, match="expected a finite number"):
+        Notebook("01").check_values(odd=value)
 
 
 def test_a_notebook_outside_the_repository_shows_its_facts_and_does_not_fail(monkeypatch, tmp_path, capsys):
     """One notebook taken alone, stagkit installed elsewhere: no advice for those who maintain the course."""
-    (tmp_path / "facts").rmdir()
+    (tmp_path / "expected_values").rmdir()
     monkeypatch.setattr("stagkit.course.notebook.__file__", str(tmp_path / "site-packages" / "stagkit" / "notebook.py"))
-    Notebook("01").facts(speed=0.5)
+    Notebook("01").check_values(speed=0.5)
     out = capsys.readouterr().out
-    assert "| speed | 0.5 |" in out and "nothing is compared here" in out and "RECORD_FACTS" not in out
+    assert "| speed | 0.5 |" in out and "nothing is compared here" in out and "RECORD_VALUES" not in out
     monkeypatch.setenv("STAGKIT_COURSE", "1")
-    with pytest.raises(FactsError, match=r"01\.json is missing"):
-        Notebook("01").facts(speed=0.5)
+    with pytest.raises(UnexpectedValue, match=r"01\.json is missing"):
+        Notebook("01").check_values(speed=0.5)
 
 
 def test_new_and_missing_facts_are_told():
-    off = compare_facts({"new": 1}, {"old": {"value": 1}})
+    off = compare_values({"new": 1}, {"old": {"value": 1}})
     assert off == {"new": "new is new (1)", "old": "old was recorded but is no longer given"}
 
 
 def test_the_readers_own_numbers_are_not_compared(monkeypatch, capsys):
-    record_facts(monkeypatch, speed=0.5)
+    record_values(monkeypatch, speed=0.5)
     monkeypatch.setenv("DATA", "mine")
-    Notebook("01").facts(speed=123.0)
+    Notebook("01").check_values(speed=123.0)
     assert "123" in capsys.readouterr().out
 
 
 def test_solutions_find_the_facts_of_their_notebook(monkeypatch, tmp_path):
-    record_facts(monkeypatch, speed=0.5)
+    record_values(monkeypatch, speed=0.5)
     (tmp_path / "solutions").mkdir()
     monkeypatch.chdir(tmp_path / "solutions")
-    Notebook("01").facts(speed=0.5)
+    Notebook("01").check_values(speed=0.5)
 
 
 # checks --------------------------------------------------------------------------------------------------------------
@@ -296,7 +298,7 @@ def test_a_solved_twin_has_the_solution_in_the_place_of_the_stub():
     twin = course_files.make_solved(make_notebook(), "01_is_it_so.ipynb")
     stub = twin.cells[course_files.find_stubs(twin)["01.1"]].source
     assert stub.splitlines()[0] == "answer = 200 * 100 / 1000" and stub.splitlines()[-1].startswith("nb.check(")
-    assert "Solved twin of 01_is_it_so.ipynb" in twin.cells[0].source
+    assert "Solutions of 01_is_it_so.ipynb" in twin.cells[0].source
 
 
 def test_an_exercise_without_solution_or_stub_is_told():
@@ -369,11 +371,13 @@ def test_recording_is_for_phantoms_only(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_record_executes_writes_and_then_only_what_changed(tmp_path, monkeypatch, capsys):
-    path = write_notebook(tmp_path, make_notebook("import numpy; big = numpy.ones(50_000_000)", "nb.facts(two=1 + 1)"))
+    path = write_notebook(
+        tmp_path, make_notebook("import numpy; big = numpy.ones(5 * 10**7)", "nb.check_values(two=1 + 1)")
+    )
     assert course_files.is_stale(course_files.load_notebook(path))
-    monkeypatch.setenv("STAGKIT_RECORD_FACTS", "1")
+    monkeypatch.setenv("STAGKIT_RECORD_VALUES", "1")
     assert course.main([str(tmp_path), "--record", "--solutions"]) == 0
-    monkeypatch.delenv("STAGKIT_RECORD_FACTS")
+    monkeypatch.delenv("STAGKIT_RECORD_VALUES")
     said = capsys.readouterr().out
     assert "1/1" in said and "1 open, 1 solved" in said and "FAIL" not in said
     node = course_files.load_notebook(path)

@@ -141,8 +141,8 @@ def test_three_exercises_each_with_head_stub_check_hints_and_folded_solution(nod
 
 @each
 def test_facts_come_last_and_are_recorded(node, path):
-    assert code_cells(node)[-1].source.startswith("nb.facts(") and node.cells[-1].cell_type == "code"
-    facts = json.loads((FOLDER / "facts" / f"{path.name[:2]}.json").read_text(encoding="utf-8"))["facts"]
+    assert code_cells(node)[-1].source.startswith("nb.check_values(") and node.cells[-1].cell_type == "code"
+    facts = json.loads((FOLDER / "expected_values" / f"{path.name[:2]}.json").read_text(encoding="utf-8"))["values"]
     given = re.findall(r"[(\s](\w+)=(?!=)", code_cells(node)[-1].source)
     assert 4 <= len(facts) and set(facts) <= set(given)
     loose = [name for name, fact in facts.items() if fact["tolerance"] and fact["tolerance"] > 0.5 * abs(fact["value"])]
@@ -236,10 +236,10 @@ def shared_cache(tmp_path_factory):
 @each
 def test_it_runs_and_every_solution_is_right(node, path, shared_cache, monkeypatch):
     """One run: after each stub its folded solution is run in the same kernel, and both verdicts are checked."""
-    for name in ("RUN", "DATA", "STAGKIT_RECORD_FACTS"):
+    for name in ("RUN", "DATA", "STAGKIT_RECORD_VALUES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
     outcome = course_execution.execute_notebook(node, path.stem, FOLDER, shared_cache, solve=True)
     assert outcome.passed, f"{outcome.where}\n{outcome.error}\nto do: {outcome.remedy}"
-    assert outcome.facts >= 4
+    assert outcome.values >= 4
     assert list(outcome.verdicts.values()) == [None] * 3 and list(outcome.solutions.values()) == [True] * 3

@@ -10,7 +10,7 @@ from torch import nn
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.course.exercises import check_answer
 from stagkit.course.exercises.layers import ForgetsTheMask, KnowsPlaces, NeighbourMean, ShowsAnotherGraph
-from stagkit.course.layer_contract import PROMISES, check_layer
+from stagkit.course.layer_contract import CONTRACT, check_layer
 from stagkit.explain.evidence import make_evidence
 from stagkit.explain.sanity_checks import CASCADE, randomise
 from stagkit.network.custom import PlugInError, put_in
@@ -100,8 +100,8 @@ class WrongAxis(GraphLayer):
 def test_what_fits_is_let_through(make, place):
     report = check_layer(make, place)
     assert report.passed and not report.failed, str(report)
-    assert [f.name for f in report.findings] == [n for n, (places, _) in PROMISES.items() if place in places]
-    report.require()
+    assert [f.name for f in report.findings] == [n for n, (places, _) in CONTRACT.items() if place in places]
+    report.raise_for_failures()
 
 
 def test_a_time_layer_may_know_the_order_of_frames():
@@ -130,7 +130,7 @@ def test_each_fault_is_named(make, broken):
     assert broken in report.failed, str(report)
     assert f"BROKEN  {broken}" in str(report) and "✗ broken" in report._repr_markdown_()
     with pytest.raises(PlugInError, match=f"{make.__name__} cannot stand in.*{broken}"):
-        report.require()
+        report.raise_for_failures()
 
 
 def test_an_unused_parameter_is_named():

@@ -34,7 +34,7 @@ class Outcome:
         name: file name without ending.
         seconds: from the start of the kernel to its last cell.
         memory: largest resident memory of the kernel and its workers together, bytes; None where not measured.
-        facts: how many facts were compared; ``facts_off``: names of those outside their tolerance.
+        values: how many recorded values were compared; ``values_off``: names of those outside their tolerance.
         verdicts: exercise -> True, False or None (not answered), of the stubs.
         solutions: the same of the folded solutions; empty unless they were run.
         error: empty where it passed; ``where``: the cell; ``remedy``: what to do.
@@ -44,8 +44,8 @@ class Outcome:
     name: str
     seconds: float = 0.0
     memory: int | None = None
-    facts: int = 0
-    facts_off: tuple[str, ...] = ()
+    values: int = 0
+    values_off: tuple[str, ...] = ()
     verdicts: dict[str, bool | None] = field(default_factory=dict)
     solutions: dict[str, bool | None] = field(default_factory=dict)
     error: str = ""
@@ -198,8 +198,8 @@ def _read_outputs(outcome: Outcome) -> None:
     for cell in outcome.node.cells:
         for output in cell.get("outputs", []):
             shown = output.get("metadata", {}).get("stagkit", {})
-            if "facts" in shown:
-                outcome.facts, outcome.facts_off = shown["facts"], tuple(shown["off"])
+            if "values" in shown:
+                outcome.values, outcome.values_off = shown["values"], tuple(shown["off"])
         outcome.verdicts |= dict(_read_verdicts(cell))
 
 

@@ -42,7 +42,7 @@ class Report:
     Args:
         layer: name of the layer.
         place: where it was put in.
-        findings: one a promise, in the order of ``PROMISES``.
+        findings: one a promise, in the order of ``CONTRACT``.
     """
 
     layer: str
@@ -59,7 +59,7 @@ class Report:
         """True where every promise is kept."""
         return not self.failed
 
-    def require(self) -> None:
+    def raise_for_failures(self) -> None:
         """Raise where a promise is broken: for a test of your own.
 
         Raises:
@@ -106,8 +106,8 @@ def check_layer(
         seed: of weights and inputs.
 
     Returns:
-        ``Report``; ``report.failed`` names what broke, ``report.require()`` raises it. A check that ends in an error is
-        a broken promise, told in the words of the error.
+        ``Report``; ``report.failed`` names what broke, ``report.raise_for_failures()`` raises it. A check that ends in an
+        error counts as broken.
 
     Raises:
         PlugInError: no such place, or something that makes no ``nn.Module``.
@@ -119,7 +119,7 @@ def check_layer(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         case = _make_case(make, place, config)
-        for name, (places, check) in PROMISES.items():
+        for name, (places, check) in CONTRACT.items():
             if place not in places:
                 continue
             try:
@@ -338,7 +338,7 @@ def _check_network(case: _Case) -> tuple[bool, str]:
 
 
 #: name -> (places that promise it, check). In this order.
-PROMISES: dict[str, tuple[tuple[str, ...], Callable[[_Case], tuple[bool, str]]]] = {
+CONTRACT: dict[str, tuple[tuple[str, ...], Callable[[_Case], tuple[bool, str]]]] = {
     "shapes": (("graph", "time"), _check_shapes),
     "attention": (("graph", "time"), _check_attention),
     "mask": (("graph", "time"), _check_mask),

@@ -8,7 +8,7 @@ Environment:
     RUN: folder of a finished run of yours; the notebooks then explain it instead of the small phantom run.
     DATA: prepared folder of yours; the notebooks then train on it instead of on phantoms.
     STAGKIT_CACHE: where the small phantom run is kept between notebooks (default ``~/.cache/stagkit``).
-    STAGKIT_RECORD_FACTS: 1 = ``facts()`` writes its file instead of comparing with it.
+    STAGKIT_RECORD_VALUES: 1 = ``check_values()`` writes its file instead of comparing with it.
     STAGKIT_COURSE: 1 = the runner of the course is executing (no interactive controls).
 """
 
@@ -65,7 +65,7 @@ _STYLE = {
 _ENTRIES = ("stagkit.evaluation.evaluate", "stagkit.datasets.prepare", "stagkit.synthetic.dataset")
 
 
-class FactsError(StagkitError):
+class UnexpectedValue(StagkitError):
     """Numbers of a notebook that are not what they were."""
 
 
@@ -334,8 +334,8 @@ class Notebook:
         self.verdicts[exercise] = verdict
         return verdict
 
-    def facts(self, **values: float | int | str | bool) -> None:
-        """Compare the notebook's numbers with those it was recorded with (``notebooks/facts/NN.json``).
+    def check_values(self, **values: float | int | str | bool) -> None:
+        """Compare the notebook's numbers with those it was recorded with (``notebooks/expected_values/NN.json``).
 
         A notebook that was taken out of the repository has no such file: its numbers are shown and nothing is compared.
 
@@ -343,31 +343,29 @@ class Notebook:
             **values: name -> number, text or truth value. Tolerances stand in the file and are absolute.
 
         Raises:
-            FactsError: a number outside its tolerance, one that is new or missing, or no file in the folder of facts.
+            UnexpectedValue: a number outside its tolerance, one that is new or missing, or no file in the folder of facts.
         """
         if self.own_data:
-            _show(_table(values, {}, {}), markdown=_table(values, {}, {}), metadata={"facts": len(values), "off": []})
+            _show(_table(values, {}, {}), markdown=_table(values, {}, {}), metadata={"values": len(values), "off": []})
             return
-        path = _facts_path(self.number)
+        path = _values_path(self.number)
         plain = {name: _plain(name, value) for name, value in values.items()}
-        if os.environ.get("STAGKIT_RECORD_FACTS") == "1":
-            _record_facts(path, self.number, plain)
+        if os.environ.get("STAGKIT_RECORD_VALUES") == "1":
+            _record_expected(path, self.number, plain)
         elif not path.parent.is_dir() and os.environ.get("STAGKIT_COURSE") != "1":
             table = _table(plain, {}, {})
-            note = (
-                "The recorded numbers lie in the repository of stagkit (notebooks/facts), so nothing is compared here."
-            )
-            _show(f"{table}\n\n{note}", markdown=f"{table}\n\n{note}", metadata={"facts": len(plain), "off": []})
+            note = "The expected values lie in the repository of stagkit (notebooks/expected_values): nothing is compared here."
+            _show(f"{table}\n\n{note}", markdown=f"{table}\n\n{note}", metadata={"values": len(plain), "off": []})
             return
-        known = _load_facts(path, self.number)
-        off = compare_facts(plain, known)
+        known = _load_expected(path, self.number)
+        off = compare_values(plain, known)
         table = _table(plain, known, off)
-        metadata = {"facts": len(plain), "off": sorted(off)}
+        metadata = {"values": len(plain), "off": sorted(off)}
         _show(table, markdown=table, metadata=metadata)
         if off:
-            raise FactsError(
+            raise UnexpectedValue(
                 f"notebook {self.number}: {'; '.join(off.values())}. If you changed a cell, that is why: go on. If you "
-                "changed the library on purpose, record them anew: STAGKIT_RECORD_FACTS=1 python -m stagkit.course "
+                "changed the library on purpose, record them anew: STAGKIT_RECORD_VALUES=1 python -m stagkit.course "
                 f"notebooks --record --only {self.number}, and say so under 'Numbers changed' in CHANGELOG.md."
             )
 
@@ -471,11 +469,11 @@ def _code_digest() -> str:
 # facts ---------------------------------------------------------------------------------------------------------------
 
 
-def _facts_path(number: str) -> Path:
-    """``facts/NN.json`` beside the notebook (or beside the folder of solutions)."""
+def _values_path(number: str) -> Path:
+    """``expected_values/NN.json`` beside the notebook (or beside the folder of solutions)."""
     here = Path.cwd()
     folders = (here, here.parent, here / "notebooks", Path(__file__).parents[2] / "notebooks")
-    return next((f for f in folders if (f / "facts").is_dir()), here) / "facts" / f"{number}.json"
+    return next((f for f in folders if (f / "expected_values").is_dir()), here) / "expected_values" / f"{number}.json"
 
 
 def _plain(name: str, value: object) -> float | int | str | bool:
@@ -486,35 +484,35 @@ def _plain(name: str, value: object) -> float | int | str | bool:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return float(f"{value:.6g}")
-    raise FactsError(f"fact {name!r} is {value!r}, expected a finite number, a text or a truth value.")
+    raise UnexpectedValue(f"fact {name!r} is {value!r}, expected a finite number, a text or a truth value.")
 
 
-def _load_facts(path: Path, number: str) -> dict[str, dict]:
+def _load_expected(path: Path, number: str) -> dict[str, dict]:
     from stagkit.core.files import read_json
 
     if not path.is_file():
-        raise FactsError(
+        raise UnexpectedValue(
             f"notebook {number} has no recorded facts ({path.name} is missing): record them once with "
-            f"STAGKIT_RECORD_FACTS=1 python -m stagkit.course notebooks --record --only {number}."
+            f"STAGKIT_RECORD_VALUES=1 python -m stagkit.course notebooks --record --only {number}."
         )
-    return read_json(path).get("facts", {})
+    return read_json(path).get("values", {})
 
 
-def _record_facts(path: Path, number: str, values: Mapping[str, object]) -> None:
+def _record_expected(path: Path, number: str, values: Mapping[str, object]) -> None:
     """Write the facts; tolerances that are there already stay, new ones are 5 % (whole numbers and texts: exact)."""
     from stagkit.core.files import write_json
 
-    known = _load_facts(path, number) if path.is_file() else {}
+    known = _load_expected(path, number) if path.is_file() else {}
     facts = {}
     for name, value in values.items():
         tolerance = known.get(name, {}).get("tolerance")
         if tolerance is None:
             tolerance = float(f"{0.05 * abs(value):.2g}") if isinstance(value, float) else 0
         facts[name] = {"value": value, "tolerance": tolerance}
-    write_json(path, {"notebook": number, "facts": facts})
+    write_json(path, {"notebook": number, "values": facts})
 
 
-def compare_facts(values: Mapping[str, object], known: Mapping[str, Mapping]) -> dict[str, str]:
+def compare_values(values: Mapping[str, object], known: Mapping[str, Mapping]) -> dict[str, str]:
     """Which facts are off, with the reason.
 
     Args:
@@ -525,9 +523,9 @@ def compare_facts(values: Mapping[str, object], known: Mapping[str, Mapping]) ->
         name -> what is wrong with it; empty where all is well.
 
     Example:
-        >>> compare_facts({"apex": 41}, {"apex": {"value": 40, "tolerance": 2}})
+        >>> compare_values({"apex": 41}, {"apex": {"value": 40, "tolerance": 2}})
         {}
-        >>> compare_facts({"apex": 45}, {"apex": {"value": 40, "tolerance": 2}})
+        >>> compare_values({"apex": 45}, {"apex": {"value": 40, "tolerance": 2}})
         {'apex': 'apex is 45, recorded 40 ± 2'}
     """
     off = {}
@@ -551,7 +549,7 @@ def _short(value: object) -> str:
 
 
 def _table(values: Mapping[str, object], known: Mapping[str, Mapping], off: Mapping[str, str]) -> str:
-    rows = ["| fact | here | recorded | |", "|---|---|---|---|"]
+    rows = ["| value | here | recorded | |", "|---|---|---|---|"]
     for name, value in values.items():
         fact = known.get(name)
         margin = f" ± {_short(fact['tolerance'])}" if fact and fact.get("tolerance") else ""

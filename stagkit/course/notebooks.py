@@ -126,9 +126,7 @@ def make_solved(node: NotebookNode, name: str = "") -> NotebookNode:
     for cell in solved.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count, cell.metadata = [], None, {}
-    note = (
-        f"*Solved twin of {name}, made from it by* `python -m stagkit.course notebooks --solutions`*; edit that one.*"
-    )
+    note = f"*Solutions of {name}, made from it by* `python -m stagkit.course notebooks --solutions`*; edit that one.*"
     solved.cells[0].source += f"\n\n{note}"
     solved.metadata["stagkit"] = {"twin_of": compute_sources_digest(node)}
     return solved

@@ -81,9 +81,9 @@ def _keep_copy(outcome: Outcome, out: str | Path | None) -> None:
 
 def format_row(outcome: Outcome | None = None) -> str:
     """One line of the table: notebook, seconds, peak memory (GB), facts, exercises, pass or fail; None: its header."""
-    cells = ("notebook", "seconds", "GB", "facts", "exercises", "result")
+    cells = ("notebook", "seconds", "GB", "values", "exercises", "result")
     if outcome is not None:
-        facts = f"{outcome.facts - len(outcome.facts_off)}/{outcome.facts}" if outcome.facts else "-"
+        facts = f"{outcome.values - len(outcome.values_off)}/{outcome.values}" if outcome.values else "-"
         exercises = f"{sum(v is None for v in outcome.verdicts.values())} open"
         if outcome.solutions:
             exercises += f", {sum(v is True for v in outcome.solutions.values())} solved"

@@ -70,7 +70,7 @@ def plot_matrices(
 
 
 @styled
-def plot_promises(reports: Sequence) -> Figure:
+def plot_contract(reports: Sequence) -> Figure:
     """Which layer keeps which promise: a row a layer, a column a promise, 'broken' where one is not kept.
 
     Args:

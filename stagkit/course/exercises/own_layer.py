@@ -10,7 +10,7 @@ from torch import nn
 from stagkit.core.config import StagConfig
 from stagkit.course.exercises import Verdict, exercise, right, wrong
 from stagkit.course.exercises.layers import NeighbourMean, ShowsAnotherGraph
-from stagkit.course.layer_contract import PROMISES, check_layer
+from stagkit.course.layer_contract import CONTRACT, check_layer
 from stagkit.network.model import Stag
 
 
@@ -19,14 +19,14 @@ def broken_promises(answer: Iterable[str], *, layer: Callable) -> Verdict:
     """Names of all promises that a layer breaks."""
     broken = set(check_layer(layer).failed)
     said = {answer} if isinstance(answer, str) else set(answer)
-    unknown = sorted(str(name) for name in said - set(PROMISES))
+    unknown = sorted(str(name) for name in said - set(CONTRACT))
     if said == broken:
         return right(f"{', '.join(sorted(broken))}: what cannot be seen is taken for something that does not move.")
     if unknown:
-        return wrong(f"{', '.join(unknown)} is the name of no promise; there are {', '.join(PROMISES)}.")
+        return wrong(f"{', '.join(unknown)} is the name of no promise; there are {', '.join(CONTRACT)}.")
     if not said:
         return wrong("it does break some: `check_layer` of the class, then `.failed`.")
-    if said == set(PROMISES) - broken - {"in the network"} or said == set(PROMISES) - broken:
+    if said == set(CONTRACT) - broken - {"in the network"} or said == set(CONTRACT) - broken:
         return wrong("these are the ones that it *keeps*.")
     if said < broken:
         return wrong(f"{len(said)} of {len(broken)}: there is more that it breaks.")
