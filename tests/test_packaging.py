@@ -59,7 +59,7 @@ def test_without_an_extra_its_name_is_in_the_sentence(extra):
     assert all(f"stagkit[{extra}]" in line for line in sentences)
     if extra == "notebooks":
         named = {line.split()[0] for line in sentences}
-        assert {"view_au_graph", "view_evidence", "view_flow", "view_run", "view_puppet", "MovingFace"} <= named
+        assert {"view_au_graph", "view_evidence", "view_flow", "view_run", "view_puppet"} <= named
         assert not any(name.startswith("plot_") for name in named), "figures need no notebook library"
 
 

@@ -6,10 +6,10 @@ import pytest
 from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.regions import ATLAS, load_mean_face
 from stagkit.core.types import StagkitError
-from stagkit.motion.landmarks import FACE_MIDDLE, FACE_SIDE
+from stagkit.motion.landmarks import FACE_MIDDLE, FACE_SIDE, compute_alignment
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.synthetic.clip import make_clip
-from stagkit.synthetic.photo import animate_photo, load_astronaut, load_astronaut_landmarks
+from stagkit.synthetic.photo import animate_photo, load_astronaut, load_astronaut_landmarks, move_photo
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +82,19 @@ def test_the_astronaut_smiles_on_one_side_in_colour():
     assert speed[left[1], left[0]] > 5 * speed[right[1], right[0]]
     u, v = motion.flow[clip.apex][:, left[1], left[0]]
     assert u > 0 > v, "a smile draws the subject's left corner to the right of the picture, and up"
+
+
+def test_a_still_image_is_left_as_it_is():
+    still = make_clip(PhantomConfig(subjects=1, clips=1, size=128, difficulty=0), 0, 0).truth.neutral
+    assert (move_photo(still, np.zeros((2, *still.shape[:2]), np.float32)) == still).all()
+
+
+def test_the_stored_landmarks_are_those_of_a_face():
+    """Aligned to the mean face they lie within three of its standard deviations nearly everywhere."""
+    points = load_astronaut_landmarks()
+    assert points.shape == (68, 2) and points[45, 0] > points[36, 0], "the left eye lies on the right of the image"
+    mean, _ = load_mean_face()
+    matrix = compute_alignment(points, 220)
+    aligned = (points @ matrix[:, :2].T + matrix[:, 2] - 110) / 100 + (0.0, 0.42)
+    assert np.linalg.norm(aligned - mean, axis=1).mean() < 0.1
+    assert len(ATLAS.centres(points)) == len(ATLAS.names)

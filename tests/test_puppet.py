@@ -1,4 +1,4 @@
-"""The puppeteer: what is pulled is what moves, wrong use is one sentence, and the page runs in a real Chromium."""
+"""The puppet: what is moved is what is measured, wrong use is one sentence, and the page runs in a real Chromium."""
 
 import inspect
 import shutil
@@ -28,7 +28,7 @@ def actor():
 @pytest.fixture(scope="module")
 def photo(actor):
     """The phantom's still picture, taken for a photograph."""
-    return Actor((actor.still, actor.landmarks))
+    return Actor((actor.neutral, actor.landmarks))
 
 
 # ── codes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -58,7 +58,7 @@ def test_codes_are_read_as_in_sheets():
         ("12+L12", "AU12 is given twice"),
         ({"12": 7.0}, "the strength of 12 is 7.0, expected 0 to 3 %"),
         ({"12": "much"}, "'much', expected 0 to 3"),
-        ("A12", "knows L, R"),
+        ("A12", "expected L or R"),
     ],
 )
 def test_wrong_units_are_one_sentence(aus, words):
@@ -87,18 +87,18 @@ def test_it_rests_outside_the_movement_and_peaks_at_the_apex(who, request):
     onset, apex, offset = find_moments(N_FRAMES)
     seen = {t: compute_pose(face, {"AU12": 2.0}, t) for t in (0, onset, apex - 3, apex, offset)}
     for t in (0, onset, offset):
-        assert (seen[t].picture == face.still).all() and max(seen[t].answers.values()) == 0 and seen[t].most == ""
-    assert 0.1 < max(seen[apex - 3].answers.values()) < max(seen[apex].answers.values())
+        assert (seen[t].image == face.neutral).all() and max(seen[t].speeds.values()) == 0 and seen[t].fastest == ""
+    assert 0.1 < max(seen[apex - 3].speeds.values()) < max(seen[apex].speeds.values())
 
 
 @pytest.mark.parametrize("who", ["actor", "photo"])
 @pytest.mark.parametrize("side", ["L", "R"])
 @pytest.mark.parametrize(("unit", "place"), [("AU12", "lip_corner"), ("AU02", "brow_outer"), ("AU09", "nose_wing")])
-def test_the_region_of_the_muscle_answers_on_its_side(who, unit, place, side, request):
-    answers = compute_pose(request.getfixturevalue(who), {unit + side: 2.5}).answers
+def test_the_region_of_the_muscle_moves_on_its_side(who, unit, place, side, request):
+    speeds = compute_pose(request.getfixturevalue(who), {unit + side: 2.5}).speeds
     other = {"L": "R", "R": "L"}[side]
-    assert max(answers, key=answers.get) == f"{place}_{side}"
-    assert answers[f"{place}_{side}"] > 4 * answers[f"{place}_{other}"]
+    assert max(speeds, key=speeds.get) == f"{place}_{side}"
+    assert speeds[f"{place}_{side}"] > 4 * speeds[f"{place}_{other}"]
 
 
 def test_measured_flow_points_where_the_muscle_pulls(actor):
@@ -107,7 +107,7 @@ def test_measured_flow_points_where_the_muscle_pulls(actor):
         if unit.number in (5, 7):
             continue  # lids: the skin passes over the eye, which stays
         pose = compute_pose(actor, {unit.label: 2.5})
-        at = max(range(len(ATLAS.names)), key=lambda n: ATLAS.incidence[k, n] * pose.answers[ATLAS.names[n]])
+        at = max(range(len(ATLAS.names)), key=lambda n: ATLAS.incidence[k, n] * pose.speeds[ATLAS.names[n]])
         patches, _ = ATLAS.cut(pose.motion.flow[1:], actor.landmarks, patch=7)
         mean, planted = patches[0, at, :2].mean((1, 2)), ATLAS.directions[k, at]
         assert mean @ planted > 0.7 * np.linalg.norm(mean) * np.linalg.norm(planted), unit.label
@@ -115,8 +115,8 @@ def test_measured_flow_points_where_the_muscle_pulls(actor):
 
 def test_enlarging_changes_the_picture_and_no_measurement(actor):
     plain, large = (compute_pose(actor, {"AU04": 1.5}, enlarge=e) for e in (1, 5))
-    assert plain.answers == large.answers and (plain.motion.flow == large.motion.flow).all()
-    changed = [np.abs(p.picture.astype(float) - actor.still).mean() for p in (plain, large)]
+    assert plain.speeds == large.speeds and (plain.motion.flow == large.motion.flow).all()
+    changed = [np.abs(p.image.astype(float) - actor.neutral).mean() for p in (plain, large)]
     assert changed[1] > 1.5 * changed[0]
 
 
@@ -124,7 +124,7 @@ def test_enlarging_changes_the_picture_and_no_measurement(actor):
 @given(st.dictionaries(st.sampled_from(sorted({c[:4] for c in CODES})), st.floats(0.5, 3.0), min_size=1, max_size=17))
 def test_whatever_is_pulled_the_skin_does_not_fold(actor, aus):
     pose = compute_pose(actor, aus, enlarge=8)
-    assert 0 < pose.held <= 1 and np.isfinite(list(pose.answers.values())).all()
+    assert 0 < pose.peak_fraction <= 1 and np.isfinite(list(pose.speeds.values())).all()
 
 
 def test_arrows_lie_in_the_face_and_say_the_flow(actor):
@@ -174,12 +174,12 @@ def test_a_move_is_measured_and_sent_whichever_side_it_comes_from(puppet):
     before = puppet._view
     puppet.aus = {"AU04": 2.0}
     assert puppet._view["serial"] == before["serial"] + 1 and puppet._view["face"] != before["face"]
-    assert puppet.pose.most.startswith("brow") and puppet._view["most"] == puppet.pose.most.replace("_", " ")
+    assert puppet.pose.fastest.startswith("brow") and puppet._view["fastest"] == puppet.pose.fastest.replace("_", " ")
     puppet.set_state({"aus": {"AU17": 1.0}, "frame": 12})  # as the browser sends it
-    assert puppet.pose.most in ("chin", "lower_lip")
+    assert puppet.pose.fastest in ("chin", "lower_lip")
     puppet.frame = 0
-    assert puppet.pose.most == "" and puppet._view["arrows"] == []
-    assert puppet._view["answers"]["chin"] == 0
+    assert puppet.pose.fastest == "" and puppet._view["arrows"] == []
+    assert puppet._view["speeds"]["chin"] == 0
 
 
 def test_a_wrong_value_is_refused_and_the_old_one_stands(puppet):
@@ -253,9 +253,9 @@ def test_the_page_in_chromium(puppet, tmp_path):
         page.locator("[data-au=AU01] input").fill("2.5")
         page.locator("[data-au=AU01]").get_by_text("R", exact=True).click()
         wait_until(page, "document.querySelector('.sp-status').textContent.startsWith('AU01R 2.5 %')")
-        assert puppet.aus == {"AU01R": 2.5} and puppet.pose.most == "brow_inner_R"
+        assert puppet.aus == {"AU01R": 2.5} and puppet.pose.fastest == "brow_inner_R"
         right = page.get_by_role("img", name="brow inner R").get_attribute("aria-label")
-        assert right == f"brow inner R: {puppet.answers['brow_inner_R']:.1f} per cent of the eye distance"
-        assert "most: brow inner R" in page.locator(".sp-foot").inner_text()
+        assert right == f"brow inner R: {puppet.speeds['brow_inner_R']:.1f} per cent of the eye distance"
+        assert "fastest: brow inner R" in page.locator(".sp-foot").inner_text()
         browser.close()
     assert not wrong and all(url.startswith(("file:", "data:", "blob:")) for url in asked)

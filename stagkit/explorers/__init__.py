@@ -1,4 +1,4 @@
-"""Explorers to touch: each a class with traits and one plain ES module, loaded when first used.
+"""Interactive explorers: each a widget class with traits and one plain ES module, loaded when first used.
 
 In: a run, an output or a clip. Out: a widget in a notebook, or one HTML page that needs no Python.
 Start reading at ``au_graph/widget.py``.
@@ -6,18 +6,17 @@ Start reading at ``au_graph/widget.py``.
 
 from importlib import import_module as _import_module
 
-#: public name -> module that holds it; the explorers need anywidget, and ``moving_face`` traitlets
+#: Public name -> module that holds it; the explorers need anywidget.
 _PUBLIC = {
     "Scene": "au_graph.scene",
     "compute_scene": "au_graph.scene",
     "AUGraph": "au_graph.widget",
-    "MovingFace": "puppet.moving_face",
     "view_au_graph": "au_graph.widget",
     "plot_au_graph": "au_graph.figure",
     "Page": "page",
     "make_explorer_page": "page",
-    "read_esm": "modules",
-    "read_css": "modules",
+    "read_esm": "browser",
+    "read_css": "browser",
     "Source": "sources",
     "RunSource": "sources",
     "OutputSource": "sources",

@@ -1,15 +1,19 @@
-"""What the explorers share: a page for a file, a picture for other readers, words for what went wrong."""
+"""Base of the explorers: kinds of traits, saved page, PNG for readers without widgets, arguments shared with ``plot_*``."""
 
 from __future__ import annotations
 
 import base64
+import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import TYPE_CHECKING
 
 from stagkit.core.errors import import_optional
 from stagkit.core.types import StagkitError
 from stagkit.explorers.page import make_explorer_page
+from stagkit.explorers.validation import check_choice, check_frame, check_range
 from stagkit.plots.style import render_png
 
 if TYPE_CHECKING:
@@ -22,41 +26,81 @@ traitlets = import_optional("traitlets")
 _MODULE = {"_esm", "_css", "_anywidget_id"}
 
 
-class PicturedWidget(anywidget.AnyWidget):
-    """A widget with a still picture beside it, for GitHub and other readers that run no widget."""
+class WidgetError(StagkitError, traitlets.TraitError):
+    """A trait was set to something the explorer cannot show; the trait keeps its value."""
 
-    #: Whether the picture is made, and its dots an inch.
+
+def checked(check: Callable, *args: object):
+    """Run a check; its error becomes a ``WidgetError``, so that the trait keeps its value."""
+    try:
+        return check(*args)
+    except WidgetError:
+        raise
+    except StagkitError as error:
+        raise WidgetError(str(error)) from None
+
+
+class Choice(traitlets.TraitType):
+    """A synced trait with a list of options: a tuple, or a function explorer -> tuple."""
+
+    def __init__(self, default: object, options: tuple | Callable):
+        super().__init__(default)
+        self.options = options
+        self.tag(sync=True)
+
+    def validate(self, explorer, value):
+        """The value, if it is an option."""
+        options = self.options(explorer) if callable(self.options) else self.options
+        checked(check_choice, self.name, value, options)
+        return value
+
+
+class Range(traitlets.Float):
+    """A synced number between ``low`` and ``high``; ``meaning`` says in an error what it is."""
+
+    def __init__(self, default: float, low: float, high: float, meaning: str = ""):
+        super().__init__(default)
+        self.limits = low, high, meaning
+        self.tag(sync=True)
+
+    def validate(self, explorer, value):
+        """The value, if it is in the range."""
+        value = super().validate(explorer, value)
+        checked(check_range, self.name, value, *self.limits)
+        return value
+
+
+class Explorer(anywidget.AnyWidget):
+    """Base of the explorers. A subclass gives its traits, ``to_figure`` and ``to_html``."""
+
+    #: Whether a PNG is made for GitHub and other readers that run no widget, and its dots per inch.
     png_fallback, png_dpi = True, 80
 
+    playing = traitlets.Bool(False).tag(sync=True)
+
+    #: Other choices kept in a saved page: key -> payload.
+    _saved = traitlets.Dict().tag(sync=True)
+    #: Whether Python is connected: False in a saved page.
+    _live = traitlets.Bool(True).tag(sync=True)
+    #: Error message of the last computation; '' = none.
+    _problem = traitlets.Unicode("").tag(sync=True)
+
     def to_figure(self) -> Figure:
-        """What is shown now as a matplotlib Figure."""
+        """The present state as a matplotlib Figure."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None or not self.png_fallback:
-            return bundle
-        try:
-            picture = render_png(self.to_figure(), type(self).__name__, dpi=self.png_dpi)
-        except StagkitError:  # no still picture of this state (a map that must not be drawn): the widget says why
-            return bundle
-        bundle[0]["image/png"] = base64.b64encode(picture).decode("ascii")
+        if bundle is not None and self.png_fallback:
+            try:
+                png = render_png(self.to_figure(), type(self).__name__, dpi=self.png_dpi)
+            except StagkitError:  # a state that must not be drawn: the widget says why
+                return bundle
+            bundle[0]["image/png"] = base64.b64encode(png).decode("ascii")
         return bundle
 
-
-class Explorer(PicturedWidget):
-    """Base of the explorers. A subclass gives its traits, ``to_figure`` and ``to_html``."""
-
-    playing = traitlets.Bool(False).tag(sync=True)
-
-    #: What a saved page has of other choices: key -> payload; empty where Python answers.
-    _saved = traitlets.Dict().tag(sync=True)
-    _live = traitlets.Bool(True).tag(sync=True)
-    #: What went wrong in the last computation, in words; '' = nothing.
-    _problem = traitlets.Unicode("").tag(sync=True)
-
     def _attempt(self, work: Callable[[], None]) -> None:
-        """Do work that a click has asked for; what goes wrong is told in the browser, where it would be lost."""
+        """Do work that a click asked for; an error is shown in the browser, where an exception would be lost."""
         try:
             work()
             self._problem = ""
@@ -65,12 +109,68 @@ class Explorer(PicturedWidget):
         except Exception as error:
             self._problem = f"this failed: {type(error).__name__}: {error}"
 
-    def _save(self, title: str, changes: Mapping[str, object], path: str | os.PathLike | None) -> str:
-        """The explorer as a page without Python: the traits as they stand, with ``changes``."""
+    def _save(
+        self,
+        title: str,
+        changes: Mapping[str, object],
+        path: str | os.PathLike | None,
+        follow: Mapping[str, Mapping] | None = None,
+    ) -> str:
+        """The explorer as a page without Python: its traits with ``changes``; ``follow`` as for ``make_explorer_page``."""
         names = set(self.traits(sync=True)) - set(anywidget.AnyWidget.class_traits()) - _MODULE
         state = {name: getattr(self, name) for name in names}
         state |= {"_live": False, "playing": False, "_problem": "", **changes}
-        page = make_explorer_page(str(self._esm), str(self._css), state, title=title)
+        page = make_explorer_page(str(self._esm), str(self._css), state, title=title, follow=follow)
         if path is not None:
             page.save(path)
         return page.html
+
+
+class ClipExplorer(Explorer):
+    """An explorer of one clip at a time. A subclass gives ``_find_clip`` and ``_count_frames``."""
+
+    clip = traitlets.Int(0).tag(sync=True)
+    frame = traitlets.Int(0).tag(sync=True)
+
+    #: The lowest frame: -1 where that stands for all frames together.
+    _first_frame = 0
+
+    def _find_clip(self, clip: int | str) -> int:
+        """Index of a clip that can be shown; raises StagkitError."""
+        raise NotImplementedError
+
+    def _count_frames(self) -> tuple[str, int]:
+        """Id and number of frames of the clip shown."""
+        raise NotImplementedError
+
+    @traitlets.validate("clip")
+    def _valid_clip(self, proposal):
+        return checked(self._find_clip, proposal["value"])
+
+    @traitlets.validate("frame")
+    def _valid_frame(self, proposal):
+        return checked(check_frame, proposal["value"], *self._count_frames(), self._first_frame)
+
+
+def same_arguments(plot: Callable) -> Callable:
+    """Decorator of a ``view_*`` function: it takes the arguments of ``plot``, and its docstring describes them.
+
+    The decorated function gets every argument by name, with defaults filled in.
+    """
+    described = re.search(r"\n    Args:\n.*?(?=\n    Returns:)", plot.__doc__, re.DOTALL)[0]
+
+    def decorate(view: Callable) -> Callable:
+        signature = inspect.signature(plot).replace(return_annotation=view.__annotations__["return"])
+
+        @wraps(view)
+        def call(*args, **kwargs):
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return view(**bound.arguments)
+
+        call.__signature__ = signature
+        first, rest = view.__doc__.split("\n", 1)
+        call.__doc__ = f"{first}\n{described}\n{rest}"
+        return call
+
+    return decorate

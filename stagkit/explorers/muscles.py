@@ -1,7 +1,6 @@
-"""The facial muscles as a drawing on 68 landmarks: fibres from origin to insertion, and what they do in words.
+"""Facial muscles drawn on 68 landmarks: fibres from origin to insertion, and what they move, in words.
 
-The course of each muscle follows FACS (Ekman, Friesen and Hager 2002) and plates of anatomy in general; the points are
-stagkit's choice and are made for reading, not for surgery.
+Each muscle's path follows FACS (Ekman, Friesen and Hager 2002) and anatomical plates; the points are stagkit's choice.
 """
 
 from __future__ import annotations
@@ -10,6 +9,9 @@ import numpy as np
 
 from stagkit.core.facs import ActionUnit
 from stagkit.core.regions import MIRROR_68
+
+#: Action units of the upper face, as FACS divides them; the others belong to the lower face.
+UPPER_FACE = (1, 2, 4, 5, 6, 7)
 
 _Point = tuple[int, float, float]
 
@@ -100,20 +102,13 @@ def make_muscles(landmarks: np.ndarray) -> dict[str, list[np.ndarray]]:
     return out
 
 
-def find_muscle(text: str) -> str:
-    """The drawn muscle that a FACS entry means: ``masseter, relaxed`` is the masseter."""
-    return text.removesuffix(", relaxed")
-
-
 def describe_moves(unit: ActionUnit) -> list[str]:
     """What an action unit does to each place, in words: ``lip corner up and outward``."""
-    told = []
+    sentences = []
     for move in unit.moves:
-        ways = []
-        if abs(move.up) >= 0.3 * np.hypot(move.up, move.lateral):
-            ways.append("up" if move.up > 0 else "down")
-        if abs(move.lateral) >= 0.3 * np.hypot(move.up, move.lateral):
-            ways.append("outward" if move.lateral > 0 else "inward")
-        weak = ", a little" if np.hypot(move.up, move.lateral) < 0.35 else ""
-        told.append(f"{move.place.replace('_', ' ')} {' and '.join(ways)}{weak}")
-    return told
+        length = np.hypot(move.up, move.lateral)
+        directions = [("up" if move.up > 0 else "down")] * bool(abs(move.up) >= 0.3 * length)
+        directions += [("outward" if move.lateral > 0 else "inward")] * bool(abs(move.lateral) >= 0.3 * length)
+        weak = ", a little" if length < 0.35 else ""
+        sentences.append(f"{move.place.replace('_', ' ')} {' and '.join(directions)}{weak}")
+    return sentences

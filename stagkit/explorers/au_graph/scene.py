@@ -12,8 +12,8 @@ from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_frame, load_mean_face
 from stagkit.core.types import Batch, ShapeError, StagkitError, StagOutput, check_axes
 from stagkit.explain.class_means import EMFACS, load_cooccurrence
+from stagkit.explorers.browser import pack, shorten, unpack
 from stagkit.explorers.muscles import describe_moves, make_muscles
-from stagkit.explorers.packing import pack, shorten, unpack
 
 if TYPE_CHECKING:
     import networkx as nx

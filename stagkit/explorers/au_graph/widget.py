@@ -32,12 +32,10 @@ from stagkit.explorers.au_graph.scene import (
     check_frame,
     compute_scene,
 )
-from stagkit.explorers.explorer import PicturedWidget
-from stagkit.explorers.modules import read_css, read_esm
-from stagkit.explorers.packing import pack, pack_exact
+from stagkit.explorers.browser import pack, pack_exact, read_css, read_esm
+from stagkit.explorers.explorer import Explorer, WidgetError, checked
 from stagkit.explorers.page import make_explorer_page
 from stagkit.explorers.sources import OWN_FOLD, OutputSource, Recompute, Source, as_source, check_edges
-from stagkit.explorers.trait_errors import WidgetError, told
 from stagkit.explorers.validation import check_choice
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ _PARTS = ("base", "face", "export", "graph_data", "graph_panel", "graph_side", "
 _NO_RECOMPUTE = "Cutting needs the network: view_au_graph(output, batch, model=model), or a run instead of an output."
 
 
-class AUGraph(PicturedWidget):
+class AUGraph(Explorer):
     """Explorer of learned AU and region connectivity; see ``view_au_graph`` for the arguments.
 
     Traits (all synced with the browser; set them in Python or touch them there):
@@ -181,13 +179,13 @@ class AUGraph(PicturedWidget):
     # what may be set -------------------------------------------------------------------------------------------------
     @traitlets.validate("clip")
     def _valid_clip(self, proposal):
-        clip = told(self.source.clip_index, proposal["value"])
-        told(self.source.check_network, clip, self.seed, OWN_FOLD)
+        clip = checked(self.source.clip_index, proposal["value"])
+        checked(self.source.check_network, clip, self.seed, OWN_FOLD)
         return clip
 
     @traitlets.validate("frame")
     def _valid_frame(self, proposal):
-        return told(check_frame, self.scene, self.place, proposal["value"])
+        return checked(check_frame, self.scene, self.place, proposal["value"])
 
     @traitlets.validate(
         *("view", "layout_name", "quantity", "edge_kind", "class_filter", "selected_au", "selected_region"),
@@ -208,11 +206,11 @@ class AUGraph(PicturedWidget):
             "fold": (OWN_FOLD, *range(len(self.source.folds))),
             "head": (-1, *range(self.scene.n_heads)),
         }
-        told(check_choice, name, value, options[name])
+        checked(check_choice, name, value, options[name])
         if name in ("seed", "fold"):
             seed, fold = (value, OWN_FOLD) if name == "seed" else (self.seed, value)
             for clip in (self.clip, *({self.compare["clip"]} if "clip" in self.compare else ())):
-                told(self.source.check_network, clip, seed, fold)
+                checked(self.source.check_network, clip, seed, fold)
         return value
 
     @traitlets.validate("threshold")
@@ -229,9 +227,9 @@ class AUGraph(PicturedWidget):
 
     @traitlets.validate("compare")
     def _valid_compare(self, proposal):
-        compare = told(check_compare, self.source, proposal["value"])
+        compare = checked(check_compare, self.source, proposal["value"])
         if "clip" in compare:
-            told(self.source.check_network, compare["clip"], self.seed, self.fold)
+            checked(self.source.check_network, compare["clip"], self.seed, self.fold)
         return compare
 
     @traitlets.validate("selected_edge")
@@ -244,14 +242,14 @@ class AUGraph(PicturedWidget):
                 f"`selected_edge` is {edge}, expected target and source: {{'target': ..., 'source': ...}}."
             )
         edge.setdefault("graph", "au" if edge["target"] in self.scene.au_labels else "region")
-        told(read_change, [edge["graph"], edge["target"], edge["source"]])
+        checked(read_change, [edge["graph"], edge["target"], edge["source"]])
         return self._with_value(edge)
 
     @traitlets.validate("cuts")
     def _valid_cuts(self, proposal):
         cuts: dict[tuple, list] = {}
         for entry in proposal["value"]:
-            change = told(read_change, entry)
+            change = checked(read_change, entry)
             cuts[change[:3]] = _as_entry(change)  # a later level replaces an earlier one
         return list(cuts.values())
 

@@ -14,7 +14,7 @@ from stagkit.explain.aggregate import ExplainError, by_au, by_muscle, by_roi, by
 from stagkit.explain.attribution import METHODS, check_complete, select_clips
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.motion_decomposition import MUSCLES
-from stagkit.explorers.packing import shorten
+from stagkit.explorers.browser import shorten
 
 if TYPE_CHECKING:
     from stagkit.network.model import Stag

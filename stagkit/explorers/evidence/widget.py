@@ -16,6 +16,7 @@ from stagkit.core.errors import import_optional
 from stagkit.core.types import Attribution, Batch, StagkitError
 from stagkit.explain.attribution import METHODS
 from stagkit.explain.evidence import Evidence
+from stagkit.explorers.browser import read_css, read_esm
 from stagkit.explorers.evidence.figure import draw_evidence
 from stagkit.explorers.evidence.scene import (
     CONTROLS,
@@ -29,9 +30,7 @@ from stagkit.explorers.evidence.scene import (
     make_key,
     read_given,
 )
-from stagkit.explorers.explorer import Explorer
-from stagkit.explorers.modules import read_css, read_esm
-from stagkit.explorers.trait_errors import WidgetError, told
+from stagkit.explorers.explorer import Explorer, WidgetError, checked
 from stagkit.explorers.validation import check_choice, check_index
 
 if TYPE_CHECKING:
@@ -102,18 +101,18 @@ class EvidenceExplorer(Explorer):
     # what may be set -------------------------------------------------------------------------------------------------
     @traitlets.validate("clip")
     def _valid_clip(self, proposal):
-        return told(check_index, "clip", proposal["value"], self.clip_ids)
+        return checked(check_index, "clip", proposal["value"], self.clip_ids)
 
     @traitlets.validate("target")
     def _valid_target(self, proposal):
-        told(check_choice, "target", proposal["value"], (-1, *range(len(self.classes))))
+        checked(check_choice, "target", proposal["value"], (-1, *range(len(self.classes))))
         return proposal["value"]
 
     @traitlets.validate("method", "grouping", "control")
     def _valid_choice(self, proposal):
         name = proposal["trait"].name
         options = {"method": (*self.given, *LIVE_METHODS), "grouping": tuple(GROUPINGS), "control": CONTROLS}[name]
-        told(check_choice, name, proposal["value"], tuple(dict.fromkeys(options)))
+        checked(check_choice, name, proposal["value"], tuple(dict.fromkeys(options)))
         if name == "control" and proposal["value"] == "random weights" and self.model is None:
             raise WidgetError("'random weights' needs the network: open view_evidence(evidence, model=..., batch=...).")
         return proposal["value"]
@@ -133,9 +132,9 @@ class EvidenceExplorer(Explorer):
         if not {"kind", "name"} <= set(chosen):
             raise WidgetError(f"`selected` is {chosen}, expected kind and name: {{'kind': 'au', 'name': 'AU12'}}.")
         bars = self._payload.get("bars", {})
-        told(check_choice, "kind", chosen["kind"], tuple(bars))
+        checked(check_choice, "kind", chosen["kind"], tuple(bars))
         values = dict(map(tuple, bars[chosen["kind"]]))
-        told(check_choice, "name", chosen["name"], tuple(values))
+        checked(check_choice, "name", chosen["name"], tuple(values))
         return {"kind": chosen["kind"], "name": chosen["name"], "value": values[chosen["name"]]}
 
     # what follows from what ------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from stagkit.core.files import encode_picture
 from stagkit.core.regions import ATLAS, compute_face_mask
 from stagkit.core.types import Clip, FlowClip, StagkitError, inter_ocular_distance
 from stagkit.datasets import NAMES, load_layout
-from stagkit.explorers.packing import deflate
+from stagkit.explorers.browser import deflate
 from stagkit.explorers.validation import check_index
 from stagkit.motion.optical_flow import compute_flow, select_frames
 from stagkit.plots.style import nice_limit

@@ -15,7 +15,8 @@ import numpy as np
 from stagkit.core.config import FlowConfig
 from stagkit.core.errors import import_optional
 from stagkit.core.types import FlowClip, StagkitError
-from stagkit.explorers.explorer import Explorer
+from stagkit.explorers.browser import read_css, read_esm
+from stagkit.explorers.explorer import Explorer, WidgetError, checked
 from stagkit.explorers.flow.figure import plot_flow
 from stagkit.explorers.flow.scene import (
     LAYERS,
@@ -32,8 +33,6 @@ from stagkit.explorers.flow.scene import (
     measure,
     reselect,
 )
-from stagkit.explorers.modules import read_css, read_esm
-from stagkit.explorers.trait_errors import WidgetError, told
 from stagkit.explorers.validation import check_choice
 
 traitlets = import_optional("traitlets")
@@ -114,17 +113,17 @@ class FlowExplorer(Explorer):
     # what may be set -------------------------------------------------------------------------------------------------
     @traitlets.validate("clip")
     def _valid_clip(self, proposal):
-        return told(self.clips.index, proposal["value"])
+        return checked(self.clips.index, proposal["value"])
 
     @traitlets.validate("frame")
     def _valid_frame(self, proposal):
-        return told(check_frame, self.shown_clip, proposal["value"])
+        return checked(check_frame, self.shown_clip, proposal["value"])
 
     @traitlets.validate("method", "selection", "layer")
     def _valid_choice(self, proposal):
         name = proposal["trait"].name
         options = {"method": METHODS, "selection": SELECTIONS, "layer": LAYERS}[name]
-        told(check_choice, name, proposal["value"], options)
+        checked(check_choice, name, proposal["value"], options)
         return proposal["value"]
 
     @traitlets.validate("magnify")
@@ -135,7 +134,7 @@ class FlowExplorer(Explorer):
 
     @traitlets.validate("point")
     def _valid_point(self, proposal):
-        return told(check_point, proposal["value"], self.shown_clip)
+        return checked(check_point, proposal["value"], self.shown_clip)
 
     # what follows from what ------------------------------------------------------------------------------------------
     def _open(self, index: int) -> None:

@@ -1,7 +1,7 @@
-// The phantom puppeteer. Python moves the face and measures; this module draws what it says and sends what is touched.
+// The puppet. Python moves the face and measures it; this module draws the result and sends what the user sets.
 // Stands after base.js.
-const SIDES = [["", "both", "both sides"], ["R", "R", "the subject's right: left in the picture"],
-  ["L", "L", "the subject's left: right in the picture"]];
+const SIDES = [["", "both", "both sides"], ["R", "R", "the subject's right: left in the image"],
+  ["L", "L", "the subject's left: right in the image"]];
 
 // Elements with their children in them; text as an attribute.
 function build(tag, { text = null, ...attributes } = {}, ...children) {
@@ -18,7 +18,7 @@ function draw(tag, attributes = {}, ...children) {
 
 const percent = (value) => `${(100 * value).toFixed(0)} %`;
 
-// Only the newest move waits while Python is busy: dragging never queues up.
+// Only the newest change waits while Python is busy, so that dragging does not queue up.
 function makePost(model) {
   let waiting = null, busy = 0, timer = null;
   const send = (change) => {
@@ -26,7 +26,7 @@ function makePost(model) {
     for (const [name, value] of Object.entries(change)) model.set(name, value);
     model.save_changes();
     clearTimeout(timer);
-    timer = setTimeout(answered, 1000); // nothing changed, or the kernel is away
+    timer = setTimeout(answered, 1000); // nothing changed, or no kernel
   };
   function answered() {
     const took = performance.now() - busy;
@@ -40,6 +40,7 @@ function makePost(model) {
 }
 
 function makeMuscles(model, scene, post) {
+  const live = model.get("_live");
   const rows = new Map();
   const read = () => {
     const aus = {};
@@ -49,16 +50,16 @@ function makeMuscles(model, scene, post) {
     }
     return aus;
   };
-  const tell = (row) => {
+  const describe = (row) => {
     row.value.textContent = `${Number(row.slider.value).toFixed(1)} %`;
     row.node.classList.toggle("sp-on", Number(row.slider.value) > 0);
     for (const [side, button] of row.buttons) button.setAttribute("aria-pressed", String(side === row.side));
   };
-  const moved = (row) => { tell(row); post.post({ aus: read() }); };
+  const moved = (row) => { describe(row); post.post({ aus: read() }); };
   const groups = [true, false].map((upper) => {
-    const group = build("fieldset", { class: "sp-group", disabled: !scene.live },
+    const group = build("fieldset", { class: "sp-group", disabled: !live },
       build("legend", { text: upper ? "Upper face" : "Lower face" }));
-    for (const unit of scene.units.filter((u) => u.upper === upper)) {
+    for (const unit of scene.aus.filter((u) => u.upper === upper)) {
       const row = { side: "", buttons: new Map() };
       row.slider = build("input", { type: "range", min: 0, max: scene.strength, step: 0.1, value: 0,
         "aria-label": `${unit.label} ${unit.name}, strength in per cent of the eye distance`, oninput: () => moved(row) });
@@ -83,22 +84,22 @@ function makeMuscles(model, scene, post) {
       const code = Object.keys(aus).find((c) => c.startsWith(label));
       if (code && !post.busy) row.side = code.slice(label.length);
       if (!post.busy) row.slider.value = code ? aus[code] : 0;
-      tell(row);
+      describe(row);
     }
   };
-  const rest = build("button", { type: "button", text: "let go of all", disabled: !scene.live,
+  const rest = build("button", { type: "button", text: "Reset all", disabled: !live,
     onclick: () => post.post({ aus: {} }) });
   return { node: build("div", { class: "sp-muscles" }, ...groups, rest), follow };
 }
 
-function makePicture(scene, words) {
+function makeImage(scene, words) {
   const image = build("img", { alt: words, width: scene.size, height: scene.size, decoding: "sync" });
   const over = draw("svg", { viewBox: `-0.5 -0.5 ${scene.size} ${scene.size}`, "aria-hidden": "true" });
   const mark = draw("rect", { class: "sp-mark", width: 2 * scene.half, height: 2 * scene.half, visibility: "hidden" });
   const arrows = draw("path", { class: "sp-arrows" });
   over.append(arrows, mark);
   const caption = build("figcaption");
-  return { node: build("figure", { class: "sp-picture" }, build("div", { class: "sp-frame" }, image, over), caption),
+  return { node: build("figure", { class: "sp-image" }, build("div", { class: "sp-frame" }, image, over), caption),
     image, arrows, caption,
     point(name) {
       mark.setAttribute("visibility", name ? "visible" : "hidden");
@@ -109,7 +110,7 @@ function makePicture(scene, words) {
 }
 
 function traceArrows(flat, strength) {
-  const long = 20 / strength; // px of the picture a per cent
+  const long = 20 / strength; // px of the image per per cent
   let path = "";
   for (let i = 0; i < flat.length; i += 4) {
     const [x, y, u, v] = flat.slice(i, i + 4);
@@ -144,21 +145,21 @@ function makeBars(scene, point) {
   return { node: build("div", { class: "sp-regions" }, head, ...rows, foot),
     show(view) {
       for (const [name, { bar, kind, cell }] of bars) {
-        const value = view.answers[name];
+        const value = view.speeds[name];
         bar.style.width = `${Math.min(100, ((kind === "middle" ? 50 : 100) * value) / scene.strength)}%`;
         cell.setAttribute("aria-label", `${brief(name)}: ${value.toFixed(1)} per cent of the eye distance`);
       }
-      foot.textContent = view.most ? `most: ${view.most}; full width: ${scene.strength} % of the eye distance`
+      foot.textContent = view.fastest ? `fastest: ${view.fastest}; full width: ${scene.strength} % of the eye distance`
         : "nothing moves";
     } };
 }
 
-function makeVerdict(scene) {
+function makePrediction(scene) {
   const rows = build("div");
-  const node = build("div", { class: "sp-verdict", role: "status" },
-    build("div", { class: "sp-soft", text: "the networks say of the whole movement" }), rows,
-    build("p", { class: "sp-soft sp-learned", text: scene.learned }));
-  node.hidden = !scene.judged;
+  const node = build("div", { class: "sp-prediction", role: "status" },
+    build("div", { class: "sp-soft", text: "prediction for the whole movement" }), rows,
+    build("p", { class: "sp-soft sp-training", text: scene.training }));
+  node.hidden = !scene.has_networks;
   return { node, show(probabilities) {
     rows.replaceChildren(...Object.entries(probabilities).map(([name, p]) => build("div", { class: "sp-class" },
       build("span", { class: "sp-place", text: name }),
@@ -170,22 +171,23 @@ function makeVerdict(scene) {
 function render({ model, el }) {
   const scene = model.get("_scene");
   const post = makePost(model);
+  const live = model.get("_live");
   const muscles = makeMuscles(model, scene, post);
-  const face = makePicture(scene, `${scene.name}, as pulled`);
-  const flow = makePicture(scene, "measured flow: speed in colour, arrows in its direction");
+  const face = makeImage(scene, `${scene.name}, posed`);
+  const flow = makeImage(scene, "measured flow: speed in colour, arrows in its direction");
   const bars = makeBars(scene, (name) => { face.point(name); flow.point(name); });
-  const verdict = makeVerdict(scene);
+  const prediction = makePrediction(scene);
 
   const time = build("input", { type: "range", min: 0, max: scene.frames - 1, step: 1, "aria-label": "time",
     oninput: () => post.post({ frame: Number(time.value) }) });
   const clock = build("output", { class: "sp-value" });
   const play = build("button", { type: "button", onclick: () => { model.set("playing", !model.get("playing")); model.save_changes(); } });
-  const larger = build("input", { type: "range", min: 1, max: scene.enlarge, step: 0.5, disabled: !scene.live,
-    "aria-label": "how many times the real motion the picture shows", oninput: () => post.post({ enlarge: Number(larger.value) }) });
+  const larger = build("input", { type: "range", min: 1, max: scene.enlarge, step: 0.5, disabled: !live,
+    "aria-label": "factor by which the motion in the image is enlarged", oninput: () => post.post({ enlarge: Number(larger.value) }) });
   const times = build("output", { class: "sp-value" });
   const status = build("span", { class: "sp-soft sp-status" });
   const controls = build("div", { class: "sp-time" }, play, build("label", {}, "time ", time), clock,
-    build("label", {}, "picture enlarged ", larger), times, status);
+    build("label", {}, "motion enlarged ", larger), times, status);
 
   let timer = null;
   const run = () => {
@@ -208,29 +210,29 @@ function render({ model, el }) {
     flow.caption.textContent = "measured flow, at its real size";
     bars.show(view);
     root.dataset.serial = view.serial;
-    const held = view.held < 1 ? `; held at ${percent(view.held)}: more would fold the skin` : "";
+    const limited = view.peak_fraction < 1 ? `; limited to ${percent(view.peak_fraction)}: more would fold the skin` : "";
     await Promise.all([face.image, flow.image].map((image) => image.decode().catch(() => {})));
     const took = post.busy ? post.answered() : null;
     if (took !== null) root.dataset.took = took.toFixed(1);
-    status.textContent = view.words + held + (took === null || !scene.live ? "" : `; answered in ${took.toFixed(0)} ms`);
+    status.textContent = view.words + limited + (took === null || !live ? "" : `; updated in ${took.toFixed(0)} ms`);
     follow();
     muscles.follow();
   };
-  const judge = () => verdict.show(model.get("probabilities"));
-  const note = build("p", { class: "sp-soft", text: "A saved page: time runs, the muscles stay as they were. Open the notebook to pull them." });
-  note.hidden = scene.live;
+  const predict = () => prediction.show(model.get("probabilities"));
+  const note = build("p", { class: "sp-soft", text: "A saved page: its frames can be played, its action units are fixed. Open the notebook to change them." });
+  note.hidden = live;
 
-  const root = build("div", { class: "stag stag-puppet", role: "group", "aria-label": "phantom puppeteer" }, note,
+  const root = build("div", { class: "stag stag-puppet", role: "group", "aria-label": "Puppet" }, note,
     build("div", { class: "sp-stage" }, muscles.node,
-      build("div", { class: "sp-seen" }, build("div", { class: "sp-pictures" }, face.node, flow.node), controls,
-        build("div", { class: "sp-said" }, bars.node, verdict.node))));
+      build("div", { class: "sp-result" }, build("div", { class: "sp-images" }, face.node, flow.node), controls,
+        build("div", { class: "sp-measured" }, bars.node, prediction.node))));
   el.append(root);
   keepKeys(root);
   const heard = [["change:_view", show], ["change:aus", () => muscles.follow()], ["change:frame", follow],
-    ["change:enlarge", follow], ["change:probabilities", judge], ["change:playing", run]];
+    ["change:enlarge", follow], ["change:probabilities", predict], ["change:playing", run]];
   for (const [event, callback] of heard) model.on(event, callback);
   show();
-  judge();
+  predict();
   run();
   return () => { clearInterval(timer); for (const [event, callback] of heard) model.off(event, callback); };
 }

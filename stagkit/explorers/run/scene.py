@@ -12,7 +12,7 @@ from stagkit.core.types import StagkitError
 from stagkit.evaluation.metrics import SCORES, compute_confusion
 from stagkit.evaluation.run import Run, RunError
 from stagkit.evaluation.run_summary import find_caveat
-from stagkit.explorers.packing import shorten
+from stagkit.explorers.browser import shorten
 from stagkit.explorers.sources import OWN_FOLD, list_tests, name_tests
 from stagkit.explorers.validation import check_choice, check_index
 

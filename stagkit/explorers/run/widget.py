@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from stagkit.core.errors import import_optional
 from stagkit.core.types import Clip, StagkitError
 from stagkit.evaluation.run import Run
-from stagkit.explorers.explorer import Explorer
-from stagkit.explorers.modules import read_css, read_esm
+from stagkit.explorers.browser import read_css, read_esm
+from stagkit.explorers.explorer import Explorer, WidgetError, checked
 from stagkit.explorers.run.figure import plot_run
 from stagkit.explorers.run.scene import ALL, EXPLORERS, ORDERS, RunTable, compute_header, compute_table, open_run
-from stagkit.explorers.trait_errors import WidgetError, told
 from stagkit.explorers.validation import check_choice
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class RunBrowser(Explorer):
         name = proposal["trait"].name
         table = self.table
         options = {"seed": (ALL, *table.seeds), "order": tuple(ORDERS), "subject": ("", *dict.fromkeys(table.subjects))}
-        told(check_choice, name, proposal["value"], options[name])
+        checked(check_choice, name, proposal["value"], options[name])
         return proposal["value"]
 
     @traitlets.validate("cell")
@@ -79,21 +78,21 @@ class RunBrowser(Explorer):
         if cell and len(cell) != 2:
             raise WidgetError(f"`cell` is {cell}, expected [true class, predicted class], or [].")
         for name in cell:
-            told(check_choice, "cell", name, self.table.classes)
+            checked(check_choice, "cell", name, self.table.classes)
         return cell
 
     @traitlets.validate("clip")
     def _valid_clip(self, proposal):
         if proposal["value"] == -1:
             return -1
-        return told(self.table.index, proposal["value"])
+        return checked(self.table.index, proposal["value"])
 
     @traitlets.validate("request")
     def _valid_request(self, proposal):
         request = dict(proposal["value"])
         if request:
-            told(check_choice, "what", request.get("what"), EXPLORERS)
-            told(self.table.index, request.get("clip", -1))
+            checked(check_choice, "what", request.get("what"), EXPLORERS)
+            checked(self.table.index, request.get("clip", -1))
         return request
 
     def _on_request(self, change):
