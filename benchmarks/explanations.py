@@ -97,8 +97,8 @@ def measure_phantoms(seed: int, quick: bool, folder: Path, stag: StagConfig, tra
 
 def measure_maps(path: Path, seed: int, quick: bool) -> dict:
     data = load_data(path)
-    recipe = choose_settings(data)
-    training = recipe.train.replace(epochs=3) if quick else recipe.train
+    defaults = choose_settings(data)
+    training = defaults.train.replace(epochs=3) if quick else defaults.train
     auxiliary = make_auxiliary(data, training)
     n_folds = 2 if quick else 5
     parts, rows, right = {name: [] for name in SPEAKERS}, [], []
@@ -106,8 +106,8 @@ def measure_maps(path: Path, seed: int, quick: bool) -> dict:
         tell(f"maps: group {number + 1} of {n_folds}")
         # the folds are over here: nothing is chosen by them, and the AU codes of test clips serve for scoring alone
         test = np.setdiff1d(np.arange(len(data)), fold.train)
-        model = train_fold(data, fold.train, recipe.stag, training, seed, auxiliary=auxiliary)
-        permuted = train_on_permuted_labels(data, fold.train, recipe.stag, training, seed, auxiliary)
+        model = train_fold(data, fold.train, defaults.stag, training, seed, auxiliary=auxiliary)
+        permuted = train_on_permuted_labels(data, fold.train, defaults.stag, training, seed, auxiliary)
         coded = np.array([i for i in test if np.nan_to_num(data.aus[i]).any()], int)
         if not len(coded):
             continue

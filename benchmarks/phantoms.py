@@ -7,7 +7,7 @@
     means that they cannot. (b) ``--picture``: mean maps of each class, real beside phantom; such a picture is made from real
     clips, so keep it to yourself. (c) UF1 on all real maps of a small network that has seen phantoms only. (d) UF1 of
     the same network, leave one subject out, from nothing and with phantoms beside every batch of real clips: paired over
-    subjects. Every fold goes through ``stagkit.evaluation.sealed.examine``; epochs and weights are fixed beforehand.
+    subjects. Every fold goes through ``stagkit.evaluation.sealed.fit_and_predict``; epochs and weights are fixed beforehand.
 The network (a perceptron, 147-96-37) sees means over a 7x7 grid, each map divided by its own spread. It answers the
 class and which action units move on which side; for real clips only the class is taught. Its settings, and the sizes in
 ``stagkit.synthetic.flow_maps``, were set by hand while looking at maps of CASME II and SMIC: on those sets (c) and (d) are
@@ -35,7 +35,7 @@ from stagkit.core.types import RoiDataset
 from stagkit.datasets.flow_maps import CLASSES, load_flow_maps, read_maps
 from stagkit.evaluation.bootstrap import describe_caveat
 from stagkit.evaluation.metrics import compute_confusion, compute_paired, compute_scores
-from stagkit.evaluation.sealed import SealedInputs, Trained, examine
+from stagkit.evaluation.sealed import SealedInputs, Trained, fit_and_predict
 from stagkit.evaluation.splits import make_folds
 from stagkit.synthetic.flow_maps import make_maps
 
@@ -207,7 +207,7 @@ def cross_validate(data: RoiDataset, protocol: str, seed: int, teacher: Teacher,
     """Answers of networks that never saw the subject of a clip: probabilities "clip cls"."""
     out = np.zeros((len(data), len(CLASSES)))
     for fold in make_folds(data, protocol, min(5, len(set(data.subjects)))):
-        test, probability, _ = examine(data, fold, lambda k, i: fit(k, i, seed, teacher, beside, epochs))
+        test, probability, _ = fit_and_predict(data, fold, lambda k, i: fit(k, i, seed, teacher, beside, epochs))
         out[test] = probability
     return out
 

@@ -5,7 +5,7 @@
 
 Majority, logistic regression, an RBF support vector machine and a 9,667-parameter MLP see the means of a 7x7 grid of the
 median-centred maps; their settings are those of the published comparison, chosen on none of these folds. Every system
-goes through ``sealed.examine``: it is handed the training clips, and the test clips without their labels; scalers
+goes through ``sealed.fit_and_predict``: it is handed the training clips, and the test clips without their labels; scalers
 are fitted inside each fold, epochs fixed beforehand. ``--out`` keeps the STAG run (and goes on with it), ``--run`` takes
 a finished one. ``--markdown`` writes the table into a file, between two marks.
 """
@@ -35,7 +35,7 @@ from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import SCORES, compute_confusion, compute_interval, compute_paired, compute_scores
 from stagkit.evaluation.run import Run
-from stagkit.evaluation.sealed import SealedInputs, Trained, examine
+from stagkit.evaluation.sealed import SealedInputs, Trained, fit_and_predict
 from stagkit.evaluation.splits import make_folds
 
 START, END = "<!-- recognition: made by benchmarks/recognition.py -->", "<!-- recognition: end -->"
@@ -71,7 +71,7 @@ def run_baseline(face: RoiDataset, fit, protocol: str, n_folds: int, seeds: int)
     answers = np.zeros((seeds, len(face), len(face.classes)))
     for seed in range(seeds):
         for fold in make_folds(face, protocol, n_folds):
-            test, probability, trained = examine(face, fold, lambda k, i, s=seed, f=fit: f(k, i, s))
+            test, probability, trained = fit_and_predict(face, fold, lambda k, i, s=seed, f=fit: f(k, i, s))
             answers[seed, test] = probability
             parameters = trained.record.get("parameters")
     return answers, {"parameters": parameters, "seconds": round(time.perf_counter() - started, 1)}
@@ -235,8 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
     data = load_flow_maps(options.maps)
     face = load_face(options.maps)
     seeds, protocol, n_folds = options.seeds, options.protocol, 10
-    recipe = choose_settings(data)
-    train = recipe.train
+    defaults = choose_settings(data)
+    train = defaults.train
     if options.quick:
         seeds, protocol, n_folds, train = 1, "groupkfold", min(5, len(set(data.subjects))), train.replace(epochs=3)
     folds = make_folds(data, protocol, n_folds)
@@ -251,7 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
         run = evaluate(
             data,
             out,
-            recipe.stag,
+            defaults.stag,
             train,
             protocol=protocol,
             n_folds=n_folds,

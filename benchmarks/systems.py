@@ -40,13 +40,13 @@ def run_part(part: str, options: argparse.Namespace) -> dict:
         prepare_clips(PhantomSource(config), path, workers=options.workers)
     out = options.out / part
     views = make_views(path, "", out / "views", workers=options.workers)
-    recipe = choose_settings(views["regions"])
+    defaults = choose_settings(views["regions"])
     result = compare_systems(
         views,
         out,
         ("stag", "majority", "ststnet") if options.quick else (),
-        recipe.stag,
-        recipe.train,
+        defaults.stag,
+        defaults.train,
         protocol=options.protocol,
         n_folds=2 if options.quick else options.folds,
         seeds=options.seeds,

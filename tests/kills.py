@@ -41,7 +41,7 @@ PATIENCE = 60.0
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
 #: What differs between two commands: times, and what names them.
 PASSING = ("lock", "lock.json", "digests.json", "seal.json", "environment.json")
-PASSING_KEYS = ("seconds", "cost", "opened", "train_seconds", "inference_ms_per_clip", "predictions")
+PASSING_KEYS = ("seconds", "cost", "unblinded_at", "train_seconds", "inference_ms_per_clip", "predictions")
 
 
 class DrawnOnce(PhantomSource):

@@ -51,9 +51,9 @@ def test_a_stack_learns_as_well(runs):
     key = ["seed", "fold", "clip", "label"]
     pd.testing.assert_frame_equal(one.predictions[key], stacked.predictions[key])
     assert stacked.metrics["uf1"]["mean"] == pytest.approx(one.metrics["uf1"]["mean"], abs=0.15)
-    openings = read_json(stacked.path / "seal.json")["openings"]
-    assert [len(o["opened"]) for o in openings] == [1] * 8
-    assert {o["stacked"] for o in openings} == {8}
+    unblindings = read_json(stacked.path / "seal.json")["unblindings"]
+    assert [len(o["unblinded_at"]) for o in unblindings] == [1] * 8
+    assert {o["stacked"] for o in unblindings} == {8}
     assert not (stacked.path / "working").exists()
     assert not (stacked.path / "lock.json").exists()
 
@@ -66,7 +66,7 @@ def test_an_interrupted_stack_ends_the_same(runs, data):
         (stacked.path / name).unlink()
     again = run_with(data, stacked.path, seeds=2, backend="stacked")
     pd.testing.assert_frame_equal(again.predictions, before)
-    counts = [len(o["opened"]) for o in read_json(again.path / "seal.json")["openings"]]
+    counts = [len(o["unblinded_at"]) for o in read_json(again.path / "seal.json")["unblindings"]]
     assert counts == [1, 2, 1, 1, 1, 1, 1, 2], "finished folds are not opened again"
 
 

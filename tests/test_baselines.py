@@ -20,7 +20,7 @@ from stagkit.baselines.rank_pooling import compute_mesti_weights, compute_rank_w
 from stagkit.baselines.ststnet import STSTNet
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
-from stagkit.evaluation.sealed import check_blind, examine
+from stagkit.evaluation.sealed import check_blind, fit_and_predict
 from stagkit.evaluation.splits import make_folds
 from tests.small import make_dataset
 
@@ -272,7 +272,7 @@ def test_every_system_learns_an_easy_set_and_does_not_peek(views, name):
             model = fit_network(system.build, schedule, known, 0)
             return Trained(lambda clips: predict(model, clips))
 
-        return examine(some, part, fit)[1]
+        return fit_and_predict(some, part, fit)[1]
 
     probability = (
         check_blind(answer, data, fold) if schedule is None or name == "ststnet" else answer(data, fold.copy())

@@ -69,14 +69,16 @@ def test_tables_of_results_can_be_written_again(recognition, tmp_path, path, nam
 def test_baselines_do_not_peek(recognition, tmp_path):
     from stagkit.baselines.inputs import load_face
     from stagkit.baselines.plain import compute_grid
-    from stagkit.evaluation.sealed import check_blind, examine
+    from stagkit.evaluation.sealed import check_blind, fit_and_predict
     from stagkit.evaluation.splits import make_folds
 
     face = load_face(save_maps(tmp_path / "maps.npz"))
     assert compute_grid(face.x).shape == (24, 147)
     assert np.abs(face.x.mean()) < 20, "medians are taken off"
     for fit, _ in recognition.BASELINES.values():
-        check_blind(lambda d, fold, f=fit: examine(d, fold, lambda k, i: f(k, i, 0))[1], face, make_folds(face)[0])
+        check_blind(
+            lambda d, fold, f=fit: fit_and_predict(d, fold, lambda k, i: f(k, i, 0))[1], face, make_folds(face)[0]
+        )
 
 
 def test_seeds_are_averaged_for_every_system_alike(recognition):
@@ -198,7 +200,7 @@ def test_phantom_teaching_is_blind(phantoms, tmp_path):
     from dataclasses import replace
 
     from stagkit.datasets.flow_maps import load_flow_maps, read_maps
-    from stagkit.evaluation.sealed import check_blind, examine
+    from stagkit.evaluation.sealed import check_blind, fit_and_predict
     from stagkit.evaluation.splits import make_folds
 
     path = save_maps(tmp_path / "maps.npz")
@@ -208,7 +210,7 @@ def test_phantom_teaching_is_blind(phantoms, tmp_path):
     teacher = phantoms.Teacher(phantoms.make_phantoms(["casme2"], 120, 0), 0, 1)
     for beside in (0.0, 0.3):
         check_blind(
-            lambda d, fold, b=beside: examine(d, fold, lambda k, i: phantoms.fit(k, i, 0, teacher, b, 2))[1],
+            lambda d, fold, b=beside: fit_and_predict(d, fold, lambda k, i: phantoms.fit(k, i, 0, teacher, b, 2))[1],
             data,
             make_folds(data)[0],
         )

@@ -5,7 +5,7 @@ import pytest
 
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
-from stagkit.evaluation.leakage import choose_leaky, compute_leak
+from stagkit.evaluation.leakage import compute_leak, select_epoch_on_test
 from stagkit.training.epoch_selection import choose_epochs, compute_balanced_loss, fit_network
 from stagkit.training.train import predict, train_fold
 from tests.small import make_dataset
@@ -30,8 +30,8 @@ def test_held_out_subjects_choose(data):
 
 
 def test_then_all_training_clips_are_trained_on(data):
-    model, epochs, chosen_by, record = fit_network(data, TINY, INNER, seed=1)
-    assert chosen_by == "1 held-out training subjects; then trained again on all training clips"
+    model, epochs, selected_by, record = fit_network(data, TINY, INNER, seed=1)
+    assert selected_by == "1 held-out training subjects; then trained again on all training clips"
     assert epochs == np.argmin(record["inner"]["curve"]) + 1
     same = train_fold(data, np.arange(len(data)), TINY, INNER, 1, stop_after=epochs)
     assert (predict(model, data, np.arange(16)) == predict(same, data, np.arange(16))).all()
@@ -64,9 +64,9 @@ def test_balanced_loss_by_hand():
 
 def test_published_rule_takes_the_last_of_the_best():
     answers = np.array([[0, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1]])
-    assert choose_leaky(np.array([0, 1, 0]), answers) == 1
-    assert choose_leaky(np.array([1, 1, 0]), answers) == 2
-    assert choose_leaky(np.array([0, 1, 1]), answers) == 3, "1 and 3 are as good: the later"
+    assert select_epoch_on_test(np.array([0, 1, 0]), answers) == 1
+    assert select_epoch_on_test(np.array([1, 1, 0]), answers) == 2
+    assert select_epoch_on_test(np.array([0, 1, 1]), answers) == 3, "1 and 3 are as good: the later"
 
 
 def test_leak_from_pure_noise():
@@ -76,7 +76,7 @@ def test_leak_from_pure_noise():
     answers = [rng.integers(0, 3, (60, 5)) for _ in range(40)]
     leak = compute_leak(labels, answers, 3)
     assert leak["last_epoch"]["uf1"] < 0.45
-    assert leak["noise_last"]["uf1"] < 0.45
+    assert leak["permuted_last_epoch"]["uf1"] < 0.45
     assert leak["best_test_epoch"]["uf1"] > 0.65
-    assert leak["noise_best_test_epoch"]["uf1"] > 0.65
+    assert leak["permuted_best_test_epoch"]["uf1"] > 0.65
     assert leak["last_epoch"]["uf1"] <= leak["best_common_epoch"]["uf1"] < 0.5

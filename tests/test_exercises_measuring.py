@@ -94,11 +94,11 @@ def test_pooled_score(answer, ok, words):
         (0.1, False, "*true* labels"),
         (-0.2, False, "turned round"),
         (0.5, False, "not the gain"),
-        (0.9, False, "noise_last"),
+        (0.9, False, "permuted_last_epoch"),
     ],
 )
 def test_gain_from_nothing(answer, ok, words):
-    scores = {"last_epoch": 0.6, "best_test_epoch": 0.7, "noise_last": 0.3, "noise_best_test_epoch": 0.5}
+    scores = {"last_epoch": 0.6, "best_test_epoch": 0.7, "permuted_last_epoch": 0.3, "permuted_best_test_epoch": 0.5}
     verdict = check_answer("08.2", answer, leak={"mean": {name: {"uf1": v} for name, v in scores.items()}})
     assert verdict.ok is ok and words in verdict.text
 

@@ -34,20 +34,20 @@ def run_tiny(data, out, train=QUICK, **settings):
 
 
 def test_the_record_of_a_run(tmp_path):
-    """Every opening is logged; cost, calibration, subjects and action units stand beside the scores."""
+    """Every unblinding is logged; cost, calibration, subjects and action units stand beside the scores."""
     data = small()
     run = run_tiny(data, tmp_path / "run", seeds=2)
-    openings = read_json(run.path / "seal.json")["openings"]
-    assert [(o["seed"], o["fold"]) for o in openings] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    for opening in openings:
-        assert (opening["epoch"], opening["chosen_by"]) == (2, "fixed beforehand")
-        assert len(opening["opened"]) == 1
-        assert opening["n_train"] + opening["n_test"] == 16
-        assert opening["train_seconds"] > 0
+    unblindings = read_json(run.path / "seal.json")["unblindings"]
+    assert [(o["seed"], o["fold"]) for o in unblindings] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for unblinding in unblindings:
+        assert (unblinding["epoch"], unblinding["selected_by"]) == (2, "fixed beforehand")
+        assert len(unblinding["unblinded_at"]) == 1
+        assert unblinding["n_train"] + unblinding["n_test"] == 16
+        assert unblinding["train_seconds"] > 0
     cost = run.metrics["cost"]
     assert cost["parameters"] == sum(p.numel() for p in run.load_model(0, 0, data).parameters())
     assert cost["multiply_adds"] > cost["parameters"] / 2
-    assert cost["train_seconds"] == pytest.approx(sum(o["train_seconds"] for o in openings), abs=0.01)
+    assert cost["train_seconds"] == pytest.approx(sum(o["train_seconds"] for o in unblindings), abs=0.01)
     assert cost["inference_ms_per_clip"] > 0
     assert 0 <= run.metrics["calibration"]["ece"] <= 1
     assert run.metrics["epochs"] == {"min": 2, "median": 2, "max": 2}
@@ -76,11 +76,11 @@ def test_uncoded_data_have_no_au_scores(tmp_path):
 def test_inner_choice_is_recorded(tmp_path):
     run = run_tiny(small(6), tmp_path / "run", QUICK.replace(epoch_choice="inner", epochs=3))
     assert run.metrics["epoch_choice"].startswith("chosen by held-out training subjects (20%, at most 3 epochs)")
-    for opening in read_json(run.path / "seal.json")["openings"]:
-        assert 1 <= opening["epoch"] <= 3
-        assert len(opening["inner"]["curve"]) == 3
-        rows = run.predictions[run.predictions["fold"] == opening["fold"]]
-        assert not set(opening["inner"]["held_out"]) & set(rows["subject"]), "no test subject chose"
+    for unblinding in read_json(run.path / "seal.json")["unblindings"]:
+        assert 1 <= unblinding["epoch"] <= 3
+        assert len(unblinding["inner"]["curve"]) == 3
+        rows = run.predictions[run.predictions["fold"] == unblinding["fold"]]
+        assert not set(unblinding["inner"]["held_out"]) & set(rows["subject"]), "no test subject chose"
 
 
 def test_cross_gives_a_score_for_each_pair(tmp_path):
@@ -165,7 +165,7 @@ def test_the_leak_is_shown_apart_from_every_score(leaky):
     leak = json.loads((shown.path / "leak.json").read_text())
     assert leak["mean"]["last_epoch"]["uf1"] == pytest.approx(honest.metrics["uf1"]["mean"])
     assert leak["mean"]["best_test_epoch"]["acc"] > honest.metrics["acc"]["mean"], "labels are noise here: all leak"
-    assert leak["gain"]["acc"] > 0
+    assert leak["optimism"]["acc"] > 0
     assert "evidence of nothing" in format_leak(leak)
     assert "leak" not in (shown.path / "metrics.json").read_text()
     assert not (honest.path / "leak.json").exists()
@@ -201,7 +201,7 @@ def test_a_run_of_an_older_stagkit_goes_on(leaky, tmp_path):
 
 
 def test_a_second_opening_stays_in_the_log(leaky, tmp_path):
-    """A fold that was opened, but whose predictions were lost, is trained again: both openings are there to see."""
+    """A fold that was opened, but whose predictions were lost, is trained again: both unblindings are there to see."""
     _, honest = leaky
     shutil.copytree(honest.path, tmp_path / "run")
     for name in ("metrics.json", "folds/seed0_fold001.csv"):
@@ -214,7 +214,7 @@ def test_a_second_opening_stays_in_the_log(leaky, tmp_path):
         workers=1,
         data_path=honest.request["data_path"],
     )
-    assert [len(o["opened"]) for o in read_json(run.path / "seal.json")["openings"]] == [1, 2, 1, 1]
+    assert [len(o["unblinded_at"]) for o in read_json(run.path / "seal.json")["unblindings"]] == [1, 2, 1, 1]
 
 
 # ── bad input ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -226,8 +226,13 @@ def test_a_class_missing_in_training_is_told_and_goes_on(tmp_path):
     label[:3] = 1
     with pytest.warns(MissingClassWarning, match="fold 'set/sub01' has no clip of positive: the class has weight 0"):
         run = run_tiny(replace(data, label=label), tmp_path / "run", protocol="loso")
-    assert run.metrics["missing_in_training"] == {"set/sub01": ["positive"]}
-    assert [o["missing_classes"] for o in read_json(run.path / "seal.json")["openings"]] == [["positive"], [], [], []]
+    assert run.metrics["classes_missing_in_train"] == {"set/sub01": ["positive"]}
+    assert [o["missing_classes"] for o in read_json(run.path / "seal.json")["unblindings"]] == [
+        ["positive"],
+        [],
+        [],
+        [],
+    ]
     assert len(run.predictions) == 16, "nothing is lost"
 
 

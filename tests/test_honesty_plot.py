@@ -43,13 +43,13 @@ def test_every_clip_is_tested_once_in_each_picture_and_no_seal_is_opened(data):
     for axes, (name, folds) in zip(figure.axes, protocols.items(), strict=True):
         tested = ~np.isclose(colours_of(axes), to_rgb(FAINT)).all(-1)
         assert (tested.sum(0) == 1).all() and axes.get_title() == name
-        assert all(fold.opening is None for fold in folds)
+        assert all(fold.unblinding is None for fold in folds)
     with pytest.raises(StagkitError, match="no folds"):
         plot_folds(data, {})
 
 
 def leak(honest, leaked, noise, noise_leaked):
-    keys = ("last_epoch", "best_test_epoch", "noise_last", "noise_best_test_epoch")
+    keys = ("last_epoch", "best_test_epoch", "permuted_last_epoch", "permuted_best_test_epoch")
     return {"mean": {k: {"uf1": v} for k, v in zip(keys, (honest, leaked, noise, noise_leaked), strict=True)}}
 
 
@@ -92,7 +92,7 @@ class Answers:
 
         return pd.DataFrame({"seed": 0, "fold": [0, 0, 1, 1], "label": ["a", "b", "b", "b"]})
 
-    def load_answers(self, seed, fold):
+    def load_epoch_predictions(self, seed, fold):
         return np.array(self.given[fold])
 
 

@@ -96,7 +96,7 @@ def test_the_worst_clips_are_wrong_and_surest_first(run):
 
 def test_a_clean_split_is_found_clean_and_a_shared_subject_is_found(run, tmp_path):
     found = check_split(run)
-    assert found["shared"] == {} and found["reopened"] == [] and found["openings"] == 2
+    assert found["shared"] == {} and found["reopened"] == [] and found["unblindings"] == 2
     copy = change(run, tmp_path)
     split = json.loads((copy.path / "split.json").read_text())
     tested = run.predictions.loc[run.predictions["fold"] == 0].iloc[0]

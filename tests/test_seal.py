@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stagkit.core.config import StagConfig, TrainConfig
-from stagkit.evaluation.sealed import BLANK, BlindWarning, Fold, SealError, Trained, check_blind, examine
+from stagkit.evaluation.sealed import BLANK, BlindWarning, Fold, SealError, Trained, check_blind, fit_and_predict
 from stagkit.evaluation.splits import make_folds
 from stagkit.network.losses import compute_class_weights, focal_loss
 from stagkit.training.epoch_selection import fit_network
@@ -25,8 +25,8 @@ def data():
 
 
 def fit_stag(known, inputs):
-    model, epochs, chosen_by, _ = fit_network(known, TINY, QUICK)
-    return Trained(lambda clips: predict(model, clips, np.arange(len(clips))), epochs, chosen_by, model=model)
+    model, epochs, selected_by, _ = fit_network(known, TINY, QUICK)
+    return Trained(lambda clips: predict(model, clips, np.arange(len(clips))), epochs, selected_by, model=model)
 
 
 @pytest.mark.parametrize("name", ["label", "aus", "meta", "parts"])
@@ -68,17 +68,17 @@ def test_examine_opens_last_and_writes_it_down(data):
     fold = make_folds(data)[0]
 
     def fit(known, inputs):
-        assert fold.opening is None, "the seal is closed while anything is decided"
+        assert fold.unblinding is None, "the seal is closed while anything is decided"
         return fit_stag(known, inputs)
 
-    test, probability, trained = examine(data, fold, fit)
+    test, probability, trained = fit_and_predict(data, fold, fit)
     assert {data.subjects[i] for i in test} == {"set/sub01"}
     assert probability.shape == (4, 2)
-    assert (fold.opening.epoch, fold.opening.chosen_by) == (2, "fixed beforehand")
-    assert fold.opening.opened.endswith("+00:00")
+    assert (fold.unblinding.epoch, fold.unblinding.selected_by) == (2, "fixed beforehand")
+    assert fold.unblinding.unblinded_at.endswith("+00:00")
     assert trained.epoch == 2
     with pytest.raises(SealError, match="tested once"):
-        examine(data, fold, fit_stag)
+        fit_and_predict(data, fold, fit_stag)
 
 
 def test_a_model_that_reads_test_labels_is_stopped(data):
@@ -91,8 +91,8 @@ def test_a_model_that_reads_test_labels_is_stopped(data):
 
     fold = make_folds(data)[0]
     with pytest.raises(SealError, match="sealed: decide everything first"):
-        examine(data, fold, peek)
-    assert fold.opening is None
+        fit_and_predict(data, fold, peek)
+    assert fold.unblinding is None
 
 
 def test_a_model_that_trains_on_blanked_labels_is_at_chance(data):
@@ -112,7 +112,7 @@ def test_a_model_that_trains_on_blanked_labels_is_at_chance(data):
 
     right = []
     for fold in make_folds(noise):
-        test, probability, _ = examine(noise, fold, nearest)
+        test, probability, _ = fit_and_predict(noise, fold, nearest)
         right.extend(probability.argmax(1) == noise.label[test])
     assert 0.3 < np.mean(right) < 0.7
     cheat = [((noise.x - x) ** 2).reshape(100, -1).sum(1).argmin() for x in noise.x]
@@ -123,7 +123,7 @@ def test_a_poisoned_test_part_changes_nothing_for_stag(data):
     """The whole ceremony answers the same when every test answer is wrong; the proof lets it pass."""
 
     def honest(some, fold):
-        return examine(some, fold, fit_stag)[1]
+        return fit_and_predict(some, fold, fit_stag)[1]
 
     answers = check_blind(honest, data, make_folds(data)[0])
     assert answers.shape == (4, 2)
@@ -189,7 +189,7 @@ def make_cheats(folder):
             seen.update(zip((x.tobytes() for x in known.x), known.label.tolist(), strict=True))
             return Trained(lambda clips: np.eye(2)[[seen.get(x.tobytes(), 0) for x in clips.x]])
 
-        return examine(data, fold, fit)[1]
+        return fit_and_predict(data, fold, fit)[1]
 
     return [f for f in locals().values() if callable(f)]
 
@@ -211,7 +211,7 @@ def named(tmp_path):
 @pytest.mark.parametrize("name", CHEATS)
 def test_a_system_that_peeks_is_caught(named, name, tmp_path):
     peek = next(f for f in make_cheats(tmp_path) if f.__name__ == name)
-    with pytest.raises(SealError, match="looks at (what it is tested on|more than motion)"):
+    with pytest.raises(SealError, match="uses (information about its test clips|more than motion)"):
         check_blind(peek, named, make_folds(named)[0])
 
 
@@ -223,7 +223,7 @@ def make_honest():
             means = np.stack([known.x[known.label == k].mean(0) for k in range(2)])
             return Trained(lambda clips: np.array([-((means - x) ** 2).sum((1, 2, 3, 4, 5)) for x in clips.x]))
 
-        return examine(data, fold, fit)[1]
+        return fit_and_predict(data, fold, fit)[1]
 
     def one_fold_alone(data, fold):
         if fold.name == "another fold":
@@ -239,8 +239,8 @@ def test_an_honest_system_passes(named):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         answers = check_blind(nearest_mean, named, fold)
-    assert answers.shape == (4, 2) and fold.opening is None
-    with pytest.warns(BlindWarning, match="could not answer the other fold .ValueError: two classes are needed"):
+    assert answers.shape == (4, 2) and fold.unblinding is None
+    with pytest.warns(BlindWarning, match="could not predict the other fold .ValueError: two classes are needed"):
         check_blind(one_fold_alone, named, fold)
 
 
@@ -255,13 +255,13 @@ def test_what_training_is_handed_holds_no_count_no_name_and_no_path(named):
     assert known.clip_ids == tuple(f"clip {i:05d}" for i in range(8)), "no gaps that show what is missing"
     assert known.subjects == tuple(named.subjects[i] for i in fold.train)
     assert len(set(inputs.clip_ids)) == 4 and len(set(inputs.subjects)) == 1
-    test, _, _ = examine(named, fold, lambda k, i: Trained(lambda clips: np.full((4, 2), 0.5)))
+    test, _, _ = fit_and_predict(named, fold, lambda k, i: Trained(lambda clips: np.full((4, 2), 0.5)))
     assert [named.clip_ids[i] for i in test] == [named.clip_ids[i] for i in range(4)], "their names are back afterwards"
 
 
 def test_a_subject_in_both_parts_raises(data):
     fold = Fold("wrong", np.arange(6), np.arange(6, 16))
-    for use in (fold.check_disjoint, fold.training_part, lambda d: examine(d, fold, fit_stag)):
+    for use in (fold.check_disjoint, fold.training_part, lambda d: fit_and_predict(d, fold, fit_stag)):
         with pytest.raises(SealError, match="1 subject.s. in both parts, the first is set/sub02"):
             use(data)
     with pytest.raises(SealError, match="the clip 'clip002' in both parts"):
@@ -270,4 +270,4 @@ def test_a_subject_in_both_parts_raises(data):
 
 def test_answers_of_another_shape_are_told(data):
     with pytest.raises(SealError, match="expected .4, 2."):
-        examine(data, make_folds(data)[0], lambda known, inputs: Trained(lambda clips: np.zeros((3, 2))))
+        fit_and_predict(data, make_folds(data)[0], lambda known, inputs: Trained(lambda clips: np.zeros((3, 2))))

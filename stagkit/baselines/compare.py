@@ -45,7 +45,7 @@ from stagkit.evaluation.fold import describe_place
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run, check_place
 from stagkit.evaluation.run_summary import collect_leak, compute_run_report, compute_run_tables
-from stagkit.evaluation.sealed import Fold, Opening, SealedInputs, Trained, examine
+from stagkit.evaluation.sealed import Fold, SealedInputs, Trained, Unblinding, fit_and_predict
 from stagkit.evaluation.splits import find_missing_classes, make_folds
 from stagkit.explain.ground_truth import chance_of_pointing, score_mass, score_pointing
 
@@ -106,7 +106,7 @@ def compare_systems(
     from stagkit.training.train import choose_device
 
     out, data = Path(out), views["regions"]
-    recipe = choose_settings(data, protocol, stag_config, train_config)
+    defaults = choose_settings(data, protocol, stag_config, train_config)
     chosen = check_systems(systems, views)
     found = {p.name for p in out.iterdir() if p.name not in (LOCK, HOLDER)} if out.is_dir() else set()
     if any(not name.startswith(TEMPORARY) for name in found) and not found & {STAG, "views", *SYSTEMS}:
@@ -116,7 +116,7 @@ def compare_systems(
     with hold(out):
         for system in chosen:
             name = STAG if system is None else system.name
-            request = make_request(system, data, recipe.stag, recipe.train, protocol, numbers, epochs, explain)
+            request = make_request(system, data, defaults.stag, defaults.train, protocol, numbers, epochs, explain)
             request["data_path"] = _absolute(data_path)
             seen = data if system is None else views[system.view]
             runs[name] = _run_system(
@@ -248,14 +248,14 @@ class _Result:
 
     seed: int
     number: int
-    opening: Opening
+    unblinding: Unblinding
     record: dict
     kept: dict
 
     def save(self, run: Run) -> str:
-        run.log_opening(self.seed, self.number, self.opening, self.record)
+        run.log_unblinding(self.seed, self.number, self.unblinding, self.record)
         run.save_fold(self.seed, self.number, **self.kept)
-        return self.opening.fold
+        return self.unblinding.fold
 
 
 def fit_system(
@@ -298,13 +298,13 @@ def fit_system(
 
         auxiliary = make_auxiliary(known, run.train_config)
         settings = (run.stag_config, run.train_config, seed, device)
-        model, epochs, chosen_by, more = fit_stag(known, *settings, watch, auxiliary=auxiliary)
+        model, epochs, selected_by, more = fit_stag(known, *settings, watch, auxiliary=auxiliary)
         record |= more
     else:
         from stagkit.baselines import Schedule
 
         schedule = Schedule(**run.request["schedule"])
-        model, epochs, chosen_by = (
+        model, epochs, selected_by = (
             fit_network(system.build, schedule, known, seed, device, watch),
             schedule.epochs,
             "fixed beforehand",
@@ -312,7 +312,7 @@ def fit_system(
     record["train_seconds"] = round(time.perf_counter() - started, 3)
     record |= {"inference_ms_per_clip": round(measure_inference(model, inputs), 3), **compute_cost(model, inputs)}
     probability = predict(model, inputs)
-    return Trained(lambda _: probability, epochs, chosen_by, record, model), np.stack(
+    return Trained(lambda _: probability, epochs, selected_by, record, model), np.stack(
         answers or [probability.argmax(1)]
     )
 
@@ -337,7 +337,7 @@ def _run_fold(name: str | None, seen: RoiDataset, fold: Fold, run: Run, seed: in
         return trained
 
     fold = fold.copy()
-    test, probability, trained = examine(seen, fold, fit)
+    test, probability, trained = fit_and_predict(seen, fold, fit)
     answers, maps = kept
     rows = {
         "seed": seed,
@@ -351,7 +351,7 @@ def _run_fold(name: str | None, seen: RoiDataset, fold: Fold, run: Run, seed: in
     }
     kept = {"rows": pd.DataFrame(rows), "model": trained.model if name is None else None, "answers": answers}
     kept["maps"] = None if maps is None else {"test": test, "maps": maps}
-    return _Result(seed, number, fold.opening, {**trained.record, **describe_place(device)}, kept)
+    return _Result(seed, number, fold.unblinding, {**trained.record, **describe_place(device)}, kept)
 
 
 def explain_clips(model, clips: RoiDataset | SealedInputs) -> np.ndarray:
@@ -417,8 +417,12 @@ def describe_system(system: System | None, run: Run, stag: Run | None) -> dict[s
         row["minus_stag"] = {s: {k: paired[s][k] for k in ("difference", "ci95")} for s in SCORES}
     if system is None or system.schedule is not None:
         leak = collect_leak(run)
-        row["leak"] = {"claimed": leak["mean"]["best_test_epoch"], "gap": leak["gain"], "warning": leak["warning"]}
-        row["leak"]["on_noise"] = leak["mean"]["noise_best_test_epoch"]
+        row["leak"] = {
+            "optimistic": leak["mean"]["best_test_epoch"],
+            "optimism": leak["optimism"],
+            "warning": leak["warning"],
+        }
+        row["leak"]["permuted"] = leak["mean"]["permuted_best_test_epoch"]
     return row
 
 

@@ -132,7 +132,7 @@ def read_settings(
 ):
     """Settings of the network and the training: what suits ``data``, or a file's; then ``--set``; then options.
 
-    What suits the clips and the protocol (``recipes.choose_settings``) is said on the screen; a file is taken as it is.
+    What suits the clips and the protocol (``defaults.choose_settings``) is said on the screen; a file is taken as it is.
     """
     from stagkit.core.config import ConfigError, StagConfig, TrainConfig, read_yaml
     from stagkit.core.files import shorten
@@ -141,9 +141,9 @@ def read_settings(
     if path is None and data is not None:
         from stagkit.evaluation.defaults import choose_settings
 
-        recipe = choose_settings(data, protocol)
-        values = {"stag": recipe.stag.to_dict(), "train": recipe.train.to_dict()}
-        for line in recipe.why:
+        defaults = choose_settings(data, protocol)
+        values = {"stag": defaults.stag.to_dict(), "train": defaults.train.to_dict()}
+        for line in defaults.reasons:
             say(f"taken for these clips: {line}; --set changes it")
     if path is not None:
         loaded = read_yaml(path)

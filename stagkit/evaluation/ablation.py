@@ -151,8 +151,8 @@ def ablate(
         StagkitError: as ``evaluate``; a name of ``others`` that is a variant's.
     """
     out, others = Path(out), dict(others or {})
-    recipe = choose_settings(data, settings.get("protocol", "loso"), stag_config, train_config)
-    stag_config, train_config = recipe.stag, recipe.train
+    defaults = choose_settings(data, settings.get("protocol", "loso"), stag_config, train_config)
+    stag_config, train_config = defaults.stag, defaults.train
     chosen = choose_variants(data, stag_config, train_config, only)
     clash = sorted(set(others) & {v.name for v in VARIANTS})
     if clash:

@@ -20,9 +20,10 @@ from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.subjects import note_faults
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.executors import Compute, train_folds
+from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run, check_place
 from stagkit.evaluation.run_summary import collect_leak, compute_run_report, compute_run_tables
-from stagkit.evaluation.splits import WHY_BESIDE, find_missing_classes, make_folds, make_stratified_folds
+from stagkit.evaluation.splits import NOT_DISJOINT, find_missing_classes, make_folds, make_stratified_folds
 from stagkit.training.checkpoint import forget_progress, remove_working
 
 #: Folders of runs that stand beside the one asked for.
@@ -56,7 +57,7 @@ def evaluate(
     Args:
         out: run folder; a run with the same request goes on, any other content is refused.
         stag_config, train_config: settings of the network and its training; None: those that ``stagkit evaluate`` takes
-            for these clips (``recipes.choose_settings``).
+            for these clips (``defaults.choose_settings``).
         protocol: see ``splits.PROTOCOLS``; ``n_folds`` for ``groupkfold``. ``stratifiedkfold`` is a ``groupkfold`` run
             with the stratified one beside it, in the folder of that name.
         seeds: how many (0, 1, ...), or which.
@@ -82,14 +83,14 @@ def evaluate(
         MissingClassWarning: a training part without a clip of some class, whose weight is then 0.
     """
     data = note_faults(data)
-    recipe = choose_settings(data, protocol, stag_config, train_config)
-    beside = protocol == STRATIFIED
+    defaults = choose_settings(data, protocol, stag_config, train_config)
+    stratified = protocol == STRATIFIED
     request = {
         "model": "stag",
-        "protocol": "groupkfold" if beside else protocol,
+        "protocol": "groupkfold" if stratified else protocol,
         "seeds": _check_seeds(seeds),
-        "stag": recipe.stag.to_dict(),
-        "train": recipe.train.to_dict(),
+        "stag": defaults.stag.to_dict(),
+        "train": defaults.train.to_dict(),
         "data": dict(data.meta),
         "data_path": _absolute(data_path),
         "classes": list(data.classes),
@@ -97,7 +98,7 @@ def evaluate(
     }
     compute = Compute(backend, device, workers, gpus, cluster)
     settings = {"n_folds": n_folds, "compute": compute, "progress": progress}
-    more = {"beside": STRATIFIED} if beside else {}
+    more = {"comparison": STRATIFIED} if stratified else {}
     return _evaluate(data, Path(out), {**request, **more}, settings, permuted_retrain)
 
 
@@ -131,14 +132,14 @@ def _finish(data, run: Run, folds, request: dict, settings: dict, permuted_retra
     remove_working(run.path)
     metrics = compute_run_report(run, data, folds, device, missing)
     if permuted_retrain:
-        plain = {k: v for k, v in request.items() if k != "beside"}
+        plain = {k: v for k, v in request.items() if k != "comparison"}
         shuffled = _evaluate(data, resolve_inside(run.path, PERMUTED), {**plain, "permuted": True}, settings)
-        metrics["baselines"]["permuted_retrained"] = {s: shuffled.metrics[s]["mean"] for s in ("uf1", "uar", "acc")}
-    if request.get("beside"):
-        plain = {k: v for k, v in request.items() if k not in ("beside", "leaky")}
+        metrics["baselines"]["permuted_retrained"] = {s: shuffled.metrics[s]["mean"] for s in SCORES}
+    if request.get("comparison"):
+        plain = {k: v for k, v in request.items() if k not in ("comparison", "leaky")}
         plain |= {"protocol": STRATIFIED, "stratified": True}
         other = _evaluate(data, resolve_inside(run.path, STRATIFIED), plain, settings)
-        metrics["beside"] = {STRATIFIED: {s: other.metrics[s] for s in ("uf1", "uar", "acc")}, "why": WHY_BESIDE}
+        metrics["comparison"] = {STRATIFIED: {s: other.metrics[s] for s in SCORES}, "reason": NOT_DISJOINT}
     if request.get("leaky"):
         write_json(resolve_inside(run.path, "leak.json"), collect_leak(run))
     metrics["seconds"] = round(time.perf_counter() - started, 1)

@@ -1,4 +1,4 @@
-"""The work of one fold, or of a stack of folds: train, answer, and only then open the test part (``seal.examine``).
+"""The work of one fold, or of a stack of folds: train, answer, and only then open the test part (``seal.fit_and_predict``).
 
 It returns what the run keeps, so that it can be done here, in another process, or on another machine.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from stagkit.core.types import RoiDataset
 from stagkit.evaluation.run import Run
-from stagkit.evaluation.sealed import Fold, Opening, SealedInputs, Trained, examine
+from stagkit.evaluation.sealed import Fold, SealedInputs, Trained, Unblinding, fit_and_predict
 from stagkit.training.checkpoint import Desk
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class FoldResult:
 
     Args:
         seed, number: which.
-        opening: when the seal was opened, and why.
+        unblinding: when the seal was opened, and why.
         record: seconds, sizes, what chose the epoch.
         rows: predictions, one row a test clip; ``aus``: action units, where they are coded.
         model: the trained network, on the CPU.
@@ -38,7 +38,7 @@ class FoldResult:
 
     seed: int
     number: int
-    opening: Opening
+    unblinding: Unblinding
     record: dict
     rows: pd.DataFrame
     model: Stag
@@ -46,10 +46,10 @@ class FoldResult:
     answers: np.ndarray | None
 
     def save(self, run: Run) -> str:
-        """Log the opening, keep the fold; its name."""
-        run.log_opening(self.seed, self.number, self.opening, self.record)
+        """Log the unblinding, keep the fold; its name."""
+        run.log_unblinding(self.seed, self.number, self.unblinding, self.record)
         run.save_fold(self.seed, self.number, self.rows, self.model, self.aus, self.answers)
-        return self.opening.fold
+        return self.unblinding.fold
 
 
 def make_seed(seed: int, number: int) -> int:
@@ -171,7 +171,7 @@ def _examine(
     said = []  # probabilities of the AUs
 
     def answer(known: RoiDataset, inputs: SealedInputs) -> Trained:
-        model, epochs, chosen_by, record = fit(known, inputs)
+        model, epochs, selected_by, record = fit(known, inputs)
         record = {
             **record,
             **describe_place(device),
@@ -183,10 +183,10 @@ def _examine(
         }
         probability, aus = predict_with_aus(model, inputs, np.arange(len(inputs)))
         said.append(aus)
-        return Trained(lambda _: probability, epochs, chosen_by, record, model)
+        return Trained(lambda _: probability, epochs, selected_by, record, model)
 
     fold = fold.copy()  # each seed opens its own seal
-    test, probability, trained = examine(data, fold, answer)
+    test, probability, trained = fit_and_predict(data, fold, answer)
     rows = {
         "seed": seed,
         "fold": number,
@@ -202,7 +202,7 @@ def _examine(
     aus = _tabulate_aus(rows, data.aus[test], said[0])
     answers = np.stack(answers) if answers else None
     table = pd.DataFrame({**rows, **answered})
-    return FoldResult(seed, number, fold.opening, trained.record, table, trained.model, aus, answers)
+    return FoldResult(seed, number, fold.unblinding, trained.record, table, trained.model, aus, answers)
 
 
 def _tabulate_aus(rows: dict, truth: np.ndarray, probability: np.ndarray):

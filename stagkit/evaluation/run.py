@@ -12,7 +12,7 @@ RUN/
   weights/          seed0_fold000.safetensors
   predictions.csv   all of them (written when the last fold is done)
   au_predictions.csv  where action units are coded: code (AU01..) and probability (p_AU01..) of each clip and seed
-  seal.json         the opening of every test part
+  seal.json         the unblinding of every test part
   subjects.csv, calibration.csv   for whom it fails; reliability
   leak.json         only of a leak demonstration: what choosing the epoch on the test clips would have claimed
   permuted/, stratifiedkfold/     runs beside this one, where they were asked for
@@ -61,7 +61,7 @@ from stagkit.core.types import RoiDataset, StagkitError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from stagkit.evaluation.sealed import Fold, Opening
+    from stagkit.evaluation.sealed import Fold, Unblinding
     from stagkit.network.model import Stag
 
 #: Raised when the layout of a run changes.
@@ -340,24 +340,24 @@ class Run:
         """True where a fold's predictions are there."""
         return (self.path / "folds" / f"{self.stem(seed, fold)}.csv").is_file()
 
-    def log_opening(self, seed: int, fold: int, opening: Opening, record: dict) -> None:
-        """Write down that a test part was opened, before its answers are looked at; every opening stays in the list.
+    def log_unblinding(self, seed: int, fold: int, unblinding: Unblinding, record: dict) -> None:
+        """Write down that a test part was opened, before its answers are looked at; every unblinding stays in the list.
 
         Args:
             seed, fold: which.
-            opening: epoch of the weights, what chose it, when.
+            unblinding: epoch of the weights, what chose it, when.
             record: what else is known of the fold (seconds, parameters, held-out subjects).
         """
         path = resolve_inside(self.path, f"folds/{self.stem(seed, fold)}.json")
-        before = read_record(path)["opened"] if path.is_file() else []
+        before = read_record(path)["unblinded_at"] if path.is_file() else []
         what = {
             "seed": seed,
             "fold": fold,
-            "name": opening.fold,
-            "epoch": opening.epoch,
-            "chosen_by": opening.chosen_by,
+            "name": unblinding.fold,
+            "epoch": unblinding.epoch,
+            "selected_by": unblinding.selected_by,
         }
-        write_json(path, {**what, "opened": [*before, opening.opened], **record})
+        write_json(path, {**what, "unblinded_at": [*before, unblinding.unblinded_at], **record})
 
     def save_fold(
         self, seed: int, fold: int, rows: pd.DataFrame, model: Stag | None, aus=None, answers=None, maps=None
@@ -385,7 +385,7 @@ class Run:
                 aside.write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
         if aus is not None:
             write_table(place(f"folds/{stem}_au.csv"), aus)
-        for name, arrays in (("leak", None if answers is None else {"answers": answers}), ("map", maps)):
+        for name, arrays in (("leak", None if answers is None else {"predictions": answers}), ("map", maps)):
             if arrays is not None:
                 with write_aside(place(f"folds/{stem}_{name}.npz")) as aside:
                     np.savez_compressed(aside, **arrays)
@@ -518,18 +518,18 @@ class Run:
         names = [f"folds/{stem}.json" for stem in self.list_done()]
         return [read_record(self.find(name)) for name in names if (self.path / name).is_file()]
 
-    def load_answers(self, seed: int, fold: int) -> np.ndarray:
+    def load_epoch_predictions(self, seed: int, fold: int) -> np.ndarray:
         """Classes predicted after each epoch, int "epoch clip" (leak demonstration only)."""
         name = f"folds/{self.stem(seed, fold)}_leak.npz"
         try:
-            return load_arrays(self.find(name))["answers"].astype(int)
+            return load_arrays(self.find(name))["predictions"].astype(int)
         except (StagkitError, KeyError, ValueError) as error:
             raise RunError(
                 f"{self.path / name} is missing or damaged: evaluate again with --leaky in a new folder."
             ) from error
 
     def finish(self, metrics: dict, tables: dict[str, pd.DataFrame] | None = None) -> None:
-        """Write the pooled predictions, the openings and other tables, then the scores.
+        """Write the pooled predictions, the unblindings and other tables, then the scores.
 
         Args:
             metrics: what ``metrics.json`` holds.
@@ -539,7 +539,7 @@ class Run:
         tables = {"predictions": self.collect(), **({} if aus is None else {"au_predictions": aus}), **(tables or {})}
         for name, table in tables.items():
             write_table(resolve_inside(self.path, f"{name}.csv"), table)
-        write_json(resolve_inside(self.path, "seal.json"), {"openings": self.collect_records()})
+        write_json(resolve_inside(self.path, "seal.json"), {"unblindings": self.collect_records()})
         with write_aside(resolve_inside(self.path, "metrics.json")) as aside:
             write_json(aside, metrics)
             digests = compute_digests(self.path, self.list_files())

@@ -45,7 +45,7 @@ def compute_run_report(
         "epochs": _summarise([r["epoch"] for r in records]),
         "device": device,
         "subject_disjoint": all(fold.subject_disjoint for fold in folds),
-        "missing_in_training": {name: list(classes) for name, classes in missing.items()},
+        "classes_missing_in_train": {name: list(classes) for name, classes in missing.items()},
         "calibration": _calibrate(table, data.classes),
         "cost": _compute_cost(records),
     }
@@ -128,16 +128,16 @@ def collect_leak(run: Run) -> dict[str, object]:
     per_seed = {}
     for seed in run.request["seeds"]:
         at = [((table["seed"] == seed) & (table["fold"] == i)).to_numpy() for i in range(len(run.split))]
-        answers = [run.load_answers(seed, i) for i in range(len(at))]
+        answers = [run.load_epoch_predictions(seed, i) for i in range(len(at))]
         per_seed[str(seed)] = compute_leak([label[a] for a in at], answers, len(classes), seed)
     first = next(iter(per_seed.values()))
     mean = {kind: {s: float(np.mean([p[kind][s] for p in per_seed.values()])) for s in SCORES} for kind in first}
-    gain = {s: mean["best_test_epoch"][s] - mean["last_epoch"][s] for s in SCORES}
+    optimism = {s: mean["best_test_epoch"][s] - mean["last_epoch"][s] for s in SCORES}
     return {
         "warning": LEAK_WARNING,
         "rule": "best <= test accuracy, per fold",
         "mean": mean,
-        "gain": gain,
+        "optimism": optimism,
         "per_seed": per_seed,
     }
 
@@ -155,9 +155,9 @@ def format_metrics(metrics: dict) -> str:
     if len(metrics["per_dataset"]) > 1:
         rows |= metrics["per_dataset"]
     rows |= metrics.get("per_pair", {}) | metrics.get("per_part", {})
-    beside = metrics.get("beside", {})
-    if beside:
-        rows = {metrics["protocol"]: metrics, "stratifiedkfold": beside["stratifiedkfold"]}
+    reference = metrics.get("comparison", {})
+    if reference:
+        rows = {metrics["protocol"]: metrics, "stratifiedkfold": reference["stratifiedkfold"]}
     width = max(12, *(len(name) + 2 for name in (*rows, *metrics["baselines"])))
     lines.append(f"{'':<{width}}{'UF1':>7}{'UAR':>7}{'ACC':>7}   95 % interval of UF1 over subjects")
     for name, row in rows.items():
@@ -168,8 +168,8 @@ def format_metrics(metrics: dict) -> str:
         interval = "   {:.3f} .. {:.3f}".format(*row["ci95"]["uf1"]) if "ci95" in row else ""
         lines.append(f"{name:<{width}}" + "".join(f"{row[s]:7.3f}" for s in SCORES) + interval)
     lines += [f"caution ({names}): {caveat}" for names, caveat in _group_caveats(rows).items()]
-    if beside:
-        lines.append(beside["why"])
+    if reference:
+        lines.append(reference["reason"])
     aus = metrics.get("au_detection")
     if aus and aus["mean_auroc"] is not None:
         lines.append(describe_au_detection(aus))
@@ -221,8 +221,8 @@ def format_leak(leak: dict) -> str:
         "last_epoch": "honest",
         "best_test_epoch": "best test epoch of each fold",
         "best_common_epoch": "best common test epoch",
-        "noise_last": "shuffled labels, last epoch",
-        "noise_best_test_epoch": "shuffled labels, best test epoch",
+        "permuted_last_epoch": "shuffled labels, last epoch",
+        "permuted_best_test_epoch": "shuffled labels, best test epoch",
     }
     lines = [f"LEAK DEMONSTRATION{'':<22}{'UF1':>7}{'UAR':>7}{'ACC':>7}"]
     for key, name in words.items():

@@ -1,18 +1,8 @@
-"""The seal on the test part of a fold: training is handed the test clips without their answers.
+"""The sealed test part of a fold: training gets the test clips without labels or AU codes.
 
-A fold knows its training clips and, sealed, its test clips. ``Fold.training_part`` gives the training clips alone,
-``Fold.test_inputs`` the test clips without labels and AU codes, and ``Fold.open_test`` their places in the data set, once,
-after the last decision; the opening is written down with the epoch of the weights and what chose it. ``examine`` does all of
-this in order; ``check_blind`` tests a system that is handed the whole data set.
-
-What the seal proves: no label, AU code, count of labels, clip name or path of a test clip is in what ``examine`` hands to a
-system. Clip ids (in SMIC they name the class) and the subject of a test clip are replaced by numbers, and of the metadata
-only the settings of the measurement are kept.
-
-What it cannot prove: that a system knows nothing from elsewhere. One that opens files by itself, or that carries the
-published sheets in its code, may recognise a clip by its motion. Whoever publishes a score states what the system reads.
-``check_blind`` finds systems that use labels, metadata, names or the order of the clips, look clips up in a file by any of
-these, or remember earlier calls; it does not find one that recognises test clips by their motion in a file of labels.
+Guarantee: no label, AU code, label count, clip name or path of a test clip is in what ``fit_and_predict`` hands to a system.
+Limit: a system that opens files by itself may still recognise a clip by its motion. ``check_blind`` detects systems that use
+labels, metadata, names, the order of clips, or memory of earlier calls.
 """
 
 from __future__ import annotations
@@ -31,40 +21,29 @@ from stagkit.core.types import Batch, RoiDataset, StagkitError
 #: Metadata that a system may have while it trains: settings of the measurement, the same for every clip.
 OPEN_META = ("radius", "flow", "roi", "frames", "view")
 
-#: What ``SealedInputs`` puts where a label would stand: every loss and every count fails on it.
+#: Label of every sealed clip: losses and counts fail on it.
 BLANK = -1
 
 
 class SealError(StagkitError):
-    """A test part that was opened twice, that shares a person with the training part, or that was looked into."""
+    """A test part opened twice, sharing a subject with the training part, or read before it was opened."""
 
 
 @dataclass(frozen=True)
-class Opening:
-    """When and why a test part was opened: what ``seal.json`` keeps of each fold.
-
-    Args:
-        fold: its name.
-        epoch: epochs after which the weights stand; None where there are no epochs.
-        chosen_by: what chose that epoch, in words.
-        opened: UTC, ISO 8601.
-    """
+class Unblinding:
+    """When a test part was opened (UTC, ISO 8601), the epoch of the weights (None: no epochs) and what selected it."""
 
     fold: str
     epoch: int | None
-    chosen_by: str
-    opened: str
+    selected_by: str
+    unblinded_at: str
 
 
 class SealedInputs:
-    """Test clips as a network may see them before the seal is opened: motion, yes; labels and AU codes, no.
-
-    Has the ``x, mask, times_ms, clip_ids, subjects, datasets, classes, roi_names, unit`` of a ``RoiDataset`` and its
-    ``batch``, whose labels are ``BLANK`` and whose AUs are all 'not coded'. ``clip_ids`` and ``subjects`` are numbered, as
-    names may carry the class.
+    """Test clips before the seal is opened: a ``RoiDataset`` with numbered clips and subjects, and no labels or AU codes.
 
     Raises:
-        SealError: on ``label``, ``aus``, and on ``meta`` and ``parts``, which may tell of labels.
+        SealError: on reading ``label``, ``aus``, ``meta`` or ``parts``.
     """
 
     def __init__(self, data: RoiDataset, index: np.ndarray, fold: str):
@@ -86,7 +65,7 @@ class SealedInputs:
         raise AttributeError(f"sealed test clips have no {name!r}.")
 
     def batch(self, index: np.ndarray | None = None) -> Batch:
-        """The clips at ``index`` (all where None), labels ``BLANK``, AUs NaN."""
+        """The clips at ``index`` (None: all), labels ``BLANK``, AUs NaN."""
         import torch
 
         from stagkit.core.facs import AU_NUMBERS
@@ -111,30 +90,24 @@ class Fold:
     Args:
         name: e.g. the subject left out.
         train: int "clip", indices into the data set.
-        subject_disjoint: False only for StratifiedKFold, which is never shown without GroupKFold.
+        subject_disjoint: False only for StratifiedKFold.
     """
 
     name: str
     train: np.ndarray
     _test: np.ndarray = field(repr=False)
     subject_disjoint: bool = True
-    _opened: bool = field(default=False, repr=False)
-    opening: Opening | None = field(default=None, repr=False)
+    unblinding: Unblinding | None = field(default=None, repr=False)
 
-    def open_test(self, epoch: int | None = None, chosen_by: str = "not said") -> np.ndarray:
-        """Indices of the test clips, once: training, choice of epoch and of settings must be over.
-
-        Args:
-            epoch: epochs after which the weights stand, for the record.
-            chosen_by: what chose it, in words, e.g. ``"fixed beforehand"``.
+    def open_test(self, epoch: int | None = None, selected_by: str = "not stated") -> np.ndarray:
+        """Indices of the test clips, once, when every decision is made; arguments as in ``Unblinding``.
 
         Raises:
             SealError: it was opened before.
         """
-        if self._opened:
+        if self.unblinding is not None:
             raise SealError(f"the test part of fold {self.name!r} was opened already: a fold is tested once.")
-        self._opened = True
-        self.opening = Opening(self.name, epoch, chosen_by, datetime.now(UTC).isoformat(timespec="seconds"))
+        self.unblinding = Unblinding(self.name, epoch, selected_by, datetime.now(UTC).isoformat(timespec="seconds"))
         return self._test
 
     @property
@@ -143,11 +116,7 @@ class Fold:
         return len(self._test)
 
     def check_disjoint(self, data: RoiDataset) -> None:
-        """Check that no clip, and no person, stands in both parts.
-
-        Raises:
-            SealError: names the first who does.
-        """
+        """Raise a ``SealError`` if a clip or a subject is in both parts."""
         both = np.intersect1d(self.train, self._test)
         if len(both):
             raise SealError(f"fold {self.name!r} has the clip {data.clip_ids[both[0]]!r} in both parts.")
@@ -156,36 +125,29 @@ class Fold:
         if shared:
             raise SealError(
                 f"fold {self.name!r} has {len(shared)} subject(s) in both parts, the first is {shared[0]}: "
-                "a person who is trained on cannot be tested."
+                "a subject of the training part cannot be tested."
             )
 
     def training_part(self, data: RoiDataset) -> RoiDataset:
-        """The training clips alone, with their labels: all that training may learn from.
-
-        Clip ids are numbered (gaps in the real ones would show what is missing), and of ``meta`` only ``OPEN_META`` is
-        kept: the rest counts labels of all clips, or says where they lie.
+        """The training clips with their labels, clip ids numbered, ``meta`` reduced to ``OPEN_META``.
 
         Raises:
-            SealError: a clip or a person stands in both parts.
+            SealError: a clip or a subject is in both parts.
         """
         self.check_disjoint(data)
-        known = data.take(self.train)
-        return replace(known, clip_ids=_number_clips(len(known), "clip"), meta=_open_meta(data))
+        train = data.take(self.train)
+        return replace(train, clip_ids=_number_clips(len(train), "clip"), meta=_open_meta(data))
 
     def test_inputs(self, data: RoiDataset) -> SealedInputs:
-        """The test clips without their answers; the seal stays closed."""
+        """The test clips without labels; the seal stays closed."""
         return SealedInputs(data, self._test, self.name)
 
     def copy(self) -> Fold:
         """The same fold, its seal closed: each seed opens its own."""
         return Fold(self.name, self.train, self._test, self.subject_disjoint)
 
-    def poison(self, data: RoiDataset) -> tuple[RoiDataset, RoiDataset]:
-        """The data set with the *answers* of the test part wrong, twice.
-
-        First every label is turned to the next class and every AU code round; then all labels are one class: turning
-        alone leaves the counts of a balanced test part as they were.
-        """
+    def corrupt_test_labels(self, data: RoiDataset) -> tuple[RoiDataset, RoiDataset]:
+        """The data with wrong test labels, twice: each shifted by one class (AU codes inverted); then all one class."""
         label, one, aus = data.label.copy(), data.label.copy(), data.aus.copy()
         label[self._test] = (label[self._test] + 1) % len(data.classes)
         one[self._test] = 0
@@ -195,114 +157,101 @@ class Fold:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training hands over: all decisions made.
+    """A trained system: ``predict`` maps sealed test clips to probabilities "clip cls"; ``record`` is kept with the fold."""
 
-    Args:
-        answer: sealed test clips -> probabilities "clip cls".
-        epoch: epochs after which the weights stand; None where there are none.
-        chosen_by: what chose it, in words.
-        record: anything else the run should keep of this fold.
-        model: the network, if there is one.
-    """
-
-    answer: Callable[[SealedInputs], np.ndarray]
+    predict: Callable[[SealedInputs], np.ndarray]
     epoch: int | None = None
-    chosen_by: str = "fixed beforehand"
+    selected_by: str = "fixed beforehand"
     record: dict = field(default_factory=dict)
     model: object | None = None
 
 
-def examine(
+def fit_and_predict(
     data: RoiDataset, fold: Fold, fit: Callable[[RoiDataset, SealedInputs], Trained]
 ) -> tuple[np.ndarray, np.ndarray, Trained]:
-    """Train, answer, and only then open the test part.
+    """Train, predict, and only then open the test part.
 
     Args:
         data: the data set; ``fit`` never gets it.
         fold: its seal is opened here.
-        fit: (training clips, test clips without answers) -> ``Trained``.
+        fit: (training clips, sealed test clips) -> ``Trained``.
 
     Returns:
-        Test clips as indices into ``data``, probabilities "clip cls" in that order, and what ``fit`` handed over.
+        Indices of the test clips in ``data``, probabilities "clip cls" in that order, and what ``fit`` returned.
 
     Raises:
-        SealError: a person in both parts, a test answer that was asked for, a seal opened before; probabilities that
-            are not one row a test clip.
+        SealError: a subject in both parts, a sealed field read, a seal opened before, probabilities of another shape.
     """
-    known, inputs = fold.training_part(data), fold.test_inputs(data)
-    trained = fit(known, inputs)
-    probability = np.asarray(trained.answer(inputs))
+    inputs = fold.test_inputs(data)
+    trained = fit(fold.training_part(data), inputs)
+    probability = np.asarray(trained.predict(inputs))
     if probability.shape != (len(inputs), len(data.classes)):
         raise SealError(
-            f"fold {fold.name!r}: answers have the shape {probability.shape}, expected {(len(inputs), len(data.classes))}."
+            f"fold {fold.name!r}: predictions have the shape {probability.shape}, "
+            f"expected {(len(inputs), len(data.classes))}."
         )
-    return fold.open_test(trained.epoch, trained.chosen_by), probability, trained
+    return fold.open_test(trained.epoch, trained.selected_by), probability, trained
 
 
 class BlindWarning(StagkitWarning):
     """A part of ``check_blind`` that could not be carried out."""
 
 
-def check_blind(answer: Callable[[RoiDataset, Fold], np.ndarray], data: RoiDataset, fold: Fold) -> np.ndarray:
-    """Check that a system does not use the answers of the test part, whatever it is handed.
+def check_blind(predict: Callable[[RoiDataset, Fold], np.ndarray], data: RoiDataset, fold: Fold) -> np.ndarray:
+    """Check that the predictions of a system do not depend on test labels, metadata, names, clip order or earlier calls.
 
-    It answers in three new processes, so that nothing is left of earlier calls: with the data as they are, and twice with
-    the test labels and AU codes wrong (``Fold.poison``), clips and subjects numbered, the metadata sealed, and once the test
-    clips in another order. In each process it first answers another fold, in whose training part these test clips are. A
-    system that uses a label, an AU, a count in the metadata, a name, the order of the clips, a file in which it looks them
-    up by any of these, or what it remembers of the other fold, answers differently.
+    It predicts in three new processes: once with the data unchanged, twice with corrupted test labels
+    (``Fold.corrupt_test_labels``), numbered clips and subjects and sealed metadata, once of these with reordered test clips.
+    Each process first predicts another fold, whose training part holds these test clips.
 
     Args:
-        answer: (data set, fold) -> probabilities "clip cls" of the test clips; deterministic, and such that it can be sent
-            to another process (cloudpickle).
+        predict: (data set, fold) -> probabilities "clip cls" of the test clips; deterministic, picklable by cloudpickle.
         data: the data set.
-        fold: its seal stays closed; ``answer`` gets a copy.
+        fold: its seal stays closed; ``predict`` gets a copy.
 
     Returns:
-        The answers.
+        The predictions.
 
     Raises:
-        SealError: the answers differ, or cannot be given without names and metadata.
-        StagkitError: as ``answer`` raises it with the data as they are.
+        SealError: the predictions differ, or fail without names and metadata.
+        StagkitError: as raised by ``predict`` on the unchanged data.
 
     Warns:
-        BlindWarning: the system cannot answer the other fold, so memory across folds was not tested.
+        BlindWarning: the other fold could not be predicted, so memory across folds was not tested.
     """
     order = np.random.default_rng(0).permutation(len(fold._test))
     if len(order) > 1 and (order == np.arange(len(order))).all():
         order = order[::-1]
-    turned, same = (_hide_names(some) for some in fold.poison(data))
-    shuffled = _reorder(same, fold._test, order)
-    clean, without_cause = _answer_alone(answer, data, fold)
+    shifted, one_class = (_hide_names(corrupted) for corrupted in fold.corrupt_test_labels(data))
+    clean, failure = _predict_in_new_process(predict, data, fold)
     if clean.ndim < 2 or len(clean) != fold.n_test:
         raise SealError(
-            f"fold {fold.name!r}: answers have the shape {clean.shape}, expected a row for each of {fold.n_test} test clips."
+            f"fold {fold.name!r}: predictions have the shape {clean.shape}, "
+            f"expected a row for each of {fold.n_test} test clips."
         )
-    untaught = [without_cause]
-    for what, some, back in (
-        ("its labels, its metadata or the names of clips", turned, None),
-        ("its labels, its metadata, or the names or the order of clips", shuffled, order),
+    failures = [failure]
+    for what, changed, rows in (
+        ("its labels, its metadata or the names of clips", shifted, slice(None)),
+        ("its labels, its metadata, or the names or the order of clips", _reorder(one_class, fold._test, order), order),
     ):
         try:
-            other, failed = _answer_alone(answer, some, fold)
+            other, failure = _predict_in_new_process(predict, changed, fold)
         except Exception as error:
             raise SealError(
-                f"the system cannot answer fold {fold.name!r} once clips are numbered and metadata are sealed "
-                f"({type(error).__name__}: {str(error)[:200]}): it looks at more than motion."
+                f"the system cannot predict fold {fold.name!r} once clips are numbered and metadata are sealed "
+                f"({type(error).__name__}: {str(error)[:200]}): it uses more than motion."
             ) from error
-        untaught.append(failed)
-        if back is None:
-            alike = np.array_equal(clean, other, equal_nan=True)
-        else:
-            alike = clean.shape == other.shape and np.allclose(clean[back], other, atol=1e-5, equal_nan=True)
-        if not alike:
+        failures.append(failure)
+        tolerance = 1e-5 if rows is order else 0
+        same_shape = clean.shape == other.shape
+        if not same_shape or not np.allclose(clean[rows], other, rtol=tolerance, atol=tolerance, equal_nan=True):
             raise SealError(
-                f"the answers for fold {fold.name!r} change with {what} (or with what it remembers of them from another "
-                "fold): the system looks at what it is tested on."
+                f"the predictions for fold {fold.name!r} change with {what} (or with what it remembers of them from another "
+                "fold): the system uses information about its test clips."
             )
-    if any(untaught):
+    if any(failures):
         warnings.warn(
-            f"the system could not answer the other fold ({next(filter(None, untaught))}): whether it remembers the "
+            f"the system could not predict the other fold ({next(filter(None, failures))}): whether it remembers the "
             "clips of other folds was not tested.",
             BlindWarning,
             stacklevel=2,
@@ -310,31 +259,31 @@ def check_blind(answer: Callable[[RoiDataset, Fold], np.ndarray], data: RoiDatas
     return clean
 
 
-def _answer_alone(answer: Callable, data: RoiDataset, fold: Fold) -> tuple[np.ndarray, str]:
-    """The answers of a new process that has answered another fold first, and why it could not, if so."""
+def _predict_in_new_process(predict: Callable, data: RoiDataset, fold: Fold) -> tuple[np.ndarray, str]:
+    """Predictions of a new process that has predicted another fold first, and why that failed ('' if it did not)."""
     from joblib.externals.loky import ProcessPoolExecutor
 
     with ProcessPoolExecutor(max_workers=1) as process:
         try:
-            return process.submit(_answer_both, answer, data, _make_other(data, fold), fold.copy()).result()
+            return process.submit(_predict_both, predict, data, _make_other(data, fold), fold.copy()).result()
         except PicklingError as error:
             raise SealError(
-                "the system cannot be sent to another process, where it has to answer without what it remembers: give a "
+                "the system cannot be sent to another process, where it must predict without memory: give a "
                 "function that cloudpickle can pickle."
             ) from error
 
 
-def _answer_both(answer: Callable, data: RoiDataset, other: Fold, fold: Fold) -> tuple[np.ndarray, str]:
-    failed = ""
+def _predict_both(predict: Callable, data: RoiDataset, other: Fold, fold: Fold) -> tuple[np.ndarray, str]:
+    failure = ""
     try:
-        answer(data, other)
-    except Exception as error:  # reported by check_blind: it is the next answer that is judged
-        failed = f"{type(error).__name__}: {str(error)[:200]}"
-    return np.asarray(answer(data, fold)), failed
+        predict(data, other)
+    except Exception as error:  # reported by check_blind: the next prediction is the one that is checked
+        failure = f"{type(error).__name__}: {str(error)[:200]}"
+    return np.asarray(predict(data, fold)), failure
 
 
 def _make_other(data: RoiDataset, fold: Fold) -> Fold:
-    """A fold that tests people this one trains on, and trains on those that this one tests."""
+    """A fold that tests a subject this one trains on, and trains on this one's test clips."""
     subjects = np.asarray(data.subjects)[fold.train]
     tested = subjects == np.unique(subjects)[0]
     if tested.all():  # one training subject: it is tested
@@ -352,7 +301,7 @@ def _number_clips(n: int, what: str) -> tuple[str, ...]:
 
 
 def _number_names(names: Sequence[str], what: str) -> tuple[str, ...]:
-    """Equal names get equal numbers, in the order of the names: groups and their order stay."""
+    """Equal names get equal numbers, in sorted order: groups and their order stay."""
     _, which = np.unique(np.asarray(names, str), return_inverse=True)
     return tuple(f"{what} {i:05d}" for i in which)
 
@@ -368,7 +317,7 @@ def _hide_names(data: RoiDataset) -> RoiDataset:
 
 
 def _reorder(data: RoiDataset, places: np.ndarray, order: np.ndarray) -> RoiDataset:
-    """The same data with the clips at ``places`` in another order among themselves; all else stays where it is."""
+    """The same data with the clips at ``places`` permuted among themselves."""
     index = np.arange(len(data))
     index[places] = places[order]
     return data.take(index)

@@ -17,8 +17,8 @@ from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.evaluation.sealed import Fold, SealError
 
 __all__ = [
+    "NOT_DISJOINT",
     "PROTOCOLS",
-    "WHY_BESIDE",
     "Fold",
     "Protocol",
     "SealError",
@@ -40,7 +40,7 @@ PROTOCOLS = {
 }
 
 #: Why stratified folds never stand alone.
-WHY_BESIDE = (
+NOT_DISJOINT = (
     "StratifiedKFold is not subject-disjoint: the network is tested on people it was trained on, so its score says how "
     "well faces are remembered; GroupKFold is the one to believe."
 )
@@ -64,7 +64,7 @@ def make_folds(data: RoiDataset, protocol: Protocol = "loso", n_folds: int = 10,
         SealError: a subject in both parts (of an official split).
     """
     if protocol == "stratifiedkfold":
-        raise StagkitError(f"{WHY_BESIDE} 'stagkit evaluate --protocol stratifiedkfold' does both.")
+        raise StagkitError(f"{NOT_DISJOINT} 'stagkit evaluate --protocol stratifiedkfold' does both.")
     if protocol not in PROTOCOLS:
         raise StagkitError(f"there is no protocol {protocol!r}; expected {', '.join(PROTOCOLS)} or stratifiedkfold.")
     check_splittable(data)

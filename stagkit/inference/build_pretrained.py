@@ -73,7 +73,7 @@ def make_phantom_weights(
     Args:
         out: folder to fill: ``clips``, ``asked``, ``run``, ``phantom.safetensors``, ``phantom.md``, ``phantom.json``.
         learned_from, asked_about: subjects, clips and seed, used with every one of ``PRESETS``; other seeds, other people.
-        stag, train: settings of the networks; None: ``recipes.choose_settings``, trained for ``EPOCHS``.
+        stag, train: settings of the networks; None: ``defaults.choose_settings``, trained for ``EPOCHS``.
         workers: processes of one thread each; all cores where None.
         progress: name of a step -> what wraps its stream.
 

@@ -101,7 +101,7 @@ def plot_leak(result: dict) -> Figure:
     trained = {name: row for name, row in result["systems"].items() if row.get("leak")}
     figure, axes = _subplots(figsize=(PAGE, 0.75 + 0.23 * len(trained)))
     for y, row in enumerate(_rows(axes, {"systems": trained})):
-        honest, claimed = row["uf1"]["mean"], row["leak"]["claimed"]["uf1"]
+        honest, claimed = row["uf1"]["mean"], row["leak"]["optimistic"]["uf1"]
         axes.plot([honest, claimed], [y, y], color=COLOURS[1], lw=1, ls=":")
         axes.plot(claimed, y, "o", mfc="white", mec=COLOURS[1], ms=5.5, label="claimed" if y == 0 else None)
         axes.plot(honest, y, "o", color=COLOURS[0], ms=4.5, label="honest" if y == 0 else None)

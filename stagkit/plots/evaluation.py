@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Keys of ``leak.json`` in the order they are drawn: (last epoch, best test epoch) of true and of shuffled labels.
 LEAK_PAIRS = {
     "true labels": ("last_epoch", "best_test_epoch"),
-    "shuffled labels": ("noise_last", "noise_best_test_epoch"),
+    "shuffled labels": ("permuted_last_epoch", "permuted_best_test_epoch"),
 }
 
 
@@ -83,7 +83,7 @@ def plot_epoch_choice(run: Run, seed: int = 0) -> Figure:
     """
     import matplotlib.pyplot as plt
 
-    from stagkit.evaluation.leakage import choose_leaky
+    from stagkit.evaluation.leakage import select_epoch_on_test
 
     if not run.request.get("leaky"):
         raise StagkitError("this run kept no answers of its epochs: evaluate(..., leaky=True) does.")
@@ -93,9 +93,9 @@ def plot_epoch_choice(run: Run, seed: int = 0) -> Figure:
     rows = []
     for i in range(len(run.split)):
         truth = label[((table["seed"] == seed) & (table["fold"] == i)).to_numpy()]
-        answers = run.load_answers(seed, i)
+        answers = run.load_epoch_predictions(seed, i)
         rows.append((answers == truth).mean(1))
-        best = choose_leaky(truth, answers)
+        best = select_epoch_on_test(truth, answers)
         ring = {"label": "epoch chosen on the test clips"} if i == 0 else {}
         axes.plot(np.arange(1, len(answers) + 1), rows[-1], color=SOFT, lw=0.7, alpha=0.7, zorder=1)
         axes.plot(best + 1, rows[-1][best], "o", mfc="none", mec=COLOURS[1], ms=6, mew=1.3, zorder=3, **ring)

@@ -39,8 +39,8 @@ def tabulate_comparison(result: dict[str, object]) -> list[dict[str, object]]:
         flat["uf1_minus_stag"] = paired["difference"] if paired else None
         flat["uf1_minus_stag_low"], flat["uf1_minus_stag_high"] = paired["ci95"] if paired else (None, None)
         leak = row.get("leak")
-        flat["leaky_uf1"] = leak["claimed"]["uf1"] if leak else None
-        flat["leak_gap"] = leak["gap"]["uf1"] if leak else None
+        flat["leaky_uf1"] = leak["optimistic"]["uf1"] if leak else None
+        flat["leak_gap"] = leak["optimism"]["uf1"] if leak else None
         told = row.get("explanation")
         for score in ("pointing", "mass"):
             flat[f"explanation_{score}"] = told[score]["mean"] if told else None
@@ -89,7 +89,7 @@ def format_comparison(result: dict[str, object]) -> str:
         low, high = row["uf1"]["ci95"]
         paired = row.get("minus_stag", {}).get("uf1")
         leak = row.get("leak")
-        claimed = f"{leak['claimed']['uf1']:8.3f}{leak['gap']['uf1']:+7.3f}" if leak else " " * 15
+        claimed = f"{leak['optimistic']['uf1']:8.3f}{leak['optimism']['uf1']:+7.3f}" if leak else " " * 15
         size = f"{row['parameters']:,}" if row["parameters"] else ""
         lines.append(
             f"{row['title']:<30}"
@@ -133,7 +133,7 @@ def format_markdown(result: dict[str, object]) -> str:
             f"{low:.2f} .. {high:.2f}",
             *(f"{row[s]['mean']:.3f}" for s in ("uar", "acc")),
             describe_interval(paired) if paired else "",
-            *((f"{leak['claimed']['uf1']:.3f}", f"{leak['gap']['uf1']:+.3f}") if leak else ("", "")),
+            *((f"{leak['optimistic']['uf1']:.3f}", f"{leak['optimism']['uf1']:+.3f}") if leak else ("", "")),
             _say_explanation(row),
             f"{row['parameters']:,}" if row["parameters"] else "",
             _say_count(row["multiply_adds"]),
@@ -171,7 +171,7 @@ def format_latex(result: dict[str, object]) -> str:
         if paired and paired["ci95"][0] is not None and not paired["ci95"][0] <= 0 <= paired["ci95"][1]:
             told = rf"\textbf{{{told}}}"
         leak = row.get("leak")
-        claimed = f"{leak['claimed']['uf1']:.3f} & {leak['gap']['uf1']:+.3f}" if leak else "-- & --"
+        claimed = f"{leak['optimistic']['uf1']:.3f} & {leak['optimism']['uf1']:+.3f}" if leak else "-- & --"
         scores = " & ".join(f"{row[s]['mean']:.3f}" for s in SCORES)
         cost = f"{_say_count(row['parameters']) or '--'} & {row['ms_per_clip'] or 0:.2f}"
         lines.append(rf"{escape_latex(row['title'])} & {scores} & {told} & {claimed} & {cost} \\")
@@ -201,13 +201,13 @@ def _draw_line(row: dict, width: int = 230) -> str:
     )
     leak, ring = row.get("leak"), ""
     if leak:
-        x = round(6 + leak["claimed"]["uf1"] * (width - 12), 1)
+        x = round(6 + leak["optimistic"]["uf1"] * (width - 12), 1)
         ring = (
             f'<line x1="{at[1]}" x2="{x}" y1="11" y2="11" stroke="#c2570c" stroke-dasharray="2 2"/>'
             f'<circle cx="{x}" cy="11" r="4.5" fill="#fff" stroke="#c2570c" stroke-width="1.8"/>'
         )
     told = f"UF1 {row['uf1']['mean']:.3f}, 95 % {low:.3f} to {high:.3f}"
-    told += f"; claimed {leak['claimed']['uf1']:.3f}" if leak else ""
+    told += f"; claimed {leak['optimistic']['uf1']:.3f}" if leak else ""
     return (
         f'<svg width="{width}" height="22" role="img" aria-label="{told}"><title>{told}</title>{ticks}'
         f'<line x1="{at[0]}" x2="{at[2]}" y1="11" y2="11" stroke="#1f5fa8" stroke-width="3" opacity=".35"/>{ring}'
@@ -234,8 +234,8 @@ def format_page(result: dict[str, object]) -> str:
         cells = [
             *(f"{row[s]['mean']:.3f}" for s in SCORES),
             f'<span class="{"sure" if sure else ""}">{told}</span>',
-            f"{leak['claimed']['uf1']:.3f}" if leak else "",
-            f"{leak['gap']['uf1']:+.3f}" if leak else "",
+            f"{leak['optimistic']['uf1']:.3f}" if leak else "",
+            f"{leak['optimism']['uf1']:+.3f}" if leak else "",
             f'<span class="{"faint" if _say_explanation(row) == "not measured" else ""}">{_say_explanation(row)}</span>',
             _say_count(row["parameters"]),
             _say_count(row["multiply_adds"]),

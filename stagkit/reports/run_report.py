@@ -243,7 +243,7 @@ def check_split(run: Run) -> dict[str, object]:
     Returns:
         ``shared``: fold -> subjects whose clips are in its training and its test part; ``unknown``: training clips whose
         subject cannot be told (they were never tested, or two subjects share the name); ``reopened``: folds whose test
-        part was opened more than once for the same seed; ``openings``: how many there are.
+        part was opened more than once for the same seed; ``unblindings``: how many there are.
     """
     table = run.predictions
     owners: dict[str, set[str]] = {}
@@ -258,8 +258,8 @@ def check_split(run: Run) -> dict[str, object]:
         if both:
             shared[fold["name"]] = sorted(both)
     records = run.collect_records()
-    reopened = sorted({r["name"] for r in records if len(r.get("opened", [])) > 1})
-    return {"shared": shared, "unknown": unknown, "reopened": reopened, "openings": len(records)}
+    reopened = sorted({r["name"] for r in records if len(r.get("unblinded_at", [])) > 1})
+    return {"shared": shared, "unknown": unknown, "reopened": reopened, "unblindings": len(records)}
 
 
 def _tell_split(run: Run) -> str:
@@ -290,16 +290,16 @@ def _tell_split(run: Run) -> str:
         )
     if found["unknown"]:
         lines.append(f"For {found['unknown']} entries of training lists the subject could not be told from the record.")
-    if found["openings"]:
+    if found["unblindings"]:
         again = f"opened again: {', '.join(found['reopened'])}" if found["reopened"] else "none was opened twice"
         lines.append(
-            f"The seal of {found['openings']} test parts was opened after the last training decision; {again}. "
-            "Each opening stands in seal.json."
+            f"The seal of {found['unblindings']} test parts was opened after the last training decision; {again}. "
+            "Each unblinding is recorded in seal.json."
         )
     else:
         lines.append("This run keeps no record of when its test parts were opened (it was made by an older stagkit).")
-    if metrics.get("missing_in_training"):
-        gaps = "; ".join(f"{name}: {', '.join(c)}" for name, c in metrics["missing_in_training"].items())
+    if metrics.get("classes_missing_in_train"):
+        gaps = "; ".join(f"{name}: {', '.join(c)}" for name, c in metrics["classes_missing_in_train"].items())
         lines.append(f"Folds that had no training clip of a class: {gaps}.")
     text = [bullets(lines)]
     if (run.path / "leak.json").is_file():
@@ -320,8 +320,8 @@ def _tell_leak(leak: dict) -> str:
         "last_epoch": "honest: the last epoch",
         "best_test_epoch": "best epoch on the test subjects of each fold",
         "best_common_epoch": "best common epoch on the test subjects",
-        "noise_last": "shuffled labels, last epoch",
-        "noise_best_test_epoch": "shuffled labels, best test epoch",
+        "permuted_last_epoch": "shuffled labels, last epoch",
+        "permuted_best_test_epoch": "shuffled labels, best test epoch",
     }
     rows = [
         (name, *(f"{leak['mean'][key][s]:.3f}" for s in SCORES)) for key, name in words.items() if key in leak["mean"]

@@ -35,7 +35,7 @@ def pooled_score(answer: float, *, run: Run) -> Verdict:
 def gain_from_nothing(answer: float, *, leak: Mapping) -> Verdict:
     """UF1 that choosing the epoch on the test clips gains where labels are shuffled."""
     mean = {name: scores["uf1"] for name, scores in leak["mean"].items()}
-    wanted = mean["noise_best_test_epoch"] - mean["noise_last"]
+    wanted = mean["permuted_best_test_epoch"] - mean["permuted_last_epoch"]
     answer = float(answer)
     if abs(answer - wanted) < 0.002:
         return right(f"{wanted:+.3f} in UF1, out of labels that mean nothing: the rule invents it.")
@@ -45,9 +45,9 @@ def gain_from_nothing(answer: float, *, leak: Mapping) -> Verdict:
         )
     if abs(answer + wanted) < 0.002:
         return wrong("the sign is turned round: leaked minus honest.")
-    if abs(answer - mean["noise_best_test_epoch"]) < 0.002:
+    if abs(answer - mean["permuted_best_test_epoch"]) < 0.002:
         return wrong("that is the score, not the gain: take off what the last epoch gets by chance.")
-    return wrong('`leak["mean"]` has "noise_best_test_epoch" and "noise_last", each with "uf1".')
+    return wrong('`leak["mean"]` has "permuted_best_test_epoch" and "permuted_last_epoch", each with "uf1".')
 
 
 @exercise("08.3")

@@ -243,7 +243,7 @@ def collect_leaks(records: Records) -> list[dict]:
         leak = run.leak["mean"]
         rows.append({"system": f"STAG ({run.name})", "uf1": leak["last_epoch"]["uf1"], "lo": None, "hi": None,
                      "leaky_uf1": leak["best_test_epoch"]["uf1"],
-                     "noise": [leak["noise_last"]["uf1"], leak["noise_best_test_epoch"]["uf1"]]})  # fmt: skip
+                     "noise": [leak["permuted_last_epoch"]["uf1"], leak["permuted_best_test_epoch"]["uf1"]]})  # fmt: skip
     if not rows:
         raise NoRecord("neither a table of systems with leaky_uf1 nor a run made with --leaky was given")
     return rows

@@ -12,16 +12,16 @@ from stagkit.cli.options import read_settings
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.course.notebook import choose_course_settings, course_settings
 from stagkit.evaluation.ablation import ablate
-from stagkit.evaluation.defaults import choose_recipe, choose_settings
+from stagkit.evaluation.defaults import choose_settings
 from stagkit.inference.build_pretrained import EPOCHS, make_phantom_weights
 from stagkit.synthetic.auxiliary import make_companions
 from tests.small import make_dataset
 
 
 def test_coded_clips_of_many_frames_are_answered_from_action_units():
-    recipe = choose_recipe(make_dataset())
-    assert recipe.stag == StagConfig(answer="aus") and recipe.train == TrainConfig(roi_dropout=0.2)
-    assert [w.split("=")[0] for w in recipe.why] == ["stag.answer", "train.roi_dropout"]
+    defaults = choose_settings(make_dataset())
+    assert defaults.stag == StagConfig(answer="aus") and defaults.train == TrainConfig(roi_dropout=0.2)
+    assert [w.split("=")[0] for w in defaults.reasons] == ["stag.answer", "train.roi_dropout"]
 
 
 @pytest.mark.parametrize(
@@ -33,20 +33,20 @@ def test_uncoded_clips_keep_the_fused_answer_where_action_units_could_not_be_lea
     aus = data.aus.copy()
     aus[:n] = np.nan  # the uncoded clips are a data set of their own: trained on alone, it has nothing to teach
     data = replace(data, aus=aus, datasets=tuple("ab"[i >= n] for i in range(len(data))))
-    recipe = choose_recipe(data, apart)
-    assert recipe.stag.answer == answer and bool(recipe.why) == (answer == "aus")
+    defaults = choose_settings(data, "cross" if apart else "loso")
+    assert defaults.stag.answer == answer and bool(defaults.reasons) == (answer == "aus")
 
 
 def test_flow_maps_have_no_time_and_take_phantoms_beside():
-    recipe = choose_recipe(make_companions(9))
-    assert recipe.stag == StagConfig(branches="graph")
-    assert recipe.train.phantoms_beside > 0
-    assert [w.split("=")[0] for w in recipe.why] == ["stag.branches", "train.phantoms_beside"]
+    defaults = choose_settings(make_companions(9))
+    assert defaults.stag == StagConfig(branches="graph")
+    assert defaults.train.phantoms_beside > 0
+    assert [w.split("=")[0] for w in defaults.reasons] == ["stag.branches", "train.phantoms_beside"]
 
 
 def test_labels_do_not_matter():
     data = make_companions(9)
-    assert choose_recipe(replace(data, label=np.zeros(9, np.int64))) == choose_recipe(data)
+    assert choose_settings(replace(data, label=np.zeros(9, np.int64))) == choose_settings(data)
 
 
 def test_one_uncoded_set_keeps_every_pair_of_the_cross_protocol_trainable():
@@ -105,7 +105,7 @@ def test_given_settings_win(monkeypatch, tmp_path):
     assert asked["stag"] == stag.to_dict() and asked["train"] == train.to_dict()
     half = choose_settings(data, stag=stag)
     assert half.stag == stag and half.train == TrainConfig(roi_dropout=0.2)
-    assert [w.split("=")[0] for w in half.why] == ["train.roi_dropout"]
+    assert [w.split("=")[0] for w in half.reasons] == ["train.roi_dropout"]
     changed = ask(monkeypatch, data, lambda: app(["evaluate", "data", "--out", str(tmp_path), "--set", "stag.width=16"],
                                                  standalone_mode=False))  # fmt: skip
     assert changed["stag"] == choose_settings(data).stag.replace(width=16).to_dict()
