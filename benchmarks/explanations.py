@@ -33,7 +33,12 @@ from stagkit.evaluation.bootstrap import Mean, compute_mean
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.splits import make_folds
 from stagkit.explain.attribution import attribute, by_roi, to_map
-from stagkit.explain.ground_truth import chance_of_pointing, read_annotated, read_planted, score_mass
+from stagkit.explain.ground_truth import (
+    compute_annotated_truth,
+    compute_ground_truth,
+    compute_pointing_chance,
+    score_mass,
+)
 from stagkit.explain.ranking import SCORES, SPEAKERS, format_ranking, score_method, summarise
 from stagkit.explain.sanity_checks import train_on_permuted_labels
 from stagkit.synthetic.auxiliary import make_auxiliary
@@ -72,7 +77,7 @@ def measure_phantoms(seed: int, quick: bool, folder: Path, stag: StagConfig, tra
     every = np.arange(len(known))
     model = train_fold(known, every, stag, training, seed)
     permuted = train_on_permuted_labels(known, every, stag, training, seed)
-    truth = read_planted(list(make_clips(settings)))
+    truth = compute_ground_truth(list(make_clips(settings)))
     probability = predict(model, data, np.arange(len(data)))
     scores = {}
     for name in SPEAKERS:
@@ -87,10 +92,10 @@ def measure_phantoms(seed: int, quick: bool, folder: Path, stag: StagConfig, tra
         "n_clips": len(data),
         "n_subjects": len(set(data.subjects)),
         "accuracy": float((probability.argmax(1) == data.label).mean()),
-        "chance_of_pointing": float(np.nanmean(chance_of_pointing(truth))),
-        "mean_gap_logits": float(np.abs(whole.gap).mean()),
-        "mean_gap_of_edges": float(np.abs(edges.gap).mean()),
-        "mean_gap_of_au_evidence": float(np.abs(units.gap).mean()),
+        "compute_pointing_chance": float(np.nanmean(compute_pointing_chance(truth))),
+        "mean_gap_logits": float(np.abs(whole.logit_difference).mean()),
+        "mean_gap_of_edges": float(np.abs(edges.logit_difference).mean()),
+        "mean_gap_of_au_evidence": float(np.abs(units.logit_difference).mean()),
         "methods": summarise(scores, data.subjects),
     }
 
@@ -111,11 +116,11 @@ def measure_maps(path: Path, seed: int, quick: bool) -> dict:
         coded = np.array([i for i in test if np.nan_to_num(data.aus[i]).any()], int)
         if not len(coded):
             continue
-        truth = read_annotated(data.aus[coded], [data.clip_ids[i] for i in coded])
+        truth = compute_annotated_truth(data.aus[coded], [data.clip_ids[i] for i in coded])
         answer = predict(model, data, coded).argmax(1)
         for name in SPEAKERS:
             parts[name].append(score_method(name, model, data.batch(coded), truth, answer, permuted, seed))
-        rows.append((coded, chance_of_pointing(truth)))
+        rows.append((coded, compute_pointing_chance(truth)))
         right.append(answer == data.label[coded])
     index = np.concatenate([r[0] for r in rows])
     scores = {name: {s: np.concatenate([p[s] for p in each]) for s in SCORES} for name, each in parts.items()}
@@ -127,7 +132,7 @@ def measure_maps(path: Path, seed: int, quick: bool) -> dict:
         "n_clips": len(index),
         "n_subjects": len(set(subjects)),
         "accuracy": float(np.concatenate(right).mean()),
-        "chance_of_pointing": float(np.nanmean(chance)),
+        "compute_pointing_chance": float(np.nanmean(chance)),
         "integrated_gradients_above_chance": above._asdict(),
         "methods": summarise(scores, subjects),
     }
@@ -151,7 +156,7 @@ def measure_cheat(seed: int, quick: bool, folder: Path) -> dict:
     settings = PhantomConfig(**held, seed=40_000 + seed, **shift)
     data = prepare(settings, folder / "shown", flow)
     without = prepare(settings.replace(confounder="none"), folder / "without", flow)
-    truth = read_planted(list(make_clips(settings)))
+    truth = compute_ground_truth(list(make_clips(settings)))
     cheated = np.flatnonzero(data.label == 0)  # the class with which the cheat is planted is the first
     moved, subjects = truth.moved[cheated], [data.subjects[i] for i in cheated]
     out, outside = {"confounder": "head shift", "n_clips": len(cheated)}, {}
@@ -162,8 +167,8 @@ def measure_cheat(seed: int, quick: bool, folder: Path) -> dict:
         out[name] = {
             "outside_logits": compute_mean(outside[name], subjects)._asdict(),
             "outside_logits_without_cheat": compute_mean((by_roi(clean) * ~moved).sum(1), subjects)._asdict(),
-            "gap_logits": compute_mean(done.gap, subjects)._asdict(),
-            "effect_of_cheat_logits": compute_mean(done.gap - clean.gap, subjects)._asdict(),
+            "gap_logits": compute_mean(done.logit_difference, subjects)._asdict(),
+            "effect_of_cheat_logits": compute_mean(done.logit_difference - clean.logit_difference, subjects)._asdict(),
             "outside_mass": compute_mean(1 - score_mass(to_map(done), truth.take(cheated)), subjects)._asdict(),
         }
     out["difference"] = compute_mean(outside["cheating"] - outside["honest"], subjects)._asdict()
@@ -178,7 +183,7 @@ def format_result(result: dict) -> str:
         part = result["sets"][key]
         lines.append(
             f"{what}: {part['n_clips']} clips of {part['n_subjects']} people, accuracy {part['accuracy']:.2f}, "
-            f"pointing at random hits {part['chance_of_pointing']:.2f}"
+            f"pointing at random hits {part['compute_pointing_chance']:.2f}"
         )
         lines += [format_ranking(part["methods"]), ""]
     cheat = result.get("confounder")

@@ -22,7 +22,7 @@ from stagkit.core.files import write_json
 from stagkit.datasets.prepare import prepare_dataset
 from stagkit.explain.attribution import attribute
 from stagkit.explain.evidence import make_evidence
-from stagkit.explain.ground_truth import read_planted
+from stagkit.explain.ground_truth import compute_ground_truth
 from stagkit.synthetic.clip import make_clips
 from stagkit.synthetic.dataset import PhantomSource
 
@@ -45,13 +45,13 @@ def measure(n_clips: int) -> dict:
         data = prepare_dataset(PhantomSource(settings), Path(folder) / "clips")
     model, other = load_weights("phantom").networks[:2]
     batches = [data.batch(np.array([i])) for i in range(n_clips)]
-    truths = [read_planted([clip]) for clip in make_clips(settings)]
+    truths = [compute_ground_truth([clip]) for clip in make_clips(settings)]
     return {
         "clips": n_clips,
         "threads": torch.get_num_threads(),
         "integrated_gradients": time_each(lambda i: attribute(model, batches[i]), n_clips),
         "all_controls": time_each(
-            lambda i: make_evidence(model, batches[i], planted=truths[i], permuted=other), n_clips
+            lambda i: make_evidence(model, batches[i], ground_truth=truths[i], permuted=other), n_clips
         ),
     }
 

@@ -181,7 +181,9 @@ def test_a_long_film_is_cut_and_the_moving_window_is_shown(run, recording, tmp_p
     assert abs(found.best.peak_frame - (60 + clip.apex)) <= 6
     assert found.windows[0].peak < 0.2 * found.best.peak
     assert np.allclose(
-        found.attribution.values.sum(), found.attribution.gap[0], atol=0.05 * abs(found.attribution.gap[0])
+        found.attribution.values.sum(),
+        found.attribution.logit_difference[0],
+        atol=0.05 * abs(found.attribution.logit_difference[0]),
     )
     assert "window(s)" in describe_analysis(found)
 

@@ -368,7 +368,7 @@ def test_with_the_network_everything_can_be_cut_and_held(widgets, alive):
 
 def test_effect_and_attribution_are_those_of_the_library(widgets, alive):
     from stagkit.explain.attribution import attribute
-    from stagkit.explain.edge_ablation import compute_cut_effects
+    from stagkit.explain.edge_ablation import compute_edge_ablation
     from stagkit.training.train import take
 
     torch = pytest.importorskip("torch")
@@ -377,7 +377,7 @@ def test_effect_and_attribution_are_those_of_the_library(widgets, alive):
     widget = widgets.view_au_graph(output, batch, model=model, clip=1, quantity="effect", target="positive")
     widget.selected_edge = {"target": "cheek_L", "source": "lip_corner_L"}
     i, j = ATLAS.index("cheek_L"), ATLAS.index("lip_corner_L")
-    effect = compute_cut_effects(model, one, target=1)[0, i, j]
+    effect = compute_edge_ablation(model, one, target=1)[0, i, j]
     assert widget.selected_edge["value"] == pytest.approx(effect, abs=2e-6)
     assert widget._measured["key"] == [1, 0, -1] and widget._measured["target"] == 1
     widget.quantity = "attribution"

@@ -11,7 +11,7 @@ from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
 from stagkit.explain.attribution import attribute
-from stagkit.explain.interventions import compute_answers
+from stagkit.explain.interventions import compute_logits
 from stagkit.network.action_units import AUEvidence
 from stagkit.network.hooks import clamp_aus, intervene, record
 from stagkit.network.losses import compute_loss
@@ -108,7 +108,7 @@ def test_a_held_action_unit_is_held_in_both_readings():
     for reading in ("au.logits", "au.logits.first"):
         for number, level in levels.items():
             close(seen[reading][..., AU_NUMBERS.index(number)].sigmoid(), torch.full(batch.mask.shape[:2], level))
-    asked = compute_answers(model, batch, [[("au", "AU12", 0.9), ("au", "AU04", 0.01)]])
+    asked = compute_logits(model, batch, [[("au", "AU12", 0.9), ("au", "AU04", 0.01)]])
     close(torch.tensor(asked).float(), answer.detach())
 
 
@@ -140,8 +140,8 @@ def test_explanations_are_complete(method, more):
         for layer in model.graph:
             layer.gate.bias.fill_(2.0)
     result = attribute(model, batch, method, target=1, n_steps=64, **more)
-    assert np.abs(np.asarray(result.gap)).max() > 1e-5
-    missed = np.abs(np.asarray(result.delta)) / np.abs(np.asarray(result.gap)).clip(1e-6)
+    assert np.abs(np.asarray(result.logit_difference)).max() > 1e-5
+    missed = np.abs(np.asarray(result.convergence_delta)) / np.abs(np.asarray(result.logit_difference)).clip(1e-6)
     assert missed.max() < 0.05 and np.abs(np.asarray(result.values)).max() > 0
 
 

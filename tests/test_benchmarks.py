@@ -126,7 +126,7 @@ def test_explanations_quick(explanations, monkeypatch, tmp_path, capsys):
     explanations.main([*options, "--only", "real", "--maps", str(save_maps(tmp_path / "maps.npz"))])
     result = json.loads((tmp_path / "e.json").read_text())
     assert result["sets"]["real"]["n_clips"] == 16
-    assert 0 < result["sets"]["real"]["chance_of_pointing"] < 1
+    assert 0 < result["sets"]["real"]["compute_pointing_chance"] < 1
 
 
 def test_the_confounder_is_told_in_logits(explanations):

@@ -19,7 +19,7 @@ from stagkit.explain.attribution import (
     find_steps,
 )
 from stagkit.explain.methods import frozen, make_groups, probe_batch_size
-from stagkit.explain.motion_decomposition import UNITS
+from stagkit.explain.motion_decomposition import SIDED_AUS
 from tests.small import Product, make_dataset, train_small
 from tests.tiny import make_model
 
@@ -53,7 +53,7 @@ def test_ablation_gives_the_whole_product_to_each(data):
     result = attribute(Product().eval(), data.batch([3]), "feature_ablation", target=0)
     product = product_of(data, 3)
     assert by_roi(result)[0, [BROW, CHIN]] == pytest.approx([product] * 2, rel=1e-5)
-    assert result.delta[0] == pytest.approx(product, rel=1e-5)
+    assert result.convergence_delta[0] == pytest.approx(product, rel=1e-5)
 
 
 def test_gradient_times_input_of_a_product_is_twice_the_gap(data):
@@ -96,7 +96,7 @@ def test_groups_divide_all_motion(data, groups):
 )
 def test_complete_methods_are_complete(data, trained, method, asked):
     result = attribute(trained, data.batch([0, 1, 7]), method, n_steps=64, **asked)
-    assert (np.abs(result.delta) <= 0.02 * np.abs(result.gap) + 1e-4).all()
+    assert (np.abs(result.convergence_delta) <= 0.02 * np.abs(result.logit_difference) + 1e-4).all()
     assert result.values.shape[0] == 3
 
 
@@ -117,7 +117,7 @@ def test_edges_by_their_definition(data, trained):
     assert np.allclose(ours.values, (total * (edges - rest)).numpy(), atol=1e-6)
     assert by_edge(ours).shape == (1, 22, 22)
     gap = (trained.logits(*more) - trained.logits(*more, rest))[0, 1].detach()
-    assert ours.gap[0] == pytest.approx(float(gap), abs=1e-6)
+    assert ours.logit_difference[0] == pytest.approx(float(gap), abs=1e-6)
 
 
 def test_the_same_seed_gives_the_same_values_and_moves_no_other_generator(data, trained):
@@ -138,7 +138,7 @@ def test_clips_alone_and_together_agree(data, trained):
 
 def test_units_are_the_players_of_au_groups(data, trained):
     result = attribute(trained, data.batch([0]), "feature ablation", groups="au")
-    assert sum_over(result, "unit").shape == (1, len(UNITS))
+    assert sum_over(result, "sided_au").shape == (1, len(SIDED_AUS))
 
 
 def hooks_of(model):

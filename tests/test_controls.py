@@ -13,19 +13,19 @@ from stagkit.course.exercises import find_check
 from stagkit.evaluation.bootstrap import compute_mean
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.attribution import attribute, by_roi_and_frame
-from stagkit.explain.counterfactuals import Flip
-from stagkit.explain.edge_ablation import compute_agreement, compute_cut_effects, compute_edge_attention
+from stagkit.explain.counterfactuals import Counterfactual
+from stagkit.explain.edge_ablation import compute_agreement, compute_edge_ablation, compute_edge_attention
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.faithfulness import compute_curves, compute_infidelity, compute_orders, compute_sensitivity
 from stagkit.explain.ground_truth import (
-    Planted,
-    chance_of_pointing,
+    GroundTruth,
+    compute_annotated_truth,
     compute_auroc,
+    compute_ground_truth,
+    compute_pointing_chance,
     fit_aus,
     join_aus,
     project_edges,
-    read_annotated,
-    read_planted,
     score_au_pointing,
     score_aus,
     score_edges,
@@ -34,7 +34,7 @@ from stagkit.explain.ground_truth import (
     score_pointing,
 )
 from stagkit.explain.ranking import SCORES, SPEAKERS, format_ranking, score_method, summarise
-from stagkit.explain.reference_maps import TRIVIAL, compute_trivial_map
+from stagkit.explain.reference_maps import REFERENCE_MAPS, compute_reference_map
 from stagkit.explain.sanity_checks import (
     CASCADE,
     compute_cascade,
@@ -148,7 +148,7 @@ def test_the_cascade_tells_magnitude_from_explanation(data, trained):
         return by_roi_and_frame(attribute(model, clips, target=target, n_steps=8, search=False))
 
     def magnitude(model, clips):
-        return compute_trivial_map("flow magnitude", model, clips)
+        return compute_reference_map("flow magnitude", model, clips)
 
     stages = compute_cascade(trained, batch, gradients)
     assert list(stages) == [name for name in CASCADE if getattr(trained, name, None) is not None]
@@ -170,7 +170,7 @@ def test_permuted_labels_are_dealt_among_training_clips_alone(data, monkeypatch)
 
 def test_an_effect_is_what_the_cut_does(data, trained):
     batch = data.batch([4])
-    effects = compute_cut_effects(trained, batch, target=1)
+    effects = compute_edge_ablation(trained, batch, target=1)
     pair = (ATLAS.index("cheek_L"), CORNER)
     with torch.no_grad():
         whole = trained.logits(batch.x, batch.mask, batch.times_ms)[0, 1]
@@ -197,14 +197,14 @@ def test_attention_of_edges_is_a_mean_over_frames(data, trained):
 # truth
 
 
-def make_truth(**changes) -> Planted:
+def make_truth(**changes) -> GroundTruth:
     """One clip: AU12 and AU06 planted and joined; the left corner and cheek moved; peak at 40 ms."""
     moved, aus, edges = np.zeros((1, 22), bool), np.zeros((1, 17), bool), np.zeros((1, 17, 17), bool)
     moved[0, [CORNER, ATLAS.index("cheek_L")]] = True
     pair = [AU_LABELS.index("AU06"), AU_LABELS.index("AU12")]
     aus[0, pair] = True
     edges[0, pair[0], pair[1]] = edges[0, pair[1], pair[0]] = True
-    return Planted(
+    return GroundTruth(
         **{"moved": moved, "aus": aus, "edges": edges, "peak_ms": np.array([40.0]), "clip_ids": ("a",), **changes}
     )
 
@@ -216,7 +216,7 @@ def test_scores_by_hand():
     assert score_pointing(maps, truth) == [1.0]
     assert score_mass(maps, truth) == [0.75]
     assert score_peak(maps, truth, times, mask) == [20.0]
-    assert chance_of_pointing(truth) == pytest.approx([2 / 22])
+    assert compute_pointing_chance(truth) == pytest.approx([2 / 22])
     assert score_pointing(np.eye(22)[[ATLAS.index("chin")]][:, None], truth) == [0.0]
     nobody = make_truth(moved=np.zeros((1, 22), bool))
     assert np.isnan(score_pointing(maps, nobody)[0])
@@ -266,32 +266,32 @@ def test_edges_are_projected_to_the_muscles_that_move_their_ends():
 
 def test_truth_is_read_from_what_was_planted():
     clips = [make_clip(PhantomConfig(subjects=1, clips=3, size=64, difficulty=0), 0, c) for c in range(3)]
-    truth = read_planted(clips)
+    truth = compute_ground_truth(clips)
     for clip, moved, aus, peak in zip(clips, truth.moved, truth.aus, truth.peak_ms, strict=True):
         assert {AU_LABELS[k] for k in np.flatnonzero(aus)} == {code[:4] for code in clip.truth.codes}
         assert abs(peak - clip.times_ms[clip.apex]) <= 1000 / clip.fps + 1e-6
         assert 0 < moved.sum() < 22
         assert not moved[ATLAS.index("nose_bridge")], "no AU moves the nose bridge"
     with pytest.raises(ExplainError, match="only phantoms"):
-        read_planted([replace(clips[0], truth=None)])
+        compute_ground_truth([replace(clips[0], truth=None)])
 
 
 def test_annotated_truth():
     aus = np.full((2, 17), np.nan)
     aus[0] = 0
     aus[0, AU_LABELS.index("AU17")] = 1
-    truth = read_annotated(aus, ["a", "b"])
+    truth = compute_annotated_truth(aus, ["a", "b"])
     assert truth.moved[0, ATLAS.index("chin")]
     assert not truth.moved[0, ATLAS.index("brow_mid_L")]
     assert not truth.moved[1].any()
 
 
-@pytest.mark.parametrize("name", TRIVIAL)
+@pytest.mark.parametrize("name", REFERENCE_MAPS)
 def test_trivial_maps_keep_to_the_mask(data, trained, name):
     batch = data.batch([0, 1])
     mask = batch.mask.clone()
     mask[:, 0, 5] = False
-    maps = compute_trivial_map(name, trained, replace(batch, mask=mask))
+    maps = compute_reference_map(name, trained, replace(batch, mask=mask))
     assert maps.shape == (2, 3, 22)
     assert (maps >= 0).all()
     assert not maps[:, 0, 5].any()
@@ -303,20 +303,20 @@ def test_trivial_maps_keep_to_the_mask(data, trained, name):
 
 def test_evidence_of_a_trained_network(data, trained):
     batch = data.batch([18, 19])
-    evidence = make_evidence(trained, batch, planted=read_annotated(data.aus[18:20], batch.clip_ids))
-    names = [v.name for v in evidence.verdicts(0)]
+    evidence = make_evidence(trained, batch, ground_truth=compute_annotated_truth(data.aus[18:20], batch.clip_ids))
+    names = [v.name for v in evidence.checks(0)]
     assert names[:3] == ["complete", "better than random order", "better than flow magnitude"]
     assert "depends on the weights" in names
-    assert "points where it moved" in names
-    assert evidence.verdicts(0)[0].ok
+    assert "pointing game" in names
+    assert evidence.checks(0)[0].passed
     assert {"pointing", "mass", "au_auroc", "edge_auroc", "attention_agreement"} <= set(evidence.scores)
     one = evidence.select([1])
     assert one.attribution.clip_ids == ("clip019",)
-    assert one.verdicts() == evidence.verdicts(1)
+    assert one.checks() == evidence.checks(1)
 
 
 def test_a_map_of_magnitude_fails_its_controls(data, trained):
-    """It looks right (it points where it moved) but is the same for any weights, and no better than itself."""
+    """It looks right (it pointing game) but is the same for any weights, and no better than itself."""
     batch = data.batch([18])
     done = attribute(trained, batch)
     scores = {
@@ -329,7 +329,7 @@ def test_a_map_of_magnitude_fails_its_controls(data, trained):
         "pointing": np.array([1.0]),
     }
     evidence = Evidence(done, scores)
-    failed = {v.name for v in evidence.verdicts() if not v.ok}
+    failed = {v.name for v in evidence.checks() if not v.passed}
     assert failed == {"better than flow magnitude", "depends on the weights"}
     assert not evidence.passed()
     assert "2 of 4 controls fail" in evidence.describe()
@@ -350,7 +350,7 @@ def test_bare_attributions_are_stamped_and_evidence_is_not(data, trained):
     with_controls = words_of(plot_attribution(evidence))
     assert "no control" not in with_controls
     assert "beats random order" in with_controls
-    incomplete = replace(evidence.attribution, delta=evidence.attribution.gap)
+    incomplete = replace(evidence.attribution, convergence_delta=evidence.attribution.logit_difference)
     with pytest.raises(ExplainError, match="misses 100%"):
         plot_attribution(replace(evidence, attribution=incomplete))
 
@@ -374,7 +374,7 @@ def test_every_speaker_is_scored(data, trained):
     batch = data.batch([18, 19, 20])
     aus = data.aus[18:21].copy()
     aus[:, AU_LABELS.index("AU06")] = 1  # two each, so that there is a pair
-    truth = read_annotated(aus, batch.clip_ids)
+    truth = compute_annotated_truth(aus, batch.clip_ids)
     answer = attribute(trained, batch).target
     scores = {name: score_method(name, trained, batch, truth, answer, make_model(n_classes=2)) for name in SPEAKERS}
     table = summarise(scores, ["a", "b", "b"])
@@ -392,7 +392,7 @@ def test_every_speaker_is_scored(data, trained):
 
 def test_pictures_of_controls(data, trained):
     batch = data.batch([18, 19])
-    maps = {"flow magnitude": compute_trivial_map("flow magnitude", trained, batch), "even": np.ones((2, 3, 22))}
+    maps = {"flow magnitude": compute_reference_map("flow magnitude", trained, batch), "even": np.ones((2, 3, 22))}
     figure = plot_maps({name: values[0] for name, values in maps.items()})
     sizes = [axes.collections[0].get_array() for axes in figure.axes[:2]]
     assert [float(np.sum(s)) for s in sizes] == pytest.approx([100.0, 100.0], rel=1e-5)
@@ -418,8 +418,8 @@ def test_checks_of_notebook_10_know_the_usual_mistakes(data, trained):
     assert name("a", cascades=cascades).ok
     assert "0.10" in name("b", cascades=cascades).text
     assert "no name" in name("c", cascades=cascades).text
-    count, flip = find_check("10.3"), Flip("a", ("x", "y"), "p", "n", "n", True, 9)
-    assert count(2, flip=flip).ok
-    assert "sets were tried" in count(9, flip=flip).text
-    assert not count(5, flip=flip).ok
-    assert count(0, flip=replace(flip, muscles=())).ok
+    count, counterfactual = find_check("10.3"), Counterfactual("a", ("x", "y"), "p", "n", "n", True, 9)
+    assert count(2, counterfactual=counterfactual).ok
+    assert "sets were tried" in count(9, counterfactual=counterfactual).text
+    assert not count(5, counterfactual=counterfactual).ok
+    assert count(0, counterfactual=replace(counterfactual, muscles=())).ok

@@ -42,7 +42,7 @@ def test_bars_are_the_sums_and_the_map_adds_up_to_the_gap(small):
     assert [v for _, v in bars["muscle"]] == pytest.approx(by_muscle(attribution)[1], abs=1e-5)
     assert [n for n, _ in bars["au"]] == [*AU_LABELS, "none"]
     np.testing.assert_allclose(widget._payload["map"], to_map(attribution)[1], atol=1e-5)
-    whole = attribution.gap[1] + attribution.delta[1]
+    whole = attribution.logit_difference[1] + attribution.convergence_delta[1]
     for rows in bars.values():
         assert sum(v for _, v in rows) == pytest.approx(whole, abs=1e-3)
     table = widget.table()
@@ -52,7 +52,7 @@ def test_bars_are_the_sums_and_the_map_adds_up_to_the_gap(small):
 def test_controls_are_those_that_were_measured(small):
     model, batch, _, evidence = small
     payload = view_evidence(evidence)._payload
-    assert [tuple(v) for v in payload["verdicts"]] == [tuple(v) for v in evidence.verdicts(0)]
+    assert [tuple(v) for v in payload["checks"]] == [tuple(v) for v in evidence.checks(0)]
     assert payload["areas"]["map"]["deletion"] == pytest.approx(evidence.scores["deletion"][0], abs=1e-4)
     assert payload["areas"]["random"]["insertion"] == pytest.approx(evidence.scores["insertion_random"][0], abs=1e-4)
     assert payload["curves"] is None and payload["random"] is None  # no network was given
@@ -70,13 +70,13 @@ def test_controls_are_those_that_were_measured(small):
 def test_a_bare_attribution_is_stamped_and_so_is_its_figure(small):
     *_, attribution, evidence = small
     widget = view_evidence(attribution)
-    assert widget._payload["verdicts"] == [] and widget._payload["areas"] is None
+    assert widget._payload["checks"] == [] and widget._payload["areas"] is None
     assert widget.evidence.scores == {}
     texts = [t.get_text() for axes in plot_evidence(attribution).axes for t in axes.texts]
     assert "no control" in texts
     texts = [t.get_text() for axes in plot_evidence(evidence, clip=1).axes for t in axes.texts]
     assert "no control" not in texts and "complete" in texts
-    assert view_evidence(Evidence(attribution, {}))._payload["verdicts"] == []  # evidence without a score is none
+    assert view_evidence(Evidence(attribution, {}))._payload["checks"] == []  # evidence without a score is none
 
 
 def test_another_class_and_method_are_computed_when_they_are_asked_for(small, monkeypatch):
@@ -176,7 +176,7 @@ def test_wrong_use_is_one_sentence(small):
 
 def test_a_map_that_does_not_add_up_is_not_drawn(small):
     *_, attribution, _ = small
-    lost = dataclasses.replace(attribution, delta=attribution.gap * [0.5, 0.0])
+    lost = dataclasses.replace(attribution, convergence_delta=attribution.logit_difference * [0.5, 0.0])
     widget = view_evidence(lost)
     assert "map" not in widget._payload and "50" in widget._payload["refused"]
     assert "image/png" not in widget._repr_mimebundle_()[0]  # no still picture either
@@ -190,7 +190,8 @@ def test_300_clips_travel_one_at_a_time(small):
     *_, attribution, _ = small
     index = np.arange(300) % 2
     arrays = {
-        n: getattr(attribution, n)[index] for n in ("values", "target", "gap", "delta", "times_ms", "mask", "flow")
+        n: getattr(attribution, n)[index]
+        for n in ("values", "target", "logit_difference", "convergence_delta", "times_ms", "mask", "flow")
     }
     many = dataclasses.replace(attribution, clip_ids=tuple(f"c{i:03d}" for i in range(300)), **arrays)
     widget = view_evidence(many, clip="c123")

@@ -44,7 +44,7 @@ def test_linear_model_on_paper(data):
     assert np.count_nonzero(result.values) == 2
     assert by_roi(result)[:, ATLAS.index("lip_corner_L")] == pytest.approx(expected, rel=1e-5)
     assert by_frame(result)[:, 1] == pytest.approx(expected, rel=1e-5)
-    assert result.gap == pytest.approx(expected, rel=1e-5)
+    assert result.logit_difference == pytest.approx(expected, rel=1e-5)
 
 
 def test_product_is_shared_in_halves(data):
@@ -70,7 +70,7 @@ def test_integrated_gradients_by_their_definition(data, trained):
 
 def test_complete_on_the_network(data, trained):
     result = attribute(trained, data.batch(), n_steps=64)
-    assert (np.abs(result.delta) < 0.01 * np.abs(result.gap) + 1e-3).all()
+    assert (np.abs(result.convergence_delta) < 0.01 * np.abs(result.logit_difference) + 1e-3).all()
     logits = trained.logits(*(getattr(data.batch(), n) for n in ("x", "mask", "times_ms"))).detach().numpy()
     assert (result.target == logits.argmax(1)).all()
 
@@ -120,7 +120,7 @@ def test_hidden_regions_get_nothing(data, trained):
 
 def test_incomplete_is_refused_with_the_remedy(data):
     complete = attribute(Linear().eval(), data.batch([0]), target=0)
-    bad = replace(complete, delta=0.2 * complete.gap)
+    bad = replace(complete, convergence_delta=0.2 * complete.logit_difference)
     with pytest.raises(ExplainError, match=r"misses 20% .* try n_steps=128"):
         check_complete(bad)
     with pytest.raises(ExplainError, match="misses 20%"):
@@ -130,7 +130,7 @@ def test_incomplete_is_refused_with_the_remedy(data):
 
 def test_incomplete_clips_are_not_drawn(data, tmp_path):
     result = attribute(Linear().eval(), data.batch([0, 2]), target=0)
-    result = replace(result, delta=result.gap * np.array([0.2, 0.0]))
+    result = replace(result, convergence_delta=result.logit_difference * np.array([0.2, 0.0]))
     assert [p.stem for p in draw_attributions(result, tmp_path)] == [result.clip_ids[1]]
 
 

@@ -11,7 +11,7 @@ from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.explain.aggregate import ExplainError
-from stagkit.explain.run import describe_evidence, explain_run, load_evidence, read_truth
+from stagkit.explain.run import describe_evidence, explain_run, find_ground_truth, load_evidence
 from stagkit.synthetic.dataset import PhantomSource
 from tests.small import save_maps
 
@@ -96,7 +96,7 @@ def test_one_clip_and_bad_requests(run):
 def test_truth_of_phantoms_is_what_was_planted(tmp_path):
     source = PhantomSource(PhantomConfig(subjects=1, clips=2, size=64))
     data = prepare_dataset(source, tmp_path / "p")
-    truth = read_truth(data, [1])
+    truth = find_ground_truth(data, [1])
     assert truth.clip_ids == (data.clip_ids[1],)
     assert np.array_equal(truth.aus[0], data.aus[1] > 0)
     assert np.isfinite(truth.peak_ms).all()
@@ -104,6 +104,6 @@ def test_truth_of_phantoms_is_what_was_planted(tmp_path):
 
 def test_truth_of_maps_is_what_was_annotated(run):
     data = load_data(run.request["data_path"])
-    truth = read_truth(data, [0, 1])
+    truth = find_ground_truth(data, [0, 1])
     assert truth.moved.any()
     assert np.isnan(truth.peak_ms).all()

@@ -192,10 +192,11 @@ def make_attribution(controlled: bool):
         values[clip, :, ATLAS.index("lip_corner_R")] = 0.01 * course
         values[clip, :, ATLAS.index("brow_outer_L")] = -0.005 * course
     flow = np.tile(ATLAS.directions[AU_LABELS.index("AU12")], (2, 4, 1, 1)).astype(np.float32)
-    gap = values.sum((1, 2, 3, 4, 5), dtype=float)
+    whole = values.sum((1, 2, 3, 4, 5), dtype=float)
     attribution = Attribution(
         values=values, inputs=("x",), method="integrated gradients", settings={"n_steps": 8}, target=np.array([0, 1]),
-        baseline="zero flow (no motion)", gap=gap, delta=np.zeros(2), clip_ids=("first", "second"), classes=("no", "yes"),
+        baseline="zero flow (no motion)", logit_difference=whole, convergence_delta=np.zeros(2),
+        clip_ids=("first", "second"), classes=("no", "yes"),
         roi_names=ATLAS.names, times_ms=np.tile([20.0, 40.0, 60.0, 80.0], (2, 1)), mask=np.ones((2, 4, 22), bool), flow=flow,
     )  # fmt: skip
     areas = {f"{k}{end}": np.array([v, v]) for k, v in (("deletion", 0.5), ("insertion", 2.0)) for end in ("", "_flow")}
@@ -220,8 +221,8 @@ def test_evidence_page_has_the_numbers_of_python(tab, tmp_path):
     for name, value in shown.items():
         assert value == pytest.approx(regions[0, ATLAS.index(name)], abs=1e-4)
     assert tab.locator(".sg-stamp").evaluate("n => getComputedStyle(n).display") == "none"
-    marks = tab.locator(".sg-verdict b").all_inner_texts()
-    assert [m[0] for m in marks] == ["✓" if v.ok else "✗" for v in evidence.verdicts(0)] and "✗ fails" in marks
+    marks = tab.locator(".sg-check b").all_inner_texts()
+    assert [m[0] for m in marks] == ["✓" if v.passed else "✗" for v in evidence.checks(0)] and "✗ fails" in marks
     assert tab.locator(".sg-block").count() == 6  # areas, since the page has no network
 
     # by keyboard: a region on the face; the bar and the trait follow
@@ -256,7 +257,7 @@ def test_bare_attribution_is_stamped_on_its_page(tab, tmp_path):
     open_explorer(tab, view_evidence(make_attribution(controlled=False)), tmp_path)
     stamp = tab.locator(".sg-stamp")
     assert stamp.is_visible() and stamp.text_content() == "no control"
-    assert "nobody knows whether it is true" in tab.locator(".sg-verdicts").inner_text()
+    assert "nobody knows whether it is true" in tab.locator(".sg-checks").inner_text()
     check_page(tab, "evidence_bare")
 
 

@@ -39,7 +39,7 @@ def at(a: str, b: str) -> tuple[int, int]:
 def test_class_means_by_hand():
     values = np.zeros((2, 30))
     values[0, 4], values[1, 4] = 1.0, 3.0  # AU04L in both clips
-    table = compute_class_evidence(make_attribution(values, axes="clip unit"), ["a", "b"])
+    table = compute_class_evidence(make_attribution(values, axes="clip sided_au"), ["a", "b"])
     row = table[(table["class"] == "happiness") & (table["au"] == "AU04")].iloc[0]
     assert (row["mean"], row["low"], row["high"]) == (2.0, 1.0, 3.0)
     assert (row["n_clips"], row["n_subjects"]) == (2, 2)

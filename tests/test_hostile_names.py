@@ -66,7 +66,7 @@ def test_hostile_names_pass_through_every_command(run, tmp_path):
     assert set(load_graphs(out / "graph.npz")[1].clip_ids) == set(data.clip_ids)
     odd = [data.clip_ids.index(name) for name in ("a/b", "a_b")]
     order = [evidence.attribution.clip_ids.index(data.clip_ids[i]) for i in odd]
-    exact = replace(evidence.select(order).attribution, delta=np.zeros(2))
+    exact = replace(evidence.select(order).attribution, convergence_delta=np.zeros(2))
     drawn = draw_attributions(exact, tmp_path / "drawn")
     assert len({path.name for path in drawn}) == len(drawn) == 2
     assert compare_runs(run.path, run.path)["n_clips"] == 36

@@ -197,7 +197,7 @@ def test_a_network_with_an_own_layer_learns_and_is_explained_with_controls():
     answers = model.logits(batch.x, batch.mask, batch.times_ms).argmax(1)
     assert (answers == batch.label).float().mean() >= 5 / 6
     evidence = make_evidence(model, data.batch([18]), n_steps=64)
-    assert evidence.verdicts()[0].ok and "randomised" in evidence.scores
+    assert evidence.checks()[0].passed and "randomised" in evidence.scores
     other = randomise(model, CASCADE)
     assert isinstance(other.graph[0], NeighbourMean) and isinstance(model.graph[0], NeighbourMean)
     assert not torch.equal(other.graph[0].value.weight, model.graph[0].value.weight)

@@ -18,17 +18,17 @@ from stagkit.explain.aggregate import (
     by_muscle,
     by_roi,
     by_side,
-    by_unit,
-    by_unit_and_frame,
+    by_sided_au,
+    by_sided_au_and_frame,
     describe_clip,
     tabulate,
     to_map,
 )
 from stagkit.explain.motion_decomposition import (
     MUSCLES,
-    UNIT_AUS,
-    UNIT_MUSCLES,
-    UNITS,
+    SIDED_AU_INDEX,
+    SIDED_AU_MUSCLES,
+    SIDED_AUS,
     compute_activity,
     compute_au_shares,
     make_templates,
@@ -47,8 +47,8 @@ def make_attribution(values=None, flow=None, axes="clip time roi chan py px", ga
         "settings": {"n_steps": 8},
         "target": np.ones(2, np.int64),
         "baseline": "zero flow (no motion)",
-        "gap": whole if gap is None else np.asarray(gap, float),
-        "delta": np.zeros(2),
+        "logit_difference": whole if gap is None else np.asarray(gap, float),
+        "convergence_delta": np.zeros(2),
         "clip_ids": ("a", "b"),
         "classes": ("negative", "happiness"),
         "roi_names": ATLAS.names,
@@ -63,46 +63,46 @@ def make_attribution(values=None, flow=None, axes="clip time roi chan py px", ga
 def move(*units: str) -> np.ndarray:
     """Flow "clip time roi 2" of these units, at full strength in every frame."""
     templates = make_templates()
-    return np.tile(sum(templates[UNITS.index(u)] for u in units), (2, 3, 1, 1))
+    return np.tile(sum(templates[SIDED_AUS.index(u)] for u in units), (2, 3, 1, 1))
 
 
 def test_units_are_named_once_and_the_last_is_none():
-    assert len(set(UNITS)) == len(UNITS) == 30
-    assert UNITS[-1] == UNIT_MUSCLES[-1] == MUSCLES[-1] == "none"
-    assert AU_LABELS[UNIT_AUS[UNITS.index("AU12L")]] == "AU12"
-    assert UNIT_MUSCLES[UNITS.index("AU12L")] == "left zygomaticus major"
-    assert UNIT_MUSCLES[UNITS.index("AU23")] == UNIT_MUSCLES[UNITS.index("AU24")] == "orbicularis oris"
+    assert len(set(SIDED_AUS)) == len(SIDED_AUS) == 30
+    assert SIDED_AUS[-1] == SIDED_AU_MUSCLES[-1] == MUSCLES[-1] == "none"
+    assert AU_LABELS[SIDED_AU_INDEX[SIDED_AUS.index("AU12L")]] == "AU12"
+    assert SIDED_AU_MUSCLES[SIDED_AUS.index("AU12L")] == "left zygomaticus major"
+    assert SIDED_AU_MUSCLES[SIDED_AUS.index("AU23")] == SIDED_AU_MUSCLES[SIDED_AUS.index("AU24")] == "orbicularis oris"
 
 
 def test_sides_are_the_subjects():
     """The left lip corner puller moves left regions alone, and a mirrored face swaps the two."""
     templates = make_templates()
-    left, right = (templates[UNITS.index(f"AU12{s}")] for s in "LR")
+    left, right = (templates[SIDED_AUS.index(f"AU12{s}")] for s in "LR")
     moved = {ATLAS.names[n] for n in np.flatnonzero(np.linalg.norm(left, axis=1))}
     assert moved
     assert all(name.endswith("_L") for name in moved)
     assert np.allclose(left[ATLAS.mirror] * [-1, 1], right)
 
 
-@pytest.mark.parametrize("unit", UNITS[:-1])
+@pytest.mark.parametrize("unit", SIDED_AUS[:-1])
 def test_a_unit_alone_is_found(unit):
     """Motion made of one unit goes to that unit more than to any other."""
     flow = move(unit)
     activity = compute_activity(flow, np.ones(flow.shape[:3], bool))
-    assert UNITS[activity[0, 0].argmax()] == unit
+    assert SIDED_AUS[activity[0, 0].argmax()] == unit
     shares = compute_au_shares(flow, np.ones(flow.shape[:3], bool))
     speed = np.linalg.norm(flow, axis=-1)
-    assert UNITS[np.einsum("ctn,ctnu->u", speed, shares).argmax()] == unit
+    assert SIDED_AUS[np.einsum("ctn,ctnu->u", speed, shares).argmax()] == unit
 
 
 def test_two_units_that_share_regions_are_told_apart():
     """Both raise the cheek; AU12 pulls the corners too."""
     flow = move("AU12L", "AU12R")
     activity = compute_activity(flow, np.ones(flow.shape[:3], bool))[0, 0]
-    assert activity[UNITS.index("AU12L")] > 5 * activity[UNITS.index("AU06L")]
+    assert activity[SIDED_AUS.index("AU12L")] > 5 * activity[SIDED_AUS.index("AU06L")]
     flow = move("AU06L", "AU06R")
     activity = compute_activity(flow, np.ones(flow.shape[:3], bool))[0, 0]
-    assert activity[UNITS.index("AU06L")] > 5 * activity[UNITS.index("AU12L")]
+    assert activity[SIDED_AUS.index("AU06L")] > 5 * activity[SIDED_AUS.index("AU12L")]
 
 
 @settings(max_examples=25, deadline=None)
@@ -124,9 +124,9 @@ def test_what_does_not_move_belongs_to_nobody():
 def test_every_sum_is_complete():
     one = make_attribution()
     whole = one.values.sum((1, 2, 3, 4, 5), dtype=float)
-    for table in (by_roi, by_au, by_muscle, by_frame, by_side, by_unit):
+    for table in (by_roi, by_au, by_muscle, by_frame, by_side, by_sided_au):
         assert table(one).sum(1) == pytest.approx(whole, abs=1e-5), table.__name__
-    assert by_unit_and_frame(one).sum(2) == pytest.approx(by_frame(one), abs=1e-5)
+    assert by_sided_au_and_frame(one).sum(2) == pytest.approx(by_frame(one), abs=1e-5)
     assert to_map(one).sum((1, 2)) == pytest.approx(whole, abs=1e-5)
 
 
@@ -150,8 +150,8 @@ def test_sums_of_coarser_attributions():
     edges = make_attribution(np.ones((2, 3, 22, 22)), axes="clip time target source")
     assert (by_edge(edges) == 3).all()
     assert set(tabulate(edges)) == {"by_frame", "by_edge", "clips"}
-    units = make_attribution(np.eye(30)[[3, 29]], axes="clip unit")
-    assert by_au(units)[0].argmax() == UNIT_AUS[3]
+    units = make_attribution(np.eye(30)[[3, 29]], axes="clip sided_au")
+    assert by_au(units)[0].argmax() == SIDED_AU_INDEX[3]
     assert by_au(units)[1, -1] == 1
     evidence = make_attribution(np.ones((2, 3, 17)), axes="clip time au")
     chin = to_map(make_attribution(np.eye(17)[[[AU_LABELS.index("AU17")] * 3] * 2], axes="clip time au"))

@@ -7,12 +7,12 @@ import torch
 from stagkit.core.config import StagConfig
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
-from stagkit.explain.edge_ablation import compute_cut_effects
+from stagkit.explain.edge_ablation import compute_edge_ablation
 from stagkit.explain.interventions import (
-    compute_answers,
+    compute_ablations,
     compute_au_edge_attribution,
+    compute_logits,
     compute_probabilities,
-    compute_single_cuts,
     read_change,
 )
 from stagkit.network.hooks import clamp_aus, cut_au_edges, cut_edges, intervene
@@ -37,7 +37,7 @@ def logits(model, one, **given):
 
 
 def test_without_a_change_it_is_the_network(model, one):
-    np.testing.assert_allclose(compute_answers(model, one, [[]])[0], logits(model, one), atol=1e-6)
+    np.testing.assert_allclose(compute_logits(model, one, [[]])[0], logits(model, one), atol=1e-6)
     assert compute_probabilities(model, one).sum() == pytest.approx(1, abs=1e-12)
 
 
@@ -77,21 +77,21 @@ def test_every_kind_of_change_is_what_the_probes_do(model, one):
         ("frame", 1): logits(model, one, mask=no_frame),
         ("frame", 1, 0): logits(model, one, x=still),
     }
-    together = compute_answers(model, one, [[change] for change in cases])
+    together = compute_logits(model, one, [[change] for change in cases])
     for change, answer, wanted in zip(cases, together, cases.values(), strict=True):
         np.testing.assert_allclose(answer, wanted, atol=2e-6, err_msg=str(change))
-        np.testing.assert_allclose(compute_answers(model, one, [[change]])[0], wanted, atol=2e-6)
+        np.testing.assert_allclose(compute_logits(model, one, [[change]])[0], wanted, atol=2e-6)
     assert np.ptp(together, axis=0).max() > 1e-3, "the changes are different from each other"
-    both = compute_answers(model, one, [[("frame", 1), ("region", "chin")]])[0]
+    both = compute_logits(model, one, [[("frame", 1), ("region", "chin")]])[0]
     mask[:, 1] = False
     np.testing.assert_allclose(both, logits(model, one, mask=mask), atol=2e-6)
 
 
 def test_single_cuts_are_each_cut_alone(model, one):
-    cuts = compute_single_cuts(model, one)
+    cuts = compute_ablations(model, one)
     np.testing.assert_allclose(cuts.base, logits(model, one), atol=1e-6)
     target = int(cuts.base.argmax())
-    np.testing.assert_allclose(cuts.effects("edges", target), compute_cut_effects(model, one)[0], atol=2e-6)
+    np.testing.assert_allclose(cuts.effects("edges", target), compute_edge_ablation(model, one)[0], atol=2e-6)
     i, j = AU_LABELS.index("AU06"), AU_LABELS.index("AU12")
     for table, change in (
         (cuts.au_edges[i, j], ["au", "AU06", "AU12"]),
@@ -99,17 +99,17 @@ def test_single_cuts_are_each_cut_alone(model, one):
         (cuts.regions[ATLAS.index("chin")], ["region", "chin"]),
         (cuts.frames[2], ["frame", 2]),
     ):
-        np.testing.assert_allclose(table, compute_answers(model, one, [[change]])[0], atol=1e-6)
+        np.testing.assert_allclose(table, compute_logits(model, one, [[change]])[0], atol=1e-6)
 
 
 def test_a_network_without_au_edges_has_no_table_of_them(one):
     model = make_small_model(connectivity="fixed")
-    cuts = compute_single_cuts(model, one)
+    cuts = compute_ablations(model, one)
     assert cuts.au_edges is None and cuts.effects("au_edges", 0) is None
     anatomy = ATLAS.anatomy > 0
     assert np.abs(cuts.effects("edges", 0)[~anatomy]).max() == 0, "no edge, no effect"
     with pytest.raises(Exception, match="no edges between action units"):
-        compute_answers(model, one, [[["au", "AU06", "AU12"]]])
+        compute_logits(model, one, [[["au", "AU06", "AU12"]]])
     with pytest.raises(Exception, match="no edges between action units"):
         compute_au_edge_attribution(model, one, 0)
 
@@ -150,11 +150,11 @@ def test_what_is_no_change_is_told(entry, says):
 
 def test_a_frame_beyond_the_clip_and_an_empty_clip_are_told(model, one):
     with pytest.raises(Exception, match=r"frames 0\.\.2"):
-        compute_answers(model, one, [[["frame", 3]]])
+        compute_logits(model, one, [[["frame", 3]]])
     with pytest.raises(Exception, match="leave at least one"):
-        compute_answers(model, one, [[["frame", k] for k in range(3)]])
+        compute_logits(model, one, [[["frame", k] for k in range(3)]])
     with pytest.raises(Exception, match="batch of one clip"):
-        compute_answers(model, make_dataset().batch([0, 1]), [[]])
+        compute_logits(model, make_dataset().batch([0, 1]), [[]])
 
 
 def test_reading_what_was_read_changes_nothing():
@@ -166,7 +166,7 @@ def test_reading_what_was_read_changes_nothing():
 def test_hooks_are_gone_after_an_error(model, one):
     before = logits(model, one)
     with pytest.raises(Exception, match="leave at least one"):
-        compute_answers(model, one, [[["au", "AU12"], *(["frame", k] for k in range(3))]])
+        compute_logits(model, one, [[["au", "AU12"], *(["frame", k] for k in range(3))]])
     np.testing.assert_array_equal(logits(model, one), before)
     assert take(one, torch.tensor([0])).clip_ids == one.clip_ids
     assert isinstance(model.config, StagConfig) and isinstance(model, Stag)

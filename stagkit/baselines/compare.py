@@ -47,7 +47,7 @@ from stagkit.evaluation.run import Run, check_place
 from stagkit.evaluation.run_summary import collect_leak, compute_run_report, compute_run_tables
 from stagkit.evaluation.sealed import Fold, SealedInputs, Trained, Unblinding, fit_and_predict
 from stagkit.evaluation.splits import find_missing_classes, make_folds
-from stagkit.explain.ground_truth import chance_of_pointing, score_mass, score_pointing
+from stagkit.explain.ground_truth import compute_pointing_chance, score_mass, score_pointing
 
 #: Name of the system that all others are compared with.
 STAG = "stag"
@@ -439,9 +439,9 @@ def score_explanations(runs: Mapping[str, Run], data: RoiDataset, rows: dict) ->
     """
     from stagkit.evaluation.bootstrap import compute_mean
     from stagkit.explain.reference_maps import compute_flow_magnitude
-    from stagkit.explain.run import read_truth
+    from stagkit.explain.run import find_ground_truth
 
-    truth, subjects = read_truth(data, range(len(data))), list(data.subjects)
+    truth, subjects = find_ground_truth(data, range(len(data))), list(data.subjects)
     if truth is None:
         return None
 
@@ -463,7 +463,7 @@ def score_explanations(runs: Mapping[str, Run], data: RoiDataset, rows: dict) ->
     return {
         "truth": kind,
         "method": f"integrated gradients, {N_STEPS} steps, against no motion; first seed",
-        "chance": told(chance_of_pointing(truth)),
+        "chance": told(compute_pointing_chance(truth)),
         "flow_magnitude": {"pointing": told(score_pointing(motion, truth)), "mass": told(score_mass(motion, truth))},
     }
 

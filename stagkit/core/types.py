@@ -514,11 +514,11 @@ class Attribution:
         target: int64 "clip", the class explained for each clip.
         baseline: in words, e.g. ``"zero flow (no motion)"``.
         flow: float32 "clip time roi 2", mean (u, v) of each region, in the unit of the data: what the values explain.
-        gap: float "clip", logit(x) - logit(baseline).
-        delta: float "clip", sum(values) - gap: what completeness misses.
+        logit_difference: float "clip", logit(x) - logit(baseline).
+        convergence_delta: float "clip", sum(values) - logit_difference: what completeness misses.
         run: id of the run whose weights were explained, '' where none.
         axes: of ``values``: ``clip time roi chan py px`` (each motion value), or coarser: ``clip roi``, ``clip time``,
-            ``clip time roi``, ``clip unit`` (``au_shares.UNITS``), ``clip time au``, ``clip time target source`` (edges).
+            ``clip time roi``, ``clip sided_au``, ``clip time au``, ``clip time target source`` (edges).
     """
 
     values: np.ndarray
@@ -527,8 +527,8 @@ class Attribution:
     settings: Mapping[str, object]
     target: np.ndarray
     baseline: str
-    gap: np.ndarray
-    delta: np.ndarray
+    logit_difference: np.ndarray
+    convergence_delta: np.ndarray
     clip_ids: tuple[str, ...]
     classes: tuple[str, ...]
     roi_names: tuple[str, ...]
@@ -544,8 +544,8 @@ class Attribution:
             {"clip": len(self.clip_ids), "roi": n_rois, "target": n_rois, "source": n_rois, "chan": 3},
             values=(self.values, self.axes),
             target=(self.target, "clip"),
-            gap=(self.gap, "clip"),
-            delta=(self.delta, "clip"),
+            logit_difference=(self.logit_difference, "clip"),
+            convergence_delta=(self.convergence_delta, "clip"),
             times_ms=(self.times_ms, "clip time"),
             mask=(self.mask, "clip time roi"),
             flow=(self.flow, "clip time roi 2"),
@@ -553,8 +553,8 @@ class Attribution:
 
     @property
     def relative_delta(self) -> np.ndarray:
-        """|delta| as a share of |gap|: float "clip". Above ``MAX_DELTA`` no picture is drawn."""
-        return np.abs(self.delta) / np.maximum(np.abs(self.gap), 1e-8)
+        """|convergence_delta| as a share of |logit_difference|: float "clip". Above ``MAX_DELTA`` no picture is drawn."""
+        return np.abs(self.convergence_delta) / np.maximum(np.abs(self.logit_difference), 1e-8)
 
     def __len__(self) -> int:
         return len(self.clip_ids)

@@ -13,7 +13,7 @@ import numpy as np
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS, RoiAtlas
 from stagkit.core.types import Attribution, StagkitError
-from stagkit.explain.motion_decomposition import MUSCLES, UNIT_AUS, UNIT_MUSCLES, compute_au_shares
+from stagkit.explain.motion_decomposition import MUSCLES, SIDED_AU_INDEX, SIDED_AU_MUSCLES, compute_au_shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,8 +90,8 @@ def by_side(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
     return by_roi(attribution) @ np.eye(len(SIDES))[sides]
 
 
-def by_unit_and_frame(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """Signed sum for each unit (``au_shares.UNITS``) in each frame: float "clip time unit", logits.
+def by_sided_au_and_frame(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+    """Signed sum for each unit (``motion_decomposition.SIDED_AUS``) in each frame: float "clip time sided_au", logits.
 
     A region's value in a frame goes to the muscles that moved it then, in their shares (``compute_au_shares``); what no
     muscle accounts for goes to 'none'.
@@ -100,27 +100,27 @@ def by_unit_and_frame(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.n
     return np.einsum("ctn,ctnu->ctu", each, compute_au_shares(attribution.flow, attribution.mask, atlas))
 
 
-def by_unit(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """Signed sum for each action unit, left and right apart: float "clip unit", logits; the last column is 'none'."""
-    if "unit" in attribution.axes.split():
-        return sum_over(attribution, "unit")
-    return by_unit_and_frame(attribution, atlas).sum(1)
+def by_sided_au(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+    """Signed sum for each action unit, left and right apart: float "clip sided_au", logits; the last column is 'none'."""
+    if "sided_au" in attribution.axes.split():
+        return sum_over(attribution, "sided_au")
+    return by_sided_au_and_frame(attribution, atlas).sum(1)
 
 
 def by_au(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
     """Signed sum for each AU: float "clip au", logits; the last column is 'none', sums to the whole."""
     if "au" in attribution.axes.split():
         return np.pad(sum_over(attribution, "au"), ((0, 0), (0, 1)))
-    return by_unit(attribution, atlas) @ np.eye(len(AU_LABELS) + 1)[UNIT_AUS]
+    return by_sided_au(attribution, atlas) @ np.eye(len(AU_LABELS) + 1)[SIDED_AU_INDEX]
 
 
 def by_muscle(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """Signed sum for each muscle, left and right apart: float "clip muscle" (``au_shares.MUSCLES``), logits.
+    """Signed sum for each muscle, left and right apart: float "clip muscle" (``motion_decomposition.MUSCLES``), logits.
 
     Muscles that one AU always moves together share a column (corrugator and depressor supercilii). The last column is
     'none'; sums to the whole.
     """
-    return by_unit(attribution, atlas) @ np.eye(len(MUSCLES))[[MUSCLES.index(m) for m in UNIT_MUSCLES]]
+    return by_sided_au(attribution, atlas) @ np.eye(len(MUSCLES))[[MUSCLES.index(m) for m in SIDED_AU_MUSCLES]]
 
 
 def tabulate(attribution: Attribution) -> dict[str, pd.DataFrame]:
@@ -149,8 +149,8 @@ def tabulate(attribution: Attribution) -> dict[str, pd.DataFrame]:
     tables["clips"] = pd.DataFrame(
         {
             "target": [attribution.classes[k] for k in attribution.target],
-            "gap": attribution.gap,
-            "delta": attribution.delta,
+            "logit_difference": attribution.logit_difference,
+            "convergence_delta": attribution.convergence_delta,
             "relative_delta": attribution.relative_delta,
         },
         index,
@@ -167,8 +167,8 @@ def describe_clip(attribution: Attribution, clip: int = 0) -> str:
     Example of the form: 'left and right zygomaticus major carry +1.8 of the +2.3 logits for happiness, mostly 80-140 ms
     after onset.'
     """
-    name, gap = attribution.classes[attribution.target[clip]], float(attribution.gap[clip])
-    units = by_unit(attribution)[clip]
+    name, gap = attribution.classes[attribution.target[clip]], float(attribution.logit_difference[clip])
+    units = by_sided_au(attribution)[clip]
     sign = 1.0 if gap >= 0 else -1.0
     word = "for" if gap >= 0 else "against"
     muscles, sides = _join_sides(units * sign)
@@ -182,8 +182,8 @@ def describe_clip(attribution: Attribution, clip: int = 0) -> str:
     verb = "carry" if " and " in sides[best] else "carries"
     said = f"{sides[best]}{best} {verb} {muscles[best] * sign:+.1f} of the {gap:+.1f} logits {word} {name}"
     if "time" in attribution.axes.split() and attribution.mask[clip].any(1).sum() > 1:
-        chosen = [i for i, m in enumerate(UNIT_MUSCLES) if _bare(m) == best and _side(m) in sides[best]]
-        course = by_unit_and_frame(attribution)[clip][:, chosen].sum(1) * sign
+        chosen = [i for i, m in enumerate(SIDED_AU_MUSCLES) if _bare(m) == best and _side(m) in sides[best]]
+        course = by_sided_au_and_frame(attribution)[clip][:, chosen].sum(1) * sign
         first, last = _find_stretch(course)
         times = attribution.times_ms[clip]
         at = f"at {times[first]:.0f} ms" if first == last else f"{times[first]:.0f}-{times[last]:.0f} ms"
@@ -202,7 +202,7 @@ def _bare(muscle: str) -> str:
 def _join_sides(units: np.ndarray) -> tuple[dict[str, float], dict[str, str]]:
     """Muscle without side -> value, and -> the words for the sides that carry it; 'none' is left out."""
     each: dict[str, dict[str, float]] = {}
-    for muscle, value in zip(UNIT_MUSCLES[:-1], units[:-1], strict=True):
+    for muscle, value in zip(SIDED_AU_MUSCLES[:-1], units[:-1], strict=True):
         sides = each.setdefault(_bare(muscle), {})
         sides[_side(muscle)] = sides.get(_side(muscle), 0.0) + float(value)
     values, words = {}, {}

@@ -27,8 +27,8 @@ from stagkit.explain.aggregate import (
     by_roi,
     by_roi_and_frame,
     by_side,
-    by_unit,
-    by_unit_and_frame,
+    by_sided_au,
+    by_sided_au_and_frame,
     describe_clip,
     tabulate,
     to_map,
@@ -51,8 +51,8 @@ __all__ = [
     "by_roi",
     "by_roi_and_frame",
     "by_side",
-    "by_unit",
-    "by_unit_and_frame",
+    "by_sided_au",
+    "by_sided_au_and_frame",
     "check_complete",
     "choose_target",
     "compute_fold_attribution",
@@ -83,7 +83,7 @@ LAYERS = ("region tokens", "frame tokens", "au evidence")
 #: How many times the steps asked for are tried at most when they do not suffice.
 _MOST = 16
 
-_ARRAYS = ("values", "target", "gap", "delta", "times_ms", "mask", "flow")
+_ARRAYS = ("values", "target", "logit_difference", "convergence_delta", "times_ms", "mask", "flow")
 
 
 def attribute(
@@ -169,8 +169,8 @@ def attribute(
         settings=settings,
         target=chosen.cpu().numpy(),
         baseline=answers[0].baseline,
-        gap=gap.cpu().numpy(),
-        delta=(values.double().flatten(1).sum(1) - gap.double()).cpu().numpy(),
+        logit_difference=gap.cpu().numpy(),
+        convergence_delta=(values.double().flatten(1).sum(1) - gap.double()).cpu().numpy(),
         clip_ids=batch.clip_ids,
         classes=batch.classes,
         roi_names=model.roi_names if hasattr(model, "roi_names") else ATLAS.names,
@@ -244,7 +244,7 @@ def check_complete(attribution: Attribution) -> None:
         remedy = f"n_steps={needed} does" if needed > 0 else f"try n_steps={4 * int(steps)}"
     raise ExplainError(
         f"the attribution of clip {attribution.clip_ids[worst]!r} misses {miss:.0%} of its logit gap "
-        f"({attribution.gap[worst]:+.3f}), more than {MAX_DELTA:.0%}: {remedy}."
+        f"({attribution.logit_difference[worst]:+.3f}), more than {MAX_DELTA:.0%}: {remedy}."
     )
 
 
@@ -351,7 +351,7 @@ def _with_clips(whole: Attribution, places: np.ndarray, better: Attribution) -> 
     from dataclasses import replace
 
     arrays = {}
-    for name in ("values", "target", "gap", "delta"):
+    for name in ("values", "target", "logit_difference", "convergence_delta"):
         arrays[name] = getattr(whole, name).copy()
         arrays[name][places] = getattr(better, name)
     return replace(whole, **arrays)

@@ -16,7 +16,7 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.methods import frozen
-from stagkit.explain.motion_decomposition import MUSCLES, UNIT_MUSCLES, compute_au_shares
+from stagkit.explain.motion_decomposition import MUSCLES, SIDED_AU_MUSCLES, compute_au_shares
 from stagkit.network.hooks import clamp_aus, intervene
 from stagkit.training.train import take
 
@@ -82,14 +82,14 @@ def _scale_edges(pairs: Sequence[tuple[str, str]], value: float):
 
 
 @dataclass(frozen=True)
-class Flip:
+class Counterfactual:
     """The fewest muscles found whose stillness changes the answer of one clip.
 
     Args:
         clip_id: which clip.
-        muscles: names (``au_shares.MUSCLES``), in the order in which they were stilled; () where nothing flips it.
+        muscles: names (``motion_decomposition.MUSCLES``) in the order of removal; () where nothing flips it.
         before, after: the answer with all muscles and without those; the same where nothing flips it.
-        still: the answer for the face without any motion; where it is ``before``, nothing has to flip.
+        without_motion: the answer for the face without any motion; where it is ``before``, nothing has to flip.
         smallest: True where every smaller set was tried and none flips it; False where there were too many to try.
         tried: how many sets were looked at.
     """
@@ -98,22 +98,22 @@ class Flip:
     muscles: tuple[str, ...]
     before: str
     after: str
-    still: str
+    without_motion: str
     smallest: bool
     tried: int
 
     def __str__(self) -> str:
         if not self.muscles:
-            end = f": the still face is '{self.still}' too." if self.still == self.before else "."
+            end = f": the still face is '{self.without_motion}' too." if self.without_motion == self.before else "."
             return f"{self.clip_id}: no set of muscles found whose stillness changes '{self.before}'{end}"
         proof = "no smaller set does" if self.smallest else "smaller sets were not all tried"
         return f"{self.clip_id}: without {', '.join(self.muscles)} '{self.before}' becomes '{self.after}'; {proof}."
 
 
-def find_flip(model: Stag, batch: Batch, clip: int = 0, most: int = 6, budget: int = 3000) -> Flip:
+def find_counterfactual(model: Stag, batch: Batch, clip: int = 0, most: int = 6, budget: int = 3000) -> Counterfactual:
     """The smallest set of muscles whose stilling changes the predicted class.
 
-    Stilling a muscle takes away its part of every region's motion (``still_muscles``). Greedy: each time the muscle
+    Stilling a muscle takes away its part of every region's motion (``ablate_muscles``). Greedy: each time the muscle
     whose stillness brings the answer closest to changing; those that turn out not to be needed go back; then every
     smaller set is tried, as far as ``budget`` reaches.
 
@@ -177,7 +177,7 @@ def find_flip(model: Stag, batch: Batch, clip: int = 0, most: int = 6, budget: i
     if flipped is None:
         chosen = []
     name = batch.classes[first]
-    return Flip(
+    return Counterfactual(
         one.clip_ids[0],
         tuple(MUSCLES[m] for m in chosen),
         name,
@@ -195,12 +195,12 @@ def _share_motion(batch: Batch) -> np.ndarray:
     """
     x = batch.x * batch.mask[..., None, None, None]
     shares = compute_au_shares(x.mean((4, 5))[..., :2].cpu().numpy(), batch.mask.cpu().numpy())
-    each = shares @ np.eye(len(MUSCLES))[[MUSCLES.index(m) for m in UNIT_MUSCLES]]
+    each = shares @ np.eye(len(MUSCLES))[[MUSCLES.index(m) for m in SIDED_AU_MUSCLES]]
     return each[..., :-1] / np.maximum(1 - each[..., -1:], 1e-6)
 
 
-def still_muscles(batch: Batch, muscles: Sequence[str]) -> Batch:
-    """The same clips without the motion of these muscles (``au_shares.MUSCLES``).
+def ablate_muscles(batch: Batch, muscles: Sequence[str]) -> Batch:
+    """The same clips without the motion of these muscles (``motion_decomposition.MUSCLES``).
 
     A region that they alone move is still afterwards; one that others move too keeps those others' part.
 

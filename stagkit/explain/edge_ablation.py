@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stagkit.network.model import Stag
 
 
-def compute_cut_effects(model: Stag, batch: Batch, target=None) -> np.ndarray:
+def compute_edge_ablation(model: Stag, batch: Batch, target=None) -> np.ndarray:
     """Fall of the target's logit when one directed region edge is cut in all frames, for every edge.
 
     Args:

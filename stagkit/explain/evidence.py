@@ -16,10 +16,10 @@ import torch
 from stagkit.core.types import MAX_DELTA, Attribution, Batch
 from stagkit.explain.aggregate import ExplainError, to_map
 from stagkit.explain.attribution import attribute, select_clips
-from stagkit.explain.edge_ablation import compute_agreement, compute_cut_effects, compute_edge_attention
+from stagkit.explain.edge_ablation import compute_agreement, compute_edge_ablation, compute_edge_attention
 from stagkit.explain.faithfulness import compute_infidelity, compute_orders, compute_sensitivity
 from stagkit.explain.ground_truth import (
-    Planted,
+    GroundTruth,
     fit_aus,
     score_aus,
     score_edges,
@@ -38,11 +38,11 @@ MAX_SIMILARITY = 0.5
 MAX_CHANGE = 0.5
 
 
-class Verdict(NamedTuple):
+class CheckResult(NamedTuple):
     """One control of one clip: its name, whether it holds, and what was measured, in words."""
 
     name: str
-    ok: bool
+    passed: bool
     text: str
 
 
@@ -76,29 +76,29 @@ class Evidence:
         scores = {name: np.asarray(values)[index] for name, values in self.scores.items()}
         return replace(self, attribution=select_clips(self.attribution, index), scores=scores)
 
-    def verdicts(self, clip: int = 0) -> tuple[Verdict, ...]:
+    def checks(self, clip: int = 0) -> tuple[CheckResult, ...]:
         """Every control of a clip that was measured, judged."""
         at = {name: float(values[clip]) for name, values in self.scores.items()}
         out = []
         for name, needs, judge in RULES:
             if all(n in at and not np.isnan(at[n]) for n in needs):
-                out.append(Verdict(name, *judge(*(at[n] for n in needs))))
+                out.append(CheckResult(name, *judge(*(at[n] for n in needs))))
         return tuple(out)
 
     def passed(self, clip: int = 0) -> bool:
         """True where every control that was measured holds; False where none was."""
-        verdicts = self.verdicts(clip)
-        return bool(verdicts) and all(v.ok for v in verdicts)
+        checks = self.checks(clip)
+        return bool(checks) and all(v.passed for v in checks)
 
     def describe(self, clip: int = 0) -> str:
         """One sentence: which controls hold and which fail."""
-        verdicts = self.verdicts(clip)
-        failed = [f"{v.name} ({v.text})" for v in verdicts if not v.ok]
-        if not verdicts:
+        checks = self.checks(clip)
+        failed = [f"{v.name} ({v.text})" for v in checks if not v.passed]
+        if not checks:
             return "no control was run."
         if not failed:
-            return f"all {len(verdicts)} controls hold: {', '.join(v.name for v in verdicts)}."
-        return f"{len(failed)} of {len(verdicts)} controls fail: {'; '.join(failed)}."
+            return f"all {len(checks)} controls hold: {', '.join(v.name for v in checks)}."
+        return f"{len(failed)} of {len(checks)} controls fail: {'; '.join(failed)}."
 
 
 def _judge_order(deletion: float, insertion: float, other_deletion: float, other_insertion: float) -> tuple[bool, str]:
@@ -125,7 +125,7 @@ RULES = (
         lambda same: (abs(same) <= MAX_SIMILARITY, f"rank correlation {same:+.2f} with one trained on shuffled labels"),
     ),
     (
-        "points where it moved",
+        "pointing game",
         ("pointing",),
         lambda hit: (hit == 1, "largest region " + ("moved" if hit else "did not")),
     ),
@@ -137,7 +137,7 @@ def make_evidence(
     batch: Batch,
     method: str | Attribution = "integrated gradients",
     target=None,
-    planted: Planted | None = None,
+    ground_truth: GroundTruth | None = None,
     permuted: Stag | None = None,
     seed: int = 0,
     **asked,
@@ -149,7 +149,7 @@ def make_evidence(
         batch: the clips.
         method: a name for ``explain.attribute``, or an attribution of these clips made before.
         target: as there.
-        planted: the truth of these clips, where there is one (``planted.read_planted``, ``read_annotated``).
+        ground_truth: of these clips, if known (``compute_ground_truth``, ``compute_annotated_truth``).
         permuted: a network trained on shuffled labels (``sanity.train_on_permuted_labels``), where there is one.
         seed: of random orders, perturbations and random weights.
         **asked: more for ``attribute``.
@@ -180,14 +180,14 @@ def make_evidence(
         rough = replace(attribution, settings={n: v for n, v in fewer.items() if n in attribution.settings})
         scores["sensitivity"] = compute_sensitivity(model, batch, rough, n_samples=3, seed=seed)
     if model.connectivity is not None:
-        effects = compute_cut_effects(model, batch, chosen)
+        effects = compute_edge_ablation(model, batch, chosen)
         scores["attention_agreement"] = compute_agreement(compute_edge_attention(model, batch), effects)
-    if planted is not None:
-        scores["pointing"], scores["mass"] = score_pointing(maps, planted), score_mass(maps, planted)
-        scores["peak_error_ms"] = score_peak(maps, planted, attribution.times_ms, attribution.mask)
-        scores["au_auroc"] = score_aus(fit_aus(maps.sum(1, keepdims=True))[:, 0], planted)
+    if ground_truth is not None:
+        scores["pointing"], scores["mass"] = score_pointing(maps, ground_truth), score_mass(maps, ground_truth)
+        scores["peak_error_ms"] = score_peak(maps, ground_truth, attribution.times_ms, attribution.mask)
+        scores["au_auroc"] = score_aus(fit_aus(maps.sum(1, keepdims=True))[:, 0], ground_truth)
         with torch.no_grad():
             graph = model(batch.x, batch.mask, batch.times_ms).au_edges
         if graph is not None:
-            scores["edge_auroc"] = score_edges(graph.mean(1).cpu().numpy(), planted)
+            scores["edge_auroc"] = score_edges(graph.mean(1).cpu().numpy(), ground_truth)
     return Evidence(attribution, scores)

@@ -24,7 +24,7 @@ JOINED = 0.5
 
 
 @dataclass(frozen=True)
-class Planted:
+class GroundTruth:
     """The truth of several clips, in the axes of a map.
 
     Args:
@@ -51,14 +51,14 @@ class Planted:
             peak_ms=(self.peak_ms, "clip"),
         )
 
-    def take(self, index: Sequence[int]) -> Planted:
+    def take(self, index: Sequence[int]) -> GroundTruth:
         """Some clips."""
         index = [int(i) for i in index]
         arrays = (getattr(self, n)[index] for n in ("moved", "aus", "edges", "peak_ms"))
-        return Planted(*arrays, tuple(self.clip_ids[i] for i in index))
+        return GroundTruth(*arrays, tuple(self.clip_ids[i] for i in index))
 
 
-def read_planted(clips: Sequence[Clip], atlas: RoiAtlas = ATLAS) -> Planted:
+def compute_ground_truth(clips: Sequence[Clip], atlas: RoiAtlas = ATLAS) -> GroundTruth:
     """The truth of phantom clips.
 
     Raises:
@@ -83,12 +83,14 @@ def read_planted(clips: Sequence[Clip], atlas: RoiAtlas = ATLAS) -> Planted:
         edges.append(joined)
         size = np.linalg.norm(truth.fields, axis=1).max((-1, -2))  # px "au"
         peaks.append(clip.times_ms[int((truth.au_intensity * size).sum(1).argmax())])
-    return Planted(
+    return GroundTruth(
         np.stack(moved), np.stack(aus), np.stack(edges), np.array(peaks, float), tuple(c.clip_id for c in clips)
     )
 
 
-def read_annotated(aus: np.ndarray, clip_ids: Sequence[str], atlas: RoiAtlas = ATLAS, least: float = 0.5) -> Planted:
+def compute_annotated_truth(
+    aus: np.ndarray, clip_ids: Sequence[str], atlas: RoiAtlas = ATLAS, least: float = 0.5
+) -> GroundTruth:
     """Truth from annotated AUs: their regions count as moved. Clips without any code have no moved region.
 
     Args:
@@ -98,10 +100,10 @@ def read_annotated(aus: np.ndarray, clip_ids: Sequence[str], atlas: RoiAtlas = A
     present = np.nan_to_num(aus) > 0
     moved = present.astype(float) @ (atlas.incidence >= least) > 0
     edges = present[:, :, None] & present[:, None, :] & ~np.eye(len(AU_LABELS), dtype=bool)
-    return Planted(moved, present, edges, np.full(len(aus), np.nan), tuple(clip_ids))
+    return GroundTruth(moved, present, edges, np.full(len(aus), np.nan), tuple(clip_ids))
 
 
-def score_pointing(maps: np.ndarray, truth: Planted) -> np.ndarray:
+def score_pointing(maps: np.ndarray, truth: GroundTruth) -> np.ndarray:
     """Pointing game (Zhang et al. 2016, arXiv:1608.00507) over regions: 1 where the largest lies in a moved region.
 
     Args:
@@ -115,12 +117,12 @@ def score_pointing(maps: np.ndarray, truth: Planted) -> np.ndarray:
     return np.where(truth.moved.any(1), hit, np.nan)
 
 
-def chance_of_pointing(truth: Planted) -> np.ndarray:
+def compute_pointing_chance(truth: GroundTruth) -> np.ndarray:
     """Share of regions that moved: float "clip", what pointing at random would hit."""
     return np.where(truth.moved.any(1), truth.moved.mean(1), np.nan)
 
 
-def score_mass(maps: np.ndarray, truth: Planted) -> np.ndarray:
+def score_mass(maps: np.ndarray, truth: GroundTruth) -> np.ndarray:
     """Share of the map's size (summed over time with its sign, then taken without) in moved regions: float "clip", 0..1."""
     regions = np.abs(maps.sum(1))
     share = (regions * truth.moved).sum(1) / np.maximum(regions.sum(1), 1e-12)
@@ -147,7 +149,7 @@ def fit_aus(maps: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
     return out
 
 
-def score_aus(aus: np.ndarray, truth: Planted) -> np.ndarray:
+def score_aus(aus: np.ndarray, truth: GroundTruth) -> np.ndarray:
     """How well the planted AUs rank above the others: AUROC of the size, float "clip" (NaN where all or none).
 
     Args:
@@ -156,7 +158,7 @@ def score_aus(aus: np.ndarray, truth: Planted) -> np.ndarray:
     return np.array([compute_auroc(t, np.abs(a)) for a, t in zip(aus, truth.aus, strict=True)])
 
 
-def score_au_pointing(aus: np.ndarray, truth: Planted) -> np.ndarray:
+def score_au_pointing(aus: np.ndarray, truth: GroundTruth) -> np.ndarray:
     """1 where the AU with the largest size is a planted (annotated) one: float "clip", 1, 0 or NaN where none is.
 
     Args:
@@ -178,7 +180,7 @@ def join_aus(aus: np.ndarray) -> np.ndarray:
     return np.einsum("ctk,ctl->ckl", *(np.sqrt(np.abs(aus)),) * 2)
 
 
-def score_edges(graph: np.ndarray, truth: Planted) -> np.ndarray:
+def score_edges(graph: np.ndarray, truth: GroundTruth) -> np.ndarray:
     """How well planted AU pairs rank above all others: AUROC, float "clip"; NaN where no pair was planted.
 
     Args:
@@ -189,7 +191,7 @@ def score_edges(graph: np.ndarray, truth: Planted) -> np.ndarray:
     return np.array([compute_auroc(t[upper], g[upper]) for g, t in zip(both, truth.edges, strict=True)])
 
 
-def score_peak(maps: np.ndarray, truth: Planted, times_ms: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def score_peak(maps: np.ndarray, truth: GroundTruth, times_ms: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """How far the frame with the largest sum lies from the planted peak: float "clip", ms; NaN where there is no time."""
     course = np.where(mask.any(2), np.abs(maps.sum(2)), -np.inf)
     at = np.take_along_axis(times_ms, course.argmax(1)[:, None], 1)[:, 0]

@@ -156,7 +156,7 @@ def _plan(cases: Sequence[Sequence[Change]], n_frames: int) -> _Plan:
     return _Plan(seen, motion, {probe: value for probe, value in hold.items() if not value.isnan().all()})
 
 
-def compute_answers(model: Stag, one: Batch, cases: Sequence[Sequence]) -> np.ndarray:
+def compute_logits(model: Stag, one: Batch, cases: Sequence[Sequence]) -> np.ndarray:
     """What the network answers to one clip under each of several sets of changes.
 
     Args:
@@ -208,7 +208,7 @@ def _holder(held: torch.Tensor):
 
 def compute_probabilities(model: Stag, one: Batch, changes: Sequence = ()) -> np.ndarray:
     """Class probabilities of one clip under some changes, float64 "cls", summing to 1."""
-    return softmax(compute_answers(model, one, [list(changes)])[0])
+    return softmax(compute_logits(model, one, [list(changes)])[0])
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -218,7 +218,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class SingleCuts:
+class Ablations:
     """The answer to every single cut of a clip.
 
     Args:
@@ -241,7 +241,7 @@ class SingleCuts:
         return None if after is None else self.base[target] - after[..., target]
 
 
-def compute_single_cuts(model: Stag, one: Batch, n_frames: int | None = None) -> SingleCuts:
+def compute_ablations(model: Stag, one: Batch, n_frames: int | None = None) -> Ablations:
     """Try every single cut of a clip: every edge there is, every action unit, region and frame.
 
     Args:
@@ -250,7 +250,7 @@ def compute_single_cuts(model: Stag, one: Batch, n_frames: int | None = None) ->
         n_frames: frames that are not padding; all where None.
 
     Returns:
-        ``SingleCuts``. Where an edge is not there, or where nothing would be left to see, the logits are those of the
+        ``Ablations``. Where an edge is not there, or where nothing would be left to see, the logits are those of the
         clip as it is.
     """
     import torch
@@ -271,7 +271,7 @@ def compute_single_cuts(model: Stag, one: Batch, n_frames: int | None = None) ->
     if one.mask[0].any(1).sum() > 1:
         cases += [[Change("frame", t)] for t in range(n_frames)]
         places += [("frame", t) for t in range(n_frames)]
-    answers = compute_answers(model, one, cases)
+    answers = compute_logits(model, one, cases)
     base, n_rois, n_aus = answers[0], len(ATLAS.names), len(AU_LABELS)
 
     def start(*shape: int) -> np.ndarray:
@@ -286,7 +286,7 @@ def compute_single_cuts(model: Stag, one: Batch, n_frames: int | None = None) ->
     }
     for place, answer in zip(places[1:], answers[1:], strict=True):
         tables[place[0], len(place)][place[1:]] = answer
-    return SingleCuts(base, *tables.values())
+    return Ablations(base, *tables.values())
 
 
 def compute_au_edge_attribution(model: Stag, one: Batch, target: int, n_steps: int = 16) -> tuple[np.ndarray, float]:

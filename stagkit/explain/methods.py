@@ -152,7 +152,7 @@ def make_groups(given: Inputs, groups: str) -> tuple[Tensor, str]:
     """Which part of each region's motion in each frame belongs to which group.
 
     Args:
-        groups: one of ``GROUPS``. ``au``: units of ``au_shares`` and 'none', in their shares of the motion.
+        groups: one of ``GROUPS``. ``au``: units of ``motion_decomposition`` and 'none', in their shares of the motion.
 
     Returns:
         float "clip time roi group", summing to 1 over groups where something was seen, and the axes of the values.
@@ -167,7 +167,7 @@ def make_groups(given: Inputs, groups: str) -> tuple[Tensor, str]:
     else:
         flow = given.x.mean((4, 5))[..., :2].cpu().numpy()
         weights = torch.from_numpy(compute_au_shares(flow, given.mask.cpu().numpy())).float()
-    axes = {"roi": "clip roi", "frame": "clip time", "au": "clip unit", "roi x frame": "clip time roi"}[groups]
+    axes = {"roi": "clip roi", "frame": "clip time", "au": "clip sided_au", "roi x frame": "clip time roi"}[groups]
     return weights.expand(len(given.x), -1, -1, -1).to(given.x), axes
 
 

@@ -16,10 +16,10 @@ from stagkit.core.regions import ATLAS, RoiAtlas
 _SIDED = tuple((n, s) for n, unit in ACTION_UNITS.items() for s in (("L", "R") if unit.sided else ("",)))
 
 #: The order of every axis ``unit``: each action unit, left and right (the subject's) apart, and 'none' at the end.
-UNITS: tuple[str, ...] = (*(f"AU{n:02d}{s}" for n, s in _SIDED), "none")
+SIDED_AUS: tuple[str, ...] = (*(f"AU{n:02d}{s}" for n, s in _SIDED), "none")
 
 #: Position on the axis ``au`` of each unit; 'none' comes after the last AU.
-UNIT_AUS: np.ndarray = np.array([*(AU_NUMBERS.index(n) for n, _ in _SIDED), len(AU_LABELS)])
+SIDED_AU_INDEX: np.ndarray = np.array([*(AU_NUMBERS.index(n) for n, _ in _SIDED), len(AU_LABELS)])
 
 #: What a frame's activities cost: this times the square of their sum. Chosen on training phantoms (of 0 to 1).
 PARSIMONY = 0.03
@@ -27,13 +27,13 @@ PARSIMONY = 0.03
 _SIDE_WORDS = {"L": "left ", "R": "right ", "": ""}
 
 #: Name of each unit's muscle with its side; units of one muscle share a name, and muscles that always act together too.
-UNIT_MUSCLES: tuple[str, ...] = (
+SIDED_AU_MUSCLES: tuple[str, ...] = (
     *(_SIDE_WORDS[s] + " and ".join(ACTION_UNITS[n].muscles) for n, s in _SIDED),
     "none",
 )
 
 #: The order of every axis ``muscle``, 'none' at the end.
-MUSCLES: tuple[str, ...] = tuple(dict.fromkeys(UNIT_MUSCLES))
+MUSCLES: tuple[str, ...] = tuple(dict.fromkeys(SIDED_AU_MUSCLES))
 
 
 def make_templates(atlas: RoiAtlas = ATLAS) -> np.ndarray:
@@ -83,7 +83,7 @@ def compute_au_shares(flow: np.ndarray, mask: np.ndarray, atlas: RoiAtlas = ATLA
         flow, mask: as in ``compute_activity``.
 
     Returns:
-        float "clip time roi unit" in the order of ``UNITS``, >= 0, summing to 1 over units.
+        float "clip time roi unit" in the order of ``SIDED_AUS``, >= 0, summing to 1 over units.
     """
     activity, templates = compute_activity(flow, mask, atlas), make_templates(atlas)
     speed = np.linalg.norm(flow, axis=-1, keepdims=True)

@@ -16,10 +16,10 @@ from stagkit.core.types import Attribution, Batch
 from stagkit.evaluation.bootstrap import compute_mean
 from stagkit.explain.aggregate import by_au, by_edge, sum_over, to_map
 from stagkit.explain.attribution import attribute
-from stagkit.explain.edge_ablation import compute_cut_effects, compute_edge_attention
+from stagkit.explain.edge_ablation import compute_edge_ablation, compute_edge_attention
 from stagkit.explain.faithfulness import compute_curves, compute_infidelity, compute_sensitivity
 from stagkit.explain.ground_truth import (
-    Planted,
+    GroundTruth,
     fit_aus,
     join_aus,
     project_edges,
@@ -30,7 +30,7 @@ from stagkit.explain.ground_truth import (
     score_peak,
     score_pointing,
 )
-from stagkit.explain.reference_maps import compute_trivial_map
+from stagkit.explain.reference_maps import compute_reference_map
 from stagkit.explain.sanity_checks import CASCADE, compute_dependence, compute_similarity, randomise
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _attributed(name: str, **asked) -> Callable[..., Said]:
 
 def _trivial(name: str) -> Callable[..., Said]:
     def say(model: Stag, batch: Batch, target: np.ndarray, seed: int) -> Said:
-        maps = compute_trivial_map(name, model, batch, target, seed)
+        maps = compute_reference_map(name, model, batch, target, seed)
         graph = join_aus(fit_aus(maps))
         if name == "attention":
             graph = project_edges(compute_edge_attention(model, batch))
@@ -116,7 +116,7 @@ def _say_untrained_graph(model: Stag, batch: Batch, target: np.ndarray, seed: in
 
 
 def _say_cuts(model: Stag, batch: Batch, target: np.ndarray, seed: int) -> Said:
-    return Said(graph=project_edges(compute_cut_effects(model, batch, target)))
+    return Said(graph=project_edges(compute_edge_ablation(model, batch, target)))
 
 
 #: name -> function (network, clips, target, seed) -> what it says. The last four cost nothing.
@@ -143,7 +143,7 @@ def score_method(
     name: str,
     model: Stag,
     batch: Batch,
-    truth: Planted,
+    truth: GroundTruth,
     target: np.ndarray,
     permuted: Stag | None = None,
     seed: int = 0,

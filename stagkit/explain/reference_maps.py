@@ -20,8 +20,8 @@ from stagkit.network.hooks import intervene, record
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
 
-#: Names that ``compute_trivial_map`` takes.
-TRIVIAL = ("flow magnitude", "random", "attention", "grad-cam")
+#: Names that ``compute_reference_map`` takes.
+REFERENCE_MAPS = ("flow magnitude", "random", "attention", "grad-cam")
 
 
 def compute_flow_magnitude(batch: Batch) -> np.ndarray:
@@ -58,8 +58,8 @@ def compute_grad_cam(model: Stag, batch: Batch, target: Tensor) -> np.ndarray:
     return cam.detach().cpu().numpy().astype(float)
 
 
-def compute_trivial_map(name: str, model: Stag, batch: Batch, target=None, seed: int = 0) -> np.ndarray:
-    """One of ``TRIVIAL`` for each clip.
+def compute_reference_map(name: str, model: Stag, batch: Batch, target=None, seed: int = 0) -> np.ndarray:
+    """One of ``REFERENCE_MAPS`` for each clip.
 
     Args:
         target: class for Grad-CAM, as in ``explain.attribute``.
@@ -75,8 +75,8 @@ def compute_trivial_map(name: str, model: Stag, batch: Batch, target=None, seed:
         return compute_flow_magnitude(batch)
     if name == "random":
         return np.random.default_rng(seed).random(tuple(batch.mask.shape)) * batch.mask.cpu().numpy()
-    if name not in TRIVIAL:
-        raise ExplainError(f"there is no trivial map {name!r}; expected one of {', '.join(TRIVIAL)}.")
+    if name not in REFERENCE_MAPS:
+        raise ExplainError(f"there is no reference map {name!r}; expected one of {', '.join(REFERENCE_MAPS)}.")
     with torch.no_grad():
         output = model(batch.x, batch.mask, batch.times_ms)
     if name == "attention":

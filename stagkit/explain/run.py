@@ -48,7 +48,7 @@ from stagkit.explain.attribution import (
 )
 from stagkit.explain.class_means import compute_class_evidence
 from stagkit.explain.evidence import Evidence, make_evidence
-from stagkit.explain.ground_truth import Planted, read_annotated, read_planted
+from stagkit.explain.ground_truth import GroundTruth, compute_annotated_truth, compute_ground_truth
 
 FOLDER = "explanations"
 
@@ -147,11 +147,11 @@ def _explain_fold(run: Run, data: RoiDataset, seed: int, fold: int, index: list[
     attribution = compute_fold_attribution(model, batch, n_steps, run.name, method)
     if not controls:
         return Evidence(attribution, {})
-    evidence = make_evidence(model, batch, attribution, planted=read_truth(data, index), seed=seed)
+    evidence = make_evidence(model, batch, attribution, ground_truth=find_ground_truth(data, index), seed=seed)
     return evidence
 
 
-def read_truth(data: RoiDataset, index: Sequence[int]) -> Planted | None:
+def find_ground_truth(data: RoiDataset, index: Sequence[int]) -> GroundTruth | None:
     """What is known of clips: planted in phantoms (they are drawn again), annotated AUs elsewhere, None where neither is."""
     source = data.meta.get("source")
     config = source.get("config") if isinstance(source, dict) else None
@@ -159,11 +159,11 @@ def read_truth(data: RoiDataset, index: Sequence[int]) -> Planted | None:
         from stagkit.synthetic.dataset import PhantomSource
 
         made = PhantomSource(PhantomConfig.from_dict(config))
-        return read_planted([made.read(data.clip_ids[i]) for i in index])
+        return compute_ground_truth([made.read(data.clip_ids[i]) for i in index])
     aus = data.aus[list(index)]
     if np.isnan(aus).all():
         return None
-    return read_annotated(aus, [data.clip_ids[i] for i in index])
+    return compute_annotated_truth(aus, [data.clip_ids[i] for i in index])
 
 
 def _save_part(evidence: Evidence, path: Path) -> None:
@@ -202,8 +202,8 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, pred
     complete = attribution.relative_delta <= MAX_DELTA
     held: dict[str, list[bool]] = {}
     for i in range(len(evidence)):
-        for verdict in evidence.verdicts(i):
-            held.setdefault(verdict.name, []).append(verdict.ok)
+        for check in evidence.checks(i):
+            held.setdefault(check.name, []).append(check.passed)
     scores = {name: compute_mean(values, subjects)._asdict() for name, values in evidence.scores.items()}
     summary = {
         "predictions": predictions,
@@ -284,8 +284,8 @@ def describe_evidence(evidence: Evidence) -> str:
         text += f"The regions that weigh most on average: {', '.join(names)}. "
     held: dict[str, list[bool]] = {}
     for i in range(len(evidence)):
-        for verdict in evidence.verdicts(i):
-            held.setdefault(verdict.name, []).append(verdict.ok)
+        for check in evidence.checks(i):
+            held.setdefault(check.name, []).append(check.passed)
     if not held:
         return text + "No control was run on these explanations."
     return text + "Controls hold: " + ", ".join(f"{n} {sum(v)}/{len(v)}" for n, v in held.items()) + "."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.core.types import Batch, StagkitError, StagOutput
-from stagkit.explain.interventions import compute_au_edge_attribution, compute_single_cuts
+from stagkit.explain.interventions import compute_ablations, compute_au_edge_attribution
 from stagkit.explorers.au_graph.scene import Scene, compute_scene
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Source:
         n = int(scene.n_frames[place])
         model, one = given
         if what == "effect":
-            return {"cuts": compute_single_cuts(model, one, n)}
+            return {"cuts": compute_ablations(model, one, n)}
         from stagkit.explain.attribution import attribute
 
         out = {"region": None, "au": None}

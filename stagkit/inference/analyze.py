@@ -293,7 +293,10 @@ def _explain(weights: Weights, batch: Batch) -> tuple[Attribution, np.ndarray]:
     """Attribution of the mean logit (the mean of the attributions), and mean AU evidence "time au"."""
     target = int(weights.judge(batch).mean(0)[0].argmax())
     parts = [attribute(n, batch, target=target, n_steps=128, run=weights.name) for n in weights.networks]
-    mean = {name: np.mean([getattr(p, name) for p in parts], axis=0) for name in ("values", "gap", "delta")}
+    mean = {
+        name: np.mean([getattr(p, name) for p in parts], axis=0)
+        for name in ("values", "logit_difference", "convergence_delta")
+    }
     return replace(parts[0], **{**mean, "values": mean["values"].astype(np.float32)}), weights.detect(batch)[0]
 
 
@@ -324,7 +327,7 @@ def tabulate_analysis(analysis: Analysis) -> dict[str, object]:
         "au_evidence": {label: float(v) for label, v in zip(AU_LABELS, at_peak, strict=True)},
         "attribution": {
             "target": analysis.classes[int(analysis.attribution.target[0])],
-            "gap": float(analysis.attribution.gap[0]),
+            "logit_difference": float(analysis.attribution.logit_difference[0]),
             "relative_delta": float(analysis.attribution.relative_delta[0]),
             "by_au": {
                 label: float(v) for label, v in zip((*AU_LABELS, "none"), by_au(analysis.attribution)[0], strict=True)

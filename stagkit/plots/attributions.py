@@ -47,7 +47,6 @@ _SHORT = {
     "stable": "stable",
     "depends on the weights": "needs these weights",
     "depends on the labels": "needs the labels",
-    "points where it moved": "points where it moved",
 }
 
 
@@ -78,7 +77,7 @@ def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
     _draw_units(row[1], by_au(one)[0], named=evidence is None)
     draw_frames(row[2], one)
     if evidence:
-        draw_verdicts(row[3], evidence)
+        draw_checks(row[3], evidence)
     else:
         row[0].text(
             0.5, 0.5, STAMP, transform=row[0].transAxes, rotation=24, ha="center", va="center", fontsize=19,
@@ -127,20 +126,20 @@ def draw_frames(axes: Axes, one: Attribution) -> None:
     axes.set_ylabel("logits", labelpad=3)
 
 
-def draw_verdicts(axes: Axes, evidence: Evidence) -> None:
+def draw_checks(axes: Axes, evidence: Evidence) -> None:
     """A list: a mark, the control, and under it what was measured."""
     axes.axis("off")
-    verdicts = evidence.verdicts(0)
-    step = 1.0 / max(len(verdicts), 6)
-    for i, verdict in enumerate(verdicts):
+    checks = evidence.checks(0)
+    step = 1.0 / max(len(checks), 6)
+    for i, check in enumerate(checks):
         y = 1.0 - i * step
-        colour = COLOURS[2] if verdict.ok else COLOURS[1]
-        mark = "holds" if verdict.ok else "fails"
+        colour = COLOURS[2] if check.passed else COLOURS[1]
+        mark = "holds" if check.passed else "fails"
         axes.text(0.0, y, mark, transform=axes.transAxes, va="top", fontsize=6.5, weight="bold", color=colour)
         axes.text(
-            0.25, y, _SHORT.get(verdict.name, verdict.name), transform=axes.transAxes, va="top", fontsize=6.5, color=INK
+            0.25, y, _SHORT.get(check.name, check.name), transform=axes.transAxes, va="top", fontsize=6.5, color=INK
         )
-        detail = verdict.text.replace("insertion minus deletion", "ins-del").replace("rank correlation", "rho")
+        detail = check.text.replace("insertion minus deletion", "ins-del").replace("rank correlation", "rho")
         detail = detail.replace(" with a random network's", " to random weights'").replace(
             " with one trained on ", ", "
         )

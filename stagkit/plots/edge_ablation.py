@@ -23,7 +23,7 @@ def plot_changes(names: Iterable[str], answers: np.ndarray, classes: Sequence[st
 
     Args:
         names: what each change takes away, in words.
-        answers: logits, float "case cls", of the clip as it is and then of each change (``what_if.compute_answers``).
+        answers: logits, float "case cls", of the clip as it is and then of each change (``interventions.compute_logits``).
         classes: names of the classes; shown: the one that is drawn.
 
     Raises:

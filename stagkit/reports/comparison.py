@@ -121,7 +121,7 @@ def format_markdown(result: dict[str, object]) -> str:
     lines = [
         f"{_say_setting(result)}. Claimed: what choosing the epoch on the test clips would have claimed, no evidence.",
         "",
-        "| system | UF1 | 95 % | UAR | ACC | UF1 minus STAG, paired | claimed | gap | points rightly | parameters | "
+        "| system | UF1 | 95 % | UAR | ACC | UF1 minus STAG, paired | claimed | gap | pointing-game accuracy | parameters | "
         "multiply-adds | training, s | ms a clip |",
         "|---|" + "---|" * 12,
     ]

@@ -13,7 +13,7 @@ from stagkit.explain.attribution import by_au, by_frame
 @exercise("09.1")
 def what_they_add_up_to(answer: float, *, attribution: Attribution, logit: float) -> Verdict:
     """The rise of the logit from a still face to the clip."""
-    answer, gap = float(answer), float(attribution.gap[0])
+    answer, gap = float(answer), float(attribution.logit_difference[0])
     total = float(attribution.values.sum(dtype=np.float64))
     if abs(answer - gap) <= max(1e-4, 0.001 * abs(gap)):
         return right(f"{gap:+.3f} logits; the values add up to {total:+.3f}, which misses {abs(total - gap):.1g}.")
@@ -47,7 +47,7 @@ def leading_action_unit(answer: str, *, attribution: Attribution) -> Verdict:
 @exercise("09.3")
 def frames_for_half(answer: int, *, attribution: Attribution) -> Verdict:
     """How many frames, from the largest down, explain half of the rise."""
-    frames, half = by_frame(attribution)[0], float(attribution.gap[0]) / 2
+    frames, half = by_frame(attribution)[0], float(attribution.logit_difference[0]) / 2
     wanted = int((np.sort(frames)[::-1].cumsum() < half).sum()) + 1
     in_time = int((frames.cumsum() < half).sum()) + 1
     if answer == wanted:
@@ -56,4 +56,6 @@ def frames_for_half(answer: int, *, attribution: Attribution) -> Verdict:
         return wrong("one too few: the frame that crosses the half belongs to it.")
     if answer == in_time:
         return wrong("that takes the frames in the order of time; take the largest first.")
-    return wrong("sort from the largest down, add up, and count until half of `attribution.gap[0]` is reached.")
+    return wrong(
+        "sort from the largest down, add up, and count until half of `attribution.logit_difference[0]` is reached."
+    )

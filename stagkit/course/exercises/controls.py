@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from stagkit.course.exercises import Verdict, exercise, right, wrong
-from stagkit.explain.counterfactuals import Flip
+from stagkit.explain.counterfactuals import Counterfactual
 from stagkit.explain.faithfulness import Curves
 
 
@@ -43,15 +43,15 @@ def map_that_knows_no_network(answer: str, *, cascades: Mapping[str, Mapping[str
 
 
 @exercise("10.3")
-def muscles_to_still(answer: int, *, flip: Flip) -> Verdict:
+def muscles_to_still(answer: int, *, counterfactual: Counterfactual) -> Verdict:
     """How many muscles have to be stilled for the answer to change."""
-    if not flip.muscles:
+    if not counterfactual.muscles:
         known = answer in (0, None)
         return (
             right("nothing flips this answer: the still face gets it too.") if known else wrong("none is enough here.")
         )
-    if answer == len(flip.muscles):
-        return right(f"{flip}")
-    if answer == flip.tried:
-        return wrong("that is how many sets were tried; count the muscles in `flip.muscles`.")
-    return wrong("`flip.muscles` is the smallest set that was found: how long is it?")
+    if answer == len(counterfactual.muscles):
+        return right(f"{counterfactual}")
+    if answer == counterfactual.tried:
+        return wrong("that is how many sets were tried; count the muscles in `counterfactual.muscles`.")
+    return wrong("`counterfactual.muscles` is the smallest set that was found: how long is it?")

@@ -19,7 +19,7 @@ from stagkit.core.errors import import_optional
 from stagkit.core.files import write_aside
 from stagkit.core.types import Batch, StagkitError
 from stagkit.evaluation.bootstrap import describe_caveat
-from stagkit.explain.interventions import Change, SingleCuts, compute_probabilities, read_change
+from stagkit.explain.interventions import Ablations, Change, compute_probabilities, read_change
 from stagkit.explorers.au_graph.compare import check_compare, compute_difference, compute_side, ensure_measured
 from stagkit.explorers.au_graph.figure import plot_au_graph
 from stagkit.explorers.au_graph.scene import (
@@ -618,7 +618,7 @@ def _as_entry(change: Change) -> list:
     return [part for part in change if part is not None and part != ""]
 
 
-def _pack_cuts(cuts: SingleCuts) -> dict:
+def _pack_cuts(cuts: Ablations) -> dict:
     """All single cuts as one table, exactly: region edges, AU edges, regions, AUs, frames; each row the logits."""
     n_rois, n_aus, base = len(cuts.regions), len(cuts.aus), cuts.base
 

@@ -57,8 +57,8 @@ function render(context) {
   const orderChart = html("div", { class: "sg-chart" }, orders.box);
   const orderSvg = make("svg", { viewBox: "0 0 420 190", role: "img" }, orderChart);
   const orderKey = html("div", { class: "sg-key" }, orders.box);
-  const verdicts = panel("sg-verdicts", "Controls", lower);
-  const verdictList = html("div", { class: "sg-body" }, verdicts.box);
+  const checks = panel("sg-checks", "Controls", lower);
+  const checkList = html("div", { class: "sg-body" }, checks.box);
   const status = html("div", { class: "sg-status", role: "status" }, root);
 
   // ---------------------------------------------------------------------------------------- drawing
@@ -198,18 +198,18 @@ function render(context) {
   }
 
   function drawVerdicts(data) {
-    verdictList.replaceChildren();
-    for (const [name, ok, text] of data.verdicts) {
-      const row = html("div", { class: `sg-verdict ${ok ? "sg-holds" : "sg-fails"}` }, verdictList);
+    checkList.replaceChildren();
+    for (const [name, ok, text] of data.checks) {
+      const row = html("div", { class: `sg-check ${ok ? "sg-holds" : "sg-fails"}` }, checkList);
       html("b", {}, row, ok ? "✓ holds" : "✗ fails");
       html("span", {}, row, name);
       html("span", { class: "sg-note" }, row, text);
     }
-    const failed = data.verdicts.filter(([, ok]) => !ok).length;
-    verdicts.note.textContent = data.verdicts.length ? `${data.verdicts.length - failed} of ${data.verdicts.length} hold` : "none";
-    if (!data.verdicts.length) html("p", { class: "sg-note" }, verdictList, "No control was run on this map, so nobody knows whether it is true: make_evidence(model, batch) runs them.");
-    html("p", { class: "sg-note" }, verdictList, `${data.method} against ${data.baseline}; the sum misses ${(100 * data.missed).toFixed(1)} % of the ${signedText(data.gap)} logits.`);
-    const button = html("button", { type: "button", title: "Python that opens what is shown now", onclick: () => copyText(code(), button) }, verdictList, "Copy as Python");
+    const failed = data.checks.filter(([, ok]) => !ok).length;
+    checks.note.textContent = data.checks.length ? `${data.checks.length - failed} of ${data.checks.length} hold` : "none";
+    if (!data.checks.length) html("p", { class: "sg-note" }, checkList, "No control was run on this map, so nobody knows whether it is true: make_evidence(model, batch) runs them.");
+    html("p", { class: "sg-note" }, checkList, `${data.method} against ${data.baseline}; the sum misses ${(100 * data.missed).toFixed(1)} % of the ${signedText(data.logit_difference)} logits.`);
+    const button = html("button", { type: "button", title: "Python that opens what is shown now", onclick: () => copyText(code(), button) }, checkList, "Copy as Python");
   }
 
   function code() {
@@ -223,13 +223,13 @@ function render(context) {
     status.className = `sg-status${wrong ? " sg-wrong" : ""}`;
     status.textContent = wrong || (data ? "" : "explaining this clip in Python, with its controls …");
     for (const part of [top, lower]) part.hidden = !data || !!data.refused;
-    sentence.textContent = data && !data.refused ? `${scene.clips[get("clip")]}, ${scene.classes[data.target]}: ${data.sentence || "the values add up to " + signedText(data.gap) + " logits."}` : scene.clips[get("clip")];
+    sentence.textContent = data && !data.refused ? `${scene.clips[get("clip")]}, ${scene.classes[data.target]}: ${data.sentence || "the values add up to " + signedText(data.logit_difference) + " logits."}` : scene.clips[get("clip")];
     root.dataset.key = data ? data.key : "";
     if (!data || data.refused) return;
     if (get("frame") >= data.times.length) return put({ frame: -1 });
     const on = lit();
     const most = drawDots(left, total(data.map), true, on);
-    stamp.style.display = data.verdicts.length ? "none" : "";
+    stamp.style.display = data.checks.length ? "none" : "";
     left.note.textContent = get("frame") < 0 ? "all frames" : `${Math.round(data.times[get("frame")])} ms`;
     left.key.replaceChildren();
     for (const [name, text] of [["sg-for", `+ for ${scene.classes[data.target]}`], ["sg-against", "− against it"]]) {

@@ -22,7 +22,7 @@ from stagkit.explorers.evidence.scene import (
     read_given,
 )
 from stagkit.explorers.validation import check_choice, check_index
-from stagkit.plots.attributions import STAMP, colour_signs, draw_frames, draw_verdicts
+from stagkit.plots.attributions import STAMP, colour_signs, draw_checks, draw_frames
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, draw_region_values, nice_limit, styled
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def draw_evidence(shown: Shown, at: int, payload: dict, *, grouping: str, contro
     draw_frames(lower[0], one)
     _draw_orders(lower[1], payload)
     if shown.evidence:
-        draw_verdicts(lower[2], shown.evidence.select([at]))
+        draw_checks(lower[2], shown.evidence.select([at]))
     else:
         lower[2].axis("off")
         lower[2].text(0, 0.9, "No control was run: this map\nhas not been tested.", va="top", color=COLOURS[1])

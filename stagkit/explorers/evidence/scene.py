@@ -168,7 +168,7 @@ def compute_payload(shown: Shown, at: int, clip: int, extras: Mapping | None = N
         "method": shown.method,
         "target": target,
         "baseline": one.baseline,
-        "gap": round(float(one.gap[0]), 5),
+        "logit_difference": round(float(one.logit_difference[0]), 5),
         "missed": round(float(one.relative_delta[0]), 5),
     }
     try:
@@ -190,7 +190,7 @@ def compute_payload(shown: Shown, at: int, clip: int, extras: Mapping | None = N
         "curves": extras["curves"] if extras else None,
         "share": extras["share"] if extras else None,
         "areas": _read_areas(evidence, at),
-        "verdicts": [[v.name, bool(v.ok), v.text] for v in evidence.verdicts(at)] if evidence else [],
+        "checks": [[v.name, bool(v.passed), v.text] for v in evidence.checks(at)] if evidence else [],
         "sentence": _describe(one),
     }
 

@@ -171,7 +171,7 @@ class RunBrowser(Explorer):
 
     def _open_evidence(self, index: int):
         from stagkit.explain.evidence import make_evidence
-        from stagkit.explain.run import read_truth
+        from stagkit.explain.run import find_ground_truth
         from stagkit.explorers.evidence.widget import view_evidence
 
         seed, data = self._seed_of(index), self._source.data
@@ -179,8 +179,8 @@ class RunBrowser(Explorer):
         evidence = self._stored_evidence(index, seed)
         if evidence is None:
             at = list(zip(data.subjects, data.clip_ids, strict=True))
-            truth = read_truth(data, [at.index(self.table.tests[index][:2])])
-            evidence = make_evidence(model, batch, planted=truth, seed=seed)
+            truth = find_ground_truth(data, [at.index(self.table.tests[index][:2])])
+            evidence = make_evidence(model, batch, ground_truth=truth, seed=seed)
         return view_evidence(evidence, model=model, batch=batch)
 
     def _stored_evidence(self, index: int, seed: int):

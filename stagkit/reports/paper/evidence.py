@@ -152,7 +152,6 @@ _SHORT = {
     "stable": "stable when shaken",
     "depends on the weights": "needs these weights",
     "depends on the labels": "needs the labels",
-    "points where it moved": "points where it moved",
 }
 
 
@@ -209,7 +208,7 @@ def _draw_orders(axes: Axes, scores, subjects) -> dict:
 
 #: score -> (words, what scores when nothing is known)
 _SCALES = {
-    "pointing": ("points where it moved", None),
+    "pointing": ("pointing game", None),
     "mass": ("share on what moved", None),
     "au_auroc": ("finds the AUs (AUROC)", 0.5),
     "edge_auroc": ("finds the AU edges (AUROC)", 0.5),
@@ -238,15 +237,15 @@ def _draw_scores(axes: Axes, scores, subjects) -> dict:
 def _draw_held(axes: Axes, evidence) -> dict:
     held: dict[str, list[bool]] = {}
     for i in range(len(evidence)):
-        for verdict in evidence.verdicts(i):
-            held.setdefault(verdict.name, []).append(verdict.ok)
+        for check in evidence.checks(i):
+            held.setdefault(check.name, []).append(check.passed)
     names = [name for name, _, _ in RULES if name in held]
     for y, name in enumerate(names):
         share = 100 * float(np.mean(held[name]))
         axes.barh(y, 100, height=0.5, color="#EEF1F4")
         axes.barh(y, share, height=0.5, color=COLOURS[2])
         axes.text(102, y, f"{share:.0f}", va="center", fontsize=6.5)
-    _finish(axes, [_SHORT[n] for n in names])
+    _finish(axes, [_SHORT.get(n, n) for n in names])
     axes.grid(visible=False)
     axes.set(xlim=(0, 112), xlabel=f"holds (% of {len(evidence)} clips)", xticks=[0, 50, 100])
     return {n: float(np.mean(held[n])) for n in names} | {"max_similarity": MAX_SIMILARITY, "max_change": MAX_CHANGE}
