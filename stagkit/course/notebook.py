@@ -1,4 +1,4 @@
-"""What a notebook of the course needs: one set-up line, questions, checked answers, facts, one small trained run.
+"""Helper of the course's notebooks: set-up, questions, checked answers, expected values, one small trained run.
 
 ```
 from stagkit.course.notebook import setup; nb = setup("01")
@@ -14,38 +14,28 @@ Environment:
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stagkit.core.errors import StagkitError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
-    from stagkit.core.types import Batch, Clip, RoiDataset
+    from stagkit.core.types import Clip, RoiDataset
     from stagkit.course.exercises import Verdict
     from stagkit.evaluation.run import Run
-    from stagkit.network.model import Stag
 
-#: Where outputs say what they mean, so that the runner can count facts and verdicts.
-METADATA = "stagkit"
-
-#: Colours that stay apart for colour-blind readers (Okabe and Ito 2008), in the order in which lines use them.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
-
-_STYLE = {
+#: What differs on a screen from the style of all figures: larger, and PNGs of moderate size.
+_SCREEN = {
     "figure.dpi": 100,
     "figure.figsize": (7.16, 3.0),
-    "figure.facecolor": "white",
     "savefig.dpi": 110,
     "font.size": 9,
     "axes.titlesize": 9,
@@ -53,24 +43,18 @@ _STYLE = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "legend.fontsize": 8,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.6,
-    "image.cmap": "viridis",
 }
 
-#: Where the small run begins: all that these modules import decides its numbers (``find_sources``).
-_ENTRIES = ("stagkit.evaluation.evaluate", "stagkit.datasets.prepare", "stagkit.synthetic.dataset")
+#: Rooms whose code decides the numbers of the small run: ``evaluation`` and all that it may import.
+_RUN_ROOMS = ("core", "network", "motion", "datasets", "synthetic", "training", "evaluation")
 
 
 class UnexpectedValue(StagkitError):
-    """Numbers of a notebook that are not what they were."""
+    """A number of a notebook is not what was recorded."""
 
 
 def setup(number: str, seed: int = 0) -> Notebook:
-    """Begin a notebook: seeds, one torch thread on a CPU, figure style, and a banner of one or two lines.
+    """Begin a notebook: seeds, one torch thread on a CPU, figure style, and a banner of two lines.
 
     Args:
         number: the notebook's number, e.g. ``"01"``.
@@ -99,16 +83,19 @@ def setup(number: str, seed: int = 0) -> Notebook:
     notebook = Notebook(number)
     if notebook.device == "cpu":
         torch.set_num_threads(1)  # a second thread slows networks of this size, on a busy machine twentyfold
-    set_style()
+    _set_style()
     notebook._banner()
     return notebook
 
 
-def set_style() -> None:
-    """Set the look of the course's figures: 8-9 pt, colour-blind safe, inline PNG; each figure is shown once."""
+def _set_style() -> None:
+    """The style of all figures, at screen size; each figure is shown once, as an inline PNG."""
     import matplotlib
 
-    matplotlib.rcParams.update({**_STYLE, "axes.prop_cycle": matplotlib.cycler(color=COLOURS)})
+    from stagkit.plots.style import COLOURS, STYLE
+
+    style = {**STYLE, **_SCREEN, "axes.prop_cycle": matplotlib.cycler(color=COLOURS)}
+    matplotlib.rcParams.update(style)
     shell = _shell()
     if shell is None:
         return
@@ -117,13 +104,13 @@ def set_style() -> None:
     from matplotlib.figure import Figure
 
     def draw(figure: Figure) -> str | None:
-        png = print_figure(figure, fmt="png", base64=True, dpi=_STYLE["savefig.dpi"])
+        png = print_figure(figure, fmt="png", base64=True, dpi=_SCREEN["savefig.dpi"])
         pyplot.close(figure)  # what a cell returns is shown here; pyplot would show it once more
         return png
 
     if "inline" in matplotlib.get_backend(auto_select=False) or getattr(shell, "kernel", None) is not None:
         shell.run_line_magic("matplotlib", "inline")
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams.update(style)
         shell.display_formatter.formatters["image/png"].for_type(Figure, draw)
 
 
@@ -138,14 +125,13 @@ class Notebook:
         if not (len(number) == 2 and number.isdigit()):
             raise StagkitError(f"setup({number!r}): expected the two digits of the notebook's name, e.g. setup('01').")
         self.number = number
-        #: question -> what the reader chose, where the controls are live
+        #: question -> what the reader chose, if the controls are live
         self.predictions: dict[str, str] = {}
-        self.verdicts: dict[str, Verdict] = {}
 
     # what it runs on -------------------------------------------------------------------------------------------------
     @cached_property
     def device(self) -> str:
-        """``cuda`` where there is a GPU, else ``cpu``."""
+        """``cuda`` if there is a GPU, otherwise ``cpu``."""
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -162,23 +148,21 @@ class Notebook:
         return next((name for name in ("RUN", "DATA") if os.environ.get(name)), "")
 
     def _banner(self) -> None:
+        import torch
+
         import stagkit
 
-        if self.device == "cpu":
-            device = f"cpu, {os.cpu_count()} cores"
-        else:
-            import torch
-
-            device = torch.cuda.get_device_name(0) if self.device == "cuda" else self.device
+        device = torch.cuda.get_device_name(0) if self.device == "cuda" else f"cpu, {os.cpu_count()} cores"
+        data = "phantoms (synthetic faces, no licence needed); set RUN=... or DATA=... to use your own"
         if self.own_data:
             what = {"RUN": "your run", "DATA": "your prepared data"}[self.own_data]
-            data = f"{what}, {self.own_data}={os.environ[self.own_data]} (facts of the phantoms are not compared)"
-        else:
-            data = "phantoms (synthetic faces, no licence needed); set RUN=... or DATA=... to use your own"
+            data = (
+                f"{what}, {self.own_data}={os.environ[self.own_data]} (its values are not compared with the phantoms')"
+            )
         text = f"stagkit {stagkit.__version__} · notebook {self.number} · {device}\ndata: {data}"
         _show(text, metadata={"data": self.own_data or "phantoms"})
 
-    def _set_path(self) -> Path:
+    def _own_path(self) -> Path:
         path = Path(os.environ[self.own_data]).expanduser()
         if not path.is_dir():
             raise StagkitError(
@@ -189,37 +173,37 @@ class Notebook:
     def phantom_run(self, progress: bool = True) -> Run:
         """A small trained run to look into: phantoms, leave one subject out, made once and kept for all notebooks.
 
-        Where ``RUN`` is set, that run is opened instead; where ``DATA`` is set, it is trained on that folder.
+        If ``RUN`` is set, that run is opened instead; if ``DATA`` is set, a run is trained on that folder.
 
         Args:
-            progress: tell on the screen while it is being made.
+            progress: say on the screen that it is being made.
 
         Returns:
             A finished ``Run``; its clips are ``run.load_data()``.
 
         Raises:
-            StagkitError: ``RUN`` or ``DATA`` is not there, or the cache cannot be written.
+            StagkitError: ``RUN`` or ``DATA`` does not exist, or the cache cannot be written.
         """
         from stagkit.datasets.prepare import load_data, prepare_dataset
         from stagkit.evaluation.evaluate import evaluate
         from stagkit.evaluation.run import Run
 
         if self.own_data == "RUN":
-            return Run.load(self._set_path())
+            return Run.load(self._own_path())
         phantoms, stag, train = course_settings()
-        prepared = self._set_path() if self.own_data else None
-        if prepared:
-            stag, train = choose_course_settings(load_data(prepared))
-        parts = [load_data(prepared).meta["digest"]] if prepared else [phantoms.digest()]
-        digest = _digest(*parts, stag.digest(), train.digest(), _code_digest())
+        prepared = data = None
+        if self.own_data:
+            prepared = self._own_path()
+            data = load_data(prepared)
+            stag, train = choose_course_settings(data)
+        clips = data.meta["digest"] if data else phantoms.digest()
+        digest = _digest(clips, stag.digest(), train.digest(), compute_code_digest())
         home = cache_folder() / f"course-{digest}"
         if (home / "run" / "metrics.json").is_file():
             return Run.load(home / "run")
         if progress:
-            print(f"making the course's small run in {os.cpu_count()} processes (once; other notebooks find it ready)")
-        if prepared:
-            data = load_data(prepared)
-        else:
+            print(f"making the course's small run in {os.cpu_count()} processes (once; other notebooks reuse it)")
+        if data is None:
             from stagkit.synthetic.dataset import PhantomSource
 
             prepared = home / "prepared"
@@ -227,17 +211,17 @@ class Notebook:
         return evaluate(data, home / "run", stag, train, device=self.device, data_path=prepared)
 
     def prepared(self, config: PhantomConfig) -> Path:
-        """Folder of prepared clips: the phantoms of ``config``, or the reader's own where ``DATA`` or ``RUN`` is set.
+        """Folder of prepared clips: the phantoms of ``config``, or the reader's own if ``DATA`` or ``RUN`` is set.
 
         Args:
-            config: which phantoms; measured with the standard flow in one process a core.
+            config: which phantoms; measured with the standard flow in one process per core.
         """
         if self.own_data == "DATA":
-            return self._set_path()
+            return self._own_path()
         if self.own_data == "RUN":
             from stagkit.evaluation.run import Run
 
-            return Path(Run.load(self._set_path()).request["data_path"])
+            return Path(Run.load(self._own_path()).request["data_path"])
         from stagkit.datasets.prepare import prepare_dataset
         from stagkit.synthetic.dataset import PhantomSource
 
@@ -245,7 +229,7 @@ class Notebook:
         return self.folder / "prepared"
 
     def phantom_clip(self, clip_id: str) -> Clip | None:
-        """The frames and the planted truth of a clip of the phantom run; None where the run is the reader's own.
+        """The frames and the ground truth of a clip of the phantom run; None if the run is the reader's own.
 
         Args:
             clip_id: as in ``run.load_data().clip_ids``.
@@ -265,37 +249,24 @@ class Notebook:
             raise StagkitError(f"there is no phantom clip {clip_id!r}; the run lists them: run.load_data().clip_ids.")
         return clip
 
-    def cutter(self, model: Stag, batch: Batch) -> Callable[[list[list[str]], int], np.ndarray]:
-        """What the AU-graph explorer calls when an edge is cut: ``recompute=nb.cutter(model, batch)``.
-
-        Args:
-            model: in evaluation mode.
-            batch: the clips the explorer shows.
-
-        Returns:
-            A function (cuts, clip index) -> class probabilities "cls"; what a cut may be stands in ``what_if``.
-        """
-        return partial(_answer_with_cuts, model, batch)
-
-    # what it says ----------------------------------------------------------------------------------------------------
+    # what it shows ---------------------------------------------------------------------------------------------------
     def say(self, text: str) -> None:
         """Show a sentence with numbers that were just computed (markdown), so that none is ever typed."""
         _show(text, markdown=text)
 
     def predict(self, question: str, options: Sequence[str] = ()) -> None:
-        """Ask before showing. Where the notebook is live the options can be ticked; nothing waits for an answer.
+        """Ask before showing. In a live notebook the options can be ticked; nothing waits for an answer.
 
         Args:
             question: one sentence (markdown).
             options: possible answers; none for an open question.
         """
-        lines = [f"**Predict.** {question}", *(f"- {option}" for option in options)]
-        text = "\n".join([lines[0], "", *lines[1:]]) if options else lines[0]
         if not (options and _is_live() and self._ask(question, list(options))):
+            text = "\n".join([f"**Predict.** {question}", *([""] if options else []), *(f"- {o}" for o in options)])
             _show(text, markdown=text)
 
     def _ask(self, question: str, options: list[str]) -> bool:
-        """Radio buttons where ipywidgets is there."""
+        """Radio buttons; False without ipywidgets."""
         try:
             import ipywidgets
             from IPython.display import Markdown, display
@@ -315,100 +286,83 @@ class Notebook:
 
     # what is checked -------------------------------------------------------------------------------------------------
     def check(self, exercise: str, answer: object, **given: object) -> Verdict:
-        """Check an answer; a usual wrong one is told what it is. A stub (``...``) is 'not answered yet'.
+        """Check an answer; the usual wrong answers are recognised. A placeholder (``...``) is 'not answered yet'.
 
         Args:
             exercise: e.g. ``"01.2"``.
             answer: what the exercise asks for.
-            **given: values of the notebook that the check compares with, as written in the stub.
+            **given: values of the notebook that the check compares with, as written in the placeholder.
 
         Returns:
-            ``Verdict`` with ``ok`` (True, False, or None where not answered) and ``text``.
+            ``Verdict`` with ``ok`` (True, False, or None if not answered) and ``text``.
 
         Raises:
             StagkitError: there is no such exercise.
         """
         from stagkit.course.exercises import check_answer
 
-        verdict = check_answer(exercise, answer, **given)
-        self.verdicts[exercise] = verdict
-        return verdict
+        return check_answer(exercise, answer, **given)
 
     def check_values(self, **values: float | int | str | bool) -> None:
-        """Compare the notebook's numbers with those it was recorded with (``notebooks/expected_values/NN.json``).
+        """Compare the notebook's numbers with the recorded ones (``notebooks/expected_values/NN.json``).
 
         A notebook that was taken out of the repository has no such file: its numbers are shown and nothing is compared.
 
         Args:
-            **values: name -> number, text or truth value. Tolerances stand in the file and are absolute.
+            **values: name -> number, text or truth value. Tolerances are in the file and absolute.
 
         Raises:
-            UnexpectedValue: a number outside its tolerance, one that is new or missing, or no file in the folder of facts.
+            UnexpectedValue: a number outside its tolerance, new or missing, or no file in the folder of expected values.
         """
+        path, known, note = _values_path(self.number), {}, ""
+        if not self.own_data:
+            values = {name: _plain(name, value) for name, value in values.items()}
         if self.own_data:
-            _show(_table(values, {}, {}), markdown=_table(values, {}, {}), metadata={"values": len(values), "off": []})
-            return
-        path = _values_path(self.number)
-        plain = {name: _plain(name, value) for name, value in values.items()}
-        if os.environ.get("STAGKIT_RECORD_VALUES") == "1":
-            _record_expected(path, self.number, plain)
-        elif not path.parent.is_dir() and os.environ.get("STAGKIT_COURSE") != "1":
-            table = _table(plain, {}, {})
-            note = "The expected values lie in the repository of stagkit (notebooks/expected_values): nothing is compared here."
-            _show(f"{table}\n\n{note}", markdown=f"{table}\n\n{note}", metadata={"values": len(plain), "off": []})
-            return
-        known = _load_expected(path, self.number)
-        off = compare_values(plain, known)
-        table = _table(plain, known, off)
-        metadata = {"values": len(plain), "off": sorted(off)}
-        _show(table, markdown=table, metadata=metadata)
+            known = None
+        elif os.environ.get("STAGKIT_RECORD_VALUES") == "1":
+            known = _record_expected(path, self.number, values)
+        elif path.parent.is_dir() or os.environ.get("STAGKIT_COURSE") == "1":
+            known = _load_expected(path, self.number)
+        else:
+            known, note = None, "\n\nThe expected values are in stagkit's repository, so nothing is compared here."
+        off = {} if known is None else compare_values(values, known)
+        text = _table(values, known or {}, off) + note
+        _show(text, markdown=text, metadata={"values": len(values), "off": sorted(off)})
         if off:
             raise UnexpectedValue(
                 f"notebook {self.number}: {'; '.join(off.values())}. If you changed a cell, that is why: go on. If you "
-                "changed the library on purpose, record them anew: STAGKIT_RECORD_VALUES=1 python -m stagkit.course "
-                f"notebooks --record --only {self.number}, and say so under 'Numbers changed' in CHANGELOG.md."
+                "changed the library on purpose, record them again: STAGKIT_RECORD_VALUES=1 python -m stagkit.course "
+                f"notebooks --record --only {self.number}, and list them under 'Numbers changed' in CHANGELOG.md."
             )
 
 
 # the small run -------------------------------------------------------------------------------------------------------
 
 
-#: What the course sets itself: a small network, few epochs, and all parts of the network in use. On clips whose action
-#: units are coded ``evaluate`` takes ``answer="aus"``; the course explains the fused answer first, so it names it.
+#: A small network, few epochs, all parts of the network in use. On clips whose action units are coded ``evaluate`` takes
+#: ``answer="aus"``; the course explains the fused answer first, so it names it.
 _COURSE_STAG = {"width": 32, "graph_layers": 1, "time_layers": 1, "answer": "fused"}
 _COURSE_TRAIN = {"epochs": 20, "batch_size": 16, "lr": 3e-3, "roi_dropout": 0.05}
 
 
 def course_settings() -> tuple[PhantomConfig, StagConfig, TrainConfig]:
-    """Settings of the small phantom run that the course looks into: seconds on a laptop, still well above chance."""
+    """Settings of the course's small phantom run: seconds on a laptop, well above chance."""
     from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
 
-    return (
-        PhantomConfig(preset="casme2", subjects=6, clips=6, size=96, difficulty=0.8),
-        StagConfig(**_COURSE_STAG),
-        TrainConfig(**_COURSE_TRAIN),
-    )
+    phantoms = PhantomConfig(preset="casme2", subjects=6, clips=6, size=96, difficulty=0.8)
+    return phantoms, StagConfig(**_COURSE_STAG), TrainConfig(**_COURSE_TRAIN)
 
 
 def choose_course_settings(data: RoiDataset) -> tuple[StagConfig, TrainConfig]:
-    """Settings of the course's run on a reader's own clips: those of any evaluation, with what the course sets itself."""
+    """Settings of the course's run on a reader's own clips: the defaults of ``evaluate`` with the course's changes."""
     from stagkit.evaluation.defaults import choose_settings
 
     chosen = choose_settings(data)
     return chosen.stag.replace(**_COURSE_STAG), chosen.train.replace(**_COURSE_TRAIN)
 
 
-def _answer_with_cuts(model: Stag, batch: Batch, cuts: list[list], clip: int) -> np.ndarray:
-    import torch
-
-    from stagkit.explain.interventions import compute_probabilities
-    from stagkit.training.train import take
-
-    return compute_probabilities(model, take(batch, torch.tensor([clip])), cuts)
-
-
 def cache_folder() -> Path:
-    """Where runs are kept between notebooks: ``STAGKIT_CACHE``, else ``~/.cache/stagkit``."""
+    """Where runs are kept between notebooks: ``STAGKIT_CACHE``, otherwise ``~/.cache/stagkit``."""
     if os.environ.get("STAGKIT_CACHE"):
         return Path(os.environ["STAGKIT_CACHE"]).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stagkit"
@@ -418,62 +372,27 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:12]
 
 
-def find_sources(entries: Sequence[str] = _ENTRIES, home: Path | None = None) -> list[Path]:
-    """Files of all modules of stagkit that some modules import, directly or through others, also inside functions.
-
-    Imports for type checkers alone are left out. The tables in ``stagkit/resources`` are added: modules read them.
+def compute_code_digest(home: Path = Path(__file__).parents[1]) -> str:
+    """Digest of the code and the tables that decide the small run's numbers: after a change the run is made again.
 
     Args:
-        entries: full names of modules, e.g. ``"stagkit.evaluation.evaluate"``.
-        home: folder of the package ``stagkit``; this one where None.
-
-    Returns:
-        Sorted paths.
+        home: folder of the package.
     """
-    home = home or Path(__file__).parents[1]
-    found: set[Path] = set()
-    todo = list(entries)
-    while todo:
-        path = home.joinpath(*todo.pop().split(".")[1:])
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if path == home / "__init__.py" or path in found or not path.is_file():
-            continue  # the package itself holds names only; a name that is no module is something in one
-        found.add(path)
-        todo += _find_imports(ast.parse(path.read_text(encoding="utf-8")))
-    return sorted(found) + sorted((home / "resources").glob("*.csv"))
+    files = [path for room in _RUN_ROOMS for path in (home / room).rglob("*.py")] + [
+        *(home / "resources").glob("*.csv")
+    ]
+    return _digest(*(f"{f.relative_to(home)} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in sorted(files)))
 
 
-def _find_imports(tree: ast.AST) -> list[str]:
-    """Full names of what is imported from stagkit: modules, and names that may be modules."""
-    names = []
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            names += [name for other in node.orelse for name in _find_imports(other)]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "stagkit":
-            parts = node.module.split(".")
-            names += [".".join(parts[:n]) for n in range(2, len(parts) + 1)]
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names if alias.name.split(".")[0] == "stagkit"]
-        else:
-            names += _find_imports(node)
-    return names
-
-
-def _code_digest() -> str:
-    """Digest of the code and the tables that decide the run's numbers: when one changes, the run is made again."""
-    home = Path(__file__).parents[1]
-    return _digest(*(f"{f.relative_to(home)} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in find_sources()))
-
-
-# facts ---------------------------------------------------------------------------------------------------------------
+# expected values -----------------------------------------------------------------------------------------------------
 
 
 def _values_path(number: str) -> Path:
-    """``expected_values/NN.json`` beside the notebook (or beside the folder of solutions)."""
+    """``expected_values/NN.json`` next to the notebook (or to the folder of solutions)."""
     here = Path.cwd()
     folders = (here, here.parent, here / "notebooks", Path(__file__).parents[2] / "notebooks")
-    return next((f for f in folders if (f / "expected_values").is_dir()), here) / "expected_values" / f"{number}.json"
+    folder = next((f for f in folders if (f / "expected_values").is_dir()), here)
+    return folder / "expected_values" / f"{number}.json"
 
 
 def _plain(name: str, value: object) -> float | int | str | bool:
@@ -484,7 +403,7 @@ def _plain(name: str, value: object) -> float | int | str | bool:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return float(f"{value:.6g}")
-    raise UnexpectedValue(f"fact {name!r} is {value!r}, expected a finite number, a text or a truth value.")
+    raise UnexpectedValue(f"value {name!r} is {value!r}, expected a finite number, a text or a truth value.")
 
 
 def _load_expected(path: Path, number: str) -> dict[str, dict]:
@@ -492,35 +411,36 @@ def _load_expected(path: Path, number: str) -> dict[str, dict]:
 
     if not path.is_file():
         raise UnexpectedValue(
-            f"notebook {number} has no recorded facts ({path.name} is missing): record them once with "
+            f"notebook {number} has no expected values ({path.name} is missing): record them once with "
             f"STAGKIT_RECORD_VALUES=1 python -m stagkit.course notebooks --record --only {number}."
         )
     return read_json(path).get("values", {})
 
 
-def _record_expected(path: Path, number: str, values: Mapping[str, object]) -> None:
-    """Write the facts; tolerances that are there already stay, new ones are 5 % (whole numbers and texts: exact)."""
+def _record_expected(path: Path, number: str, values: Mapping[str, object]) -> dict[str, dict]:
+    """Write the values; known tolerances stay, new ones are 5 % (whole numbers and texts: exact)."""
     from stagkit.core.files import write_json
 
     known = _load_expected(path, number) if path.is_file() else {}
-    facts = {}
+    expected = {}
     for name, value in values.items():
         tolerance = known.get(name, {}).get("tolerance")
         if tolerance is None:
             tolerance = float(f"{0.05 * abs(value):.2g}") if isinstance(value, float) else 0
-        facts[name] = {"value": value, "tolerance": tolerance}
-    write_json(path, {"notebook": number, "values": facts})
+        expected[name] = {"value": value, "tolerance": tolerance}
+    write_json(path, {"notebook": number, "values": expected})
+    return expected
 
 
 def compare_values(values: Mapping[str, object], known: Mapping[str, Mapping]) -> dict[str, str]:
-    """Which facts are off, with the reason.
+    """Which values are off, with the reason.
 
     Args:
         values: name -> value now.
         known: name -> {"value", "tolerance"} as recorded; the tolerance is absolute.
 
     Returns:
-        name -> what is wrong with it; empty where all is well.
+        name -> what is wrong with it; empty if all is well.
 
     Example:
         >>> compare_values({"apex": 41}, {"apex": {"value": 40, "tolerance": 2}})
@@ -536,29 +456,25 @@ def compare_values(values: Mapping[str, object], known: Mapping[str, Mapping]) -
         wanted, tolerance = known[name]["value"], known[name].get("tolerance", 0)
         exact = isinstance(wanted, (str, bool)) or isinstance(value, (str, bool))
         if value != wanted if exact else abs(value - wanted) > tolerance:
-            margin = f" ± {_short(tolerance)}" if tolerance and not exact else ""
-            off[name] = f"{name} is {_short(value)}, recorded {_short(wanted)}{margin}"
-    for name in known:
-        if name not in values:
-            off[name] = f"{name} was recorded but is no longer given"
-    return off
+            off[name] = f"{name} is {_short(value)}, recorded {_recorded(known[name])}"
+    return off | {name: f"{name} was recorded but is no longer given" for name in known if name not in values}
 
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _recorded(entry: Mapping) -> str:
+    margin = f" ± {_short(entry['tolerance'])}" if entry.get("tolerance") else ""
+    return f"{_short(entry['value'])}{margin}"
+
+
 def _table(values: Mapping[str, object], known: Mapping[str, Mapping], off: Mapping[str, str]) -> str:
     rows = ["| value | here | recorded | |", "|---|---|---|---|"]
     for name, value in values.items():
-        fact = known.get(name)
-        margin = f" ± {_short(fact['tolerance'])}" if fact and fact.get("tolerance") else ""
-        recorded = f"{_short(fact['value'])}{margin}" if fact else "–"
-        rows.append(
-            f"| {name.replace('_', ' ')} | {_short(value)} | {recorded} | {'**off**' if name in off else '✓'} |"
-        )
-    if not known:
-        rows = [row.replace("✓", "") for row in rows]
+        recorded = _recorded(known[name]) if name in known else "–"
+        mark = "**off**" if name in off else "✓" if known else ""
+        rows.append(f"| {name.replace('_', ' ')} | {_short(value)} | {recorded} | {mark} |")
     return "\n".join(rows)
 
 
@@ -575,16 +491,16 @@ def _shell():
 
 
 def _is_live() -> bool:
-    """True in a notebook that a person is looking at."""
-    shell = _shell()
-    return getattr(shell, "kernel", None) is not None and os.environ.get("STAGKIT_COURSE") != "1"
+    """True in a notebook that someone is looking at."""
+    return getattr(_shell(), "kernel", None) is not None and os.environ.get("STAGKIT_COURSE") != "1"
 
 
 def _show(text: str, markdown: str = "", metadata: Mapping[str, object] | None = None) -> None:
+    """Display a text; ``metadata`` lets the runner count values and verdicts."""
     if _shell() is None:
         print(text)
         return
     from IPython.display import display
 
     data = {"text/plain": text, **({"text/markdown": markdown} if markdown else {})}
-    display(data, raw=True, metadata={METADATA: dict(metadata)} if metadata else {})
+    display(data, raw=True, metadata={"stagkit": dict(metadata)} if metadata else {})

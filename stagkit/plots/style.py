@@ -37,7 +37,7 @@ SIGNED_SCALE = "RdBu_r"
 
 INK, SOFT, FAINT = "#22262B", "#7A838C", "#D5DADF"
 
-_STYLE = {
+STYLE = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -124,7 +124,7 @@ def style() -> Iterator[None]:
     """The look of all stagkit figures; everything is as before afterwards."""
     import matplotlib as mpl
 
-    with mpl.rc_context({**_STYLE, "font.family": find_fonts(), "axes.prop_cycle": mpl.cycler(color=COLOURS)}):
+    with mpl.rc_context({**STYLE, "font.family": find_fonts(), "axes.prop_cycle": mpl.cycler(color=COLOURS)}):
         yield
 
 
