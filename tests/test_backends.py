@@ -212,7 +212,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, backend):
     os.killpg(process.pid, signal.SIGINT)
     told = process.communicate()[1]
     assert process.returncode == 130
-    assert "interrupted; what was finished is kept: run the same command to go on." in told
+    assert "interrupted; finished work is kept: run the same command to resume." in told
     assert "Traceback" not in told
     done = subprocess.run([*command, str(run)], env=ONE_THREAD, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -231,7 +231,7 @@ def test_ctrl_c_is_told_in_one_sentence(monkeypatch, capsys):
         cli.main(["check-data", "casme2", "somewhere"])
     assert end.value.code == 130
     told = capsys.readouterr().err.strip().splitlines()
-    assert told == ["stagkit: interrupted; what was finished is kept: run the same command to go on."]
+    assert told == ["stagkit: interrupted; finished work is kept: run the same command to resume."]
 
 
 # ── the bar ──────────────────────────────────────────────────────────────────────────────────────────────────────────

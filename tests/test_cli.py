@@ -49,7 +49,7 @@ def test_the_whole_way_on_phantoms(tmp_path, capsys):
     assert "UF1" in out
     assert "majority" in out
     assert "permuted" in out
-    code, out, err = run("explain", tmp_path / "run", "--pictures", 1, "--steps", 32, capsys=capsys)
+    code, out, err = run("explain", tmp_path / "run", "--n-figures", 1, "--steps", 32, capsys=capsys)
     assert code == 0, err
     assert "6 test clips explained" in out
     assert "Controls hold: complete" in out
@@ -66,12 +66,12 @@ def test_the_whole_way_on_phantoms(tmp_path, capsys):
         "summary.json",
     }
     assert not (folder / "parts").exists()
-    code, out, err = run("explain", tmp_path / "run", "--no-controls", "--pictures", 0, capsys=capsys)
+    code, out, err = run("explain", tmp_path / "run", "--no-sanity-checks", "--n-figures", 0, capsys=capsys)
     assert "No control was run" in out
     code, _, err = run("explain", tmp_path / "run", "--method", "deeplift", capsys=capsys)
     assert (code, "expected one of integrated gradients" in err) == (2, True)
     assert len(list(folder.glob("*.png"))) == 1
-    code, out, err = run("figures", tmp_path / "run", "--out", tmp_path / "figures", "--only", 7, capsys=capsys)
+    code, out, err = run("figures", tmp_path / "run", "--out", tmp_path / "figures", "--figure", 7, capsys=capsys)
     assert code == 0, err
     names = {p.name for p in (tmp_path / "figures").iterdir()}
     assert names == {f"fig07_confusion{end}" for end in (".pdf", ".png", ".json", "_column.pdf", "_column.png")}
@@ -291,9 +291,9 @@ def test_a_screen_that_cannot_show_a_name_gets_escapes(encoding, tmp_path):
 
 def test_the_commands_print_in_one_place():
     """``say`` cleans what it prints; nothing else writes to the screen."""
-    for path in sorted((ROOT / "stagkit").glob("cli*.py")):
+    for path in sorted((ROOT / "stagkit" / "cli").glob("*.py")):
         found = re.findall(r"typer\.(?:echo|secho)\(|(?<![\w.])print\(", path.read_text(encoding="utf-8"))
-        assert len(found) == (path.name == "cli_options.py"), path.name
+        assert len(found) == (path.name == "options.py"), path.name
 
 
 def test_compare_and_leak(maps, tmp_path, capsys):
@@ -312,24 +312,24 @@ def test_compare_and_leak(maps, tmp_path, capsys):
         assert code == 2
         assert "leak demonstration" in err
     leak, out = tmp_path / "l", tmp_path / "f"
-    code, _, err = run("figures", leak, "--only", 7, "--out", out, capsys=capsys)
+    code, _, err = run("figures", leak, "--figure", 7, "--out", out, capsys=capsys)
     assert (code, "no finished run was given: 'stagkit evaluate' makes one" in err) == (2, True)
     assert not out.exists(), "a leak demonstration is drawn as the leak gap alone"
-    assert run("figures", leak, "--only", 10, "--out", out, capsys=capsys)[0] == 0
+    assert run("figures", leak, "--figure", 10, "--out", out, capsys=capsys)[0] == 0
     assert {path.name for path in out.iterdir()} == {
         f"fig10_leak_gap{end}" for end in (".pdf", ".png", ".json", "_column.pdf", "_column.png")
     }
 
 
 def test_ablate(maps, tmp_path, capsys):
-    short = [*QUICK, "--protocol", "groupkfold", "--folds", "2", "--only", "graph-none"]
+    short = [*QUICK, "--protocol", "groupkfold", "--folds", "2", "--variant", "graph-none"]
     code, out, err = run("ablate", maps, "--out", tmp_path / "abl", *short, capsys=capsys)
     assert code == 0, err
     assert "graph-none" in out
     assert {p.name for p in (tmp_path / "abl").iterdir()} == {
         "full", "graph-none", "ablation.csv", "ablation.json", "ablation.tex", "lock",
     }  # fmt: skip
-    code, _, err = run("ablate", maps, "--out", tmp_path / "abl", "--also", "uniform", capsys=capsys)
+    code, _, err = run("ablate", maps, "--out", tmp_path / "abl", "--variant-data", "uniform", capsys=capsys)
     assert code == 2
     assert "expected NAME=FOLDER" in err
 

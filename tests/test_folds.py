@@ -122,12 +122,12 @@ def test_retrained_on_shuffled_labels(tmp_path):
     Two easy classes in two folds would be all right or all wrong by luck: many folds and seeds even that out.
     """
     train = TrainConfig(epochs=8, batch_size=12, lr=5e-3)
-    run = run_tiny(small(6), tmp_path / "run", train, permuted_retrain=True, protocol="loso", seeds=3)
+    run = run_tiny(small(6), tmp_path / "run", train, permutation_baseline=True, protocol="loso", seeds=3)
     base = run.metrics["baselines"]
-    assert set(base) == {"majority", "permuted", "permuted_retrained"}
+    assert set(base) == {"majority", "permuted", "permutation_baseline"}
     assert run.metrics["acc"]["mean"] > 0.9
-    assert base["permuted_retrained"]["acc"] < 0.8
-    assert "permuted_retrained" in format_metrics(run.metrics)
+    assert base["permutation_baseline"]["acc"] < 0.8
+    assert "permutation_baseline" in format_metrics(run.metrics)
     with pytest.raises(RunError, match="shuffled labels"):
         Run.load(run.path / "permuted", evidence=True)
 

@@ -144,9 +144,9 @@ OPTIONS = {
         ["--seeds", "--epochs", "--workers", "--folds", "--gpus", "--mapping"],
     ),
     "analyze": (["analyze", "PICTURES", "--landmarks", "POINTS", "--out", "OUT"], ["--fps", "--window"]),
-    "explain": (["explain", "MAPS"], ["--seed", "--steps", "--pictures"]),
-    "prepare": (["prepare", "manifest", "PICTURES", "OUT"], ["--frames", "--align", "--workers", "--method"]),
-    "figures": (["figures", "MAPS", "--out", "OUT"], ["--only"]),
+    "explain": (["explain", "MAPS"], ["--seed", "--steps", "--n-figures"]),
+    "prepare": (["prepare", "manifest", "PICTURES", "OUT"], ["--n-frames", "--align", "--workers", "--method"]),
+    "figures": (["figures", "MAPS", "--out", "OUT"], ["--figure"]),
     "lab": (["lab"], ["--port"]),
 }
 

@@ -77,7 +77,7 @@ def test_the_whole_way(drawn, tmp_path, capsys):
             return end.code or 0, capsys.readouterr()
         return 0, capsys.readouterr()
 
-    code, (out, err) = run("check-data", name, root, "--json", tmp_path / "found.json", "--pictures")
+    code, (out, err) = run("check-data", name, root, "--json", tmp_path / "found.json", "--decode-frames")
     assert code == 0, err
     assert "phantoms, no real people" in out
     found = json.loads((tmp_path / "found.json").read_text())
@@ -92,7 +92,7 @@ def test_the_whole_way(drawn, tmp_path, capsys):
     wanted = {"positive": {"positive", "happiness"}, "surprise": {"surprise"}}
     for label, words in wanted.items():
         assert classes[label]["sheet"] == classes[label]["usable"] == sum(k in words for k in kinds.values())
-    code, (_, err) = run("prepare", name, root, tmp_path / "p", "--workers", 1, "--frames", 3)
+    code, (_, err) = run("prepare", name, root, tmp_path / "p", "--workers", 1, "--n-frames", 3)
     assert code == 0, err
     code, (out, err) = run("evaluate", tmp_path / "p", "--out", tmp_path / "run", "--mapping", "3-class", *QUICK)
     assert code == 0, err

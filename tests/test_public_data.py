@@ -500,10 +500,10 @@ def test_people_of_two_sets_can_be_said_to_be_the_same():
     first = make_dataset()
     second = replace(make_dataset(seed=1), subjects=tuple(s.replace("set/", "more/") for s in first.subjects))
     assert len(set(join_datasets([first, second]).subjects)) == 8
-    both = join_datasets([first, second], same_people=True)
+    both = join_datasets([first, second], same_subjects=True)
     assert set(both.subjects) == {f"any/sub{i:02d}" for i in range(1, 5)}
     assert both.meta["digest"] != join_datasets([first, second]).meta["digest"]
-    with pytest.raises(StagkitError, match="--same-people"):
+    with pytest.raises(StagkitError, match="--same-subjects"):
         join_datasets([first, first])
 
 
@@ -621,7 +621,7 @@ def test_check_data_of_a_manifest_lists_what_is_wrong(tmp_path, capsys):
     shutil.copytree(root / "f0", root / "twin")
     text = (root / "manifest.csv").read_text().replace(",f5,", ",twin,")
     (root / "manifest.csv").write_text(text)
-    code, out, _ = run("check-data", "manifest", root, "--pictures", capsys=capsys)
+    code, out, _ = run("check-data", "manifest", root, "--decode-frames", capsys=capsys)
     assert code == 0 and "4 usable of 6" in out
     for words in (
         "c2: clip 'c2': fps is 'inf'",

@@ -152,7 +152,7 @@ def check_systems(names: Sequence[str], views: Mapping[str, RoiDataset]) -> tupl
         if names and system.view not in views:
             raise StagkitError(
                 f"{system.name} reads the pictures of a clip ({system.view}), which these data do not have: published flow "
-                "maps have none; for prepared clips of a data set, say where it lies (--frames NAME=ROOT)."
+                "maps have none; for prepared clips of a data set, say where it lies (--source NAME=ROOT)."
             )
     return ((None,) if not names or STAG in names else ()) + tuple(s for s in found if s.view in views)
 

@@ -1,8 +1,6 @@
-"""The ``stagkit`` command. Bad input ends in one sentence and exit code 2; Ctrl-C keeps what is finished (130).
+"""The ``stagkit`` command: words on a command line in; folders, progress, and one sentence per error out.
 
-In: words on a command line. Out: folders and files, progress, one sentence for each error.
-Commands stand by what they do in this room; here are those about stagkit itself.
-Start reading at ``evaluate.py``.
+Bad input ends with exit code 2, Ctrl-C with 130 and keeps finished work. Start reading at ``evaluate.py``.
 """
 
 from __future__ import annotations
@@ -14,16 +12,14 @@ from typing import Annotated
 
 import typer
 
-from stagkit.cli import compare as cli_compare
-from stagkit.cli import data as cli_data
-from stagkit.cli import evaluate as cli_learn
-from stagkit.cli import explain as cli_show
-from stagkit.cli import report as cli_report
+from stagkit.cli import data as data_commands
+from stagkit.cli import evaluate as evaluate_commands
+from stagkit.cli import explain as explain_commands
+from stagkit.cli import report as report_commands
 from stagkit.cli.options import prepare_streams, say
-from stagkit.cli.weights import weights as show_weights
 from stagkit.core.errors import StagkitError, StagkitWarning
 
-os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # a damaged picture is told in one sentence, by stagkit
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # stagkit reports damaged images itself
 
 app = typer.Typer(
     name="stagkit",
@@ -37,10 +33,10 @@ app = typer.Typer(
 @app.command()
 def doctor(
     run: Annotated[
-        Path | None, typer.Argument(help="A run: check every file of it, and that predictions and scores agree.")
+        Path | None, typer.Argument(help="A run: check all its files, and that predictions and scores agree.")
     ] = None,
 ) -> None:
-    """Versions, device, data roots; every library is tried out; or the state of a run (exit 1 if it is damaged)."""
+    """Check the installation: every library, device, data root; or a run (exit 1 if it is damaged)."""
     if run is not None:
         from stagkit.evaluation.run_check import check_run, format_check, is_sound
 
@@ -57,12 +53,8 @@ def doctor(
         raise StagkitError(f"{', '.join(broken)}: not as needed; the lines above say what to do.")
 
 
-app.add_typer(cli_data.app)
-app.add_typer(cli_learn.app)
-app.add_typer(cli_compare.app)
-app.add_typer(cli_show.app)
-app.add_typer(cli_report.app)
-app.command(name="weights")(show_weights)
+for _commands in (data_commands, evaluate_commands, explain_commands, report_commands):
+    app.add_typer(_commands.app)
 
 
 @app.command()
@@ -70,22 +62,22 @@ def lab(
     notebooks: Annotated[Path, typer.Argument(help="Folder of notebooks.")] = Path("notebooks"),
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the server.")] = 8888,
 ) -> None:
-    """Open JupyterLab on the notebooks."""
+    """Open the notebooks in JupyterLab."""
     from importlib import util
 
     if not notebooks.is_dir():
-        raise StagkitError(f"there is no folder {notebooks}: run this where stagkit was cloned, or name the folder.")
+        raise StagkitError(f"there is no folder {notebooks}: run this in the clone of stagkit, or name the folder.")
     if util.find_spec("jupyterlab") is None:
         raise StagkitError("JupyterLab is not installed: pip install 'stagkit[notebooks]', or use 'make lab'.")
     command = [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={notebooks}", f"--port={port}"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # Jupyter refuses root otherwise, and in a container all is root
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # Jupyter refuses root otherwise; containers usually run as root
         say("warning: Jupyter runs as root; only do so in a container of your own.", error=True)
         command.append("--allow-root")
     os.execv(sys.executable, command)
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Ctrl-C, which typer turns into an exit without a word."""
+    """Ctrl-C, which typer turns into a silent exit."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
@@ -97,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     shown: set[str] = set()
 
-    def tell(message, category, *where, **more) -> None:
+    def show_warning(message, category, *where, **more) -> None:
         if issubclass(category, StagkitWarning) and str(message) not in shown:
             shown.add(str(message))
             say(f"warning: {message}", error=True)
@@ -106,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", StagkitWarning)
-            warnings.showwarning = tell
+            warnings.showwarning = show_warning
             app(args=arguments)
     except StagkitError as error:
         say(error, error=True)
@@ -114,12 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, SystemExit) as error:
         if not _was_interrupted(error):
             raise
-        say("interrupted; what was finished is kept: run the same command to go on.", error=True)
+        say("interrupted; finished work is kept: run the same command to resume.", error=True)
         raise SystemExit(130) from error
     except OSError as error:
         say(f"{error.filename or 'a file'}: {error.strerror or error}.", error=True)
         raise SystemExit(2) from error
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,5 @@
-"""``python -m stagkit.cli``: the command line."""
+"""``python -m stagkit.cli``."""
 
 from stagkit.cli import main
 
-if __name__ == "__main__":
-    main()
+main()

@@ -1,6 +1,6 @@
-"""What ``stagkit doctor`` looks at: every library is imported and does a small piece of work, the environment is checked.
+"""Checks of ``stagkit doctor``: every library is imported and does a small piece of work; device and data root.
 
-Nothing of stagkit that needs one of these libraries is imported here, so that a broken one can be named.
+No module of stagkit that needs one of these libraries is imported here, so that a broken library can be named.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from importlib import import_module, metadata, util
 from pathlib import Path
 
-from stagkit.core.errors import EXTRAS, import_optional
+from stagkit.core.errors import EXTRAS
 
-#: Distributions that all install the folder ``cv2``: only one may be there.
+#: Distributions that all install the folder ``cv2``: only one may be installed.
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-
-#: The one that stagkit needs.
 OPENCV_NEEDED = "opencv-contrib-python-headless"
 
 
@@ -27,9 +25,9 @@ class Finding:
     """One line of the report.
 
     Args:
-        name: of the library or the thing.
+        name: of the library or the subject of the check.
         text: what was found.
-        ok: whether it works; None where it is absent and not needed.
+        ok: whether it works; None if it is absent and not needed.
     """
 
     name: str
@@ -37,173 +35,116 @@ class Finding:
     ok: bool | None = True
 
 
-def _use_numpy(numpy) -> None:
-    assert numpy.allclose(numpy.linalg.solve([[2.0, 0], [0, 4]], [2, 4]), 1)
-
-
-def _use_scipy(scipy) -> None:
-    interpolate = import_module("scipy.interpolate")
-    assert abs(float(interpolate.CubicSpline([0, 1, 2], [0, 1, 2])(1.5)) - 1.5) < 1e-9
-
-
-def _use_pandas(pandas) -> None:
-    assert pandas.DataFrame({"a": [1, 1], "b": [2, 4]}).groupby("a")["b"].mean()[1] == 3
-
-
-def _use_pyarrow(pyarrow) -> None:
-    parquet, file = import_module("pyarrow.parquet"), io.BytesIO()
-    parquet.write_table(pyarrow.table({"a": [1, 2]}), file)
-    assert parquet.read_table(io.BytesIO(file.getvalue())).num_rows == 2
-
-
-def _use_cv2(cv2) -> None:
+def _use_cv2(cv2) -> bool:
     numpy = import_module("numpy")
-    still = cv2.GaussianBlur(numpy.random.default_rng(0).integers(0, 255, (64, 64), dtype=numpy.uint8), (0, 0), 3)
-    still = cv2.normalize(still, None, 0, 255, cv2.NORM_MINMAX)
-    flow = cv2.DISOpticalFlow_create().calc(still, numpy.roll(still, 1, 1), None)
-    assert abs(float(numpy.median(flow[16:48, 16:48, 0])) - 1) < 0.5, "the flow of a shift by 1 px is not 1 px"
-    encoded, data = cv2.imencode(".png", still)
-    assert encoded and (cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) == still).all(), "a picture is not read as written"
+    first = cv2.GaussianBlur(numpy.random.default_rng(0).integers(0, 255, (64, 64), dtype=numpy.uint8), (0, 0), 3)
+    first = cv2.normalize(first, None, 0, 255, cv2.NORM_MINMAX)
+    flow = cv2.DISOpticalFlow_create().calc(first, numpy.roll(first, 1, 1), None)
+    encoded, data = cv2.imencode(".png", first)
     cv2.optflow.DualTVL1OpticalFlow_create()
-    assert callable(cv2.VideoCapture)
+    return (
+        abs(float(numpy.median(flow[16:48, 16:48, 0])) - 1) < 0.5  # shifted by 1 px
+        and encoded
+        and (cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) == first).all()
+        and callable(cv2.VideoCapture)
+    )
 
 
-def _use_torch(torch) -> None:
+def _use_torch(torch) -> bool:
     x = torch.ones(3, requires_grad=True)
     (x @ torch.full((3,), 2.0)).backward()
-    assert x.grad.tolist() == [2.0, 2.0, 2.0]
+    return x.grad.tolist() == [2.0, 2.0, 2.0]
 
 
-def _use_geometric(geometric) -> None:
-    torch, utils = import_module("torch"), import_module("torch_geometric.utils")
-    assert utils.softmax(torch.zeros(2), torch.tensor([0, 0])).tolist() == [0.5, 0.5]
-
-
-def _use_captum(captum) -> None:
+def _use_captum(_) -> bool:
     torch, attr = import_module("torch"), import_module("captum.attr")
-    assert attr.IntegratedGradients(lambda x: x.sum(1)).attribute(torch.ones(1, 2)).shape == (1, 2)
+    return attr.IntegratedGradients(lambda x: x.sum(1)).attribute(torch.ones(1, 2)).shape == (1, 2)
 
 
-def _use_sklearn(sklearn) -> None:
-    svm = import_module("sklearn.svm")
-    assert svm.SVC().fit([[0.0], [1.0]], [0, 1]).predict([[0.9]])[0] == 1
+def _use_geometric(_) -> bool:
+    torch, utils = import_module("torch"), import_module("torch_geometric.utils")
+    return utils.softmax(torch.zeros(2), torch.tensor([0, 0])).tolist() == [0.5, 0.5]
 
 
-def _use_matplotlib(matplotlib) -> None:
+def _use_pyarrow(pyarrow) -> bool:
+    parquet, file = import_module("pyarrow.parquet"), io.BytesIO()
+    parquet.write_table(pyarrow.table({"a": [1, 2]}), file)
+    return parquet.read_table(io.BytesIO(file.getvalue())).num_rows == 2
+
+
+def _use_matplotlib(_) -> bool:
     figure, file = import_module("matplotlib.figure").Figure(figsize=(1, 1)), io.BytesIO()
     figure.add_subplot().plot([0, 1])
     figure.savefig(file, format="pdf")
-    assert file.getvalue().startswith(b"%PDF")
+    return file.getvalue().startswith(b"%PDF")
 
 
-def _use_safetensors(safetensors) -> None:
-    numpy, files = import_module("numpy"), import_module("safetensors.numpy")
-    assert files.load(files.save({"a": numpy.ones(2)}))["a"].sum() == 2
-
-
-def _use_openpyxl(openpyxl) -> None:
+def _use_openpyxl(openpyxl) -> bool:
     file, book = io.BytesIO(), openpyxl.Workbook()
     book.active.append(["a"])
     book.save(file)
-    assert openpyxl.load_workbook(io.BytesIO(file.getvalue())).active["A1"].value == "a"
+    return openpyxl.load_workbook(io.BytesIO(file.getvalue())).active["A1"].value == "a"
 
 
-def _use_networkx(networkx) -> None:
-    assert networkx.shortest_path_length(networkx.path_graph(3), 0, 2) == 2
+def _use_safetensors(_) -> bool:
+    numpy, files = import_module("numpy"), import_module("safetensors.numpy")
+    return files.load(files.save({"a": numpy.ones(2)}))["a"].sum() == 2
 
 
-def _use_yaml(yaml) -> None:
-    assert yaml.safe_load("a: [1, 2]") == {"a": [1, 2]}
-
-
-def _use_joblib(joblib) -> None:
-    assert joblib.Parallel(n_jobs=1)(joblib.delayed(abs)(n) for n in (-1, 2)) == [1, 2]
-
-
-def _use_einops(einops) -> None:
-    assert einops.rearrange(import_module("numpy").zeros((2, 3)), "a b -> b a").shape == (3, 2)
-
-
-def _use_anywidget(anywidget) -> None:
-    class Tiny(anywidget.AnyWidget):
-        _esm = "export default { render() {} }"
-
-    Tiny().close()
-
-
-def _use_ipywidgets(ipywidgets) -> None:
-    ipywidgets.Label("a").close()
-
-
-def _use_nbformat(nbformat) -> None:
-    nbformat.validate(nbformat.v4.new_notebook())
-
-
-def _use_nbclient(nbclient) -> None:
-    nbclient.NotebookClient(import_optional("nbformat").v4.new_notebook())
-
-
-def _use_plotly(plotly) -> None:
-    assert import_module("plotly.graph_objects").Figure().to_json()
-
-
-def _use_psutil(psutil) -> None:
-    assert psutil.Process().memory_info().rss > 0
-
-
-def _use_mediapipe(mediapipe) -> None:
+def _use_mediapipe(mediapipe) -> bool:
     numpy = import_module("numpy")
-    picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=numpy.zeros((8, 8, 3), numpy.uint8))
-    assert picture.width == 8
-    import_module("mediapipe.tasks.python.vision")
+    image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=numpy.zeros((8, 8, 3), numpy.uint8))
+    return image.width == 8 and bool(import_module("mediapipe.tasks.python.vision"))
 
 
-def _use_distributed(distributed) -> None:
+def _use_distributed(distributed) -> bool:
     protocol = import_module("distributed.protocol")
-    assert protocol.deserialize(*protocol.serialize(3)) == 3
-    assert distributed.Client and distributed.LocalCluster
+    return protocol.deserialize(*protocol.serialize(3)) == 3 and bool(distributed.Client and distributed.LocalCluster)
 
 
-def _import_only(module) -> None:
-    assert module
+def _import_only(_) -> bool:
+    return True
 
 
-#: Distribution -> (module, a small piece of work with it).
-REQUIRED: dict[str, tuple[str, Callable]] = {
-    "numpy": ("numpy", _use_numpy),
+#: Distribution -> (module, a small piece of work with it: True if the result is right).
+REQUIRED: dict[str, tuple[str, Callable[..., bool]]] = {
+    "numpy": ("numpy", lambda m: m.linalg.solve([[2.0, 0], [0, 4]], [2, 4]).tolist() == [1, 1]),
     OPENCV_NEEDED: ("cv2", _use_cv2),
     "torch": ("torch", _use_torch),
     "torch-geometric": ("torch_geometric", _use_geometric),
     "captum": ("captum", _use_captum),
-    "scikit-learn": ("sklearn", _use_sklearn),
-    "scipy": ("scipy", _use_scipy),
-    "pandas": ("pandas", _use_pandas),
+    "scikit-learn": (
+        "sklearn",
+        lambda _: import_module("sklearn.svm").SVC().fit([[0], [1]], [0, 1]).predict([[1]]) == 1,
+    ),
+    "scipy": ("scipy", lambda _: import_module("scipy.interpolate").CubicSpline([0, 1, 2], [0, 1, 2])(1.5) == 1.5),
+    "pandas": ("pandas", lambda m: m.DataFrame({"a": [1, 1], "b": [2, 4]}).groupby("a")["b"].mean()[1] == 3),
     "pyarrow": ("pyarrow", _use_pyarrow),
     "matplotlib": ("matplotlib", _use_matplotlib),
     "seaborn": ("seaborn", _import_only),
-    "networkx": ("networkx", _use_networkx),
+    "networkx": ("networkx", lambda m: m.shortest_path_length(m.path_graph(3), 0, 2) == 2),
     "openpyxl": ("openpyxl", _use_openpyxl),
     "safetensors": ("safetensors", _use_safetensors),
-    "joblib": ("joblib", _use_joblib),
-    "einops": ("einops", _use_einops),
-    "pyyaml": ("yaml", _use_yaml),
+    "joblib": ("joblib", lambda m: m.Parallel(n_jobs=1)(m.delayed(abs)(n) for n in (-1, 2)) == [1, 2]),
+    "einops": ("einops", lambda m: m.rearrange(import_module("numpy").zeros((2, 3)), "a b -> b a").shape == (3, 2)),
+    "pyyaml": ("yaml", lambda m: m.safe_load("a: [1, 2]") == {"a": [1, 2]}),
     "filelock": ("filelock", _import_only),
 }
-OPTIONAL: dict[str, tuple[str, Callable]] = {
-    "anywidget": ("anywidget", _use_anywidget),
-    "ipywidgets": ("ipywidgets", _use_ipywidgets),
+OPTIONAL: dict[str, tuple[str, Callable[..., bool]]] = {
+    "anywidget": ("anywidget", lambda m: bool(type("Tiny", (m.AnyWidget,), {"_esm": "export default {}"})())),
+    "ipywidgets": ("ipywidgets", lambda m: m.Label("a").value == "a"),
     "jupyterlab": ("jupyterlab", _import_only),
-    "nbclient": ("nbclient", _use_nbclient),
-    "nbformat": ("nbformat", _use_nbformat),
-    "plotly": ("plotly", _use_plotly),
-    "psutil": ("psutil", _use_psutil),
+    "nbclient": ("nbclient", lambda m: bool(m.NotebookClient(import_module("nbformat").v4.new_notebook()))),
+    "nbformat": ("nbformat", lambda m: m.validate(m.v4.new_notebook()) is None),
+    "plotly": ("plotly", lambda _: bool(import_module("plotly.graph_objects").Figure().to_json())),
+    "psutil": ("psutil", lambda m: m.Process().memory_info().rss > 0),
     "mediapipe": ("mediapipe", _use_mediapipe),
     "distributed": ("distributed", _use_distributed),
 }
 
 
 def find_version(distribution: str) -> str:
-    """Installed version of a distribution, '' where there is none."""
+    """Installed version of a distribution, '' if it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -211,14 +152,14 @@ def find_version(distribution: str) -> str:
 
 
 def find_opencv() -> list[str]:
-    """The installed distributions that bring ``cv2``, with their versions, e.g. ``["opencv-python 4.10.0.84"]``."""
+    """The installed distributions that contain ``cv2``, with their versions, e.g. ``["opencv-python 4.10.0.84"]``."""
     found = {(d.metadata["Name"] or "").lower().replace("_", "-"): d.version for d in metadata.distributions()}
-    bring = {name.lower().replace("_", "-") for name in metadata.packages_distributions().get("cv2", [])}
-    return [f"{name} {found[name]}" for name in sorted(found) if name in bring or name in OPENCV]
+    contain = {name.lower().replace("_", "-") for name in metadata.packages_distributions().get("cv2", [])}
+    return [f"{name} {found[name]}" for name in sorted(found) if name in contain or name in OPENCV]
 
 
-def check_library(distribution: str, module: str, use: Callable) -> Finding:
-    """Import a library and let it work; whatever goes wrong is the finding."""
+def check_library(distribution: str, module: str, use: Callable[..., bool]) -> Finding:
+    """Import a library and let it work; any error is the finding."""
     version, extra = find_version(distribution), EXTRAS.get(module)
     remedy = f"pip install 'stagkit[{extra}]'" if extra else f"pip install {distribution}"
     try:
@@ -228,15 +169,12 @@ def check_library(distribution: str, module: str, use: Callable) -> Finding:
     if missing:
         return Finding(distribution, f"not installed: {remedy}", None if extra else False)
     try:
-        use(import_module(module))
+        reason = "" if use(import_module(module)) else "wrong result"
     except Exception as error:
-        first = " ".join(str(error).split())[:200]
-        reason = f"{type(error).__name__}: {first}" if first else type(error).__name__
-        return Finding(
-            distribution,
-            f"{version or 'unknown version'}  does not work ({reason}): pip install --force-reinstall {distribution}",
-            False,
-        )
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".rstrip(": ")
+    if reason:
+        remedy = f"pip install --force-reinstall {distribution}"
+        return Finding(distribution, f"{version or 'unknown version'}  does not work ({reason}): {remedy}", False)
     return Finding(distribution, version or "works, version unknown")
 
 
@@ -246,32 +184,28 @@ def check_libraries() -> list[Finding]:
     several = find_opencv()
     if len(several) > 1:
         names = " ".join(entry.partition(" ")[0] for entry in several)
-        findings.append(
-            Finding(
-                "OpenCV",
-                f"{len(several)} distributions write the same folder cv2 ({', '.join(several)}), and one breaks the other: "
-                f"pip uninstall {names}, then pip install {OPENCV_NEEDED}",
-                False,
-            )
+        text = (
+            f"{len(several)} distributions write the same folder cv2 ({', '.join(several)}), and one breaks the other: "
+            f"pip uninstall {names}, then pip install {OPENCV_NEEDED}"
         )
+        findings.append(Finding("OpenCV", text, False))
     return findings
 
 
 def check_device() -> Finding:
-    """What folds train on."""
+    """The device that folds are trained on."""
     try:
         torch = import_module("torch")
         if torch.cuda.is_available():
             return Finding("device", f"{torch.cuda.get_device_name(0)} (folds train on it)")
     except Exception as error:  # a broken torch is named among the libraries
-        return Finding("device", f"not known, torch does not work ({type(error).__name__})", False)
-    return Finding(
-        "device", f"cpu, {os.cpu_count()} cores (no CUDA GPU found: folds train in {os.cpu_count()} processes)"
-    )
+        return Finding("device", f"unknown, torch does not work ({type(error).__name__})", False)
+    n = os.cpu_count()
+    return Finding("device", f"cpu, {n} cores (no CUDA GPU found: folds train in {n} processes)")
 
 
 def check_data_root() -> Finding:
-    """Where real data sets are."""
+    """The folder of real data sets, ``STAGKIT_DATA``."""
     root = os.environ.get("STAGKIT_DATA")
     if not root:
         return Finding("data", "STAGKIT_DATA is not set; phantoms need none (stagkit phantom OUT), see data_README.md")
@@ -284,7 +218,7 @@ def check_data_root() -> Finding:
 
 
 def check_environment() -> list[Finding]:
-    """Everything, in the order in which it is shown."""
+    """All checks, in the order of the report."""
     python = Finding("python", f"{platform.python_version()} on {platform.system()}")
     stagkit = Finding("stagkit", find_version("stagkit") or "not installed (used from its folder)")
     return [python, stagkit, *check_libraries(), check_device(), check_data_root()]

@@ -1,4 +1,4 @@
-"""Commands about learning: evaluate, compare, ablate."""
+"""Commands that train and compare: evaluate, compare, ablate, compare-systems."""
 
 from __future__ import annotations
 
@@ -7,28 +7,9 @@ from typing import Annotated
 
 import typer
 
-from stagkit.cli.options import (
-    Backend,
-    BackendName,
-    Changes,
-    Choice,
-    Cluster,
-    ConfigFile,
-    Data,
-    Device,
-    Epochs,
-    Folds,
-    Gpus,
-    Mapping,
-    Protocol,
-    ProtocolName,
-    Seeds,
-    Workers,
-    read_seeds,
-    read_settings,
-    say,
-)
-from stagkit.cli.progress import show_folds
+from stagkit.cli import options
+from stagkit.cli.options import read_pairs, read_seeds, read_settings, say
+from stagkit.cli.progress import show, show_folds
 from stagkit.core.errors import StagkitError
 
 app = typer.Typer()
@@ -36,30 +17,31 @@ app = typer.Typer()
 
 @app.command()
 def evaluate(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Run folder; an interrupted run is gone on with.")],
-    protocol: Protocol = ProtocolName.loso,
-    folds: Folds = 10,
-    seeds: Seeds = "1",
-    epochs: Epochs = None,
-    epoch_choice: Choice = None,
-    mapping: Mapping = "",
-    same_people: Annotated[
-        bool, typer.Option("--same-people", help="Subjects of equal name in several data sets are one person.")
+    data: options.Data,
+    out: Annotated[Path, typer.Option(help="Run folder; an existing run is resumed.")],
+    protocol: options.Protocol = "loso",
+    folds: options.Folds = 10,
+    seeds: options.Seeds = "1",
+    epochs: options.Epochs = None,
+    epoch_choice: options.EpochChoice = None,
+    mapping: options.Mapping = "",
+    same_subjects: Annotated[
+        bool, typer.Option("--same-subjects", help="Subjects of equal name in several data sets are the same subject.")
     ] = False,
-    permuted_retrain: Annotated[
-        bool, typer.Option("--permuted-retrain", help="Train once more on shuffled labels: a baseline.")
+    permutation_baseline: Annotated[
+        bool, typer.Option("--permutation-baseline", help="Also train on shuffled labels, as a chance baseline.")
     ] = False,
     leaky: Annotated[
-        bool, typer.Option("--leaky", help="Show what choosing the epoch on the test clips would claim; no evidence.")
+        bool,
+        typer.Option("--leaky", help="Measure the optimism of choosing the epoch on the test clips; not evidence."),
     ] = False,
-    set_: Changes = None,
-    config: ConfigFile = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    backend: Backend = BackendName.auto,
-    gpus: Gpus = 1,
-    cluster: Cluster = "",
+    set_: options.Changes = None,
+    config: options.ConfigFile = None,
+    device: options.Device = "auto",
+    workers: options.Workers = None,
+    backend: options.Backend = "auto",
+    gpus: options.Gpus = 1,
+    cluster: options.Cluster = "",
 ) -> None:
     """Train and test STAG subject-disjointly; write predictions, scores and weights."""
     from stagkit.datasets.prepare import load_data
@@ -67,24 +49,24 @@ def evaluate(
     from stagkit.evaluation.run_summary import format_leak, format_metrics
 
     chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
-    loaded = load_data(path, mapping, same_people=same_people)
-    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded, protocol.value)
+    loaded = load_data(path, mapping, same_subjects=same_subjects)
+    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded, protocol)
     run = evaluate_folds(
         loaded,
         out,
         stag_config,
         train_config,
-        protocol=protocol.value,
+        protocol=protocol,
         n_folds=folds,
         seeds=chosen,
         device=device,
         workers=workers,
-        backend=backend.value,
+        backend=backend,
         gpus=gpus,
         cluster=cluster,
         data_path=path,
-        progress=show_folds(f"folds of {protocol.value}", out),
-        permuted_retrain=permuted_retrain,
+        progress=show_folds(f"folds of {protocol}", out),
+        permutation_baseline=permutation_baseline,
         leaky=leaky,
     )
     say(format_metrics(run.metrics))
@@ -98,10 +80,10 @@ def evaluate(
 @app.command()
 def compare(
     first: Annotated[Path, typer.Argument(help="A finished run.")],
-    second: Annotated[Path, typer.Argument(help="Another, of the same clips.")],
-    json: Annotated[Path | None, typer.Option(help="Write the comparison here too.")] = None,
+    second: Annotated[Path, typer.Argument(help="Another run on the same clips.")],
+    json: Annotated[Path | None, typer.Option(help="Also write the comparison to this file.")] = None,
 ) -> None:
-    """Is one run better? Differences on the same clips with 95 % intervals over subjects."""
+    """Compare two runs on the same clips: differences with 95 % intervals over subjects."""
     from stagkit.core.files import write_json
     from stagkit.evaluation.compare_runs import compare_runs, format_comparison
 
@@ -113,60 +95,129 @@ def compare(
 
 @app.command()
 def ablate(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the runs; an interrupted ablation is gone on with.")],
-    only: Annotated[
-        list[str] | None, typer.Option(help="A variant, e.g. graph-none; repeatable. All if not given.")
+    data: options.Data,
+    out: Annotated[Path, typer.Option(help="Folder of the runs; an existing ablation is resumed.")],
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Name of a variant, e.g. graph-none; repeatable. All by default.")
     ] = None,
-    also: Annotated[
+    variant_data: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=FOLDER: the same clips prepared otherwise, e.g. uniform=PREPARED2; repeatable."),
+        typer.Option(help="NAME=FOLDER: the same clips prepared differently, e.g. uniform=PREPARED2; repeatable."),
     ] = None,
-    protocol: Protocol = ProtocolName.loso,
-    folds: Folds = 10,
-    seeds: Seeds = "1",
-    epochs: Epochs = None,
-    epoch_choice: Choice = None,
-    mapping: Mapping = "",
-    set_: Changes = None,
-    config: ConfigFile = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    backend: Backend = BackendName.auto,
-    gpus: Gpus = 1,
-    cluster: Cluster = "",
+    protocol: options.Protocol = "loso",
+    folds: options.Folds = 10,
+    seeds: options.Seeds = "1",
+    epochs: options.Epochs = None,
+    epoch_choice: options.EpochChoice = None,
+    mapping: options.Mapping = "",
+    set_: options.Changes = None,
+    config: options.ConfigFile = None,
+    device: options.Device = "auto",
+    workers: options.Workers = None,
+    backend: options.Backend = "auto",
+    gpus: options.Gpus = 1,
+    cluster: options.Cluster = "",
 ) -> None:
-    """Switch every part of STAG off in turn, on the same folds and seeds: table, CSV and LaTeX."""
+    """Switch each part of STAG off in turn, on the same folds and seeds: table, CSV and LaTeX."""
     from stagkit.datasets.prepare import load_data
     from stagkit.evaluation.ablation import ablate as ablate_parts
     from stagkit.evaluation.ablation import format_ablation
 
     chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
-    others = {}
-    for text in also or []:
-        name, equals, folder = text.partition("=")
-        if not equals or not name or "/" in name:
-            raise StagkitError(f"--also {text!r}: expected NAME=FOLDER.")
-        others[name] = (load_data(folder, mapping), folder)
+    folders = read_pairs(variant_data, "--variant-data", "NAME=FOLDER")
+    others = {name: (load_data(folder, mapping), folder) for name, folder in folders.items()}
     loaded = load_data(path, mapping)
-    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded, protocol.value)
+    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded, protocol)
     result = ablate_parts(
         loaded,
         out,
         stag_config,
         train_config,
-        only=only or (),
+        only=variant or (),
         others=others,
         data_path=path,
-        protocol=protocol.value,
+        protocol=protocol,
         n_folds=folds,
         seeds=chosen,
         device=device,
         workers=workers,
-        backend=backend.value,
+        backend=backend,
         gpus=gpus,
         cluster=cluster,
         progress=show_folds("folds", out),
     )
     say(format_ablation(result))
     say(f"tables in {out}: ablation.csv, ablation.tex, ablation.json")
+
+
+@app.command("compare-systems")
+def compare_systems(
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Prepared folders (phantoms: with all views) or flow maps; several are joined."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs; an existing comparison is resumed.")] = None,
+    systems: Annotated[
+        str, typer.Option(help="Names separated by commas, e.g. stag,ststnet; all that the data allow by default.")
+    ] = "",
+    list_: Annotated[bool, typer.Option("--list", help="List the systems and the input of each.")] = False,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=ROOT: folder of the frames of a prepared data set, e.g. casme2=CASME2; repeatable."),
+    ] = None,
+    landmarker: options.Landmarker = None,
+    explain: Annotated[
+        bool, typer.Option("--explain/--no-explain", help="Score the attributions of each system.")
+    ] = True,
+    protocol: options.Protocol = "loso",
+    folds: options.Folds = 10,
+    seeds: options.Seeds = "1",
+    epochs: options.Epochs = None,
+    epoch_choice: options.EpochChoice = None,
+    mapping: options.Mapping = "",
+    set_: options.Changes = None,
+    config: options.ConfigFile = None,
+    device: options.Device = "auto",
+    workers: options.Workers = None,
+) -> None:
+    """Compare STAG with published baselines on the same sealed folds and seeds: table, CSV, LaTeX and a page."""
+    from stagkit.baselines.compare import compare_systems as compare
+    from stagkit.baselines.compare import list_systems
+
+    if list_:
+        say(list_systems())
+        return
+    if not data or out is None:
+        raise StagkitError("compare-systems needs DATA and --out FOLDER (or --list, which lists the systems).")
+    from stagkit.baselines.inputs import make_views
+    from stagkit.core.files import check_writable
+    from stagkit.datasets import open_source
+    from stagkit.reports.comparison import format_comparison, save_tables
+
+    roots = read_pairs(source, "--source", "NAME=ROOT, e.g. casme2=CASME2")
+    sources = {name: open_source(name, root) for name, root in roots.items()}
+    chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
+    check_writable(out)
+    views = make_views(
+        path, mapping, out / "views", sources, workers or 1, str(landmarker or ""), show("reading clips")
+    )
+    stag_config, train_config = read_settings(config, set_ or [], None, epoch_choice, views["regions"], protocol)
+    result = compare(
+        views,
+        out,
+        [name.strip() for name in systems.split(",") if name.strip()],
+        stag_config,
+        train_config,
+        protocol=protocol,
+        n_folds=folds,
+        seeds=chosen,
+        epochs=epochs,
+        device=device,
+        workers=workers,
+        data_path=path,
+        explain=explain,
+        progress=show("folds"),
+    )
+    save_tables(result, out)
+    say(format_comparison(result))
+    say(f"tables in {out}: comparison.html, comparison.csv, comparison.tex, comparison.json")

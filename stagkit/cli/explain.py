@@ -1,4 +1,4 @@
-"""Commands that show what a network does: explain, analyze."""
+"""Commands that show what trained networks do: explain, analyze, weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from stagkit.cli import options
 from stagkit.cli.options import say
 from stagkit.cli.progress import show
+from stagkit.core.errors import StagkitError
 
 app = typer.Typer()
 
@@ -16,23 +18,24 @@ app = typer.Typer()
 @app.command()
 def explain(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
-    clip: Annotated[list[str] | None, typer.Option(help="Clip id; repeatable. All test clips if not given.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which seed's networks.")] = 0,
+    clip: Annotated[list[str] | None, typer.Option(help="Clip id; repeatable. All test clips by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Explain the networks of this seed.")] = 0,
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of integrated gradients.")] = 32,
-    pictures: Annotated[int, typer.Option(min=0, help="Draw at most this many clips.")] = 12,
+    n_figures: Annotated[int, typer.Option(min=0, help="Draw figures of at most this many clips.")] = 12,
     method: Annotated[str, typer.Option(help="integrated gradients, gradient shap, shapley sampling, ...")] = (
         "integrated gradients"
     ),
-    controls: Annotated[
-        bool, typer.Option("--controls/--no-controls", help="Without them pictures are stamped 'no control'.")
+    sanity_checks: Annotated[
+        bool,
+        typer.Option(help="Run the controls of every explanation; figures without them are marked 'no control'."),
     ] = True,
 ) -> None:
-    """Explain the decisions of a run by regions, muscles and frames, with the controls of each explanation; draw."""
+    """Explain the predictions of a run by regions, muscles and frames, with controls for each explanation."""
     from stagkit.explain.graph_record import save_graphs
     from stagkit.explain.run import describe_evidence, explain_run, hold_explanations
     from stagkit.plots.clips import draw_attributions
 
-    with hold_explanations(run, seed) as (opened, _):  # until the pictures are drawn
+    with hold_explanations(run, seed) as (opened, _):  # until the figures are drawn
         evidence, out = explain_run(
             run,
             clips=clip,
@@ -40,33 +43,35 @@ def explain(
             n_steps=steps,
             progress=show("explaining"),
             method=method,
-            controls=controls,
+            controls=sanity_checks,
         )
         save_graphs(opened, seed, clip)
-        drawn = draw_attributions(evidence if evidence.scores else evidence.attribution, out, pictures)
+        drawn = draw_attributions(evidence if evidence.scores else evidence.attribution, out, n_figures)
     say(describe_evidence(evidence))
-    say(f"tables, values and {len(drawn)} pictures in {out}; next: stagkit figures {run}")
+    say(f"tables, values and {len(drawn)} figures in {out}; next: stagkit figures {run}")
 
 
 @app.command()
 def analyze(
-    video: Annotated[Path, typer.Argument(help="mp4, avi, ..., or a folder of pictures with numbers in their names.")],
-    out: Annotated[Path, typer.Option(help="Folder to fill with page and numbers.")],
+    video: Annotated[Path, typer.Argument(help="mp4, avi, ..., or a folder of images with numbers in their names.")],
+    out: Annotated[Path, typer.Option(help="Folder for the page and the numbers.")],
     weights: Annotated[
         Path,
-        typer.Option(help="A finished run, a file of weights, or phantom (shipped, trained on phantoms): what judges."),
+        typer.Option(
+            help="Trained networks: a finished run, a weights file, or phantom (shipped, trained on phantoms)."
+        ),
     ] = Path("phantom"),
     landmarks: Annotated[
         Path | None,
-        typer.Option(help="Stored landmarks of the first frame, or of all: .npy, '68 2' or 'time 68 2' px."),
+        typer.Option(help="Stored landmarks of the first frame or of all frames: .npy, '68 2' or 'time 68 2' px."),
     ] = None,
-    landmarker: Annotated[Path | None, typer.Option(help="Or mediapipe's face_landmarker.task, to find them.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second; needed for a folder.")] = None,
+    landmarker: options.Landmarker = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second; required for a folder.")] = None,
     window: Annotated[
-        float, typer.Option(min=0.1, max=3600.0, help="Length of the windows a long video is cut into, seconds.")
+        float, typer.Option(min=0.1, max=3600.0, help="Length of the windows that a long video is split into, seconds.")
     ] = 0.75,
 ) -> None:
-    """Any clip: landmarks, motion, prediction with probabilities, evidence by muscle; one self-contained HTML page."""
+    """Analyse any clip: landmarks, motion, class probabilities, attribution to muscles; one self-contained HTML page."""
     from stagkit.core.files import check_writable
     from stagkit.inference.analyze import analyze_video, describe_analysis
     from stagkit.reports.analysis import save_analysis
@@ -84,3 +89,39 @@ def analyze(
     save_analysis(analysis, out)
     say(describe_analysis(analysis))
     say(f"page and numbers in {out}: page.html, analysis.json")
+
+
+@app.command()
+def weights(
+    source: Annotated[str, typer.Argument(help="phantom (shipped), a finished run, or a .safetensors file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write the networks to this .safetensors file; with --rebuild: to a folder.")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build the shipped weights again: draw, measure, train, test; minutes.")
+    ] = False,
+    workers: options.Workers = None,
+) -> None:
+    """Describe trained networks and their scores; pack a run into one file; rebuild the shipped weights."""
+    from stagkit.inference.pretrained import SHIPPED, load_card, load_weights, save_weights
+
+    if rebuild:
+        from stagkit.inference.build_pretrained import make_phantom_weights
+
+        if source not in SHIPPED or out is None:
+            raise StagkitError("--rebuild builds the shipped weights: stagkit weights phantom --rebuild --out FOLDER.")
+        path = make_phantom_weights(out, workers=workers, progress=show)
+        say(f"weights in {path}, model card in {path.with_suffix('.md')}")
+        return
+    known = load_weights(source)
+    if out is not None:
+        save_weights(known, out)
+        say(f"{len(known.networks)} networks in {out}; next: stagkit analyze VIDEO --weights {out} --out DIR")
+        return
+    n_parameters = sum(p.numel() for p in known.networks[0].parameters())
+    say(
+        load_card(source)
+        if source in SHIPPED
+        else f"{known.name}: {len(known.networks)} networks of {n_parameters:,} parameters; classes "
+        f"{', '.join(known.classes)}.\n{known.learned}"
+    )

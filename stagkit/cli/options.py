@@ -1,75 +1,70 @@
-"""What several commands of ``stagkit`` are told alike: options, seeds, settings. Light, as the command has to be."""
+"""Options that several commands share, settings and seeds from text, and the one place that prints; quick to import."""
 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from stagkit.core.errors import StagkitError
 
-Preset = StrEnum("Preset", {name: name for name in ("casme2", "samm", "smic", "4dme", "dfme")})
-Cover = StrEnum("Cover", {name: name for name in ("none", "glasses", "fringe")})
-#: Coded data sets; a test keeps them equal to ``datasets.NAMES``, which is heavier to import.
+#: Data sets with annotated AUs; a test keeps them equal to ``datasets.NAMES``, which takes longer to import.
 DATASETS = ("casme2", "samm", "smic", "4dme", "dfme", "casme-squared", "casme3", "casme3c", "mmew")
-Layout = StrEnum("Layout", {name: name for name in ("prepared", "frames", *DATASETS)})
-ProtocolName = StrEnum(
-    "ProtocolName", {name: name for name in ("loso", "groupkfold", "stratifiedkfold", "cde", "cross", "official")}
-)
-EpochChoice = StrEnum("EpochChoice", {name: name for name in ("fixed", "inner")})
-Data = Annotated[
-    list[Path],
-    typer.Argument(help="Prepared folders, .npz of flow maps, or folders of PNG flow maps; several are joined."),
-]
-Protocol = Annotated[
-    ProtocolName,
-    typer.Option(
-        help="loso: one subject left out at a time; groupkfold: groups of subjects; cde: loso over several data sets "
-        "(MEGC2019); cross: train on one set, test on another; official: the parts the data names; stratifiedkfold: not "
-        "subject-disjoint, shown beside groupkfold only."
-    ),
-]
 #: Most seeds of one command (stagkit's choice).
 MAX_SEEDS = 1000
+
+
+Data = Annotated[
+    list[Path],
+    typer.Argument(help="Prepared folders, .npz files of flow maps, or folders of PNG flow maps; several are joined."),
+]
+Protocol = Annotated[
+    Literal["loso", "groupkfold", "stratifiedkfold", "cde", "cross", "official"],
+    typer.Option(
+        help="loso: leave one subject out; groupkfold: groups of subjects; cde: loso over several data sets (MEGC2019); "
+        "cross: train on one data set, test on another; official: the parts named by the data set; stratifiedkfold: not "
+        "subject-disjoint, reported next to groupkfold only.",
+    ),
+]
 Folds = Annotated[int, typer.Option(min=2, max=100_000, help="Folds of groupkfold and stratifiedkfold.")]
-Seeds = Annotated[str, typer.Option(help="How many random seeds (5), or which (0,3,7).")]
-Epochs = Annotated[int | None, typer.Option(min=1, max=100_000, help="Fixed beforehand; never chosen on test clips.")]
-Choice = Annotated[
-    EpochChoice | None,
+Seeds = Annotated[str, typer.Option(help="Number of random seeds (5), or which seeds (0,3,7).")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, max=100_000, help="Training epochs, fixed in advance; never chosen on test clips.")
+]
+EpochChoice = Annotated[
+    Literal["fixed", "inner"] | None,
     typer.Option(help="inner: held-out training subjects choose the epoch, at most --epochs; then all are trained on."),
 ]
 Mapping = Annotated[str, typer.Option("--mapping", help="Class mapping: 3-class, 4-class, 5-class, 7-class, megc2019.")]
 Changes = Annotated[
-    list[str] | None, typer.Option("--set", help="A setting, e.g. stag.width=32 or train.lr=0.001; repeatable.")
+    list[str] | None, typer.Option("--set", help="One setting, e.g. stag.width=32 or train.lr=0.001; repeatable.")
 ]
-ConfigFile = Annotated[Path | None, typer.Option(help="YAML with 'stag:' and 'train:' (a run's config.yaml).")]
+ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with 'stag:' and 'train:', e.g. a run's config.yaml.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
-BackendName = StrEnum("BackendName", {name: name for name in ("auto", "sequential", "processes", "stacked")})
 Backend = Annotated[
-    BackendName,
-    typer.Option(help="Folds one after the other, in processes (auto on a CPU), or all at once (auto on a GPU)."),
+    Literal["auto", "sequential", "processes", "stacked"],
+    typer.Option(help="Train folds one after another, in processes (auto on a CPU), or all at once (auto on a GPU)."),
 ]
-Gpus = Annotated[int, typer.Option(min=1, max=64, help="GPUs of this machine that share the folds.")]
+Gpus = Annotated[int, typer.Option(min=1, max=64, help="GPUs of this machine to share the folds among.")]
 Cluster = Annotated[
     str,
     typer.Option(
-        help="local:N starts N workers here, which talk over TLS; or a Dask scheduler, e.g. tcp://host:8786: without TLS "
-        "everyone who reaches its port can run code as you."
+        help="local:N starts N workers on this machine (TLS); or the address of a Dask scheduler, e.g. tcp://host:8786: "
+        "without TLS, anyone who can reach its port can run code as you."
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(help="Processes of one thread each; all cores if not given.", min=1, max=1024)
+    int | None, typer.Option(min=1, max=1024, help="Processes of one thread each; all cores by default.")
+]
+Landmarker = Annotated[
+    Path | None, typer.Option(help="mediapipe's face_landmarker.task, for clips without stored landmarks.")
 ]
 
 
-Difficulty = Annotated[str, typer.Option(help="0 to 1, or clean (0), default (0.4), real (1: as hard as real data).")]
-
-
 def clean(text: object) -> str:
-    """Text for a terminal: control characters are escaped, so that no name can run a command of the terminal.
+    """Text for a terminal: control characters are escaped, so that no name can send commands to the terminal.
 
     Example:
         >>> clean("a\\x1b[31mb")
@@ -86,7 +81,7 @@ def say(text: object, error: bool = False) -> None:
 
     Args:
         text: one line or several.
-        error: a message, on the error stream and on one line, after the name of the command.
+        error: a message for the error stream: one line, after the name of the command.
     """
     if error:
         text = f"stagkit: {' '.join(str(text).splitlines())}"
@@ -94,18 +89,25 @@ def say(text: object, error: bool = False) -> None:
 
 
 def prepare_streams() -> None:
-    """Characters that the screen's encoding lacks are printed as escapes, not as a traceback."""
+    """Print characters that the terminal's encoding lacks as escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def read_difficulty(text: str) -> float | str:
-    """``0.7`` is a number; words are left to ``PhantomConfig``, which knows them."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def read_pairs(texts: list[str] | None, option: str, form: str) -> dict[str, str]:
+    """Values of a repeatable option ``NAME=VALUE``: name -> value.
+
+    Raises:
+        StagkitError: a text of another form.
+    """
+    pairs = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name or "/" in name:
+            raise StagkitError(f"{option} {text!r}: expected {form}.")
+        pairs[name] = value
+    return pairs
 
 
 def read_seeds(text: str) -> int | list[int]:
@@ -130,9 +132,9 @@ def read_settings(
     data=None,
     protocol: str = "",
 ):
-    """Settings of the network and the training: what suits ``data``, or a file's; then ``--set``; then options.
+    """Settings of network and training: defaults for ``data`` or those of a file; then ``--set``; then options.
 
-    What suits the clips and the protocol (``defaults.choose_settings``) is said on the screen; a file is taken as it is.
+    Defaults that depend on the clips and the protocol (``choose_settings``) are printed; a file is used as it is.
     """
     from stagkit.core.config import ConfigError, StagConfig, TrainConfig, read_yaml
     from stagkit.core.files import shorten
@@ -144,7 +146,7 @@ def read_settings(
         defaults = choose_settings(data, protocol)
         values = {"stag": defaults.stag.to_dict(), "train": defaults.train.to_dict()}
         for line in defaults.reasons:
-            say(f"taken for these clips: {line}; --set changes it")
+            say(f"chosen for these clips: {line}; --set changes it")
     if path is not None:
         loaded = read_yaml(path)
         for part in values:
@@ -164,12 +166,12 @@ def read_settings(
     if epochs is not None:
         values["train"]["epochs"] = epochs
     if epoch_choice is not None:
-        values["train"]["epoch_choice"] = str(epoch_choice)
+        values["train"]["epoch_choice"] = epoch_choice
     return StagConfig.from_dict(values["stag"]), TrainConfig.from_dict(values["train"])
 
 
 def _read_value(text: str):
-    """A number as Python writes it (YAML reads 1e-3 as text), else what YAML makes of it."""
+    """A number as Python writes it (YAML reads 1e-3 as text), otherwise what YAML makes of it."""
     from stagkit.core.config import parse_yaml
 
     for kind in (int, float):

@@ -1,4 +1,4 @@
-"""Progress bars on the error stream, so that output can still be piped. Light: rich is loaded when a bar is drawn."""
+"""Progress bars on the error stream; rich is imported when a bar is drawn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def show(what: str):
 
 
 def show_folds(what: str, out: Path):
-    """A bar over folds that also says how far those at work are: epoch, loss, time left.
+    """A bar over folds that also shows epoch and loss of the folds in progress.
 
     Args:
         what: e.g. ``folds of loso``.
@@ -33,21 +33,21 @@ def show_folds(what: str, out: Path):
         columns = (
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),
-            bars.TextColumn("{task.fields[finished]}/{task.total:.0f} {task.fields[told]}"),
+            bars.TextColumn("{task.fields[finished]}/{task.total:.0f} {task.fields[state]}"),
             bars.TimeElapsedColumn(),
             bars.TextColumn("left"),
             bars.TimeRemainingColumn(elapsed_when_finished=True),
         )
         ended, finished = threading.Event(), 0
         with bars.Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as bar:
-            task = bar.add_task(what, total=total, finished=0, told="")
+            task = bar.add_task(what, total=total, finished=0, state="")
 
-            def look() -> None:
+            def update() -> None:
                 while not ended.wait(1.0):
-                    share, told = describe(out)
-                    bar.update(task, completed=finished + share, finished=finished, told=told)
+                    share, state = describe(out)
+                    bar.update(task, completed=finished + share, finished=finished, state=state)
 
-            watcher = threading.Thread(target=look, daemon=True)
+            watcher = threading.Thread(target=update, daemon=True)
             watcher.start()
             try:
                 for piece in stream:
@@ -62,7 +62,7 @@ def show_folds(what: str, out: Path):
 
 
 def describe(out: Path) -> tuple[float, str]:
-    """What is at work below a folder: how many folds' worth is done already, and epoch and loss in words."""
+    """The folds in progress below a folder: the work done, in folds, and their epochs and loss as text."""
     from stagkit.training.checkpoint import read_progress
 
     found = read_progress(out)
@@ -70,6 +70,5 @@ def describe(out: Path) -> tuple[float, str]:
         return 0.0, ""
     share = sum(f["networks"] * f["epoch"] / f["epochs"] for f in found)
     epochs = ", ".join(str(f["epoch"]) for f in found[:4]) + (", ..." if len(found) > 4 else "")
-    networks = sum(f["networks"] for f in found)
-    loss = sum(f["loss"] * f["networks"] for f in found) / max(1, networks)
+    loss = sum(f["loss"] * f["networks"] for f in found) / max(1, sum(f["networks"] for f in found))
     return share, f"· epoch {epochs} of {found[0]['epochs']} · loss {loss:.3f}"

@@ -10,14 +10,14 @@ from stagkit.core.files import compute_digest
 from stagkit.core.types import RoiDataset, StagkitError
 
 
-def join_datasets(parts: Sequence[RoiDataset], same_people: bool = False) -> RoiDataset:
+def join_datasets(parts: Sequence[RoiDataset], same_subjects: bool = False) -> RoiDataset:
     """The clips of several data sets, one after the other; shorter clips are padded under the mask.
 
     Classes of the same names in another order are brought into the order of the first.
 
     Args:
         parts: data sets with the same regions, patch and unit, and the same class names.
-        same_people: subjects of equal name in several of the data sets are one person, ``any/NAME``; without it, they are
+        same_subjects: subjects of equal name in several of the data sets are one subject, ``any/NAME``; without it, they are
             different people where their data sets differ, and refused where those are the same.
 
     Raises:
@@ -44,13 +44,13 @@ def join_datasets(parts: Sequence[RoiDataset], same_people: bool = False) -> Roi
                 f"data set {i} has the classes {', '.join(part.classes)}, the first has {', '.join(first.classes)}: "
                 "name a common mapping, e.g. --mapping 3-class."
             )
-    people = [set(part.subjects) for part in parts] if not same_people else []
+    people = [set(part.subjects) for part in parts] if not same_subjects else []
     for i, later in enumerate(people[1:], 1):
         shared = sorted(later & set().union(*people[:i]))
         if shared:
             raise StagkitError(
                 f"the subject {shared[0]} is in two of the data sets given: was the same set given twice? If subjects of "
-                "equal name are the same people, say so with --same-people (same_people=True)."
+                "equal name are the same subjects, say so with --same-subjects (same_subjects=True)."
             )
     n_frames = max(part.x.shape[1] for part in parts)
 
@@ -60,7 +60,7 @@ def join_datasets(parts: Sequence[RoiDataset], same_people: bool = False) -> Roi
     orders = [np.array([first.classes.index(c) for c in part.classes]) for part in parts]
     has_parts = any(part.parts for part in parts)
     names = {n: tuple(v for part in parts for v in getattr(part, n)) for n in ("clip_ids", "subjects", "datasets")}
-    if same_people:
+    if same_subjects:
         names["subjects"] = tuple(f"any/{subject.rpartition('/')[2]}" for subject in names["subjects"])
     return RoiDataset(
         x=stacked("x"),
@@ -75,9 +75,9 @@ def join_datasets(parts: Sequence[RoiDataset], same_people: bool = False) -> Roi
         meta={
             "source": "several",
             "of": [dict(part.meta) for part in parts],
-            **({"same_people": True} if same_people else {}),
+            **({"same_subjects": True} if same_subjects else {}),
             "digest": compute_digest(
-                *(str(part.meta.get("digest", "")).encode() for part in parts), str(same_people).encode()
+                *(str(part.meta.get("digest", "")).encode() for part in parts), str(same_subjects).encode()
             ),
         },
         parts=tuple(v for part in parts for v in (part.parts or ("",) * len(part))) if has_parts else (),

@@ -337,14 +337,14 @@ def load_prepared(root: str | Path) -> RoiDataset:
 
 
 def load_data(
-    path: str | Path | Sequence[str | Path], mapping: str = "", frames: str = "all", same_people: bool = False
+    path: str | Path | Sequence[str | Path], mapping: str = "", frames: str = "all", same_subjects: bool = False
 ) -> RoiDataset:
     """Read whatever ``stagkit evaluate`` takes: a prepared folder, an ``.npz`` of flow maps, or a folder of PNG maps.
 
     Args:
         path: one, or several that are joined (``composite.join_datasets``).
         mapping: class mapping, e.g. ``3-class`` (``classes.map_classes``); '' leaves the classes as they are.
-        same_people: subjects of equal name in several of the data sets joined are one person.
+        same_subjects: subjects of equal name in several of the data sets joined are one subject.
         frames: ``all``, or ``apex``: of each clip only the frame with the largest motion (``keep_apex``).
 
     Raises:
@@ -354,7 +354,7 @@ def load_data(
         data = _load_one(Path(path))
         data = map_classes(data, mapping) if mapping else data
     else:
-        data = join_datasets([load_data(p, mapping) for p in path], same_people)
+        data = join_datasets([load_data(p, mapping) for p in path], same_subjects)
         if mapping:
             data.meta["mapping"] = mapping
     if frames not in ("all", "apex"):

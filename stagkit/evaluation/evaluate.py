@@ -46,7 +46,7 @@ def evaluate(
     workers: int | None = None,
     data_path: str | Path | Sequence[str | Path] = "",
     progress: Progress = no_progress,
-    permuted_retrain: bool = False,
+    permutation_baseline: bool = False,
     leaky: bool = False,
     backend: str = "auto",
     gpus: int = 1,
@@ -65,7 +65,7 @@ def evaluate(
         workers: processes on a CPU; all cores where None.
         data_path: where the clips came from (one or several), so that the run can be explained later.
         progress: wraps the stream of finished folds.
-        permuted_retrain: train everything once more on shuffled training labels: a baseline, in the folder ``permuted``.
+        permutation_baseline: train everything once more on shuffled training labels: a baseline, in the folder ``permuted``.
         leaky: write ``leak.json`` too, what choosing the epoch on the test clips would have claimed. The scores stay
             honest, but the run is marked and refused as evidence.
         backend, gpus, cluster: where folds are trained (``backends.Compute``).
@@ -99,26 +99,26 @@ def evaluate(
     compute = Compute(backend, device, workers, gpus, cluster)
     settings = {"n_folds": n_folds, "compute": compute, "progress": progress}
     more = {"comparison": STRATIFIED} if stratified else {}
-    return _evaluate(data, Path(out), {**request, **more}, settings, permuted_retrain)
+    return _evaluate(data, Path(out), {**request, **more}, settings, permutation_baseline)
 
 
-def _evaluate(data: RoiDataset, out: Path, request: dict, settings: dict, permuted_retrain: bool = False) -> Run:
+def _evaluate(data: RoiDataset, out: Path, request: dict, settings: dict, permutation_baseline: bool = False) -> Run:
     """One run, and those that stand beside it; the scores are written when all are finished."""
     _, device = settings["compute"].choose(bool(request.get("leaky")))
     if request.get("stratified"):
         folds = make_stratified_folds(data, settings["n_folds"])
     else:
         folds = make_folds(data, request["protocol"], settings["n_folds"])
-    whole = {**request, "n_folds": len(folds), **({"permuted_retrain": True} if permuted_retrain else {})}
+    whole = {**request, "n_folds": len(folds), **({"permutation_baseline": True} if permutation_baseline else {})}
     check_place(out)
     if (out / "metrics.json").is_file():  # finished: nothing is written
         return Run.start(out, whole, folds, data, device)
     with hold(out):
         run = Run.start(out, whole, folds, data, device)
-        return run if run.is_finished else _finish(data, run, folds, request, settings, permuted_retrain, device)
+        return run if run.is_finished else _finish(data, run, folds, request, settings, permutation_baseline, device)
 
 
-def _finish(data, run: Run, folds, request: dict, settings: dict, permuted_retrain: bool, device: str) -> Run:
+def _finish(data, run: Run, folds, request: dict, settings: dict, permutation_baseline: bool, device: str) -> Run:
     missing = find_missing_classes(data, folds)
     _warn_of(missing)
     remove_temporary(run.path)
@@ -131,10 +131,10 @@ def _finish(data, run: Run, folds, request: dict, settings: dict, permuted_retra
         pass
     remove_working(run.path)
     metrics = compute_run_report(run, data, folds, device, missing)
-    if permuted_retrain:
+    if permutation_baseline:
         plain = {k: v for k, v in request.items() if k != "comparison"}
         shuffled = _evaluate(data, resolve_inside(run.path, PERMUTED), {**plain, "permuted": True}, settings)
-        metrics["baselines"]["permuted_retrained"] = {s: shuffled.metrics[s]["mean"] for s in SCORES}
+        metrics["baselines"]["permutation_baseline"] = {s: shuffled.metrics[s]["mean"] for s in SCORES}
     if request.get("comparison"):
         plain = {k: v for k, v in request.items() if k not in ("comparison", "leaky")}
         plain |= {"protocol": STRATIFIED, "stratified": True}

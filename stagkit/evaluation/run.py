@@ -325,7 +325,7 @@ class Run:
         known, where = self.request["data"], self.request["data_path"]
         try:
             mapping, frames = known.get("mapping", ""), known.get("frames", "all")
-            data = load_data(where, mapping, frames, bool(known.get("same_people")))
+            data = load_data(where, mapping, frames, bool(known.get("same_subjects")))
         except StagkitError as error:
             raise RunError(f"the data of {self.path} cannot be read any more: {error}") from error
         if data.meta["digest"] != known["digest"]:
