@@ -30,7 +30,7 @@ lint: setup      ## fix format and imports
 	$(VENV)/bin/ruff check --fix stagkit tests benchmarks
 	$(VENV)/bin/ruff format stagkit tests benchmarks
 
-course: setup    ## execute the notebooks in order on phantoms; prints notebook, seconds, values, pass/fail
+course: setup    ## run all notebooks on phantoms; print time and result of each
 	$(PY) -m stagkit.course notebooks
 
 lab: setup       ## open the notebooks in JupyterLab
