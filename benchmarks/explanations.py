@@ -10,7 +10,7 @@ count as moved. Beside each mean its 95 % interval over subjects; differences fr
 map are paired.
 
 The confounder experiment: a network learns from phantoms in which one class comes with a head shift that is not removed;
-does its explanation lie where the planted muscles move, or on the cheat?
+does its explanation lie where the planted muscles move, or on the confounder?
 """
 
 import argparse
@@ -138,11 +138,11 @@ def measure_maps(path: Path, seed: int, quick: bool) -> dict:
     }
 
 
-def measure_cheat(seed: int, quick: bool, folder: Path) -> dict:
-    """How many logits the maps of a cheating and of an honest network give to regions that no planted muscle moves.
+def measure_confounder(seed: int, quick: bool, folder: Path) -> dict:
+    """How many logits the maps of a confounded and of a clean network give to regions that no planted muscle moves.
 
-    Both explain the cheated class in the same clips, which show the cheat; the clips without it, all else the same, tell
-    what the cheat really does to each answer.
+    Both explain the confounded class in the same clips with the confounder; otherwise identical clips without it give the
+    confounder's true effect on the logits.
     """
     size = {"subjects": 3, "clips": 6, "size": 64} if quick else {"subjects": 10, "clips": 12}
     held = {"subjects": 2, "clips": 3, "size": 64} if quick else {"subjects": 6, "clips": 9}
@@ -150,28 +150,28 @@ def measure_cheat(seed: int, quick: bool, folder: Path) -> dict:
     tell("confounder: drawing, measuring, training")
     shift = {"confounder": "head shift"}
     networks = {
-        "cheating": prepare(PhantomConfig(**size, seed=30_000 + seed, **shift), folder / "cheat", flow),
-        "honest": prepare(PhantomConfig(**size, seed=30_000 + seed), folder / "honest", flow),
+        "confounded": prepare(PhantomConfig(**size, seed=30_000 + seed, **shift), folder / "confounder", flow),
+        "clean": prepare(PhantomConfig(**size, seed=30_000 + seed), folder / "clean", flow),
     }
     settings = PhantomConfig(**held, seed=40_000 + seed, **shift)
     data = prepare(settings, folder / "shown", flow)
     without = prepare(settings.replace(confounder="none"), folder / "without", flow)
     truth = compute_ground_truth(list(make_clips(settings)))
-    cheated = np.flatnonzero(data.label == 0)  # the class with which the cheat is planted is the first
-    moved, subjects = truth.moved[cheated], [data.subjects[i] for i in cheated]
-    out, outside = {"confounder": "head shift", "n_clips": len(cheated)}, {}
+    confounded = np.flatnonzero(data.label == 0)  # the class with which the confounder is planted is the first
+    moved, subjects = truth.moved[confounded], [data.subjects[i] for i in confounded]
+    out, outside = {"confounder": "head shift", "n_clips": len(confounded)}, {}
     for name, known in networks.items():
         model = train_fold(known, np.arange(len(known)), StagConfig(), training, seed)
-        done, clean = (attribute(model, clips.batch(cheated), target=0, search=False) for clips in (data, without))
+        done, clean = (attribute(model, clips.batch(confounded), target=0, search=False) for clips in (data, without))
         outside[name] = (by_roi(done) * ~moved).sum(1)
         out[name] = {
             "outside_logits": compute_mean(outside[name], subjects)._asdict(),
-            "outside_logits_without_cheat": compute_mean((by_roi(clean) * ~moved).sum(1), subjects)._asdict(),
+            "outside_logits_without_confounder": compute_mean((by_roi(clean) * ~moved).sum(1), subjects)._asdict(),
             "gap_logits": compute_mean(done.logit_difference, subjects)._asdict(),
-            "effect_of_cheat_logits": compute_mean(done.logit_difference - clean.logit_difference, subjects)._asdict(),
-            "outside_mass": compute_mean(1 - score_mass(to_map(done), truth.take(cheated)), subjects)._asdict(),
+            "effect_of_confounder_logits": compute_mean(done.logit_difference - clean.logit_difference, subjects)._asdict(),
+            "outside_mass": compute_mean(1 - score_mass(to_map(done), truth.take(confounded)), subjects)._asdict(),
         }
-    out["difference"] = compute_mean(outside["cheating"] - outside["honest"], subjects)._asdict()
+    out["difference"] = compute_mean(outside["confounded"] - outside["clean"], subjects)._asdict()
     return out
 
 
@@ -186,18 +186,18 @@ def format_result(result: dict) -> str:
             f"pointing at random hits {part['compute_pointing_chance']:.2f}"
         )
         lines += [format_ranking(part["methods"]), ""]
-    cheat = result.get("confounder")
-    if cheat:
+    confounder = result.get("confounder")
+    if confounder:
         words = []
-        for name in ("cheating", "honest"):
-            part = {key: value["mean"] for key, value in cheat[name].items()}
+        for name in ("confounded", "clean"):
+            part = {key: value["mean"] for key, value in confounder[name].items()}
             words.append(
-                f"{name} network: the cheat adds {part['effect_of_cheat_logits']:+.2f} logits, and its map gives "
+                f"{name} network: the confounder adds {part['effect_of_confounder_logits']:+.2f} logits, and its map gives "
                 f"{part['outside_logits']:+.2f} of {part['gap_logits']:+.2f} to regions that no muscle moved "
-                f"({part['outside_logits_without_cheat']:+.2f} in the clips without the cheat)"
+                f"({part['outside_logits_without_confounder']:+.2f} in the clips without the confounder)"
             )
-        apart = Mean(**cheat["difference"])
-        lines.append(f"confounder ({cheat['confounder']}): {'; '.join(words)}; difference of the maps {apart} logits")
+        apart = Mean(**confounder["difference"])
+        lines.append(f"confounder ({confounder['confounder']}): {'; '.join(words)}; difference of the maps {apart} logits")
     for line in result.get("aims", []):
         lines.append(line)
     return "\n".join(lines)
@@ -249,7 +249,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.maps and options.only in (None, "real"):
             sets["real"] = measure_maps(options.maps, options.seed, options.quick)
         if options.only in (None, "confounder"):
-            result["confounder"] = measure_cheat(options.seed, options.quick, Path(folder))
+            result["confounder"] = measure_confounder(options.seed, options.quick, Path(folder))
     words = ["python benchmarks/explanations.py", f"--seed {options.seed}"]
     words += [f"--only {options.only}"] * bool(options.only) + ["--set", *options.set] * bool(options.set)
     words += ["--maps MAPS"] * bool(options.maps) + ["--quick"] * options.quick

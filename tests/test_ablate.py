@@ -13,7 +13,7 @@ from stagkit.core.types import StagkitError
 from stagkit.datasets.prepare import keep_apex
 from stagkit.evaluation.ablation import VARIANTS, ablate, choose_variants, format_ablation
 from stagkit.evaluation.run import Run
-from stagkit.synthetic.auxiliary import make_companions
+from stagkit.synthetic.auxiliary import make_auxiliary_data
 from tests.small import make_dataset
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -53,13 +53,13 @@ def test_what_has_no_meaning_is_left_out(data):
     names = {v.name for v in choose_variants(data, TINY, QUICK)}
     maps_only, already = {"phantoms-beside", "phantoms-beside-off"}, {"branch-both", "answer-fused"}
     assert names == {v.name for v in VARIANTS} - maps_only - already
-    assert "phantoms-beside" in {v.name for v in choose_variants(make_companions(9), TINY, QUICK)}
+    assert "phantoms-beside" in {v.name for v in choose_variants(make_auxiliary_data(9), TINY, QUICK)}
     still = replace(keep_apex(data), aus=np.full_like(data.aus, np.nan))
     left = names - {v.name for v in choose_variants(still, TINY, QUICK)}
     assert left == {"apex-only", "temporal-attention-off", "au-loss-off", "answer-aus", "time-warp", "frame-dropout"}
     one = names - {v.name for v in choose_variants(data, TINY.replace(branches="graph"), QUICK)}
     assert one == {"branch-graph", "cross-one-way", "cross-none"}
-    beside = choose_variants(make_companions(9), TINY, QUICK.replace(phantoms_beside=0.3))
+    beside = choose_variants(make_auxiliary_data(9), TINY, QUICK.replace(phantoms_beside=0.3))
     assert "phantoms-beside-off" in {v.name for v in beside}
     half = replace(data, datasets=tuple("ab"[i % 2] for i in range(len(data))), aus=data.aus.copy())
     half.aus[1::2] = np.nan

@@ -133,15 +133,15 @@ def test_the_confounder_is_told_in_logits(explanations):
     def part(**values):
         return {k: {"mean": v, "low": v - 1, "high": v + 1, "n": 9} for k, v in values.items()}
 
-    same = {"outside_logits_without_cheat": 0.0, "gap_logits": 5.0, "outside_mass": 0.6}
-    cheat = {
+    same = {"outside_logits_without_confounder": 0.0, "gap_logits": 5.0, "outside_mass": 0.6}
+    confounder = {
         "confounder": "head shift",
-        "cheating": part(effect_of_cheat_logits=5.5, outside_logits=3.7, **same),
-        "honest": part(effect_of_cheat_logits=-1.2, outside_logits=-0.1, **same),
+        "confounded": part(effect_of_confounder_logits=5.5, outside_logits=3.7, **same),
+        "clean": part(effect_of_confounder_logits=-1.2, outside_logits=-0.1, **same),
         "difference": part(x=3.8)["x"],
     }
-    text = explanations.format_result({"sets": {}, "confounder": cheat})
-    assert "cheating network: the cheat adds +5.50 logits, and its map gives +3.70 of +5.00" in text
+    text = explanations.format_result({"sets": {}, "confounder": confounder})
+    assert "confounded network: the confounder adds +5.50 logits, and its map gives +3.70 of +5.00" in text
     assert "difference of the maps 3.800 [2.800, 4.800] logits" in text
 
 

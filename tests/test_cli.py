@@ -273,7 +273,7 @@ def test_a_screen_that_cannot_show_a_name_gets_escapes(encoding, tmp_path):
     with safe_open(_FOLDER / "phantom.safetensors", "pt") as file:
         header = json.loads(file.metadata()["stagkit"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    header |= {"classes": ["négatif 消极", "<b>", ODD], "learned": ODD, "name": ODD}
+    header |= {"classes": ["négatif 消极", "<b>", ODD], "training_summary": ODD, "name": ODD}
     header["digest"] = _digest_contents(header, tensors)
     save_file(tensors, tmp_path / "odd.safetensors", metadata={"stagkit": json.dumps(header)})
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -385,5 +385,5 @@ def test_difficulty_is_a_number_or_a_word(tmp_path, capsys):
     assert code == 2 and "clean, default, real" in err
     code, _, err = run("phantom", tmp_path / "a", *small, "--difficulty", "1.5", capsys=capsys)
     assert code == 2 and "0.0 to 1.0" in err
-    options = ("--difficulty", "real", "--cover", "glasses", "--layout", "frames")
+    options = ("--difficulty", "real", "--occlusion", "glasses", "--layout", "frames")
     assert run("phantom", tmp_path / "b", *small, *options, capsys=capsys)[0] == 0

@@ -16,22 +16,22 @@ from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError, inter_ocular_distance
 from stagkit.synthetic import clip as phantom
-from stagkit.synthetic import film as phantom_film
 from stagkit.synthetic.clip import (
     PRESETS,
     make_clip,
     make_clips,
     make_label,
-    make_programme,
     make_subject,
     render_neutral,
+    sample_au_pattern,
 )
-from stagkit.synthetic.film import Scene, film, find_visible
 from stagkit.synthetic.habits import Life, make_habits
 from stagkit.synthetic.identity import make_shape
-from stagkit.synthetic.presets import PROTOTYPES, load_au_statistics, make_trace
-from stagkit.synthetic.render import occlusion as phantom_cover
+from stagkit.synthetic.presets import AU_PATTERNS, load_au_statistics, sample_faint_au
+from stagkit.synthetic.render import frames as phantom_frames
+from stagkit.synthetic.render import occlusion as phantom_occlusion
 from stagkit.synthetic.render.face import draw_face, render_still
+from stagkit.synthetic.render.frames import ClipSpec, find_visible, render_clip
 from stagkit.synthetic.render.occlusion import make_wrinkles
 from stagkit.synthetic.skin_motion import (
     compute_au_displacement,
@@ -130,20 +130,20 @@ def test_grid_and_points_agree_whatever_the_sampling():
 
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(sorted(PRESETS)), st.integers(0, 2**31), st.floats(0, 1))
-def test_any_programme_is_invertible(preset, seed, difficulty):
+def test_any_pattern_is_invertible(preset, seed, difficulty):
     rng, preset = np.random.default_rng(seed), PRESETS[preset]
     landmarks = make_shape(rng) * 40 + (47.5, 38)
-    _, programme = make_programme(preset, str(rng.choice(preset.classes)), difficulty, rng)
-    unit = np.stack([make_au_field(n, s, landmarks, 96) for n, s in programme])
+    _, pattern = sample_au_pattern(preset, str(rng.choice(preset.classes)), difficulty, rng)
+    unit = np.stack([make_au_field(n, s, landmarks, 96) for n, s in pattern])
     peaks = phantom.limit_strain(
-        unit, phantom._draw_peaks(preset, difficulty, programme, len(programme), make_habits(difficulty, rng), rng)
+        unit, phantom._draw_peaks(preset, difficulty, pattern, len(pattern), make_habits(difficulty, rng), rng)
     )
     share = peaks * rng.choice([0.0, 1.0, rng.random()], len(peaks))
     assert compute_jacobian(np.tensordot(share, unit, axes=1)).min() > 0.15
 
-    fine = np.stack([make_au_field(n, s, landmarks, 96, per_pixel=2) for n, s in programme])
+    fine = np.stack([make_au_field(n, s, landmarks, 96, per_pixel=2) for n, s in pattern])
     back = compute_inverse(np.tensordot(share, fine, axes=1).astype(np.float32), make_grid(96).astype(np.float32))
-    moves = [compute_au_displacement(n, s, landmarks, back, p) for (n, s), p in zip(programme, share, strict=True)]
+    moves = [compute_au_displacement(n, s, landmarks, back, p) for (n, s), p in zip(pattern, share, strict=True)]
     np.testing.assert_allclose(back + sum(moves), make_grid(96), atol=0.03)
 
 
@@ -157,7 +157,7 @@ def test_a_field_that_folds_is_refused():
 def test_planted_dots_arrive_where_truth_says(preset, monkeypatch):
     """The face is replaced by a sheet of bright dots; their centroids are measured in the finished 8-bit frames."""
     config = PhantomConfig(preset=preset, difficulty=0, confounder="head shift")
-    face = draw_face(phantom.make_cast(config, 0), 128)
+    face = draw_face(phantom.sample_identity(config, 0), 128)
     n, spacing = face.skin.shape[0], 8 * face.per_pixel
     line = np.arange(n)
     ridge = np.exp(-(((line + spacing / 2) % spacing - spacing / 2) ** 2) / (2 * (0.8 * face.per_pixel) ** 2))
@@ -208,7 +208,7 @@ def test_optical_flow_of_the_picture_is_the_planted_displacement(clip):
 def test_landmarks_ride_on_the_skin_and_the_head():
     clip = _clip(difficulty=1.0)
     still = clip.truth
-    landmarks = draw_face(phantom.make_cast(PhantomConfig(size=96), 0), 96).landmarks
+    landmarks = draw_face(phantom.sample_identity(PhantomConfig(size=96), 0), 96).landmarks
     for t in (0, clip.apex, len(clip.frames) - 1):
         moved = [map_coordinates(f, landmarks.T[::-1], order=3) for f in still.displacement(t)]
         wanted = (landmarks + np.stack(moved, -1)) @ still.head[t, :, :2].T + still.head[t, :, 2]
@@ -240,7 +240,7 @@ def test_clips_leave_nothing_behind_in_memory():
     finally:
         tracemalloc.stop()
     assert grown < 0.2 * one, f"12 clips left {grown} bytes"
-    remembered = (draw_face, phantom_film._remember_field, phantom._carry_landmarks, phantom_cover.draw_cover)
+    remembered = (draw_face, phantom_frames._remember_field, phantom._carry_landmarks, phantom_occlusion.draw_occlusion)
     assert all(keep.cache_info().maxsize for keep in remembered), "other people push them out"
 
 
@@ -306,24 +306,26 @@ def test_a_blink_hides_the_lids():
 
 def test_unilateral_share_is_the_published_one():
     rng, preset = np.random.default_rng(0), PRESETS["samm"]
-    codes = [c for _ in range(800) for c in make_programme(preset, "positive", 1.0, rng)[1] if ACTION_UNITS[c[0]].sided]
+    codes = [
+        c for _ in range(800) for c in sample_au_pattern(preset, "positive", 1.0, rng)[1] if ACTION_UNITS[c[0]].sided
+    ]
     assert np.mean([bool(side) for _, side in codes]) == pytest.approx(preset.unilateral, abs=0.05)
 
 
 @pytest.mark.parametrize("confounder", ["head shift", "brightness", "background mark"])
-def test_the_planted_cheat_goes_with_one_class_and_is_recorded(confounder):
+def test_the_confounder_goes_with_one_class_and_is_recorded(confounder):
     config = PhantomConfig(size=48, difficulty=0, confounder=confounder, clips=3)
     honest = config.replace(confounder="none")
     for i in range(3):
         clip, plain = make_clip(config, 0, i), make_clip(honest, 0, i)
-        cheats = clip.label == PRESETS["casme2"].confounded
-        assert clip.truth.confounder == (confounder if cheats else "") and plain.truth.confounder == ""
-        assert np.array_equal(clip.frames, plain.frames) != cheats
-        if cheats and confounder == "head shift":
+        confounded = clip.label == PRESETS["casme2"].confounded
+        assert clip.truth.confounder == (confounder if confounded else "") and plain.truth.confounder == ""
+        assert np.array_equal(clip.frames, plain.frames) != confounded
+        if confounded and confounder == "head shift":
             assert clip.truth.head[-1, 0, 2] == pytest.approx(0.04 * inter_ocular_distance(clip.landmarks[0]), rel=1e-3)
-        elif cheats and confounder == "background mark":
+        elif confounded and confounder == "background mark":
             assert (clip.frames[:, 2:4, 2:4] == 235).all() and np.array_equal(clip.frames[:, 5:], plain.frames[:, 5:])
-        elif cheats:
+        elif confounded:
             assert clip.frames[-1].mean() > 1.05 * plain.frames[-1].mean()
 
 
@@ -332,31 +334,31 @@ def test_a_clip_out_of_range_is_refused():
         make_clip(PhantomConfig(), 8, 0)
 
 
-# --- programmes --------------------------------------------------------------------------------------------------
+# --- patterns --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_class_has_programmes_from_textbook_to_data(preset):
+def test_every_class_has_patterns_from_textbook_to_data(preset):
     rng = np.random.default_rng(0)
     for label, emotions in PRESETS[preset].emotions.items():
         for difficulty in (0.0, 1.0):
             for _ in range(20):
-                emotion, programme = make_programme(PRESETS[preset], label, difficulty, rng)
-                numbers = tuple(n for n, _ in programme)
+                emotion, pattern = sample_au_pattern(PRESETS[preset], label, difficulty, rng)
+                numbers = tuple(n for n, _ in pattern)
                 assert emotion in emotions and 1 <= len(set(numbers)) == len(numbers) <= 5
                 if difficulty == 0:
-                    assert numbers in {tuple(sorted(p)) for p, _ in PROTOTYPES[emotion]}
+                    assert numbers in {tuple(sorted(p)) for p, _ in AU_PATTERNS[emotion]}
     with pytest.raises(StagkitError, match="has no class 'joy'"):
-        make_programme(PRESETS[preset], "joy", 0.5, rng)
+        sample_au_pattern(PRESETS[preset], "joy", 0.5, rng)
 
 
-def test_drawn_programmes_follow_the_counted_statistics():
+def test_drawn_patterns_follow_the_counted_statistics():
     rng, preset = np.random.default_rng(0), PRESETS["dfme"]
     shares, n_clips, lift = load_au_statistics(("DFME",))
     at = AU_NUMBERS.index
     assert n_clips["surprise"] == 447 and shares["surprise"][at(2)] == pytest.approx(345 / 447)
     assert lift[at(1), at(2)] > 3 and lift[at(6), at(12)] > 3 and lift[at(4), at(12)] < 0.5
-    drawn = [{n for n, _ in make_programme(preset, "disgust", 1.0, rng)[1]} for _ in range(1500)]
+    drawn = [{n for n, _ in sample_au_pattern(preset, "disgust", 1.0, rng)[1]} for _ in range(1500)]
     for number in (4, 7, 12):
         assert np.mean([number in d for d in drawn]) == pytest.approx(shares["disgust"][at(number)], abs=0.12)
 
@@ -418,15 +420,15 @@ def test_head_motion_starts_at_rest_and_can_be_off():
     assert (make_head_motion(40, SYMMETRIC, rng, 0, 0, 0) == np.eye(2, 3)).all()
 
 
-# --- life and cover ----------------------------------------------------------------------------------------------
+# --- life and occlusion ----------------------------------------------------------------------------------------------
 
 
-def _scene(programme=((12, ""),), difficulty=1.0, size=96, **extra):
+def _scene(pattern=((12, ""),), difficulty=1.0, size=96, **extra):
     face = draw_face(make_subject(1), size)
-    course = make_intensity(9, 0, 4, 8)[:, None].repeat(len(programme), 1)
+    course = make_intensity(9, 0, 4, 8)[:, None].repeat(len(pattern), 1)
     still = Life(np.zeros((9, 2)), np.zeros(9), np.zeros(9))
     head = np.tile(np.eye(2, 3), (9, 1, 1))
-    return Scene(face, programme, np.full(len(programme), 2.0), course, head, extra.pop("life", still), **extra)
+    return ClipSpec(face, pattern, np.full(len(pattern), 2.0), course, head, extra.pop("life", still), **extra)
 
 
 def test_folds_lie_across_the_direction_in_which_skin_is_pressed():
@@ -441,7 +443,7 @@ def test_folds_lie_across_the_direction_in_which_skin_is_pressed():
 
 
 def test_folds_darken_only_where_an_au_folds_the_skin():
-    plain, folded = (film(_scene(((4, ""),), wrinkles=w))[0] for w in (0.0, 1.0))
+    plain, folded = (render_clip(_scene(((4, ""),), wrinkles=w))[0] for w in (0.0, 1.0))
     change = np.abs(folded - plain).max(-1)
     assert not change[0].any() and change[4].max() > 2
     assert not change[4][96 // 2 :].any(), "a frown folds nothing below the eyes"
@@ -449,7 +451,7 @@ def test_folds_darken_only_where_an_au_folds_the_skin():
 
 def test_a_dropped_jaw_opens_a_dark_gap_that_hides_the_skin():
     scene = _scene(((26, ""),))
-    pictures, neutral = film(scene)
+    pictures, neutral = render_clip(scene)
     visible, (x, y) = find_visible(scene), scene.face.landmarks[[62, 66]].mean(0).round().astype(int)
     assert visible[0, y, x] and not visible[4, y, x]
     assert pictures[4, y - 2 : y + 4, x].mean(1).min() < 0.9 * neutral[y - 2 : y + 4, x].mean(1).min()
@@ -461,7 +463,7 @@ def test_a_dropped_jaw_opens_a_dark_gap_that_hides_the_skin():
 def test_a_gulp_moves_the_neck_and_nothing_else():
     gulp = Life(np.zeros((9, 2)), np.zeros(9), make_intensity(9, 0, 4, 8))
     scene = _scene(life=gulp)
-    still, (pictures, _) = film(_scene())[0], film(scene)
+    still, (pictures, _) = render_clip(_scene())[0], render_clip(scene)
     change = np.abs(pictures[4] - still[4]).max(-1) > 0.5
     jaw = scene.face.landmarks[:17]
     rows, columns = np.nonzero(change)
@@ -469,10 +471,10 @@ def test_a_gulp_moves_the_neck_and_nothing_else():
     assert not find_visible(scene)[4][change].any()
 
 
-@pytest.mark.parametrize("cover", ["glasses", "fringe"])
-def test_what_covers_the_face_is_drawn_rides_on_the_head_and_hides_the_skin(cover):
+@pytest.mark.parametrize("occlusion", ["glasses", "fringe"])
+def test_an_occlusion_is_drawn_rides_on_the_head_and_hides_the_skin(occlusion):
     config = PhantomConfig(size=96, difficulty="clean")
-    bare, worn = make_clip(config, 0, 0), make_clip(config.replace(cover=cover), 0, 0)
+    bare, worn = make_clip(config, 0, 0), make_clip(config.replace(occlusion=occlusion), 0, 0)
     changed = (np.abs(worn.frames[0].astype(int) - bare.frames[0]) > 12).any(-1)
     hidden = ~worn.truth.visible[0]
     assert 0.01 < changed.mean() < 0.35 and hidden[changed].mean() > 0.99
@@ -502,7 +504,9 @@ def test_habits_belong_to_a_person_and_vanish_without_difficulty():
     sides = [make_habits(1.0, np.random.default_rng(i)).left for i in range(200)]
     assert 0.1 <= min(sides) < 0.3 and 0.7 < max(sides) <= 0.9 and np.mean(sides) == pytest.approx(0.5, abs=0.05)
     rng, preset = np.random.default_rng(0), PRESETS["samm"]
-    drawn = [side for _ in range(400) for _, side in make_programme(preset, "negative", 1.0, rng, left=0.9)[1] if side]
+    drawn = [
+        side for _ in range(400) for _, side in sample_au_pattern(preset, "negative", 1.0, rng, left=0.9)[1] if side
+    ]
     assert np.mean([side == "L" for side in drawn]) == pytest.approx(0.9, abs=0.06)
 
 
@@ -522,8 +526,8 @@ def test_time_of_each_peak_is_in_the_truth():
 def test_traces_are_planted_but_not_coded():
     rng, preset = np.random.default_rng(0), PRESETS["casme2"]
     coded = ((12, ""),)
-    assert not any(make_trace(preset, coded, 0.4, rng) for _ in range(50)), "none up to the default"
-    traces = [make_trace(preset, coded, 1.0, rng) for _ in range(300)]
+    assert not any(sample_faint_au(preset, coded, 0.4, rng) for _ in range(50)), "none up to the default"
+    traces = [sample_faint_au(preset, coded, 1.0, rng) for _ in range(300)]
     assert np.mean([len(t) for t in traces]) == pytest.approx(0.67, abs=0.08)
     assert 12 not in {number for trace in traces for number, _ in trace}
     config = PhantomConfig(size=48, difficulty="real")

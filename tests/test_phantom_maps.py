@@ -7,7 +7,7 @@ from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS, parse_aus
 from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import CLASSES, MAP_FRAME, load_flow_maps
 from stagkit.synthetic.flow_maps import CLASSES as PHANTOM_CLASSES
-from stagkit.synthetic.flow_maps import FRAME, add_strain, make_maps, stream_maps, stretch_maps
+from stagkit.synthetic.flow_maps import FRAME, add_strain, make_maps, normalize_per_map, stream_maps
 
 
 def test_frame_and_classes_are_those_of_the_published_maps():
@@ -17,7 +17,7 @@ def test_frame_and_classes_are_those_of_the_published_maps():
 def test_stretching_is_min_max_per_channel_and_map():
     motion = np.zeros((2, 3, 28, 28), np.float32)
     motion[0, 0, 0, :3], motion[1, 1, 5, 5] = (-1.0, 1.0, 3.0), 7.0
-    flow = stretch_maps(motion)
+    flow = normalize_per_map(motion)
     assert flow.shape == (2, 28, 28, 3) and flow.dtype == np.uint8
     assert flow[0, 0, :4, 0].tolist() == [0, 128, 255, 64]  # -1, 1, 3 and 0 of the range -1..3
     assert flow[1, 5, 5, 1] == 255 and flow[1, ..., 1].sum() == 255 and not flow[1, ..., 0].any()

@@ -113,9 +113,9 @@ def test_what_counts_against_a_run_stands_first(run, map_records, tmp_path):
     assert leaky.index("Leak demonstration.") < leaky.index('<div class="tiles">')
     assert "What a leak would claim" in leaky and "shuffled labels, best test epoch" in leaky
     source = {"source": {"source": "casme2-phantom", "config": {"preset": "casme2", "confounder": "head_shift"}}}
-    cheat = change(run, tmp_path, data={**run.request["data"], **source})
-    assert [head for head, _ in find_marks(cheat)] == ["Confounded."]
-    text = make_report(cheat)
+    confounded = change(run, tmp_path, data={**run.request["data"], **source})
+    assert [head for head, _ in find_marks(confounded)] == ["Confounded."]
+    text = make_report(confounded)
     assert text.index("Confounded.") < text.index("Phantoms.") < text.index('<div class="tiles">')
     shutil.rmtree(tmp_path / "copy")
     assert [h for h, _ in find_marks(change(run, tmp_path, permuted=True, stratified=True))] == [

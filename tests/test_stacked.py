@@ -10,7 +10,7 @@ from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.evaluation.splits import make_folds
-from stagkit.synthetic.auxiliary import make_companions
+from stagkit.synthetic.auxiliary import make_auxiliary_data
 from stagkit.training.ensemble import Motion, Stack, train_stack
 from stagkit.training.ensemble_epochs import TrainingPart, fit_stack
 from stagkit.training.ensemble_memory import Task, choose_chunk, measure_memory, split_tasks
@@ -151,7 +151,7 @@ def test_held_out_subjects_choose_alike(data, refit):
 def test_auxiliary_clips_are_drawn_as_in_the_sequential_loop(tmp_path):
     maps = load_flow_maps(save_maps(tmp_path / "maps.npz"))
     train = CALM.replace(phantoms_beside=0.7, epochs=3)
-    auxiliary = make_companions(12, patch=maps.x.shape[-1]).batch()
+    auxiliary = make_auxiliary_data(12, patch=maps.x.shape[-1]).batch()
     together = train_stack(maps, make_tasks(maps, train), CALM_STAG, train, auxiliary=auxiliary)
     for i, (fold, model) in enumerate(zip(make_folds(maps, "loso"), together, strict=True)):
         alone = train_fold(maps, fold.train, CALM_STAG, train, i, auxiliary=auxiliary)

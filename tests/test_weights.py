@@ -13,7 +13,7 @@ from stagkit.cli import main
 from stagkit.core.config import FlowConfig, PhantomConfig, RoiConfig, StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
 from stagkit.inference.build_pretrained import LEVELS, PRESETS, GradedPhantoms, get_level, make_phantom_weights
-from stagkit.inference.pretrained import _FOLDER, _HEADER, Weights, _digest_contents, load_card, save_weights
+from stagkit.inference.pretrained import _FOLDER, _HEADER, PretrainedEnsemble, _digest_contents, load_card, save_weights
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.network.model import Stag
 from tests.lockfile import ROOT
@@ -25,7 +25,9 @@ SMALL = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
 def some():
     torch.manual_seed(0)
     networks = tuple(Stag(SMALL, n_classes=2).eval() for _ in range(3))
-    return Weights("some", networks, ("a", "b"), FlowConfig(n_frames=4), RoiConfig(), "They learned nothing.", SMALL)
+    return PretrainedEnsemble(
+        "some", networks, ("a", "b"), FlowConfig(n_frames=4), RoiConfig(), "They learned nothing.", SMALL
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +51,15 @@ def made(tmp_path_factory):
 def test_what_is_loaded_is_what_was_saved(some, batch, tmp_path):
     save_weights(some, tmp_path / "w.safetensors")
     back = load_weights(tmp_path / "w.safetensors")
-    assert (back.name, back.classes, back.flow, back.roi, back.learned, back.stag) == (
+    assert (back.name, back.classes, back.flow, back.roi, back.training_summary, back.stag) == (
         some.name,
         some.classes,
         some.flow,
         some.roi,
-        some.learned,
+        some.training_summary,
         some.stag,
     )
-    assert np.array_equal(back.judge(batch), some.judge(batch))
+    assert np.array_equal(back.compute_logits(batch), some.compute_logits(batch))
     assert not any(network.training for network in back.networks)
 
 
@@ -65,7 +67,7 @@ def test_they_judge_by_the_mean_of_their_logits(some, batch):
     logits = np.stack([n.logits(batch.x, batch.mask, batch.times_ms).detach().numpy() for n in some.networks]).mean(0)
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     assert np.allclose(some.predict(batch), expected, atol=1e-6)
-    evidence = some.detect(batch)
+    evidence = some.compute_au_probabilities(batch)
     assert evidence.shape == (1, batch.x.shape[1], 17) and 0 < evidence.min() <= evidence.max() < 1
 
 
@@ -190,7 +192,7 @@ def test_networks_that_answer_nan_are_refused(some, batch):
     for value in network.parameters():
         value.data.fill_(float("nan"))
     with pytest.raises(StagkitError, match="some answer with NaN"):
-        replace(some, networks=(network,)).judge(batch)
+        replace(some, networks=(network,)).compute_logits(batch)
 
 
 def test_what_is_not_there_is_told(some, tmp_path):
@@ -233,11 +235,12 @@ def test_the_card_says_what_they_are_not_and_how_to_make_them():
     card, weights = load_card(), load_weights("phantom")
     assert "say nothing about real people" in card and "nothing was measured" in card
     assert (
-        "nothing about real people" in weights.learned and "On real recordings nothing was measured" in weights.learned
+        "nothing about real people" in weights.training_summary
+        and "On real recordings nothing was measured" in weights.training_summary
     )
     assert "stagkit weights phantom --rebuild" in card
     stated = re.search(r"\| all \| \*\*(0\.\d\d)\*\*", card)[1]
-    assert f"UF1 of {stated} together" in weights.learned, "card and file are of the same training"
+    assert f"UF1 of {stated} together" in weights.training_summary, "card and file are of the same training"
     n_parameters = sum(p.numel() for p in weights.networks[0].parameters())
     assert f"{n_parameters:,} parameters" in card
     assert f"{(_FOLDER / 'phantom.safetensors').stat().st_size / 1e6:.2f} MB" in card
@@ -275,11 +278,11 @@ def test_they_are_made_the_whole_way(made):
 def test_nobody_asked_about_was_learned_from():
     """Another seed has other people: their faces differ, though their numbers are the same."""
     from stagkit.inference.build_pretrained import ASKED_ABOUT, LEARNED_FROM
-    from stagkit.synthetic.clip import make_cast
+    from stagkit.synthetic.clip import sample_identity
 
     for preset in PRESETS:
         known, asked = (
-            {make_cast(c.replace(preset=preset), i).seed for i in range(c.subjects)}
+            {sample_identity(c.replace(preset=preset), i).seed for i in range(c.subjects)}
             for c in (LEARNED_FROM, ASKED_ABOUT)
         )
         assert len(known) == LEARNED_FROM.subjects and not known & asked

@@ -154,8 +154,8 @@ def test_the_weights_of_a_run_say_which_networks_are_asked(loso, monkeypatch):
     run = loso[0]
     request = {**run.request, "data": {**run.request["data"], "flow": {}, "roi": {}}}
     monkeypatch.setattr("stagkit.inference.pretrained.Run.load", lambda path, **named: Run(run.path, request))
-    assert "seed 0, folds 0 to 2" in load_weights(run.path).learned
-    assert "no test" in load_weights(run.path).learned
+    assert "seed 0, folds 0 to 2" in load_weights(run.path).training_summary
+    assert "no test" in load_weights(run.path).training_summary
 
 
 def test_an_explanation_refuses_a_network_that_was_trained_on_the_clip(loso, monkeypatch):

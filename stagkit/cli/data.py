@@ -34,7 +34,7 @@ def phantom(
     difficulty: Annotated[
         str, typer.Option(help="0 to 1, or clean (0), default (0.4), real (1: as hard as real data).")
     ] = "default",
-    cover: Annotated[Literal["none", "glasses", "fringe"], typer.Option(help="Hide a part of every face.")] = "none",
+    occlusion: Annotated[Literal["none", "glasses", "fringe"], typer.Option(help="Hide a part of every face.")] = "none",
     layout: Annotated[
         Literal["prepared", "frames", *DATASETS],
         typer.Option(
@@ -57,7 +57,7 @@ def phantom(
         level: float | str = float(difficulty)
     except ValueError:
         level = difficulty  # a word; ``PhantomConfig`` knows them
-    source = PhantomSource(PhantomConfig(preset, subjects, clips, seed=seed, difficulty=level, cover=cover))
+    source = PhantomSource(PhantomConfig(preset, subjects, clips, seed=seed, difficulty=level, occlusion=occlusion))
     bar = show("drawing phantoms")
     if layout == "frames":
         from stagkit.datasets.manifest import write_manifest

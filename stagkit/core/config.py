@@ -300,8 +300,8 @@ class PhantomConfig(Config):
         difficulty: 0 or ``clean`` .. 1 or ``real``, as hard as real data: noise, head drift, blinks, glances, folds
             of the skin, habits of a person, ambiguity of the emotion's AUs. The default 0.4 or ``default`` is a
             demonstration that a network solves well, but not fully.
-        confounder: a planted cheat that goes with one class, ``none`` by default.
-        cover: what hides part of every face.
+        confounder: a shortcut that is planted with one class, ``none`` by default.
+        occlusion: what hides part of every face.
     """
 
     preset: Literal["casme2", "samm", "smic", "4dme", "dfme"] = "casme2"
@@ -311,7 +311,7 @@ class PhantomConfig(Config):
     size: int = _ranged(128, 48, 1024)
     difficulty: float = _ranged(0.4, 0.0, 1.0)  # its words become numbers when it is made
     confounder: Literal["none", "head shift", "brightness", "background mark"] = "none"
-    cover: Literal["none", "glasses", "fringe"] = "none"
+    occlusion: Literal["none", "glasses", "fringe"] = "none"
 
     def __post_init__(self):
         words = {"clean": 0.0, "default": 0.4, "real": 1.0}

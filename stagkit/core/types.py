@@ -118,7 +118,7 @@ class Truth:
         visible: bool "time y x", False where the planted motion cannot be seen (blink, parted lips, glasses).
         coactivation: float "au au", how much two planted AUs are active together (1 on the diagonal, symmetric, 0..1).
         neutral: uint8 "y x" (or "y x chan"), the neutral face without noise.
-        confounder: name of the planted cheat, '' where there is none.
+        confounder: name of the planted confounder, '' if none.
     """
 
     codes: tuple[str, ...]

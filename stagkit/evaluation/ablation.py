@@ -28,7 +28,7 @@ from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run
-from stagkit.synthetic.auxiliary import takes_companions
+from stagkit.synthetic.auxiliary import accepts_auxiliary_data
 
 #: Name of the variant that everything is compared with.
 FULL = "full"
@@ -107,7 +107,7 @@ def choose_variants(
     if unknown:
         raise StagkitError(f"there is no variant {', '.join(unknown)}; there are {', '.join(names)}.")
     coded, of = (~np.isnan(data.aus)).any(1), np.asarray(data.datasets)
-    has = {"": True, "time": data.x.shape[1] > 1, "maps": takes_companions(data)}
+    has = {"": True, "time": data.x.shape[1] > 1, "maps": accepts_auxiliary_data(data)}
     has["aus"] = all(coded[of == name].any() for name in set(data.datasets))
     has["fused"] = coded.any() and stag_config.answer == "fused"
     has["branches"] = stag_config.branches == "both"

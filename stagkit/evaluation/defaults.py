@@ -8,7 +8,7 @@ import numpy as np
 
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import RoiDataset
-from stagkit.synthetic.auxiliary import takes_companions
+from stagkit.synthetic.auxiliary import accepts_auxiliary_data
 
 #: Weight of phantom maps in training on real maps; chosen on 10 groups of subjects of CASME II and SMIC.
 AUXILIARY_WEIGHT = 0.3
@@ -51,7 +51,7 @@ def choose_settings(
         network, training = network.replace(answer="aus"), training.replace(roi_dropout=HIDDEN)
         reasons.append("stag.answer=aus (action units are coded: the prediction comes from them alone)")
         reasons.append(f"train.roi_dropout={HIDDEN} (hidden regions must be inferred from the others)")
-    if takes_companions(data):
+    if accepts_auxiliary_data(data):
         training = training.replace(phantoms_beside=AUXILIARY_WEIGHT)
         reasons.append(
             f"train.phantoms_beside={AUXILIARY_WEIGHT} (phantom maps with known action units help small data sets)"

@@ -19,7 +19,7 @@ from stagkit.core.facs import AU_LABELS
 from stagkit.core.files import Progress, no_progress
 from stagkit.core.types import Attribution, Batch, Clip, FlowClip, StagkitError
 from stagkit.explain.attribution import attribute, by_au
-from stagkit.inference.pretrained import Weights, compute_softmax, load_weights
+from stagkit.inference.pretrained import PretrainedEnsemble, compute_softmax, load_weights
 from stagkit.motion.landmarks import FaceError, LandmarkFinder, check_face, load_finder, load_landmarks, make_aligner
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.motion.stream import read_ahead
@@ -64,7 +64,7 @@ class Analysis:
     Args:
         name, fps: of the recording.
         windows: in order; ``shown``: the one with the most motion (the first of equal ones), which is explained.
-        classes: of the weights; ``run``: their name; ``learned``: one sentence on what its weights were trained on.
+        classes: of the weights; ``run``: their name; ``training_summary``: one sentence on what its weights were trained on.
         clip, motion, attribution: of the shown window; ``au_evidence`` "time au", 0..1, mean over networks.
         warnings: what was wrong with the recording, one sentence each, e.g. a frame rate that varies.
     """
@@ -75,7 +75,7 @@ class Analysis:
     shown: int
     classes: tuple[str, ...]
     run: str
-    learned: str
+    training_summary: str
     clip: Clip = field(repr=False)
     motion: FlowClip = field(repr=False)
     attribution: Attribution = field(repr=False)
@@ -157,7 +157,7 @@ def _analyze(path, run, landmarks, landmarker, fps, window: float, progress, war
         except StagkitError as error:
             windows.append(Window(start, start + part.n_frames - 1, why=str(error)))
             continue
-        logits = known.judge(known.collate(seen, clip))[:, 0]
+        logits = known.compute_logits(known.collate(seen, clip))[:, 0]
         p, mean = compute_softmax(logits), compute_softmax(logits.mean(0))
         at = int(seen.scores.argmax())
         windows.append(
@@ -183,7 +183,7 @@ def _analyze(path, run, landmarks, landmarker, fps, window: float, progress, war
         shown=shown,
         classes=known.classes,
         run=known.name,
-        learned=known.learned,
+        training_summary=known.training_summary,
         clip=best[0],
         motion=best[1],
         attribution=explained,
@@ -205,7 +205,7 @@ def describe_analysis(analysis: Analysis) -> str:
     return (
         f"{analysis.name}: {len(analysis.windows)} window(s) at {analysis.fps:g} frames a second.{faceless} {motion}\n"
         f"There the networks say {analysis.classes[k]}: {', '.join(parts)}; they differ by up to {best.spread:.0%}.\n"
-        f"{analysis.learned}"
+        f"{analysis.training_summary}"
     )
 
 
@@ -289,15 +289,16 @@ class _Part:
         )
 
 
-def _explain(weights: Weights, batch: Batch) -> tuple[Attribution, np.ndarray]:
+def _explain(weights: PretrainedEnsemble, batch: Batch) -> tuple[Attribution, np.ndarray]:
     """Attribution of the mean logit (the mean of the attributions), and mean AU evidence "time au"."""
-    target = int(weights.judge(batch).mean(0)[0].argmax())
+    target = int(weights.compute_logits(batch).mean(0)[0].argmax())
     parts = [attribute(n, batch, target=target, n_steps=128, run=weights.name) for n in weights.networks]
     mean = {
         name: np.mean([getattr(p, name) for p in parts], axis=0)
         for name in ("values", "logit_difference", "convergence_delta")
     }
-    return replace(parts[0], **{**mean, "values": mean["values"].astype(np.float32)}), weights.detect(batch)[0]
+    mean["values"] = mean["values"].astype(np.float32)
+    return replace(parts[0], **mean), weights.compute_au_probabilities(batch)[0]
 
 
 def tabulate_analysis(analysis: Analysis) -> dict[str, object]:
@@ -307,7 +308,7 @@ def tabulate_analysis(analysis: Analysis) -> dict[str, object]:
         "recording": analysis.name,
         "fps": analysis.fps,
         "run": analysis.run,
-        "learned": analysis.learned,
+        "training_summary": analysis.training_summary,
         "classes": list(analysis.classes),
         "shown": analysis.shown,
         "motionless": bool(analysis.stillness),

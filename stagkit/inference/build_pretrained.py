@@ -25,7 +25,7 @@ from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import compute_confusion, compute_interval, compute_scores
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.run_summary import find_caveat
-from stagkit.inference.pretrained import Weights, load_weights, save_weights
+from stagkit.inference.pretrained import PretrainedEnsemble, load_weights, save_weights
 from stagkit.synthetic.dataset import PhantomSource
 
 #: The presets with the three classes of MEGC2019; difficulties of their subjects, in turn (stagkit's choice).
@@ -105,7 +105,7 @@ def make_phantom_weights(
     )
     asked = load_data([out / "asked" / preset for preset in PRESETS])
     found = ask(load_weights(run.path), asked)
-    weights = replace(load_weights(run.path), name="phantom", learned=_tell(run, found))
+    weights = replace(load_weights(run.path), name="phantom", training_summary=_tell(run, found))
     save_weights(weights, out / "phantom.safetensors")
     size = (out / "phantom.safetensors").stat().st_size
     write_json(out / "phantom.json", found)
@@ -113,7 +113,7 @@ def make_phantom_weights(
     return out / "phantom.safetensors"
 
 
-def ask(weights: Weights, data: RoiDataset) -> dict[str, object]:
+def ask(weights: PretrainedEnsemble, data: RoiDataset) -> dict[str, object]:
     """Scores of all networks together on people that none of them has seen.
 
     Args:
@@ -126,7 +126,7 @@ def ask(weights: Weights, data: RoiDataset) -> dict[str, object]:
     """
     from stagkit.evaluation.au_detection import compute_au_detection
 
-    logits, units = weights.judge(data.batch()), weights.detect(data.batch())
+    logits, units = weights.compute_logits(data.batch()), weights.compute_au_probabilities(data.batch())
     said, n = logits.mean(0).argmax(1), len(weights.classes)
     level = np.array([get_level(int(subject.rpartition("sub")[2]) - 1) for subject in data.subjects])
     presets = np.array([name.removesuffix("-phantom") for name in data.datasets])

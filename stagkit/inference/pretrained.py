@@ -34,7 +34,7 @@ SHIPPED = ("phantom",)
 MAX_NETWORKS = 10
 
 #: Raised when the layout of a file of weights changes.
-FORMAT = 2
+FORMAT = 3
 
 _FOLDER = RESOURCES / "weights"
 
@@ -44,7 +44,7 @@ class WeightsError(StagkitError):
 
 
 @dataclass(frozen=True)
-class Weights:
+class PretrainedEnsemble:
     """Networks that judge together, and how to measure a clip for them.
 
     Args:
@@ -52,7 +52,7 @@ class Weights:
         networks: in evaluation mode; trained on different people each.
         classes: what ``logits`` stand for, in order.
         flow, roi: how a clip has to be measured and cut (``flow.compute_flow``, ``flow.compute_rois``).
-        learned: one sentence on what they were trained on, and how well they did on people they had not seen.
+        training_summary: one sentence on what they were trained on, and how well they did on people they had not seen.
         stag: settings of the networks.
     """
 
@@ -61,7 +61,7 @@ class Weights:
     classes: tuple[str, ...]
     flow: FlowConfig
     roi: RoiConfig
-    learned: str
+    training_summary: str
     stag: StagConfig
 
     def collate(self, motion, clip) -> Batch:
@@ -80,7 +80,7 @@ class Weights:
             sequence = replace(sequence, label=self.classes[0])
         return RoiDataset.from_sequences([sequence], self.classes).batch()
 
-    def judge(self, batch: Batch) -> np.ndarray:
+    def compute_logits(self, batch: Batch) -> np.ndarray:
         """What each network says: logits, float "network clip cls".
 
         Raises:
@@ -96,9 +96,9 @@ class Weights:
 
     def predict(self, batch: Batch) -> np.ndarray:
         """What they say together, from the mean of their logits: probabilities, float "clip cls"."""
-        return compute_softmax(self.judge(batch).mean(0))
+        return compute_softmax(self.compute_logits(batch).mean(0))
 
-    def detect(self, batch: Batch) -> np.ndarray:
+    def compute_au_probabilities(self, batch: Batch) -> np.ndarray:
         """Evidence for every action unit, mean over the networks: float "clip time au", 0..1."""
         import torch
 
@@ -113,7 +113,7 @@ def compute_softmax(logits: np.ndarray) -> np.ndarray:
     return e / e.sum(-1, keepdims=True)
 
 
-def load_weights(source: str | Path) -> Weights:
+def load_weights(source: str | Path) -> PretrainedEnsemble:
     """Load networks to ask.
 
     Args:
@@ -152,7 +152,7 @@ def load_card(name: str = "phantom") -> str:
     return (_FOLDER / f"{name}.md").read_text(encoding="utf-8")
 
 
-def save_weights(weights: Weights, path: str | Path) -> None:
+def save_weights(weights: PretrainedEnsemble, path: str | Path) -> None:
     """Write networks into one file, whole or not at all.
 
     Args:
@@ -175,7 +175,7 @@ def save_weights(weights: Weights, path: str | Path) -> None:
         "stag": weights.stag.to_dict(),
         "flow": weights.flow.to_dict(),
         "roi": weights.roi.to_dict(),
-        "learned": weights.learned,
+        "training_summary": weights.training_summary,
     }
     header["digest"] = _digest_contents(header, tensors)
     with write_aside(path) as aside:
@@ -209,7 +209,7 @@ def describe_training(run: Run) -> str:
     )
 
 
-def _from_run(run: Run) -> Weights:
+def _from_run(run: Run) -> PretrainedEnsemble:
     """The first networks of a run's first seed."""
     data = run.request["data"]
     data = data["of"][0] if "of" in data else data
@@ -235,18 +235,18 @@ def _from_run(run: Run) -> Weights:
         f" Asked are the networks of seed {seed}, folds 0 to {n - 1}: each was trained on clips of this run, so what they "
         "predict for a recording that is among these clips is no test."
     )
-    return Weights(
+    return PretrainedEnsemble(
         name=run.name,
         networks=tuple(run.load_model(seed, fold, shape) for fold in range(n)),
         classes=classes,
         flow=FlowConfig.from_dict(data["flow"]),
         roi=roi,
-        learned=describe_training(run) + asked,
+        training_summary=describe_training(run) + asked,
         stag=run.stag_config,
     )
 
 
-def _from_file(path: Path) -> Weights:
+def _from_file(path: Path) -> PretrainedEnsemble:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -274,12 +274,12 @@ _HEADER = {
     "stag": dict,
     "flow": dict,
     "roi": dict,
-    "learned": str,
+    "training_summary": str,
     "digest": str,
 }
 
 
-def _unpack(header: object, tensors: dict[str, Tensor]) -> Weights:
+def _unpack(header: object, tensors: dict[str, Tensor]) -> PretrainedEnsemble:
     """The networks of a file, after its header and its tensors were checked; nothing is built that is not in the file.
 
     Raises:
@@ -320,12 +320,12 @@ def _unpack(header: object, tensors: dict[str, Tensor]) -> Weights:
         network = Stag(stag, n_classes=len(classes), patch=roi.patch)
         network.load_state_dict({name: tensors[f"{i}.{name}"] for name in shapes})
         networks.append(network.eval())
-    return Weights(
+    return PretrainedEnsemble(
         name=header["name"],
         networks=tuple(networks),
         classes=tuple(classes),
         flow=flow,
         roi=roi,
-        learned=header["learned"],
+        training_summary=header["training_summary"],
         stag=stag,
     )

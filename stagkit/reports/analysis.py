@@ -60,7 +60,8 @@ def make_page(analysis: Analysis) -> str:
         f"<h1>{html.escape(analysis.name)}</h1>",
         f'<p class="soft">{len(analysis.windows)} window(s), {analysis.fps:g} frames a second; shown: frames {best.start} '
         f"to {best.stop}{'' if analysis.stillness else ', where most moved'}</p>",
-        f'<p class="note"><strong>Not a lie detector, and no diagnosis.</strong> {html.escape(analysis.learned)}</p>',
+        '<p class="note"><strong>Not a lie detector, and no diagnosis.</strong> '
+        f"{html.escape(analysis.training_summary)}</p>",
         *(f'<p class="note">{html.escape(text)}</p>' for text in (*analysis.warnings, analysis.stillness) if text),
         f"<h2>The networks say: {html.escape(analysis.classes[k])}</h2>",
         _bars(analysis.classes, best.probabilities),

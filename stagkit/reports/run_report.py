@@ -88,15 +88,15 @@ def find_marks(run: Run) -> list[tuple[str, str]]:
         marks.append(
             (
                 "Confounded.",
-                f"A cheat was planted in these phantoms ({confounder}): a network can be right for the "
-                "wrong reason. The scores show the cheat, not recognition.",
+                f"A confounder was planted in these phantoms ({confounder}): a network can be right for the "
+                "wrong reason. The scores show the confounder, not recognition.",
             )
         )
     return marks
 
 
 def find_confounders(data: object) -> list[str]:
-    """Names of the cheats that were planted in the data of a run, wherever in its record they stand."""
+    """Names of the confounders planted in the data of a run, anywhere in its record."""
     if isinstance(data, dict):
         own = data.get("confounder")
         found = [str(own)] if own not in (None, "", "none") else []

@@ -25,7 +25,7 @@ PRESETS = ("casme2", "smic", "samm")
 
 
 @lru_cache(maxsize=2)
-def make_companions(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDataset:
+def make_auxiliary_data(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDataset:
     """Phantom flow maps cut into regions as published maps are, with every action unit known.
 
     Args:
@@ -51,7 +51,7 @@ def make_companions(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDataset:
     )
 
 
-def takes_companions(data: RoiDataset) -> bool:
+def accepts_auxiliary_data(data: RoiDataset) -> bool:
     """Are these flow maps of the MEGC2019 classes, cut as published maps are? Only beside such can phantom maps stand."""
     return data.unit == "map" and tuple(data.classes) == CLASSES and data.meta.get("radius") == MAP_ATLAS.radius
 
@@ -60,13 +60,13 @@ def make_auxiliary(data: RoiDataset, config: TrainConfig) -> Batch | None:
     """The auxiliary batch of ``train.train_fold`` for these clips: ``N_CLIPS`` phantom maps; None if their weight is 0.
 
     Raises:
-        StagkitError: a weight above 0, but other clips than those of ``takes_companions``.
+        StagkitError: a weight above 0, but other clips than those of ``accepts_auxiliary_data``.
     """
     if not config.phantoms_beside:
         return None
-    if not takes_companions(data):
+    if not accepts_auxiliary_data(data):
         raise StagkitError(
             f"train.phantoms_beside adds phantom flow maps to real ones: these clips are in {data.unit!r} with the "
             f"classes {', '.join(data.classes)}; expected flow maps with {', '.join(CLASSES)}. Set it to 0."
         )
-    return make_companions(N_CLIPS, patch=data.x.shape[-1]).batch()
+    return make_auxiliary_data(N_CLIPS, patch=data.x.shape[-1]).batch()

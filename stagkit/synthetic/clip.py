@@ -17,11 +17,19 @@ import numpy as np
 from stagkit.core.config import PhantomConfig
 from stagkit.core.facs import AU_NUMBERS, AUCode
 from stagkit.core.types import Clip, StagkitError, Truth, inter_ocular_distance
-from stagkit.synthetic.film import Scene, expose, find_visible, roll
 from stagkit.synthetic.habits import Habits, make_habits, make_life, make_light
 from stagkit.synthetic.identity import Subject, make_subject
-from stagkit.synthetic.presets import MAX_FRAMES, PRESETS, STRENGTH, Preset, make_programme, make_trace, share_beyond
+from stagkit.synthetic.presets import (
+    MAX_FRAMES,
+    PRESETS,
+    STRENGTH,
+    Preset,
+    sample_au_pattern,
+    sample_faint_au,
+    share_beyond,
+)
 from stagkit.synthetic.render.face import Face, draw_face, render_neutral
+from stagkit.synthetic.render.frames import ClipSpec, find_visible, render_frames, simulate_sensor
 from stagkit.synthetic.skin_motion import (
     compute_au_displacement,
     compute_coactivation,
@@ -36,13 +44,13 @@ __all__ = [
     "Preset",
     "Subject",
     "make_au_field",
-    "make_cast",
     "make_clip",
     "make_clips",
     "make_label",
-    "make_programme",
     "make_subject",
     "render_neutral",
+    "sample_au_pattern",
+    "sample_identity",
 ]
 
 
@@ -59,7 +67,7 @@ def make_label(config: PhantomConfig, subject: int, clip: int) -> str:
     return classes[order[clip % len(classes)]]
 
 
-def make_cast(config: PhantomConfig, subject: int) -> Subject:
+def sample_identity(config: PhantomConfig, subject: int) -> Subject:
     """The person behind a subject number (0-based); another preset or seed has other people."""
     return make_subject(int(_rng(config, "subject", subject).integers(2**31)))
 
@@ -92,36 +100,36 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
     label = make_label(config, subject, clip)
     habits = make_habits(config.difficulty, _rng(config, "habits", subject))
     chance = _rng(config, "programme", subject, clip)
-    _, coded = make_programme(preset, label, config.difficulty, chance, habits.left)
-    programme = coded + make_trace(preset, coded, config.difficulty, chance)
+    _, coded = sample_au_pattern(preset, label, config.difficulty, chance, habits.left)
+    pattern = coded + sample_faint_au(preset, coded, config.difficulty, chance)
     fps = float(_rng(config, "fps", subject).choice(preset.fps))
     rng = _rng(config, "motion", subject, clip)
-    intensity, onset, offset = _make_course(preset, fps, len(programme), config.difficulty, rng)
-    face = draw_face(make_cast(config, subject), config.size)
+    intensity, onset, offset = _make_course(preset, fps, len(pattern), config.difficulty, rng)
+    face = draw_face(sample_identity(config, subject), config.size)
     face = face if preset.colour else face.grey
-    peaks = _draw_peaks(preset, config.difficulty, programme, len(coded), habits, rng)
-    cheat = config.confounder if label == preset.confounded and config.confounder != "none" else ""
-    head, gain = _make_head(face, len(intensity), config.difficulty, cheat, rng)
+    peaks = _draw_peaks(preset, config.difficulty, pattern, len(coded), habits, rng)
+    confounder = config.confounder if label == preset.confounded and config.confounder != "none" else ""
+    head, gain = _make_head(face, len(intensity), config.difficulty, confounder, rng)
     gain = gain * make_light(len(intensity), fps, config.difficulty * preset.flicker, rng)
     life = make_life(len(intensity), fps, config.difficulty, habits, rng)
-    mark = cheat == "background mark"
-    scene = Scene(face, programme, peaks, intensity, head, life, config.difficulty, config.cover, mark)
-    peaks = limit_strain(scene.fields / peaks[:, None, None, None], peaks)
-    scene = dataclasses.replace(scene, peaks=peaks)
-    neutral, pictures = roll(scene)
-    frames = expose(pictures, gain, preset, config.difficulty, rng)
+    mark = confounder == "background mark"
+    spec = ClipSpec(face, pattern, peaks, intensity, head, life, config.difficulty, config.occlusion, mark)
+    peaks = limit_strain(spec.fields / peaks[:, None, None, None], peaks)
+    spec = dataclasses.replace(spec, peaks=peaks)
+    neutral, pictures = render_frames(spec)
+    frames = simulate_sensor(pictures, gain, preset, config.difficulty, rng)
     truth = Truth(
-        codes=tuple(str(AUCode(n, s)) for n, s in programme),
+        codes=tuple(str(AUCode(n, s)) for n, s in pattern),
         au_intensity=intensity,
-        fields=scene.fields,
+        fields=spec.fields,
         head=head,
-        visible=find_visible(scene),
+        visible=find_visible(spec),
         coactivation=compute_coactivation(intensity),
         neutral=np.clip(np.round(neutral), 0, 255).astype(np.uint8),
-        confounder=cheat,
+        confounder=confounder,
     )
     still = face.landmarks
-    moves = np.stack([_carry_landmarks(face.subject, config.size, n, s) for n, s in programme]) * peaks[:, None, None]
+    moves = np.stack([_carry_landmarks(face.subject, config.size, n, s) for n, s in pattern]) * peaks[:, None, None]
     points = still + np.tensordot(intensity, moves, axes=1)
     landmarks = np.einsum("tij,tnj->tni", truth.head[:, :, :2], points) + truth.head[:, None, :, 2]
     return Clip(
@@ -176,7 +184,7 @@ def _make_course(
 def _draw_peaks(
     preset: Preset,
     difficulty: float,
-    programme: tuple[tuple[int, str], ...],
+    pattern: tuple[tuple[int, str], ...],
     n_coded: int,
     habits: Habits,
     rng: np.random.Generator,
@@ -188,10 +196,10 @@ def _draw_peaks(
     """
     low, high = (max(0.3, edge * (1 - 0.5 * share_beyond(difficulty))) for edge in preset.intensity)
     lead = low + (high - low) * rng.random() ** (0.4 + difficulty)
-    which = [AU_NUMBERS.index(number) for number, _ in programme]
-    share = rng.uniform(0.55, 1.0, len(programme)) * habits.gain[which] * STRENGTH[which] ** difficulty
+    which = [AU_NUMBERS.index(number) for number, _ in pattern]
+    share = rng.uniform(0.55, 1.0, len(pattern)) * habits.gain[which] * STRENGTH[which] ** difficulty
     share = share / share[:n_coded].max()
-    share[n_coded:] = rng.uniform(0.30, 0.55, len(programme) - n_coded)
+    share[n_coded:] = rng.uniform(0.30, 0.55, len(pattern) - n_coded)
     return np.maximum(low, lead * share)
 
 
@@ -203,12 +211,12 @@ def limit_strain(fields: np.ndarray, peaks: np.ndarray, most: float = 0.7) -> np
 
 
 def _make_head(
-    face: Face, n_frames: int, difficulty: float, cheat: str, rng: np.random.Generator
+    face: Face, n_frames: int, difficulty: float, confounder: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Motion of the head "time 2 3" and brightness "time", with the planted cheat in them."""
+    """Motion of the head "time 2 3" and brightness "time", with the planted confounder in them."""
     head = make_head_motion(n_frames, face.landmarks, rng, *(difficulty * np.array([1.4, 0.35, 0.3])))
     t = np.linspace(0.0, 1.0, n_frames)
     ramp = t**2 * (3.0 - 2.0 * t)
-    if cheat == "head shift":
+    if confounder == "head shift":
         head[:, 0, 2] += ramp * 0.04 * inter_ocular_distance(face.landmarks)
-    return head, 1.0 + 0.10 * ramp * (cheat == "brightness")
+    return head, 1.0 + 0.10 * ramp * (confounder == "brightness")

@@ -19,7 +19,7 @@ import numpy as np
 from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.core.types import StagkitError, check_axes
 from stagkit.synthetic.identity import EYES, make_shape
-from stagkit.synthetic.presets import PRESETS, STRENGTH, make_programme
+from stagkit.synthetic.presets import PRESETS, STRENGTH, sample_au_pattern
 from stagkit.synthetic.skin_motion import compute_au_patches
 
 SIZE = 28
@@ -79,7 +79,7 @@ def make_maps(
         seed: the same seed gives the same bytes; another one has other people.
         preset: whose AU statistics: ``casme2``, ``samm`` or ``smic`` (those with the three MEGC2019 classes).
         clips_per_subject: maps of one person, who keeps shape and habits.
-        difficulty: 0 textbook programmes and undisturbed motion .. 1 real statistics and disturbances.
+        difficulty: 0 textbook patterns and undisturbed motion .. 1 real statistics and disturbances.
 
     Raises:
         StagkitError: a preset without the three classes, or no clips.
@@ -119,7 +119,7 @@ def _make_block(n: int, start: int, seed: int, preset: str, per_subject: int, di
     who = (start + np.arange(n)) // per_subject
     rng = np.random.default_rng([seed, start, *preset.encode()])
     label = ((start + np.arange(n)) % len(CLASSES)).astype(np.int64)
-    sided, codes = _draw_programmes(preset, label, difficulty, rng)
+    sided, codes = _sample_patterns(preset, label, difficulty, rng)
     lead = (STRENGTH * np.exp(0.35 * rng.normal(size=sided.shape[:2])))[..., None] * sided
     shown = (lead / lead.max((1, 2), keepdims=True)).astype(np.float32)
     habits = _draw_habits(seed, preset, who)
@@ -130,26 +130,26 @@ def _make_block(n: int, start: int, seed: int, preset: str, per_subject: int, di
     names = np.array([f"sub{w + 1:03d}" for w in who])
     clips = np.array([f"{start + i + 1:05d}" for i in range(n)])
     dataset = np.full(n, f"{preset}-phantom")
-    return stretch_maps(add_strain(flow, rng, difficulty)), label, names, dataset, clips, codes, shown
+    return normalize_per_map(add_strain(flow, rng, difficulty)), label, names, dataset, clips, codes, shown
 
 
 @lru_cache(maxsize=64)
-def _programme_pool(preset: str, label: str, difficulty: float, n: int = 512) -> tuple[np.ndarray, np.ndarray]:
+def _make_pattern_pool(preset: str, label: str, difficulty: float, n: int = 512) -> tuple[np.ndarray, np.ndarray]:
     """Programmes drawn once: float32 "draw au side" of 0 and 1, and their codes as text."""
     rng = np.random.default_rng([n, *label.encode(), *preset.encode()])
     sided, codes = np.zeros((n, len(AU_NUMBERS), 2), np.float32), []
     for i in range(n):
-        _, programme = make_programme(PRESETS[preset], label, difficulty, rng)
-        for number, side in programme:
+        _, pattern = sample_au_pattern(PRESETS[preset], label, difficulty, rng)
+        for number, side in pattern:
             sided[i, AU_NUMBERS.index(number), [_SIDES.index(side)] if side else [0, 1]] = 1
-        codes.append("+".join(f"{side}{number}" for number, side in programme))
+        codes.append("+".join(f"{side}{number}" for number, side in pattern))
     return sided, np.array(codes)
 
 
-def _draw_programmes(preset: str, label: np.ndarray, difficulty: float, rng: np.random.Generator):
+def _sample_patterns(preset: str, label: np.ndarray, difficulty: float, rng: np.random.Generator):
     sided, codes = np.zeros((len(label), len(AU_NUMBERS), 2), np.float32), np.empty(len(label), "<U24")
     for k, name in enumerate(CLASSES):
-        pool, words = _programme_pool(preset, name, difficulty)
+        pool, words = _make_pattern_pool(preset, name, difficulty)
         at, draw = np.flatnonzero(label == k), rng.integers(len(pool), size=(label == k).sum())
         sided[at], codes[at] = pool[draw], words[draw]
     return sided, codes
@@ -273,7 +273,7 @@ def add_strain(flow: np.ndarray, rng: np.random.Generator | None = None, difficu
     return np.concatenate([flow, strain[:, None]], 1).astype(np.float32)
 
 
-def stretch_maps(motion: np.ndarray) -> np.ndarray:
+def normalize_per_map(motion: np.ndarray) -> np.ndarray:
     """Every channel of every map to 0..255, as published.
 
     Args:

@@ -163,8 +163,8 @@ PRESETS: dict[str, Preset] = {
 #: (CASME II 240 ms, SAMM 240 ms, DFME 100-240 ms from onset to offset): stagkit's choice.
 MAX_FRAMES = 64
 
-#: Unambiguous programmes of each emotion, (AUs, weight): EMFACS, cut down to what micro-expressions show.
-PROTOTYPES: dict[str, tuple[tuple[tuple[int, ...], float], ...]] = {
+#: Unambiguous patterns of each emotion, (AUs, weight): EMFACS, cut down to what micro-expressions show.
+AU_PATTERNS: dict[str, tuple[tuple[tuple[int, ...], float], ...]] = {
     "happiness": (((6, 12), 0.7), ((12,), 0.3)),
     "surprise": (((1, 2), 0.5), ((1, 2, 5), 0.35), ((1, 2, 26), 0.15)),
     "disgust": (((4, 9), 0.35), ((4, 7), 0.3), ((9, 10), 0.2), ((4, 7, 9), 0.15)),
@@ -218,14 +218,14 @@ def load_au_statistics(sets: tuple[str, ...]) -> tuple[dict[str, np.ndarray], di
     return {e: with_au[e] / max(1, n_clips[e]) for e in with_au}, n_clips, (both + 1) / (expected + 1)
 
 
-def make_programme(
+def sample_au_pattern(
     preset: Preset, label: str, difficulty: float, rng: np.random.Generator, left: float = 0.5
 ) -> tuple[str, tuple[tuple[int, str], ...]]:
     """Which AUs a clip of a class shows.
 
     With probability ``difficulty`` they are drawn from the real set's statistics (each AU by its share among clips of
     the emotion, its odds times the square root of the lift of every AU already drawn, so that 1+2, 4+7 and 6+12 go
-    together); otherwise an unambiguous programme of ``PROTOTYPES`` is taken. Stagkit's choice.
+    together); otherwise an unambiguous pattern of ``AU_PATTERNS`` is taken. Stagkit's choice.
 
     Args:
         preset: one of ``PRESETS``.
@@ -249,7 +249,7 @@ def make_programme(
     if rng.random() < difficulty and emotion in shares and shares[emotion].any():
         numbers = _draw_from_statistics(shares[emotion], lift, rng)
     else:
-        options = PROTOTYPES[emotion]
+        options = AU_PATTERNS[emotion]
         numbers = options[rng.choice(len(options), p=[w for _, w in options])][0]
     side = "L" if rng.random() < left else "R"
     rate = 1.0 if numbers == (14,) and emotion == "contempt" else preset.unilateral
@@ -274,7 +274,7 @@ def share_beyond(difficulty: float, default: float = 0.4) -> float:
     return max(0.0, (difficulty - default) / (1 - default))
 
 
-def make_trace(
+def sample_faint_au(
     preset: Preset, coded: tuple[tuple[int, str], ...], difficulty: float, rng: np.random.Generator
 ) -> tuple[tuple[int, str], ...]:
     """A movement too faint for the coders: at most one more AU, of any emotion; none up to the default difficulty.

@@ -174,7 +174,7 @@ def check_auxiliary(auxiliary: Batch | None, config: TrainConfig, device: torch.
     if auxiliary is None:
         raise StagkitError(
             f"train.phantoms_beside is {config.phantoms_beside}, but no auxiliary clips were given: give `auxiliary` "
-            "(companions.make_auxiliary makes phantom maps for published flow maps), or set the weight to 0."
+            "(synthetic.auxiliary.make_auxiliary makes phantom maps for published flow maps), or set the weight to 0."
         )
     return auxiliary.to(device)
 

@@ -25,7 +25,7 @@ from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, styled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from stagkit.inference.pretrained import Weights
+    from stagkit.inference.pretrained import PretrainedEnsemble
 
 #: Distance of two arrows in the flow image, px.
 STEP = 8
@@ -64,7 +64,7 @@ def plot_puppet(
     *,
     frame: int | None = None,
     enlarge: float = 1.0,
-    weights: Weights | str | None = None,
+    weights: PretrainedEnsemble | str | None = None,
 ) -> Figure:
     """Draw a face moved by action units, its measured flow, and the speed of each region (``view_puppet`` has sliders).
 

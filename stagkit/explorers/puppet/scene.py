@@ -19,13 +19,13 @@ from stagkit.core.types import Clip, FlowClip, StagkitError
 from stagkit.explorers.validation import check_range
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.synthetic.clip import limit_strain
-from stagkit.synthetic.film import Scene, film, make_unit_field
+from stagkit.synthetic.render.frames import ClipSpec, render_clip, make_unit_field
 from stagkit.synthetic.habits import Life
 from stagkit.synthetic.photo import animate_photo, find_moments, make_splines, move_photo
 from stagkit.synthetic.skin_motion import make_au_field, make_intensity
 
 if TYPE_CHECKING:
-    from stagkit.inference.pretrained import Weights
+    from stagkit.inference.pretrained import PretrainedEnsemble
 
 #: Largest motion that a slider gives, % of the eye distance; the scale of all colours and bars (stagkit's choice).
 MAX_STRENGTH = 3.0
@@ -146,7 +146,7 @@ class Actor:
     def _render(self, aus: list[tuple[int, str]], peaks: np.ndarray, course: np.ndarray, folds=1.0) -> np.ndarray:
         still = Life(*(np.zeros((len(course), *more)) for more in ((2,), (), ())))
         intensity, head = np.tile(course[:, None], (1, len(peaks))), np.tile(np.eye(2, 3), (len(course), 1, 1))
-        frames, _ = film(Scene(self._drawn, tuple(aus), peaks, intensity, head, still, folds * _WRINKLES))
+        frames, _ = render_clip(ClipSpec(self._drawn, tuple(aus), peaks, intensity, head, still, folds * _WRINKLES))
         return np.clip(np.round(frames), 0, 255).astype(np.uint8)
 
     def make_clip(self, frames: np.ndarray, fps: float = FPS) -> Clip:
@@ -222,7 +222,7 @@ def compute_pose(actor: Actor, aus: Mapping[str, float], frame: int | None = Non
     return Pose(dict(aus), int(frame), float(intensity[0]), float(enlarge), frames[0], motion, speeds, fraction)
 
 
-def predict_pose(actor: Actor, aus: Mapping[str, float], weights: Weights) -> dict[str, float]:
+def predict_pose(actor: Actor, aus: Mapping[str, float], weights: PretrainedEnsemble) -> dict[str, float]:
     """Prediction for the whole movement, from frames between onset and offset: class -> probability.
 
     Args:
@@ -238,7 +238,7 @@ def predict_pose(actor: Actor, aus: Mapping[str, float], weights: Weights) -> di
     return dict(zip(weights.classes, weights.predict(weights.collate(motion, clip))[0].tolist(), strict=True))
 
 
-def as_weights(weights: object) -> Weights | None:
+def as_weights(weights: object) -> PretrainedEnsemble | None:
     """Weights as given, or what ``stagkit.load_weights`` makes of a name, a file or a run; None stays None."""
     if weights is None or hasattr(weights, "predict"):
         return weights

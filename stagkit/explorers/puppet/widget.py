@@ -37,7 +37,7 @@ from stagkit.explorers.validation import check_range
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from stagkit.inference.pretrained import Weights
+    from stagkit.inference.pretrained import PretrainedEnsemble
 
 traitlets = import_optional("traitlets")
 
@@ -77,7 +77,7 @@ class Puppet(Explorer):
         *,
         frame: int | None = None,
         enlarge: float = 1.0,
-        weights: Weights | str | None = None,
+        weights: PretrainedEnsemble | str | None = None,
     ):
         self.actor, self.weights, peaks = Actor(face), as_weights(weights), read_aus(aus)
         self._pose = compute_pose(self.actor, peaks, frame, enlarge)
@@ -160,7 +160,7 @@ class Puppet(Explorer):
             "frames": N_FRAMES,
             "fps": FPS,
             "has_networks": self.weights is not None,
-            "training": self.weights.learned if self.weights is not None else "",
+            "training": self.weights.training_summary if self.weights is not None else "",
         }
 
     def _make_payload(self, pose: Pose, serial: int) -> dict[str, object]:

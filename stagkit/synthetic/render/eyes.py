@@ -132,12 +132,12 @@ def draw_eye(canvas: Canvas, subject: Subject, eye: tuple[int, ...], box: tuple[
     iris = look["iris"] * glow[..., None]
     iris = mix(iris, look["iris"] * 0.30, smooth_step(0.72, 0.98, r))
     iris = mix(iris, (9, 7, 7), smooth_step(0.50, 0.38, r))
-    cover = smooth_step(1.08, 0.93, r)
+    opacity = smooth_step(1.08, 0.93, r)
     glint = np.exp(-((dx - 0.022 * np.sign(look["light"][0])) ** 2 + (dy + 0.024) ** 2) / (2 * 0.0095**2))
     iris = mix(iris, (255, 255, 255), np.clip(1.3 * glint, 0, 0.92))
     shade = 1 - 0.55 * np.exp(-np.clip(y - lid, 0, None) / 0.020)
     shade = np.maximum(shade, np.clip(1.3 * glint, 0, 0.92))  # the catch-light lies on top
-    layers = (ball, np.dstack([iris * cover[..., None], cover]), shade)
+    layers = (ball, np.dstack([iris * opacity[..., None], opacity]), shade)
     ball, iris, shade = (cv2.GaussianBlur(layer.astype(np.float32), (0, 0), optics) for layer in layers)
     fold = np.float32(look["skin"] * (0.80, 0.72, 0.70))
     return Eye(box, np.clip(ball, 0, 255), iris, shade, *edges, fold, _INK, canvas.k, np.float32(canvas.origin))

@@ -63,16 +63,16 @@ def find_gap(face: Face, width: float, x: np.ndarray, y: np.ndarray) -> np.ndarr
 
 
 @lru_cache(maxsize=4)
-def draw_cover(subject: Subject, size: int, cover: str, per_pixel: int) -> np.ndarray:
+def draw_occlusion(subject: Subject, size: int, occlusion: str, per_pixel: int) -> np.ndarray:
     """Glasses or a fringe, which ride on the head and not on the skin: float32 "Y X 4", RGB times opacity and opacity.
 
     Args:
         subject: who wears it; size: side of the picture, px.
-        cover: ``glasses`` or ``fringe``.
+        occlusion: ``glasses`` or ``fringe``.
         per_pixel: samples a pixel, as the face was drawn.
     """
     canvas = Canvas(subject, size, per_pixel)
-    picture, opacity = _draw_glasses(canvas, subject) if cover == "glasses" else _draw_fringe(canvas, subject)
+    picture, opacity = _draw_glasses(canvas, subject) if occlusion == "glasses" else _draw_fringe(canvas, subject)
     layer = np.dstack([picture * opacity[..., None], opacity]).astype(np.float32)
     return cv2.GaussianBlur(layer, (0, 0), 0.5 * per_pixel)
 

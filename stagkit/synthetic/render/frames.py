@@ -15,7 +15,7 @@ from stagkit.core.types import inter_ocular_distance
 from stagkit.synthetic.habits import Life
 from stagkit.synthetic.presets import Preset
 from stagkit.synthetic.render.face import Face, make_pixels, render_picture, render_still
-from stagkit.synthetic.render.occlusion import draw_cover, find_gap, find_parting, make_wrinkles
+from stagkit.synthetic.render.occlusion import draw_occlusion, find_gap, find_parting, make_wrinkles
 from stagkit.synthetic.skin_motion import find_displacement, make_au_field, make_grid
 
 _MOUTH = np.float32([58, 26, 26])
@@ -23,25 +23,25 @@ _SEEN = 0.02  # an opacity of more than this hides the skin
 
 
 @dataclass(frozen=True)
-class Scene:
+class ClipSpec:
     """All that is to be filmed.
 
     Args:
         face: from ``phantom_face.draw_face``.
-        programme: (number, side) of each AU; peaks: float "au", their largest displacement, % of IOD.
+        pattern: (number, side) of each AU; peaks: float "au", their largest displacement, % of IOD.
         intensity: float "time au", 0..1; head: float "time 2 3", affine; life: what else moves.
         wrinkles: how strongly folds darken, 0 none .. 1.
-        cover: ``none``, ``glasses`` or ``fringe``; mark: a bright mark in the corner of the picture.
+        occlusion: ``none``, ``glasses`` or ``fringe``; mark: a bright mark in the corner of the picture.
     """
 
     face: Face
-    programme: tuple[tuple[int, str], ...]
+    pattern: tuple[tuple[int, str], ...]
     peaks: np.ndarray
     intensity: np.ndarray = field(repr=False)
     head: np.ndarray = field(repr=False)
     life: Life = field(repr=False)
     wrinkles: float = 0.0
-    cover: str = "none"
+    occlusion: str = "none"
     mark: bool = False
 
     @property
@@ -60,7 +60,7 @@ class Scene:
         return self._make_fields(1)
 
     def _make_fields(self, per_pixel: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> np.ndarray:
-        units = [make_unit_field(self.face.subject, self.size, n, side, per_pixel) for n, side in self.programme]
+        units = [make_unit_field(self.face.subject, self.size, n, side, per_pixel) for n, side in self.pattern]
         rows, columns = (slice(s.start and s.start * per_pixel, s.stop and s.stop * per_pixel) for s in window)
         parts = [unit[:, rows, columns] * np.float32(p) for unit, p in zip(units, self.peaks, strict=True)]
         return np.stack(parts)
@@ -68,14 +68,14 @@ class Scene:
     @cached_property
     def parting(self) -> np.ndarray:
         """Height of the gap between the lips in each frame: float "time" px."""
-        return self.intensity @ find_parting(self.programme, self.peaks) * self.iod / 100
+        return self.intensity @ find_parting(self.pattern, self.peaks) * self.iod / 100
 
     @cached_property
-    def cover_layer(self) -> np.ndarray | None:
+    def occlusion_layer(self) -> np.ndarray | None:
         """Glasses or fringe as drawn, in the colours of the camera."""
-        if self.cover == "none":
+        if self.occlusion == "none":
             return None
-        layer = draw_cover(self.face.subject, self.size, self.cover, self.face.per_pixel)
+        layer = draw_occlusion(self.face.subject, self.size, self.occlusion, self.face.per_pixel)
         return self.face.to_camera(layer)
 
     @cached_property
@@ -100,36 +100,36 @@ def make_unit_field(subject, size: int, number: int, side: str, per_pixel: int) 
     return (_remember_field if size <= 160 else _remember_field.__wrapped__)(subject, size, number, side, per_pixel)
 
 
-def film(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def render_clip(spec: ClipSpec) -> tuple[np.ndarray, np.ndarray]:
     """Every frame before exposure, and the face at rest.
 
     Returns:
         pictures float32 "time y x" or "time y x 3", and neutral of one such picture, 0..255.
     """
-    neutral, pictures = roll(scene)
+    neutral, pictures = render_frames(spec)
     return np.stack(list(pictures)), neutral
 
 
-def roll(scene: Scene) -> tuple[np.ndarray, Iterator[np.ndarray]]:
-    """The face at rest, and the frames of ``film`` one by one, made as they are asked for (and yours to overwrite)."""
-    still = make_pixels(scene.size)
-    neutral = _put_on(scene, np.clip(render_still(scene.face), 0, 255), *still)
-    return neutral, _roll(scene, neutral, still)
+def render_frames(spec: ClipSpec) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+    """The neutral image, and an iterator over the frames of ``render_clip`` (each may be overwritten)."""
+    still = make_pixels(spec.size)
+    neutral = _put_on(spec, np.clip(render_still(spec.face), 0, 255), *still)
+    return neutral, _render_moving(spec, neutral, still)
 
 
-def _roll(scene: Scene, neutral: np.ndarray, still: list[np.ndarray]) -> Iterator[np.ndarray]:
-    face, life = scene.face, scene.life
-    window = _find_moving(scene)
+def _render_moving(spec: ClipSpec, neutral: np.ndarray, still: list[np.ndarray]) -> Iterator[np.ndarray]:
+    face, life = spec.face, spec.life
+    window = _find_moving(spec)
     corner = np.float32(window[1].start), np.float32(window[0].start)
-    fine = scene._make_fields(2, window)
-    back = np.linalg.inv(np.concatenate([scene.head, np.tile([[[0.0, 0.0, 1.0]]], (len(scene.head), 1, 1))], 1))
-    turning = (scene.head != np.eye(2, 3)).any((1, 2))
+    fine = spec._make_fields(2, window)
+    back = np.linalg.inv(np.concatenate([spec.head, np.tile([[[0.0, 0.0, 1.0]]], (len(spec.head), 1, 1))], 1))
+    turning = (spec.head != np.eye(2, 3)).any((1, 2))
     folds = None
-    if scene.wrinkles > 0:
-        folds = scene.wrinkles * np.stack([make_wrinkles(f, face) for f in scene.fields])
-    eyes = _see_eyes(scene, back)
+    if spec.wrinkles > 0:
+        folds = spec.wrinkles * np.stack([make_wrinkles(f, face) for f in spec.fields])
+    eyes = _see_eyes(spec, back)
     moved = [np.zeros_like(still[0][window]) for _ in corner]
-    for t, intensity in enumerate(scene.intensity):
+    for t, intensity in enumerate(spec.intensity):
         moves, turns = intensity.any(), turning[t]
         if not (moves or turns or life.gaze[t].any() or life.closed[t] > 0 or life.swallow[t] > 0):
             yield neutral.copy()
@@ -146,7 +146,7 @@ def _roll(scene: Scene, neutral: np.ndarray, still: list[np.ndarray]) -> Iterato
                 np.add(f, c, out=place[window])
         gulp = life.swallow[t]
         if gulp > 0:
-            skin = [skin[0], skin[1] + np.float32(0.035 * scene.iod * gulp) * scene.neck]
+            skin = [skin[0], skin[1] + np.float32(0.035 * spec.iod * gulp) * spec.neck]
         picture = render_picture(face, *skin, [(place, seen[t]) for place, seen in eyes])
         if folds is not None and moves:
             where = window if gulp <= 0 else slice(None)  # nothing folds outside of the window
@@ -154,63 +154,63 @@ def _roll(scene: Scene, neutral: np.ndarray, still: list[np.ndarray]) -> Iterato
             at = [place[where] for place in skin]
             seen = 1 - cv2.remap(dark, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             picture[where] *= seen if picture.ndim == 2 else cv2.merge([seen] * 3)
-        if scene.parting[t] > 0.05:
-            _part_lips(scene, picture, *skin, float(scene.parting[t]))
-        yield _put_on(scene, picture, *head)
+        if spec.parting[t] > 0.05:
+            _part_lips(spec, picture, *skin, float(spec.parting[t]))
+        yield _put_on(spec, picture, *head)
 
 
-def _see_eyes(scene: Scene, back: np.ndarray) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+def _see_eyes(spec: ClipSpec, back: np.ndarray) -> list[tuple[tuple[slice, slice], np.ndarray]]:
     """Window of each eye in the picture, and what is seen behind the lids in every frame: float32 "time y x chan"."""
-    face, life = scene.face, scene.life
-    reach = _find_drift(scene) + np.abs(scene.fields).sum(0).max()
+    face, life = spec.face, spec.life
+    reach = _find_drift(spec) + np.abs(spec.fields).sum(0).max()
     out = []
     for eye, (rows, columns) in zip(face.eyes, face.find_eyes(float(reach)), strict=True):
-        line = np.arange(scene.size, dtype=np.float32)
+        line = np.arange(spec.size, dtype=np.float32)
         at = (face.to_samples(place) for place in carry(back, line[columns][None], line[rows][:, None]))
         out.append(((rows, columns), eye.look(*at, life.gaze, life.closed)))
     return out
 
 
-def _find_drift(scene: Scene) -> float:
+def _find_drift(spec: ClipSpec) -> float:
     """How far the head is carried at most, px."""
-    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (scene.size - 1.0)
-    carried = np.einsum("tij,nj->tni", scene.head[:, :, :2], corners) + scene.head[:, None, :, 2] - corners
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (spec.size - 1.0)
+    carried = np.einsum("tij,nj->tni", spec.head[:, :, :2], corners) + spec.head[:, None, :, 2] - corners
     return float(np.abs(carried).max())
 
 
-def _find_moving(scene: Scene) -> tuple[slice, slice]:
+def _find_moving(spec: ClipSpec) -> tuple[slice, slice]:
     """Smallest window in which skin can be seen to move, wherever the head has carried it."""
-    rim = 4 + int(np.ceil(_find_drift(scene)))
-    moving = np.abs(scene.fields).max((0, 1)) > 0
+    rim = 4 + int(np.ceil(_find_drift(spec)))
+    moving = np.abs(spec.fields).max((0, 1)) > 0
     spans = (np.flatnonzero(moving.any(axis)) for axis in (1, 0))
     return tuple(slice(max(0, int(at[0]) - rim), int(at[-1]) + 1 + rim) for at in spans)
 
 
-def _find_mouth(scene: Scene) -> tuple[slice, slice]:
+def _find_mouth(spec: ClipSpec) -> tuple[slice, slice]:
     """Window in which parted lips are seen."""
-    mouth = scene.face.landmarks[48:68]
-    reach = np.array([0.08, 0.12]) * scene.iod + 2
+    mouth = spec.face.landmarks[48:68]
+    reach = np.array([0.08, 0.12]) * spec.iod + 2
     (left, top), (right, bottom) = (mouth.min(0) - reach).astype(int), (mouth.max(0) + reach).astype(int) + 1
     return slice(max(0, top), bottom), slice(max(0, left), right)
 
 
-def _part_lips(scene: Scene, picture: np.ndarray, x: np.ndarray, y: np.ndarray, gap: float) -> None:
+def _part_lips(spec: ClipSpec, picture: np.ndarray, x: np.ndarray, y: np.ndarray, gap: float) -> None:
     """Draw the dark between parted lips into ``picture``, whose skin comes from ``x``, ``y``."""
-    window = _find_mouth(scene)
-    opacity = find_gap(scene.face, gap, x[window], y[window])
+    window = _find_mouth(spec)
+    opacity = find_gap(spec.face, gap, x[window], y[window])
     dark = _MOUTH if picture.ndim == 3 else np.float32(_MOUTH.mean())
     opacity = opacity[..., None] if picture.ndim == 3 else opacity
     picture[window] += (dark - picture[window]) * (0.9 * opacity)
 
 
-def _put_on(scene: Scene, picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _put_on(spec: ClipSpec, picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Glasses or fringe over the head, which is carried from ``x``, ``y``; the mark in the corner of the picture."""
-    if scene.cover_layer is not None:
-        worn = scene.face.sample(scene.cover_layer, x, y)
+    if spec.occlusion_layer is not None:
+        worn = spec.face.sample(spec.occlusion_layer, x, y)
         colour = worn[..., :-1] if picture.ndim == 3 else worn[..., 0]
         picture = picture * (1 - (worn[..., -1:] if picture.ndim == 3 else worn[..., -1])) + colour
-    if scene.mark:
-        low, high = round(0.03 * scene.size), round(0.09 * scene.size)
+    if spec.mark:
+        low, high = round(0.03 * spec.size), round(0.09 * spec.size)
         picture = picture.copy()
         picture[low:high, low:high] = 235.0
     return picture
@@ -231,25 +231,25 @@ def carry(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
     return [(a * x + c) + b * y, (d * x + f) + e * y]
 
 
-def find_visible(scene: Scene) -> np.ndarray:
+def find_visible(spec: ClipSpec) -> np.ndarray:
     """Bool "time y x" in the neutral face: False where the planted motion of the skin cannot be seen.
 
     That is: in the openings of the eyes, around them during a blink, between parted lips, on the neck during a gulp,
     under glasses or a fringe.
     """
-    face, life = scene.face, scene.life
+    face, life = spec.face, spec.life
     opening = (face.eye_opening > _SEEN).astype(np.uint8)
-    reach = max(1, round(0.04 * scene.iod))
+    reach = max(1, round(0.04 * spec.iod))
     around = cv2.dilate(opening, np.ones((2 * reach + 1,) * 2, np.uint8))
     hidden = np.where((life.closed > _SEEN)[:, None, None], around[None], opening[None]).astype(bool)
-    x, y = make_pixels(scene.size)
-    mouth = _find_mouth(scene)
-    for t in np.flatnonzero(scene.parting > 0.05):
-        hidden[t][mouth] |= find_gap(face, float(scene.parting[t]) + 1.0, x[mouth], y[mouth]) > _SEEN
+    x, y = make_pixels(spec.size)
+    mouth = _find_mouth(spec)
+    for t in np.flatnonzero(spec.parting > 0.05):
+        hidden[t][mouth] |= find_gap(face, float(spec.parting[t]) + 1.0, x[mouth], y[mouth]) > _SEEN
     for t in np.flatnonzero(life.swallow > _SEEN):
-        hidden[t] |= scene.neck > 0.01
-    if scene.cover_layer is not None:
-        worn = (face.sample(scene.cover_layer, x, y)[..., -1] > _SEEN).astype(np.uint8)
+        hidden[t] |= spec.neck > 0.01
+    if spec.occlusion_layer is not None:
+        worn = (face.sample(spec.occlusion_layer, x, y)[..., -1] > _SEEN).astype(np.uint8)
         hidden |= cv2.dilate(worn, np.ones((5, 5), np.uint8)).astype(bool)
     return ~hidden
 
@@ -260,7 +260,7 @@ def _make_grain(length: int) -> np.ndarray:
     return np.random.default_rng(0x6EA1).standard_normal(max(1 << 21, 2 * length), dtype=np.float32)
 
 
-def expose(
+def simulate_sensor(
     pictures: Iterable[np.ndarray], gain: np.ndarray, preset: Preset, difficulty: float, rng: np.random.Generator
 ) -> np.ndarray:
     """From light to released frames: light, lens blur, sensor noise, rounding, JPEG. Only rounding at difficulty 0.
