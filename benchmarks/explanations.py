@@ -168,7 +168,9 @@ def measure_confounder(seed: int, quick: bool, folder: Path) -> dict:
             "outside_logits": compute_mean(outside[name], subjects)._asdict(),
             "outside_logits_without_confounder": compute_mean((by_roi(clean) * ~moved).sum(1), subjects)._asdict(),
             "gap_logits": compute_mean(done.logit_difference, subjects)._asdict(),
-            "effect_of_confounder_logits": compute_mean(done.logit_difference - clean.logit_difference, subjects)._asdict(),
+            "effect_of_confounder_logits": compute_mean(
+                done.logit_difference - clean.logit_difference, subjects
+            )._asdict(),
             "outside_mass": compute_mean(1 - score_mass(to_map(done), truth.take(confounded)), subjects)._asdict(),
         }
     out["difference"] = compute_mean(outside["confounded"] - outside["clean"], subjects)._asdict()
@@ -197,7 +199,9 @@ def format_result(result: dict) -> str:
                 f"({part['outside_logits_without_confounder']:+.2f} in the clips without the confounder)"
             )
         apart = Mean(**confounder["difference"])
-        lines.append(f"confounder ({confounder['confounder']}): {'; '.join(words)}; difference of the maps {apart} logits")
+        lines.append(
+            f"confounder ({confounder['confounder']}): {'; '.join(words)}; difference of the maps {apart} logits"
+        )
     for line in result.get("aims", []):
         lines.append(line)
     return "\n".join(lines)

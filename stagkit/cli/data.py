@@ -34,7 +34,9 @@ def phantom(
     difficulty: Annotated[
         str, typer.Option(help="0 to 1, or clean (0), default (0.4), real (1: as hard as real data).")
     ] = "default",
-    occlusion: Annotated[Literal["none", "glasses", "fringe"], typer.Option(help="Hide a part of every face.")] = "none",
+    occlusion: Annotated[
+        Literal["none", "glasses", "fringe"], typer.Option(help="Hide a part of every face.")
+    ] = "none",
     layout: Annotated[
         Literal["prepared", "frames", *DATASETS],
         typer.Option(

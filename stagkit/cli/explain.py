@@ -123,5 +123,5 @@ def weights(
         load_card(source)
         if source in SHIPPED
         else f"{known.name}: {len(known.networks)} networks of {n_parameters:,} parameters; classes "
-        f"{', '.join(known.classes)}.\n{weights.training_summary}"
+        f"{', '.join(known.classes)}.\n{known.training_summary}"
     )

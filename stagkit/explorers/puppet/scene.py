@@ -19,9 +19,9 @@ from stagkit.core.types import Clip, FlowClip, StagkitError
 from stagkit.explorers.validation import check_range
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.synthetic.clip import limit_strain
-from stagkit.synthetic.render.frames import ClipSpec, render_clip, make_unit_field
 from stagkit.synthetic.habits import Life
 from stagkit.synthetic.photo import animate_photo, find_moments, make_splines, move_photo
+from stagkit.synthetic.render.frames import ClipSpec, make_unit_field, render_clip
 from stagkit.synthetic.skin_motion import make_au_field, make_intensity
 
 if TYPE_CHECKING:
