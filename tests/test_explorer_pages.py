@@ -165,7 +165,7 @@ def test_browser_decodes_the_grid_and_colours_it_as_python_does(tab, tmp_path):
     flow = np.zeros_like(motion.flow)
     flow[:, 0], flow[:, 1] = 0.4, -1.0
     motion = replace(motion, flow=flow)
-    open_explorer(tab, view_flow(CLIP, motion=motion, arrows=False, pictures=False), tmp_path)
+    open_explorer(tab, view_flow(CLIP, motion=motion, arrows=False, show_frames=False), tmp_path)
     wait_until(tab, "!!document.querySelector('.stag-flow').dataset.frame")
     payload = compute_payload(CLIP, 0, motion, FlowConfig())
     mask = np.frombuffer(zlib.decompress(base64.b64decode(payload["mask"])), np.uint8).reshape(payload["grid"][::-1])
@@ -177,7 +177,7 @@ def test_browser_decodes_the_grid_and_colours_it_as_python_does(tab, tmp_path):
         ".getImageData(c.width / 2, c.height / 2, 1, 1).data]; })()"
     )
     assert shown == pytest.approx(wanted.tolist(), abs=4)
-    assert "as asked" in tab.locator(".sg-face .sg-key").inner_text()
+    assert "show_frames=False" in tab.locator(".sg-face .sg-key").inner_text()
     assert tab.locator(".sg-face .sg-skin").count() == 1  # landmarks stand in for the picture
     check_page(tab, "flow_hidden")
 
@@ -300,7 +300,7 @@ def test_run_page_lists_the_clips_of_a_cell(tab, tmp_path):
     chosen = trait(tab, "clip")
     assert chosen == widget.shown()[0]
     numbers = [float(t) for t in tab.locator(".sg-prob .sg-num").all_inner_texts()]
-    assert numbers == pytest.approx(table.chances[1, chosen], abs=0.006)
+    assert numbers == pytest.approx(table.probabilities[1, chosen], abs=0.006)
     button = tab.get_by_role("button", name="Open Evidence")
     assert button.is_disabled() and "needs Python" in button.get_attribute("title")
     check_page(tab, "run")

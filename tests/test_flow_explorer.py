@@ -1,4 +1,4 @@
-"""The flow explorer: what it shows is what was measured, pictures of people stay where they are, wrong use is told."""
+"""The flow explorer: what it shows is what was measured, frames of subjects stay where they are, wrong use is told."""
 
 import base64
 import dataclasses
@@ -99,7 +99,7 @@ def test_a_motion_that_was_measured_is_not_measured_again(monkeypatch):
     def never(*_):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("stagkit.explorers.flow.widget.measure", never)
+    monkeypatch.setattr("stagkit.explorers.flow.widget.compute_flow", never)
     assert view_flow(CLIP, motion=MOTION).selected == MOTION.selected.tolist()
     with pytest.raises(StagkitError, match="the motion of this clip"):
         view_flow(CLIP, motion=dataclasses.replace(MOTION, strain=MOTION.strain[:3], flow=MOTION.flow[:3],
@@ -133,7 +133,7 @@ def test_a_clip_that_cannot_be_shown_is_told_and_the_old_one_stays():
         ("method", "liteflownet", "'tvl1'"),
         ("selection", "best", "'magnitude'"),
         ("layer", "heat", "'strain'"),
-        ("magnify", 40.0, "1 .as it is. to 20"),
+        ("magnify", 40.0, "1 to 20"),
         ("point", [500.0, 3.0], r"x 0\.\.95"),
     ],
 )
@@ -167,7 +167,7 @@ def test_view_and_plot_take_the_same_arguments():
         assert [name for name in described if name in view.parameters] == list(view.parameters)
 
 
-# ---------------------------------------------------------------------------------------------------- pictures of people
+# ---------------------------------------------------------------------------------------------------- frames of subjects
 def licensed(name: str) -> Clip:
     """A clip whose every pixel has a value that occurs nowhere else in a page."""
     return dataclasses.replace(CLIP, dataset=name, subject=f"{name}/sub01", truth=None)
@@ -177,7 +177,7 @@ def licensed(name: str) -> Clip:
 def test_no_frame_of_a_licensed_clip_leaves_python(name):
     clip = licensed(name)
     widget = view_flow(clip, motion=MOTION)
-    assert widget._clip["film"] is None and "may be printed" in widget._clip["hidden"]
+    assert widget._clip["strip"] is None and "may be printed" in widget._clip["hidden"]
     page = widget.to_html()
     assert (
         "base64,UklGR" not in page
@@ -193,10 +193,10 @@ def test_no_frame_of_a_licensed_clip_leaves_python(name):
 
 
 def test_what_is_not_known_to_be_free_is_hidden_and_permission_is_said_by_the_reader():
-    assert "pictures=True" in explain_hidden(licensed("clinic"), None)
+    assert "show_frames=True" in explain_hidden(licensed("clinic"), None)
     assert explain_hidden(licensed("clinic"), True) == ""
     assert explain_hidden(licensed("recording"), None) == ""
-    assert explain_hidden(CLIP, None) == "" and "as asked" in explain_hidden(CLIP, False)
+    assert explain_hidden(CLIP, None) == "" and "show_frames=False" in explain_hidden(CLIP, False)
 
 
 # ---------------------------------------------------------------------------------------------------- what is made

@@ -74,7 +74,7 @@ def run(tmp_path_factory):
 
 def test_the_orders_are_those_worked_out_by_hand(tmp_path):
     table = compute_table(make_run(tmp_path / "r", rows=BY_HAND, classes=("no", "yes"), seeds=(0,)))
-    assert table.true_chance() == pytest.approx([0.8, 0.85, 0.3, 0.4, 0.1])
+    assert table.true_probability() == pytest.approx([0.8, 0.85, 0.3, 0.4, 0.1])
     names = [table.clip_ids[i] for i in table.order("worst")]
     assert names == ["b2", "a3", "b1", "a1", "a2"]
     # a3: its subject's others got (0.8 + 0.85) / 2, its class's others (0.8 + 0.4) / 2
@@ -87,8 +87,8 @@ def test_the_orders_are_those_worked_out_by_hand(tmp_path):
     assert [table.clip_ids[i] for i in table.cell("no", "yes")] == ["a3", "b1"]
     assert [table.clip_ids[i] for i in table.cell("yes", "no")] == ["b2"]
     worst, best = table.by_subject()
-    assert (worst["name"], worst["right"], worst["chance"]) == ("b", 0.0, 0.25)
-    assert (best["name"], best["clips"], best["right"]) == ("a", 3, pytest.approx(2 / 3, abs=1e-4))
+    assert (worst["name"], worst["accuracy"], worst["probability"]) == ("b", 0.0, 0.25)
+    assert (best["name"], best["clips"], best["accuracy"]) == ("a", 3, pytest.approx(2 / 3, abs=1e-4))
 
 
 def test_cells_hold_as_many_clips_as_they_count_and_all_seeds_add_up(run):
@@ -108,14 +108,14 @@ def test_a_seed_that_did_not_test_a_clip_is_not_counted(tmp_path):
     rows = [*BY_HAND, *(row(r["subject"], r["clip"], r["label"], 0.5, 0.5, seed=1) for r in BY_HAND[:3])]
     table = compute_table(make_run(tmp_path / "r", rows=rows, classes=("no", "yes"), seeds=(0, 1)))
     assert table.confusion(1).sum() == 3 and table.confusion().sum() == 8
-    assert table.true_chance()[4] == pytest.approx(0.1) and table.true_chance()[0] == pytest.approx(0.65)
+    assert table.true_probability()[4] == pytest.approx(0.1) and table.true_probability()[0] == pytest.approx(0.65)
 
 
 def test_traits_choose_what_is_listed(run):
     widget = view_run(run, order="worst", cell=("negative", "positive"))
     table = widget.table
     assert widget.shown() and set(widget.shown()) == set(table.cell("negative", "positive"))
-    chances = table.true_chance()[widget.shown()]
+    chances = table.true_probability()[widget.shown()]
     assert (np.diff(chances) >= -1e-6).all()
     widget.subject = "set/sub01"
     assert {table.subjects[i] for i in widget.shown()} <= {"set/sub01"}
@@ -209,7 +209,7 @@ def test_one_click_opens_each_explorer_on_the_clip_that_was_clicked(trained):
     graph = widget.explore("au graph", clip)
     assert isinstance(graph, AUGraph) and widget.clip == clip
     shown = list(graph.probabilities.values())
-    assert shown == pytest.approx(widget.table.chances[0, clip], abs=2e-3)
+    assert shown == pytest.approx(widget.table.probabilities[0, clip], abs=2e-3)
     flow = widget.explore("flow")
     assert isinstance(flow, FlowExplorer) and flow.shown_clip.clip_id == clip_id
     with pytest.raises(StagkitError, match="holds no frames"):

@@ -52,7 +52,7 @@ function render(context) {
   const frameChart = html("div", { class: "sg-chart" }, frames.box);
   const frameSvg = make("svg", { viewBox: "0 0 420 170", role: "img" }, frameChart);
   const steps = () => [-1, ...(find()?.times ?? []).keys()];
-  view.clock(frames.box, { frames: steps, told: () => (get("frame") < 0 ? "all frames" : `${Math.round(find()?.times?.[get("frame")] ?? 0)} ms`), step: 500 });
+  view.clock(frames.box, { frames: steps, label: () => (get("frame") < 0 ? "all frames" : `${Math.round(find()?.times?.[get("frame")] ?? 0)} ms`), step: 500 });
   const orders = panel("sg-orders", "Deletion and insertion", lower);
   const orderChart = html("div", { class: "sg-chart" }, orders.box);
   const orderSvg = make("svg", { viewBox: "0 0 420 190", role: "img" }, orderChart);

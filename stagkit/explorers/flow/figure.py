@@ -1,4 +1,4 @@
-"""The flow explorer as a still figure, for paper and for readers that run no widget."""
+"""The flow explorer as a static figure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import numpy as np
 
 from stagkit.core.config import FlowConfig
 from stagkit.core.regions import compute_face_mask
-from stagkit.core.types import Clip, FlowClip, StagkitError
+from stagkit.core.types import Clip, FlowClip
 from stagkit.explorers.flow.scene import (
     LAYERS,
     MAX_MAGNIFY,
     ClipSequence,
-    check_frame,
     check_motion,
     check_point,
     colour_wheel,
     compute_limits,
     explain_hidden,
     find_crop,
-    measure,
     reselect,
 )
-from stagkit.explorers.validation import check_choice
+from stagkit.explorers.validation import check_choice, check_frame, check_index, check_range
+from stagkit.motion.optical_flow import compute_flow
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, magnify_motion, styled
 
 if TYPE_CHECKING:
@@ -44,23 +43,24 @@ def plot_flow(
     arrows: bool = True,
     magnify: float = 1.0,
     point: list[float] | None = None,
-    pictures: bool | None = None,
+    show_frames: bool | None = None,
     motion: FlowClip | None = None,
 ) -> Figure:
-    """Draw a frame, its motion and the motion curve of the clip (``view_flow`` is the same to be touched).
+    """Draw a frame, its motion and the motion curve of the clip (``view_flow`` is interactive).
 
     Args:
-        clips: a ``Clip`` with landmarks; a list of clips; or a source with ``keys`` and ``read``.
-        clip: index or id of the clip drawn.
+        clips: a ``Clip`` with landmarks; a list of clips; or a source with ``keys`` and ``read`` (``open_source``,
+            ``PhantomSource``), of which a clip is read when it is shown.
+        clip: index or id of the clip shown first.
         frame: index of its frame; the one with the most motion where None.
         config: method, selection rule and their settings.
         layer: ``"wheel"`` (direction as colour, length as opacity), ``"speed"`` or ``"strain"``.
         arrows: draw the flow as arrows too.
-        magnify: 1..20, how many times the motion is enlarged in the picture.
-        point: ``[x, y]`` px, a place whose speed over time is drawn too.
-        pictures: may the frames be drawn? None = those of phantoms, animated photographs and recordings of one's own; of
-            licensed data only landmarks and flow. True says that the agreement of these data allows this subject's pictures.
-        motion: the clip's motion, where it has been measured already with ``config``.
+        magnify: 1..20, factor by which the motion in the frame is enlarged.
+        point: ``[x, y]`` px, a place that is followed over time.
+        show_frames: None = only frames of phantoms, animated photographs and your own recordings are shown; of licensed
+            data landmarks and flow. True states that the agreement of these data allows showing this subject.
+        motion: the clip's motion, if already measured with ``config``.
 
     Returns:
         A matplotlib Figure, 7.16 in wide, 8 pt, without a title inside.
@@ -71,58 +71,48 @@ def plot_flow(
     from matplotlib.figure import Figure
 
     sequence = ClipSequence(clips)
-    shown = sequence.read(sequence.index(clip))
+    shown = sequence.read(check_index("clip", clip, sequence.names))
     check_choice("layer", layer, LAYERS)
-    if not 1 <= magnify <= MAX_MAGNIFY:
-        raise StagkitError(f"`magnify` is {magnify}, expected 1 (as it is) to {MAX_MAGNIFY:g} times.")
+    check_range("magnify", magnify, 1, MAX_MAGNIFY, "1 = as measured")
     point = check_point(point or [], shown)
-    motion = measure(shown, config, config.method) if motion is None else check_motion(motion, shown)
+    motion = compute_flow(shown, config) if motion is None else check_motion(motion, shown)
     motion = reselect(motion, shown, config, config.selection)
-    frame = int(np.argmax(motion.scores)) if frame is None else check_frame(shown, frame)
+    frame = int(np.argmax(motion.scores)) if frame is None else check_frame(frame, shown.clip_id, len(shown.frames))
 
     figure = Figure(figsize=(PAGE, 4.6), facecolor="white", layout="constrained")
     grid = figure.add_gridspec(2, 3, height_ratios=(1.75, 1), width_ratios=(1, 1, 0.045))
     face, moved = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-    hidden = explain_hidden(shown, pictures)
-    _draw_picture(face, shown, motion, frame, magnify, hidden)
+    hidden = bool(explain_hidden(shown, show_frames))
+    _draw_frame(face, shown, motion, frame, magnify, hidden)
     _draw_layer(moved, figure.add_subplot(grid[0, 2]), shown, motion, frame, layer, arrows, hidden)
+    left, top, width, height = find_crop(shown)
     for axes in (face, moved):
+        axes.set(xlim=(left - 0.5, left + width - 0.5), ylim=(top + height - 0.5, top - 0.5), aspect="equal")
+        axes.axis("on")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
         if point:
             axes.plot(*point, "+", color=COLOURS[1], ms=9, mew=1.8)
     _draw_curve(figure.add_subplot(grid[1, :]), shown, motion, frame, point, config)
     return figure
 
 
-def _frame_axes(axes: Axes, clip: Clip) -> None:
-    left, top, width, height = find_crop(clip)
-    axes.set(xlim=(left - 0.5, left + width - 0.5), ylim=(top + height - 0.5, top - 0.5), aspect="equal")
-    axes.set(xticks=[], yticks=[])
-    axes.axis("on")
-    axes.spines[:].set_visible(False)
-
-
-def _draw_picture(axes: Axes, clip: Clip, motion: FlowClip, frame: int, magnify: float, hidden: str) -> None:
-    start = clip.frames[clip.onset or 0]
+def _draw_frame(axes: Axes, clip: Clip, motion: FlowClip, frame: int, magnify: float, hidden: bool) -> None:
     words = f"frame {frame}, {clip.times_ms[frame]:.0f} ms" + (f", motion x {magnify:g}" if magnify != 1 else "")
     if hidden:
-        draw_face(axes, _carry(motion, frame, magnify), colour=INK)
+        limits = np.array(motion.flow.shape[:1:-1]) - 1
+        x, y = np.clip(np.rint(motion.landmarks).astype(int), 0, limits).T
+        draw_face(axes, motion.landmarks + magnify * motion.flow[frame][:, y, x].T, colour=INK)
         words = f"landmarks (frames not shown), {words}"
     else:
-        picture = clip.frames[frame] if magnify == 1 else magnify_motion(start, motion, frame, magnify)
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
-    _frame_axes(axes, clip)
+        onset = clip.frames[clip.onset or 0]
+        image = clip.frames[frame] if magnify == 1 else magnify_motion(onset, motion, frame, magnify)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
     axes.set_xlabel(words)
 
 
-def _carry(motion: FlowClip, frame: int, times: float) -> np.ndarray:
-    """The landmarks of the onset frame carried by the flow: float "68 2" px."""
-    height, width = motion.flow.shape[2:]
-    x, y = (np.clip(np.rint(motion.landmarks[:, i]).astype(int), 0, n - 1) for i, n in enumerate((width, height)))
-    return motion.landmarks + times * motion.flow[frame][:, y, x].T
-
-
 def _draw_layer(
-    axes: Axes, key: Axes, clip: Clip, motion: FlowClip, frame: int, layer: str, arrows: bool, hidden: str
+    axes: Axes, key: Axes, clip: Clip, motion: FlowClip, frame: int, layer: str, arrows: bool, hidden: bool
 ) -> None:
     flow, mask = motion.flow[frame] * (100 / motion.iod), compute_face_mask(motion.landmarks, clip.frames.shape[1:3])
     limits = compute_limits(motion)
@@ -130,8 +120,8 @@ def _draw_layer(
     if hidden:
         draw_face(axes, motion.landmarks, colour=FAINT)
     else:
-        start = clip.frames[clip.onset or 0]
-        grey = start if start.ndim == 2 else start.mean(-1)
+        onset = clip.frames[clip.onset or 0]
+        grey = onset if onset.ndim == 2 else onset.mean(-1)
         axes.imshow(160 + 0.37 * grey, cmap="gray", vmin=0, vmax=255)
     if layer == "wheel":
         axes.imshow(colour_wheel(np.where(mask, flow, 0), limit), interpolation="bilinear")
@@ -142,32 +132,33 @@ def _draw_layer(
         label = "displacement (% of IOD)" if layer == "speed" else "strain (%)"
         axes.figure.colorbar(image, cax=key, label=label).outline.set_linewidth(0.4)
     if arrows:
-        step = max(3, round(0.11 * motion.iod))
+        step, size = max(3, round(0.11 * motion.iod)), limits["speed"]
         ys, xs = np.mgrid[step // 2 : flow.shape[1] : step, step // 2 : flow.shape[2] : step]
-        size = limits["speed"]
         keep = mask[ys, xs] & (np.linalg.norm(flow[:, ys, xs], axis=0) > 0.08 * size)
         axes.quiver(
             xs[keep], ys[keep], *flow[:, ys[keep], xs[keep]], angles="xy", scale_units="xy", scale=size / (2.4 * step),
             color=INK if layer == "wheel" else "white", width=0.006,
         )  # fmt: skip
-    _frame_axes(axes, clip)
     axes.set_xlabel(_NAMES[layer])
 
 
 def _draw_wheel(axes: Axes, limit: float) -> None:
-    """The key of the colours: a disc, its rim is ``limit``."""
+    """Key of the colours: a disc whose rim is ``limit``."""
     axes.axis("off")
     disc = axes.inset_axes((-2.2, 0.33, 4.2, 0.42))
-    at = np.linspace(-1, 1, 81)
-    flow = np.stack(np.meshgrid(at, at, indexing="xy"))
-    disc.imshow(
-        np.where(np.hypot(*flow)[..., None] <= 1, colour_wheel(flow, 1.0), 0).astype(np.uint8), extent=(-1, 1, 1, -1)
-    )
+    flow = np.stack(np.meshgrid(*[np.linspace(-1, 1, 81)] * 2, indexing="xy"))
+    colours = np.where(np.hypot(*flow)[..., None] <= 1, colour_wheel(flow, 1.0), 0).astype(np.uint8)
+    disc.imshow(colours, extent=(-1, 1, 1, -1))
     disc.set_aspect("equal")
     disc.axis("off")
-    for (x, y), text in zip(((1.12, 0), (0, 1.3), (-1.12, 0), (0, -1.3)), ("right", "down", "left", "up"), strict=True):
-        across = {1: "left", -1: "right", 0: "center"}[int(np.sign(x))]
-        disc.text(x, y, text, ha=across, va="center", fontsize=6, color=SOFT)
+    ends = (
+        (1.12, 0, "right", "left"),
+        (0, 1.3, "down", "center"),
+        (-1.12, 0, "left", "right"),
+        (0, -1.3, "up", "center"),
+    )
+    for x, y, text, align in ends:
+        disc.text(x, y, text, ha=align, va="center", fontsize=6, color=SOFT)
     axes.text(-0.1, 0.18, f"rim = {limit:g} %\nof IOD", transform=axes.transAxes, ha="center", fontsize=6, color=SOFT)
 
 

@@ -1,5 +1,5 @@
 // Flow explorer: a clip's frames, its motion, its motion curve. Stands after base, face, export and explorer.
-// Flow is Int8 "time chan y x" on a grid over the cropped picture; times scale = px of the clip's frames.
+// Flow is Int8 "time chan y x" on a grid over the cropped frame; times scale = px of the clip's frames.
 
 const WHEEL = [[213, 94, 0], [240, 200, 20], [0, 114, 178], [112, 48, 148]]; // right, down, left, up
 const VIRIDIS = [[68, 1, 84], [71, 45, 123], [59, 82, 139], [44, 114, 142], [33, 145, 140], [40, 174, 128], [94, 201, 98], [173, 220, 48], [253, 231, 37]];
@@ -24,13 +24,13 @@ function rampColour(value) {
 function paint(canvas, width, height, colour) {
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d");
-  const picture = context.createImageData(width, height);
+  const pixels = context.createImageData(width, height);
   for (let y = 0, k = 0; y < height; y++)
     for (let x = 0; x < width; x++, k += 4) {
       const rgba = colour(x, y);
-      for (let c = 0; c < 4; c++) picture.data[k + c] = rgba[c];
+      for (let c = 0; c < 4; c++) pixels.data[k + c] = rgba[c];
     }
-  context.putImageData(picture, 0, 0);
+  context.putImageData(pixels, 0, 0);
   return canvas;
 }
 
@@ -39,7 +39,7 @@ function render(context) {
   const { get, put, root } = view;
   let clip = null; // header of the clip shown
   let motion = null; // its motion by the method shown, unpacked
-  let film = null; // its frames, an Image
+  let strip = null; // its frames stacked in one Image
   let start = null; // pixels of the onset frame
   let loading = "";
 
@@ -49,7 +49,7 @@ function render(context) {
   const clipBox = view.tiedSelect(bar, "Clip", names.map((name, i) => [i, name || "(not in this page)"]), "clip", { change: (value) => put({ clip: Number(value) }), usable: (value) => names[value] !== "" });
   const has = (method) => get("_live") || Object.keys(get("_saved")).some((key) => key.endsWith(`|${method}`));
   const methodBox = view.tiedSelect(bar, "Flow", Object.entries(NAMES), "method", { usable: has, spoken: "Flow method" });
-  if (!get("_live")) methodBox.title = "this saved page has what was computed; others need Python: view_flow(...)";
+  if (!get("_live")) methodBox.title = "this saved page contains what was computed; the rest needs Python: view_flow(...)";
   view.tiedSelect(bar, "Frames", Object.entries(RULES), "selection", { spoken: "Selection rule" });
   const layers = [["wheel", "Direction", "direction as colour, length as opacity"], ["speed", "Speed", "length of the flow"], ["strain", "Strain", "optical strain"]];
   view.tiedSegments(bar, "Layer", layers, "layer");
@@ -66,7 +66,7 @@ function render(context) {
     const made = panel(className, title, top);
     const box = html("div", { class: "sg-stage" }, made.box);
     made.canvas = html("canvas", { "aria-hidden": "true" }, box);
-    made.svg = make("svg", { tabindex: 0, role: "application", "aria-roledescription": "picture with a place to follow" }, box);
+    made.svg = make("svg", { tabindex: 0, role: "application", "aria-roledescription": "image with a place to follow" }, box);
     made.svg.addEventListener("click", (event) => {
       const area = made.svg.getBoundingClientRect();
       follow([((event.clientX - area.left) / area.width) * clip.crop[2], ((event.clientY - area.top) / area.height) * clip.crop[3]]);
@@ -92,7 +92,7 @@ function render(context) {
   const legend = html("div", { class: "sg-legend" }, curve.box);
   const plot = html("div", { class: "sg-plot" }, curve.box);
   const svg = make("svg", { role: "img" }, plot);
-  view.clock(curve.box, { frames: () => get("_clip").kept, told: () => `${Math.round(get("_clip").times[get("frame")])} ms`, step: 110 });
+  view.clock(curve.box, { frames: () => get("_clip").kept, label: () => `${Math.round(get("_clip").times[get("frame")])} ms`, step: 110 });
   const status = html("div", { class: "sg-status", role: "status" }, root);
 
   // ---------------------------------------------------------------------------------------- data
@@ -100,16 +100,16 @@ function render(context) {
   async function load() {
     const header = get("_clip");
     if (!clip || clip.index !== header.index) {
-      [clip, film, start] = [header, null, null];
-      if (header.film) {
-        const picture = new Image();
-        picture.onload = () => {
+      [clip, strip, start] = [header, null, null];
+      if (header.strip) {
+        const image = new Image();
+        image.onload = () => {
           if (clip !== header) return;
-          film = picture;
+          strip = image;
           start = pixels(clip.kept.indexOf(clip.start));
           view.schedule();
         };
-        picture.src = header.film.src;
+        image.src = header.strip.src;
       }
     }
     const packed = view.payload(wanted());
@@ -123,10 +123,10 @@ function render(context) {
   }
   const nearest = () => clip.kept.reduce((best, f, i) => (Math.abs(f - get("frame")) < Math.abs(clip.kept[best] - get("frame")) ? i : best), 0);
   function pixels(i) {
-    const [width, height] = clip.film.size;
+    const [width, height] = clip.strip.size;
     const canvas = html("canvas", { width, height });
     const pen = canvas.getContext("2d", { willReadFrequently: true });
-    pen.drawImage(film, 0, i * height, width, height, 0, 0, width, height);
+    pen.drawImage(strip, 0, i * height, width, height, 0, 0, width, height);
     return pen.getImageData(0, 0, width, height);
   }
   // u, v in px of the clip at a cell of the grid
@@ -157,9 +157,9 @@ function render(context) {
     const { width, height, data } = start;
     const out = new ImageData(width, height);
     const [gx, gy] = [motion.grid[0] / width, motion.grid[1] / height];
-    const toFilm = (times * width) / clip.crop[2];
+    const toStrip = (times * width) / clip.crop[2];
     const [gw, gh] = motion.grid;
-    const [u, v] = [0, 1].map((c) => Float32Array.from({ length: gw * gh }, (_, i) => (motion.flow[(k * 2 + c) * gw * gh + i] * motion.scale * toFilm * motion.mask[i]) / 255));
+    const [u, v] = [0, 1].map((c) => Float32Array.from({ length: gw * gh }, (_, i) => (motion.flow[(k * 2 + c) * gw * gh + i] * motion.scale * toStrip * motion.mask[i]) / 255));
     const look = (field, x, y) => {
       const cx = clamp(x * gx + 0.5 * gx - 0.5, 0, gw - 1.001);
       const cy = clamp(y * gy + 0.5 * gy - 0.5, 0, gh - 1.001);
@@ -201,9 +201,9 @@ function render(context) {
     face.svg.replaceChildren();
     const box = `0 0 ${clip.crop[2]} ${clip.crop[3]}`;
     for (const made of [face, flow]) made.svg.setAttribute("viewBox", box);
-    if (clip.film) {
-      [face.canvas.width, face.canvas.height] = clip.film.size;
-      if (film) face.canvas.getContext("2d").putImageData(times > 1 && start ? magnified(k, times) : pixels(k), 0, 0);
+    if (clip.strip) {
+      [face.canvas.width, face.canvas.height] = clip.strip.size;
+      if (strip) face.canvas.getContext("2d").putImageData(times > 1 && start ? magnified(k, times) : pixels(k), 0, 0);
     } else {
       [face.canvas.width, face.canvas.height] = [clip.crop[2], clip.crop[3]];
       makeFaceAt(face.svg, clip.landmarks, clip.iod).move(carried(k, times));
@@ -211,7 +211,7 @@ function render(context) {
     pin(face.svg);
     face.svg.setAttribute("aria-label", `frame ${get("frame")}${times > 1 ? `, motion ${times} times` : ""}; Enter sets a place to follow, arrow keys move it`);
     face.note.textContent = times > 1 ? `onset frame, motion × ${short(times)}` : `frame ${get("frame")} of ${clip.times.length}`;
-    faceNote.textContent = clip.hidden || (times > 1 ? "Made by warping the onset frame by its measured motion: an exaggeration, not a recording." : "Click the face to follow a place over time.");
+    faceNote.textContent = clip.hidden || (times > 1 ? "Made by warping the onset frame along its measured motion: exaggerated, not recorded." : "Click the face to follow a place over time.");
   }
 
   const scratch = html("canvas");
@@ -234,14 +234,14 @@ function render(context) {
     const pen = flow.canvas.getContext("2d");
     pen.imageSmoothingQuality = "high";
     flow.svg.replaceChildren();
-    if (film) {
-      const [w, h] = clip.film.size;
+    if (strip) {
+      const [w, h] = clip.strip.size;
       pen.globalAlpha = layer === "wheel" ? 0.4 : 0.5;
       pen.filter = "grayscale(1)";
-      pen.drawImage(film, 0, clip.kept.indexOf(clip.start) * h, w, h, 0, 0, wide, high);
+      pen.drawImage(strip, 0, clip.kept.indexOf(clip.start) * h, w, h, 0, 0, wide, high);
       pen.filter = "none";
       pen.globalAlpha = 1;
-    } else if (!clip.film) makeFaceAt(flow.svg, clip.landmarks, clip.iod).group.setAttribute("opacity", layer === "wheel" ? 1 : 0.4);
+    } else if (!clip.strip) makeFaceAt(flow.svg, clip.landmarks, clip.iod).group.setAttribute("opacity", layer === "wheel" ? 1 : 0.4);
     pen.drawImage(scratch, 0, 0, wide, high);
     flow.svg.dataset.layer = layer;
     if (get("arrows")) {
@@ -267,9 +267,9 @@ function render(context) {
   }
 
   function drawKey(layer, limit) {
-    const told = `${layer}|${limit}`;
-    if (key.dataset.told === told) return;
-    key.dataset.told = told;
+    const state = `${layer}|${limit}`;
+    if (key.dataset.state === state) return;
+    key.dataset.state = state;
     key.replaceChildren();
     if (layer === "wheel") {
       const disc = html("canvas", { class: "sg-disc", role: "img", "aria-label": "colour of each direction: orange right, yellow down, blue left, violet up" }, key);
@@ -329,7 +329,7 @@ function render(context) {
     const rows = [
       ["time", `${short(clip.times[frame])} ms`],
       ["motion score", `${motion.scores[frame].toFixed(3)} % of IOD`],
-      ["most in", brief(name)],
+      ["fastest region", brief(name)],
       ["its speed", `${short(speed)} % of IOD`],
       ["head moved", `${motion.head[frame].toFixed(2)} px`],
       ["frame is", [...mark, chosen.includes(frame) ? "selected" : "not selected"].join(", ")],
@@ -367,9 +367,9 @@ function render(context) {
 
   // A part is drawn again only where something that it shows has changed: a slider moves at 60 frames a second.
   const drawn = {};
-  function once(part, told, work) {
-    if (drawn[part] === told) return;
-    drawn[part] = told;
+  function once(part, state, work) {
+    if (drawn[part] === state) return;
+    drawn[part] = state;
     work();
   }
 
@@ -383,12 +383,12 @@ function render(context) {
     const ready = motion && clip && motion.key === `${clip.index}|${motion.method}`;
     const waits = !ready || motion.key !== wanted();
     status.className = `sg-status${get("_problem") ? " sg-wrong" : ""}`;
-    status.textContent = get("_problem") || (waits ? (get("_live") ? "measuring the motion in Python …" : view.payload(wanted()) ? "" : "this page does not have that: open it in Python, view_flow(...)") : motion.ms && get("_live") ? `measured in ${motion.ms} ms` : "");
+    status.textContent = get("_problem") || (waits ? (get("_live") ? "measuring the motion in Python …" : view.payload(wanted()) ? "" : "this is not in the page: open it in Python, view_flow(...)") : motion.ms && get("_live") ? `measured in ${motion.ms} ms` : "");
     if (!ready) return;
     const k = nearest();
     const shared = `${motion.key}|${get("point")}`;
-    once("frame", `${shared}|${k}|${get("frame")}|${get("magnify")}|${!!film}`, () => drawFrame(k));
-    once("flow", `${shared}|${k}|${get("layer")}|${get("arrows")}|${!!film}`, () => drawFlow(k));
+    once("frame", `${shared}|${k}|${get("frame")}|${get("magnify")}|${!!strip}`, () => drawFrame(k));
+    once("flow", `${shared}|${k}|${get("layer")}|${get("arrows")}|${!!strip}`, () => drawFlow(k));
     once("curve", `${shared}|${get("frame")}|${get("selection")}|${CURVE.width}`, drawCurve);
     once("details", `${shared}|${get("frame")}|${get("selection")}|${get("playing")}`, () => drawDetails(k));
     root.dataset.frame = get("frame");

@@ -1,7 +1,7 @@
-"""What the flow explorer shows of a clip, small enough to travel: pictures, flow, strain, scores, selected frames.
+"""What the flow explorer shows of a clip, small enough for a browser: frames, flow, strain, scores, selected frames.
 
-Pictures of a person leave Python only where they may: those of phantoms, of animated photographs and of recordings of
-one's own. Of a licensed data set nothing but landmarks and flow is drawn, unless its agreement allows more.
+Frames leave Python only where that is allowed: those of phantoms, animated photographs and the reader's own recordings.
+Of a licensed data set only landmarks and flow are drawn, unless its agreement allows more.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from stagkit.core.regions import ATLAS, compute_face_mask
 from stagkit.core.types import Clip, FlowClip, StagkitError, inter_ocular_distance
 from stagkit.datasets import NAMES, load_layout
 from stagkit.explorers.browser import deflate
-from stagkit.explorers.validation import check_index
-from stagkit.motion.optical_flow import compute_flow, select_frames
+from stagkit.motion.optical_flow import select_frames
 from stagkit.plots.style import nice_limit
 
 METHODS = ("dis", "dis_fast", "tvl1", "farneback")
@@ -30,23 +29,23 @@ LAYERS = ("wheel", "speed", "strain")
 #: Largest factor by which motion is magnified (stagkit's choice).
 MAX_MAGNIFY = 20.0
 
-#: Right, down, left, up: told apart without colour vision (blue against orange, bright against dark).
+#: Right, down, left, up: distinguishable without colour vision (blue against orange, bright against dark).
 WHEEL = ((213, 94, 0), (240, 200, 20), (0, 114, 178), (112, 48, 148))
 
-#: Data whose pictures nobody has to allow.
+#: Data sets whose frames may always be shown.
 _OWN = ("recording", "animated-photo")
 
-_MOST_FRAMES = 96  # of longer clips only some frames travel
-_FILM_BYTES = 220_000  # pictures of a clip
+_MAX_FRAMES = 96  # of longer clips only some frames are sent
+_STRIP_BYTES = 220_000  # frames of a clip
 _MOTION_BYTES = 250_000  # flow of a clip by one method
 
 
 class ClipSequence:
-    """Clips that are read one at a time, when they are looked at.
+    """Clips that are read one at a time, when they are shown.
 
     Args:
         clips: one ``Clip``; a list of them; or a source with ``keys`` and ``read(key)`` (``datasets.open_source``,
-            ``PhantomSource``), of which no clip is read before it is shown.
+            ``PhantomSource``).
     """
 
     def __init__(self, clips):
@@ -64,27 +63,20 @@ class ClipSequence:
         if not self.names:
             raise StagkitError("there is no clip to show: the source is empty.")
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def index(self, clip: int | str) -> int:
-        """Position of a clip given by number or id."""
-        return check_index("clip", clip, self.names)
-
     def read(self, index: int) -> Clip:
-        """One clip."""
-        return self._read(self.names[index])
+        """One clip.
 
-
-def check_frame(clip: Clip, frame: int) -> int:
-    """Raise unless ``frame`` is one of the clip's frames."""
-    if not 0 <= frame < len(clip.frames):
-        raise StagkitError(f"`frame` is {frame}, clip {clip.clip_id!r} has the frames 0..{len(clip.frames) - 1}.")
-    return int(frame)
+        Raises:
+            StagkitError: it has no landmarks.
+        """
+        clip = self._read(self.names[index])
+        if clip.landmarks is None or not np.isfinite(clip.landmarks).all():
+            raise StagkitError(f"clip {clip.clip_id!r} has no landmarks: find them first (prepare --landmarker FILE).")
+        return clip
 
 
 def check_point(point: Sequence[float], clip: Clip) -> list[float]:
-    """Raise unless ``point`` is a place in the picture, [x, y] px, or empty."""
+    """Raise unless ``point`` is a place in the frame, [x, y] px, or empty."""
     height, width = clip.frames.shape[1:3]
     if len(point) and not (len(point) == 2 and 0 <= point[0] <= width - 1 and 0 <= point[1] <= height - 1):
         raise StagkitError(
@@ -94,7 +86,7 @@ def check_point(point: Sequence[float], clip: Clip) -> list[float]:
 
 
 def check_motion(motion: FlowClip, clip: Clip) -> FlowClip:
-    """Raise unless a motion can be this clip's."""
+    """Raise unless the motion can be this clip's."""
     if motion.strain.shape != clip.frames.shape[:3]:
         raise StagkitError(
             f"`motion` is of {motion.strain.shape} (time, y, x), clip {clip.clip_id!r} has {clip.frames.shape[:3]}: give "
@@ -103,24 +95,25 @@ def check_motion(motion: FlowClip, clip: Clip) -> FlowClip:
     return motion
 
 
-def explain_hidden(clip: Clip, pictures: bool | None) -> str:
+def explain_hidden(clip: Clip, show_frames: bool | None) -> str:
     """Why the frames are not shown, in one sentence; '' where they may be.
 
     Args:
-        pictures: True where the reader says that the agreement of these data allows pictures of this subject; False
-            hides them; None = by the data set.
+        clip: whose frames.
+        show_frames: True: the agreement of these data allows showing frames of this subject; False hides them; None = by
+            the data set.
     """
-    if pictures is False:
-        return "The frames are left out, as asked: landmarks and flow alone."
+    if show_frames is False:
+        return "The frames are hidden (show_frames=False): landmarks and flow only."
     own = clip.truth is not None or clip.dataset in _OWN or clip.dataset.endswith("-phantom")
-    if pictures or own:
+    if show_frames or own:
         return ""
     if clip.dataset in NAMES:
         card = load_layout(clip.dataset).card
-        return f"Frames of {card.title} are not shown (may be printed: {card.printable}): landmarks and flow alone."
+        return f"Frames of {card.title} are not shown (may be printed: {card.printable}): landmarks and flow only."
     return (
-        f"Frames of {clip.dataset!r} are not shown, since nobody has said that they may be (pictures=True says so): "
-        "landmarks and flow alone."
+        f"Frames of {clip.dataset!r} are not shown, since no permission is known (show_frames=True states it): landmarks "
+        "and flow only."
     )
 
 
@@ -134,13 +127,8 @@ def compute_selections(motion: FlowClip, clip: Clip, config: FlowConfig) -> dict
     }
 
 
-def measure(clip: Clip, config: FlowConfig, method: str) -> FlowClip:
-    """The clip's motion by a method, with the frames that ``config`` selects."""
-    return compute_flow(clip, config.replace(method=method))
-
-
 def reselect(motion: FlowClip, clip: Clip, config: FlowConfig, rule: str) -> FlowClip:
-    """The same motion with the frames that another rule selects."""
+    """The same motion with the frames selected by another rule."""
     return replace(motion, selected=np.array(compute_selections(motion, clip, config)[rule]))
 
 
@@ -158,15 +146,20 @@ def find_crop(clip: Clip) -> tuple[int, int, int, int]:
 
 
 def find_kept(clip: Clip) -> list[int]:
-    """Frames that travel: all, or of long clips an even choice with onset, apex and offset."""
+    """Frames that are sent: all, or of long clips an even choice with onset, apex and offset."""
     n = len(clip.frames)
-    marks = [m for m in (clip.onset, clip.apex, clip.offset) if m is not None]
-    even = np.linspace(0, n - 1, min(n, _MOST_FRAMES)).round().astype(int).tolist()
-    return sorted({*even, *marks})
+    even = np.linspace(0, n - 1, min(n, _MAX_FRAMES)).round().astype(int).tolist()
+    return sorted({*even, *(m for m in (clip.onset, clip.apex, clip.offset) if m is not None)})
+
+
+def _fit(box: tuple[int, int], side: int) -> tuple[int, int]:
+    """Width and height of a box scaled down to at most ``side``."""
+    scale = min(1.0, side / max(box))
+    return max(1, round(box[0] * scale)), max(1, round(box[1] * scale))
 
 
 def compute_header(clip: Clip, index: int, hidden: str) -> dict:
-    """What the browser needs of a clip whatever the method: times, marks, landmarks, the film (or why there is none)."""
+    """What the browser needs of a clip for every method: times, marks, landmarks, frames (or why there are none)."""
     left, top, width, height = find_crop(clip)
     landmarks = np.asarray(clip.landmarks[clip.onset or 0], float) - [left, top]
     kept = find_kept(clip)
@@ -183,28 +176,25 @@ def compute_header(clip: Clip, index: int, hidden: str) -> dict:
         "iod": round(float(inter_ocular_distance(landmarks)), 4),
         "landmarks": np.round(landmarks, 2).tolist(),
         "kept": kept,
-        "film": None if hidden else _make_film(clip, kept),
+        "strip": None if hidden else _make_strip(clip, kept),
         "hidden": hidden,
     }
 
 
-def _make_film(clip: Clip, kept: Sequence[int]) -> dict:
-    """The frames one under another as one WebP picture, smaller until it fits."""
+def _make_strip(clip: Clip, kept: Sequence[int]) -> dict:
+    """The frames stacked vertically in one WebP or JPEG image, smaller until it fits."""
     left, top, width, height = find_crop(clip)
     frames = clip.frames[list(kept), top : top + height, left : left + width]
-    for side in (192, 160, 128, 96, 72):  # WebP is smaller, but not that high
-        scale = min(1.0, side / max(width, height))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
+    for side in (192, 160, 128, 96, 72):
+        size = _fit((width, height), side)
         sheet = np.concatenate([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames])
         sheet = cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR) if sheet.ndim == 3 else sheet
-        kind, quality = (
-            ("webp", cv2.IMWRITE_WEBP_QUALITY) if len(sheet) < 16_000 else ("jpeg", cv2.IMWRITE_JPEG_QUALITY)
-        )
-        picture = encode_picture(f".{kind}", sheet, [quality, 78], f"the film of clip {clip.clip_id!r}")
-        if len(picture) <= _FILM_BYTES:
+        webp = len(sheet) < 16_000  # WebP is smaller, but limited in height
+        kind, quality = ("webp", cv2.IMWRITE_WEBP_QUALITY) if webp else ("jpeg", cv2.IMWRITE_JPEG_QUALITY)
+        image = encode_picture(f".{kind}", sheet, [quality, 78], f"the frames of clip {clip.clip_id!r}")
+        if len(image) <= _STRIP_BYTES:
             break
-    source = f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
-    return {"src": source, "size": list(size)}
+    return {"src": f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}", "size": list(size)}
 
 
 def compute_payload(clip: Clip, index: int, motion: FlowClip, config: FlowConfig, limit: int = _MOTION_BYTES) -> dict:
@@ -213,8 +203,9 @@ def compute_payload(clip: Clip, index: int, motion: FlowClip, config: FlowConfig
     Flow and strain are averaged over the cells of a grid and rounded to 1/127 and 1/255 of the largest value.
 
     Args:
-        config: whose ``method`` has measured ``motion``.
-        limit: bytes it may take.
+        clip: the clip, ``index`` its number in the explorer.
+        motion: measured with ``config``.
+        limit: maximum size, bytes.
     """
     kept = find_kept(clip)
     face = compute_face_mask(motion.landmarks, clip.frames.shape[1:3]).astype(np.float32)
@@ -241,8 +232,8 @@ def compute_payload(clip: Clip, index: int, motion: FlowClip, config: FlowConfig
         "selections": compute_selections(motion, clip, config),
         "limits": compute_limits(motion),
         "stabilise": config.stabilise,
-        "settings": _tell_settings(config),
-        "regions": _tell_regions(motion, kept),
+        "settings": _format_settings(config),
+        "regions": _find_fastest_regions(motion, kept),
     }
 
 
@@ -254,21 +245,21 @@ def compute_limits(motion: FlowClip) -> dict[str, float]:
     return {name: nice_limit(np.percentile(v, 99.9)) for name, v in (("speed", speed), ("strain", strain))}
 
 
-def _tell_settings(config: FlowConfig) -> str:
-    """Settings that are not the usual ones, as Python arguments: ``, n_frames=8``."""
-    usual = FlowConfig(method=config.method, selection=config.selection)
-    values = {name: value for name, value in config.to_dict().items() if value != getattr(usual, name)}
+def _format_settings(config: FlowConfig) -> str:
+    """Settings that differ from the defaults, as Python arguments: ``, n_frames=8``."""
+    default = FlowConfig(method=config.method, selection=config.selection)
+    values = {name: value for name, value in config.to_dict().items() if value != getattr(default, name)}
     return "".join(f", {name}={value!r}" for name, value in values.items())
 
 
 def compute_head_path(motion: FlowClip) -> np.ndarray:
-    """How far the head has carried the middle of the face: float "time" px."""
+    """Displacement of the middle of the face by head motion: float "time" px."""
     centre = motion.landmarks.mean(0)
     moved = np.einsum("tij,j->ti", motion.head_motion[:, :, :2], centre) + motion.head_motion[:, :, 2]
     return np.linalg.norm(moved - centre, axis=1)
 
 
-def _tell_regions(motion: FlowClip, kept: Sequence[int]) -> list[list]:
+def _find_fastest_regions(motion: FlowClip, kept: Sequence[int]) -> list[list]:
     """The region that moves most in each kept frame: name and mean speed, % of IOD."""
     speed = np.linalg.norm(motion.flow[list(kept)], axis=1, keepdims=True) * (100 / motion.iod)
     patches, _ = ATLAS.cut(speed, motion.landmarks, patch=5)
@@ -279,12 +270,10 @@ def _tell_regions(motion: FlowClip, kept: Sequence[int]) -> list[list]:
 def _shrink(clip: Clip, motion: FlowClip, kept: Sequence[int], soft: np.ndarray, side: int):
     """Flow "time 2 y x" px, strain "time y x" and mask "y x" on a grid of at most ``side`` cells a side."""
     left, top, width, height = find_crop(clip)
-    here = (slice(top, top + height), slice(left, left + width))
-    scale = min(1.0, side / max(width, height))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    here, size = (slice(top, top + height), slice(left, left + width)), _fit((width, height), side)
 
-    def small(picture: np.ndarray) -> np.ndarray:
-        return cv2.resize(np.ascontiguousarray(picture[here]), size, interpolation=cv2.INTER_AREA)
+    def small(field: np.ndarray) -> np.ndarray:
+        return cv2.resize(np.ascontiguousarray(field[here]), size, interpolation=cv2.INTER_AREA)
 
     flow = np.stack([[small(channel) for channel in motion.flow[t]] for t in kept])
     return flow, np.stack([small(motion.strain[t]) for t in kept]), small(soft)

@@ -1,10 +1,9 @@
-"""What the run browser shows of a finished run: every test clip with its answers, which are worst, which surprise."""
+"""What the run browser shows of a finished run: the predictions of every test clip, the worst and the surprising ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,13 +15,10 @@ from stagkit.explorers.browser import shorten
 from stagkit.explorers.sources import OWN_FOLD, list_tests, name_tests
 from stagkit.explorers.validation import check_choice, check_index
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-#: How clips are listed.
+#: Orders of the clip list.
 ORDERS = {
-    "worst": "least probability for the true class first",
-    "surprising": "furthest from what this subject and this class are otherwise given first",
+    "worst": "lowest probability of the true class first",
+    "surprising": "largest difference from the other clips of this subject and this class first",
     "name": "by name",
 }
 
@@ -34,15 +30,15 @@ ALL = -1
 
 @dataclass(frozen=True)
 class RunTable:
-    """The test clips of a run and what was answered.
+    """The test clips of a run and their predictions.
 
     Args:
         classes, seeds: the axes ``cls`` and ``seed``.
-        clip_ids, subjects, datasets: of each clip, in the order of the first seed's predictions; a clip that several folds
-            tested stands here once per fold, its id followed by the name of the fold.
+        clip_ids, subjects: of each clip, in the order of the first seed's predictions; a clip that several folds tested
+            is listed once per fold, its id followed by the name of the fold.
         tests: of each clip, (subject, clip id, fold) as of ``sources.list_tests``.
         label: int "clip".
-        chances: float "seed clip cls", 0..1; NaN where a seed did not test the clip.
+        probabilities: float "seed clip cls", 0..1; NaN where a seed did not test the clip.
         predicted: int "seed clip", -1 where a seed did not test the clip.
         folds: int "seed clip", likewise.
     """
@@ -51,10 +47,9 @@ class RunTable:
     seeds: tuple[int, ...]
     clip_ids: tuple[str, ...]
     subjects: tuple[str, ...]
-    datasets: tuple[str, ...]
     tests: tuple[tuple[str, str, int], ...]
     label: np.ndarray
-    chances: np.ndarray
+    probabilities: np.ndarray
     predicted: np.ndarray
     folds: np.ndarray
 
@@ -62,13 +57,9 @@ class RunTable:
         """Position of a clip given by number or id.
 
         Raises:
-            StagkitError: there is no such clip, or several people have one of that id.
+            StagkitError: there is no such clip, or several subjects have one of that id.
         """
-        at = check_index("clip", clip, self.clip_ids)
-        if isinstance(clip, str) and self.clip_ids.count(clip) > 1:
-            where = [i for i, name in enumerate(self.clip_ids) if name == clip]
-            raise StagkitError(f"{len(where)} clips are called {clip!r}: give the index instead, one of {where}.")
-        return at
+        return check_index("clip", clip, self.clip_ids)
 
     def _rows(self, seed: int) -> list[int]:
         check_choice("seed", seed, (ALL, *self.seeds))
@@ -87,43 +78,49 @@ class RunTable:
         hit = (self.predicted[self._rows(seed)] == at[1]).any(0)
         return np.flatnonzero(hit & (self.label == at[0])).tolist()
 
-    def true_chance(self, seed: int = ALL) -> np.ndarray:
-        """Probability of the true class, mean over the seeds asked for: float "clip"."""
-        chances = np.take_along_axis(self.chances[self._rows(seed)], self.label[None, :, None], -1)[..., 0]
-        tested = ~np.isnan(chances)
-        return np.where(tested, chances, 0).sum(0) / np.maximum(tested.sum(0), 1)
+    def true_probability(self, seed: int = ALL) -> np.ndarray:
+        """Probability of the true class, mean over the seeds: float "clip"."""
+        values = np.take_along_axis(self.probabilities[self._rows(seed)], self.label[None, :, None], -1)[..., 0]
+        tested = ~np.isnan(values)
+        return np.where(tested, values, 0).sum(0) / np.maximum(tested.sum(0), 1)
 
     def surprise(self, seed: int = ALL) -> np.ndarray:
-        """Probability of the true class minus what was to be expected: float "clip", -1..1.
+        """Probability of the true class minus its expectation: float "clip", -1..1.
 
-        Expected is the mean of two means, each without the clip itself: of the same subject's clips and of the same class's
-        (stagkit's choice). Below 0: a clip that fails where its like succeed.
+        The expectation is the mean of two means, each without the clip itself: of the same subject's clips and of the
+        same class's (stagkit's choice). Below 0: a clip that fails where similar ones succeed.
         """
-        got = self.true_chance(seed)
-        expected = np.stack([_mean_of_others(got, np.asarray(group)) for group in (self.subjects, self.label)])
+        found = self.true_probability(seed)
+        expected = np.stack([_mean_of_others(found, np.asarray(group)) for group in (self.subjects, self.label)])
         known = ~np.isnan(expected)
         mean = np.where(known, expected, 0).sum(0) / np.maximum(known.sum(0), 1)
-        return np.where(known.any(0), got - mean, 0.0)
+        return np.where(known.any(0), found - mean, 0.0)
 
     def order(self, order: str = "worst", seed: int = ALL) -> list[int]:
         """Positions of all clips in one of ``ORDERS``."""
         check_choice("order", order, tuple(ORDERS))
         if order == "name":
             return sorted(range(len(self.clip_ids)), key=lambda i: (self.subjects[i], self.clip_ids[i]))
-        values = self.true_chance(seed) if order == "worst" else -np.abs(self.surprise(seed))
+        values = self.true_probability(seed) if order == "worst" else -np.abs(self.surprise(seed))
         return np.argsort(np.round(values, 6), kind="stable").tolist()
 
+    def select(self, order: str, seed: int, cell: tuple[str, str] | None, subject: str | None) -> list[int]:
+        """Positions of the clips that are listed, in their order."""
+        wanted = set(self.cell(*cell, seed)) if cell else range(len(self.clip_ids))
+        return [i for i in self.order(order, seed) if i in wanted and (not subject or self.subjects[i] == subject)]
+
     def by_subject(self, seed: int = ALL) -> list[dict]:
-        """One row a subject, the worst first: name, clips, share right (0..1) and mean probability of the true class."""
-        rows, got = self._rows(seed), self.true_chance(seed)
+        """A row per subject, the worst first: name, clips, accuracy (0..1), mean probability of the true class."""
+        rows, found, subjects = self._rows(seed), self.true_probability(seed), np.array(self.subjects)
         out = []
-        for subject in sorted(set(self.subjects)):
-            at = [i for i, s in enumerate(self.subjects) if s == subject]
-            given = self.predicted[rows][:, at]
-            right = (given == self.label[at])[given >= 0]
-            share = round(float(right.mean()), 4) if right.size else 0.0
-            out.append({"name": subject, "clips": len(at), "right": share, "chance": round(float(got[at].mean()), 4)})
-        return sorted(out, key=lambda row: (row["right"], row["chance"]))
+        for name in sorted(set(self.subjects)):
+            at = np.flatnonzero(subjects == name)
+            predicted = self.predicted[rows][:, at]
+            right = (predicted == self.label[at])[predicted >= 0]
+            accuracy = round(float(right.mean()), 4) if right.size else 0.0
+            mean = round(float(found[at].mean()), 4)
+            out.append({"name": name, "clips": len(at), "accuracy": accuracy, "probability": mean})
+        return sorted(out, key=lambda row: (row["accuracy"], row["probability"]))
 
 
 def _mean_of_others(values: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -147,9 +144,7 @@ def open_run(run: Run | str | Path) -> Run:
             f"the run browser was given a {type(run).__name__}, expected a Run (stagkit.Run.load) or the folder of one."
         )
     if not (run.path / "metrics.json").is_file():
-        raise RunError(
-            f"{run.path} is not finished: run the same 'stagkit evaluate' again, it goes on where it stopped."
-        )
+        raise RunError(f"{run.path} is not finished: run the same 'stagkit evaluate' again, it resumes.")
     return run
 
 
@@ -159,35 +154,33 @@ def compute_table(run: Run) -> RunTable:
     Raises:
         RunError: its predictions are damaged.
     """
-    table: pd.DataFrame = run.predictions
+    table = run.predictions
     classes = tuple(run.metrics.get("classes") or [c.removeprefix("p_") for c in table.columns if c.startswith("p_")])
-    lacking = {"seed", "fold", "dataset", "subject", "clip", "label", "prediction", *(f"p_{c}" for c in classes)}
-    if lacking - set(table.columns):
-        names = ", ".join(sorted(lacking - set(table.columns)))
-        raise RunError(f"{run.path / 'predictions.csv'} has no column {names}: evaluate again.")
-    unknown = set(table["label"]) | set(table["prediction"])
-    if unknown - set(classes):
+    needed = {"seed", "fold", "dataset", "subject", "clip", "label", "prediction", *(f"p_{c}" for c in classes)}
+    missing = ", ".join(sorted(needed - set(table.columns)))
+    if missing:
+        raise RunError(f"{run.path / 'predictions.csv'} has no column {missing}: evaluate again.")
+    if (set(table["label"]) | set(table["prediction"])) - set(classes):
         raise RunError(f"{run.path / 'predictions.csv'} holds classes that the run does not have: evaluate again.")
     seeds = tuple(sorted(int(s) for s in table["seed"].unique()))
     tests = list_tests(table)
     keys = list(dict.fromkeys(tests))
+    shape = len(seeds), len(keys)
+    probabilities, predicted, folds = np.full((*shape, len(classes)), np.nan), np.full(shape, -1), np.full(shape, -1)
     place = {key: i for i, key in enumerate(keys)}
-    shape = (len(seeds), len(keys))
-    chances, predicted, folds = np.full((*shape, len(classes)), np.nan), np.full(shape, -1), np.full(shape, -1)
-    label, datasets = np.zeros(len(keys), int), [""] * len(keys)
-    given = table[[f"p_{c}" for c in classes]].to_numpy(float)
-    for row, key, p in zip(table.itertuples(index=False), tests, given, strict=True):
-        s, i = seeds.index(row.seed), place[key]
-        chances[s, i], predicted[s, i], folds[s, i] = p, classes.index(row.prediction), row.fold
-        label[i], datasets[i] = classes.index(row.label), row.dataset
+    at = table["seed"].map(seeds.index).to_numpy(), np.array([place[key] for key in tests])
+    probabilities[at] = table[[f"p_{c}" for c in classes]].to_numpy(float)
+    predicted[at], folds[at] = table["prediction"].map(classes.index), table["fold"]
+    label = np.zeros(len(keys), int)
+    label[at[1]] = table["label"].map(classes.index)
     several = any(fold != OWN_FOLD for _, _, fold in keys)
     names = {fold["fold"]: fold["name"] for fold in run.split} if several else {}
-    clip_ids = tuple(name_tests(keys, names))
     subjects = tuple(subject for subject, _, _ in keys)
-    return RunTable(classes, seeds, clip_ids, subjects, tuple(datasets), tuple(keys), label, chances, predicted, folds)
+    clip_ids = tuple(name_tests(keys, names))
+    return RunTable(classes, seeds, clip_ids, subjects, tuple(keys), label, probabilities, predicted, folds)
 
 
-def tell_warning(run: Run) -> str:
+def find_warning(run: Run) -> str:
     """Why the run does not count as evidence, '' where it does."""
     try:
         run.check_evidence()
@@ -204,25 +197,21 @@ def compute_header(run: Run, table: RunTable) -> dict:
         "name": run.name,
         "model": str(run.request.get("model", "")),
         "protocol": str(run.request.get("protocol", "")),
-        "warning": tell_warning(run),
+        "warning": find_warning(run),
         "classes": list(table.classes),
         "seeds": list(table.seeds),
         "orders": ORDERS,
-        "scores": {
-            name: {"mean": metrics[name]["mean"], "ci95": metrics[name].get("ci95")}
-            for name in SCORES
-            if name in metrics
-        },
+        "scores": {n: {"mean": metrics[n]["mean"], "ci95": metrics[n].get("ci95")} for n in SCORES if n in metrics},
         "caveat": find_caveat(metrics) if all("ci95" in metrics.get(name, {}) for name in SCORES) else "",
         "baselines": {name: row.get("uf1") for name, row in metrics.get("baselines", {}).items()},
         "clips": [
-            {"id": table.clip_ids[i], "subject": table.subjects[i], "label": int(table.label[i])}
-            for i in range(len(table.clip_ids))
+            {"id": clip_id, "subject": subject, "label": label}
+            for clip_id, subject, label in zip(table.clip_ids, table.subjects, table.label.tolist(), strict=True)
         ],
-        "chances": shorten(table.chances, 3),
+        "probabilities": shorten(table.probabilities, 3),
         "predicted": table.predicted.tolist(),
         "folds": table.folds.tolist(),
-        "true": {str(s): shorten(table.true_chance(s)) for s in views},
+        "true": {str(s): shorten(table.true_probability(s)) for s in views},
         "surprise": {str(s): shorten(table.surprise(s)) for s in views},
         "confusion": {str(s): table.confusion(s).tolist() for s in views},
         "by_subject": {str(s): table.by_subject(s) for s in views},

@@ -1,4 +1,4 @@
-"""The run browser: who was mistaken for whom, for which subjects it fails, and every clip one click from an explorer."""
+"""The run browser: confusion matrix, subjects and clips of a run; each clip can be opened in an explorer."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stagkit.core.errors import import_optional
 from stagkit.core.types import Clip, StagkitError
 from stagkit.evaluation.run import Run
 from stagkit.explorers.browser import read_css, read_esm
-from stagkit.explorers.explorer import Explorer, WidgetError, checked
+from stagkit.explorers.explorer import Choice, Explorer, WidgetError, checked, same_arguments
 from stagkit.explorers.run.figure import plot_run
 from stagkit.explorers.run.scene import ALL, EXPLORERS, ORDERS, RunTable, compute_header, compute_table, open_run
+from stagkit.explorers.sources import RunSource
 from stagkit.explorers.validation import check_choice
-
-if TYPE_CHECKING:
-    from stagkit.explorers.sources import RunSource
 
 traitlets = import_optional("traitlets")
 
@@ -26,13 +23,13 @@ traitlets = import_optional("traitlets")
 class RunBrowser(Explorer):
     """Browser of a finished run; see ``view_run`` for the arguments.
 
-    Traits (all synced with the browser; set them in Python or touch them there):
-        seed: whose answers, -1 = all seeds. ``order``: ``"worst"``, ``"surprising"`` or ``"name"``.
+    Traits (all synced with the browser):
+        seed: whose predictions, -1 = all seeds. ``order``: ``"worst"``, ``"surprising"`` or ``"name"``.
         cell: ``[]`` or ``[true class, predicted class]``: only clips of that cell are listed. ``subject``: only theirs.
         clip: index of the clip selected, -1 = none.
-        request: ``{"what": "au graph" | "flow" | "evidence", "clip": index}``: what was asked to be opened last.
+        request: ``{"what": "au graph" | "flow" | "evidence", "clip": index}``: the explorer requested last.
 
-    The explorer opened last is ``explorer``; in a notebook it stands below the browser.
+    The explorer opened last is ``explorer``; in a notebook it is shown below the browser.
 
     Example:
         >>> browser = view_run("runs/casme2")  # doctest: +SKIP
@@ -42,35 +39,35 @@ class RunBrowser(Explorer):
     _esm = read_esm("base", "face", "export", "explorer", "run_view")
     _css = read_css("base", "explorer", "run_view")
 
-    seed = traitlets.Int(ALL).tag(sync=True)
-    order = traitlets.Unicode("worst").tag(sync=True)
+    seed = Choice(ALL, lambda browser: (ALL, *browser.table.seeds))
+    order = Choice("worst", tuple(ORDERS))
     cell = traitlets.List().tag(sync=True)
-    subject = traitlets.Unicode("").tag(sync=True)
+    subject = Choice("", lambda browser: ("", *dict.fromkeys(browser.table.subjects)))
     clip = traitlets.Int(-1).tag(sync=True)
     request = traitlets.Dict().tag(sync=True)
 
     _scene = traitlets.Dict().tag(sync=True)
     _opened = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, run: Run | str | Path, *, frames: Callable[[str], Clip] | None = None, **traits: object):
+    def __init__(
+        self,
+        run: Run | str | Path,
+        *,
+        frames: Callable[[str], Clip] | None = None,
+        clip: int | str | None = None,
+        cell: tuple[str, str] | None = None,
+        subject: str | None = None,
+        **traits: object,
+    ):
         if frames is not None and not callable(frames):
             raise StagkitError(f"`frames` is a {type(frames).__name__}, expected a function: clip id -> Clip.")
         self.run = open_run(run)
         self.table: RunTable = compute_table(self.run)
         self.frames, self.explorer = frames, None
-        clip = traits.pop("clip", None)
         index = -1 if clip is None else self.table.index(clip)
-        super().__init__(_scene=compute_header(self.run, self.table), clip=index, **traits)
+        header = compute_header(self.run, self.table)
+        super().__init__(_scene=header, clip=index, cell=list(cell or []), subject=subject or "", **traits)
         self.observe(self._on_request, "request")
-
-    # what may be set -------------------------------------------------------------------------------------------------
-    @traitlets.validate("seed", "order", "subject")
-    def _valid_choice(self, proposal):
-        name = proposal["trait"].name
-        table = self.table
-        options = {"seed": (ALL, *table.seeds), "order": tuple(ORDERS), "subject": ("", *dict.fromkeys(table.subjects))}
-        checked(check_choice, name, proposal["value"], options[name])
-        return proposal["value"]
 
     @traitlets.validate("cell")
     def _valid_cell(self, proposal):
@@ -83,9 +80,7 @@ class RunBrowser(Explorer):
 
     @traitlets.validate("clip")
     def _valid_clip(self, proposal):
-        if proposal["value"] == -1:
-            return -1
-        return checked(self.table.index, proposal["value"])
+        return -1 if proposal["value"] == -1 else checked(self.table.index, proposal["value"])
 
     @traitlets.validate("request")
     def _valid_request(self, proposal):
@@ -99,14 +94,9 @@ class RunBrowser(Explorer):
         if change["new"]:
             self._attempt(lambda: self.explore(change["new"]["what"], change["new"]["clip"]))
 
-    # clips -----------------------------------------------------------------------------------------------------------
     def shown(self) -> list[int]:
         """Positions of the clips that are listed now, in their order."""
-        clips = self.table.order(self.order, self.seed)
-        if self.cell:
-            wanted = set(self.table.cell(*self.cell, self.seed))
-            clips = [i for i in clips if i in wanted]
-        return [i for i in clips if not self.subject or self.table.subjects[i] == self.subject]
+        return self.table.select(self.order, self.seed, self.cell, self.subject)
 
     def worst(self, n: int = 10) -> list[str]:
         """Ids of the ``n`` clips whose true class got the least probability."""
@@ -114,8 +104,6 @@ class RunBrowser(Explorer):
 
     @cached_property
     def _source(self) -> RunSource:
-        from stagkit.explorers.sources import RunSource
-
         return RunSource(self.run)
 
     def explore(self, what: str, clip: int | str | None = None):
@@ -148,12 +136,12 @@ class RunBrowser(Explorer):
         return self.explorer
 
     def _seed_of(self, index: int) -> int:
-        """The seed whose network is asked: the one shown, or the first that tested the clip."""
+        """The seed whose network is used: the one shown, or the first that tested the clip."""
         tested = [s for k, s in enumerate(self.table.seeds) if self.table.predicted[k, index] >= 0]
         return self.seed if self.seed in tested else tested[0]
 
     def describe_network(self, clip: int | str) -> str:
-        """Which network the explorers of a clip ask: seed, fold, and whether it was trained on the clip."""
+        """The network that the explorers of a clip use: seed, fold, and whether it was trained on the clip."""
         index = self.table.index(clip)
         return self._source.describe_network(self._place(index), self._seed_of(index))
 
@@ -184,7 +172,7 @@ class RunBrowser(Explorer):
         return view_evidence(evidence, model=model, batch=batch)
 
     def _stored_evidence(self, index: int, seed: int):
-        """The clip's part of what 'stagkit explain' has written, or None."""
+        """The clip's part of the output of 'stagkit explain', or None."""
         from stagkit.explain.run import FOLDER, load_evidence
 
         folder = self.run.path / FOLDER / f"seed{seed}"
@@ -201,7 +189,7 @@ class RunBrowser(Explorer):
         return view_flow(self._read_clip(self.table.tests[index][1]))
 
     def _read_clip(self, clip_id: str) -> Clip:
-        """The frames of a clip: by ``frames``, or drawn again where the run is one of phantoms."""
+        """The frames of a clip: from ``frames``, or rendered again if the run is one of phantoms."""
         if self.frames is not None:
             return self.frames(clip_id)
         source = self._source.data.meta.get("source")
@@ -216,19 +204,14 @@ class RunBrowser(Explorer):
 
         return PhantomSource(PhantomConfig.from_dict(config)).read(clip_id)
 
-    # how it is shown -------------------------------------------------------------------------------------------------
     @cached_property
     def stage(self):
-        """Where the explorer opened last stands, below the browser."""
-        ipywidgets = import_optional("ipywidgets")
-
-        return ipywidgets.VBox([])
+        """Container of the explorer opened last, below the browser."""
+        return import_optional("ipywidgets").VBox([])
 
     @cached_property
     def _box(self):
-        ipywidgets = import_optional("ipywidgets")
-
-        return ipywidgets.VBox([self, self.stage])
+        return import_optional("ipywidgets").VBox([self, self.stage])
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -237,7 +220,7 @@ class RunBrowser(Explorer):
         return bundle
 
     def to_html(self, path: str | os.PathLike | None = None) -> str:
-        """The browser as one self-contained page: no network, no Python; the explorers have to be opened in Python.
+        """The browser as one self-contained page: no network, no Python; the explorers need Python.
 
         Args:
             path: file to write; nothing is written where None.
@@ -251,32 +234,14 @@ class RunBrowser(Explorer):
         return self._save(f"Run: {self.run.name}", {"request": {}, "_opened": {}}, path)
 
     def to_figure(self):
-        """What is shown now as a matplotlib Figure (``plot_run`` of the current traits)."""
-        return plot_run(
-            self.run, seed=self.seed, order=self.order, cell=self.cell or None, subject=self.subject or None
-        )
+        """The present state as a matplotlib Figure (``plot_run`` of the current traits)."""
+        traits = {name: getattr(self, name) for name in ("seed", "order", "cell", "subject")}
+        return plot_run(self.run, **traits)
 
 
-def view_run(
-    run: Run | str | Path,
-    *,
-    seed: int = ALL,
-    order: str = "worst",
-    cell: tuple[str, str] | None = None,
-    subject: str | None = None,
-    clip: int | str | None = None,
-    frames: Callable[[str], Clip] | None = None,
-) -> RunBrowser:
-    """Open the browser of a finished run (``plot_run`` draws the same as a still figure).
-
-    Args:
-        run: a finished ``Run`` or its folder.
-        seed: whose answers, -1 = all seeds (a clip counts once for each).
-        order: ``"worst"``, ``"surprising"`` or ``"name"``, see ``run_table.ORDERS``.
-        cell: (true class, predicted class): only clips of that cell are listed.
-        subject: only this subject's clips are listed.
-        clip: index or id of the clip selected.
-        frames: function clip id -> ``Clip``, for the flow explorer; phantoms are drawn again without it.
+@same_arguments(plot_run)
+def view_run(**arguments: object) -> RunBrowser:
+    """Open the browser of a finished run (``plot_run`` draws a static figure).
 
     Returns:
         A ``RunBrowser`` widget; ``browser.explore("au graph" | "flow" | "evidence", clip)`` gives the explorer of a clip.
@@ -284,6 +249,4 @@ def view_run(
     Raises:
         RunError: no finished run, or it is damaged. StagkitError: an argument that is out of range.
     """
-    return RunBrowser(
-        run, frames=frames, seed=seed, order=order, cell=list(cell or []), subject=subject or "", clip=clip
-    )
+    return RunBrowser(**arguments)

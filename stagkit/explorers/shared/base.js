@@ -1,4 +1,4 @@
-// Shared by all explorers: elements, numbers, controls, tooltip, packed arrays. Parts of one module: see modules.py.
+// Shared by all explorers: elements, numbers, controls, tooltip, packed arrays. Parts of one module: see browser.py.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -98,7 +98,7 @@ function menu(parent, label, title, actions) {
 }
 
 // JupyterLab catches keys before the explorer hears them (arrows walk between cells, even from a slider), unless the
-// element that has the focus says that it wants its own.
+// focused element asks for them.
 function keepKeys(root) {
   root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
 }

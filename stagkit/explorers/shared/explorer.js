@@ -12,7 +12,7 @@ async function inflate(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// The face of face.js in other coordinates: landmarks in px of a picture instead of eye distances.
+// The face of face.js in other coordinates: landmarks in px of an image instead of eye distances.
 function makeFaceAt(parent, landmarks, iod) {
   const origin = landmarks[27];
   const scale = iod / FACE.scale;
@@ -31,7 +31,7 @@ function ticks(low, high, most = 5) {
   return out;
 }
 
-// The frame that every explorer stands in: its root, controls tied to traits, redrawing once a picture, a clock.
+// The frame that every explorer stands in: its root, controls tied to traits, redrawing once per frame, a clock.
 function explorer({ model, el }, name, label) {
   const get = (trait) => model.get(trait);
   const put = (values) => {
@@ -72,7 +72,7 @@ function explorer({ model, el }, name, label) {
   }
 
   // play, a slider over frames, and the time of the frame shown
-  function clock(parent, { frames, told, step = 120 }) {
+  function clock(parent, { frames, label, step = 120 }) {
     const bar = html("div", { class: "sg-clock" }, parent);
     const play = html("button", { type: "button", onclick: () => put({ playing: !get("playing") }) }, bar);
     const slider = html("input", { type: "range", min: 0, step: 1, "aria-label": "Frame", oninput: () => put({ frame: frames()[Number(slider.value)] }) }, bar);
@@ -81,8 +81,8 @@ function explorer({ model, el }, name, label) {
       const list = frames();
       slider.max = Math.max(list.length - 1, 0);
       slider.value = Math.max(0, list.findIndex((f) => f >= get("frame")));
-      slider.setAttribute("aria-valuetext", told());
-      text.textContent = told();
+      slider.setAttribute("aria-valuetext", label());
+      text.textContent = label();
       play.textContent = get("playing") ? "❚❚ Pause" : "▶ Play";
       play.setAttribute("aria-pressed", get("playing"));
       play.disabled = list.length < 2;

@@ -1,4 +1,4 @@
-// Taking away what is shown, from any explorer: pictures (SVG, PNG), tables (CSV), graphs (GraphML), text.
+// Export of what an explorer shows: images (SVG, PNG), tables (CSV), graphs (GraphML), text.
 
 const STYLE_NAMES = (
   "fill fill-opacity stroke stroke-width stroke-opacity stroke-dasharray stroke-linecap stroke-linejoin opacity " +
@@ -14,7 +14,7 @@ function save(root, name, data, type) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-// Several drawings side by side as one SVG that needs no style sheet. parts: [{svg, title}], all of one size.
+// Several drawings side by side as one SVG that needs no style sheet; parts: [{svg, title}], all of one size.
 function joinDrawings(root, parts, notes = []) {
   const gap = 14;
   const boxes = parts.map(({ svg }) => svg.viewBox.baseVal);
@@ -44,13 +44,13 @@ function joinDrawings(root, parts, notes = []) {
 }
 
 async function toPng(svgText, scale = 2) {
-  const picture = new Image();
-  picture.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(svgText);
-  await picture.decode();
-  const canvas = html("canvas", { width: picture.width * scale, height: picture.height * scale });
+  const image = new Image();
+  image.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(svgText);
+  await image.decode();
+  const canvas = html("canvas", { width: image.width * scale, height: image.height * scale });
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
-  pen.drawImage(picture, 0, 0);
+  pen.drawImage(image, 0, 0);
   return new Promise((done) => canvas.toBlob(done, "image/png"));
 }
 
@@ -72,7 +72,7 @@ function toGraphml(nodes, edges) {
   return `<?xml version="1.0" encoding="UTF-8"?>\n<graphml xmlns="http://graphml.graphdrawing.org/xmlns">\n${[...keys.values()].join("\n")}\n<graph edgedefault="directed">\n${body.join("\n")}\n</graph>\n</graphml>\n`;
 }
 
-// Puts text on the clipboard; where that is forbidden, shows it to be selected by hand.
+// Puts text on the clipboard; where that is forbidden, shows it as selectable text.
 async function copyText(text, button, done = "Copied") {
   try {
     await navigator.clipboard.writeText(text);

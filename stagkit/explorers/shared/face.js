@@ -1,7 +1,7 @@
 // The face of the explorers: drawn from 68 landmarks (iBUG order, unit = distance of the outer eye corners), with
-// muscles, and moved by the measured flow. Never a picture of a person.
+// muscles, and moved by the measured flow. Never an image of a subject.
 
-const FACE = { width: 520, height: 386, cx: 260, cy: 119, scale: 204 }; // px of the drawing; scale = px an IOD
+const FACE = { width: 520, height: 386, cx: 260, cy: 119, scale: 204 }; // px of the drawing; scale = px per IOD
 const place = ([x, y]) => [FACE.cx + x * FACE.scale, FACE.cy + y * FACE.scale];
 const mean = (points) => [0, 1].map((i) => points.reduce((sum, p) => sum + p[i], 0) / points.length);
 
@@ -49,7 +49,7 @@ function facePaths(landmarks) {
 
 let faces = 0; // ids of clip paths must differ between faces of a page
 
-// Draws a face; ``move(landmarks)`` redraws it elsewhere without making anything anew.
+// Draws a face; ``move(landmarks)`` redraws it elsewhere without new elements.
 function makeFace(parent, landmarks, className = "") {
   const group = make("g", { "aria-hidden": "true", class: className }, parent);
   const path = (name, style = "") => make("path", { class: name, style }, group);
