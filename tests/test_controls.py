@@ -43,7 +43,7 @@ from stagkit.explain.sanity_checks import (
     train_on_permuted_labels,
 )
 from stagkit.network.hooks import cut_edges, intervene
-from stagkit.plots.clips import plot_attribution, plot_cascade, plot_curves, plot_maps
+from stagkit.plots.attributions import plot_attribution, plot_cascade, plot_curves, plot_maps
 from stagkit.synthetic.clip import make_clip
 from tests.small import Linear, make_dataset, train_small
 from tests.tiny import make_model

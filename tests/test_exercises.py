@@ -302,9 +302,9 @@ def test_clips_behind_a_figure(answer, ok, words):
     [(1, True, "1 of 13"), (12, False, "can *not*"), (13, False, "all would need"), (5, False, "go through")],
 )
 def test_figures_that_can_be_drawn_from_nothing(answer, ok, words):
-    from stagkit.reports.paper import Records
+    from stagkit.reports.paper import Inputs
 
-    verdict = check_answer("13.2", answer, records=Records())
+    verdict = check_answer("13.2", answer, inputs=Inputs())
     assert verdict.ok is ok and words in verdict.text
 
 
@@ -321,5 +321,5 @@ def test_a_cell_of_the_table(answer, ok, words):
     from types import SimpleNamespace
 
     metrics = {s: {"mean": m, "ci95": [0.5, 0.701]} for s, m in (("uf1", 0.65), ("uar", 0.612), ("acc", 0.7))}
-    verdict = check_answer("13.3", answer, records=SimpleNamespace(run=SimpleNamespace(metrics=metrics)))
+    verdict = check_answer("13.3", answer, inputs=SimpleNamespace(run=SimpleNamespace(metrics=metrics)))
     assert verdict.ok is ok and words in verdict.text

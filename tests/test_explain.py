@@ -22,7 +22,7 @@ from stagkit.explain.attribution import (
 )
 from stagkit.explain.evidence import Evidence
 from stagkit.explain.run import describe_evidence
-from stagkit.plots.clips import draw_attributions, plot_attribution
+from stagkit.plots.attributions import draw_attributions, plot_attribution
 from tests.small import Linear, Product, make_dataset, train_small
 
 

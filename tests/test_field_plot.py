@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagkit.core.types import ShapeError, StagkitError
-from stagkit.plots.fields import compute_lengths, plot_amounts, plot_fields, plot_lengths
+from stagkit.plots.clips import compute_lengths, plot_amounts, plot_fields, plot_lengths
 
 
 @pytest.fixture(autouse=True)

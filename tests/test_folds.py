@@ -18,7 +18,7 @@ from stagkit.evaluation.fold import shuffle_labels
 from stagkit.evaluation.run import Run, RunError
 from stagkit.evaluation.run_summary import format_leak, format_metrics
 from stagkit.explain.run import explain_run
-from stagkit.reports.paper import load_records, make_figures
+from stagkit.reports.paper import load_inputs, make_figures
 from tests.small import make_dataset, save_maps
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -175,7 +175,7 @@ def test_a_leaky_run_is_refused(leaky, tmp_path):
     shown, _ = leaky
     with pytest.raises(RunError, match="leak demonstration"):
         explain_run(shown.path)
-    records = load_records([shown.path])
+    records = load_inputs([shown.path])
     assert not records.runs and records.leaky, "it counts for the leak gap alone"
     with pytest.raises(StagkitError, match="no finished run"):
         make_figures([shown.path], tmp_path, only=[7])

@@ -1,4 +1,4 @@
-"""Regions as a graph, and matrices with named axes: what is drawn is what was given."""
+"""Regions as a graph, matrices with named axes, weights over time: what is drawn is what was given."""
 
 import matplotlib
 import numpy as np
@@ -7,8 +7,13 @@ import pytest
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import ShapeError
 from stagkit.course.layer_contract import Finding, Report
-from stagkit.plots.graphs import plot_listening, plot_region_graph
-from stagkit.plots.matrices import plot_contract, plot_matrices
+from stagkit.plots.graphs import (
+    plot_contract,
+    plot_matrices,
+    plot_region_attention,
+    plot_region_graph,
+    plot_time_weights,
+)
 
 N = len(ATLAS.names)
 
@@ -51,15 +56,18 @@ def test_motion_is_drawn_where_and_as_it_is():
     assert np.allclose(arrows[0].get_offsets()[0], ATLAS.mean_centres[chin])
 
 
-def test_a_still_face_and_no_edges_can_be_drawn():
-    plot_region_graph(np.zeros((N, N)), np.zeros((N, 2)))
-    plot_listening({"nobody": np.zeros(N)}, "chin")
+def test_without_motion_edges_or_attention_no_line_or_arrow_is_drawn():
+    graph, motion, _ = plot_region_graph(np.zeros((N, N)), np.zeros((N, 2))).axes
+    assert f"0 edges between {N} regions" in {text.get_text() for text in graph.texts}
+    assert all(c.N == 0 for c in motion.collections if hasattr(c, "U"))
+    axes = plot_region_attention({"none": np.zeros(N)}, "chin").axes[0]
+    assert not [t for t in axes.texts if getattr(t, "arrow_patch", None) is not None]
 
 
 def test_arrows_come_from_the_sources_and_go_to_the_target():
     row = np.zeros(N)
     row[ATLAS.index("cheek_L")], row[ATLAS.index("chin")] = 0.7, 0.3
-    axes = plot_listening({"one": row}, "chin").axes[0]
+    axes = plot_region_attention({"one": row}, "chin").axes[0]
     arrows = [t for t in axes.texts if getattr(t, "arrow_patch", None) is not None]
     assert len(arrows) == 1, "what a region hears of itself is its dot, not an arrow"
     assert np.allclose(arrows[0].xy, ATLAS.mean_centres[ATLAS.index("chin")])
@@ -68,16 +76,16 @@ def test_arrows_come_from_the_sources_and_go_to_the_target():
 
 def test_faces_share_one_scale():
     weak, strong = np.full(N, 0.01), np.full(N, 0.5)
-    figure = plot_listening({"weak": weak, "strong": strong}, "chin")
+    figure = plot_region_attention({"weak": weak, "strong": strong}, "chin")
     limits = {c.get_clim() for axes in figure.axes[:2] for c in axes.collections}
     assert limits == {(0.0, 0.5)}
 
 
 def test_a_wrong_region_or_length_is_named():
     with pytest.raises(ShapeError, match="there is no region 'ear'"):
-        plot_listening({"one": np.zeros(N)}, "ear")
+        plot_region_attention({"one": np.zeros(N)}, "ear")
     with pytest.raises(ShapeError, match="two_words"):
-        plot_listening({"two words": np.zeros(3)}, "chin")
+        plot_region_attention({"two words": np.zeros(3)}, "chin")
     with pytest.raises(ShapeError):
         plot_region_graph(np.zeros((N, 2)))
 
@@ -117,3 +125,51 @@ def test_a_broken_promise_stands_in_its_row_and_column():
     assert axes.get_ylim() == (2, 0), "the first report is the upper row"
     with pytest.raises(ShapeError, match="one place"):
         plot_contract([report("A", mask=True), report("B", "time", mask=True)])
+
+
+# ── weights over time ────────────────────────────────────────────────────────────────────────────────────────────────
+
+TIMES = np.array([[0.0, 10, 20, 40], [5.0, 15, 0, 0]])
+WEIGHTS = np.array([[0.1, 0.2, 0.3, 0.4], [0.75, 0.25, 0, 0]])
+MOTION = np.array([[0.0, 1, 2, 3], [4.0, 5, 9, 9]])
+
+
+def test_bars_are_the_weights_of_real_frames_at_their_times():
+    figure = plot_time_weights(TIMES, WEIGHTS, MOTION, ["a", "b"])
+    drawn = {axes.get_title(): axes for axes in figure.axes if axes.patches}
+    for k, (name, n) in enumerate((("a", 4), ("b", 2))):
+        bars = drawn[name].patches
+        assert np.allclose([bar.get_height() for bar in bars], WEIGHTS[k, :n])
+        assert np.allclose([bar.get_x() + bar.get_width() / 2 for bar in bars], TIMES[k, :n])
+        assert drawn[name].lines[0].get_ydata()[0] == pytest.approx(1 / n)  # all frames alike
+    lines = [axes.lines[0] for axes in figure.axes if not axes.patches]
+    assert [list(line.get_ydata()) for line in lines] == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_clips_share_their_scales():
+    figure = plot_time_weights(TIMES, WEIGHTS, MOTION, ["a", "b"], unit="px")
+    left, right = ([axes for axes in figure.axes if bool(axes.patches) is bars] for bars in (True, False))
+    assert len({axes.get_ylim() for axes in left}) == len({axes.get_ylim() for axes in right}) == 1
+    assert right[-1].get_ylim()[1] >= 5 and right[-1].get_ylabel() == "motion (px)"
+
+
+@pytest.mark.parametrize(("n_clips", "n_drawn"), [(1, 1), (5, 5), (40, 6)])
+def test_six_clips_at_most(n_clips, n_drawn):
+    rows = [np.tile(values[:1], (n_clips, 1)) for values in (TIMES, WEIGHTS, MOTION)]
+    figure = plot_time_weights(*rows, [str(k) for k in range(n_clips)])
+    figure.canvas.draw()
+    assert sum(bool(axes.patches) for axes in figure.axes) == n_drawn
+
+
+def test_a_clip_of_one_frame_is_one_bar():
+    figure = plot_time_weights([[0.0]], [[1.0]], [[0.3]], ["one"])
+    figure.canvas.draw()
+    (bar,) = figure.axes[0].patches
+    assert bar.get_height() == 1.0 and bar.get_x() + bar.get_width() / 2 == pytest.approx(0.0)
+
+
+def test_values_that_do_not_fit_are_refused():
+    with pytest.raises(ShapeError, match="clip should be 3"):
+        plot_time_weights(TIMES, WEIGHTS, MOTION, ["a", "b", "c"])
+    with pytest.raises(ShapeError, match="motion"):
+        plot_time_weights(TIMES, WEIGHTS, MOTION.T, ["a", "b"])

@@ -6,7 +6,7 @@ import pytest
 from stagkit.core.config import StagConfig
 from stagkit.network.hooks import probe_names
 from stagkit.network.model import Stag
-from stagkit.plots.network import PARTS, count_parameters, plot_costs, plot_network, plot_silenced
+from stagkit.plots.network import PARTS, count_parameters, plot_network, plot_network_costs, plot_part_effects
 from tests.small import make_dataset
 
 
@@ -87,14 +87,14 @@ def test_the_network_is_left_as_it_was():
 
 def test_costs_are_shares_of_the_first():
     full, half = {"parameters": 1000, "multiply_adds": 4_000_000}, {"parameters": 500, "multiply_adds": 1_000_000}
-    left, right = plot_costs({"all": full, "less": half}).axes
+    left, right = plot_network_costs({"all": full, "less": half}).axes
     assert [t.get_text() for t in left.texts] == ["100%", "50%"]
     assert [t.get_text() for t in right.texts] == ["100%", "25%"]
     assert [bar.get_width() for bar in left.patches] == [1.0, 0.5]
 
 
 def test_every_clip_is_a_dot_and_the_bar_is_their_mean():
-    axes = plot_silenced({"graph": [-1.0, 3.0], "head": [-8.0, -6.0]}).axes[0]
+    axes = plot_part_effects({"graph": [-1.0, 3.0], "head": [-8.0, -6.0]}).axes[0]
     assert [bar.get_width() for bar in axes.patches] == [1.0, -7.0]
     assert [t.get_text() for t in axes.texts] == ["+1.00", "-7.00"]
     assert "2 clips" in axes.get_xlabel()

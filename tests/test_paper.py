@@ -15,11 +15,11 @@ from stagkit.core.types import StagkitError
 from stagkit.evaluation import ablation as ablate
 from stagkit.plots.style import COLUMN, PAGE
 from stagkit.reports import comparison as comparison_table
-from stagkit.reports.paper import FIGURES, load_records, make_figures, plot_set
+from stagkit.reports.paper import FIGURES, load_inputs, make_figures, plot_set
 from stagkit.reports.paper.evidence import _strokes, fig_12_controls
 from stagkit.reports.paper.graphs import _fold_attention
+from stagkit.reports.paper.inputs import SYSTEM_COLUMNS, Inputs, MissingInput, load_systems
 from stagkit.reports.paper.make import draw_figure
-from stagkit.reports.paper.records import SYSTEM_COLUMNS, NoRecord, Records, load_systems
 from stagkit.reports.paper.scores import collect_costs, collect_leaks, collect_pairs, fig_08_ablation, fig_10_leak_gap
 from stagkit.reports.paper.tables import TABLES, make_table, table_ablation, table_results
 from tests.lockfile import ROOT
@@ -35,7 +35,7 @@ def phantoms(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def records(phantoms, map_records):
-    return load_records([phantoms, *map_records.values()])
+    return load_inputs([phantoms, *map_records.values()])
 
 
 @pytest.fixture(autouse=True)
@@ -68,10 +68,10 @@ def test_every_figure_has_its_width_its_sources_and_no_title(entry, records):
 @each
 def test_a_figure_without_its_record_says_which_command_makes_it(entry):
     if entry.name in ("fig03_regions_and_muscles",):
-        entry.draw(Records(), PAGE)
+        entry.draw(Inputs(), PAGE)
         return
-    with pytest.raises(NoRecord, match="given|stagkit"):
-        entry.draw(Records(), PAGE)
+    with pytest.raises(MissingInput, match="given|stagkit"):
+        entry.draw(Inputs(), PAGE)
 
 
 def test_the_same_bytes_again_with_embedded_fonts(phantoms, map_records, tmp_path):
@@ -165,7 +165,7 @@ def test_leaks_come_from_the_table_and_from_leaky_runs(records):
 
 def test_costs_come_from_the_table_or_else_from_the_ablation(records, map_records):
     assert collect_costs(records)[2] == "systems"
-    rows, _, kind = collect_costs(load_records([map_records["ablation"]]))
+    rows, _, kind = collect_costs(load_inputs([map_records["ablation"]]))
     assert kind == "variants" and {r["system"] for r in rows} == {"full", "graph-none", "branch-graph"}
     assert all(r["macs"] > 0 and r["parameters"] > 0 for r in rows)
 
@@ -339,7 +339,7 @@ def test_a_bad_table_of_systems_is_told(tmp_path, text, what):
 
 def test_what_is_no_record_is_told(tmp_path, phantoms):
     with pytest.raises(StagkitError, match="holds no run, no ablation"):
-        load_records([tmp_path])
+        load_inputs([tmp_path])
     with pytest.raises(StagkitError, match="there is no figure 14"):
         make_figures([phantoms], tmp_path, only=[14])
     assert SYSTEMS.startswith(",".join(SYSTEM_COLUMNS))

@@ -11,7 +11,7 @@ from stagkit.core.types import StagkitError
 from stagkit.course.exercises import check_answer
 from stagkit.course.exercises.regions import find_twin
 from stagkit.plots.anatomy import plot_incidence, plot_muscles
-from stagkit.plots.contact_sheet import draw_people, main
+from stagkit.plots.contact_sheet import draw_subjects, main
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +44,15 @@ def test_the_tables_hold_what_was_planted_and_measured():
     assert np.allclose(planted, ATLAS.incidence) and found[3, 5] == 8
     with pytest.raises(StagkitError, match="lacks AU26"):
         plot_incidence({k: v for k, v in measured.items() if k != "AU26"})
-    with pytest.raises(StagkitError, match="a value a region"):
+    with pytest.raises(StagkitError, match="one value per region"):
         plot_incidence({k: v[:5] for k, v in measured.items()})
 
 
 def test_the_sheet_is_small_complete_and_of_different_people(tmp_path):
-    people = draw_people(3, first=5, size=48)
+    people = draw_subjects(3, first=5, size=48)
     assert [p.shape for p in people] == [(48, 48, 3)] * 3 and people[0].dtype == np.uint8
     assert np.abs(people[0].astype(int) - people[1]).mean() > 5
-    assert (people[1] == draw_people(1, first=6, size=48)[0]).all()
+    assert (people[1] == draw_subjects(1, first=6, size=48)[0]).all()
     with pytest.raises(SystemExit):
         main([str(tmp_path / "sheet.jpg")])
 

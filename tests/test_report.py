@@ -11,7 +11,14 @@ from stagkit.cli import main
 from stagkit.core.markup import STATIC_POLICY
 from stagkit.evaluation.run import Run, RunError
 from stagkit.reports.page import Html, table, to_html
-from stagkit.reports.run_report import check_split, find_confounders, find_marks, find_worst, make_report, write_report
+from stagkit.reports.run_report import (
+    check_split,
+    find_confounders,
+    find_warnings,
+    find_worst,
+    make_report,
+    write_report,
+)
 
 
 class Tags(HTMLParser):
@@ -108,17 +115,17 @@ def test_a_clean_split_is_found_clean_and_a_shared_subject_is_found(run, tmp_pat
 
 
 def test_what_counts_against_a_run_stands_first(run, map_records, tmp_path):
-    assert find_marks(run) == []
+    assert find_warnings(run) == []
     leaky = make_report(Run.load(map_records["leak"]))
     assert leaky.index("Leak demonstration.") < leaky.index('<div class="tiles">')
     assert "What a leak would claim" in leaky and "shuffled labels, best test epoch" in leaky
     source = {"source": {"source": "casme2-phantom", "config": {"preset": "casme2", "confounder": "head_shift"}}}
     confounded = change(run, tmp_path, data={**run.request["data"], **source})
-    assert [head for head, _ in find_marks(confounded)] == ["Confounded."]
+    assert [head for head, _ in find_warnings(confounded)] == ["Confounded."]
     text = make_report(confounded)
     assert text.index("Confounded.") < text.index("Phantoms.") < text.index('<div class="tiles">')
     shutil.rmtree(tmp_path / "copy")
-    assert [h for h, _ in find_marks(change(run, tmp_path, permuted=True, stratified=True))] == [
+    assert [h for h, _ in find_warnings(change(run, tmp_path, permuted=True, stratified=True))] == [
         "Shuffled labels.",
         "People on both sides.",
     ]

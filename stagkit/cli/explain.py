@@ -33,7 +33,7 @@ def explain(
     """Explain the predictions of a run by regions, muscles and frames, with controls for each explanation."""
     from stagkit.explain.graph_record import save_graphs
     from stagkit.explain.run import describe_evidence, explain_run, hold_explanations
-    from stagkit.plots.clips import draw_attributions
+    from stagkit.plots.attributions import draw_attributions
 
     with hold_explanations(run, seed) as (opened, _):  # until the figures are drawn
         evidence, out = explain_run(

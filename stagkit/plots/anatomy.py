@@ -1,24 +1,22 @@
-"""Pictures of what is known beforehand: where each muscle pulls, and which region answers to which action unit."""
+"""Figures of facial anatomy: where each muscle pulls, and which regions each action unit moves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
-from stagkit.plots.style import COLOURS, FAINT, PAGE, draw_face, styled
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from stagkit.plots.style import COLOURS, FAINT, PAGE, draw_face, hide_frame, styled
 
 
 @styled
 def plot_muscles(numbers: Sequence[int] = AU_NUMBERS) -> Figure:
-    """For each action unit a schematic face with an arrow where its muscle pulls a region, as long as it pulls.
+    """One schematic face per action unit with arrows where its muscle pulls a region; their length is its strength.
 
     Args:
         numbers: FACS numbers.
@@ -26,8 +24,6 @@ def plot_muscles(numbers: Sequence[int] = AU_NUMBERS) -> Figure:
     Raises:
         StagkitError: one that stagkit does not know, or none.
     """
-    import matplotlib.pyplot as plt
-
     unknown = [n for n in numbers if n not in ACTION_UNITS]
     if unknown or not numbers:
         known = ", ".join(map(str, AU_NUMBERS))
@@ -42,15 +38,8 @@ def plot_muscles(numbers: Sequence[int] = AU_NUMBERS) -> Figure:
         pulled = np.hypot(u, v) > 0
         wide = {"angles": "xy", "scale_units": "xy", "scale": 3.4, "width": 0.016, "headwidth": 3.5, "zorder": 3}
         ax.quiver(x[pulled], y[pulled], u[pulled], v[pulled], color=COLOURS[1], **wide)
-        ax.text(
-            0.5,
-            -0.02,
-            f"{number}  {ACTION_UNITS[number].name}",
-            ha="center",
-            va="top",
-            fontsize=6.5,
-            transform=ax.transAxes,
-        )
+        words = f"{number}  {ACTION_UNITS[number].name}"
+        ax.text(0.5, -0.02, words, ha="center", va="top", fontsize=6.5, transform=ax.transAxes)
     for ax in grid.flat[len(numbers) :]:
         ax.axis("off")
     return figure
@@ -58,17 +47,15 @@ def plot_muscles(numbers: Sequence[int] = AU_NUMBERS) -> Figure:
 
 @styled
 def plot_incidence(measured: Mapping[str, Sequence[float]] | None = None) -> Figure:
-    """Which region answers to which action unit, as planted; beside it, as measured.
+    """Which regions each action unit moves: as planted, and to its right as measured.
 
     Args:
         measured: label such as ``AU12`` -> mean speed of each region, "roi", in one common unit, e.g. % of the eye
-            distance; each unit must be there.
+            distance; all units are needed.
 
     Raises:
-        StagkitError: a unit is missing, or has not one value a region.
+        StagkitError: a unit is missing, or has not one value per region.
     """
-    import matplotlib.pyplot as plt
-
     tables = [("planted: share of the pull (1)", ATLAS.incidence)]
     if measured is not None:
         missing = [label for label in AU_LABELS if label not in measured]
@@ -76,7 +63,7 @@ def plot_incidence(measured: Mapping[str, Sequence[float]] | None = None) -> Fig
             raise StagkitError(f"`measured` lacks {', '.join(missing)}: expected all of {', '.join(AU_LABELS)}.")
         table = np.array([list(measured[label]) for label in AU_LABELS], float)
         if table.shape != ATLAS.incidence.shape:
-            raise StagkitError(f"`measured` is {table.shape}, expected {ATLAS.incidence.shape}: a value a region.")
+            raise StagkitError(f"`measured` is {table.shape}, expected {ATLAS.incidence.shape}: one value per region.")
         tables.append(("measured: mean speed (% of IOD)", table))
     figure, grid = plt.subplots(1, len(tables), figsize=(PAGE, 3.4), squeeze=False, sharey=True)
     names = [name.replace("_", " ") for name in ATLAS.names]
@@ -84,7 +71,6 @@ def plot_incidence(measured: Mapping[str, Sequence[float]] | None = None) -> Fig
         shown = ax.imshow(table, cmap="viridis", vmin=0, vmax=max(1e-9, float(table.max())), aspect="auto")
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=5.5)
         ax.set_yticks(range(len(AU_LABELS)), AU_LABELS, fontsize=6)
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
+        hide_frame(ax, ticks=True)
         figure.colorbar(shown, ax=ax, label=words, location="top", shrink=0.8, aspect=30)
     return figure

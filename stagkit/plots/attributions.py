@@ -1,22 +1,26 @@
-"""Pictures of explanations. With controls they show what holds and what fails; without any they are stamped so."""
+"""Figures of attributions, their controls, and the effects of edge ablation and interventions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS
 from stagkit.core.files import safe_name
 from stagkit.core.regions import ATLAS
-from stagkit.core.types import MAX_DELTA, Attribution
-from stagkit.explain.aggregate import by_au, by_frame, by_muscle, by_roi, describe_clip
+from stagkit.core.types import MAX_DELTA, Attribution, check_axes
+from stagkit.explain.aggregate import ExplainError, by_au, by_frame, by_muscle, by_roi, describe_clip
 from stagkit.explain.attribution import check_complete, select_clips
 from stagkit.explain.evidence import Evidence
 from stagkit.explain.faithfulness import Curves
+from stagkit.explain.interventions import softmax
 from stagkit.explain.motion_decomposition import MUSCLES
 from stagkit.plots.style import (
     AGAINST,
@@ -26,21 +30,19 @@ from stagkit.plots.style import (
     INK,
     PAGE,
     SOFT,
+    add_colour_bar,
     draw_face,
     draw_region_values,
+    name_rows,
     nice_limit,
     styled,
     write_figure,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 STAMP = "no control"
 
-#: Short words for the controls of ``evidence.RULES``.
-_SHORT = {
+#: Short names of the controls of ``evidence.RULES``.
+SHORT_NAMES = {
     "complete": "complete",
     "better than random order": "beats random order",
     "better than flow magnitude": "beats flow magnitude",
@@ -52,18 +54,16 @@ _SHORT = {
 
 @styled
 def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
-    """One clip: regions on the schematic face, action units and frames beside it; signed, in logits, one scale each.
+    """One clip: regions on the schematic face, action units and frames; signed, in logits, one scale each.
 
     Args:
-        shown: an ``Evidence``, whose controls are listed beside the map with what each measured; or a bare attribution,
-            which is stamped 'no control'.
+        shown: an ``Evidence``, whose controls are listed with what each measured; or a bare attribution, which is stamped
+            'no control'.
         clip: which.
 
     Raises:
         ExplainError: the attribution misses more than ``MAX_DELTA`` of the logit gap; the message names the steps to take.
     """
-    import matplotlib.pyplot as plt
-
     evidence = shown.select([clip]) if isinstance(shown, Evidence) else None
     one = evidence.attribution if evidence else select_clips(shown, [clip])
     check_complete(one)
@@ -79,18 +79,11 @@ def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
     if evidence:
         draw_checks(row[3], evidence)
     else:
-        row[0].text(
-            0.5, 0.5, STAMP, transform=row[0].transAxes, rotation=24, ha="center", va="center", fontsize=19,
-            color=COLOURS[1], alpha=0.35, zorder=5, weight="bold",
-        )  # fmt: skip
-    said = fill(f"{one.clip_ids[0]}: {describe_clip(one, 0)}", 130)
-    figure.suptitle(
-        f"{said}\n{one.method} against {one.baseline}; the sum misses {one.relative_delta[0]:.1%}",
-        fontsize=7,
-        color=INK,
-        x=0.01,
-        ha="left",
-    )
+        row[0].text(0.5, 0.5, STAMP, transform=row[0].transAxes, rotation=24, ha="center", va="center", fontsize=19,
+                    color=COLOURS[1], alpha=0.35, zorder=5, weight="bold")  # fmt: skip
+    head = fill(f"{one.clip_ids[0]}: {describe_clip(one, 0)}", 130)
+    head += f"\n{one.method} against {one.baseline}; the sum misses {one.relative_delta[0]:.1%}"
+    figure.suptitle(head, fontsize=7, color=INK, x=0.01, ha="left")
     return figure
 
 
@@ -102,12 +95,9 @@ def colour_signs(values: np.ndarray) -> list[str]:
 def _draw_units(axes: Axes, units: np.ndarray, named: bool) -> None:
     least = max(1e-9, 0.01 * np.abs(units).max())
     order = [k for k in np.argsort(-np.abs(units)) if abs(units[k]) > least][:8][::-1]
-    of = list(ACTION_UNITS.values())
-    names = [
-        (f"{AU_LABELS[k]} {of[k].name}" if named else AU_LABELS[k]) if k < len(AU_LABELS) else "none" for k in order
-    ]
+    labels = [*(f"{u.label} {u.name}" if named else u.label for u in ACTION_UNITS.values()), "none"]
     axes.barh(range(len(order)), units[order], color=colour_signs(units[order]))
-    axes.set_yticks(range(len(order)), names, fontsize=6)
+    axes.set_yticks(range(len(order)), [labels[k] for k in order], fontsize=6)
     axes.axvline(0, color=SOFT, lw=0.6)
     axes.set_xlabel("action units (logits)")
 
@@ -127,67 +117,57 @@ def draw_frames(axes: Axes, one: Attribution) -> None:
 
 
 def draw_checks(axes: Axes, evidence: Evidence) -> None:
-    """A list: a mark, the control, and under it what was measured."""
+    """A list of the controls: whether each holds, its name, and below it what was measured."""
     axes.axis("off")
     checks = evidence.checks(0)
     step = 1.0 / max(len(checks), 6)
+    words = {"insertion minus deletion": "ins-del", "rank correlation": "rho"}
+    words |= {" with a random network's": " to random weights'", " with one trained on ": ", "}
     for i, check in enumerate(checks):
-        y = 1.0 - i * step
-        colour = COLOURS[2] if check.passed else COLOURS[1]
-        mark = "holds" if check.passed else "fails"
-        axes.text(0.0, y, mark, transform=axes.transAxes, va="top", fontsize=6.5, weight="bold", color=colour)
-        axes.text(
-            0.25, y, _SHORT.get(check.name, check.name), transform=axes.transAxes, va="top", fontsize=6.5, color=INK
-        )
-        detail = check.text.replace("insertion minus deletion", "ins-del").replace("rank correlation", "rho")
-        detail = detail.replace(" with a random network's", " to random weights'").replace(
-            " with one trained on ", ", "
-        )
-        axes.text(0.25, y - 0.42 * step, detail, transform=axes.transAxes, va="top", fontsize=5.5, color=SOFT)
+        y, detail = 1.0 - i * step, check.text
+        for long, short in words.items():
+            detail = detail.replace(long, short)
+        put = {"transform": axes.transAxes, "va": "top", "fontsize": 6.5}
+        mark, colour = ("holds", COLOURS[2]) if check.passed else ("fails", COLOURS[1])
+        axes.text(0.0, y, mark, weight="bold", color=colour, **put)
+        axes.text(0.25, y, SHORT_NAMES.get(check.name, check.name), color=INK, **put)
+        axes.text(0.25, y - 0.42 * step, detail, color=SOFT, **{**put, "fontsize": 5.5})
     axes.plot([-0.06, -0.06], [0, 1], transform=axes.transAxes, color=FAINT, lw=0.8, clip_on=False)
 
 
 def draw_attributions(shown: Attribution | Evidence, out: str | Path, most: int = 12) -> list[Path]:
-    """Write ``plot_attribution`` of the first ``most`` complete clips as PNG; those that are not complete are left out."""
-    import matplotlib
-
+    """Write ``plot_attribution`` of the first ``most`` complete clips as PNG; the others are left out."""
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     attribution = shown.attribution if isinstance(shown, Evidence) else shown
     written = []
     for i in np.flatnonzero(attribution.relative_delta <= MAX_DELTA)[:most]:
         figure = plot_attribution(shown, int(i))
-        path = Path(out) / f"{safe_name(attribution.clip_ids[i])}.png"
-        write_figure(figure, path, dpi=150)
-        written.append(path)
+        written.append(Path(out) / f"{safe_name(attribution.clip_ids[i])}.png")
+        write_figure(figure, written[-1], dpi=150)
         plt.close(figure)
     return written
 
 
 @styled
 def plot_sums(shown: Mapping[str, Attribution], clip: int = 0, most: int = 6) -> Figure:
-    """Regions, muscles, action units and frames of one clip: an attribution beside its controls, as shares of each.
+    """Regions, muscles, action units and frames of one clip: an attribution and its controls, as shares of each map.
 
     Args:
         shown: name -> attribution of the same clips by region and frame; the first decides which rows are drawn.
         clip: which.
-        most: rows a panel.
+        most: rows per panel.
 
     Raises:
         ExplainError: an attribution without an axis that is drawn.
     """
-    import matplotlib.pyplot as plt
-
     first = next(iter(shown.values()))
-    frames = [f"{time:.0f} ms" for time in first.times_ms[clip]]
     panels = {
         "regions": (by_roi, first.roi_names),
         "muscles": (by_muscle, MUSCLES),
         "action units": (by_au, (*AU_LABELS, "none")),
-        "frames": (by_frame, frames),
+        "frames": (by_frame, [f"{time:.0f} ms" for time in first.times_ms[clip]]),
     }
-    figure, grid = plt.subplots(2, 2, figsize=(PAGE, 4.6), layout="constrained")
+    figure, grid = plt.subplots(2, 2, figsize=(PAGE, 4.6))
     for axes, (title, (view, names)) in zip(grid.flat, panels.items(), strict=True):
         sums = {name: view(attribution)[clip] for name, attribution in shown.items()}
         shares = {name: 100 * values / max(np.abs(values).sum(), 1e-12) for name, values in sums.items()}
@@ -212,10 +192,8 @@ def plot_maps(maps: Mapping[str, np.ndarray]) -> Figure:
     """Several maps of one clip on the schematic face, each as shares of its own total size, all on one scale.
 
     Args:
-        maps: name -> float "time roi" or "roi"; the sign is dropped, since trivial maps have none.
+        maps: name -> float "time roi" or "roi"; the sign is dropped, since reference maps have none.
     """
-    import matplotlib.pyplot as plt
-
     shares = {}
     for name, values in maps.items():
         regions = np.abs(values.sum(0) if values.ndim == 2 else values)
@@ -224,12 +202,12 @@ def plot_maps(maps: Mapping[str, np.ndarray]) -> Figure:
     figure, row = plt.subplots(1, len(maps), figsize=(PAGE, PAGE / len(maps) + 0.1), squeeze=False)
     for axes, (name, share) in zip(row[0], shares.items(), strict=True):
         draw_face(axes)
-        x, y = ATLAS.mean_centres.T
         size = 110 * (0.1 + 0.9 * share / limit)
-        points = axes.scatter(x, y, c=share, s=size, cmap="YlOrRd", vmin=0, vmax=limit, lw=0.5, ec=INK, zorder=3)
+        points = axes.scatter(
+            *ATLAS.mean_centres.T, c=share, s=size, cmap="YlOrRd", vmin=0, vmax=limit, lw=0.5, ec=INK, zorder=3
+        )
         axes.text(0.5, -0.03, name, transform=axes.transAxes, ha="center", color=INK)
-    bar = figure.colorbar(points, ax=row[0].tolist(), label="share of the map (%)", shrink=0.75, aspect=18)
-    bar.outline.set_linewidth(0.4)
+    add_colour_bar(figure, points, row[0].tolist(), "share of the map (%)", shrink=0.75)
     return figure
 
 
@@ -240,16 +218,13 @@ def plot_curves(curves: Mapping[str, Curves], clip: int = 0) -> Figure:
     Args:
         curves: name -> ``faithfulness.compute_curves``.
     """
-    import matplotlib.pyplot as plt
-
     figure, row = plt.subplots(1, 2, figsize=(PAGE, 2.3), sharey=True)
-    for axes, kind, words in zip(row, ("deletion", "insertion"), ("taken away", "put in"), strict=True):
+    for k, (axes, kind, verb) in enumerate(zip(row, ("deletion", "insertion"), ("removed", "inserted"), strict=True)):
         for i, (name, curve) in enumerate(curves.items()):
-            area = curve.areas[0 if kind == "deletion" else 1][clip]
-            heights = getattr(curve, kind)[clip]
-            axes.plot(100 * curve.share, heights, "o-", ms=2.5, color=COLOURS[i], label=f"{name} ({area:.2f})")
+            label = f"{name} ({curve.areas[k][clip]:.2f})"
+            axes.plot(100 * curve.share, getattr(curve, kind)[clip], "o-", ms=2.5, color=COLOURS[i], label=label)
         axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
-        axes.set_xlabel(f"cells {words}, most important first (%)")
+        axes.set_xlabel(f"cells {verb}, most important first (%)")
         axes.legend(title=f"{kind} (area)", loc="upper right" if kind == "deletion" else "lower right")
     row[0].set_ylabel("logit above a still face")
     return figure
@@ -260,20 +235,98 @@ def plot_cascade(stages: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Rank correlation of maps with themselves while the network is randomised from the head down: mean over clips.
 
     Args:
-        stages: name of the map -> ``sanity.compute_cascade``.
+        stages: name of the map -> ``sanity_checks.compute_cascade``.
     """
-    import matplotlib.pyplot as plt
-
     figure, axes = plt.subplots(figsize=(PAGE * 0.75, 2.3))
     for i, (name, each) in enumerate(stages.items()):
         labels = ["trained", *(part.replace("_", " ") for part in each)]
         heights = [1.0, *(float(np.nanmean(values)) for values in each.values())]
         axes.plot(range(len(labels)), heights, "o-", ms=3, color=COLOURS[i], label=name)
-    n_clips = len(next(iter(each.values())))
     axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
     axes.set_xticks(range(len(labels)), labels, rotation=25, ha="right")
     axes.set_xlabel("randomised so far, one part more each time")
-    axes.set_ylabel(f"similarity to the map of\nthe trained network (n = {n_clips})")
+    axes.set_ylabel(f"similarity to the map of\nthe trained network (n = {len(next(iter(each.values())))})")
     axes.set_ylim(top=1.05)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@styled
+def plot_interventions(names: Iterable[str], logits: np.ndarray, classes: Sequence[str], shown: str) -> Figure:
+    """Effect of each intervention on the logit of one class (left) and on its probability (right).
+
+    Args:
+        names: what each intervention removes.
+        logits: float "case cls", of the clip as it is and then of each intervention.
+        classes: names of the classes.
+        shown: the class that is drawn.
+
+    Raises:
+        ShapeError: not one row of logits more than there are interventions, or not one logit per class.
+        ExplainError: no such class.
+    """
+    names = list(names)
+    check_axes({"case": len(names) + 1, "cls": len(classes)}, logits=(np.asarray(logits), "case cls"))
+    if shown not in classes:
+        raise ExplainError(f"there is no class {shown!r}; the classes are {', '.join(classes)}.")
+    target = list(classes).index(shown)
+    moved = logits[1:, target] - logits[0, target]
+    before, *after = softmax(logits)[:, target]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 0.75 + 0.28 * len(names)), sharey=True)
+    left.barh(range(len(names)), moved, 0.6, color=colour_signs(moved))
+    left.axvline(0, color=SOFT, lw=0.6)
+    right.axvline(before, color=SOFT, lw=1, ls="--", label="the clip as it is")
+    right.plot(after, range(len(names)), "o", color=COLOURS[2], ms=5, label="without it")
+    for y, (change, probability) in enumerate(zip(moved, after, strict=True)):
+        for axes, x, text, side in (
+            (left, change, f"{change:+.4f}", -3 if change < 0 else 3),
+            (right, probability, f"{probability:.2%}", -7 if probability > 0.5 else 7),
+        ):
+            axes.annotate(text, (x, y), (side, 0), textcoords="offset points", va="center", fontsize=7,
+                          ha="right" if side < 0 else "left")  # fmt: skip
+    name_rows(left, names, top=0.5)
+    name_rows(right, names, top=0.5)
+    left.grid(visible=False)
+    left.margins(x=0.35)
+    left.set_xlabel(f"change of the logit of {shown} without it")
+    right.set(xlim=(0, 1.03), xlabel=f"probability of {shown}")
+    right.tick_params(labelleft=False)
+    right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+    return figure
+
+
+@styled
+def plot_edge_ablation(attention: np.ndarray, effects: np.ndarray, au_effects: np.ndarray, name: str) -> Figure:
+    """Effects of removing every single edge, by its attention (left), and every action unit (right), of some clips.
+
+    Args:
+        attention: float "clip target source"; edges of a region to itself are left out.
+        effects: of removing each edge, logits, float "clip target source"; drawn without sign.
+        au_effects: of clamping each action unit to zero, logits, float "clip au"; positive speaks for ``name``.
+        name: of the class that a positive effect speaks for.
+
+    Raises:
+        ShapeError: arrays that do not fit each other, or not the action units of ``facs.AU_LABELS``.
+    """
+    attention, effects, au_effects = (np.asarray(values, float) for values in (attention, effects, au_effects))
+    sizes = {"clip": len(attention), "roi": attention.shape[-1], "au": len(AU_LABELS)}
+    arrays = {"attention": (attention, "clip roi roi"), "effects": (effects, "clip roi roi")}
+    check_axes(sizes, **arrays, au_effects=(au_effects, "clip au"))
+    between = ~np.eye(sizes["roi"], dtype=bool)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.8), width_ratios=(2, 3))
+    left.scatter(attention[:, between], np.abs(effects[:, between]), s=4, alpha=0.25, lw=0, color=COLOURS[0])
+    even = 1 / sizes["roi"]
+    left.axvline(even, color=SOFT, lw=0.8, ls=":")
+    left.annotate(" an even share", (even, 1), xycoords=("data", "axes fraction"), va="top", fontsize=6.5, color=SOFT)
+    left.set(xlabel="attention of the target to the source", ylabel="|effect| of removing the edge (logits)")
+    left.set_xlim(left=0)
+    left.set_ylim(bottom=0)
+    shift = np.linspace(-0.22, 0.22, len(au_effects)) if len(au_effects) > 1 else np.zeros(1)
+    for k, values in enumerate(au_effects.T):
+        right.scatter(k + shift, values, s=9, c=colour_signs(values), lw=0, alpha=0.7, zorder=3)
+        right.plot([k - 0.32, k + 0.32], [values.mean()] * 2, color="k", lw=1.2, zorder=4)
+    right.axhline(0, color=SOFT, lw=0.6)
+    right.set_xticks(range(len(AU_LABELS)), [label[2:] for label in AU_LABELS])
+    right.set_xlabel(f"action unit clamped to zero (dots: n = {len(au_effects)} clips; line: mean)")
+    right.set_ylabel(f"effect (logits, + speaks for {name})")
     return figure

@@ -1,62 +1,24 @@
-"""Pictures: ``plot_*`` draw one thing and return a matplotlib Figure (``reports.paper`` holds the figures of a paper).
-
-Pictures of runs read run records alone, never a model. One shared scale with a unit per figure; maps of signed values are
-centred at zero; every average says its n; there is no title inside.
-"""
+"""Figures of clips and their motion: film strips, motion over time, displacement fields, regions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from stagkit.core.regions import ATLAS, compute_face_mask
-from stagkit.core.types import Clip, FlowClip, StagkitError
-from stagkit.evaluation.run_summary import find_caveat
-from stagkit.plots.attributions import (  # noqa: F401 (they are figures too)
-    draw_attributions,
-    plot_attribution,
-    plot_cascade,
-    plot_curves,
-    plot_maps,
-    plot_sums,
-)
-from stagkit.plots.style import (
-    COLOURS,
-    COLUMN,
-    FAINT,
-    INK,
-    PAGE,
-    SOFT,
-    draw_face,
-    magnify_motion,
-    nice_limit,
-    styled,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from stagkit.evaluation.run import Run
+from stagkit.core.types import Clip, FlowClip, ShapeError, StagkitError, inter_ocular_distance
+from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, hide_frame, magnify_motion, nice_limit, styled
 
 
-def _subplots(*args, **kwargs):
-    """pyplot's, loaded when first drawn."""
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(*args, **kwargs)
-
-
-# ── clips and motion ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _show(axes, picture: np.ndarray) -> None:
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+def show_image(axes: Axes, image: np.ndarray) -> None:
+    """An image, 0 to 255, without frame or ticks."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    hide_frame(axes)
 
 
 @styled
@@ -64,64 +26,53 @@ def plot_clip(clip: Clip, n_frames: int = 7, magnify: float = 1.0, motion: FlowC
     """A film strip: evenly spaced frames from the first to the last, with their time.
 
     Args:
-        magnify: where > 1, the measured motion of each frame (``motion`` is needed) is enlarged so many times by warping
-            the onset frame: the same face, its movement exaggerated.
+        clip: to draw.
+        n_frames: how many frames.
+        magnify: above 1, the measured motion of each frame (``motion`` is needed) is enlarged so many times by warping
+            the onset frame.
+        motion: of the clip.
+
+    Raises:
+        StagkitError: ``magnify`` without ``motion``.
     """
-    chosen = np.unique(np.linspace(0, len(clip.frames) - 1, n_frames).round().astype(int))
-    figure, rows = _subplots(1, len(chosen), figsize=(PAGE, PAGE / len(chosen) + 0.25), squeeze=False)
     if magnify != 1 and motion is None:
         raise StagkitError("magnified frames are drawn from measured motion: give motion=compute_flow(clip).")
+    chosen = np.unique(np.linspace(0, len(clip.frames) - 1, n_frames).round().astype(int))
+    figure, rows = plt.subplots(1, len(chosen), figsize=(PAGE, PAGE / len(chosen) + 0.25), squeeze=False)
     for axes, t in zip(rows[0], chosen, strict=True):
-        picture = clip.frames[t]
-        if magnify != 1:
-            picture = magnify_motion(clip.frames[clip.onset or 0], motion, t, magnify)
-        _show(axes, picture)
+        onset = clip.frames[clip.onset or 0]
+        show_image(axes, clip.frames[t] if magnify == 1 else magnify_motion(onset, motion, t, magnify))
         mark = {clip.onset: "onset", clip.apex: "apex", clip.offset: "offset"}.get(int(t), "")
         axes.set_xlabel(f"{clip.times_ms[t]:.0f} ms" + (f"\n{mark}" if mark else ""))
     return figure
 
 
+def draw_motion(axes: Axes, motion: FlowClip, clip: Clip | None = None) -> None:
+    """Motion score over time with the selected frames, and the clip's onset, apex and offset."""
+    axes.plot(motion.times_ms, motion.scores, color=COLOURS[0], label="measured motion", zorder=2)
+    axes.plot(motion.times_ms[motion.selected], motion.scores[motion.selected], "o", ms=3.6, color=COLOURS[1], zorder=3,
+              label=f"{len(motion.selected)} discriminative frames")  # fmt: skip
+    axes.set(xlabel="time from onset (ms)", ylabel="motion score (% of IOD)")
+    axes.set_ylim(bottom=0)
+    for name in ("onset", "apex", "offset"):
+        at = getattr(clip, name, None)
+        if at is not None:
+            axes.axvline(clip.times_ms[at], color=FAINT, lw=0.9, zorder=0)
+            axes.annotate(name, (clip.times_ms[at], 1), xycoords=("data", "axes fraction"), ha="center", va="bottom",
+                          color=SOFT, fontsize=7)  # fmt: skip
+
+
 @styled
 def plot_motion(motion: FlowClip, clip: Clip | None = None) -> Figure:
-    """Motion score over time with the selected frames; with a clip, its onset, apex and offset (and a phantom's truth)."""
-    figure, axes = _subplots(figsize=(PAGE * 0.75, 2.2))
-    axes.plot(motion.times_ms, motion.scores, color=COLOURS[0], label="measured motion")
-    axes.plot(
-        motion.times_ms[motion.selected],
-        motion.scores[motion.selected],
-        "o",
-        ms=4,
-        color=COLOURS[1],
-        label=f"{len(motion.selected)} discriminative frames",
-    )
-    axes.set_xlabel("time from onset (ms)")
-    axes.set_ylabel("motion score (% of IOD)")
-    axes.set_ylim(bottom=0)
-    if clip is not None:
-        for name in ("onset", "apex", "offset"):
-            at = getattr(clip, name)
-            if at is not None:
-                axes.axvline(clip.times_ms[at], color=FAINT, lw=1, zorder=0)
-                axes.annotate(
-                    name,
-                    (clip.times_ms[at], 1),
-                    xycoords=("data", "axes fraction"),
-                    ha="center",
-                    va="bottom",
-                    color=SOFT,
-                )
+    """Motion score over time with the selected frames; of a clip onset, apex and offset, of a phantom its ground truth."""
+    figure, axes = plt.subplots(figsize=(PAGE * 0.75, 2.2))
+    draw_motion(axes, motion, clip)
     handles, labels = axes.get_legend_handles_labels()
     if clip is not None and clip.truth is not None:
         planted = axes.twinx()
         for k, code in enumerate(clip.truth.codes):
-            planted.plot(
-                clip.times_ms,
-                clip.truth.au_intensity[:, k],
-                ls=":",
-                lw=1,
-                color=COLOURS[2 + k % 5],
-                label=f"planted {code}",
-            )
+            planted.plot(clip.times_ms, clip.truth.au_intensity[:, k], ls=":", lw=1, color=COLOURS[2 + k % 5],
+                         label=f"planted {code}")  # fmt: skip
         planted.set_ylim(0, 1.3)
         planted.set_ylabel("planted intensity (share of peak)")
         planted.spines["right"].set_visible(True)
@@ -131,197 +82,204 @@ def plot_motion(motion: FlowClip, clip: Clip | None = None) -> Figure:
     return figure
 
 
-@styled
-def plot_flow(
-    motion: FlowClip, frame: int, picture: np.ndarray | None = None, truth: np.ndarray | None = None, step: int = 5
-) -> Figure:
-    """Flow of one frame: speed as colour, direction as arrows; beside it, where given, the planted displacement.
+# ── displacement fields ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def draw_arrows(axes: Axes, field: np.ndarray, keep: np.ndarray, step: int, limit: float, **look) -> None:
+    """White arrows on a grid of pixels; one of length ``limit`` is about two steps long.
 
     Args:
-        frame: index of the frame.
-        picture: the onset frame, drawn below.
-        truth: float "2 y x" px, e.g. ``clip.truth.displacement(frame)``.
+        axes: to draw on.
+        field: float "2 y x".
+        keep: bool "y x", where an arrow may stand.
+        step: distance of two arrows, px.
+        limit: top of the colour scale, in the unit of the field.
+        **look: options of ``quiver``.
     """
-    fields = [("measured", motion.flow[frame])] + ([("planted", truth)] if truth is not None else [])
-    scale = 100 / motion.iod
-    face = compute_face_mask(motion.landmarks, motion.flow.shape[2:])
-    limit = nice_limit(np.concatenate([np.linalg.norm(f, axis=0)[face] for _, f in fields]) * scale)
-    figure, row = _subplots(1, len(fields), figsize=(2.5 * len(fields) + 0.6, 2.6), squeeze=False)
-    for axes, (name, field) in zip(row[0], fields, strict=True):
-        speed = np.linalg.norm(field, axis=0) * scale
-        if picture is not None:
-            _show(axes, picture)
-        shown = np.ma.masked_where(~face, speed)
-        image = axes.imshow(shown, cmap="viridis", vmin=0, vmax=limit, alpha=0.65 if picture is not None else 1.0)
-        axes.set_xlim(-0.5, speed.shape[1] - 0.5)
-        axes.set_ylim(speed.shape[0] - 0.5, -0.5)
-        ys, xs = np.mgrid[step // 2 : field.shape[1] : step, step // 2 : field.shape[2] : step]
-        keep = (speed[ys, xs] > 0.12 * limit) & face[ys, xs]
-        arrows = field[:, ys, xs][:, keep] * scale
-        axes.quiver(
-            xs[keep],
-            ys[keep],
-            *arrows,
-            angles="xy",
-            scale_units="xy",
-            scale=limit / (2.2 * step),
-            color="white",
-            width=0.006,
-        )
-        axes.set_xticks([])
-        axes.set_yticks([])
+    ys, xs = np.mgrid[step // 2 : field.shape[1] : step, step // 2 : field.shape[2] : step]
+    some = keep[ys, xs]
+    look = {"color": "white", "width": 0.007, "scale": limit / (2 * step), **look}
+    axes.quiver(xs[some], ys[some], *field[:, ys, xs][:, some], angles="xy", scale_units="xy", **look)
+
+
+@styled
+def plot_flow(
+    motion: FlowClip, frame: int, image: np.ndarray | None = None, truth: np.ndarray | None = None, step: int = 5
+) -> Figure:
+    """Flow of one frame: speed as colour, direction as arrows; to its right the planted displacement, if given.
+
+    Args:
+        motion: of a clip.
+        frame: index of the frame.
+        image: the onset frame, drawn below.
+        truth: float "2 y x" px, e.g. ``clip.truth.displacement(frame)``.
+        step: distance of two arrows, px.
+    """
+    scale, face = 100 / motion.iod, compute_face_mask(motion.landmarks, motion.flow.shape[2:])
+    fields = {"measured": motion.flow[frame] * scale} | ({} if truth is None else {"planted": truth * scale})
+    speeds = {name: np.linalg.norm(field, axis=0) for name, field in fields.items()}
+    limit = nice_limit(np.concatenate([speed[face] for speed in speeds.values()]))
+    figure, row = plt.subplots(1, len(fields), figsize=(2.5 * len(fields) + 0.6, 2.6), squeeze=False)
+    for axes, (name, field) in zip(row[0], fields.items(), strict=True):
+        speed = speeds[name]
+        if image is not None:
+            show_image(axes, image)
+        shown = axes.imshow(np.ma.masked_where(~face, speed), cmap="viridis", vmin=0, vmax=limit,
+                            alpha=0.65 if image is not None else 1.0)  # fmt: skip
+        draw_arrows(axes, field, (speed > 0.12 * limit) & face, step, limit)
+        height, width = speed.shape
+        axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[], xlabel=name)
+    figure.colorbar(shown, ax=row[0].tolist(), label="displacement (% of IOD)", shrink=0.85)
+    return figure
+
+
+def _check_shape(fields: Mapping[str, np.ndarray], axes: str) -> tuple[int, ...]:
+    shapes = {np.shape(field) for field in fields.values()}
+    n_axes = len(axes.split())
+    if len(shapes) != 1 or len(next(iter(shapes))) != n_axes or (n_axes == 3 and next(iter(shapes))[0] != 2):
+        raise ShapeError(f"the fields have shapes {sorted(shapes)}, expected one shape '{axes}' for all.")
+    return next(iter(shapes))
+
+
+def _make_row(n: int, shape: tuple[int, int]):
+    """A row of images without ticks, at most as wide as a page."""
+    width = min(PAGE, 1.75 * n + 0.7)
+    figure, row = plt.subplots(1, n, figsize=(width, 0.35 + (width - 0.7) / n * shape[0] / shape[1]), squeeze=False)
+    for axes in row[0]:
+        axes.set(xticks=[], yticks=[])
+    return figure, row[0]
+
+
+@styled
+def plot_fields(fields: Mapping[str, np.ndarray], step: int = 6, limit: float | None = None) -> Figure:
+    """Displacement fields side by side: length as colour, direction as arrows, one scale for all.
+
+    Args:
+        fields: name -> float "2 y x" px, chan = (u right, v down).
+        step: distance of two arrows, px.
+        limit: top of the scale, px; just above the longest displacement if None.
+
+    Raises:
+        ShapeError: fields of different shapes, or none.
+    """
+    shape = _check_shape(fields, "2 y x")[1:]
+    lengths = {name: np.linalg.norm(field, axis=0) for name, field in fields.items()}
+    limit = limit or nice_limit(np.array([length.max() for length in lengths.values()]))
+    figure, row = _make_row(len(fields), shape)
+    for axes, (name, field) in zip(row, fields.items(), strict=True):
+        image = axes.imshow(lengths[name], cmap="viridis", vmin=0, vmax=limit)
+        draw_arrows(axes, np.asarray(field), lengths[name] > 0.1 * limit, step, limit)
         axes.set_xlabel(name)
-    figure.colorbar(image, ax=row[0].tolist(), label="displacement (% of IOD)", shrink=0.85)
+    figure.colorbar(image, ax=list(row), label="displacement (px)", shrink=0.85)
     return figure
 
 
 @styled
-def plot_strain(motion: FlowClip, frame: int) -> Figure:
-    """Optical strain of one frame, per cent."""
-    figure, axes = _subplots(figsize=(3.0, 2.6))
-    image = axes.imshow(100 * motion.strain[frame], cmap="magma", vmin=0)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    figure.colorbar(image, ax=axes, label="strain (%)", shrink=0.85)
+def plot_amounts(amounts: Mapping[str, np.ndarray], label: str, limit: float | None = None) -> Figure:
+    """Maps of a quantity >= 0, e.g. strain or error, side by side on one scale.
+
+    Args:
+        amounts: name -> float "y x", all in one unit.
+        label: what the colour means, with its unit.
+        limit: top of the scale; just above the 99.5th percentile of all if None.
+
+    Raises:
+        ShapeError: maps of different shapes, or none.
+    """
+    shape = _check_shape(amounts, "y x")
+    limit = limit or nice_limit(np.array([np.percentile(a, 99.5) for a in amounts.values()]))
+    figure, row = _make_row(len(amounts), shape)
+    for axes, (name, amount) in zip(row, amounts.items(), strict=True):
+        image = axes.imshow(amount, cmap="magma", vmin=0, vmax=limit)
+        axes.set_xlabel(name)
+    figure.colorbar(image, ax=list(row), label=label, shrink=0.85)
     return figure
 
 
-def _draw_rois(axes, centres: np.ndarray, iod: float, labels: bool = False) -> None:
-    from matplotlib.patches import Rectangle
+def compute_lengths(
+    measured: np.ndarray, planted: np.ndarray, where: np.ndarray, n_bins: int = 8
+) -> tuple[np.ndarray, np.ndarray]:
+    """Median measured length along the planted direction, for bins of the planted length.
 
-    half = ATLAS.radius * iod
-    for (x, y), roi in zip(centres, ATLAS.rois, strict=True):
-        colour = {"L": COLOURS[0], "R": COLOURS[1], "": COLOURS[2]}[roi.side]
-        axes.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, ec=colour, lw=1))
-        if labels:
-            axes.annotate(roi.place.replace("_", "\n"), (x, y), ha="center", va="center", fontsize=4.2, color=colour)
+    Args:
+        measured: float "2 y x" px.
+        planted: float "2 y x" px.
+        where: bool "y x", the pixels that count; those without planted motion never do.
+        n_bins: bins with equally many pixels.
+
+    Returns:
+        float "bin" planted length (mean of the bin), float "bin" measured length, both px; negative = opposite direction.
+
+    Raises:
+        StagkitError: fewer pixels than bins.
+
+    Example:
+        >>> planted = np.stack([np.tile(np.linspace(0.5, 2, 16), (4, 1)), np.zeros((4, 16))])
+        >>> x, y = compute_lengths(planted / 2, planted, np.ones((4, 16), bool), n_bins=4)
+        >>> bool(np.allclose(y, x / 2, atol=0.02))
+        True
+    """
+    length = np.linalg.norm(planted, axis=0)
+    use = where & (length > 0)
+    if use.sum() < n_bins:
+        raise StagkitError(f"{use.sum()} pixels moved, expected at least one for each of the {n_bins} bins.")
+    along = (measured * planted).sum(0)[use] / length[use]
+    parts = np.array_split(np.argsort(length[use], kind="stable"), n_bins)
+    return np.array([length[use][p].mean() for p in parts]), np.array([np.median(along[p]) for p in parts])
 
 
 @styled
-def plot_rois(picture: np.ndarray | None = None, landmarks: np.ndarray | None = None, labels: bool = True) -> Figure:
-    """The regions of the atlas on a picture (with its landmarks "68 2" px), or on the schematic mean face."""
-    from stagkit.core.types import inter_ocular_distance
+def plot_lengths(fields: Mapping[str, np.ndarray], planted: np.ndarray, where: np.ndarray) -> Figure:
+    """Measured against planted length of displacements, per method (``compute_lengths``).
 
-    figure, axes = _subplots(figsize=(3.6, 4.0))
-    if picture is None:
-        draw_face(axes)
-        centres, iod = ATLAS.mean_centres, 1.0
-    else:
-        if landmarks is None:
-            raise StagkitError("regions are cut from landmarks: give landmarks=clip.landmarks[clip.onset].")
-        _show(axes, picture)
-        axes.plot(*landmarks.T, "o", ms=2.2, mfc="white", mec=INK, mew=0.3)
-        centres, iod = ATLAS.centres(landmarks), inter_ocular_distance(landmarks)
-    _draw_rois(axes, centres, iod, labels)
-    axes.set_xlabel("subject's right (orange), left (blue), midline (green)")
+    Args:
+        fields: method -> float "2 y x" px, measured.
+        planted: float "2 y x" px.
+        where: bool "y x", the pixels that count.
+    """
+    figure, axes = plt.subplots(figsize=(PAGE * 0.6, 2.5))
+    top = 0.0
+    for (name, field), colour, mark in zip(fields.items(), COLOURS, "osD^vP*X", strict=False):
+        x, y = compute_lengths(field, planted, where)
+        axes.plot(x, y, mark, ls="-", ms=4, color=colour, label=name)
+        top = max(top, x.max())
+    axes.plot([0, top], [0, top], "--", color=SOFT, lw=1, label="exact")
+    axes.set(xlabel="planted length (px)", ylabel="measured along it (px)")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+    figure.legend(loc="outside right upper")
     return figure
+
+
+# ── regions ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @styled
 def plot_rois_to_scale(faces: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """The regions on pictures of several sizes side by side: a pixel is drawn as large in each of them.
+    """The regions on images of several sizes side by side, at one scale of pixels.
 
     Args:
-        faces: name -> picture "y x" or "y x 3" (0 to 255), its landmarks "68 2" px.
+        faces: name -> image "y x" or "y x 3" (0 to 255), its landmarks "68 2" px.
 
     Raises:
-        StagkitError: no picture was given.
+        StagkitError: no image was given.
     """
-    from stagkit.core.types import inter_ocular_distance
-
     if not faces:
-        raise StagkitError("there is no picture to draw: give at least one name with its picture and landmarks.")
-    heights, widths = zip(*(np.shape(picture)[:2] for picture, _ in faces.values()), strict=True)
+        raise StagkitError("there is no image to draw: give at least one name with its image and landmarks.")
+    heights, widths = zip(*(np.shape(image)[:2] for image, _ in faces.values()), strict=True)
     inch = min(PAGE / sum(widths), 3.4 / max(heights))  # of one pixel
     size = (inch * sum(widths) + 0.1 * len(faces), inch * max(heights) + 0.55)
-    figure, row = _subplots(1, len(faces), figsize=size, squeeze=False, width_ratios=widths)
-    for axes, (name, (picture, landmarks)) in zip(row[0], faces.items(), strict=True):
-        height, width = picture.shape[:2]
-        _show(axes, np.asarray(picture, np.uint8))
+    figure, row = plt.subplots(1, len(faces), figsize=size, squeeze=False, width_ratios=widths)
+    for axes, (name, (image, landmarks)) in zip(row[0], faces.items(), strict=True):
+        height, width = image.shape[:2]
+        show_image(axes, np.asarray(image, np.uint8))
         axes.plot(*landmarks.T, "o", ms=2.2 * width / max(widths), mfc="white", mec=INK, mew=0.2)
-        _draw_rois(axes, ATLAS.centres(landmarks), inter_ocular_distance(landmarks))
+        half = ATLAS.radius * inter_ocular_distance(landmarks)
+        for (x, y), roi in zip(ATLAS.centres(landmarks), ATLAS.rois, strict=True):
+            colour = {"L": COLOURS[0], "R": COLOURS[1], "": COLOURS[2]}[roi.side]
+            axes.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, ec=colour, lw=1))
         axes.set_xlim(-0.5, width - 0.5)
         axes.set_ylim(height - 0.5, height - 0.5 - max(heights))  # as high as the largest: all stand on one line
         axes.set_xlabel(f"{name}, {width} px wide")
     figure.supxlabel("subject's right (orange), left (blue), midline (green); landmarks (white)", fontsize=8)
-    return figure
-
-
-@styled
-def plot_contact_sheet(pictures: Sequence[np.ndarray], labels: Sequence[str] | None = None, columns: int = 8) -> Figure:
-    """Many pictures side by side, close together where they have no labels."""
-    rows, below = -(-len(pictures) // columns), 0.12 if labels else 0.0
-    size = (PAGE, rows * (PAGE / columns + below))
-    figure, grid = _subplots(rows, columns, figsize=size, squeeze=False, layout="constrained" if labels else "none")
-    if not labels:
-        figure.subplots_adjust(0, 0, 1, 1, wspace=0.02, hspace=0.02)
-    for i, axes in enumerate(grid.flat):
-        if i < len(pictures):
-            _show(axes, pictures[i])
-            axes.set_xlabel(labels[i] if labels else "", fontsize=6)
-        else:
-            axes.axis("off")
-    return figure
-
-
-# ── learning ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@styled
-def plot_training(losses: Sequence[float]) -> Figure:
-    """Mean training loss of each epoch."""
-    figure, axes = _subplots(figsize=(COLUMN, 2.0))
-    axes.plot(np.arange(1, len(losses) + 1), losses)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("training loss")
-    axes.set_ylim(bottom=0)
-    return figure
-
-
-@styled
-def plot_scores(runs: Sequence[Run]) -> Figure:
-    """UF1, UAR and accuracy of runs with 95 % intervals over subjects, beside answers that know nothing."""
-    figure, row = _subplots(1, 3, figsize=(PAGE, 0.7 + 0.32 * (len(runs) + 2)), sharey=True)
-    names = [run.name for run in runs] + ["permuted", "majority"]
-    for axes, score in zip(row, ("uf1", "uar", "acc"), strict=True):
-        for y, run in enumerate(runs):
-            entry = run.metrics[score]
-            axes.plot(entry["ci95"], [y, y], color=COLOURS[0], lw=2.5, alpha=0.35, solid_capstyle="round")
-            axes.plot(list(entry["per_seed"].values()), [y] * len(entry["per_seed"]), "|", color=COLOURS[0], ms=7)
-            axes.plot(entry["mean"], y, "o", color=COLOURS[0], ms=5)
-            axes.annotate(
-                f"{entry['mean']:.2f}", (entry["mean"], y), (0, 6), textcoords="offset points", ha="center", fontsize=7
-            )
-        for y, name in enumerate(("permuted", "majority"), start=len(runs)):
-            axes.plot(runs[0].metrics["baselines"][name][score], y, "D", color=SOFT, ms=4)
-        axes.set_xlim(0, 1)
-        axes.set_xlabel({"uf1": "UF1", "uar": "UAR", "acc": "accuracy"}[score])
-        axes.set_yticks(range(len(names)), names)
-        axes.set_ylim(len(names) - 0.5, -0.8)
-        axes.grid(axis="x", color=FAINT, lw=0.5)
-    cautions = [f"caution ({run.name}): {find_caveat(run.metrics)}" for run in runs if find_caveat(run.metrics)]
-    if cautions:
-        figure.supxlabel("\n".join(cautions), fontsize=6, color=SOFT)
-    return figure
-
-
-@styled
-def plot_confusion(run: Run) -> Figure:
-    """Confusion of the pooled predictions: share of each true class, with counts (summed over seeds)."""
-    import seaborn as sns
-
-    counts = np.array(run.metrics["confusion"])
-    classes = run.metrics["classes"]
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    words = np.array(
-        [[f"{s:.0%}\n{c}" for s, c in zip(*pair, strict=True)] for pair in zip(share, counts, strict=True)]
-    )
-    figure, axes = _subplots(figsize=(1.2 + 0.65 * len(classes), 0.8 + 0.6 * len(classes)))
-    sns.heatmap(
-        share, annot=words, fmt="", cmap="Blues", vmin=0, vmax=1, square=True, xticklabels=classes, yticklabels=classes,
-        cbar_kws={"label": "share of the true class", "shrink": 0.8}, annot_kws={"fontsize": 7}, ax=axes,
-    )  # fmt: skip
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    axes.tick_params(length=0)
     return figure

@@ -1,60 +1,74 @@
-"""The sheet of phantom people that README shows: who is seen where the course and the tests show a face.
+"""Sheets of many small images, and the sheet of synthetic subjects of the README.
 
     python -m stagkit.plots.contact_sheet figures/phantoms.png
 
-writes the picture, and a JSON beside it with its sources. Nobody real is on it.
+writes that sheet, and a JSON file with its sources.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from stagkit.core.files import write_json
+from stagkit.plots.clips import show_image
+from stagkit.plots.style import PAGE, styled, write_figure
+from stagkit.synthetic.identity import make_subject
+from stagkit.synthetic.render.face import render_neutral
 
-#: How many people, 0 to 23, and how large each is drawn, px.
+#: Subjects of the sheet, 0 to 23, and the size of each, px.
 N_SUBJECTS, SIZE = 24, 160
 
 
-def draw_people(n_subjects: int = N_SUBJECTS, first: int = 0, size: int = SIZE) -> list[np.ndarray]:
-    """Phantom people at rest: uint8 "y x 3" each.
+@styled
+def plot_contact_sheet(images: Sequence[np.ndarray], labels: Sequence[str] | None = None, columns: int = 8) -> Figure:
+    """Many images in rows, close together if they have no labels."""
+    rows, below = -(-len(images) // columns), 0.12 if labels else 0.0
+    size = (PAGE, rows * (PAGE / columns + below))
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained" if labels else "none")
+    if not labels:
+        figure.subplots_adjust(0, 0, 1, 1, wspace=0.02, hspace=0.02)
+    for axes, image, label in zip(grid.flat, images, labels or [""] * len(images), strict=False):
+        show_image(axes, image)
+        axes.set_xlabel(label, fontsize=6)
+    for axes in grid.flat[len(images) :]:
+        axes.axis("off")
+    return figure
+
+
+def draw_subjects(n_subjects: int = N_SUBJECTS, first: int = 0, size: int = SIZE) -> list[np.ndarray]:
+    """Synthetic subjects at rest: uint8 "y x 3" each.
 
     Args:
         n_subjects: how many.
         first: seed of the first; the others follow.
-        size: side of each picture, px, 48 to 1024.
+        size: side of each image, px, 48 to 1024.
 
     Raises:
         StagkitError: a size outside that range, or a negative seed.
     """
-    from stagkit.synthetic.identity import make_subject
-    from stagkit.synthetic.render.face import render_neutral
-
-    people = (render_neutral(make_subject(first + i), size)[0] for i in range(n_subjects))
-    return [np.round(picture).astype(np.uint8) for picture in people]
+    faces = (render_neutral(make_subject(first + i), size)[0] for i in range(n_subjects))
+    return [np.round(face).astype(np.uint8) for face in faces]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the sheet and the JSON beside it."""
-    import matplotlib
-
-    from stagkit.plots.clips import plot_contact_sheet
-    from stagkit.plots.style import write_figure
-
+    """Write the sheet and the JSON file with its sources."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="PNG to write")
     out = parser.parse_args(arguments).out
     if out.suffix != ".png":
         parser.error(f"{out} has the ending {out.suffix!r}, expected .png")
     matplotlib.use("Agg")
-    figure = plot_contact_sheet(draw_people())
-    write_figure(figure, out, dpi=140)
+    write_figure(plot_contact_sheet(draw_subjects()), out, dpi=140)
     sources = {"function": "plot_contact_sheet", "drawn_from": "phantoms", "subjects": list(range(N_SUBJECTS))}
-    write_json(
-        out.with_suffix(".json"), {**sources, "size_px": SIZE, "command": "python -m stagkit.plots.contact_sheet"}
-    )
+    command = "python -m stagkit.plots.contact_sheet"
+    write_json(out.with_suffix(".json"), {**sources, "size_px": SIZE, "command": command})
 
 
 if __name__ == "__main__":

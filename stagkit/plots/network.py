@@ -167,7 +167,7 @@ def _draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]
 
 
 @styled
-def plot_silenced(moved: Mapping[str, Sequence[float]]) -> Figure:
+def plot_part_effects(moved: Mapping[str, Sequence[float]]) -> Figure:
     """How far the answer moves when a part is silenced: a bar for the mean, a dot for every clip.
 
     Args:
@@ -193,7 +193,7 @@ def plot_silenced(moved: Mapping[str, Sequence[float]]) -> Figure:
 
 
 @styled
-def plot_costs(costs: Mapping[str, Mapping[str, int]]) -> Figure:
+def plot_network_costs(costs: Mapping[str, Mapping[str, int]]) -> Figure:
     """What networks cost: parameters and multiply-adds of one clip, side by side.
 
     Args:

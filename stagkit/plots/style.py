@@ -1,4 +1,4 @@
-"""What every stagkit picture shares: the style, the colours, the schematic face, writing a figure with its sources."""
+"""Style, colours and writing of all figures, and the marks that they share: face, regions, intervals, named rows."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from stagkit.core.errors import StagkitError, StagkitWarning
 from stagkit.core.files import shorten, write_aside, write_json
 from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_mask, load_mean_face
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from stagkit.core.types import FlowClip
 
 #: Widths of one and two columns, inches.
@@ -29,10 +31,10 @@ COLUMN, PAGE = 3.5, 7.16
 #: Okabe and Ito's colours, distinguishable without colour vision (jfly.uni-koeln.de/color).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 
-#: What speaks for a class and what against it, in every figure; ``base.css`` gives the explorers the same two.
+#: Colours of what speaks for a class and against it, in every figure; ``base.css`` gives the explorers the same two.
 FOR, AGAINST = COLOURS[1], COLOURS[0]
 
-#: The scale of signed values, centred at 0, whose ends have the hues of ``FOR`` (above 0) and ``AGAINST`` (below).
+#: Colour map of signed values, centred at 0, whose ends have the hues of ``FOR`` (above 0) and ``AGAINST`` (below).
 SIGNED_SCALE = "RdBu_r"
 
 INK, SOFT, FAINT = "#22262B", "#7A838C", "#D5DADF"
@@ -70,67 +72,32 @@ STYLE = {
 }
 
 
-#: Fonts that hold what matplotlib's own lacks, as systems ship them: Chinese, Japanese, Korean, then other scripts.
+#: Fonts with characters that matplotlib's own lacks, as systems ship them: Chinese, Japanese, Korean, then other scripts.
 FALLBACK_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Noto Sans CJK KR",
-    "Noto Sans CJK TC",
-    "Noto Sans SC",
-    "Noto Sans JP",
-    "Noto Sans KR",
-    "Source Han Sans SC",
-    "Source Han Sans",
-    "Microsoft YaHei",
-    "PingFang SC",
-    "Hiragino Sans GB",
-    "Heiti SC",
-    "Heiti TC",
-    "SimHei",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "Droid Sans Fallback",
-    "Yu Gothic",
-    "Hiragino Sans",
-    "MS Gothic",
-    "IPAexGothic",
-    "Malgun Gothic",
-    "Apple SD Gothic Neo",
-    "NanumGothic",
-    "Arial Unicode MS",
-    "Noto Sans",
-    "Noto Sans Arabic",
-    "Noto Sans Hebrew",
-    "Noto Sans Devanagari",
-    "Noto Sans Thai",
-    "Noto Sans Symbols",
-    "Noto Sans Symbols 2",
-    "Segoe UI Symbol",
-    "Symbola",
-    "Unifont",
-)
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans CJK TC", "Noto Sans SC", "Noto Sans JP",
+    "Noto Sans KR", "Source Han Sans SC", "Source Han Sans", "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB",
+    "Heiti SC", "Heiti TC", "SimHei", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Yu Gothic",
+    "Hiragino Sans", "MS Gothic", "IPAexGothic", "Malgun Gothic", "Apple SD Gothic Neo", "NanumGothic",
+    "Arial Unicode MS", "Noto Sans", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai",
+    "Noto Sans Symbols", "Noto Sans Symbols 2", "Segoe UI Symbol", "Symbola", "Unifont",
+)  # fmt: skip
 
 
 def find_fonts() -> list[str]:
-    """Families for text, in the order in which a glyph is looked for: matplotlib's own, then those installed here."""
-    from matplotlib import font_manager
-
+    """Font families in the order in which a glyph is looked for: matplotlib's own, then the installed fallbacks."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed)]
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look of all stagkit figures; everything is as before afterwards."""
-    import matplotlib as mpl
-
-    with mpl.rc_context({**STYLE, "font.family": find_fonts(), "axes.prop_cycle": mpl.cycler(color=COLOURS)}):
+    """The style of all stagkit figures; the settings from before return afterwards."""
+    with plt.rc_context({**STYLE, "font.family": find_fonts(), "axes.prop_cycle": plt.cycler(color=COLOURS)}):
         yield
 
 
 def styled(function):
-    """Draw with the stagkit style."""
-    from functools import wraps
+    """Run a drawing function with the stagkit style."""
 
     @wraps(function)
     def drawn(*args, **kwargs):
@@ -138,6 +105,47 @@ def styled(function):
             return function(*args, **kwargs)
 
     return drawn
+
+
+def draw_interval(
+    axes: Axes,
+    y: float,
+    value: float,
+    interval: Sequence[float | None],
+    colour: str = COLOURS[0],
+    text: str = "",
+    **dot,
+) -> None:
+    """A value as a dot (``dot``: options of ``plot``) on its interval, which is left out if unknown; ``text`` above it."""
+    if interval[0] is not None and interval[1] is not None:
+        axes.plot(interval, [y, y], color=colour, lw=2.5, alpha=0.35, solid_capstyle="round")
+    axes.plot(value, y, "o", **{"ms": 4.2, "color": colour, **dot})
+    if text:
+        axes.annotate(text.replace("-", "\N{MINUS SIGN}"), (value, y), (0, 5), textcoords="offset points", ha="center",
+                      fontsize=6.5, bbox={"fc": "white", "ec": "none", "pad": 0.2})  # fmt: skip
+
+
+def name_rows(axes: Axes, names: Sequence[str], top: float = 0.6, **text) -> None:
+    """Name rows 0, 1, ... from the top, with a grid along the values; ``text``: options of the names."""
+    axes.set_yticks(range(len(names)), names, **text)
+    axes.set_ylim(len(names) - 0.5, -top)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=FAINT, lw=0.5)
+    axes.set_axisbelow(True)
+
+
+def hide_frame(axes: Axes, ticks: bool = False) -> None:
+    """Take away the spines and tick marks; the labels too unless ``ticks``."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(which="both", length=0)
+    if not ticks:
+        axes.set(xticks=[], yticks=[])
+
+
+def add_colour_bar(figure: Figure, shade, axes, label: str, **options) -> None:
+    """A colour bar with a thin outline beside ``axes``; ``options`` are ``colorbar``'s."""
+    options = {"shrink": 0.85, "aspect": 18, "pad": 0.015, **options}
+    figure.colorbar(shade, ax=axes, label=label, **options).outline.set_linewidth(0.4)
 
 
 #: Strokes of the schematic face: (iBUG landmarks, closed).
@@ -164,22 +172,15 @@ def smooth_curve(points: np.ndarray, closed: bool, n: int = 60) -> np.ndarray:
 
 
 def draw_face(axes: Axes, landmarks: np.ndarray | None = None, colour: str = SOFT, width: float = 1.0) -> None:
-    """Draw a schematic face (never a picture of a person): the mean face, IOD, unless landmarks "68 2" are given."""
+    """Draw a schematic face, never an image of a person: the mean face, IOD, unless landmarks "68 2" are given."""
     face = load_mean_face()[0] if landmarks is None else landmarks
     for points, closed in _STROKES:
         curve = smooth_curve(face[list(points)], closed)
         axes.plot(*curve.T, color=colour, lw=width, solid_capstyle="round", zorder=1)
     jaw, brow = face[[0, 16]], face[[18, 25]]
     top = brow.mean(0) - 1.15 * (face[8] - face[27]) * 0.35
-    crown = np.stack(
-        [
-            jaw[0],
-            brow[0] + (brow[0] - face[27]) * [0.12, 0.9],
-            top,
-            brow[1] + (brow[1] - face[27]) * [0.12, 0.9],
-            jaw[1],
-        ]
-    )
+    sides = brow + (brow - face[27]) * [0.12, 0.9]
+    crown = np.stack([jaw[0], sides[0], top, sides[1], jaw[1]])
     axes.plot(*smooth_curve(crown, False).T, color=colour, lw=width, alpha=0.5, zorder=1)
     axes.set_aspect("equal")
     axes.axis("off")
@@ -204,29 +205,29 @@ def draw_region_values(
     )
 
 
-def magnify_motion(picture: np.ndarray, motion: FlowClip, frame: int, times: float) -> np.ndarray:
-    """The onset frame with its measured motion enlarged: the same face, its movement exaggerated.
+def magnify_motion(image: np.ndarray, motion: FlowClip, frame: int, times: float) -> np.ndarray:
+    """The onset frame with its measured motion enlarged.
 
     The flow is inverted by fixed point; outside the face (softened by 0.04 IOD) nothing moves.
 
     Args:
-        picture: uint8 "y x" or "y x chan", the onset frame.
+        image: uint8 "y x" or "y x chan", the onset frame.
         frame: whose motion.
         times: how many times larger; 1 = as measured.
 
     Returns:
-        uint8, shaped like ``picture``.
+        uint8, shaped like ``image``.
     """
     import cv2
 
     face = compute_face_mask(motion.landmarks, motion.flow.shape[2:]).astype(np.float32)
     flow = motion.flow[frame] * np.float32(times) * cv2.GaussianBlur(face, (0, 0), 0.04 * motion.iod)
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in picture.shape[1::-1]), indexing="xy")).astype(np.float32)
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in image.shape[1::-1]), indexing="xy")).astype(np.float32)
     back = grid - flow
     for _ in range(12):
         at = [cv2.remap(c, back[0], back[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for c in flow]
         back = grid - np.stack(at)
-    return cv2.remap(picture, back[0], back[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(image, back[0], back[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def nice_limit(values: np.ndarray) -> float:
@@ -239,14 +240,14 @@ def nice_limit(values: np.ndarray) -> float:
 
 
 def render(figure: Figure, target: str | Path | BinaryIO, name: str, **options: object) -> None:
-    """Draw a figure into a file: the one place where stagkit's pictures become bytes.
+    """Draw a figure into a file; all files of figures are written here.
 
     Characters that no font of this machine has are drawn as boxes; a warning names them.
 
     Args:
         figure: stays open.
         target: path or open file.
-        name: of the file or picture, for messages.
+        name: of the file or figure, for messages.
         **options: of matplotlib's ``savefig``.
 
     Raises:
@@ -286,8 +287,6 @@ def render(figure: Figure, target: str | Path | BinaryIO, name: str, **options: 
 
 def render_png(figure: Figure, name: str, **options: object) -> bytes:
     """A figure as the bytes of a PNG, closed afterwards; ``name`` is for messages, ``options`` are ``savefig``'s."""
-    import matplotlib.pyplot as plt
-
     file = io.BytesIO()
     try:
         render(figure, file, name, format="png", **options)
@@ -309,9 +308,7 @@ def write_figure(figure: Figure, path: str | Path, **options: object) -> None:
 def save_figure(
     figure: Figure, folder: str | Path, name: str, source: Mapping[str, object], sidecar: bool = True
 ) -> list[Path]:
-    """Write ``name.pdf``, ``name.png`` and, where wanted, ``name.json`` (its sources): the same bytes every time."""
-    import matplotlib.pyplot as plt
-
+    """Write ``name.pdf``, ``name.png`` and, with ``sidecar``, ``name.json`` (its sources): the same bytes every time."""
     folder, paths = Path(folder), []
     for ending, extra in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {"metadata": {"Software": None}})):
         path = folder / f"{name}.{ending}"

@@ -46,7 +46,8 @@ def save_analysis(analysis: Analysis, out: str | Path) -> None:
 
 def make_page(analysis: Analysis) -> str:
     """The analysis as one HTML page that needs nothing beside it."""
-    from stagkit.plots.clips import plot_attribution, plot_clip, plot_flow, plot_motion
+    from stagkit.plots.attributions import plot_attribution
+    from stagkit.plots.clips import plot_clip, plot_flow, plot_motion
 
     best = analysis.best
     k = int(np.argmax(best.probabilities))

@@ -19,7 +19,7 @@ from stagkit.reports.run_report_sources import tell_citation, tell_data, tell_en
 if TYPE_CHECKING:
     import pandas as pd
 
-    from stagkit.reports.paper.records import Records
+    from stagkit.reports.paper.inputs import Inputs
 
 _WORST = 15
 _NAMES = {"uf1": "UF1", "uar": "UAR", "acc": "accuracy"}
@@ -46,9 +46,9 @@ def make_report(run: Run) -> str:
     import matplotlib
 
     matplotlib.use("Agg")
-    from stagkit.reports.paper.records import Records
+    from stagkit.reports.paper.inputs import Inputs
 
-    records = Records(runs=(run,))
+    records = Inputs(runs=(run,))
     sections = [
         ("results", "Results", _tell_results(records)),
         ("people", "For whom it fails", _tell_people(run)),
@@ -61,7 +61,7 @@ def make_report(run: Run) -> str:
     return make_page(f"Run {run.name}", sections, _tell_head(run))
 
 
-def find_marks(run: Run) -> list[tuple[str, str]]:
+def find_warnings(run: Run) -> list[tuple[str, str]]:
     """What a reader must know before any number: (head, sentence), the gravest first; empty for a clean run."""
     request, marks = run.request, []
     if request.get("leaky"):
@@ -110,7 +110,7 @@ def _is_phantom(run: Run) -> bool:
 
 def _tell_head(run: Run) -> str:
     metrics = run.metrics
-    parts = [box(*mark, bad=True) for mark in find_marks(run)]
+    parts = [box(*mark, bad=True) for mark in find_warnings(run)]
     if _is_phantom(run):
         parts.append(
             box(
@@ -134,7 +134,7 @@ def _span(pair) -> str:
     return "not known" if pair[0] is None else f"{pair[0]:.3f} to {pair[1]:.3f}"
 
 
-def _tell_results(records: Records) -> str:
+def _tell_results(records: Inputs) -> str:
     from stagkit.reports.paper.scores import fig_07_confusion
 
     metrics = records.run.metrics
@@ -334,7 +334,7 @@ def _tell_leak(leak: dict) -> str:
 # ── explanations ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def describe_explained_network(records: Records) -> str:
+def describe_explained_network(records: Inputs) -> str:
     """Which networks were asked for the explanations, and that none was trained on the clip it explains."""
     words = read_json(records.explanations / "summary.json").get("networks")
     if words is None:
@@ -342,15 +342,15 @@ def describe_explained_network(records: Records) -> str:
     return f"Networks {words}."
 
 
-def _tell_evidence(records: Records) -> str:
+def _tell_evidence(records: Inputs) -> str:
     from stagkit.core.types import StagkitError
     from stagkit.explain.run import describe_evidence
     from stagkit.reports.paper.evidence import fig_11_muscles, fig_12_controls
-    from stagkit.reports.paper.records import NoRecord
+    from stagkit.reports.paper.inputs import MissingInput
 
     try:
         text = [paragraph(describe_evidence(records.evidence)), paragraph(describe_explained_network(records), "soft")]
-    except NoRecord:
+    except MissingInput:
         return paragraph(
             "Not explained: 'stagkit explain' on this run adds its explanations and their controls.", "soft"
         )
@@ -372,6 +372,6 @@ def _tell_evidence(records: Records) -> str:
     ):
         try:
             text.append(picture(draw(records), words, caption))
-        except NoRecord as reason:
+        except MissingInput as reason:
             text.append(paragraph(f"Not drawn: {reason}.", "soft"))
     return "\n".join(text)

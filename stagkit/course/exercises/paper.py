@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from stagkit.course.exercises import Verdict, exercise, right, wrong
 from stagkit.evaluation.metrics import SCORES
-from stagkit.reports.paper.records import NoRecord, Records
+from stagkit.reports.paper.inputs import Inputs, MissingInput
 
 
 @exercise("13.1")
@@ -24,8 +24,8 @@ def clips_behind_a_figure(answer: int, *, source: Mapping) -> Verdict:
 
 
 @exercise("13.2")
-def figures_that_can_be_drawn(answer: int, *, records: Records) -> Verdict:
-    """How many of the thirteen figures the records allow."""
+def figures_that_can_be_drawn(answer: int, *, inputs: Inputs) -> Verdict:
+    """How many of the thirteen figures the inputs allow."""
     import matplotlib.pyplot as plt
 
     from stagkit.reports.paper import FIGURES
@@ -33,9 +33,9 @@ def figures_that_can_be_drawn(answer: int, *, records: Records) -> Verdict:
     drawn = 0
     for entry in FIGURES:
         try:
-            plt.close(entry.draw(records, 7.16))
+            plt.close(entry.draw(inputs, 7.16))
             drawn += 1
-        except NoRecord:
+        except MissingInput:
             pass
     if answer == drawn:
         return right(f"{drawn} of {len(FIGURES)}; the others wait for an ablation, a second data set or other systems.")
@@ -43,15 +43,15 @@ def figures_that_can_be_drawn(answer: int, *, records: Records) -> Verdict:
         return wrong("those are the ones that can *not* be drawn.")
     if answer == len(FIGURES):
         return wrong("all would need an ablation, a run across data sets and a table of systems too.")
-    return wrong("go through `FIGURES`, draw each, and count those that raise no `NoRecord`.")
+    return wrong("go through `FIGURES`, draw each, and count those that raise no `MissingInput`.")
 
 
 @exercise("13.3")
-def cell_of_the_table(answer: str, *, records: Records) -> Verdict:
+def cell_of_the_table(answer: str, *, inputs: Inputs) -> Verdict:
     """UAR with its interval, as the table of results prints it."""
     said = {}
     for score in SCORES:
-        row = records.run.metrics[score]
+        row = inputs.run.metrics[score]
         low, high = row["ci95"]
         said[score] = f"{row['mean']:.3f} [{low:.3f}, {high:.3f}]"
     text = " ".join(str(answer).split())

@@ -1,15 +1,15 @@
 """The figures and tables of a paper, drawn from what is on disk: runs, their explanations, ablations, tables of systems.
 
-``records`` opens the folders; ``pipeline``, ``motion``, ``graphs``, ``scores`` and ``evidence`` hold one function for each
-numbered figure (``fig_NN_name(records, width) -> Figure``); ``tables`` makes LaTeX; ``make`` writes all of it; ``overview``
+``inputs`` opens the folders; ``pipeline``, ``motion``, ``graphs``, ``scores`` and ``evidence`` hold one function for each
+numbered figure (``fig_NN_name(inputs, width) -> Figure``); ``tables`` makes LaTeX; ``make`` writes all of it; ``overview``
 shows the set at a glance. No network is ever asked: what a figure shows can be read in the files that its side-car names.
 """
 
 from importlib import import_module as _import_module
 
 _PUBLIC = {
-    "Records": "records",
-    "load_records": "records",
+    "Inputs": "inputs",
+    "load_inputs": "inputs",
     "FIGURES": "make",
     "make_figures": "make",
     "make_tables": "tables",

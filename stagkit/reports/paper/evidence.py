@@ -26,8 +26,8 @@ from stagkit.plots.style import (
     styled,
 )
 from stagkit.reports.paper.graphs import add_scale, make_pairs
+from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 from stagkit.reports.paper.motion import shorten_muscles
-from stagkit.reports.paper.records import NoRecord, Records, note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,24 +37,24 @@ _MUSCLES_SHOWN = 4
 
 
 @styled
-def fig_11_muscles(records: Records, width: float = PAGE) -> Figure:
+def fig_11_muscles(inputs: Inputs, width: float = PAGE) -> Figure:
     """Attribution on the muscles of the face for each class: mean over correctly recognised test clips."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    attribution = records.evidence.attribution
+    attribution = inputs.evidence.attribution
     values = by_muscle(attribution)
-    right = records.find_right(attribution.clip_ids, records.subjects)
+    right = inputs.find_right(attribution.clip_ids, inputs.subjects)
     groups = {name: right & (attribution.target == k) for k, name in enumerate(attribution.classes)}
     groups = {name: g for name, g in groups.items() if g.any()}
     if not groups:
-        raise NoRecord(f"no explained clip of {records.run.name} was recognised correctly")
+        raise MissingInput(f"no explained clip of {inputs.run.name} was recognised correctly")
     groups = dict(sorted(groups.items(), key=lambda item: -item[1].sum())[:4])
     groups = {name: groups[name] for name in attribution.classes if name in groups}
     means = {name: values[g].mean(0) for name, g in groups.items()}
     limit = nice_limit(np.array([m[:-1] for m in means.values()]))
     figure, faces, bars = make_pairs(len(groups), width)
-    rows, subjects = {}, np.asarray(records.subjects)
+    rows, subjects = {}, np.asarray(inputs.subjects)
     for face, axes, (name, group) in zip(faces, bars, groups.items(), strict=True):
         _draw_muscles(face, means[name], limit)
         face.text(0.5, 1.0, f"{name} (n = {group.sum()})", transform=face.transAxes, ha="center", va="bottom")
@@ -63,7 +63,7 @@ def fig_11_muscles(records: Records, width: float = PAGE) -> Figure:
         figure, ScalarMappable(Normalize(-limit, limit), SIGNED_SCALE), faces, bars, "mean attribution (logits)", width
     )
     n = {name: int(g.sum()) for name, g in groups.items()}
-    return note(figure, [records.run], n, method=attribution.method, strongest=rows)
+    return note(figure, [inputs.run], n, method=attribution.method, strongest=rows)
 
 
 def _strokes() -> list[tuple[int, np.ndarray, np.ndarray]]:
@@ -156,13 +156,13 @@ _SHORT = {
 
 
 @styled
-def fig_12_controls(records: Records, width: float = PAGE) -> Figure:
+def fig_12_controls(inputs: Inputs, width: float = PAGE) -> Figure:
     """Scores of the explanations beside what a control scores, and the share of clips in which each control holds."""
     import matplotlib.pyplot as plt
 
-    evidence, subjects = records.evidence, records.subjects
+    evidence, subjects = inputs.evidence, inputs.subjects
     if not evidence.scores:
-        raise NoRecord(f"the explanations of {records.run.name} were made without controls")
+        raise MissingInput(f"the explanations of {inputs.run.name} were made without controls")
     wide = width > 5
     figure, row = plt.subplots(*((1, 3) if wide else (3, 1)), figsize=(width, 2.35 if wide else 4.9),
                                **{"width_ratios" if wide else "height_ratios": (1, 1.1, 1.15)})  # fmt: skip
@@ -172,7 +172,7 @@ def fig_12_controls(records: Records, width: float = PAGE) -> Figure:
         "held": _draw_held(row[2], evidence),
     }
     n = {"clips": len(evidence), "subjects": len(set(subjects))}
-    return note(figure, [records.run], n, **values)
+    return note(figure, [inputs.run], n, **values)
 
 
 def _dot(axes: Axes, y: float, mean, colour: str, text: str = "") -> dict:

@@ -10,8 +10,8 @@ from stagkit.core.facs import AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.evaluation.bootstrap import compute_mean
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SIGNED_SCALE, SOFT, draw_face, styled
+from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 from stagkit.reports.paper.motion import find_phantoms
-from stagkit.reports.paper.records import NoRecord, Records, note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,14 +21,14 @@ _EDGES_SHOWN = 5
 _MOST_CLASSES = 4
 
 
-def _right_of_class(records: Records) -> tuple[tuple[str, ...], list[np.ndarray]]:
+def _right_of_class(inputs: Inputs) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """The classes shown, and for each the correctly recognised clips: bool "clip"."""
-    _, batch = records.graphs
-    right = records.find_right(batch.clip_ids, batch.subjects)
+    _, batch = inputs.graphs
+    right = inputs.find_right(batch.clip_ids, batch.subjects)
     groups = [right & (batch.label.numpy() == k) for k in range(len(batch.classes))]
     order = [k for k in np.argsort([-g.sum() for g in groups], kind="stable")[:_MOST_CLASSES] if groups[k].any()]
     if not order:
-        raise NoRecord(f"no test clip of {records.run.name} was recognised correctly")
+        raise MissingInput(f"no test clip of {inputs.run.name} was recognised correctly")
     return tuple(batch.classes[k] for k in sorted(order)), [groups[k] for k in sorted(order)]
 
 
@@ -65,17 +65,17 @@ def add_scale(figure: Figure, shade, faces: list[Axes], bars: list[Axes], label:
 
 
 @styled
-def fig_04_au_graphs(records: Records, width: float = PAGE) -> Figure:
+def fig_04_au_graphs(inputs: Inputs, width: float = PAGE) -> Figure:
     """AU graphs that the network draws for each class: mean over correctly recognised test clips, with intervals."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     from stagkit.explorers import compute_scene
 
-    output, batch = records.graphs
+    output, batch = inputs.graphs
     if output.au_edges is None:
-        raise NoRecord(f"the network of {records.run.name} has no AU-guided graph")
-    classes, groups = _right_of_class(records)
+        raise MissingInput(f"the network of {inputs.run.name} has no AU-guided graph")
+    classes, groups = _right_of_class(inputs)
     spots = compute_scene(output, batch).au_positions["face"]
     seen = batch.mask.any(2).numpy()
     edges = np.where(seen[:, :, None, None], output.au_edges.numpy(), 0).max(1)  # "clip au au", at its strongest
@@ -95,7 +95,7 @@ def fig_04_au_graphs(records: Records, width: float = PAGE) -> Figure:
     bars[0].set_xlim(left=0)
     add_scale(figure, ScalarMappable(Normalize(0, limit), _cmap()), faces, bars, "co-activation C (no unit)", width)
     n = {name: int(g.sum()) for name, g in zip(classes, groups, strict=True)}
-    return note(figure, [records.run], n, edges=values)
+    return note(figure, [inputs.run], n, edges=values)
 
 
 def _cmap():
@@ -148,16 +148,16 @@ def _draw_strongest(axes: Axes, pairs, edges: np.ndarray, subjects: np.ndarray) 
 
 
 @styled
-def fig_05_temporal_attention(records: Records, width: float = PAGE) -> Figure:
+def fig_05_temporal_attention(inputs: Inputs, width: float = PAGE) -> Figure:
     """AU evidence over time and the weight of each frame, in the surest clip of each class; and over all clips."""
     import matplotlib.pyplot as plt
 
-    output, batch = records.graphs
+    output, batch = inputs.graphs
     if output.time_weights is None:
-        raise NoRecord(f"the network of {records.run.name} has no temporal attention")
+        raise MissingInput(f"the network of {inputs.run.name} has no temporal attention")
     if batch.mask.shape[1] < 2:
-        raise NoRecord(f"the clips of {records.run.name} have one frame each: there is no course of time")
-    classes, groups = _right_of_class(records)
+        raise MissingInput(f"the clips of {inputs.run.name} have one frame each: there is no course of time")
+    classes, groups = _right_of_class(inputs)
     wide = width > 5
     columns = min(len(classes), 3 if wide else 2)
     figure = plt.figure(figsize=(width, 2.7 if wide else 4.4))
@@ -170,18 +170,18 @@ def fig_05_temporal_attention(records: Records, width: float = PAGE) -> Figure:
         inner = cell.subgridspec(2, 1, height_ratios=(1.6, 1), hspace=0.05)
         top = figure.add_subplot(inner[0], sharey=first)
         low = figure.add_subplot(inner[1], sharex=top, sharey=second)
-        shown[name] = _draw_clip_in_time(records, top, low, clip, len(shown) % 2 == 0 if not wide else not shown)
+        shown[name] = _draw_clip_in_time(inputs, top, low, clip, len(shown) % 2 == 0 if not wide else not shown)
         top.text(0.02, 1.02, name, transform=top.transAxes, va="bottom", fontsize=8)
         first, second = first or top, second or low
-    if find_phantoms(records.run) is not None:
+    if find_phantoms(inputs.run) is not None:
         figure.text(1.0, 0.0, "dotted: planted intensity ", ha="right", va="bottom", fontsize=5.5, color=SOFT)
-    course = _compute_course(records)
+    course = _compute_course(inputs)
     _draw_course(figure.add_subplot(cells[len(clips)]), course)
-    return note(figure, [records.run], {"clips": course["n_clips"]}, clips=shown, course=course)
+    return note(figure, [inputs.run], {"clips": course["n_clips"]}, clips=shown, course=course)
 
 
-def _draw_clip_in_time(records: Records, top: Axes, low: Axes, clip: int, labelled: bool) -> dict:
-    output, batch = records.graphs
+def _draw_clip_in_time(inputs: Inputs, top: Axes, low: Axes, clip: int, labelled: bool) -> dict:
+    output, batch = inputs.graphs
     seen = batch.mask[clip].any(1).numpy()
     times = batch.times_ms[clip].numpy()[seen]
     evidence, weights = output.au_logits.sigmoid()[clip].numpy()[seen], output.time_weights[clip].numpy()[seen]
@@ -190,7 +190,7 @@ def _draw_clip_in_time(records: Records, top: Axes, low: Axes, clip: int, labell
         top.plot(times, evidence[:, k], "-", color=colour)
         top.text(0.99, 1.1 - 0.15 * row, f"AU {AU_NUMBERS[k]}", transform=top.transAxes, ha="right", va="top",
                  fontsize=6.5, color=colour)  # fmt: skip
-    for colour, at, level in _read_planted(records, batch.clip_ids[clip], strongest):
+    for colour, at, level in _read_planted(inputs, batch.clip_ids[clip], strongest):
         top.plot(at, level, ":", lw=1, color=colour, zorder=1)
     low.bar(
         times, weights * seen.sum(), width=0.72 * (np.diff(times).min() if len(times) > 1 else 10.0), color=COLOURS[4]
@@ -207,11 +207,11 @@ def _draw_clip_in_time(records: Records, top: Axes, low: Axes, clip: int, labell
             "weights": np.round(weights.astype(float), 4).tolist()}  # fmt: skip
 
 
-def _read_planted(records: Records, clip_id: str, units: np.ndarray):
+def _read_planted(inputs: Inputs, clip_id: str, units: np.ndarray):
     """Planted intensity of these AUs over time, where the clip is a phantom that can be drawn again from the record."""
     from stagkit.synthetic.dataset import PhantomSource
 
-    config = find_phantoms(records.run)
+    config = find_phantoms(inputs.run)
     if config is None:
         return
     clip = PhantomSource(config).read(clip_id)
@@ -222,9 +222,9 @@ def _read_planted(records: Records, clip_id: str, units: np.ndarray):
             yield colour, clip.times_ms[kept], clip.truth.au_intensity[kept][:, columns].max(1)
 
 
-def _compute_course(records: Records) -> dict:
+def _compute_course(inputs: Inputs) -> dict:
     """Mean frame weight by the frame's place from the peak of AU evidence, intervals over subjects."""
-    output, batch = records.graphs
+    output, batch = inputs.graphs
     seen = batch.mask.any(2).numpy()
     evidence = np.where(seen[:, :, None], output.au_logits.sigmoid().numpy(), -1)
     relative = output.time_weights.numpy() * seen.sum(1, keepdims=True)
@@ -246,7 +246,7 @@ def _compute_course(records: Records) -> dict:
         ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
         rows.append({"ms": round(float((low + high) / 2), 3), "weight": mean.mean, **ends})
     if len(rows) < 2:
-        raise NoRecord("too few clips were explained for a course over time: explain more of the run")
+        raise MissingInput("too few clips were explained for a course over time: explain more of the run")
     return {"n_clips": len(times), "n_subjects": len(set(batch.subjects)), "bins": rows}
 
 
@@ -268,17 +268,17 @@ _WAYS = {"cross.0.roi_from_frame": "regions ask frames", "cross.0.frame_from_roi
 
 
 @styled
-def fig_06_cross_attention(records: Records, width: float = PAGE) -> Figure:
+def fig_06_cross_attention(inputs: Inputs, width: float = PAGE) -> Figure:
     """Cross-attention both ways for each class, as a multiple of looking everywhere alike."""
     import matplotlib.pyplot as plt
 
-    output, batch = records.graphs
+    output, batch = inputs.graphs
     ways = [w for w in _WAYS if w in output.attention]
     if not ways:
-        raise NoRecord(
-            f"{records.run.name} keeps no cross-attention: it has none, or was explained by an older stagkit"
+        raise MissingInput(
+            f"{inputs.run.name} keeps no cross-attention: it has none, or was explained by an older stagkit"
         )
-    classes, groups = _right_of_class(records)
+    classes, groups = _right_of_class(inputs)
     seen = batch.mask.any(2).numpy()
     maps = [[_fold_attention(output.attention[w].numpy(), w, seen, g) for g in groups] for w in ways]
     limit = float(np.ceil(10 * max(np.abs(m).max() for row in maps for m in row)) / 10)
@@ -306,7 +306,7 @@ def fig_06_cross_attention(records: Records, width: float = PAGE) -> Figure:
     n = {name: int(g.sum()) for name, g in zip(classes, groups, strict=True)}
     values = {w: {c: np.round(m, 4).tolist() for c, m in zip(classes, each, strict=True)}
               for w, each in zip(ways, maps, strict=True)}  # fmt: skip
-    return note(figure, [records.run], n, log2_ratio=values, places=places)
+    return note(figure, [inputs.run], n, log2_ratio=values, places=places)
 
 
 def _fold_attention(attention: np.ndarray, way: str, seen: np.ndarray, group: np.ndarray) -> np.ndarray:

@@ -12,9 +12,9 @@ from stagkit.core.types import StagkitError
 from stagkit.plots.style import COLUMN, PAGE, SOFT, save_figure, style
 from stagkit.reports.paper.evidence import fig_11_muscles, fig_12_controls
 from stagkit.reports.paper.graphs import fig_04_au_graphs, fig_05_temporal_attention, fig_06_cross_attention
+from stagkit.reports.paper.inputs import Inputs, load_inputs
 from stagkit.reports.paper.motion import fig_02_motion, fig_03_regions_and_muscles
 from stagkit.reports.paper.pipeline import fig_01_pipeline
-from stagkit.reports.paper.records import Records, load_records
 from stagkit.reports.paper.scores import (
     fig_07_confusion,
     fig_08_ablation,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Entry(NamedTuple):
     """One numbered figure: its function, and the notebook that teaches what it shows."""
 
-    draw: Callable[[Records, float], Figure]
+    draw: Callable[[Inputs, float], Figure]
     notebook: str
 
     @property
@@ -61,14 +61,14 @@ FIGURES = (
 WIDTHS = {"": PAGE, "_column": COLUMN}
 
 
-def draw_figure(entry: Entry, records: Records, width: float) -> Figure:
+def draw_figure(entry: Entry, inputs: Inputs, width: float) -> Figure:
     """One figure in one width; at its foot stands that it shows phantoms, and the caveat of its intervals.
 
     Raises:
-        NoRecord: its record was not given; the message says which command makes it.
+        MissingInput: its record was not given; the message says which command makes it.
     """
     with style():
-        figure = entry.draw(records, width)
+        figure = entry.draw(inputs, width)
         lines = [" phantom data"] if figure.stagkit_source["phantom"] else []
         if figure.stagkit_source["caveat"]:
             lines += wrap(f"caution: {figure.stagkit_source['caveat']}", int(25 * width), initial_indent=" ",
@@ -85,7 +85,7 @@ def make_figures(
 ) -> list[Path]:
     """Draw every numbered figure from what is on disk: PDF, PNG and JSON each, in two widths, LaTeX tables, an index.
 
-    What has no record among ``paths`` is left out, with the reason in the index. The same records give the same bytes.
+    What has no record among ``paths`` is left out, with the reason in the index. The same inputs give the same bytes.
 
     Args:
         paths: folders of runs, ablations, comparisons of systems; the first run is the one that most figures show.
@@ -104,14 +104,14 @@ def make_figures(
     unknown = sorted(set(only) - set(numbers))
     if unknown:
         raise StagkitError(f"there is no figure {unknown[0]}; there are 1 to {len(FIGURES)}.")
-    records, out = load_records(paths), Path(out)
+    inputs, out = load_inputs(paths), Path(out)
     written: list[Path] = []
     told: dict[str, str] = {}
     chosen = [numbers[k] for k in only] if only else list(FIGURES)
     for entry in progress(chosen, len(chosen)):
         try:
             for ending, width in WIDTHS.items():
-                figure = draw_figure(entry, records, width)
+                figure = draw_figure(entry, inputs, width)
                 source = {"function": f"{entry.draw.__module__}.{entry.draw.__name__}", **figure.stagkit_source}
                 written += save_figure(figure, out, f"{entry.name}{ending}", source, sidecar=not ending)
             told[entry.name] = ""
@@ -120,18 +120,18 @@ def make_figures(
                 raise
             told[entry.name] = str(reason).removesuffix(".")
     if not only:
-        reasons = make_tables(records, out)
+        reasons = make_tables(inputs, out)
         written += [out / f"{name}.tex" for name, reason in reasons.items() if not reason]
-        write_text(out / "README.md", format_index(records, told, reasons))
+        write_text(out / "README.md", format_index(inputs, told, reasons))
         written.append(out / "README.md")
     return written
 
 
-def format_index(records: Records, told: dict[str, str], reasons: dict[str, str]) -> str:
+def format_index(inputs: Inputs, told: dict[str, str], reasons: dict[str, str]) -> str:
     """``README.md`` of a folder of figures: figure, function, notebook, what it was drawn from.
 
     Args:
-        records: what was given.
+        inputs: what was given.
         told: stem of each figure -> '' where it was drawn, else why not; reasons: the same of the tables.
     """
     lines = [
@@ -143,7 +143,7 @@ def format_index(records: Records, told: dict[str, str], reasons: dict[str, str]
         "| drawn from | what | data | clips | subjects |",
         "|---|---|---|---|---|",
     ]
-    lines += [_describe(*row) for row in _list_sources(records)]
+    lines += [_describe(*row) for row in _list_sources(inputs)]
     lines += ["", "| figure | shows | function | notebook |", "|---|---|---|---|"]
     for entry in FIGURES:
         what = (entry.draw.__doc__ or "").strip().splitlines()[0]
@@ -160,26 +160,26 @@ def format_index(records: Records, told: dict[str, str], reasons: dict[str, str]
     return "\n".join([*lines, ""])
 
 
-def _list_sources(records: Records):
+def _list_sources(inputs: Inputs):
     from stagkit.evaluation.run import Run
-    from stagkit.reports.paper.records import is_phantom
+    from stagkit.reports.paper.inputs import is_phantom
 
     for kind, runs in (
-        ("run", records.runs),
-        ("run across data sets", records.cross),
-        ("leak demonstration", records.leaky),
+        ("run", inputs.runs),
+        ("run across data sets", inputs.cross),
+        ("leak demonstration", inputs.leaky),
     ):
         for run in runs:
             yield run.name, f"{kind}, {run.request['protocol']}", run, is_phantom(run)
-    for result in records.ablations:
+    for result in inputs.ablations:
         full = Run.load(Path(result["path"]) / result["full"])
         yield result["path"].name, f"ablation, {result['protocol']}", full, is_phantom(full)
-    if records.systems is not None:
+    if inputs.systems is not None:
         yield (
-            records.systems_path.parent.name,
-            f"{len(records.systems)} systems",
+            inputs.systems_path.parent.name,
+            f"{len(inputs.systems)} systems",
             None,
-            is_phantom(records.systems_path),
+            is_phantom(inputs.systems_path),
         )
 
 

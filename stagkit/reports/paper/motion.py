@@ -12,7 +12,7 @@ from stagkit.core.facs import ACTION_UNITS, AU_LABELS
 from stagkit.core.regions import ATLAS, compute_face_mask
 from stagkit.evaluation.run import Run
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, nice_limit, styled
-from stagkit.reports.paper.records import NoRecord, Records, note
+from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,21 +28,21 @@ def find_phantoms(run: Run) -> PhantomConfig | None:
     return PhantomConfig.from_dict(config) if config and "preset" in config else None
 
 
-def _choose_clip(records: Records) -> str:
+def _choose_clip(inputs: Inputs) -> str:
     """Of the correctly recognised clips the one that moves most; without explanations the most surely recognised one."""
     try:
-        _, batch = records.graphs
-    except NoRecord:
-        table = records.run.predictions
+        _, batch = inputs.graphs
+    except MissingInput:
+        table = inputs.run.predictions
         table = table[table["label"] == table["prediction"]]
         sure = table[[c for c in table if c.startswith("p_")]].max(axis=1)
         return "" if table.empty else str(table.loc[sure.idxmax(), "clip"])
-    right = records.find_right(batch.clip_ids, batch.subjects)
+    right = inputs.find_right(batch.clip_ids, batch.subjects)
     size = np.linalg.norm(batch.x.numpy()[:, :, :, :2, 0, 0], axis=-1).mean(2).max(1)
     return batch.clip_ids[int((size * right).argmax())] if right.any() else ""
 
 
-def make_example(records: Records) -> tuple[Clip, FlowClip, bool]:
+def make_example(inputs: Inputs) -> tuple[Clip, FlowClip, bool]:
     """A phantom clip, drawn anew from the settings in the run record, its motion measured as the run measured its clips.
 
     No licensed face is ever drawn: where the run is of other data, a phantom stands in.
@@ -53,22 +53,22 @@ def make_example(records: Records) -> tuple[Clip, FlowClip, bool]:
     from stagkit.motion.optical_flow import compute_flow
     from stagkit.synthetic.dataset import PhantomSource
 
-    config = find_phantoms(records.run)
-    clip_id = _choose_clip(records) if config else ""
+    config = find_phantoms(inputs.run)
+    clip_id = _choose_clip(inputs) if config else ""
     source = PhantomSource(config or PhantomConfig(subjects=1, clips=1))
     clip = source.read(clip_id or source.keys[0])
-    settings = records.run.request["data"].get("flow")
+    settings = inputs.run.request["data"].get("flow")
     return clip, compute_flow(clip, FlowConfig.from_dict(settings) if settings else FlowConfig()), bool(clip_id)
 
 
 @styled
-def fig_02_motion(records: Records, width: float = PAGE) -> Figure:
+def fig_02_motion(inputs: Inputs, width: float = PAGE) -> Figure:
     """Flow of discriminative frames, and how they are chosen by the motion score."""
     import matplotlib.pyplot as plt
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    clip, motion, own = make_example(records)
+    clip, motion, own = make_example(inputs)
     n = min(6 if width > 5 else 4, len(motion.selected))
     shown = motion.selected[np.linspace(0, len(motion.selected) - 1, n).round().astype(int)]
     figure = plt.figure(figsize=(width, 2.75 if width > 5 else 2.5))
@@ -88,7 +88,7 @@ def fig_02_motion(records: Records, width: float = PAGE) -> Figure:
     _draw_course(figure.add_subplot(grid[1, :]), clip, motion, shown)
     note(
         figure,
-        [records.run],
+        [inputs.run],
         {"clips": 1, "frames": len(motion.times_ms), "kept": len(motion.selected)},
         clip=clip.clip_id,
         of_the_run=own,
@@ -135,7 +135,7 @@ def _draw_course(axes: Axes, clip: Clip, motion: FlowClip, shown: np.ndarray) ->
 
 
 @styled
-def fig_03_regions_and_muscles(records: Records, width: float = PAGE) -> Figure:
+def fig_03_regions_and_muscles(inputs: Inputs, width: float = PAGE) -> Figure:
     """Regions of the face, and which of them each action unit moves, how strongly and which way."""
     import matplotlib.pyplot as plt
 

@@ -10,7 +10,7 @@ from stagkit.core.config import StagConfig
 from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, styled
-from stagkit.reports.paper.records import Records, note
+from stagkit.reports.paper.inputs import Inputs, note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,16 +39,16 @@ class _Box(NamedTuple):
 
 
 @styled
-def fig_01_pipeline(records: Records, width: float = PAGE) -> Figure:
+def fig_01_pipeline(inputs: Inputs, width: float = PAGE) -> Figure:
     """The parts of the network and what flows between them, with the sizes of the first run."""
     import matplotlib.pyplot as plt
 
-    config = records.run.stag_config
-    flow = records.run.request["data"].get("flow") or {}
+    config = inputs.run.stag_config
+    flow = inputs.run.request["data"].get("flow") or {}
     frames = flow.get("n_frames", 1)
     wide = width > 5
     height = 2.75 if wide else 4.7
-    boxes = _place(config, frames, len(records.run.request["classes"]), wide)
+    boxes = _place(config, frames, len(inputs.run.request["classes"]), wide)
     figure = plt.figure(figsize=(width, height))
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -61,7 +61,7 @@ def fig_01_pipeline(records: Records, width: float = PAGE) -> Figure:
         off = {"graph": 0.22, "time": -0.22} if wide else {"graph": -0.12, "time": 0.12}
         ends = boxes[start].side(a, off.get(end, 0.0)), boxes[end].side(b, off.get(start, 0.0))
         _draw_arrow(axes, *ends, boxes[start].on and boxes[end].on)
-    note(figure, [records.run], stag=config.to_dict(), frames=frames)
+    note(figure, [inputs.run], stag=config.to_dict(), frames=frames)
     figure.stagkit_source["phantom"] = False  # a drawing of settings: no datum is in it
     return figure
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from stagkit.evaluation.metrics import SCORES
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, styled
-from stagkit.reports.paper.records import NoRecord, Records, note
+from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,11 +21,11 @@ _APART = 6
 
 
 @styled
-def fig_07_confusion(records: Records, width: float = PAGE) -> Figure:
+def fig_07_confusion(inputs: Inputs, width: float = PAGE) -> Figure:
     """Scores of each run with intervals beside answers that know nothing, and the confusion of its test predictions."""
     import matplotlib.pyplot as plt
 
-    runs = [records.run, *records.runs[1:]][:_RUNS_SHOWN]
+    runs = [inputs.run, *inputs.runs[1:]][:_RUNS_SHOWN]
     wide, k = width > 5, len(runs)
     if wide:
         figure = plt.figure(figsize=(width, 2.5 if k < 3 else 2.2))
@@ -104,13 +104,13 @@ def _draw_confusion(axes: Axes, counts: np.ndarray, classes: list[str], small: b
 
 
 @styled
-def fig_08_ablation(records: Records, width: float = PAGE) -> Figure:
+def fig_08_ablation(inputs: Inputs, width: float = PAGE) -> Figure:
     """What every part is worth: difference of UF1 from the whole network, paired over subjects."""
     import matplotlib.pyplot as plt
 
-    if not records.ablations:
-        raise NoRecord("no ablation was given: 'stagkit ablate' makes one")
-    result = records.ablations[0]
+    if not inputs.ablations:
+        raise MissingInput("no ablation was given: 'stagkit ablate' makes one")
+    result = inputs.ablations[0]
     full = result["variants"][result["full"]]["uf1"]["mean"]
     rows = [(name, row) for name, row in result["variants"].items() if "difference" in row]
     rows.sort(key=lambda item: item[1]["difference"]["uf1"]["difference"])
@@ -143,21 +143,23 @@ def fig_08_ablation(records: Records, width: float = PAGE) -> Figure:
     return note(figure, [result], n, whole=full, variants=values)
 
 
-def collect_pairs(records: Records) -> tuple[list[str], dict[tuple[str, str], dict]]:
+def collect_pairs(inputs: Inputs) -> tuple[list[str], dict[tuple[str, str], dict]]:
     """UF1 of every pair (trained on, tested on): from runs of the protocol ``cross``; within a set from the other runs.
 
     Raises:
-        NoRecord: no run of that protocol.
+        MissingInput: no run of that protocol.
     """
-    if not records.cross:
-        raise NoRecord("no run of the protocol 'cross' was given: 'stagkit evaluate A B --protocol cross' makes one")
+    if not inputs.cross:
+        raise MissingInput(
+            "no run of the protocol 'cross' was given: 'stagkit evaluate A B --protocol cross' makes one"
+        )
     pairs = {}
-    for run in records.cross:
+    for run in inputs.cross:
         for name, row in run.metrics["per_pair"].items():
             pairs.setdefault(tuple(name.split("->")), _pair(row))
     names = sorted({name for pair in pairs for name in pair})
-    classes = set(records.cross[0].request["classes"])
-    for run in records.runs:
+    classes = set(inputs.cross[0].request["classes"])
+    for run in inputs.runs:
         for name, row in run.metrics["per_dataset"].items():
             if name in names and set(run.request["classes"]) == classes and len(run.metrics["per_dataset"]) == 1:
                 pairs.setdefault((name, name), {**_pair(row), "within": True})
@@ -169,11 +171,11 @@ def _pair(row: dict) -> dict:
 
 
 @styled
-def fig_09_across_data_sets(records: Records, width: float = PAGE) -> Figure:
+def fig_09_across_data_sets(inputs: Inputs, width: float = PAGE) -> Figure:
     """UF1 of training on one data set and testing on another; on the diagonal subjects of the same set, left out."""
     import matplotlib.pyplot as plt
 
-    names, pairs = collect_pairs(records)
+    names, pairs = collect_pairs(inputs)
     table = np.array([[pairs.get((a, b), {}).get("mean", np.nan) for b in names] for a in names], float)
     wide = width > 5
     side = min(0.85 * len(names), 3.6 if wide else width - 1.5)
@@ -200,7 +202,7 @@ def fig_09_across_data_sets(records: Records, width: float = PAGE) -> Figure:
     bar.outline.set_linewidth(0.4)
     if wide:
         _draw_pairs(parts[0, 1], pairs)
-    sources = [*records.cross, *(r for r in records.runs if set(r.metrics["per_dataset"]) & set(names))]
+    sources = [*inputs.cross, *(r for r in inputs.runs if set(r.metrics["per_dataset"]) & set(names))]
     told = {
         f"{a}->{b}": {
             "uf1": r["mean"],
@@ -229,23 +231,23 @@ def _draw_pairs(axes: Axes, pairs: dict[tuple[str, str], dict]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def collect_leaks(records: Records) -> list[dict]:
+def collect_leaks(inputs: Inputs) -> list[dict]:
     """Honest and leaky UF1 of every system: lines of the table that have both, and runs made with ``--leaky``.
 
     Raises:
-        NoRecord: there is none.
+        MissingInput: there is none.
     """
     rows = []
-    if records.systems is not None:
-        known = records.systems.dropna(subset=["leaky_uf1"])
+    if inputs.systems is not None:
+        known = inputs.systems.dropna(subset=["leaky_uf1"])
         rows = [{k: _plain(v) for k, v in row.items()} for row in known.to_dict("records")]
-    for run in records.leaky:
+    for run in inputs.leaky:
         leak = run.leak["mean"]
         rows.append({"system": f"STAG ({run.name})", "uf1": leak["last_epoch"]["uf1"], "lo": None, "hi": None,
                      "leaky_uf1": leak["best_test_epoch"]["uf1"],
                      "noise": [leak["permuted_last_epoch"]["uf1"], leak["permuted_best_test_epoch"]["uf1"]]})  # fmt: skip
     if not rows:
-        raise NoRecord("neither a table of systems with leaky_uf1 nor a run made with --leaky was given")
+        raise MissingInput("neither a table of systems with leaky_uf1 nor a run made with --leaky was given")
     return rows
 
 
@@ -254,11 +256,11 @@ def _plain(value):
 
 
 @styled
-def fig_10_leak_gap(records: Records, width: float = PAGE) -> Figure:
+def fig_10_leak_gap(inputs: Inputs, width: float = PAGE) -> Figure:
     """What choosing the epoch on the test subjects would claim, beside the honest score of the same system."""
     import matplotlib.pyplot as plt
 
-    rows = collect_leaks(records)
+    rows = collect_leaks(inputs)
     lines = [(r["system"], r["uf1"], r["leaky_uf1"], r["lo"], r["hi"], False) for r in rows]
     for r in rows:
         if r.get("noise"):
@@ -284,17 +286,17 @@ def fig_10_leak_gap(records: Records, width: float = PAGE) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("UF1")
     figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2, handletextpad=0.1, columnspacing=1.0)
-    table = [records.systems_path] if records.systems_path else []
-    return note(figure, [*records.leaky, *table], {"systems": len(rows)}, systems=rows)
+    table = [inputs.systems_path] if inputs.systems_path else []
+    return note(figure, [*inputs.leaky, *table], {"systems": len(rows)}, systems=rows)
 
 
 @styled
-def fig_13_complexity(records: Records, width: float = PAGE) -> Figure:
+def fig_13_complexity(inputs: Inputs, width: float = PAGE) -> Figure:
     """Score against multiply-adds; area grows with the number of parameters."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    rows, sources, what = collect_costs(records)
+    rows, sources, what = collect_costs(inputs)
     wide = width > 5
     rows = sorted(rows, key=lambda r: -r["uf1"])
     figure, axes = plt.subplots(figsize=(width, 2.7 if wide else 2.5 + 0.075 * len(rows)))
@@ -346,25 +348,25 @@ def _number(axes: Axes, rows: list[dict], wide: float) -> None:
                       va="center", fontsize=6, color="white", weight="bold", zorder=4)  # fmt: skip
 
 
-def collect_costs(records: Records) -> tuple[list[dict], list, str]:
+def collect_costs(inputs: Inputs) -> tuple[list[dict], list, str]:
     """Score and cost of each system; where there is no table of systems, of each variant of an ablation.
 
     Returns:
         Rows with ``system, uf1, lo, hi, parameters, macs``; what they come from; ``"systems"`` or ``"variants"``.
 
     Raises:
-        NoRecord: neither was given.
+        MissingInput: neither was given.
     """
     keep = ("system", "uf1", "lo", "hi", "parameters", "macs")
-    if records.systems is not None:
-        known = records.systems.dropna(subset=["macs"])
+    if inputs.systems is not None:
+        known = inputs.systems.dropna(subset=["macs"])
         if len(known):
             return (
                 [{k: _plain(row[k]) for k in keep} for row in known.to_dict("records")],
-                [records.systems_path],
+                [inputs.systems_path],
                 "systems",
             )
-    for result in records.ablations:
+    for result in inputs.ablations:
         rows = [
             {"system": name, "what": row["what"], "uf1": row["uf1"]["mean"],
              "lo": row["uf1"]["ci95"][0], "hi": row["uf1"]["ci95"][1],
@@ -373,4 +375,4 @@ def collect_costs(records: Records) -> tuple[list[dict], list, str]:
         ]  # fmt: skip
         if rows:
             return rows, [result], "variants"
-    raise NoRecord("neither a table of systems with macs nor an ablation was given")
+    raise MissingInput("neither a table of systems with macs nor an ablation was given")

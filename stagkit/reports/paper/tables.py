@@ -1,4 +1,4 @@
-"""The tables of a paper as LaTeX (booktabs), from the same records as the figures."""
+"""The tables of a paper as LaTeX (booktabs), from the same inputs as the figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stagkit.evaluation.ablation import format_latex
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.run_summary import find_caveat
-from stagkit.reports.paper.records import NoRecord, Records, is_phantom
+from stagkit.reports.paper.inputs import Inputs, MissingInput, is_phantom
 from stagkit.reports.paper.scores import collect_pairs
 
 
@@ -50,12 +50,12 @@ def _interval(row: dict) -> str:
     return f"{row['mean']:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def table_data_sets(records: Records) -> str:
+def table_data_sets(inputs: Inputs) -> str:
     """Clips, subjects and classes of every data set that was tested on."""
     rows, seen = [], set()
-    runs = [*records.runs, *records.cross]
+    runs = [*inputs.runs, *inputs.cross]
     if not runs:
-        raise NoRecord("no finished run was given")
+        raise MissingInput("no finished run was given")
     for run in runs:
         table = run.predictions
         table = table[table["seed"] == table["seed"].min()].drop_duplicates(["dataset", "subject", "clip"])
@@ -69,40 +69,40 @@ def table_data_sets(records: Records) -> str:
     return make_table("lrrl", ("Data set", "Clips", "Subjects", "Clips of each class"), rows, _mark(*runs))
 
 
-def table_results(records: Records) -> str:
+def table_results(inputs: Inputs) -> str:
     """UF1, UAR and accuracy of every run with intervals, beside answers that know nothing."""
-    run, rows = records.run, []
-    for each in records.runs:
+    run, rows = inputs.run, []
+    for each in inputs.runs:
         spread = f"{each.metrics['uf1']['std']:.3f}" if len(each.request["seeds"]) > 1 else "--"
         scores = [_interval(each.metrics[s]) for s in SCORES]
         rows.append((each.name, each.request["protocol"], *scores, spread, len(each.request["seeds"])))
     for name in ("permuted", "majority"):
         rows.append((f"{name} ({run.name})", "", *(f"{run.metrics['baselines'][name][s]:.3f}" for s in SCORES), "", ""))
-    notes = [*_mark(*records.runs), "95 % intervals by bootstrap over subjects; spread of UF1 over seeds"]
-    cautions = [(r.name, find_caveat(r.metrics)) for r in records.runs]
+    notes = [*_mark(*inputs.runs), "95 % intervals by bootstrap over subjects; spread of UF1 over seeds"]
+    cautions = [(r.name, find_caveat(r.metrics)) for r in inputs.runs]
     notes += [f"caution ({name}): {caveat}" for name, caveat in cautions if caveat]
     rows = [(f"{row[0]} (*)" if dict(cautions).get(row[0]) else row[0], *row[1:]) for row in rows]
     return make_table("llrrrrr", ("Run", "Protocol", "UF1", "UAR", "ACC", "Spread", "Seeds"), rows, notes)
 
 
-def table_ablation(records: Records) -> str:
+def table_ablation(inputs: Inputs) -> str:
     """Every variant of the ablation beside the whole network."""
-    if not records.ablations:
-        raise NoRecord("no ablation was given: 'stagkit ablate' makes one")
-    result = records.ablations[0]
+    if not inputs.ablations:
+        raise MissingInput("no ablation was given: 'stagkit ablate' makes one")
+    result = inputs.ablations[0]
     kind = "phantom" if is_phantom(result) else "recorded"
     return comment_latex(f"{result['path'].name}: {kind} data") + f"\n{format_latex(result)}"
 
 
-def table_across_data_sets(records: Records) -> str:
+def table_across_data_sets(inputs: Inputs) -> str:
     """UF1 of every pair of data sets, trained on the one and tested on the other."""
-    names, pairs = collect_pairs(records)
+    names, pairs = collect_pairs(inputs)
     rows = []
     for a in names:
         found = [pairs.get((a, b)) for b in names]
         rows.append((a, *(f"{p['mean']:.3f}" if p else "--" for p in found)))
     notes = [
-        *_mark(*records.cross),
+        *_mark(*inputs.cross),
         "row: trained on; column: tested on; diagonal: other subjects of the set",
     ]
     return make_table("l" + "r" * len(names), ("Trained on", *names), rows, notes)
@@ -124,13 +124,13 @@ _QUALITY = {
 }
 
 
-def table_explanations(records: Records) -> str:
+def table_explanations(inputs: Inputs) -> str:
     """Mean score of the explanations in every control, with intervals over subjects, and how often it holds."""
     from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
 
-    evidence, subjects = records.evidence, records.subjects
+    evidence, subjects = inputs.evidence, inputs.subjects
     if not evidence.scores:
-        raise NoRecord(f"the explanations of {records.run.name} were made without controls")
+        raise MissingInput(f"the explanations of {inputs.run.name} were made without controls")
     rows = []
     for end, words in (("", "this map"), ("_flow", "flow magnitude"), ("_random", "random order")):
         apart = np.asarray(evidence.scores[f"insertion{end}"]) - np.asarray(evidence.scores[f"deletion{end}"])
@@ -140,7 +140,7 @@ def table_explanations(records: Records) -> str:
         if name in evidence.scores and not np.isnan(evidence.scores[name]).all():
             mean = compute_mean(evidence.scores[name], subjects)
             rows.append((words, _say(mean), unit, mean.n))
-    notes = [*_mark(records.run), f"{evidence.attribution.method} against {evidence.attribution.baseline}"]
+    notes = [*_mark(inputs.run), f"{evidence.attribution.method} against {evidence.attribution.baseline}"]
     caveat = describe_caveat(len(set(subjects)))
     notes += ["95 % intervals over subjects", *([f"caution: {caveat}"] if caveat else [])]
     return make_table("lrlr", ("Score", f"Mean{' (*)' if caveat else ''}", "Unit", "Clips"), rows, notes)
@@ -150,28 +150,28 @@ def _say(mean) -> str:
     return f"{mean.mean:.3g} [{mean.low:.3g}, {mean.high:.3g}]"
 
 
-def table_cost(records: Records) -> str:
+def table_cost(inputs: Inputs) -> str:
     """What each run costs: size, work of a clip, seconds of training and of an answer; the systems where they are given."""
-    run = records.run
+    run = inputs.run
     rows = []
-    for each in records.runs:
+    for each in inputs.runs:
         cost = each.metrics.get("cost")
         if cost:
             rows.append((each.name, f"{cost['parameters']:,}", f"{cost['multiply_adds'] / 1e6:.2f}",
                          f"{cost['train_seconds_per_fold']:.1f}", f"{cost['inference_ms_per_clip']:.1f}"))  # fmt: skip
-    if records.systems is not None:
-        for row in records.systems.dropna(subset=["parameters"]).to_dict("records"):
+    if inputs.systems is not None:
+        for row in inputs.systems.dropna(subset=["parameters"]).to_dict("records"):
             macs = "--" if np.isnan(row["macs"]) else f"{row['macs'] / 1e6:.2f}"
             rows.append((row["system"], f"{row['parameters']:,.0f}", macs, "--", "--"))
     if not rows:
-        raise NoRecord(f"the run {run.name} was made by a stagkit that kept no costs")
+        raise MissingInput(f"the run {run.name} was made by a stagkit that kept no costs")
     head = ("System", "Parameters", "M multiply-adds", "s a fold", "ms a clip")
     device = f"seconds on {run.metrics['device']}"
-    return make_table("lrrrr", head, rows, [*_mark(*records.runs), device])
+    return make_table("lrrrr", head, rows, [*_mark(*inputs.runs), device])
 
 
 #: file -> function
-TABLES: dict[str, Callable[[Records], str]] = {
+TABLES: dict[str, Callable[[Inputs], str]] = {
     "table_data_sets": table_data_sets,
     "table_results": table_results,
     "table_ablation": table_ablation,
@@ -181,8 +181,8 @@ TABLES: dict[str, Callable[[Records], str]] = {
 }
 
 
-def make_tables(records: Records, out: str | Path) -> dict[str, str]:
-    """Write every table that the records allow.
+def make_tables(inputs: Inputs, out: str | Path) -> dict[str, str]:
+    """Write every table that the inputs allow.
 
     Returns:
         Name of each table -> '' where it was written, else why not.
@@ -190,7 +190,7 @@ def make_tables(records: Records, out: str | Path) -> dict[str, str]:
     reasons = {}
     for name, make in TABLES.items():
         try:
-            write_text(Path(out) / f"{name}.tex", make(records))
+            write_text(Path(out) / f"{name}.tex", make(inputs))
             reasons[name] = ""
         except StagkitError as reason:
             reasons[name] = str(reason).removesuffix(".")

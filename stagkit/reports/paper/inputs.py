@@ -41,12 +41,12 @@ _ALSO = {"title": "system", "uf1_low": "lo", "uf1_high": "hi", "multiply_adds": 
 _TABLES = ("systems.csv", "comparison.csv")
 
 
-class NoRecord(StagkitError):
+class MissingInput(StagkitError):
     """A figure or table whose record was not given; the message says which command makes it."""
 
 
 @dataclass(frozen=True)
-class Records:
+class Inputs:
     """Everything that was given, by kind.
 
     Args:
@@ -67,7 +67,7 @@ class Records:
     def run(self) -> Run:
         """The first run that counts."""
         if not self.runs:
-            raise NoRecord("no finished run was given: 'stagkit evaluate' makes one")
+            raise MissingInput("no finished run was given: 'stagkit evaluate' makes one")
         return self.runs[0]
 
     @cached_property
@@ -75,7 +75,7 @@ class Records:
         """Folder of the first run's explanations (of its first seed that has any)."""
         found = sorted((self.run.path / FOLDER).glob("seed*/attribution.npz"))
         if not found:
-            raise NoRecord(f"{self.run.name!r} is not explained yet: 'stagkit explain' does it")
+            raise MissingInput(f"{self.run.name!r} is not explained yet: 'stagkit explain' does it")
         return found[0].parent
 
     @cached_property
@@ -89,7 +89,7 @@ class Records:
         from stagkit.explain.graph_record import load_graphs
 
         if not (self.explanations / "graph.npz").is_file():
-            raise NoRecord(f"the explanations of {self.run.name} hold no graphs: run 'stagkit explain' on it again")
+            raise MissingInput(f"the explanations of {self.run.name} hold no graphs: run 'stagkit explain' on it again")
         return load_graphs(self.explanations / "graph.npz")
 
     @property
@@ -115,7 +115,7 @@ class Records:
         return read_table(path, required=["subject"])["subject"].tolist()
 
 
-def load_records(paths: Sequence[str | Path]) -> Records:
+def load_inputs(paths: Sequence[str | Path]) -> Inputs:
     """Open folders of runs, ablations and comparisons of systems (or a table of systems itself).
 
     Raises:
@@ -141,7 +141,7 @@ def load_records(paths: Sequence[str | Path]) -> Records:
                 f"{path} holds no run, no ablation and no systems.csv: give a folder made by 'stagkit evaluate' or "
                 "'stagkit ablate', or a table of systems."
             )
-    return Records(**{k: tuple(v) for k, v in kinds.items()}, systems=table, systems_path=table_path)
+    return Inputs(**{k: tuple(v) for k, v in kinds.items()}, systems=table, systems_path=table_path)
 
 
 #: What an ``ablation.json`` must hold, and each of its variants, with types.
@@ -227,7 +227,7 @@ def note(figure: Figure, sources: Sequence[Run | dict | Path] = (), n: dict | No
     """Keep with a figure what it was drawn from and the numbers in it; its side-car is written from that.
 
     Args:
-        sources: runs, ablations as ``Records`` holds them, the table of systems.
+        sources: runs, ablations as ``Inputs`` holds them, the table of systems.
         n: how many clips, subjects, ... an average is over.
         **values: the numbers that are drawn, under their names.
     """

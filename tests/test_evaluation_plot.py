@@ -1,4 +1,4 @@
-"""Pictures of an honest evaluation show what the folds and the numbers say."""
+"""Figures of an evaluation show what the folds and the numbers say."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,7 +38,7 @@ def test_leaving_one_subject_out_colours_one_block_a_row(data):
 
 
 def test_every_clip_is_tested_once_in_each_picture_and_no_seal_is_opened(data):
-    protocols = {"people": make_folds(data), "clips": make_stratified_folds(data, 3)}
+    protocols = {"subjects": make_folds(data), "clips": make_stratified_folds(data, 3)}
     figure = plot_folds(data, protocols)
     for axes, (name, folds) in zip(figure.axes, protocols.items(), strict=True):
         tested = ~np.isclose(colours_of(axes), to_rgb(FAINT)).all(-1)
@@ -68,7 +68,7 @@ def test_intervals_are_drawn_where_they_lie_and_signs_show_for_differences():
     (axes,) = figure.axes
     spans = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
     assert (-0.2, 0.3) in spans and (-0.4, 0.0) in spans
-    assert {"+0.10", "-0.10", "none"} <= {text.get_text() for text in axes.texts}
+    assert {"+0.10", "\N{MINUS SIGN}0.10", "none"} <= {text.get_text() for text in axes.texts}
     plain = plot_intervals({"a": (0.5, 0.4, 0.6)}, "UF1")
     assert [text.get_text() for text in plain.axes[0].texts] == ["0.50"]
     with pytest.raises(StagkitError, match="expected \\(value, low, high\\)"):
@@ -78,7 +78,7 @@ def test_intervals_are_drawn_where_they_lie_and_signs_show_for_differences():
 
 
 class Answers:
-    """A finished leaky run of two folds, known by heart: classes a and b, three epochs."""
+    """A finished leaky run of two folds, of known predictions: classes a and b, three epochs."""
 
     given = ([[0, 0], [0, 1], [1, 0]], [[1, 0], [1, 0], [1, 1]])
 
