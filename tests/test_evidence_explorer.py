@@ -113,7 +113,7 @@ def test_without_a_network_the_reason_is_given(small):
     *_, attribution, evidence = small
     widget = view_evidence(evidence)
     widget.target = 1 - int(attribution.target[0])
-    assert "no network to ask" in widget._problem
+    assert "no network to compute it" in widget._problem
     widget.target = -1
     assert widget._problem == ""
 
@@ -195,7 +195,7 @@ def test_300_clips_travel_one_at_a_time(small):
     }
     many = dataclasses.replace(attribution, clip_ids=tuple(f"c{i:03d}" for i in range(300)), **arrays)
     widget = view_evidence(many, clip="c123")
-    assert widget._payload["key"].startswith("123|") and len(widget._kept) == 1
+    assert widget._payload["key"].startswith("123|") and len(widget._cache) == 1
     assert len(json.dumps([widget._payload, widget._scene])) < 40_000
     assert len(widget.to_html(clips=[0, "c001"])) < 200_000
 

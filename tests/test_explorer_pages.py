@@ -257,7 +257,7 @@ def test_bare_attribution_is_stamped_on_its_page(tab, tmp_path):
     open_explorer(tab, view_evidence(make_attribution(controlled=False)), tmp_path)
     stamp = tab.locator(".sg-stamp")
     assert stamp.is_visible() and stamp.text_content() == "no control"
-    assert "nobody knows whether it is true" in tab.locator(".sg-checks").inner_text()
+    assert "it has not been tested" in tab.locator(".sg-checks").inner_text()
     check_page(tab, "evidence_bare")
 
 

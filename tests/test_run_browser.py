@@ -204,7 +204,7 @@ def test_one_click_opens_each_explorer_on_the_clip_that_was_clicked(trained):
     clip_id = widget.table.clip_ids[clip]
     widget.request = {"what": "evidence", "clip": clip, "count": 1}
     assert widget._problem == "" and isinstance(widget.explorer, EvidenceExplorer)
-    assert widget.explorer.clip_ids == (clip_id,) and widget.stage.children == (widget.explorer,)
+    assert widget.explorer.given.clip_ids == (clip_id,) and widget.stage.children == (widget.explorer,)
     assert widget.explorer._payload["target"] == widget.table.predicted[0, clip]
     graph = widget.explore("au graph", clip)
     assert isinstance(graph, AUGraph) and widget.clip == clip

@@ -1,5 +1,5 @@
-// Evidence explorer: the map of a decision with its controls. Stands after base, face, export and explorer.
-// All values are signed logits: orange and + speak for the class, blue and − against it.
+// Evidence explorer: the attribution of a prediction with its controls. Stands after base, face, export and explorer.
+// All values are signed logits: orange and + are for the class, blue and − against it.
 
 const ORDERS = [["map", "sg-map", "the map's order"], ["flow magnitude", "sg-flow", "flow magnitude"], ["random", "sg-random", "random order"]];
 
@@ -7,7 +7,7 @@ function render(context) {
   const view = explorer(context, "evidence", "Evidence explorer");
   const { get, put, root } = view;
   const scene = get("_scene");
-  const units = new Map(scene.units.map((unit) => [unit.label, unit]));
+  const units = new Map(scene.aus.map((unit) => [unit.label, unit]));
   const saved = get("_saved");
 
   // a payload by clip, method and class; class −1 is the one that was explained first
@@ -24,7 +24,7 @@ function render(context) {
   view.tiedSelect(bar, "Method", get("_methods").map((name) => [name, name]), "method", { usable: (value) => can(get("clip"), value, -1) });
   view.tiedSelect(bar, "Class", [[-1, "as explained first"], ...scene.classes.map((name, i) => [i, name])], "target", { spoken: "Class explained", change: (value) => put({ target: Number(value) }), usable: (value) => can(get("clip"), get("method"), Number(value)) });
   const groupButtons = html("span", { class: "sg-push" }, bar);
-  view.tiedSegments(groupButtons, "Bars of each", [["region", "Regions", ""], ["muscle", "Muscles", ""], ["au", "AUs", "action units"], ["side", "Sides", "the subject's"]], "grouping", (value) => !!(find()?.bars ?? {})[value]);
+  view.tiedSegments(groupButtons, "Bars per", [["region", "Regions", ""], ["muscle", "Muscles", ""], ["au", "AUs", "action units"], ["side", "Sides", "the subject's"]], "grouping", (value) => !!(find()?.bars ?? {})[value]);
   const sentence = html("div", { class: "sg-sentence", role: "status" }, root);
 
   const top = html("div", { class: "sg-row sg-faces" }, root);
@@ -43,8 +43,8 @@ function render(context) {
   const stamp = make("text", { class: "sg-stamp", x: FACE.width / 2, y: FACE.height / 2, transform: `rotate(-22 ${FACE.width / 2} ${FACE.height / 2})` }, left.svg, "no control");
   const right = facePanel("sg-control-panel", "Control");
   const controlBox = html("span", { class: "sg-push" }, right.head);
-  view.tiedSegments(controlBox, "Control beside the map", [["flow magnitude", "Motion", "how much each region moves: what a map that knows nothing of the network shows"], ["random weights", "Random weights", "the map of a network whose weights are random"]], "control", (value) => value === "flow magnitude" || !!find()?.random);
-  const bars = panel("sg-bars", "What it rests on", top);
+  view.tiedSegments(controlBox, "Control map", [["flow magnitude", "Motion", "how much each region moves: a map that does not depend on the network"], ["random weights", "Random weights", "the map of a network whose weights are random"]], "control", (value) => value === "flow magnitude" || !!find()?.random);
+  const bars = panel("sg-bars", "Attribution", top);
   const barList = html("div", { class: "sg-bar-list", role: "group" }, bars.box);
 
   const lower = html("div", { class: "sg-row sg-lower" }, root);
@@ -66,12 +66,12 @@ function render(context) {
   const sided = (value) => (value >= 0 ? "sg-for" : "sg-against");
   const title = (name) => (units.has(name) ? `${name} ${units.get(name).name}` : name === "none" ? "no action unit" : words(name));
 
-  // which regions a selection lights up
-  function lit() {
+  // regions that a selection highlights
+  function highlighted() {
     const { kind, name } = get("selected");
     if (!kind) return new Set();
     if (kind === "region") return new Set([name]);
-    const of = (test) => new Set(scene.rois.filter((_, r) => scene.units.some((unit) => test(unit) && unit.moves[r] > 0)));
+    const of = (test) => new Set(scene.rois.filter((_, r) => scene.aus.some((unit) => test(unit) && unit.moves[r] > 0)));
     if (kind === "au") return of((unit) => unit.label === name);
     if (kind === "side") return new Set(scene.rois.filter((roi) => (name.endsWith("left") ? roi.endsWith("_L") : name.endsWith("right") ? roi.endsWith("_R") : !/_[LR]$/.test(roi))));
     const side = name.startsWith("left ") ? "_R" : name.startsWith("right ") ? "_L" : "-";
@@ -81,18 +81,18 @@ function render(context) {
 
   function drawDots(made, values, signedMap, on) {
     const most = Math.max(...values.map(Math.abs), 1e-9);
-    const held = made.dots.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+    const focused = made.dots.contains(document.activeElement) ? document.activeElement.dataset.name : null;
     made.dots.replaceChildren();
     scene.rois.forEach((name, r) => {
       const [x, y] = place(scene.centres[r]);
       const share = Math.abs(values[r]) / most;
-      const told = signedMap ? `${signedText(values[r])} logits` : `${short(values[r])}`;
+      const text = signedMap ? `${signedText(values[r])} logits` : `${short(values[r])}`;
       const dot = make("circle", {
         class: `sg-dot ${signedMap ? sided(values[r]) : "sg-plain"}${on.has(name) ? " sg-on" : ""}`,
         cx: x, cy: y, r: 4 + 15 * Math.sqrt(share), "fill-opacity": 0.3 + 0.65 * share,
-        tabindex: made === left ? 0 : -1, role: "button", "aria-label": `${words(name)}: ${told}`, "aria-pressed": on.has(name), "data-name": name, "data-value": values[r],
+        tabindex: made === left ? 0 : -1, role: "button", "aria-label": `${words(name)}: ${text}`, "aria-pressed": on.has(name), "data-name": name, "data-value": values[r],
       }, made.dots);
-      make("title", {}, dot, `${words(name)}: ${told}`);
+      make("title", {}, dot, `${words(name)}: ${text}`);
       if (signedMap && share > 0.25) make("text", { class: "sg-sign", x, y }, made.dots, values[r] >= 0 ? "+" : "−");
       const pick = () => choose("region", name);
       dot.addEventListener("click", pick);
@@ -101,7 +101,7 @@ function render(context) {
         event.preventDefault();
         pick();
       });
-      if (held === name) dot.focus();
+      if (focused === name) dot.focus();
     });
     return most;
   }
@@ -116,7 +116,7 @@ function render(context) {
   function drawBars(data) {
     const rows = [...(data.bars[get("grouping")] ?? [])].sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
     const most = Math.max(...rows.map(([, v]) => Math.abs(v)), 1e-9);
-    const held = barList.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+    const focused = barList.contains(document.activeElement) ? document.activeElement.dataset.name : null;
     barList.replaceChildren();
     barList.setAttribute("aria-label", `${scene.groupings[get("grouping")]}, strongest first`);
     for (const [name, value] of rows) {
@@ -126,7 +126,7 @@ function render(context) {
       html("span", { class: "sg-name", title: title(name) }, button, get("grouping") === "region" ? brief(name) : title(name));
       html("span", { class: `sg-fill ${sided(value)}`, style: `width:${(50 * Math.abs(value)) / most}%` }, html("span", { class: "sg-track" }, button));
       html("span", { class: "sg-number" }, button, signedText(value));
-      if (held === name) button.focus();
+      if (focused === name) button.focus();
     }
     bars.note.textContent = `${scene.groupings[get("grouping")]}, logits`;
   }
@@ -167,7 +167,7 @@ function render(context) {
     if (data.curves) {
       const values = Object.values(data.curves).flatMap((curve) => [...curve.deletion, ...curve.insertion]);
       const box = { left: 44, right: 402, top: 10, bottom: 150 };
-      const y = axes(orderSvg, box, [Math.min(0, ...values), Math.max(0, ...values)], "cells taken away (—) or put in (- -), most important first, %");
+      const y = axes(orderSvg, box, [Math.min(0, ...values), Math.max(0, ...values)], "cells deleted (—) or inserted (- -), most important first, %");
       const x = (share) => box.left + (box.right - box.left) * share;
       for (const value of [0, 0.25, 0.5, 0.75, 1]) make("text", { class: "sg-tick", x: x(value), y: 165, "text-anchor": "middle" }, orderSvg, 100 * value);
       for (const [name, kind, text] of [...ORDERS].reverse()) {
@@ -175,7 +175,7 @@ function render(context) {
           make("path", { class: `sg-order ${kind}`, "stroke-dasharray": dash, "data-order": name, "data-way": way, d: "M" + data.curves[name][way].map((v, i) => at([x(data.share[i]), y(v)])).join("L") }, orderSvg);
       }
       for (const [, kind, text] of ORDERS) entry(kind, text);
-      orderSvg.setAttribute("aria-label", "logit above no motion while cells are taken away or put in, in three orders");
+      orderSvg.setAttribute("aria-label", "logit above no motion while cells are deleted or inserted, in three orders");
     } else if (data.areas) {
       const values = Object.values(data.areas).flatMap((area) => [area.deletion, area.insertion]);
       const box = { left: 44, right: 402, top: 10, bottom: 150 };
@@ -197,7 +197,7 @@ function render(context) {
     orders.note.textContent = data.curves ? "logit above no motion" : data.areas ? "areas" : "";
   }
 
-  function drawVerdicts(data) {
+  function drawChecks(data) {
     checkList.replaceChildren();
     for (const [name, ok, text] of data.checks) {
       const row = html("div", { class: `sg-check ${ok ? "sg-holds" : "sg-fails"}` }, checkList);
@@ -207,7 +207,7 @@ function render(context) {
     }
     const failed = data.checks.filter(([, ok]) => !ok).length;
     checks.note.textContent = data.checks.length ? `${data.checks.length - failed} of ${data.checks.length} hold` : "none";
-    if (!data.checks.length) html("p", { class: "sg-note" }, checkList, "No control was run on this map, so nobody knows whether it is true: make_evidence(model, batch) runs them.");
+    if (!data.checks.length) html("p", { class: "sg-note" }, checkList, "No control was run on this map, so it has not been tested: make_evidence(model, batch) runs them.");
     html("p", { class: "sg-note" }, checkList, `${data.method} against ${data.baseline}; the sum misses ${(100 * data.missed).toFixed(1)} % of the ${signedText(data.logit_difference)} logits.`);
     const button = html("button", { type: "button", title: "Python that opens what is shown now", onclick: () => copyText(code(), button) }, checkList, "Copy as Python");
   }
@@ -219,15 +219,15 @@ function render(context) {
 
   function draw() {
     const data = find();
-    const wrong = get("_problem") || (data ? data.refused : get("_live") ? "" : "This page does not hold that: open it in Python, view_evidence(...).");
+    const wrong = get("_problem") || (data ? data.refused : get("_live") ? "" : "This is not in the page: open it in Python, view_evidence(...).");
     status.className = `sg-status${wrong ? " sg-wrong" : ""}`;
-    status.textContent = wrong || (data ? "" : "explaining this clip in Python, with its controls …");
+    status.textContent = wrong || (data ? "" : "computing the explanation and its controls in Python …");
     for (const part of [top, lower]) part.hidden = !data || !!data.refused;
     sentence.textContent = data && !data.refused ? `${scene.clips[get("clip")]}, ${scene.classes[data.target]}: ${data.sentence || "the values add up to " + signedText(data.logit_difference) + " logits."}` : scene.clips[get("clip")];
     root.dataset.key = data ? data.key : "";
     if (!data || data.refused) return;
     if (get("frame") >= data.times.length) return put({ frame: -1 });
-    const on = lit();
+    const on = highlighted();
     const most = drawDots(left, total(data.map), true, on);
     stamp.style.display = data.checks.length ? "none" : "";
     left.note.textContent = get("frame") < 0 ? "all frames" : `${Math.round(data.times[get("frame")])} ms`;
@@ -245,7 +245,7 @@ function render(context) {
     drawBars(data);
     drawFrames(data);
     drawOrders(data);
-    drawVerdicts(data);
+    drawChecks(data);
     root.dataset.frame = get("frame");
   }
 

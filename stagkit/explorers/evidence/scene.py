@@ -1,4 +1,4 @@
-"""What the evidence explorer shows of a clip: sums of its attribution, its curves, its controls, in logits."""
+"""What the evidence explorer shows of a clip: sums of its attribution, deletion curves, controls; in logits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stagkit.explain.attribution import METHODS, check_complete, select_clips
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.motion_decomposition import MUSCLES
 from stagkit.explorers.browser import shorten
+from stagkit.explorers.validation import check_choice, check_index
 
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 #: How the bars are grouped, with the words for it.
 GROUPINGS = {"region": "regions", "muscle": "muscles", "au": "action units", "side": "sides"}
 
-#: What stands beside the map: how much the skin moves, and the map of a network whose weights are random.
+#: The second map: how much the skin moves, or the map of a network with random weights.
 CONTROLS = ("flow magnitude", "random weights")
 
 #: Methods that can be computed on demand: those that give a map over regions and frames.
@@ -31,141 +32,181 @@ LIVE_METHODS = tuple(m for m in METHODS if m not in ("edge integrated gradients"
 _SIDES = ("subject's left", "midline", "subject's right")
 
 
-class Shown(NamedTuple):
-    """What the explorer was given or has computed: (method, target of each clip) is known by its attribution."""
+class Explained(NamedTuple):
+    """The attribution of a single clip, and its evidence if controls were run."""
 
-    attribution: Attribution
+    one: Attribution
     evidence: Evidence | None
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        return self.attribution.method
-
-
-def read_given(evidence: object) -> dict[str, Shown]:
-    """Evidence, attributions, or a mapping or list of them, as method -> what is shown.
-
-    Raises:
-        StagkitError: something else, different clips, or an attribution that has no map.
-    """
-    if isinstance(evidence, Mapping):
-        evidence = list(evidence.values())
-    many = list(evidence) if isinstance(evidence, Sequence) else [evidence]
-    out: dict[str, Shown] = {}
-    for one in many:
-        if not isinstance(one, (Evidence, Attribution)):
-            raise StagkitError(
-                f"the evidence explorer was given a {type(one).__name__}, expected an Evidence (make_evidence, "
-                "load_evidence) or an Attribution, or several in a list."
-            )
-        attribution = one.attribution if isinstance(one, Evidence) else one
-        if "target" in attribution.axes.split():
-            raise StagkitError(
-                f"{attribution.method} varies edges, so it has no regions and frames to draw: open view_au_graph with "
-                "quantity='attribution'."
-            )
-        to_map(attribution)
-        controlled = isinstance(one, Evidence) and bool(one.scores)
-        out[attribution.method] = Shown(attribution, one if controlled else None)
-    if not out:
-        raise StagkitError("the evidence explorer was given an empty list: nothing to show.")
-    first = next(iter(out.values())).attribution
-    if not len(first):
-        raise StagkitError("the evidence holds no clip: nothing to show.")
-    for shown in out.values():
-        if shown.attribution.clip_ids != first.clip_ids:
-            raise StagkitError(
-                "the explanations are of different clips: give those of the same clips in the same order."
-            )
-    return out
-
-
-def compute_shown(model: Stag, batch: Batch, clip: int, method: str, target: int, seed: int = 0) -> Shown:
-    """Explain one clip with its controls, by a method and for a class."""
-    import torch
-
-    from stagkit.training.train import take
-
-    one = take(batch, torch.tensor([clip]))
-    evidence = make_evidence(model, one, method, target, seed=seed)
-    return Shown(evidence.attribution, evidence)
-
-
-def compute_extras(model: Stag, batch: Batch, clip: int, shown: Shown, at: int, seed: int = 0) -> dict:
-    """What needs the network: deletion and insertion curves in three orders, and the map of a random network.
-
-    Args:
-        clip: position in ``batch``. ``at``: position in ``shown``.
-
-    Returns:
-        ``curves``: order -> {"deletion", "insertion"}, ``share``; ``random``: float "time roi" map, logits.
-    """
-    import torch
-
-    from stagkit.explain.attribution import attribute
-    from stagkit.explain.faithfulness import compute_curves
-    from stagkit.explain.reference_maps import compute_flow_magnitude
-    from stagkit.explain.sanity_checks import CASCADE, randomise
-    from stagkit.training.train import take
-
-    one = take(batch, torch.tensor([clip]))
-    attribution = select_clips(shown.attribution, [at])
-    maps, target = to_map(attribution), attribution.target
-    orders = {
-        "map": maps,
-        "flow magnitude": compute_flow_magnitude(one),
-        "random": np.random.default_rng(seed).random(maps.shape),
-    }
-    curves = {name: compute_curves(model, one, order, target) for name, order in orders.items()}
-    asked = {n: v for n, v in attribution.settings.items() if n != "n_steps_needed"} | {"search": False}
-    if "n_steps" in asked:
-        asked["n_steps"] = 8  # enough to compare maps
-    random = attribute(randomise(model, CASCADE, seed), one, attribution.method, target, **asked)
-    return {
-        "share": shorten(curves["map"].share),
-        "curves": {
-            name: {"deletion": shorten(curve.deletion[0]), "insertion": shorten(curve.insertion[0])}
-            for name, curve in curves.items()
-        },
-        "random": to_map(random)[0],
-    }
-
-
-def compute_header(shown: Shown) -> dict:
-    """What the browser needs once: names, the face, where regions lie, what each AU moves."""
-    attribution = shown.attribution
-    return {
-        "classes": list(attribution.classes),
-        "clips": list(attribution.clip_ids),
-        "rois": list(attribution.roi_names),
-        "face": shorten(load_mean_face()[0]),
-        "centres": shorten(ATLAS.mean_centres),
-        "units": [
-            {"label": u.label, "name": u.name, "muscles": list(u.muscles), "moves": shorten(ATLAS.incidence[k])}
-            for k, u in enumerate(ACTION_UNITS.values())
-        ],
-        "groupings": GROUPINGS,
-    }
 
 
 def make_key(clip: int, method: str, target: int) -> str:
-    """What names a payload."""
+    """Name of a payload."""
     return f"{clip}|{method}|{target}"
 
 
-def compute_payload(shown: Shown, at: int, clip: int, extras: Mapping | None = None) -> dict:
+class Explanations:
+    """Given explanations of the same clips by method, and the network that computes others on demand.
+
+    Args:
+        evidence: ``Evidence``, ``Attribution``, or a mapping or list of them.
+        model, batch: the network and the clips, or None.
+
+    Raises:
+        StagkitError: something else, different clips, an attribution without a map, a network without its clips.
+    """
+
+    def __init__(self, evidence: object, model: Stag | None = None, batch: Batch | None = None):
+        if isinstance(evidence, Mapping):
+            evidence = list(evidence.values())
+        self.model, self.batch = model, batch
+        self.by_method: dict[str, tuple[Attribution, Evidence | None]] = {}
+        for one in list(evidence) if isinstance(evidence, Sequence) else [evidence]:
+            if not isinstance(one, (Evidence, Attribution)):
+                raise StagkitError(
+                    f"the evidence explorer was given a {type(one).__name__}, expected an Evidence (make_evidence, "
+                    "load_evidence) or an Attribution, or several in a list."
+                )
+            attribution = one.attribution if isinstance(one, Evidence) else one
+            if "target" in attribution.axes.split():
+                raise StagkitError(
+                    f"{attribution.method} varies edges, so it has no regions and frames to draw: open view_au_graph with "
+                    "quantity='attribution'."
+                )
+            to_map(attribution)
+            self.by_method[attribution.method] = attribution, one if isinstance(one, Evidence) and one.scores else None
+        if not self.by_method:
+            raise StagkitError("the evidence explorer was given an empty list: nothing to show.")
+        self.first = next(iter(self.by_method.values()))[0]
+        self.clip_ids, self.classes = self.first.clip_ids, self.first.classes
+        self.targets = self.first.target.tolist()
+        if not self.clip_ids:
+            raise StagkitError("the evidence holds no clip: nothing to show.")
+        if any(attribution.clip_ids != self.clip_ids for attribution, _ in self.by_method.values()):
+            raise StagkitError(
+                "the explanations are of different clips: give those of the same clips in the same order."
+            )
+        if (model is None) != (batch is None):
+            raise StagkitError(
+                "`model` and `batch` belong together: give both (the network and its clips), or neither."
+            )
+        if batch is not None and tuple(batch.clip_ids) != tuple(self.clip_ids):
+            raise StagkitError(
+                f"`batch` holds other clips ({len(batch.clip_ids)}, first {batch.clip_ids[0]!r}) than the evidence "
+                f"({len(self.clip_ids)}, first {self.clip_ids[0]!r}): give the batch that was explained."
+            )
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Methods that can be shown."""
+        return tuple(dict.fromkeys([*self.by_method, *(LIVE_METHODS if self.model is not None else ())]))
+
+    def read_method(self, method: str | None) -> str:
+        """Name of a method; the first one given where None."""
+        if method is None:
+            return next(iter(self.by_method))
+        method = method.replace("_", " ")
+        check_choice("method", method, tuple(dict.fromkeys([*self.by_method, *METHODS])))
+        return method
+
+    def read_target(self, target: int | str | None) -> int:
+        """Index of a class; -1 (the one explained first) where None."""
+        return -1 if target is None else check_index("target", target, self.classes)
+
+    def n_frames(self, clip: int) -> int:
+        """Frames of a clip that are not padding."""
+        return int(self.first.mask[clip].any(1).sum())
+
+    def get(self, clip: int, method: str) -> Explained:
+        """A given explanation."""
+        attribution, evidence = self.by_method[method]
+        return Explained(select_clips(attribution, [clip]), evidence.select([clip]) if evidence else None)
+
+    def find(self, clip: int, method: str, target: int) -> Explained:
+        """The explanation of a clip by a method for a class: as given, or computed with its controls.
+
+        Raises:
+            StagkitError: it was not given and there is no network.
+        """
+        if method in self.by_method and int(self.by_method[method][0].target[clip]) == target:
+            return self.get(clip, method)
+        if self.model is None:
+            raise StagkitError(
+                f"{method} for {self.classes[target]} was not computed for {self.clip_ids[clip]!r}, and there is no network "
+                "to compute it: give model=... and batch=... too."
+            )
+        evidence = make_evidence(self.model, self._take(clip), method, target, seed=0)
+        return Explained(evidence.attribution, evidence)
+
+    def _take(self, clip: int) -> Batch:
+        import torch
+
+        from stagkit.training.train import take
+
+        return take(self.batch, torch.tensor([clip]))
+
+    def compute_extras(self, clip: int, explained: Explained, seed: int = 0) -> dict | None:
+        """Deletion and insertion curves in three orders, and the map of a random network; None without a network.
+
+        Returns:
+            ``curves``: order -> {"deletion", "insertion"}, ``share``; ``random``: float "time roi" map, logits.
+        """
+        if self.model is None:
+            return None
+        from stagkit.explain.attribution import attribute
+        from stagkit.explain.faithfulness import compute_curves
+        from stagkit.explain.reference_maps import compute_flow_magnitude
+        from stagkit.explain.sanity_checks import CASCADE, randomise
+
+        batch, attribution = self._take(clip), explained.one
+        maps, target = to_map(attribution), attribution.target
+        orders = {
+            "map": maps,
+            "flow magnitude": compute_flow_magnitude(batch),
+            "random": np.random.default_rng(seed).random(maps.shape),
+        }
+        curves = {name: compute_curves(self.model, batch, order, target) for name, order in orders.items()}
+        settings = {n: v for n, v in attribution.settings.items() if n != "n_steps_needed"} | {"search": False}
+        if "n_steps" in settings:
+            settings["n_steps"] = 8  # enough to compare maps
+        random = attribute(randomise(self.model, CASCADE, seed), batch, attribution.method, target, **settings)
+        return {
+            "share": shorten(curves["map"].share),
+            "curves": {
+                name: {"deletion": shorten(curve.deletion[0]), "insertion": shorten(curve.insertion[0])}
+                for name, curve in curves.items()
+            },
+            "random": to_map(random)[0],
+        }
+
+    def make_header(self) -> dict:
+        """What the browser needs once: names, the face, region positions, what each AU moves."""
+        return {
+            "classes": list(self.classes),
+            "clips": list(self.clip_ids),
+            "rois": list(self.first.roi_names),
+            "face": shorten(load_mean_face()[0]),
+            "centres": shorten(ATLAS.mean_centres),
+            "aus": [
+                {"label": u.label, "name": u.name, "muscles": list(u.muscles), "moves": shorten(ATLAS.incidence[k])}
+                for k, u in enumerate(ACTION_UNITS.values())
+            ],
+            "groupings": GROUPINGS,
+        }
+
+
+def compute_payload(explained: Explained, clip: int, extras: Mapping | None = None) -> dict:
     """What the browser needs of one clip by one method for one class; signed sums in logits.
 
     Args:
-        at: position of the clip in ``shown``. ``clip``: its number in the explorer.
-        extras: what ``compute_extras`` gave, where there is a network.
+        explained: the explanation.
+        clip: its number in the explorer.
+        extras: from ``compute_extras``.
     """
-    one = select_clips(shown.attribution, [at])
+    one, evidence = explained
     target = int(one.target[0])
     head = {
-        "key": make_key(clip, shown.method, target),
-        "method": shown.method,
+        "key": make_key(clip, one.method, target),
+        "method": one.method,
         "target": target,
         "baseline": one.baseline,
         "logit_difference": round(float(one.logit_difference[0]), 5),
@@ -175,60 +216,56 @@ def compute_payload(shown: Shown, at: int, clip: int, extras: Mapping | None = N
         check_complete(one)
     except ExplainError as error:
         return {**head, "refused": str(error)}
-    seen = one.mask[0].any(1)
-    maps = to_map(one)[0]
+    try:
+        sentence = describe_clip(one, 0)
+    except ExplainError:
+        sentence = ""
+    visible = one.mask[0].any(1)
     flow = np.linalg.norm(one.flow[0], axis=-1) * one.mask[0]
-    evidence = shown.evidence
     return {
         **head,
         "refused": "",
-        "times": shorten(one.times_ms[0][seen], 1),
-        "map": shorten(maps[seen], 5),
-        "flow": shorten(flow[seen], 5),
-        "random": shorten(extras["random"][seen], 5) if extras else None,
-        "bars": compute_bars(one),
+        "times": shorten(one.times_ms[0][visible], 1),
+        "map": shorten(to_map(one)[0][visible], 5),
+        "flow": shorten(flow[visible], 5),
+        "random": shorten(extras["random"][visible], 5) if extras else None,
+        "bars": _compute_bars(one),
         "curves": extras["curves"] if extras else None,
         "share": extras["share"] if extras else None,
-        "areas": _read_areas(evidence, at),
-        "checks": [[v.name, bool(v.passed), v.text] for v in evidence.checks(at)] if evidence else [],
-        "sentence": _describe(one),
+        "areas": _read_areas(evidence),
+        "checks": [[v.name, bool(v.passed), v.text] for v in evidence.checks(0)] if evidence else [],
+        "sentence": sentence,
     }
 
 
-def compute_bars(one: Attribution) -> dict[str, list]:
+def _compute_bars(one: Attribution) -> dict[str, list]:
     """Grouping -> [[name, logits], ...] of a single clip; groupings that this attribution does not have are left out."""
-    makers = {
+    sums = {
         "region": (by_roi, one.roi_names),
         "muscle": (by_muscle, MUSCLES),
         "au": (by_au, (*AU_LABELS, "none")),
         "side": (by_side, _SIDES),
     }
     out = {}
-    for name, (make, names) in makers.items():
+    for name, (compute, names) in sums.items():
         try:
-            out[name] = [[n, round(float(v), 5)] for n, v in zip(names, make(one)[0], strict=True)]
+            out[name] = [[n, round(float(v), 5)] for n, v in zip(names, compute(one)[0], strict=True)]
         except ExplainError:
             continue
-    if not out:  # only frames were varied: what each region has of them
+    if not out:  # only frames were varied: the part of each region
         out["region"] = [[n, round(float(v), 5)] for n, v in zip(one.roi_names, to_map(one)[0].sum(0), strict=True)]
     return out
 
 
-def _describe(one: Attribution) -> str:
-    try:
-        return describe_clip(one, 0)
-    except ExplainError:
-        return ""
-
-
-def _read_areas(evidence: Evidence | None, at: int) -> dict | None:
+def _read_areas(evidence: Evidence | None) -> dict | None:
     """Areas under deletion and insertion of each order, logits; None where they were not measured."""
-    ends = {"map": "", "flow magnitude": "_flow", "random": "_random"}
-    if evidence is None or not all(
-        f"{kind}{end}" in evidence.scores for kind in ("deletion", "insertion") for end in ends.values()
-    ):
+    keys = {
+        name: {kind: f"{kind}{end}" for kind in ("deletion", "insertion")}
+        for name, end in {"map": "", "flow magnitude": "_flow", "random": "_random"}.items()
+    }
+    if evidence is None or not {key for kinds in keys.values() for key in kinds.values()} <= set(evidence.scores):
         return None
     return {
-        name: {kind: round(float(evidence.scores[f"{kind}{end}"][at]), 4) for kind in ("deletion", "insertion")}
-        for name, end in ends.items()
+        name: {kind: round(float(evidence.scores[key][0]), 4) for kind, key in kinds.items()}
+        for name, kinds in keys.items()
     }
