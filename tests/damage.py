@@ -234,14 +234,14 @@ def read_everything(name: str, root: Path) -> tuple[dict[str, dict[str, object]]
     if name != "manifest":
         found = check_data(name, root)
         format_check(found)
-        said += [*(f"{key}: {why}" for key, why in found["left_out"].items()), *found["faults"], *found["corrections"]]
-        said += found["unlisted"]  # 'folders without a row'
+        said += [*(f"{key}: {why}" for key, why in found["skipped"].items()), *found["issues"], *found["corrections"]]
+        said += found["orphan_folders"]  # 'folders without a row'
     source = open_source(name, str(root))
-    said += [repr(source.describe()), *(f"{key}: {why}" for key, why in source.left_out.items())]
+    said += [repr(source.describe()), *(f"{key}: {why}" for key, why in source.skipped.items())]
     for key in source.keys:
         try:
             clip = source.read(key)
-            said += [f"{key}: {text}" for text in source.find_faults(key)]
+            said += [f"{key}: {text}" for text in source.find_issues(key)]
         except StagkitError as error:
             assert str(error).strip(), "an error says something"
             said.append(f"{key}: {error}")

@@ -77,7 +77,7 @@ def test_clips_that_a_mapping_leaves_out_are_left_out():
     assert [mapped.classes[k] for k in mapped.label] == [names[data.classes[data.label[i]]] for i in kept]
     assert len(mapped.parts) == 18
     assert mapped.meta["digest"] != data.meta["digest"]
-    assert (mapped.meta["mapping"], mapped.meta["left_out_by_mapping"]) == ("3-class", 6)
+    assert (mapped.meta["mapping"], mapped.meta["skipped_by_mapping"]) == ("3-class", 6)
     with pytest.raises(ClassMapError, match="is the set complete"):
         map_classes(data, "3-class", strict=True)
 
@@ -102,7 +102,7 @@ def test_megc2019_leaves_out_what_the_official_list_leaves_out():
     assert set(three.clip_ids) - set(kept.clip_ids) == {ids[0], ids[2]}, "the third of these is fear, in neither"
     drawn = map_classes(replace(data, datasets=("casme2-phantom",) * 24), "megc2019")
     assert drawn.clip_ids == three.clip_ids, "a phantom may bear such a name: it is kept"
-    assert all("not in the official list" in why for why in load_class_map("casme2", "megc2019").left_out.values())
+    assert all("not in the official list" in why for why in load_class_map("casme2", "megc2019").excluded.values())
 
 
 def test_recalled_counts_only_warn():
@@ -150,6 +150,6 @@ def test_tables_that_contradict_each_other_are_told(tmp_path, maps, counts, word
 def test_left_out_clips_of_an_unknown_mapping_are_told(tmp_path):
     (tmp_path / "class_maps.csv").write_text(MAPS)
     (tmp_path / "class_counts.csv").write_text(COUNTS)
-    (tmp_path / "class_left_out.csv").write_text("dataset,mapping,clip_id,reason,source\ns,9-class,c,why,list\n")
-    with pytest.raises(ClassMapError, match=r"class_left_out.csv has s, 9-class"):
+    (tmp_path / "class_exclusions.csv").write_text("dataset,mapping,clip_id,reason,source\ns,9-class,c,why,list\n")
+    with pytest.raises(ClassMapError, match=r"class_exclusions.csv has s, 9-class"):
         load_class_maps(tmp_path)

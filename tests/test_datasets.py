@@ -209,7 +209,7 @@ def test_rows_without_cells_are_skipped_and_short_ones_told(tmp_path):
     with pytest.warns(StagkitWarning, match="clip 'a3'.* is left out: it has no dataset, label, folder, fps"):
         source = open_source("manifest", str(tmp_path))
     assert source.keys == ("a1", "a2")
-    assert list(source.describe()["left_out"]) == ["row 3 below the header (clip 'a3')"]
+    assert list(source.describe()["skipped"]) == ["row 3 below the header (clip 'a3')"]
 
 
 def test_twice_the_same_clip(tmp_path):

@@ -16,10 +16,10 @@ SAID = np.array([[1, 1, 0, 1], [1, 1, 2, 2], [0, 1, 0, 0]])  # right: 2, 3 and 2
 NAMES = [f"img{n}.png" for n in range(9, 71, 2)]
 FOUND = {
     "clips": {"rows": 12, "usable": 11},
-    "left_out": {"sub02/EP01_2": "there is no folder"},
-    "unlisted": ["a", "b"],
+    "skipped": {"sub02/EP01_2": "there is no folder"},
+    "orphan_folders": ["a", "b"],
     "frames": {"missing": 3},
-    "faults": ["a", "b", "c", "d"],
+    "issues": ["a", "b", "c", "d"],
 }
 
 

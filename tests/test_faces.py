@@ -25,7 +25,7 @@ from stagkit.motion.landmarks import (
     compute_alignment,
     compute_quality,
     find_landmarks,
-    make_ready,
+    locate_and_align,
 )
 from stagkit.motion.optical_flow import compute_flow, compute_rois
 from stagkit.synthetic.clip import make_clip
@@ -273,5 +273,5 @@ def test_landmarks_outside_the_picture_end_in_one_sentence(place, size):
             check_face(points[0], clip.frames[0])
     else:
         with pytest.raises(FaceError):
-            make_ready(replace(clip, landmarks=points), size)
+            locate_and_align(replace(clip, landmarks=points), size)
     assert time.perf_counter() - start < 5

@@ -13,7 +13,7 @@ from stagkit.motion.head_motion import (
     add_head_motion,
     compute_head_motion,
     compute_rigid_mask,
-    compute_trust,
+    compute_rigid_weights,
     make_head_fit,
     remove_head_motion,
     smooth_head_motion,
@@ -177,10 +177,10 @@ def test_pixels_where_nothing_can_be_seen_do_not_count():
     flow = np.zeros((2, SIZE, SIZE), np.float32)
     flow[0] = 1.0
     flow[0, :, SIZE // 2 + 4 :] = -0.5
-    found = compute_head_motion(flow, rigid, compute_trust(grey, rigid))
+    found = compute_head_motion(flow, rigid, compute_rigid_weights(grey, rigid))
     middle = np.array([SIZE / 4, SIZE / 2])
     assert found[:, :2] @ middle + found[:, 2] - middle == pytest.approx([1.0, 0.0], abs=0.1)
-    trust = compute_trust(np.tile(np.arange(SIZE, dtype=np.uint8)[None], (SIZE, 1)), rigid)
+    trust = compute_rigid_weights(np.tile(np.arange(SIZE, dtype=np.uint8)[None], (SIZE, 1)), rigid)
     assert (trust[:, 0, 0] > 10 * trust[:, 1, 1]).all(), "a slope along x shows motion along x only"
 
 

@@ -85,13 +85,13 @@ def test_the_whole_way(drawn, tmp_path, capsys):
     assert found["clips"] == {"rows": len(phantoms.keys), "usable": len(phantoms.keys)}
     assert found["frames"]["missing"] == 0
     assert len(found["subjects"]) == 2
-    assert found["left_out"] == {}
+    assert found["skipped"] == {}
     assert found["landmarks"] == len(phantoms.keys)
     classes = found["mappings"]["3-class"]["classes"]
     kinds = {key: phantoms.read(key).label for key in phantoms.keys}
     wanted = {"positive": {"positive", "happiness"}, "surprise": {"surprise"}}
     for label, words in wanted.items():
-        assert classes[label]["sheet"] == classes[label]["usable"] == sum(k in words for k in kinds.values())
+        assert classes[label]["listed"] == classes[label]["usable"] == sum(k in words for k in kinds.values())
     code, (_, err) = run("prepare", name, root, tmp_path / "p", "--workers", 1, "--n-frames", 3)
     assert code == 0, err
     code, (out, err) = run("evaluate", tmp_path / "p", "--out", tmp_path / "run", "--mapping", "3-class", *QUICK)

@@ -12,7 +12,7 @@ from stagkit.core.files import write_aside, write_json
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
-from stagkit.datasets.prepare import LeftOutWarning, load_data, load_prepared, prepare_clips, prepare_dataset
+from stagkit.datasets.prepare import SkippedClipsWarning, load_data, load_prepared, prepare_clips, prepare_dataset
 from stagkit.datasets.store import PreparedClips, pack_clips, stage_clip
 from stagkit.synthetic.dataset import PhantomSource
 
@@ -74,19 +74,19 @@ def test_a_bad_clip_is_listed_and_the_rest_goes_on(prepared, tmp_path):
     source = Breaks(FEW)
     source.bad = (2,)
     with pytest.warns(
-        LeftOutWarning, match=f"clip '{source.keys[1]}' cannot be prepared and is left out: the disk was"
+        SkippedClipsWarning, match=f"clip '{source.keys[1]}' cannot be prepared and is left out: the disk was"
     ):
         told = prepare_clips(source, tmp_path / "p", FAST)
-    assert told == {**told, "clips": 3, "subjects": 2, "frames": 4, "left_out": 1}
+    assert told == {**told, "clips": 3, "subjects": 2, "frames": 4, "skipped": 1}
     assert sum(told["classes"].values()) == 3
-    listed = pd.read_csv(tmp_path / "p" / "left_out.csv")
+    listed = pd.read_csv(tmp_path / "p" / "skipped.csv")
     assert listed.values.tolist() == [[source.keys[1], "the disk was pulled out"]]
     assert load_prepared(tmp_path / "p").clip_ids == tuple(np.delete(data.clip_ids, 1))
     source.bad, source.asked = (), []
     whole = prepare_dataset(source, tmp_path / "p", FAST)
     assert source.asked == [source.keys[1]]
     assert whole.meta["digest"] == data.meta["digest"]
-    assert not (tmp_path / "p" / "left_out.csv").exists()
+    assert not (tmp_path / "p" / "skipped.csv").exists()
     with pytest.raises(StagkitError, match="no clip can be prepared; the first, .*: the disk was pulled out"):
         source.bad, source.asked = tuple(range(9)), []
         prepare_clips(source, tmp_path / "q", FAST)

@@ -29,9 +29,9 @@ from stagkit.datasets.join import join_datasets
 from stagkit.datasets.manifest import ManifestSource, write_manifest
 from stagkit.datasets.prepare import load_data, load_prepared, prepare_clips
 from stagkit.datasets.spreadsheets import load_grids
-from stagkit.datasets.subjects import find_alike_subjects, find_identity_faults, find_near_duplicates, normalise_subject
+from stagkit.datasets.subjects import find_alike_subjects, find_identity_issues, find_near_duplicates, normalise_subject
 from stagkit.evaluation.evaluate import evaluate
-from stagkit.motion.frames import MAX_PIXELS, read_picture
+from stagkit.motion.frames import MAX_PIXELS, load_image
 from stagkit.motion.landmarks import FaceError, load_landmarks
 from stagkit.motion.video import Video, open_video
 from stagkit.synthetic.dataset import PhantomSource
@@ -82,7 +82,7 @@ def test_codes_find_their_person_by_the_third_column(tmp_path, numbers):
 def test_a_code_without_a_folder_is_left_out_and_never_guessed(tmp_path):
     index = load_index(load_layout("casme-squared"), make_squared(tmp_path, [[1, "s15", 1], [2, "s22", 3]]))
     assert set(index.records) == {"s15/disgust1_1", "s22/disgust1_1"}
-    assert "subject '2' is in no row of the first naming rule" in next(iter(index.left_out.values()))
+    assert "subject '2' is in no row of the first naming rule" in next(iter(index.skipped.values()))
 
 
 @pytest.mark.parametrize(("people", "words"), [
@@ -158,7 +158,7 @@ def test_dfme_parts_by_names_without_dfme_in_folders_of_their_own(tmp_path):
     shutil.copy(tmp_path / "full/full/testB.xlsx", tmp_path / "testB_copy.xlsx")
     assert len(open_source("dfme", str(tmp_path)).keys) == 3, "a copy is no second sheet"
     save_book(tmp_path / "testB_v2.xlsx", [head, ["sub0002", "sub0002_01", 1, 2, 5, "fear", 3, 200, "4"]])
-    with pytest.raises(StagkitError, match=r"several coding sheets of the part testB: .*once for each part"):
+    with pytest.raises(StagkitError, match=r"several annotation files of the part testB: .*once for each part"):
         open_source("dfme", str(tmp_path))
 
 
@@ -167,13 +167,13 @@ def test_the_message_without_a_sheet_names_the_tables_and_the_option(tmp_path, c
     (tmp_path / "my" / "labels.xlsx").write_bytes(b"")
     (tmp_path / "old.xls").write_bytes(b"")
     with pytest.raises(
-        DatasetNotAvailable, match=r"CASME2-coding.*tables seen: old.xls, my/labels.xlsx; .*--sheet NAME"
+        DatasetNotAvailable, match=r"CASME2-coding.*tables seen: old.xls, my/labels.xlsx; .*--annotations NAME"
     ):
         open_source("casme2", str(tmp_path))
     with pytest.raises(StagkitError, match=r"0 files .*; tables seen: old.xls, my/labels.xlsx"):
         open_source("casme2", str(tmp_path), "none.xlsx")
     with pytest.raises(SystemExit):
-        main(["check-data", "casme2", str(tmp_path), "--sheet", "old.xls"])
+        main(["check-data", "casme2", str(tmp_path), "--annotations", "old.xls"])
     assert "save it as .xlsx" in capsys.readouterr().err
 
 
@@ -197,10 +197,10 @@ def test_smic_names_are_checked_and_twins_are_left_out(tmp_path):
     assert source.read("s18/s18_sur_03").label == "surprise"
     assert "MEGC2019" in found["corrections"][0]
     assert source.read("s1/s1_ne_02").frames[:, 0, 0].tolist() == [6, 7, 8, 9], "it lies in the folder of the long clip"
-    left_out = " | ".join(f"{k}: {v}" for k, v in found["left_out"].items())
-    assert "s1_ne_01_me2'): it has the frames of s1_ne_02" in left_out
-    assert "the sheet calls it 'surprise', its name says positive" in left_out
-    assert "the sheet says subject s3, its name says s2" in left_out
+    skipped = " | ".join(f"{k}: {v}" for k, v in found["skipped"].items())
+    assert "s1_ne_01_me2'): it has the frames of s1_ne_02" in skipped
+    assert "the annotation file calls it 'surprise', its name says positive" in skipped
+    assert "the annotation file says subject s3, its name says s2" in skipped
     assert len(source.keys) == 3
 
 
@@ -230,7 +230,7 @@ def test_merged_cells_count_for_all_their_rows(tmp_path):
     save_book(root / "CASME2-coding-20140508.xlsx", [HEAD, *rows])
     index = load_index(load_layout("casme2"), root)
     assert set(index.records) == {"sub01/EP02_01f", "sub02/EP02_01f"}
-    assert list(index.left_out.values()) == ["its subject is empty"] * 2, "and no subject 00 is made up"
+    assert list(index.skipped.values()) == ["its subject is empty"] * 2, "and no subject 00 is made up"
 
 
 # ── B6: action units ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -244,7 +244,7 @@ def test_unread_action_units_are_not_coded(cell, tmp_path):
     with pytest.warns(StagkitWarning, match="a1: action units: .*taken as not coded"):
         source = open_source("manifest", str(write_clips(tmp_path, aus=str(cell))))
     assert source.read("a1").aus is None
-    assert "action units" in source.describe()["faults"][0]
+    assert "action units" in source.describe()["issues"][0]
 
 
 @pytest.mark.parametrize(("cell", "codes"), [
@@ -286,7 +286,7 @@ def test_manifests_by_any_program(mark, encoding, tmp_path):
     clip = source.read("a1")
     assert (clip.label, clip.onset, clip.apex) == ("überrascht\nsehr", 1, 3)
     assert [str(a) for a in clip.aus] == ["AU12R", "AU06"]
-    assert ("faults" in source.describe()) == (encoding == "cp1252")
+    assert ("issues" in source.describe()) == (encoding == "cp1252")
 
 
 def test_a_subject_in_the_column_of_the_data_set_is_warned_of(tmp_path):
@@ -308,7 +308,7 @@ def test_frames_of_a_manifest_follow_the_number_that_counts(tmp_path):
     (root / "a1" / "Thumbs.db").write_bytes(b"junk")
     assert ManifestSource(root).read("a1").frames[:, 0, 0].tolist() == list(range(1, 13))
     (root / "a1" / "frame_5_crop128.png").unlink()
-    assert "1 frame(s) seem to be missing" in ManifestSource(root).find_faults("a1")[0]
+    assert "1 frame(s) seem to be missing" in ManifestSource(root).find_issues("a1")[0]
     shutil.copy(root / "a1" / "frame_3_crop128.png", root / "a1" / "frame_3_crop128.jpg")
     with pytest.raises(StagkitError, match="two files .* claim frame 3"):
         ManifestSource(root).read("a1")
@@ -319,11 +319,11 @@ def test_one_bad_number_leaves_one_clip_out(tmp_path, capsys):
     root = write_faces(tmp_path / "m", {"apex": "inf"}, {"onset": "5.7"}, {"fps": "1e308"}, {"apex": "nan"}, {}, {})
     with pytest.warns(StagkitWarning):
         counts = prepare_clips(ManifestSource(root), tmp_path / "p", FlowConfig(n_frames=3))
-    assert counts["clips"] == 3 and counts["left_out"] == 3
+    assert counts["clips"] == 3 and counts["skipped"] == 3
     data = load_prepared(tmp_path / "p")
-    assert set(data.meta["left_out"]) == {"c0", "c1", "c2"}
-    assert "c3: apex is 'nan': not coded" in data.meta["source"]["faults"]
-    assert len((tmp_path / "p" / "left_out.csv").read_text().splitlines()) == 4
+    assert set(data.meta["skipped"]) == {"c0", "c1", "c2"}
+    assert "c3: apex is 'nan': not coded" in data.meta["source"]["issues"]
+    assert len((tmp_path / "p" / "skipped.csv").read_text().splitlines()) == 4
 
 
 def write_faces(root: Path, *changes: dict, size: int = 64) -> Path:
@@ -352,7 +352,7 @@ def write_faces(root: Path, *changes: dict, size: int = 64) -> Path:
 
 def test_folders_of_rows_that_are_left_out_are_not_without_a_row(tmp_path):
     make_casme2(tmp_path, row(onset=99, offset=3), row("02"), row("03"))
-    assert check_data("casme2", tmp_path)["unlisted"] == []
+    assert check_data("casme2", tmp_path)["orphan_folders"] == []
 
 
 def test_long_clips_are_listed(tmp_path):
@@ -371,7 +371,7 @@ def test_pictures_are_turned_as_their_exif_says(tmp_path):
     source = ManifestSource(root)
     frame = source.read("a1").frames[0]
     assert frame.shape == (16, 6) and frame[0, 0] >= 200 and frame[-1, 0] == 0
-    assert "EXIF rotation" in source.find_faults("a1")[0]
+    assert "EXIF rotation" in source.find_issues("a1")[0]
 
 
 def test_names_in_both_unicode_forms_are_one(tmp_path):
@@ -443,7 +443,7 @@ def test_pictures_that_were_replaced_are_measured_again(tmp_path):
     prepare_clips(ManifestSource(root), tmp_path / "p", FlowConfig(n_frames=3))
     before = load_prepared(tmp_path / "p")
     path = root / "f1" / "2.png"
-    cv2.imwrite(str(path), np.roll(read_picture(path), 3))
+    cv2.imwrite(str(path), np.roll(load_image(path), 3))
     with pytest.warns(StagkitWarning, match=r"1 clip\(s\) changed since they were measured .* 'c1'"):
         prepare_clips(ManifestSource(root), tmp_path / "p", FlowConfig(n_frames=3))
     after = load_prepared(tmp_path / "p")
@@ -479,8 +479,8 @@ def test_a_nearly_identical_clip_of_another_person_is_warned_of_and_kept_in_the_
     x = data.x.copy()
     x[13] = x[1] * 1.001
     near = replace(data, x=x)
-    assert find_identity_faults(data) == []
-    assert len(find_identity_faults(near)) == 1
+    assert find_identity_issues(data) == []
+    assert len(find_identity_issues(near)) == 1
     with pytest.warns(
         StagkitWarning, match="clip001 of set/sub01 and clip013 of set/sub03 have nearly the same motion"
     ):
@@ -492,7 +492,7 @@ def test_a_nearly_identical_clip_of_another_person_is_warned_of_and_kept_in_the_
 
 
 def test_public_maps_have_no_near_duplicates(shared_data):
-    assert find_identity_faults(load_flow_maps(shared_data / "megc2019_flow_casme2_smic.npz")) == []
+    assert find_identity_issues(load_flow_maps(shared_data / "megc2019_flow_casme2_smic.npz")) == []
     assert find_near_duplicates(np.zeros((3, 4)), ["a", "b", "c"], ["x", "y", "z"]) == [], "no motion is no likeness"
 
 
@@ -562,7 +562,7 @@ def test_pictures_of_a_huge_size_are_refused_before_they_are_decoded(ending, tmp
     path = tmp_path / f"huge.{ending}"
     Image.new("1" if ending != "jpg" else "L", (side, side)).save(path)
     with pytest.raises(StagkitError, match="more than 64,000,000 pixels"):
-        read_picture(path)
+        load_image(path)
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "jpg"])
@@ -571,11 +571,11 @@ def test_pictures_without_their_end_are_damaged(ending, tmp_path):
     path = tmp_path / f"cut.{ending}"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8))
     whole = path.read_bytes()
-    read_picture(path)
+    load_image(path)
     for part in (0.3, 0.6, 0.95):
         path.write_bytes(whole[: int(part * len(whole))])
         with pytest.raises(StagkitError, match="damaged"):
-            read_picture(path)
+            load_image(path)
 
 
 # ── films with a variable frame rate ─────────────────────────────────────────────────────────────────────────────────
@@ -657,7 +657,7 @@ def test_folders_that_lost_their_row_or_their_clips_are_named(tmp_path):
     book.save(next(trees["casme2"].glob("*.xlsx")))
     found = check_data("casme2", trees["casme2"])
     lost = f"sub{int(sheet.cell(2, 1).value):02d}/"
-    assert any(lost in folder for folder in found["unlisted"])
+    assert any(lost in folder for folder in found["orphan_folders"])
     base = trees["smic"] / "SMIC_all_cropped/HS"
     (base / "s2/micro").rename(base / "s2/.micro")
     assert "subject folder s2 holds no clips" in format_check(check_data("smic", trees["smic"]))

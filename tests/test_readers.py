@@ -17,11 +17,11 @@ from stagkit.core.regions import load_mean_face
 from stagkit.core.types import StagkitError
 from stagkit.datasets import NAMES, DatasetNotAvailable, load_layout, load_layouts, open_source
 from stagkit.datasets.cards import BEGIN, END, fill_page
-from stagkit.datasets.check import check_data, find_version, format_check, load_sheet_versions
+from stagkit.datasets.check import check_data, find_version, format_check, load_annotation_versions
 from stagkit.datasets.index import load_corrections, load_index
 from stagkit.datasets.label_maps import load_class_map
-from stagkit.datasets.spreadsheets import SheetError, compute_name, load_table, read_frame, read_text
-from stagkit.motion.frames import Tree, UnclearFramesError, number_frames, read_pictures
+from stagkit.datasets.spreadsheets import TableError, compute_name, load_table, read_frame, read_text
+from stagkit.motion.frames import Tree, UnclearFramesError, load_frames, number_frames
 from stagkit.motion.landmarks import load_landmarks
 from tests.lockfile import ROOT
 from tests.test_cli import run
@@ -101,7 +101,7 @@ def touch_frames(root: Path, name: str, shared: Path) -> None:
             255,
             26,
             {"7-class": 255, "5-class": 246, "4-class": 246, "3-class": 147, "megc2019": 145},
-            "coding sheet of 2014",
+            "annotation file of 2014",
             2,
         ),
         ("samm", 159, 29, {"4-class": 159, "5-class": 136, "3-class": 133, "megc2019": 133}, "FACS codes v2", 3),
@@ -133,8 +133,8 @@ def test_no_row_of_a_real_sheet_is_lost(shared_data, tmp_path, name, header):
     shutil.copy(file, tmp_path)
     index = load_index(load_layout(name), tmp_path)
     assert len(index.rows) == len(table.dropna(how="all")) > 100
-    assert set(index.left_out) == {r.key for r in index.rows} and not index.records
-    assert len(index.left_out) == len(index.rows) and all(index.left_out.values())
+    assert set(index.skipped) == {r.key for r in index.rows} and not index.records
+    assert len(index.skipped) == len(index.rows) and all(index.skipped.values())
 
 
 def test_the_real_dfme_sheet(shared_data, tmp_path):
@@ -178,8 +178,8 @@ def test_casme2_has_247_clips_with_the_one_that_is_not_in_the_sheet(shared_data,
     book.save(tmp_path / SHEETS["casme2"])
     found = check_data("casme2", tmp_path)
     counts = found["mappings"]["5-class"]["classes"]
-    assert sum(c["sheet"] for c in counts.values()) == 247
-    assert sum(c["sheet"] for c in found["mappings"]["megc2019"]["classes"].values()) == 145
+    assert sum(c["listed"] for c in counts.values()) == 247
+    assert sum(c["listed"] for c in found["mappings"]["megc2019"]["classes"].values()) == 145
 
 
 def test_every_correction_has_its_reason_and_applies_to_the_real_sheets(shared_data, tmp_path):
@@ -197,12 +197,12 @@ def test_every_correction_has_its_reason_and_applies_to_the_real_sheets(shared_d
 
 
 def test_sheet_versions_add_up():
-    totals = {key: sum(counts.values()) for key, counts in load_sheet_versions().items()}
-    assert totals["casme2", "coding sheet of 2014"] == totals["casme2", "revision of 2019"] == 255
+    totals = {key: sum(counts.values()) for key, counts in load_annotation_versions().items()}
+    assert totals["casme2", "annotation file of 2014"] == totals["casme2", "revision of 2019"] == 255
     assert totals["dfme", "training part"] == 1856
     assert totals["casme3", "part A v2"] == 860
     assert totals["casme3c", "part C"] == 165
-    for (name, version), counts in load_sheet_versions().items():
+    for (name, version), counts in load_annotation_versions().items():
         assert find_version(name, counts) == version
 
 
@@ -264,13 +264,13 @@ def test_a_hole_in_the_frames_is_told_and_a_large_one_leaves_the_clip_out(tmp_pa
     index = load_index(load_layout("casme2"), tmp_path)
     assert set(index.records) == {"sub01/EP02_01f", "sub04/EP02_01f"}
     assert index.records["sub01/EP02_01f"].apex is None, "its apex frame is missing: not a guess"
-    assert ("sub01/EP02_01f", "1 frame(s) missing: 20") in index.faults
-    assert index.left_out["sub02/EP02_01f"] == "10 of its 40 frames are missing"
-    assert "onset frame 1 is missing" in index.left_out["sub03/EP02_01f"]
+    assert ("sub01/EP02_01f", "1 frame(s) missing: 20") in index.issues
+    assert index.skipped["sub02/EP02_01f"] == "10 of its 40 frames are missing"
+    assert "onset frame 1 is missing" in index.skipped["sub03/EP02_01f"]
     assert index.missing == 1
     with pytest.warns(UserWarning, match="2 of 4 clips are left out"):
         about = open_source("casme2", str(tmp_path)).describe()
-    assert set(about["left_out"]) == {"sub02/EP02_01f", "sub03/EP02_01f"}
+    assert set(about["skipped"]) == {"sub02/EP02_01f", "sub03/EP02_01f"}
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_rows_that_cannot_be_used_are_left_out_with_the_reason(tmp_path, changes
         words = "there is no folder sub01/EP99"
     index = load_index(load_layout("casme2"), tmp_path)
     assert len(index.records) == 2
-    assert words in next(iter(index.left_out.values()))
+    assert words in next(iter(index.skipped.values()))
 
 
 @pytest.mark.parametrize(
@@ -300,22 +300,22 @@ def test_an_apex_that_cannot_be_is_none(tmp_path, apex, words):
     make_casme2(tmp_path, row(apex=apex), row("02"))
     index = load_index(load_layout("casme2"), tmp_path)
     assert index.records["sub01/EP02_01f"].apex == (11 if apex == 11 else None)
-    assert any(words in text for _, text in index.faults)
+    assert any(words in text for _, text in index.issues)
 
 
 def test_repeated_rows(tmp_path):
     make_casme2(tmp_path, row(), row(), row("02"), row("02", offset=15), row("03"), row("04"))
     index = load_index(load_layout("casme2"), tmp_path)
     assert set(index.records) == {"sub01/EP02_01f", "sub03/EP02_01f", "sub04/EP02_01f"}
-    assert "disagree" in index.left_out["sub02/EP02_01f"]
-    assert any("stands twice" in text for _, text in index.faults)
+    assert "disagree" in index.skipped["sub02/EP02_01f"]
+    assert any("twice" in text for _, text in index.issues)
 
 
 def test_a_sheet_whose_rows_are_all_repeated_is_read(tmp_path):
     """Three times the same rows lose no clip: they ended in a StopIteration, as if more than half were unusable."""
     make_casme2(tmp_path, *(row(n) for n in ("01", "02", "03") for _ in range(3)))
     index = load_index(load_layout("casme2"), tmp_path)
-    assert len(index.rows) == 9 and len(index.records) == 3 and not index.left_out
+    assert len(index.rows) == 9 and len(index.records) == 3 and not index.skipped
     assert len(open_source("casme2", str(tmp_path)).keys) == 3
 
 
@@ -330,7 +330,7 @@ def test_links_cannot_leave_the_root(tmp_path):
     frame.symlink_to(outside / "CASME2_RAW_selected" / "sub02" / "EP02_01f" / "img14.png")
     index = load_index(load_layout("casme2"), root)
     assert set(index.records) == {"sub03/EP02_01f"}
-    assert sum("leads out of the root" in text for _, text in index.faults) == 2
+    assert sum("leads out of the root" in text for _, text in index.issues) == 2
     (clips / "sub04").symlink_to(clips / "sub03")
     make = Tree(root)
     assert make.match(clips, "sub04"), "a link that stays inside is followed"
@@ -342,7 +342,7 @@ def test_two_files_of_one_frame(tmp_path):
     folder = tmp_path / "CASME2_RAW_selected" / "sub01" / "EP02_01f"
     shutil.copy(folder / "img13.png", folder / "img00013.png")
     index = load_index(load_layout("casme2"), tmp_path)
-    assert index.left_out == {"sub01/EP02_01f": "two files claim frame 13"}
+    assert index.skipped == {"sub01/EP02_01f": "two files claim frame 13"}
 
 
 def test_damaged_pictures_are_found_and_named(tmp_path):
@@ -351,11 +351,11 @@ def test_damaged_pictures_are_found_and_named(tmp_path):
     frame.write_bytes(frame.read_bytes()[:20])
     with pytest.raises(StagkitError, match=r"img14.png is damaged"):
         open_source("casme2", str(tmp_path)).read("sub01/EP02_01f")
-    found = check_data("casme2", tmp_path, pictures=True)
-    assert list(found["left_out"]) == ["sub01/EP02_01f"]
+    found = check_data("casme2", tmp_path, decode=True)
+    assert list(found["skipped"]) == ["sub01/EP02_01f"]
     frame.write_bytes(b"")
     with pytest.raises(StagkitError, match="damaged"):
-        read_pictures([frame], "a")
+        load_frames([frame], "a")
     cv2.imwrite(str(frame), np.zeros((9, 9), np.uint8))
     with pytest.raises(StagkitError, match=r"img14.png is \(9, 9\)"):
         open_source("casme2", str(tmp_path)).read("sub01/EP02_01f")
@@ -389,7 +389,7 @@ def test_frame_numbers_as_they_are_written(cell, number):
 
 @pytest.mark.parametrize("cell", ["46a", "-3", 4.5, "1e3", True, "12/13"])
 def test_text_that_is_no_frame_number(cell):
-    with pytest.raises(SheetError, match="no frame number"):
+    with pytest.raises(TableError, match="no frame number"):
         read_frame(cell)
 
 
@@ -399,7 +399,7 @@ def test_no_cell_breaks_the_sheet_reader(cell):
     assert isinstance(compute_name(cell), str)
     try:
         assert read_frame(cell) is None or read_frame(cell) >= 0
-    except SheetError:
+    except TableError:
         pass
 
 
@@ -434,11 +434,11 @@ def test_bad_sheets_are_told(tmp_path):
     shutil.copy(sheet, tmp_path / "CASME2-coding-20190701.xlsx")
     assert len(open_source("casme2", str(tmp_path)).keys) == 3, "a copy is no second sheet"
     save_book(tmp_path / "CASME2-coding-20190701.xlsx", [HEAD, row(), row("02"), row("03", aus="12")])
-    with pytest.raises(StagkitError, match="choose one with --sheet NAME"):
+    with pytest.raises(StagkitError, match="choose one with --annotations NAME"):
         open_source("casme2", str(tmp_path))
-    assert len(open_source("casme2", str(tmp_path), sheet="CASME2-coding-20190701.xlsx").keys) == 3
+    assert len(open_source("casme2", str(tmp_path), annotations="CASME2-coding-20190701.xlsx").keys) == 3
     with pytest.raises(StagkitError, match="0 files below"):
-        open_source("casme2", str(tmp_path), sheet="none.xlsx")
+        open_source("casme2", str(tmp_path), annotations="none.xlsx")
 
 
 def test_4dme_clips_of_several_emotions(tmp_path):
@@ -487,7 +487,7 @@ def test_a_set_that_is_not_there_says_who_grants_it(name, tmp_path):
     (tmp_path / "holiday").mkdir()
     with pytest.raises(DatasetNotAvailable) as told:
         open_source(name, str(tmp_path))
-    for words in (card.grantor, card.tree[0], "found: holiday/", "never downloads"):
+    for words in (card.provider, card.tree[0], "found: holiday/", "never downloads"):
         assert words in str(told.value)
     with pytest.raises(DatasetNotAvailable, match="no such folder"):
         open_source(name, str(tmp_path / "none"))
@@ -519,7 +519,7 @@ def test_folders_without_a_row_are_reported(tmp_path):
         tmp_path / "CASME2_RAW_selected" / "sub01" / "EP02_01f", tmp_path / "CASME2_RAW_selected/sub01/EP77"
     )
     found = check_data("casme2", tmp_path)
-    assert found["unlisted"] == ["CASME2_RAW_selected/sub01/EP77"]
+    assert found["orphan_folders"] == ["CASME2_RAW_selected/sub01/EP77"]
     assert "EP77" in format_check(found)
 
 
@@ -534,8 +534,8 @@ def test_unreadable_folder_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     index = load_index(load_layout("casme2"), tmp_path)
-    assert list(index.left_out) == ["sub01/EP02_01f"]
-    assert "sub01 cannot be listed: Permission denied" in index.left_out["sub01/EP02_01f"]
+    assert list(index.skipped) == ["sub01/EP02_01f"]
+    assert "sub01 cannot be listed: Permission denied" in index.skipped["sub01/EP02_01f"]
 
 
 def test_exit_codes_of_check_data(tmp_path, capsys):
@@ -547,7 +547,7 @@ def test_exit_codes_of_check_data(tmp_path, capsys):
     code, out, _ = run("check-data", "casme2", root, "--json", tmp_path / "f.json", capsys=capsys)
     assert code == 1
     assert "not usable" in out
-    assert set(json.loads((tmp_path / "f.json").read_text())["left_out"]) == {"sub01/EP02_01f", "sub02/EP02_01f"}
+    assert set(json.loads((tmp_path / "f.json").read_text())["skipped"]) == {"sub01/EP02_01f", "sub02/EP02_01f"}
     code, _, err = run("check-data", "samm", root, capsys=capsys)
     assert code == 1
     assert "Manchester Metropolitan University" in err

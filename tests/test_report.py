@@ -139,7 +139,7 @@ def test_confounders_are_found_wherever_they_stand():
 
 def test_corrections_and_cards_are_told(run, tmp_path):
     source = {"source": "casme2", "name": "casme2", "digest": "ab12", "corrections": ["sub01/EP02: apex 1 -> 2: typo (us)"],
-              "left_out": {"sub02/EP01": "no frame <1>"}, "faults": ["sub03: odd"]}  # fmt: skip
+              "skipped": {"sub02/EP01": "no frame <1>"}, "issues": ["sub03: odd"]}  # fmt: skip
     text = make_report(change(run, tmp_path, data={"digest": "cd34", "source": source}))
     assert "1 correction to the sheet" in text and "apex 1 -&gt; 2" in text
     assert "no frame &lt;1&gt;" in text and "sub03: odd" in text

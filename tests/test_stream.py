@@ -16,7 +16,7 @@ from stagkit.core.types import StagkitError
 from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
 from stagkit.motion import stream
-from stagkit.motion.landmarks import align_clip, make_ready
+from stagkit.motion.landmarks import align_clip, locate_and_align
 from stagkit.motion.stream import AHEAD, read_ahead, read_frames
 from stagkit.synthetic.clip import make_clip
 from stagkit.synthetic.dataset import PhantomSource
@@ -118,7 +118,7 @@ def test_the_queue_is_what_the_sources_use(monkeypatch, tmp_path):
     few = PhantomConfig(subjects=1, clips=1, size=96, difficulty=0)
     source = open_source("manifest", str(write_manifest(PhantomSource(few), tmp_path / "frames")))
     key = source.keys[0]
-    expected = make_ready(source.read(key), 64)
+    expected = locate_and_align(source.read(key), 64)
     passed = []
     real = stream.read_ahead
     monkeypatch.setattr(stream, "read_ahead", lambda frames: (passed.append(1) or f for f in real(frames)))

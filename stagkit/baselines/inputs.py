@@ -38,7 +38,7 @@ from stagkit.core.types import Clip, FlowClip, RoiDataset, StagkitError
 from stagkit.datasets import ClipSource
 from stagkit.datasets.flow_maps import MAP_FRAME, load_flow_maps, read_maps
 from stagkit.datasets.prepare import load_data
-from stagkit.motion.landmarks import make_ready
+from stagkit.motion.landmarks import locate_and_align
 from stagkit.motion.optical_flow import compute_flow, compute_rois, select_frames
 
 VIEWS = ("regions", "course", "face", "mesti", "dynamic", "film")
@@ -173,7 +173,7 @@ def make_views(
         keep: folder where views are kept, so that they are made once.
         sources: clips of prepared sets that are no phantoms: name -> source.
         workers: processes that read clips.
-        landmarker: for clips that bring no landmarks (``faces.make_ready``).
+        landmarker: for clips that bring no landmarks (``faces.locate_and_align``).
         progress: wraps the stream of finished clips.
 
     Returns:
@@ -256,7 +256,7 @@ def _read_clip(
     number: int, source: ClipSource, key: str, flow: FlowConfig, roi: RoiConfig, align: int, landmarker: str
 ) -> tuple[int, dict]:
     cv2.setNumThreads(1)
-    return number, compute_views(make_ready(source.read(key), align, landmarker), flow, roi)
+    return number, compute_views(locate_and_align(source.read(key), align, landmarker), flow, roi)
 
 
 def _read_map_faces(path: Path, part: RoiDataset) -> list[dict[str, np.ndarray]]:

@@ -15,7 +15,7 @@ from stagkit.cli.progress import show
 app = typer.Typer()
 
 Root = Annotated[Path, typer.Argument(help="Folder of the data set.")]
-Sheet = Annotated[
+Annotations = Annotated[
     list[str] | None,
     typer.Option(help="File name of the annotation file (or manifest), if not the usual one; once per part."),
 ]
@@ -79,8 +79,8 @@ def phantom(
 
 def _describe(summary: dict, out: Path) -> str:
     counts = ", ".join(f"{c} {n}" for c, n in summary["classes"].items())
-    more = f", {summary['left_out']} left out (see left_out.csv)" if summary["left_out"] else ""
-    more += f", {summary['odd']} odd findings (see prepared.json)" if summary.get("odd") else ""
+    more = f", {summary['skipped']} skipped (see skipped.csv)" if summary["skipped"] else ""
+    more += f", {summary['issues']} issues (see prepared.json)" if summary["issues"] else ""
     whole = f"{summary['clips']} clips of {summary['subjects']} subjects ({counts}){more}"
     return f"{whole}, {summary['frames']} frame(s) each, in {out}"
 
@@ -90,19 +90,19 @@ def check_data(
     name: Annotated[str, typer.Argument(help=f"Data set: {', '.join(DATASETS)}, or manifest.")],
     root: Root,
     json: Annotated[Path | None, typer.Option(help="Also write all findings to this file.")] = None,
-    sheet: Sheet = None,
+    annotations: Annotations = None,
     decode_frames: Annotated[
         bool, typer.Option("--decode-frames", help="Also decode every frame, to find damaged ones.")
     ] = False,
 ) -> None:
-    """Check a data set: clips per class and subject, missing frames, faults of the annotations; exit 1 if unusable."""
+    """Check a data set: clips per class and subject, missing frames, issues of the annotations; exit 1 if unusable."""
     from stagkit.core.files import write_json
     from stagkit.datasets import DatasetNotAvailable
     from stagkit.datasets.check import check_data as check
     from stagkit.datasets.check import format_check
 
     try:
-        found = check(name, root, sheet or "", decode_frames, show("reading frames"))
+        found = check(name, root, annotations or "", decode_frames, show("reading frames"))
     except DatasetNotAvailable as error:
         say(error, error=True)
         raise typer.Exit(1) from error
@@ -127,7 +127,7 @@ def prepare(
         str,
         typer.Option(help="cpu, cuda (tvl1 and farneback, needs an OpenCV built for it), or auto: cuda if available."),
     ] = "cpu",
-    sheet: Sheet = None,
+    annotations: Annotations = None,
     align: Annotated[
         int,
         typer.Option(min=0, max=1024, help="Rotate, scale and crop every face to a square of this many px; 0: do not."),
@@ -147,7 +147,7 @@ def prepare(
 
     device = choose_flow_device(flow_device, method)
     summary = prepare_clips(
-        open_source(name, str(root.resolve() if cluster else root), sheet or ""),
+        open_source(name, str(root.resolve() if cluster else root), annotations or ""),
         out,
         FlowConfig(method=method, n_frames=n_frames, selection=selection, device=device),
         workers=workers or os.cpu_count() or 1,

@@ -42,16 +42,16 @@ class Clips(dict):
 
     Args:
         known: key -> what is known.
-        left_out: key -> why the clip cannot be used; looked at when a key is missing.
+        skipped: key -> why the clip cannot be used; looked at when a key is missing.
     """
 
-    def __init__(self, known: Mapping[str, object] = MappingProxyType({}), left_out: Mapping[str, str] | None = None):
+    def __init__(self, known: Mapping[str, object] = MappingProxyType({}), skipped: Mapping[str, str] | None = None):
         super().__init__(known)
-        self._left_out = {} if left_out is None else left_out
+        self._skipped = {} if skipped is None else skipped
 
     def __missing__(self, key: str):
-        if key in self._left_out:
-            raise StagkitError(f"clip {shorten(key, 60)} is left out: {self._left_out[key]}.")
+        if key in self._skipped:
+            raise StagkitError(f"clip {shorten(key, 60)} is left out: {self._skipped[key]}.")
         some = ", ".join(shorten(name, 60) for name in list(self)[:3])
         raise StagkitError(f"there is no clip {shorten(key, 60)}; the {len(self)} clips are {some}, ...")
 
@@ -96,14 +96,14 @@ def load_layouts() -> dict[str, Layout]:
     return {name: load_layout(name) for name in NAMES}
 
 
-def open_source(name: str, root: str, sheet: str | Sequence[str] = "") -> ClipSource:
+def open_source(name: str, root: str, annotations: str | Sequence[str] = "") -> ClipSource:
     """Open a data set of clips by name.
 
     Args:
         name: one of ``NAMES``, or ``manifest`` (any clips listed in a ``manifest.csv``; written by ``stagkit phantom
             --layout frames`` too).
         root: its folder.
-        sheet: file name of the coding sheet, where there are several; one per part where a set has parts.
+        annotations: file name of the annotation file, where there are several; one per part where a set has parts.
 
     Raises:
         DatasetNotAvailable: it is not there: who grants it, what was expected, what was found.
@@ -112,10 +112,10 @@ def open_source(name: str, root: str, sheet: str | Sequence[str] = "") -> ClipSo
     if name == "manifest":
         from stagkit.datasets.manifest import ManifestSource
 
-        named = [sheet] if isinstance(sheet, str) else list(sheet)
+        named = [annotations] if isinstance(annotations, str) else list(annotations)
         if len(named) > 1:
-            raise StagkitError(f"{len(named)} tables are named for a manifest, expected one: give --sheet once.")
+            raise StagkitError(f"{len(named)} tables are named for a manifest, expected one: give --annotations once.")
         return ManifestSource(root, named[0] if named else "")
-    from stagkit.datasets.annotated import CodedSource
+    from stagkit.datasets.annotated import AnnotatedDataset
 
-    return CodedSource(load_layout(name), root, sheet)
+    return AnnotatedDataset(load_layout(name), root, annotations)

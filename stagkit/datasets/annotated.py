@@ -15,49 +15,49 @@ from stagkit.datasets import Clips, DatasetNotAvailable
 from stagkit.datasets.index import load_index
 from stagkit.datasets.layout import Layout
 from stagkit.datasets.stamps import stamp_files
-from stagkit.motion.frames import turned_by_exif
+from stagkit.motion.frames import has_exif_rotation
 from stagkit.motion.landmarks import load_landmarks
 from stagkit.motion.stream import read_frames
 
 
-class CodedSource:
+class AnnotatedDataset:
     """The usable clips of a coded data set; what is left out is told in one warning and kept in ``describe``.
 
     Raises:
         DatasetNotAvailable: not there, or fewer than half of its clips can be used.
     """
 
-    def __init__(self, layout: Layout, root: str | Path, sheet: str | Sequence[str] = ""):
-        index = load_index(layout, root, sheet)
+    def __init__(self, layout: Layout, root: str | Path, annotations: str | Sequence[str] = ""):
+        index = load_index(layout, root, annotations)
         card = layout.card
         self.name = f"{card.name}-phantom" if index.phantom else card.name
         remedy = f"'stagkit check-data {card.name} ROOT' lists them"
         if not index.usable:
-            key, why = next(iter(index.left_out.items()), (card.title, "the sheet names no clip"))
+            key, why = next(iter(index.skipped.items()), (card.title, "the annotation file names no clip"))
             raise DatasetNotAvailable(
-                f"{card.title} at {root}: {len(index.left_out)} of {len(index.rows)} clips cannot be used, the first is "
-                f"{key}: {why}; expected {'; '.join(card.tree)}; {remedy}. It is granted by {card.grantor}."
+                f"{card.title} at {root}: {len(index.skipped)} of {len(index.rows)} clips cannot be used, the first is "
+                f"{key}: {why}; expected {'; '.join(card.tree)}; {remedy}. It is granted by {card.provider}."
             )
-        self.left_out = index.left_out
-        if index.faults:
-            key, text = index.faults[0]
+        self.skipped = index.skipped
+        if index.issues:
+            key, text = index.issues[0]
             warnings.warn(
-                f"{card.title}: {len(index.faults)} things in sheet or folders are odd, the first: "
+                f"{card.title}: {len(index.issues)} things in annotations or folders are odd, the first: "
                 f"{f'{key}: ' if key else ''}{text}; {remedy}.",
                 StagkitWarning,
                 stacklevel=3,
             )
-        if index.left_out:
-            key, why = next(iter(index.left_out.items()))
+        if index.skipped:
+            key, why = next(iter(index.skipped.items()))
             warnings.warn(
-                f"{card.title}: {len(index.left_out)} of {len(index.rows)} clips are left out, the first is {key}: "
+                f"{card.title}: {len(index.skipped)} of {len(index.rows)} clips are left out, the first is {key}: "
                 f"{why}; {remedy}.",
                 StagkitWarning,
                 stacklevel=3,
             )
         self.keys = tuple(index.records)
         self.classes = tuple(sorted({record.label for record in index.records.values()}))
-        self._records = Clips(index.records, index.left_out)
+        self._records = Clips(index.records, index.skipped)
         self._root = Path(root)
         self._about = {
             "source": self.name,
@@ -80,13 +80,13 @@ class CodedSource:
                     ).encode()
                     for r in index.records.values()
                 ),
-                *(digest.encode() for digest in index.sheets.values()),
+                *(digest.encode() for digest in index.annotation_files.values()),
             ),
-            "sheets": index.sheets,
+            "annotation_files": index.annotation_files,
             "frames_from": index.base,
             "corrections": list(index.corrections),
-            "left_out": index.left_out,
-            "faults": [f"{key}: {text}" if key else text for key, text in index.faults],
+            "skipped": index.skipped,
+            "issues": [f"{key}: {text}" if key else text for key, text in index.issues],
             "labels": dict(Counter(record.label for record in index.records.values())),
         }
 
@@ -94,7 +94,7 @@ class CodedSource:
         """Sheets and their digests, what was corrected, what was left out and why."""
         return self._about
 
-    def only(self, key: str) -> CodedSource:
+    def only(self, key: str) -> AnnotatedDataset:
         """The source of one clip alone: light enough to be handed to another process."""
         one = copy(self)
         one.keys, one._records = (key,), {key: self._records[key]}
@@ -107,9 +107,9 @@ class CodedSource:
         paths = [*r.frame_paths, *([r.landmarks] if r.landmarks else [])]
         return stamp_files(paths, self._root, contents, repr(about))
 
-    def find_faults(self, key: str) -> list[str]:
+    def find_issues(self, key: str) -> list[str]:
         """What is odd about one clip's pictures, a sentence each; they are not decoded."""
-        turned = turned_by_exif(self._records[key].frame_paths)
+        turned = has_exif_rotation(self._records[key].frame_paths)
         return ["its pictures carry an EXIF rotation, which is applied"] if turned else []
 
     #: ``read`` can align frame by frame, so that few frames of real size are in memory at once.

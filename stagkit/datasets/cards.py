@@ -25,7 +25,7 @@ class DatasetCard:
 
     Args:
         name: as the command takes it, e.g. ``casme2``; ``title``: as people write it.
-        grantor: who grants access; ``ask``: where to ask.
+        provider: who grants access; ``ask``: where to ask.
         licence: in one sentence.
         doi: of the paper that describes the set.
         camera: sensor and picture; 'recalled' where no source was at hand.
@@ -38,7 +38,7 @@ class DatasetCard:
 
     name: str
     title: str
-    grantor: str
+    provider: str
     ask: str
     doi: str
     camera: str
@@ -54,7 +54,7 @@ class DatasetCard:
         """The sentence of a ``DatasetNotAvailable``: who grants the set, what was expected, what was found."""
         return (
             f"{self.title} is not at {root}{f' ({why})' if why else ''}: expected {'; '.join(self.tree)}; found: {found}. "
-            f"It is granted by {self.grantor} ({self.ask}); stagkit never downloads it."
+            f"It is granted by {self.provider} ({self.ask}); stagkit never downloads it."
         )
 
 
@@ -62,7 +62,7 @@ def format_card(card: DatasetCard) -> str:
     """One card as Markdown."""
     tree = "\n".join(card.tree)
     rows = (
-        ("granted by", f"{card.grantor}; {card.ask}"),
+        ("granted by", f"{card.provider}; {card.ask}"),
         ("licence", card.licence),
         ("paper", f"doi:{card.doi}"),
         ("camera", f"{card.camera}; {card.fps}"),

@@ -26,7 +26,7 @@ from stagkit.core.files import compute_digest, load_arrays, shorten
 from stagkit.core.regions import ATLAS, RoiAtlas
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.spreadsheets import load_table, read_name
-from stagkit.motion.frames import Tree, read_picture
+from stagkit.motion.frames import Tree, load_image
 
 #: Classes of the MEGC2019 composite, in the order of the published labels 0, 1, 2.
 CLASSES = ("negative", "positive", "surprise")
@@ -227,7 +227,7 @@ def _read_folder(root: Path, notes: list[str]) -> dict[str, np.ndarray]:
                 f"{tables[0]}: the clips {first} and {second} have one map, {image.name}: remove the wrong row."
             )
         used[image] = row
-        read = read_picture(image)
+        read = load_image(image)
         read = np.repeat(read[..., None], 3, axis=2) if read.ndim == 2 else read
         if maps and read.shape != maps[0].shape:
             raise StagkitError(

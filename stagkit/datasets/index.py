@@ -1,7 +1,7 @@
-"""From a coding sheet and a tree of folders to the clips that can be used; no picture is read.
+"""From an annotation file and a tree of folders to the clips that can be used; no picture is read.
 
 The same for every coded set. Nothing is guessed: a row that cannot be used is left out and named with its reason; an apex
-that is missing or impossible is None; known faults of a sheet are repaired from a table with their sources.
+that is missing or impossible is None; known issues of an annotation file are repaired from a table with their sources.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from stagkit.core.facs import read_aus
 from stagkit.core.files import RESOURCES, digest_file, shorten
 from stagkit.core.types import ClipRecord, StagkitError
 from stagkit.datasets import DatasetNotAvailable
-from stagkit.datasets.layout import Layout, SheetRow, exactly, show_pattern
-from stagkit.datasets.spreadsheets import OTHER_TABLES, TABLES, SheetError, read_frame, read_rate, read_text
-from stagkit.motion.frames import Tree, make_plain
+from stagkit.datasets.layout import AnnotationRow, Layout, exactly, show_pattern
+from stagkit.datasets.spreadsheets import OTHER_TABLES, TABLES, TableError, read_frame, read_rate, read_text
+from stagkit.motion.frames import Tree, normalise_name
 
 #: A clip that lacks more than this share of its frames is left out (stagkit's choice).
 MAX_MISSING = 0.1
@@ -33,7 +33,7 @@ LONG_SECONDS = 2.0
 #: How many folders below the root sheets and clips are looked for.
 SHEET_DEPTH, BASE_DEPTH = 3, 3
 
-#: Beside the sheet of a tree drawn by ``stagkit phantom``: what is read from there is called a phantom.
+#: Beside the annotation file of a tree drawn by ``stagkit phantom``: what is read from there is called a phantom.
 PHANTOM_MARK = "phantom.json"
 
 _CORRECTIONS = RESOURCES / "corrections.csv"
@@ -46,64 +46,64 @@ class Index:
 
     Args:
         records: clip name -> usable clip.
-        rows: all rows of the sheet, corrected.
-        left_out: clip name -> why it cannot be used.
-        faults: (clip name, sentence), what was odd but did not matter, or was taken as missing.
+        rows: all rows of the annotations, corrected.
+        skipped: clip name -> why it cannot be used.
+        issues: (clip name, sentence), what was odd but did not matter, or was taken as missing.
         corrections: sentences.
-        sheets: file name -> first 16 digits of its SHA-256.
+        annotation_files: file name -> first 16 digits of its SHA-256.
         base: folder of the clips, relative to the root.
-        missing, beside: number of frames that are missing, and that lie outside onset..offset and are not read.
-        unlisted: folders with pictures that no row names.
+        missing, outside: number of frames that are missing, and that lie outside onset..offset and are not read.
+        orphan_folders: folders with pictures that no row names.
         phantom: drawn by stagkit.
         written: label as written (lower case, before corrections) -> rows.
     """
 
     records: dict[str, ClipRecord]
-    rows: tuple[SheetRow, ...]
-    left_out: dict[str, str]
-    faults: tuple[tuple[str, str], ...]
+    rows: tuple[AnnotationRow, ...]
+    skipped: dict[str, str]
+    issues: tuple[tuple[str, str], ...]
     corrections: tuple[str, ...]
-    sheets: dict[str, str]
+    annotation_files: dict[str, str]
     base: str
     missing: int
-    beside: int
-    unlisted: tuple[str, ...]
+    outside: int
+    orphan_folders: tuple[str, ...]
     phantom: bool
     written: dict[str, int] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
         """At least half of the clips can be read; a clip whose row is repeated counts once."""
-        return bool(self.records) and len(self.records) >= len(self.left_out)
+        return bool(self.records) and len(self.records) >= len(self.skipped)
 
 
 @dataclass
 class _Notes:
     """What comes up while the rows are looked at."""
 
-    left_out: dict[str, str] = field(default_factory=dict)
-    faults: list[tuple[str, str]] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    issues: list[tuple[str, str]] = field(default_factory=list)
     corrections: list[str] = field(default_factory=list)
     missing: int = 0
 
 
-def find_sheets(layout: Layout, tree: Tree, sheet: str | Sequence[str] = "") -> list[Path]:
-    """The coding sheets of a set below a root.
+def find_annotation_files(layout: Layout, tree: Tree, annotations: str | Sequence[str] = "") -> list[Path]:
+    """The annotation files of a set below a root.
 
     Args:
-        sheet: file names or paths below the root, where the choice is not to be stagkit's.
+        annotations: file names or paths below the root, where the choice is not to be stagkit's.
 
     Raises:
-        StagkitError: no such sheet; several where one is expected.
+        StagkitError: no such file; several where one is expected.
     """
     files = _list_tables(tree, (*TABLES, *OTHER_TABLES))
-    named = [sheet] if isinstance(sheet, str) else list(sheet)
+    named = [annotations] if isinstance(annotations, str) else list(annotations)
     if any(named):
         found = [_find_named(tree, files, name) for name in dict.fromkeys(named) if name]
     else:
         found = []
-        for pattern in layout.sheets:
-            fitting = [f for f in files if fnmatchcase(make_plain(f.stem), make_plain(pattern))]
+        for pattern in layout.annotation_files:
+            fitting = [f for f in files if fnmatchcase(normalise_name(f.stem), normalise_name(pattern))]
             found += [f for f in fitting if f not in found]
             if found and layout.name_part is None:
                 break
@@ -117,7 +117,7 @@ def find_sheets(layout: Layout, tree: Tree, sheet: str | Sequence[str] = "") -> 
             names = ", ".join(f.relative_to(tree.root).as_posix() for f in several)
             of = f" of the part {part}" if part else ""
             raise StagkitError(
-                f"{layout.card.title} has several coding sheets{of}: {names}; choose one with --sheet NAME"
+                f"{layout.card.title} has several annotation files{of}: {names}; choose one with --annotations NAME"
                 f"{' (once for each part)' if layout.name_part else ''}."
             )
     return found
@@ -134,12 +134,12 @@ def _list_tables(tree: Tree, endings: Sequence[str]) -> list[Path]:
 
 
 def _find_named(tree: Tree, files: Sequence[Path], name: str) -> Path:
-    plain = make_plain(name)
-    found = [f for f in files if plain in (make_plain(f.name), make_plain(f.relative_to(tree.root).as_posix()))]
+    plain = normalise_name(name)
+    found = [f for f in files if plain in (normalise_name(f.name), normalise_name(f.relative_to(tree.root).as_posix()))]
     if len(found) != 1:
         seen = ", ".join(f.relative_to(tree.root).as_posix() for f in files[:8]) or "none"
         raise StagkitError(
-            f"{len(found)} files below {tree.root} are named {shorten(name)}, expected one sheet; tables seen: {seen}."
+            f"{len(found)} files below {tree.root} are named {shorten(name)}, expected one; tables seen: {seen}."
         )
     return found[0]
 
@@ -158,8 +158,8 @@ def _no_sheet(layout: Layout, tree: Tree) -> str:
     seen = ", ".join(f.relative_to(tree.root).as_posix() for f in tables[:8]) or "no table"
     more = f" and {len(tables) - 8} more" if len(tables) > 8 else ""
     return (
-        f"no coding sheet named like {' or '.join(layout.sheets)} was found; tables seen: {seen}{more}; name another one "
-        "with --sheet NAME"
+        f"no annotation file named like {' or '.join(layout.annotation_files)} was found; tables seen: {seen}{more}; name "
+        "another one with --annotations NAME"
     )
 
 
@@ -195,29 +195,29 @@ def find_base(layout: Layout, tree: Tree, folders: Sequence[tuple[str, ...]]) ->
     return next(f for f, n in counts.items() if 2 * n >= best) if best else (known or [tree.root])[0]
 
 
-def load_index(layout: Layout, root: str | Path, sheet: str | Sequence[str] = "") -> Index:
+def load_index(layout: Layout, root: str | Path, annotations: str | Sequence[str] = "") -> Index:
     """Find every clip of a data set; no picture is read.
 
     Raises:
-        DatasetNotAvailable: no such folder, no sheet, no clip folder.
-        StagkitError: a sheet that cannot be read, or several.
+        DatasetNotAvailable: no such folder, no annotations, no clip folder.
+        StagkitError: an annotation file that cannot be read, or several.
     """
     card, tree = layout.card, Tree(root)
     if not tree.root.is_dir():
         raise DatasetNotAvailable(card.not_available(root, tree.describe()))
-    sheets = find_sheets(layout, tree, sheet)
-    if layout.sheet_needed and not sheets:
+    annotation_files = find_annotation_files(layout, tree, annotations)
+    if layout.needs_annotations and not annotation_files:
         raise DatasetNotAvailable(card.not_available(root, tree.describe(), _no_sheet(layout, tree)))
-    folder = tree.root if sheets else find_base(layout, tree, [(layout.clips,)])
-    rows = layout.load_rows(sheets, tree, folder)
+    folder = tree.root if annotation_files else find_base(layout, tree, [(layout.clips,)])
+    rows = layout.load_rows(annotation_files, tree, folder)
     if not rows:
         raise DatasetNotAvailable(card.not_available(root, tree.describe(), "no clip is listed"))
-    parts = dict.fromkeys(row.part for row in rows) if sheets else {"": None}
-    if sheets:
+    parts = dict.fromkeys(row.part for row in rows) if annotation_files else {"": None}
+    if annotation_files:
         parts = {p: find_base(layout, tree, [r.folders for r in rows if r.part == p and r.folders]) for p in parts}
     bases = {p: base or folder for p, base in parts.items()}
     phantom = any((place / PHANTOM_MARK).is_file() for place in (tree.root, *tree.root.resolve().parents[:3]))
-    notes = _Notes(faults=[("", text) for text in tree.notes])
+    notes = _Notes(issues=[("", text) for text in tree.notes])
     name = f"{card.name}-phantom" if phantom else card.name
     written = Counter(read_text(row.label).lower() for row in rows if read_text(row.label))
     if not phantom:
@@ -233,19 +233,19 @@ def load_index(layout: Layout, root: str | Path, sheet: str | Sequence[str] = ""
             records[row.key], place = _find_clip(row, name, tree, bases[row.part], notes)
             used.setdefault(place, set()).update(records[row.key].frame_numbers)
         except StagkitError as error:
-            notes.left_out[row.key] = str(error)
-    notes.faults += [("", f"the link {link} leads out of the root and is not followed") for link in tree.escaped]
+            notes.skipped[row.key] = str(error)
+    notes.issues += [("", f"the link {link} leads out of the root and is not followed") for link in tree.escaped]
     return Index(
         records=records,
         rows=tuple(rows),
-        left_out=notes.left_out,
-        faults=tuple(notes.faults),
+        skipped=notes.skipped,
+        issues=tuple(notes.issues),
         corrections=tuple(notes.corrections),
-        sheets={s.relative_to(tree.root).as_posix(): digest_file(s) for s in sheets},
+        annotation_files={s.relative_to(tree.root).as_posix(): digest_file(s) for s in annotation_files},
         base=", ".join(dict.fromkeys(f.relative_to(tree.root).as_posix() for f in bases.values())),
         missing=notes.missing,
-        beside=sum(len(tree.frames(place).files) - len(numbers) for place, numbers in used.items()),
-        unlisted=_find_unlisted(tree, named, bases.values()) if layout.whole_folders else (),
+        outside=sum(len(tree.frames(place).files) - len(numbers) for place, numbers in used.items()),
+        orphan_folders=_find_unlisted(tree, named, bases.values()) if layout.whole_folders else (),
         phantom=phantom,
         written=dict(written),
     )
@@ -257,10 +257,10 @@ def _find_unlisted(tree: Tree, named: set[Path], bases: Iterable[Path]) -> tuple
     for base in set(bases):
         for depth in {len(f.relative_to(base).parts) for f in named if base in f.parents}:
             others.update(tree.match(base, "/".join("*" * depth), skip=True))
-    return tuple(sorted(f.relative_to(tree.root).as_posix() for f in others - named if tree.holds_pictures(f)))
+    return tuple(sorted(f.relative_to(tree.root).as_posix() for f in others - named if tree.has_images(f)))
 
 
-def _drop_unnamed(rows: Sequence[SheetRow], notes: _Notes) -> list[SheetRow]:
+def _drop_unnamed(rows: Sequence[AnnotationRow], notes: _Notes) -> list[AnnotationRow]:
     """Rows that name a subject and a clip; the others are left out, each under the number of its row."""
     kept = []
     for row in rows:
@@ -269,7 +269,7 @@ def _drop_unnamed(rows: Sequence[SheetRow], notes: _Notes) -> list[SheetRow]:
             kept.append(row)
             continue
         name = " ".join(filter(None, (row.subject, row.clip)))
-        notes.left_out[f"row {row.row + 1} below the header{f' ({shorten(name, 60)})' if name else ''}"] = str(why)
+        notes.skipped[f"row {row.row + 1} below the header{f' ({shorten(name, 60)})' if name else ''}"] = str(why)
     return kept
 
 
@@ -285,7 +285,7 @@ def load_corrections(path: Path = _CORRECTIONS) -> tuple[dict[str, str], ...]:
 
 @cache
 def load_labels(path: Path = _LABELS) -> dict[str, frozenset[str]]:
-    """Data set -> labels that its sheets are known to have (lower case)."""
+    """Data set -> labels that its annotation files are known to have (lower case)."""
     found: dict[str, set[str]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for entry in csv.DictReader(file):
@@ -293,8 +293,8 @@ def load_labels(path: Path = _LABELS) -> dict[str, frozenset[str]]:
     return {name: frozenset(labels) for name, labels in found.items()}
 
 
-def _correct(dataset: str, row: SheetRow, notes: _Notes) -> SheetRow:
-    """The row with its known faults repaired, where the sheet still has the faulty value."""
+def _correct(dataset: str, row: AnnotationRow, notes: _Notes) -> AnnotationRow:
+    """The row with its known issues repaired, where the annotation file still has the faulty value."""
     for entry in load_corrections():
         if entry["dataset"] != dataset or entry["clip_id"] not in (row.key, f"row {row.row}"):
             continue
@@ -309,21 +309,21 @@ def _correct(dataset: str, row: SheetRow, notes: _Notes) -> SheetRow:
     return row
 
 
-def _drop_repeated(rows: Sequence[SheetRow], notes: _Notes) -> list[SheetRow]:
+def _drop_repeated(rows: Sequence[AnnotationRow], notes: _Notes) -> list[AnnotationRow]:
     """Rows that stand once; of equal ones the first; none of those that disagree."""
-    kept: dict[str, SheetRow] = {}
+    kept: dict[str, AnnotationRow] = {}
     for row in rows:
         first = kept.setdefault(row.key, row)
         if first is row:
             continue
         if replace(row, row=first.row) == first:
-            notes.faults.append((row.key, "stands twice in the sheet, alike: the second is left out"))
+            notes.issues.append((row.key, "is in the annotation file twice, alike: the second is left out"))
         else:
-            notes.left_out[row.key] = "stands twice in the sheet, and the rows disagree"
-    return [row for key, row in kept.items() if key not in notes.left_out]
+            notes.skipped[row.key] = "is in the annotation file twice, and the rows disagree"
+    return [row for key, row in kept.items() if key not in notes.skipped]
 
 
-def _find_places(row: SheetRow, tree: Tree, base: Path) -> list[Path]:
+def _find_places(row: AnnotationRow, tree: Tree, base: Path) -> list[Path]:
     """Folders that could be the clip's."""
     for patterns in (row.folders, row.spare):
         places = list(dict.fromkeys(f for pattern in patterns for f in tree.match(base, pattern)))
@@ -332,73 +332,73 @@ def _find_places(row: SheetRow, tree: Tree, base: Path) -> list[Path]:
     return []
 
 
-def _find_clip(row: SheetRow, dataset: str, tree: Tree, base: Path, notes: _Notes) -> tuple[ClipRecord, Path]:
+def _find_clip(row: AnnotationRow, dataset: str, tree: Tree, base: Path, notes: _Notes) -> tuple[ClipRecord, Path]:
     """The frames of a row.
 
     Raises:
         StagkitError: why the clip cannot be used.
     """
     if any(part in ("", ".", "..") or re.search(r"[\\\0:]", part) for part in row.key.split("/")):
-        raise SheetError(f"{row.key!r} is no name of a clip")
+        raise TableError(f"{row.key!r} is no name of a clip")
     label = read_text(row.label)
     if not label:
-        raise SheetError("no emotion is given, or its folder and its name disagree")
+        raise TableError("no emotion is given, or its folder and its name disagree")
     if row.named and row.named != label.lower():
-        raise SheetError(f"the sheet calls it {shorten(label, 60)}, its name says {row.named}")
+        raise TableError(f"the annotation file calls it {shorten(label, 60)}, its name says {row.named}")
     known = load_labels().get(dataset.removesuffix("-phantom"), frozenset())
     if known and not set(label.lower().split("+")) <= known:
-        notes.faults.append(
+        notes.issues.append(
             (row.key, f"its label {shorten(label, 60)} is none that sheets of this set are known to have")
         )
     fps = read_rate(row.fps)
     onset, offset = read_frame(row.onset), read_frame(row.offset)
     if onset is not None and offset is not None and onset >= offset:
-        raise SheetError(f"onset {onset} is not before offset {offset}")
+        raise TableError(f"onset {onset} is not before offset {offset}")
     apex = _read_apex(row, onset, offset, notes)
     places = _find_places(row, tree, base)
     if not places:
         looked = " or ".join(show_pattern(pattern) for pattern in row.folders)
-        raise SheetError(f"there is no folder {looked} in {base.relative_to(tree.root).as_posix()}")
+        raise TableError(f"there is no folder {looked} in {base.relative_to(tree.root).as_posix()}")
     if len(places) > 1:
         names = ", ".join(p.relative_to(tree.root).as_posix() for p in places[:3])
-        raise SheetError(f"{len(places)} folders could be it: {names}")
+        raise TableError(f"{len(places)} folders could be it: {names}")
     frames = tree.frames(places[0])
     pictures, twice = {n: places[0] / name for n, name in frames.files.items()}, frames.claimed
     if not pictures:
-        raise SheetError(f"the folder {places[0].relative_to(tree.root).as_posix()} holds no pictures")
+        raise TableError(f"the folder {places[0].relative_to(tree.root).as_posix()} holds no pictures")
     first = min(pictures) if onset is None else onset
     last = max(pictures) if offset is None else offset
     inside = {n: p for n, p in pictures.items() if first <= n <= last}
     claimed = sorted(set(twice) & set(inside))
     if claimed:
-        raise SheetError(f"two files claim frame {claimed[0]}")
+        raise TableError(f"two files claim frame {claimed[0]}")
     lacking = last - first + 1 - len(inside)
     if onset is not None and onset not in inside:
-        raise SheetError(f"its onset frame {onset} is missing; the folder holds {min(pictures)}..{max(pictures)}")
+        raise TableError(f"its onset frame {onset} is missing; the folder holds {min(pictures)}..{max(pictures)}")
     if lacking > MAX_MISSING * (last - first + 1) or len(inside) < 2:
-        raise SheetError(f"{lacking} of its {last - first + 1} frames are missing")
+        raise TableError(f"{lacking} of its {last - first + 1} frames are missing")
     if lacking:
         shown = [n for n in range(first, last + 1) if n not in inside][:5]
-        notes.faults.append((row.key, f"{lacking} frame(s) missing: {', '.join(map(str, shown))}"))
+        notes.issues.append((row.key, f"{lacking} frame(s) missing: {', '.join(map(str, shown))}"))
     for name, number in (("apex", apex), ("offset", offset)):
         if number is not None and number not in inside:
-            notes.faults.append((row.key, f"its {name} frame {number} is missing: taken as not coded"))
+            notes.issues.append((row.key, f"its {name} frame {number} is missing: taken as not coded"))
     for name, cell, number in (("onset", row.onset, onset), ("offset", row.offset, offset)):
         if number is None and not (cell is None or str(cell).strip() == ""):
-            notes.faults.append((row.key, f"{name} is {shorten(cell, 60)}: not coded"))
+            notes.issues.append((row.key, f"{name} is {shorten(cell, 60)}: not coded"))
     if frames.odd:
-        notes.faults.append(
+        notes.issues.append(
             (row.key, f"{len(frames.odd)} picture(s) are links out of the root or no files: {frames.odd[0]}")
         )
     if (last - first) / fps > LONG_SECONDS:
-        notes.faults.append(
+        notes.issues.append(
             (row.key, f"{last - first + 1} frames are {(last - first) / fps:.1f} s: longer than a micro-expression")
         )
     notes.missing += lacking
     codes, unread = read_aus(None if str(row.aus).strip() == "-" else row.aus)
     if unread or (codes is None and not (row.aus is None or str(row.aus).strip() == "")):
         what = f"{', '.join(map(repr, unread))} of " if unread else ""
-        notes.faults.append((row.key, f"action units: {what}{shorten(row.aus, 60)} cannot be read: taken as not coded"))
+        notes.issues.append((row.key, f"action units: {what}{shorten(row.aus, 60)} cannot be read: taken as not coded"))
     record = ClipRecord(
         clip_id=row.key,
         dataset=dataset,
@@ -426,20 +426,20 @@ def _find_landmarks(key: str, tree: Tree) -> Path | None:
     return next((f / name for f in places if name in tree.list(f)[1]), None)
 
 
-def _read_apex(row: SheetRow, onset: int | None, offset: int | None, notes: _Notes) -> int | None:
+def _read_apex(row: AnnotationRow, onset: int | None, offset: int | None, notes: _Notes) -> int | None:
     """The apex where it can be one, else None and a word on it."""
     try:
         apex = read_frame(row.apex)
-    except SheetError as error:
-        notes.faults.append((row.key, f"apex {error}: taken as not coded"))
+    except TableError as error:
+        notes.issues.append((row.key, f"apex {error}: taken as not coded"))
         return None
     if apex is None:
         if not (row.apex is None or str(row.apex).strip() == ""):
-            notes.faults.append((row.key, f"apex is {shorten(row.apex, 60)}: not coded"))
+            notes.issues.append((row.key, f"apex is {shorten(row.apex, 60)}: not coded"))
         return None
     if (onset is not None and apex < onset) or (offset is not None and apex > offset):
-        notes.faults.append((row.key, f"apex {apex} lies outside {onset}..{offset}: taken as not coded"))
+        notes.issues.append((row.key, f"apex {apex} lies outside {onset}..{offset}: taken as not coded"))
         return None
     if apex in (onset, offset):
-        notes.faults.append((row.key, f"apex {apex} is the {'onset' if apex == onset else 'offset'} frame"))
+        notes.issues.append((row.key, f"apex {apex} is the {'onset' if apex == onset else 'offset'} frame"))
     return apex

@@ -1,9 +1,9 @@
-"""Class mappings as data: which label of a sheet belongs to which class, and how many clips that must give.
+"""Class mappings as data: which label of an annotation file belongs to which class, and how many clips that must give.
 
 ``data/class_maps.csv`` holds dataset, mapping, label_raw, label, source; ``data/class_counts.csv`` the counts that the
 published lists and sheets give. A mapping is named by its number of classes (``3-class``, ``4-class``, ``5-class``,
 ``7-class``) or by the list it comes from (``megc2019``: See et al., doi:10.1109/FG.2019.8756611). Labels that a mapping
-does not name are left out of it, and so are the clips of ``data/class_left_out.csv`` (the MEGC2019 list leaves out some
+does not name are left out of it, and so are the clips of ``data/class_exclusions.csv`` (the MEGC2019 list leaves out some
 whose label it names).
 """
 
@@ -41,9 +41,9 @@ class ClassMap:
 
     Args:
         dataset, mapping: e.g. ``casme2``, ``3-class``.
-        label_of: label in the sheet (lower case) -> class.
+        label_of: label in the annotation file (lower case) -> class.
         counts: class -> clips that the whole data set has; the classes in order.
-        left_out: clip name -> why the mapping leaves it out, whatever its label.
+        excluded: clip name -> why the mapping leaves it out, whatever its label.
         verified: False where the counts are recalled rather than counted.
         source: where the mapping comes from; ``note``: what else there is to know.
     """
@@ -55,7 +55,7 @@ class ClassMap:
     verified: bool
     source: str
     note: str
-    left_out: dict[str, str] = field(default_factory=dict)
+    excluded: dict[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -63,8 +63,8 @@ class ClassMap:
         return tuple(self.counts)
 
     def compute_label(self, label_raw: str, clip_id: str = "") -> str | None:
-        """The class of a sheet's label, None where the mapping leaves it or the clip out; a class name stands for itself."""
-        if clip_id in self.left_out:
+        """The class of a label, None where the mapping leaves it or the clip out; a class name stands for itself."""
+        if clip_id in self.excluded:
             return None
         name = label_raw.strip().lower()
         return self.label_of.get(name, name if name in self.counts else None)
@@ -89,7 +89,7 @@ class ClassMap:
         told = "" if self.verified else " (counts recalled, not verified)"
         sentence = (
             f"{self.dataset}, mapping {self.mapping}: {', '.join(differ)} clips{told}; {self.note}: "
-            "is the set complete, and is this the sheet that was counted?"
+            "is the set complete, and is this the annotation file that was counted?"
         )
         if strict and self.verified:
             raise ClassMapError(sentence)
@@ -102,7 +102,7 @@ def load_class_maps(root: Path = _DATA) -> dict[tuple[str, str], ClassMap]:
     """All mappings: (dataset, mapping) -> ``ClassMap``.
 
     Args:
-        root: folder with ``class_maps.csv``, ``class_counts.csv`` and, where clips are left out, ``class_left_out.csv``.
+        root: folder with ``class_maps.csv``, ``class_counts.csv`` and, where clips are left out, ``class_exclusions.csv``.
 
     Raises:
         ClassMapError: the two tables do not name the same classes, a label has two classes, a count is no number.
@@ -122,10 +122,10 @@ def load_class_maps(root: Path = _DATA) -> dict[tuple[str, str], ClassMap]:
         if found[key].label_of.setdefault(row["label_raw"], row["label"]) != row["label"]:
             raise ClassMapError(f"class_maps.csv: {', '.join(key)}: {row['label_raw']} has two classes.")
         found[key] = replace(found[key], source=row["source"])
-    for row in _read(root / "class_left_out.csv") if (root / "class_left_out.csv").exists() else ():
+    for row in _read(root / "class_exclusions.csv") if (root / "class_exclusions.csv").exists() else ():
         if (key := (row["dataset"], row["mapping"])) not in found:
-            raise ClassMapError(f"class_left_out.csv has {', '.join(key)}, class_counts.csv has not.")
-        found[key].left_out[row["clip_id"]] = f"{row['reason']} ({row['source']})"
+            raise ClassMapError(f"class_exclusions.csv has {', '.join(key)}, class_counts.csv has not.")
+        found[key].excluded[row["clip_id"]] = f"{row['reason']} ({row['source']})"
     for key, entry in found.items():
         empty = set(entry.counts) - set(entry.label_of.values())
         if empty:
@@ -159,7 +159,7 @@ def map_classes(data: RoiDataset, mapping: str, strict: bool = False) -> RoiData
     """The data set in other classes; clips that the mapping leaves out are left out.
 
     Args:
-        data: its classes are labels of the sheet (or classes of the mapping already).
+        data: its classes are labels of the annotation file (or classes of the mapping already).
         mapping: e.g. ``3-class``; taken for each data set of ``data`` from the table.
         strict: raise where a whole real data set has other counts than published, instead of warning.
 
@@ -187,7 +187,7 @@ def map_classes(data: RoiDataset, mapping: str, strict: bool = False) -> RoiData
         if not name.endswith(_PHANTOM):
             entry.check_counts((x for x, d in zip(labels, data.datasets, strict=True) if d == name and x), strict)
     taken = data.take(kept)
-    meta = {**data.meta, "mapping": mapping, "left_out_by_mapping": len(data) - len(kept)}
+    meta = {**data.meta, "mapping": mapping, "skipped_by_mapping": len(data) - len(kept)}
     meta["digest"] = compute_digest(str(data.meta.get("digest", "")).encode(), mapping.encode())
     label = np.array([classes.index(str(labels[i])) for i in kept], np.int64)
     return replace(taken, label=label, classes=classes, meta=meta)

@@ -1,4 +1,4 @@
-"""How a coded data set lies on disk and how a row of its sheet reads: what each set's file fills in."""
+"""How a coded data set lies on disk and how a row of its annotation file reads: what each set's file fills in."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from stagkit.motion.frames import Tree
 
 
 @dataclass(frozen=True)
-class SheetRow:
-    """One row of a coding sheet as written; nothing is checked yet.
+class AnnotationRow:
+    """One row of an annotation file as written; nothing is checked yet.
 
     Args:
         subject, clip: together the clip's name, ``subject/clip``.
@@ -24,7 +24,7 @@ class SheetRow:
         onset, apex, offset, aus: cells; ``aus`` None where the set is not coded.
         fps: frames per second.
         part: official part.
-        row: 0-based row of the sheet, below its header.
+        row: 0-based row of the annotations, below its header.
         why: why the row cannot be used, '' where it can.
         named: the label that the clip's name states, '' where it states none.
     """
@@ -57,21 +57,21 @@ class Layout:
     Args:
         card: for people.
         load_rows: (sheets found, tree, base) -> rows.
-        sheets: file names of the coding sheet without their ending, ``*`` allowed, looked for in ROOT and up to three
-            folders below; the first pattern that any file fits is taken.
+        annotation_files: file names of the annotation file without their ending, ``*`` allowed, looked for in
+            ROOT and up to three folders below; the first pattern that any file fits is taken.
         bases: names of folders that hold the clips, the preferred first. The folder that does hold them is found by its
             content, up to three folders below ROOT.
-        sheet_needed: False where the folders say everything.
+        needs_annotations: False where the folders say everything.
         clips: pattern of the clips' folders below the base, where there is no sheet.
-        name_part: file name of a sheet -> official part, where the sheets of several parts are read together.
-        whole_folders: a folder holds one clip, so folders beside those of the sheet are reported.
+        name_part: file name of an annotation file -> official part, where the sheets of several parts are read together.
+        whole_folders: a folder holds one clip, so folders beside those of the annotation file are reported.
     """
 
     card: DatasetCard
-    load_rows: Callable[[Sequence[Path], Tree, Path], list[SheetRow]]
+    load_rows: Callable[[Sequence[Path], Tree, Path], list[AnnotationRow]]
     bases: tuple[str, ...]
-    sheets: tuple[str, ...] = ()
-    sheet_needed: bool = True
+    annotation_files: tuple[str, ...] = ()
+    needs_annotations: bool = True
     clips: str = ""
     name_part: Callable[[str], str] | None = None
     whole_folders: bool = True

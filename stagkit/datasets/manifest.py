@@ -4,7 +4,7 @@ Columns of ``manifest.csv``: ``clip_id, subject, dataset, label, folder, fps`` a
 (0-based positions among the clip's sorted frames), ``aus`` (FACS codes as in the sheets; empty = not coded, ``-`` = coded,
 none seen), ``landmarks`` (an ``.npy`` of float "time 68 2" px) and ``part`` (official part, e.g. ``train``, ``testA``).
 Paths are relative to the table and cannot leave its folder, by links neither. The table is read like any other
-(``datasets.sheets``), the frames are listed like those of any other set (``datasets.tree``).
+(``datasets.annotation_files``), the frames are listed like those of any other set (``datasets.tree``).
 
 A subject is one person within its data set. A subject that holds a ``/`` is taken as it is: so one person can have the same
 name in several data sets.
@@ -34,10 +34,10 @@ from stagkit.core.files import (
 )
 from stagkit.core.types import Clip, StagkitError
 from stagkit.datasets import Clips, ClipSource, DatasetNotAvailable
-from stagkit.datasets.spreadsheets import SheetError, load_table, read_frame, read_name, read_rate, read_text
+from stagkit.datasets.spreadsheets import TableError, load_table, read_frame, read_name, read_rate, read_text
 from stagkit.datasets.stamps import stamp_files
 from stagkit.datasets.writing import is_unfinished, resume_writing
-from stagkit.motion.frames import Tree, make_plain, turned_by_exif
+from stagkit.motion.frames import Tree, has_exif_rotation, normalise_name
 from stagkit.motion.landmarks import load_landmarks
 from stagkit.motion.stream import read_frames
 
@@ -51,50 +51,50 @@ class ManifestSource:
 
     Args:
         root: folder of the table and of all that it names.
-        sheet: file name of the table, where it is another one than ``manifest.csv``.
+        annotations: file name of the table, where it is another one than ``manifest.csv``.
 
     Raises:
         DatasetNotAvailable: no table.
         StagkitError: a table that cannot be read, or without a usable row.
     """
 
-    def __init__(self, root: str | Path, sheet: str = ""):
+    def __init__(self, root: str | Path, annotations: str = ""):
         self.root = Path(root)
-        table = self.root / (sheet or "manifest.csv")
+        table = self.root / (annotations or "manifest.csv")
         if not table.is_file():
             raise DatasetNotAvailable(
                 f"{table} is missing: expected a manifest.csv and frames; found: {Tree(self.root).describe()}."
             )
-        table = resolve_inside(self.root, sheet or "manifest.csv")
+        table = resolve_inside(self.root, annotations or "manifest.csv")
         self._notes: list[str] = []
         columns, more = ({name: (name,) for name in names} for names in (_NEEDED, _MORE))
         rows = load_table(table, columns, more, self._notes, complete=True)
-        self.left_out: dict[str, str] = {}
-        self._rows: dict[str, dict[str, object]] = Clips(left_out=self.left_out)
+        self.skipped: dict[str, str] = {}
+        self._rows: dict[str, dict[str, object]] = Clips(skipped=self.skipped)
         for number, cells in rows:
             row = {**cells, **{name: read_name(cells[name]) for name in _TEXTS}}
             lacking = [name for name in _NEEDED if not row[name] and not read_text(cells[name])]
             if lacking:
                 name = f"row {number + 1} below the header"
                 name += f" (clip {shorten(row['clip_id'], 60)})" if row["clip_id"] else ""
-                self.left_out[name] = f"it has no {', '.join(lacking)}"
+                self.skipped[name] = f"it has no {', '.join(lacking)}"
                 continue
             first = self._rows.setdefault(str(row["clip_id"]), row)
             if first is not row and first == row:
                 self._notes.append(f"clip {shorten(row['clip_id'], 60)} stands twice, alike: the second is left out")
             elif first is not row:
-                self.left_out[str(row["clip_id"])] = "its clip_id stands twice, and the rows disagree"
-        for key in self.left_out:
+                self.skipped[str(row["clip_id"])] = "its clip_id stands twice, and the rows disagree"
+        for key in self.skipped:
             self._rows.pop(key, None)
         if not self._rows:
-            name, why = next(iter(self.left_out.items()), ("the table", "it has no row below its header"))
+            name, why = next(iter(self.skipped.items()), ("the table", "it has no row below its header"))
             raise StagkitError(f"{table} names no clip that can be used; the first, {name}: {why}.")
-        self.faults = _find_faults(self._rows)
+        self.issues = _find_issues(self._rows)
         self.table, self._digest = table.name, digest_file(table)
         self.keys = tuple(self._rows)
         self.name = "+".join(sorted({str(row["dataset"]) for row in self._rows.values()}))
         self.classes = tuple(sorted({str(row["label"]) for row in self._rows.values()}))
-        _warn_of(table, self.left_out, [*self._notes, *self.faults])
+        _warn_of(table, self.skipped, [*self._notes, *self.issues])
 
     def describe(self) -> dict[str, object]:
         """Digest of the table, rows that are left out, and what is odd about the others."""
@@ -102,8 +102,8 @@ class ManifestSource:
             "source": "manifest",
             "name": self.name,
             "digest": self._digest,
-            **({"left_out": self.left_out} if self.left_out else {}),
-            **({"faults": [*self._notes, *self.faults]} if self._notes or self.faults else {}),
+            **({"skipped": self.skipped} if self.skipped else {}),
+            **({"issues": [*self._notes, *self.issues]} if self._notes or self.issues else {}),
         }
 
     #: ``read`` can align frame by frame, so that few frames of real size are in memory at once.
@@ -163,7 +163,7 @@ class ManifestSource:
                 )
         try:
             fps = read_rate(row["fps"])
-        except SheetError as error:
+        except TableError as error:
             raise StagkitError(f"clip {key!r}: {error}.") from error
         place = str(row["landmarks"])
         return paths, moments, fps, load_landmarks(self._resolve(place), len(paths), key) if place else None
@@ -172,10 +172,10 @@ class ManifestSource:
         """The rows that can be used, field -> cell."""
         return list(self._rows.values())
 
-    def find_faults(self, key: str) -> list[str]:
+    def find_issues(self, key: str) -> list[str]:
         """What is odd about one clip's frames, a sentence each; the pictures are not decoded."""
         paths, notes = self._list_frames(key)
-        return notes + (["its pictures carry an EXIF rotation, which is applied"] if turned_by_exif(paths) else [])
+        return notes + (["its pictures carry an EXIF rotation, which is applied"] if has_exif_rotation(paths) else [])
 
     def _list_frames(self, key: str) -> tuple[list[Path], list[str]]:
         folder = self._resolve(str(self._rows[key]["folder"]))
@@ -195,49 +195,51 @@ class ManifestSource:
         place = self.root
         for part in Path(relative).parts:
             names = os.listdir(place) if place.is_dir() else []
-            match = part if part in names else next((n for n in names if make_plain(n) == make_plain(part)), part)
+            match = (
+                part if part in names else next((n for n in names if normalise_name(n) == normalise_name(part)), part)
+            )
             place = place / match
         return resolve_inside(self.root, place.relative_to(self.root))
 
     def _read_position(self, key: str, name: str, n_frames: int) -> int | None:
         try:
             at = read_frame(self._rows[key][name])
-        except SheetError as error:
+        except TableError as error:
             raise StagkitError(f"clip {key!r}: {name}: {error}: expected a whole number from 0, or nothing.") from error
         if at is not None and at >= n_frames:
             raise StagkitError(f"clip {key!r}: {name} {at} lies outside its {n_frames} frames (0-based).")
         return at
 
 
-def _find_faults(rows: dict[str, dict[str, object]]) -> list[str]:
+def _find_issues(rows: dict[str, dict[str, object]]) -> list[str]:
     """What can be seen from the table alone, a sentence each."""
-    faults = []
+    issues = []
     for key, row in rows.items():
         codes, unread = read_aus(row["aus"])
         if codes is None and str(row["aus"] if row["aus"] is not None else "").strip():
             what = f"{', '.join(map(repr, unread))} of " if unread else ""
-            faults.append(f"{key}: action units: {what}{shorten(row['aus'], 60)} cannot be read: taken as not coded")
+            issues.append(f"{key}: action units: {what}{shorten(row['aus'], 60)} cannot be read: taken as not coded")
         if "/" in str(row["dataset"]):
-            faults.append(f"{key}: its data set {shorten(row['dataset'], 60)} holds a '/': is it in the right column?")
+            issues.append(f"{key}: its data set {shorten(row['dataset'], 60)} holds a '/': is it in the right column?")
         for name in ("onset", "apex", "offset"):
             cell = row[name]
             if str(cell if cell is not None else "").strip() and not read_text(cell):
-                faults.append(f"{key}: {name} is {shorten(cell, 60)}: not coded")
+                issues.append(f"{key}: {name} is {shorten(cell, 60)}: not coded")
     folders = Counter(str(row["folder"]) for row in rows.values())
-    faults += [f"{n} clips have the folder {shorten(f, 60)}" for f, n in folders.items() if n > 1]
-    return faults
+    issues += [f"{n} clips have the folder {shorten(f, 60)}" for f, n in folders.items() if n > 1]
+    return issues
 
 
-def _warn_of(table: Path, left_out: dict[str, str], faults: list[str]) -> None:
+def _warn_of(table: Path, skipped: dict[str, str], issues: list[str]) -> None:
     import warnings
 
-    if left_out:
-        name, why = next(iter(left_out.items()))
-        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+    if skipped:
+        name, why = next(iter(skipped.items()))
+        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         warnings.warn(f"{table}: {name}{more} is left out: {why}.", StagkitWarning, stacklevel=3)
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        warnings.warn(f"{table}: {faults[0]}{more}.", StagkitWarning, stacklevel=3)
+    if issues:
+        more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
+        warnings.warn(f"{table}: {issues[0]}{more}.", StagkitWarning, stacklevel=3)
 
 
 def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no_progress) -> Path:

@@ -3,7 +3,7 @@
 ```
 PREPARED/
   patches-N.npy, index.parquet   the clips (``stagkit.datasets.store``); while it is at work also clips/*.npz
-  left_out.csv    clips that cannot be used, each with the reason; the next preparation tries them again
+  skipped.csv    clips that cannot be used, each with the reason; the next preparation tries them again
   prepared.json   settings, classes, order of the clips (written last)
 ```
 
@@ -45,7 +45,7 @@ from stagkit.datasets.join import join_datasets
 from stagkit.datasets.label_maps import map_classes
 from stagkit.datasets.store import INDEX, STAGED, PreparedClips, find_ready, pack_clips, stage_clip
 from stagkit.datasets.subjects import compute_signature, find_alike_subjects, find_near_duplicates, warn_of
-from stagkit.motion.landmarks import load_finder, make_ready
+from stagkit.motion.landmarks import load_finder, locate_and_align
 
 #: Raised when the layout of a prepared folder, or what is measured, changes.
 FORMAT = 4
@@ -57,7 +57,7 @@ _INDEX = "prepared.json"
 _STARTED = "preparing.json"
 
 
-class LeftOutWarning(StagkitWarning):
+class SkippedClipsWarning(StagkitWarning):
     """Clips that cannot be used are left out; the rest goes on."""
 
 
@@ -105,14 +105,14 @@ def prepare_clips(
         contents: compare the contents of all files instead of their times; slow.
 
     Returns:
-        How many ``clips``, ``subjects``, ``frames`` (at most, of a clip), clips of each of the ``classes``, ``left_out``
-        (rows of the sheet and clips), ``odd`` (findings about the others).
+        How many ``clips``, ``subjects``, ``frames`` (at most, of a clip), clips of each of the ``classes``, ``skipped``
+        (rows of the annotation file and clips), ``issues`` (about the others).
 
     Raises:
         StagkitError: no clips, a folder that holds something else, or no clip that can be used.
 
     Warns:
-        LeftOutWarning: clips that cannot be used; they are listed in ``left_out.csv`` and the rest goes on.
+        SkippedClipsWarning: clips that cannot be used; they are listed in ``skipped.csv`` and the rest goes on.
         StagkitWarning: clips that changed since they were measured; people who may be one person under two names.
     """
     out = Path(out).resolve() if cluster else Path(out)  # workers have a folder of their own
@@ -158,23 +158,23 @@ def _prepare(
         stream = run_on_cluster(cluster, _prepare_clip, pieces)
     else:
         stream = run_in_processes((partial(_prepare_clip, *piece) for piece in pieces), workers)
-    left_out = {key: reason for key, reason in progress(stream, len(todo)) if reason}
+    skipped = {key: reason for key, reason in progress(stream, len(todo)) if reason}
     if not cluster and workers != 1:  # training in processes that measured flow would take several times as long
         stop_processes()
-    usable = [key for key in source.keys if key not in left_out]
+    usable = [key for key in source.keys if key not in skipped]
     if not usable:
-        key, reason = next(iter(left_out.items()))
+        key, reason = next(iter(skipped.items()))
         raise StagkitError(f"no clip can be prepared; the first, {key!r}: {reason}")
     packed = pack_clips(out, usable)
-    left_out = {key: left_out[key] for key in source.keys if key in left_out}
-    _list_left_out(out, left_out, getattr(source, "left_out", {}))
-    faults = _find_faults(source, packed)
-    about = {"clips": usable, "index": digest_file(out / INDEX), **({"faults": faults} if faults else {})}
-    write_json(resolve_inside(out, _INDEX), {**settings, **about, **({"left_out": left_out} if left_out else {})})
+    skipped = {key: skipped[key] for key in source.keys if key in skipped}
+    _list_skipped(out, skipped, getattr(source, "skipped", {}))
+    issues = _find_issues(source, packed)
+    about = {"clips": usable, "index": digest_file(out / INDEX), **({"issues": issues} if issues else {})}
+    write_json(resolve_inside(out, _INDEX), {**settings, **about, **({"skipped": skipped} if skipped else {})})
     (out / _STARTED).unlink(missing_ok=True)
-    warn_of(faults)
-    dropped = {**getattr(source, "left_out", {}), **left_out}
-    return {**_count(packed, settings["classes"], dropped), "odd": len(faults)}
+    warn_of(issues)
+    dropped = {**getattr(source, "skipped", {}), **skipped}
+    return {**_count(packed, settings["classes"], dropped), "issues": len(issues)}
 
 
 def _stamp(source: ClipSource, key: str, contents: bool) -> str:
@@ -185,15 +185,15 @@ def _stamp(source: ClipSource, key: str, contents: bool) -> str:
         return ""  # reading the clip says why
 
 
-def _find_faults(source: ClipSource, clips: PreparedClips) -> list[str]:
+def _find_issues(source: ClipSource, clips: PreparedClips) -> list[str]:
     """What is odd about the clips that were prepared, a sentence each; one clip is in memory at a time."""
-    faults, signatures, subjects = [], [], []
+    issues, signatures, subjects = [], [], []
     for key, clip in clips.items():
-        if hasattr(source, "find_faults"):
-            faults += [f"clip {key!r}: {text}" for text in source.find_faults(key)]
+        if hasattr(source, "find_issues"):
+            issues += [f"clip {key!r}: {text}" for text in source.find_issues(key)]
         signatures.append(compute_signature(clip.patches, clip.present))
         subjects.append(clip.subject)
-    return faults + find_alike_subjects(subjects) + find_near_duplicates(np.array(signatures), subjects, list(clips))
+    return issues + find_alike_subjects(subjects) + find_near_duplicates(np.array(signatures), subjects, list(clips))
 
 
 def compute_code_version() -> str:
@@ -204,20 +204,20 @@ def compute_code_version() -> str:
     return compute_digest(*code, cv2.__version__.encode())
 
 
-def _count(clips: PreparedClips, classes: list[str], left_out: dict[str, str]) -> dict:
+def _count(clips: PreparedClips, classes: list[str], skipped: dict[str, str]) -> dict:
     counts = dict.fromkeys(classes, 0)
     for label in clips.column("label"):
         counts[label] = counts.get(label, 0) + 1
     subjects = set(zip(clips.column("dataset"), clips.column("subject"), strict=True))
     told = {"clips": len(clips), "subjects": len(subjects), "frames": max(clips.column("frames"))}
-    return {**told, "classes": counts, "left_out": len(left_out)}
+    return {**told, "classes": counts, "skipped": len(skipped)}
 
 
-def _list_left_out(out: Path, reasons: dict[str, str], rows: dict[str, str]) -> None:
+def _list_skipped(out: Path, reasons: dict[str, str], rows: dict[str, str]) -> None:
     """List the rows and the clips that cannot be used, and warn of the clips; the source has warned of its rows."""
     import pandas as pd
 
-    path = resolve_inside(out, "left_out.csv")
+    path = resolve_inside(out, "skipped.csv")
     if not reasons and not rows:
         path.unlink(missing_ok=True)
         return
@@ -229,7 +229,7 @@ def _list_left_out(out: Path, reasons: dict[str, str], rows: dict[str, str]) -> 
     warnings.warn(
         f"clip {key!r}{more} cannot be prepared and is left out: {reason} All are listed in {path}; the same command "
         "tries them again.",
-        LeftOutWarning,
+        SkippedClipsWarning,
         stacklevel=3,
     )
 
@@ -248,10 +248,10 @@ def _check_place(out: Path, settings: dict) -> bool:
     for name in (_INDEX, _STARTED):
         if (out / name).is_file():
             found = read_json(out / name)
-            left_out = found.pop("left_out", [])
-            for more in ("faults", "index"):
+            skipped = found.pop("skipped", [])
+            for more in ("issues", "index"):
                 found.pop(more, None)
-            clips = sorted([*found.get("clips", []), *left_out])
+            clips = sorted([*found.get("clips", []), *skipped])
             if {**found, "clips": clips} != {**settings, "clips": sorted(settings["clips"])}:
                 if name == _STARTED and not any((out / STAGED).glob("*.npz")):
                     return True  # it failed at its first clip: nothing is lost by other settings
@@ -287,7 +287,7 @@ def _prepare_clip(
         if align and getattr(source, "aligns", False):
             clip = source.read(key, align, landmarker)
         else:
-            clip = make_ready(source.read(key), align, landmarker)
+            clip = locate_and_align(source.read(key), align, landmarker)
         sequence = compute_rois(compute_flow(clip, flow_config), clip, roi_config)
     except StagkitError as error:
         return key, str(error)
@@ -326,7 +326,7 @@ def load_prepared(root: str | Path) -> RoiDataset:
     clips = PreparedClips(root)
     if list(clips) != keys:
         raise StagkitError(f"{root / _INDEX} and {INDEX} list other clips: remove the folder and prepare it again.")
-    kept = ("source", "flow", "roi", "faces", "measured_by", "left_out", "faults")
+    kept = ("source", "flow", "roi", "faces", "measured_by", "skipped", "issues")
     meta = {k: settings[k] for k in kept if k in settings}
     data = RoiDataset.from_sequences([clips[key] for key in keys], classes, meta)
     stamps = [clips.read_stamp(key) for key in keys]

@@ -1,6 +1,6 @@
 """Tables as people have them: Excel or CSV, a header somewhere near the top, columns under several names.
 
-One reader for coding sheets, for ``manifest.csv`` and for the table of the published flow maps. Columns are found by name,
+One reader for annotation files, ``manifest.csv`` and the table of the published flow maps. Columns are found by name,
 never by place: names are compared by their letters and digits alone, so ``Onset Frame``, ``OnsetFrame`` and
 ``onset_frame`` are one. Text is normalised (Unicode NFC), so that one name is one string.
 """
@@ -30,12 +30,12 @@ TABLES, OTHER_TABLES = (".xlsx", ".xlsm", ".csv", ".tsv", ".txt"), (".xls", ".od
 #: Cells that say 'nothing here'.
 _EMPTY = {"", "/", "-", "–", "nan", "none", "null", "n/a"}
 
-#: Most cells of a workbook that are read; coding sheets have some ten thousand.
+#: Most cells of a workbook that are read; annotation files have some ten thousand.
 _MAX_CELLS = 5_000_000
 
 
-class SheetError(StagkitError):
-    """A coding sheet that cannot be read: which, what was expected, what to do."""
+class TableError(StagkitError):
+    """An annotation file that cannot be read: which, what was expected, what to do."""
 
 
 def compute_name(cell: object) -> str:
@@ -67,13 +67,13 @@ def read_frame(cell: object) -> int | None:
     """A frame number; None where empty.
 
     Raises:
-        SheetError: text that is no whole number >= 0.
+        TableError: text that is no whole number >= 0.
     """
     text = read_text(cell)
     if not text:
         return None
     if not re.fullmatch(r"\d{1,12}(\.0*)?", text) or isinstance(cell, bool):
-        raise SheetError(f"{shorten(text, 60)} is no frame number")
+        raise TableError(f"{shorten(text, 60)} is no frame number")
     return int(text.partition(".")[0])
 
 
@@ -81,14 +81,14 @@ def read_rate(cell: object) -> float:
     """A frame rate, frames per second.
 
     Raises:
-        SheetError: no finite number within ``MIN_FPS`` and ``MAX_FPS``.
+        TableError: no finite number within ``MIN_FPS`` and ``MAX_FPS``.
     """
     try:
         rate = float("nan" if isinstance(cell, bool) else str(cell).strip() or "nan")
     except (ValueError, OverflowError):
         rate = math.nan
     if not MIN_FPS <= rate <= MAX_FPS:
-        raise SheetError(f"fps is {shorten(cell, 60)}, expected {RATE}, with a point before its decimals")
+        raise TableError(f"fps is {shorten(cell, 60)}, expected {RATE}, with a point before its decimals")
     return rate
 
 
@@ -131,32 +131,32 @@ def load_grids(path: str | Path, notes: list[str] | None = None) -> dict[str, li
         notes: what had to be guessed is added here, a sentence each.
 
     Raises:
-        SheetError: missing, damaged, another format, too large.
+        TableError: missing, damaged, another format, too large.
     """
     path, notes = Path(path), [] if notes is None else notes
     ending = path.suffix.lower()
     if ending in (".csv", ".tsv", ".txt"):
         return {"csv": _read_csv(path, notes)}
     if ending not in TABLES:
-        raise SheetError(f"{path} is no .xlsx or .csv: open it in a spreadsheet program and save it as .xlsx.")
+        raise TableError(f"{path} is no .xlsx or .csv: open it in a spreadsheet program and save it as .xlsx.")
     import openpyxl
 
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(part.file_size for part in archive.infolist()) > MAX_TEXT:
-                raise SheetError(f"{path} holds more than {MAX_TEXT:,} bytes: is it the official sheet?")
+                raise TableError(f"{path} holds more than {MAX_TEXT:,} bytes: is it the official file?")
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         try:
-            return {sheet.title: _read_sheet(path, sheet) for sheet in book.worksheets}
+            return {sheet.title: _read_worksheet(path, sheet) for sheet in book.worksheets}
         finally:
             book.close()
-    except SheetError:
+    except TableError:
         raise
     except Exception as error:  # a damaged workbook makes openpyxl raise nearly anything
-        raise SheetError(f"{path} cannot be read as an Excel workbook: it is damaged; get it again.") from error
+        raise TableError(f"{path} cannot be read as an Excel workbook: it is damaged; get it again.") from error
 
 
-def _read_sheet(path: Path, sheet) -> list[tuple]:
+def _read_worksheet(path: Path, sheet) -> list[tuple]:
     """Rows of a worksheet; the size it states is not trusted (WPS states a wrong one)."""
     from openpyxl.utils.cell import range_boundaries
 
@@ -166,7 +166,7 @@ def _read_sheet(path: Path, sheet) -> list[tuple]:
         rows.append(tuple(row))
         n_cells += 1 + len(row)
         if n_cells > _MAX_CELLS:
-            raise SheetError(f"{path} has more than {_MAX_CELLS:,} cells: is it the official sheet?")
+            raise TableError(f"{path} has more than {_MAX_CELLS:,} cells: is it the official file?")
     with sheet.parent._archive.open(sheet._worksheet_path) as file:  # read-only worksheets do not know merged cells
         areas = re.findall(rb'<(?:\w+:)?mergeCell\b[^>]*?\bref="([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})"', file.read())
     for area in areas:
@@ -185,12 +185,12 @@ def _read_csv(path: Path, notes: list[str]) -> list[tuple]:
     """Rows of a text table, whatever it is separated by."""
     try:
         if not path.is_file():
-            raise SheetError(f"{path} is missing, or no file.")
+            raise TableError(f"{path} is missing, or no file.")
         if path.stat().st_size > MAX_TEXT:
-            raise SheetError(f"{path} has {path.stat().st_size:,} bytes, at most {MAX_TEXT:,} are read.")
+            raise TableError(f"{path} has {path.stat().st_size:,} bytes, at most {MAX_TEXT:,} are read.")
         text = _decode(path, path.read_bytes(), notes)
     except OSError as error:
-        raise SheetError(f"{path} cannot be read as a table: {error.strerror}.") from error
+        raise TableError(f"{path} cannot be read as a table: {error.strerror}.") from error
     found: list[list[list[str]]] = []
     for mark in (",", ";", "\t"):
         try:
@@ -198,7 +198,7 @@ def _read_csv(path: Path, notes: list[str]) -> list[tuple]:
         except csv.Error as error:
             problem = error
     if not found:
-        raise SheetError(f"{path} cannot be read as a table: {problem}.")
+        raise TableError(f"{path} cannot be read as a table: {problem}.")
     rows = max(found, key=lambda rows: max((len(row) for row in rows[:HEADER_WITHIN]), default=0))
     return [tuple(c[1:] if c.startswith("'") and c[1:].startswith(FORMULA) else c for c in row) for row in rows]
 
@@ -218,7 +218,7 @@ def _decode(path: Path, data: bytes, notes: list[str]) -> str:
         if encoding == "cp1252":
             notes.append(f"{path.name} is not UTF-8 and was read as Windows-1252: check names with accents")
         return text
-    raise SheetError(f"{path} cannot be read as text: save it as a CSV in UTF-8.")
+    raise TableError(f"{path} cannot be read as text: save it as a CSV in UTF-8.")
 
 
 def load_table(
@@ -240,7 +240,7 @@ def load_table(
         (0-based number among the rows below the header, field -> cell), rows without any cell left out.
 
     Raises:
-        SheetError: unreadable, or no worksheet with these columns: names those missing; two columns of one name.
+        TableError: unreadable, or no worksheet with these columns: names those missing; two columns of one name.
     """
     best: tuple[int, list[str], Sequence[object]] = (-1, [], ())
     for rows in load_grids(path, notes).values():
@@ -251,7 +251,7 @@ def load_table(
                 at = {field: _find(names, options) for field, options in {**columns, **(optional or {})}.items()}
                 twice = [row[i] for i in at.values() if i is not None and names.count(names[i]) > 1]
                 if twice:
-                    raise SheetError(f"{Path(path).name} has two columns {shorten(str(twice[0]), 60)}: remove one.")
+                    raise TableError(f"{Path(path).name} has two columns {shorten(str(twice[0]), 60)}: remove one.")
                 if notes is not None and "aus" in at and at["aus"] is None and not complete:
                     notes.append(f"{Path(path).name} has no column of action units: no clip has any")
                 above = sum(sum(not is_empty(c) for c in r) >= len(columns) for r in rows[:top])
@@ -266,8 +266,8 @@ def load_table(
                 best = (len(columns) - len(missing), missing, row)
     what = ", ".join(f"{field} ({' or '.join(columns[field])})" for field in best[1] or columns)
     has = ", ".join(shorten(str(cell), 40) for cell in best[2] if not is_empty(cell)) or "no header"
-    raise SheetError(
-        f"{Path(path).name} has no column {what}: is it the official sheet, with its header row? It has {has[:300]}."
+    raise TableError(
+        f"{Path(path).name} has no column {what}: is it the official file, with its header row? It has {has[:300]}."
     )
 
 

@@ -88,7 +88,7 @@ def compute_signature(motion: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return flow.ravel()
 
 
-def compute_picture_signature(frames: np.ndarray) -> np.ndarray:
+def compute_image_signature(frames: np.ndarray) -> np.ndarray:
     """The same for pictures that were not measured: how small grey pictures differ from the first at four points in time.
 
     Args:
@@ -130,7 +130,7 @@ def find_near_duplicates(
     return found
 
 
-def find_identity_faults(data: RoiDataset) -> list[str]:
+def find_identity_issues(data: RoiDataset) -> list[str]:
     """People who may be one, and recordings that may stand under two people, a sentence each."""
     signatures = np.array([compute_signature(x, m) for x, m in zip(data.x, data.mask, strict=True)])
     return find_alike_subjects(data.subjects) + find_near_duplicates(signatures, data.subjects, data.clip_ids)
@@ -142,26 +142,26 @@ def find_dropped(meta: Mapping[str, object]) -> list[str]:
     if isinstance(parts, list):
         return [sentence for part in parts if isinstance(part, Mapping) for sentence in find_dropped(part)]
     source = meta.get("source")
-    rows = source.get("left_out") if isinstance(source, Mapping) else None
+    rows = source.get("skipped") if isinstance(source, Mapping) else None
     name = source.get("name", "the data set") if isinstance(source, Mapping) else "the data set"
-    n_rows, n_clips = (len(x) if isinstance(x, (dict, list)) else 0 for x in (rows, meta.get("left_out")))
+    n_rows, n_clips = (len(x) if isinstance(x, (dict, list)) else 0 for x in (rows, meta.get("skipped")))
     if not n_rows + n_clips:
         return []
     return [
-        f"{name}: {n_rows} row(s) of its sheet and {n_clips} clip(s) were left out when it was prepared; left_out.csv in "
+        f"{name}: {n_rows} row(s) of its annotations and {n_clips} clip(s) were skipped; skipped.csv in "
         "the prepared folder lists them"
     ]
 
 
-def note_faults(data: RoiDataset) -> RoiDataset:
+def add_warnings(data: RoiDataset) -> RoiDataset:
     """The same data, with everything that a person should know of it warned of and kept in ``meta["warnings"]``."""
-    faults = find_dropped(data.meta) + find_identity_faults(data)
-    warn_of(faults)
-    return replace(data, meta={**data.meta, "warnings": faults}) if faults else data
+    issues = find_dropped(data.meta) + find_identity_issues(data)
+    warn_of(issues)
+    return replace(data, meta={**data.meta, "warnings": issues}) if issues else data
 
 
-def warn_of(faults: Sequence[str], shown: int = 3) -> None:
-    """One warning for each of the first faults; the last of them counts the others."""
-    for i, fault in enumerate(faults[:shown]):
-        more = f" (and {len(faults) - shown} more such findings)" if i == shown - 1 and len(faults) > shown else ""
+def warn_of(issues: Sequence[str], shown: int = 3) -> None:
+    """One warning for each of the first issues; the last of them counts the others."""
+    for i, fault in enumerate(issues[:shown]):
+        more = f" (and {len(issues) - shown} more such findings)" if i == shown - 1 and len(issues) > shown else ""
         warnings.warn(f"{fault}{more}.", StagkitWarning, stacklevel=3)

@@ -17,7 +17,7 @@ from stagkit.core.errors import StagkitWarning
 from stagkit.core.files import Progress, no_progress, remove_temporary, resolve_inside, write_json
 from stagkit.core.locks import hold
 from stagkit.core.types import RoiDataset, StagkitError
-from stagkit.datasets.subjects import note_faults
+from stagkit.datasets.subjects import add_warnings
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.executors import Compute, train_folds
 from stagkit.evaluation.metrics import SCORES
@@ -82,7 +82,7 @@ def evaluate(
             people with nearly the same motion; the run keeps them in ``data.warnings``.
         MissingClassWarning: a training part without a clip of some class, whose weight is then 0.
     """
-    data = note_faults(data)
+    data = add_warnings(data)
     defaults = choose_settings(data, protocol, stag_config, train_config)
     stratified = protocol == STRATIFIED
     request = {

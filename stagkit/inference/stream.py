@@ -16,9 +16,9 @@ from stagkit.motion.optical_flow import (
     compute_grey,
     compute_rois,
     compute_strain,
-    make_measure,
+    make_flow_estimator,
     select_frames,
-    take_out_head_motion,
+    subtract_head_motion,
 )
 from stagkit.network.model import Stag
 from stagkit.training.train import predict
@@ -60,7 +60,7 @@ class Stream:
             np.asarray(landmarks, float),
         )
         self.flow_config, self.roi_config = flow_config, roi_config
-        self._measure = make_measure(compute_grey(onset[None])[0], self.landmarks, flow_config)
+        self._measure = make_flow_estimator(compute_grey(onset[None])[0], self.landmarks, flow_config)
         self._flow, self._head, self._times = [np.zeros((2, *onset.shape[:2]), np.float32)], [np.eye(2, 3)], [0.0]
         self._measured_here: bool | None = None
 
@@ -89,7 +89,7 @@ class Stream:
             raise StagkitError("no frame was handed over yet: motion needs one beside the onset frame.")
         flow, head, times = np.stack(self._flow), np.stack(self._head), np.array(self._times)
         if self._measured_here and self.flow_config.stabilise:
-            head = take_out_head_motion(flow, head, times, self.landmarks, 0)
+            head = subtract_head_motion(flow, head, times, self.landmarks, 0)
         scores = compute_frame_scores(flow, self.landmarks)
         scores[0] = 0.0
         at = select_frames(scores, times, self.flow_config)

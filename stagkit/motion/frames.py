@@ -29,7 +29,7 @@ from stagkit.core.types import StagkitError
 MIN_FPS, MAX_FPS = 1.0, 100_000.0
 RATE = f"a number of frames per second from {MIN_FPS:g} to {MAX_FPS:g}"
 
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 #: Largest picture that is decoded: pixels (8K film has 33 million) and bytes of its file (stagkit's choice).
 MAX_PIXELS, MAX_BYTES = 64_000_000, 2**28
@@ -44,7 +44,7 @@ class UnclearFramesError(StagkitError):
     """Names of pictures from which the order of the frames cannot be read."""
 
 
-def make_plain(name: str) -> str:
+def normalise_name(name: str) -> str:
     """A name as names are compared: lower case, Unicode NFC (macOS writes NFD)."""
     return unicodedata.normalize("NFC", name).lower()
 
@@ -85,7 +85,7 @@ def number_frames(names: Iterable[str]) -> Frames:
         stem = os.path.splitext(name)[0]
         numbers = tuple(int(n) for n in _DIGITS.findall(stem))
         if numbers:
-            patterns[_DIGITS.sub("0", make_plain(stem))].append((numbers, name))
+            patterns[_DIGITS.sub("0", normalise_name(stem))].append((numbers, name))
         else:
             ignored.append(name)
     found: dict[int, str] = {}
@@ -179,7 +179,7 @@ class Tree:
             skip: pass over folders that cannot be listed.
         """
         found = [base]
-        for part in make_plain(pattern).split("/"):
+        for part in normalise_name(pattern).split("/"):
             if skip:
                 found = [f for f in found if self._try_list(f) or f in self._listed]
             found = [f / name for f in found for name in self._named(f, part)]
@@ -190,7 +190,7 @@ class Tree:
         if folder not in self._plain:
             plain = defaultdict(list)
             for name in self.list(folder)[0]:
-                plain[make_plain(name)].append(name)
+                plain[normalise_name(name)].append(name)
             self._plain[folder] = plain
         if not glob.has_magic(part):
             return self._plain[folder].get(part, ())
@@ -217,9 +217,9 @@ class Tree:
         except StagkitError:
             return ()
 
-    def holds_pictures(self, folder: Path) -> bool:
+    def has_images(self, folder: Path) -> bool:
         """Whether a picture lies in ``folder``."""
-        return any(_is_picture(name) for name in self.list(folder)[1])
+        return any(_is_image(name) for name in self.list(folder)[1])
 
     def frames(self, folder: Path) -> Frames:
         """The frames in ``folder``; see ``number_frames``.
@@ -227,8 +227,8 @@ class Tree:
         Raises:
             UnclearFramesError: their order cannot be read from their names.
         """
-        found = number_frames(name for name in self.list(folder)[1] if _is_picture(name))
-        odd = tuple(name for name in self._odd[folder] if _is_picture(name))
+        found = number_frames(name for name in self.list(folder)[1] if _is_image(name))
+        odd = tuple(name for name in self._odd[folder] if _is_image(name))
         return Frames(found.files, found.claimed, found.ignored, odd)
 
     def list_frames(self, folder: Path) -> tuple[list[Path], list[str]]:
@@ -278,8 +278,8 @@ class Tree:
         return ", ".join(names[:n]) + more if names else "an empty folder"
 
 
-def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURES
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def read_header(path: Path, data: bytes = b"") -> tuple[tuple[int, int], int]:
@@ -323,7 +323,7 @@ def read_shape(path: Path, clip_id: str) -> tuple[int, int]:
     return (width, height) if orientation >= 5 else (height, width)
 
 
-def turned_by_exif(paths: Sequence[Path]) -> bool:
+def has_exif_rotation(paths: Sequence[Path]) -> bool:
     """Whether the first or last of these pictures carries an EXIF orientation other than upright."""
     for path in {paths[0], paths[-1]} if paths else ():
         try:
@@ -334,7 +334,7 @@ def turned_by_exif(paths: Sequence[Path]) -> bool:
     return False
 
 
-def read_picture(path: Path) -> np.ndarray:
+def load_image(path: Path) -> np.ndarray:
     """One picture, turned as its EXIF orientation says: uint8 "y x" (grey) or "y x chan" (RGB).
 
     Raises:
@@ -346,7 +346,7 @@ def read_picture(path: Path) -> np.ndarray:
             raise StagkitError(f"{path} has more than {MAX_BYTES:,} bytes: is it a picture?")
         data = path.read_bytes()
         _, orientation = read_header(path, data)
-        if not is_cut(data):
+        if not is_truncated(data):
             frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error):
         pass
@@ -355,10 +355,10 @@ def read_picture(path: Path) -> np.ndarray:
     if frame.dtype != np.uint8:
         raise StagkitError(f"{path.name} is {frame.dtype}, expected 8 bits a channel")
     frame = frame[..., 2::-1] if frame.ndim == 3 and frame.shape[2] > 2 else frame[..., 0] if frame.ndim == 3 else frame
-    return turn_upright(frame, orientation)
+    return apply_exif_orientation(frame, orientation)
 
 
-def is_cut(data: bytes) -> bool:
+def is_truncated(data: bytes) -> bool:
     """Whether the end of a PNG, JPEG or BMP file is missing; decoders fill what is missing with grey."""
     if data[:4] == b"\x89PNG":
         return b"IEND" not in data[-64:]
@@ -373,7 +373,7 @@ def is_cut(data: bytes) -> bool:
     return False
 
 
-def turn_upright(frame: np.ndarray, orientation: int) -> np.ndarray:
+def apply_exif_orientation(frame: np.ndarray, orientation: int) -> np.ndarray:
     """A picture "y x" or "y x chan" as its EXIF orientation (1..8) says that it is to be shown."""
     if orientation >= 5:
         frame = frame.swapaxes(0, 1)
@@ -384,7 +384,7 @@ def turn_upright(frame: np.ndarray, orientation: int) -> np.ndarray:
     return frame
 
 
-def iter_pictures(paths: Sequence[Path], clip_id: str) -> Iterator[np.ndarray]:
+def iter_frames(paths: Sequence[Path], clip_id: str) -> Iterator[np.ndarray]:
     """The frames of a clip one by one: uint8 "y x" (grey) or "y x chan" (RGB).
 
     Raises:
@@ -395,7 +395,7 @@ def iter_pictures(paths: Sequence[Path], clip_id: str) -> Iterator[np.ndarray]:
     shape = None
     for path in paths:
         try:
-            frame = read_picture(path)
+            frame = load_image(path)
         except StagkitError as error:
             raise StagkitError(f"clip {clip_id!r}: {error}.") from error
         shape = shape or frame.shape
@@ -404,6 +404,6 @@ def iter_pictures(paths: Sequence[Path], clip_id: str) -> Iterator[np.ndarray]:
         yield frame
 
 
-def read_pictures(paths: Sequence[Path], clip_id: str) -> np.ndarray:
-    """All frames of a clip: uint8 "time y x" (grey) or "time y x chan" (RGB); see ``iter_pictures``."""
-    return np.stack(list(iter_pictures(paths, clip_id)))
+def load_frames(paths: Sequence[Path], clip_id: str) -> np.ndarray:
+    """All frames of a clip: uint8 "time y x" (grey) or "time y x chan" (RGB); see ``iter_frames``."""
+    return np.stack(list(iter_frames(paths, clip_id)))

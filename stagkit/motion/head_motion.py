@@ -38,7 +38,7 @@ def compute_rigid_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndar
     return mask.astype(bool) & compute_face_mask(landmarks, shape)
 
 
-def compute_trust(grey: np.ndarray, rigid: np.ndarray) -> np.ndarray:
+def compute_rigid_weights(grey: np.ndarray, rigid: np.ndarray) -> np.ndarray:
     """How well motion can be seen at each rigid pixel, direction by direction.
 
     Square root of the structure tensor (Bigun & Granlund 1987): along an edge, and where the skin is smooth, there is
@@ -67,7 +67,7 @@ def make_head_fit(rigid: np.ndarray, trust: np.ndarray | None = None) -> Callabl
 
     Args:
         rigid: bool "y x".
-        trust: from ``compute_trust``; None trusts every pixel alike.
+        trust: from ``compute_rigid_weights``; None trusts every pixel alike.
 
     Returns:
         A function of a flow, float32 "2 y x" px; it gives the head's motion, float "2 3".
@@ -112,7 +112,7 @@ def compute_head_motion(flow: np.ndarray, rigid: np.ndarray, trust: np.ndarray |
     Args:
         flow: float32 "2 y x" px.
         rigid: bool "y x".
-        trust: from ``compute_trust``; None trusts every pixel alike.
+        trust: from ``compute_rigid_weights``; None trusts every pixel alike.
 
     Returns:
         float "2 3"; the identity where fewer than four pixels are rigid.
@@ -186,7 +186,7 @@ def add_head_motion(flow: np.ndarray, head: np.ndarray) -> np.ndarray:
     return out
 
 
-def choose_turn(head: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+def choose_warp(head: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
     """What is undone of a head's motion before flow is measured again: float "2 3", None where it is too small.
 
     Whole pixels, since they need no interpolation (which blurs, and so looks like motion); all of it where turn and zoom
@@ -198,9 +198,9 @@ def choose_turn(head: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
 
     Example:
         >>> face = np.random.default_rng(0).uniform(20, 100, (68, 2))
-        >>> choose_turn(np.array([[1, 0, 2.3], [0, 1, -0.8]]), face)[:, 2].tolist()
+        >>> choose_warp(np.array([[1, 0, 2.3], [0, 1, -0.8]]), face)[:, 2].tolist()
         [2.0, -1.0]
-        >>> choose_turn(np.array([[1, 0, 0.4], [0, 1, -0.2]]), face) is None
+        >>> choose_warp(np.array([[1, 0, 0.4], [0, 1, -0.2]]), face) is None
         True
     """
     carried = landmarks @ head[:, :2].T + head[:, 2] - landmarks
@@ -211,7 +211,7 @@ def choose_turn(head: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
     return np.concatenate([np.eye(2), whole[:, None]], axis=1) if whole.any() else None
 
 
-def turn_back(frame: np.ndarray, head: np.ndarray) -> np.ndarray:
+def warp_to_onset(frame: np.ndarray, head: np.ndarray) -> np.ndarray:
     """A frame "y x" as it would be had the head stayed: cubic interpolation, the rim repeated."""
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(frame, head, frame.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)

@@ -369,7 +369,7 @@ def align_frames(
     return np.stack(aligned), landmarks @ matrix[:, :2].T + matrix[:, 2]
 
 
-def make_ready(clip: Clip, size: int = 0, model: str = "") -> Clip:
+def locate_and_align(clip: Clip, size: int = 0, model: str = "") -> Clip:
     """The clip with landmarks, and aligned where that is asked for.
 
     Args:

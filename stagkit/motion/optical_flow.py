@@ -18,13 +18,13 @@ from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_frame
 from stagkit.core.types import Clip, FlowClip, RoiSequence, ShapeError, StagkitError, inter_ocular_distance
 from stagkit.motion.head_motion import (
     add_head_motion,
-    choose_turn,
+    choose_warp,
     compute_rigid_mask,
-    compute_trust,
+    compute_rigid_weights,
     make_head_fit,
     remove_head_motion,
     smooth_head_motion,
-    turn_back,
+    warp_to_onset,
 )
 from stagkit.motion.optical_flow_cuda import make_cuda_method
 
@@ -145,7 +145,7 @@ def select_frames(
     return np.sort(np.array(taken))
 
 
-def make_measure(
+def make_flow_estimator(
     onset: np.ndarray, landmarks: np.ndarray, config: FlowConfig = FlowConfig()
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """How one frame is measured against the onset frame, whatever the other frames are.
@@ -158,15 +158,15 @@ def make_measure(
     """
     measure = make_flow_method(config.method, config.device)
     rigid = compute_rigid_mask(landmarks, onset.shape)
-    fit_head = make_head_fit(rigid, compute_trust(onset, rigid))
+    fit_head = make_head_fit(rigid, compute_rigid_weights(onset, rigid))
 
     def measure_frame(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         flow, head = rearrange(measure(onset, frame), "y x chan -> chan y x"), np.eye(2, 3)
         if config.stabilise:
             head = fit_head(flow)
-            undone = choose_turn(head, landmarks)
+            undone = choose_warp(head, landmarks)
             if undone is not None:
-                rest = rearrange(measure(onset, turn_back(frame, undone)), "y x chan -> chan y x")
+                rest = rearrange(measure(onset, warp_to_onset(frame, undone)), "y x chan -> chan y x")
                 flow = add_head_motion(rest, undone)
                 head = undone @ np.vstack([fit_head(rest), [0, 0, 1]])
         return flow, head
@@ -174,13 +174,13 @@ def make_measure(
     return measure_frame
 
 
-def take_out_head_motion(
+def subtract_head_motion(
     flow: np.ndarray, head: np.ndarray, times_ms: np.ndarray, landmarks: np.ndarray, onset: int
 ) -> np.ndarray:
     """Make the head's path smooth and take it out of the flow, in place.
 
     Args:
-        flow: float32 "time 2 y x" px, changed; head: float "time 2 3", both as ``make_measure`` gives them.
+        flow: float32 "time 2 y x" px, changed; head: float "time 2 3", both as ``make_flow_estimator`` gives them.
 
     Returns:
         The path that was taken out.
@@ -196,7 +196,7 @@ def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas 
 
     Flow is measured from the onset frame (first frame where none is coded) to every frame. Where the head has moved by
     more than half a pixel, the frame is moved back first and measured again, so that large drifts cost no accuracy
-    (``head.choose_turn``).
+    (``head.choose_warp``).
 
     Args:
         clip: with landmarks.
@@ -225,14 +225,14 @@ def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas 
     landmarks = np.asarray(clip.landmarks[onset], float)
     if inter_ocular_distance(landmarks) < 4:
         raise ShapeError(f"clip {clip.clip_id!r}: the eyes are less than 4 px apart; are the landmarks in px (x, y)?")
-    measure = make_measure(grey[onset], landmarks, config)
+    measure = make_flow_estimator(grey[onset], landmarks, config)
     flow = np.zeros((len(grey), 2, *grey.shape[1:]), np.float32)
     head = np.tile(np.eye(2, 3), (len(grey), 1, 1))
     for t in range(len(grey)):
         if t != onset:
             flow[t], head[t] = measure(grey[t])
     if config.stabilise:
-        head = take_out_head_motion(flow, head, clip.times_ms, landmarks, onset)
+        head = subtract_head_motion(flow, head, clip.times_ms, landmarks, onset)
     scores = compute_frame_scores(flow, landmarks, atlas)
     scores[onset] = 0.0
     return FlowClip(

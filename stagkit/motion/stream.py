@@ -13,7 +13,7 @@ from queue import Empty, Full, Queue
 import numpy as np
 
 from stagkit.core.types import StagkitError
-from stagkit.motion.frames import iter_pictures, read_pictures, read_shape
+from stagkit.motion.frames import iter_frames, load_frames, read_shape
 from stagkit.motion.landmarks import FaceError, align_frames, check_inside, find_points, load_finder
 
 #: Frames of real size that may wait to be worked on (stagkit's choice).
@@ -26,7 +26,7 @@ def read_ahead(frames: Iterable[np.ndarray], ahead: int = AHEAD) -> Iterator[np.
     """The same frames in the same order, read by a thread of its own while the last one is worked on.
 
     Args:
-        frames: e.g. ``tree.iter_pictures``; what it raises is raised here, after the frames before.
+        frames: e.g. ``tree.iter_frames``; what it raises is raised here, after the frames before.
         ahead: frames that may wait; one more is in the hands of the reader.
     """
     waiting: Queue = Queue(maxsize=ahead)
@@ -76,7 +76,7 @@ def read_frames(
     size: int = 0,
     landmarker: str = "",
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Frames and landmarks of a clip; aligned frame by frame where a size is given, the result as of ``faces.make_ready``.
+    """Frames and landmarks of a clip; aligned frame by frame where a size is given.
 
     Args:
         paths: files of the frames, in order.
@@ -97,13 +97,13 @@ def read_frames(
         except FaceError as error:
             raise FaceError(f"clip {clip_id!r}: {error}") from error
     if not size:
-        return read_pictures(paths, clip_id), landmarks
+        return load_frames(paths, clip_id), landmarks
     if not 0 <= (onset or 0) < len(paths):
         raise StagkitError(f"clip {clip_id!r}: onset {onset} lies outside its {len(paths)} frames (0-based).")
     if landmarks is None and landmarker:
-        first = read_pictures(paths[onset or 0 :][:1], clip_id)[0]
+        first = load_frames(paths[onset or 0 :][:1], clip_id)[0]
         points = find_points(first, load_finder(landmarker), clip_id)
         landmarks = np.broadcast_to(points, (len(paths), 68, 2)).copy()
     if landmarks is None:
         raise StagkitError(f"clip {clip_id!r} has no landmarks: store them, or find them (prepare --landmarker FILE).")
-    return align_frames(read_ahead(iter_pictures(paths, clip_id)), landmarks, onset or 0, size)
+    return align_frames(read_ahead(iter_frames(paths, clip_id)), landmarks, onset or 0, size)

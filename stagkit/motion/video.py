@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from stagkit.core.errors import StagkitError, StagkitWarning
-from stagkit.motion.frames import MAX_FPS, MIN_FPS, RATE, Tree, iter_pictures
+from stagkit.motion.frames import MAX_FPS, MIN_FPS, RATE, Tree, iter_frames
 
 _MOVIES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
@@ -46,7 +46,7 @@ class Video:
     def __iter__(self) -> Iterator[np.ndarray]:
         """Frames uint8 "y x" or "y x chan" (RGB), all of one size."""
         if self.path.is_dir():
-            yield from iter_pictures(Tree(self.path).list_frames(self.path)[0], self.name)
+            yield from iter_frames(Tree(self.path).list_frames(self.path)[0], self.name)
             return
         self.stamps.clear()
         reader = cv2.VideoCapture(str(self.path))

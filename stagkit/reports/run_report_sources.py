@@ -28,7 +28,7 @@ def _find_card(name: str) -> DatasetCard | None:
 
 
 def tell_data(run: Run) -> str:
-    """What was tested, and the card, digest, corrections and faults of every data set."""
+    """What was tested, and the card, digest, corrections and issues of every data set."""
     text = []
     table_ = run.predictions
     counts = table_[table_["seed"] == table_["seed"].min()].drop_duplicates(["dataset", "subject", "clip"])
@@ -58,7 +58,7 @@ def _tell_source(part: dict) -> str:
     if card is not None:
         rows += [
             ("data set", card.title),
-            ("granted by", f"{card.grantor}; {card.ask}"),
+            ("granted by", f"{card.provider}; {card.ask}"),
             ("licence", card.licence),
             ("paper", f"doi:{card.doi}"),
             ("camera", f"{card.camera}; {card.fps}"),
@@ -71,14 +71,14 @@ def _tell_source(part: dict) -> str:
         ("flow", "optical flow"),
         ("roi", "regions"),
         ("mapping", "class mapping"),
-        ("sheets", "sheets"),
+        ("annotation_files", "annotation files"),
         ("frames_from", "frames from"),
     ):
         value = part.get(key, about.get(key))
         if value:
             rows.append((words, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value))
     text.append(facts((k, v) for k, v in rows if v))
-    corrections, left_out = about.get("corrections"), about.get("left_out") or {}
+    corrections, skipped = about.get("corrections"), about.get("skipped") or {}
     if corrections:
         text.append(paragraph(f"{count(corrections, 'correction')} to the sheet:") + bullets(corrections))
     else:
@@ -86,16 +86,14 @@ def _tell_source(part: dict) -> str:
             paragraph(
                 "No correction was applied to a sheet."
                 if corrections == []
-                else "Nothing to correct: there is no coding sheet.",
+                else "Nothing to correct: there is no annotation file.",
                 "soft",
             )
         )
-    if left_out:
-        text.append(
-            paragraph(f"{count(left_out, 'clip')} left out:") + bullets(f"{k}: {v}" for k, v in left_out.items())
-        )
-    if about.get("faults"):
-        text.append(paragraph("Faults found:") + bullets(about["faults"]))
+    if skipped:
+        text.append(paragraph(f"{count(skipped, 'clip')} left out:") + bullets(f"{k}: {v}" for k, v in skipped.items()))
+    if about.get("issues"):
+        text.append(paragraph("Faults found:") + bullets(about["issues"]))
     return "\n".join(text)
 
 

@@ -1,4 +1,4 @@
-"""How phantoms are written in each official layout: names of folders and files, coding sheets, and their irregularities.
+"""How phantoms are written in each official layout: names of folders and files, annotation files, and their irregularities.
 
 Every irregularity is one that the released sets have; where it comes from stands in each set's own file.
 """

@@ -1,4 +1,4 @@
-"""Phantoms laid out as the official releases are: folders, file names, coding sheet, irregularities and all.
+"""Phantoms laid out as the official releases are: folders, file names, annotation file, irregularities and all.
 
 So that the readers of licensed sets can be tried, taught and tested without any licensed face. A mark (``phantom.json``)
 lies beside the sheet; what is read from such a tree is called ``casme2-phantom``, never ``casme2``. Where a class is made of
@@ -26,7 +26,7 @@ LAYOUT_PRESETS = {name: scribe.preset for name, scribe in SCRIBES.items()}
 
 
 def write_tree(source: PhantomSource, layout: str, root: str | Path, progress: Progress = no_progress) -> Path:
-    """Write phantom clips as an official release has them: pictures, coding sheet, and stored landmarks.
+    """Write phantom clips as an official release has them: pictures, annotation file, and stored landmarks.
 
     Args:
         source: phantoms whose classes the layout's sheet can name.

@@ -33,15 +33,15 @@ def clips_that_cannot_be_used(answer: int, *, found: Mapping) -> Verdict:
     clips = found["clips"]
     lost = clips["rows"] - clips["usable"]
     if answer == lost:
-        names = ", ".join(found["left_out"])
+        names = ", ".join(found["skipped"])
         return right(f"{lost} of {clips['rows']} ({names or 'none'}); every one is named with its reason.")
     if answer == clips["usable"]:
         return wrong("that many *can* be used; the question is about the others.")
-    if answer == len(found["unlisted"]):
+    if answer == len(found["orphan_folders"]):
         return wrong("those are folders that no row names; the question is about rows without a usable clip.")
     if answer == found["frames"]["missing"]:
         return wrong("those are missing *frames*; a clip that lacks a few can still be used.")
-    if answer == len(found["faults"]):
+    if answer == len(found["issues"]):
         return wrong("odd is not lost: those clips are kept, and what is odd about them is told.")
     return wrong("rows minus usable, both in `found['clips']`.")
 

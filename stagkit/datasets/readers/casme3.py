@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.layout import AnnotationRow, Layout, exactly
 from stagkit.datasets.spreadsheets import load_table, name_subject, read_text
 from stagkit.motion.frames import Tree
 
 _GRANT = {
-    "grantor": "the Institute of Psychology, Chinese Academy of Sciences",
+    "provider": "the Institute of Psychology, Chinese Academy of Sciences",
     "ask": "ask at casme.psych.ac.cn/casme/e4",
     "doi": "10.1109/TPAMI.2022.3174895",
     "camera": "1280x720 px (recalled); depth is not read",
@@ -61,41 +61,41 @@ _COLUMNS_C = {
 }
 
 
-def load_rows_a(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
-    """Rows of the sheet ``label``."""
+def load_rows_a(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+    """Rows of the annotation file ``label``."""
     rows = []
-    for number, cells in load_table(sheets[0], _COLUMNS_A, {"aus": ("AU",)}, tree.notes):
+    for number, cells in load_table(annotation_files[0], _COLUMNS_A, {"aus": ("AU",)}, tree.notes):
         subject, video = name_subject(cells.pop("subject"), "spNO."), read_text(cells.pop("video"))
         clip = f"{video.lower()}/{read_text(cells['onset']) or 'none'}" if video else ""
         folder = exactly(f"{subject}/{video}") + "/color"
-        rows.append(SheetRow(subject=subject, clip=clip, folders=(folder,), fps=30, row=number, **cells))
+        rows.append(AnnotationRow(subject=subject, clip=clip, folders=(folder,), fps=30, row=number, **cells))
     return rows
 
 
-def load_rows_c(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
-    """Rows of the sheet ``mockCrimeME``."""
+def load_rows_c(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+    """Rows of the annotation file ``mockCrimeME``."""
     rows = []
-    for number, cells in load_table(sheets[0], _COLUMNS_C, {"aus": ("au",)}, tree.notes):
+    for number, cells in load_table(annotation_files[0], _COLUMNS_C, {"aus": ("au",)}, tree.notes):
         subject = name_subject(cells.pop("subject"))
         count = read_text(cells.pop("count"))
         folders = tuple(f"{exactly(s)}/*/color" for s in dict.fromkeys((subject, subject.zfill(2))) if subject)
         clip = f"{count}/{read_text(cells['onset']) or 'none'}" if count else ""
         person = name_subject(subject, "c", 2)
-        rows.append(SheetRow(subject=person, clip=clip, folders=folders, fps=30, row=number, **cells))
+        rows.append(AnnotationRow(subject=person, clip=clip, folders=folders, fps=30, row=number, **cells))
     return rows
 
 
 PART_A = Layout(
     card=CARD_A,
     load_rows=load_rows_a,
-    sheets=("cas(me)3_part_A_ME_label_JpgIndex_v2*", "cas(me)3_part_A_ME_label*", "*part_A*ME_label*"),
+    annotation_files=("cas(me)3_part_A_ME_label_JpgIndex_v2*", "cas(me)3_part_A_ME_label*", "*part_A*ME_label*"),
     bases=("part_A",),
     whole_folders=False,
 )
 PART_C = Layout(
     card=CARD_C,
     load_rows=load_rows_c,
-    sheets=("CAS(ME)3_part_C_ME*", "*part_C*ME*"),
+    annotation_files=("CAS(ME)3_part_C_ME*", "*part_C*ME*"),
     bases=("part_C/part_C", "part_C"),
     whole_folders=False,
 )

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from stagkit.core.files import shorten
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import Layout, SheetRow, exactly
-from stagkit.datasets.spreadsheets import SheetError, is_empty, load_grids, name_subject, read_text
+from stagkit.datasets.layout import AnnotationRow, Layout, exactly
+from stagkit.datasets.spreadsheets import TableError, is_empty, load_grids, name_subject, read_text
 from stagkit.motion.frames import Tree
 
 CARD = DatasetCard(
     name="casme-squared",
     title="CAS(ME)^2",
-    grantor="the Institute of Psychology, Chinese Academy of Sciences",
+    provider="the Institute of Psychology, Chinese Academy of Sciences",
     ask="ask at casme.psych.ac.cn",
     doi="10.1109/TAFFC.2017.2654440",
     camera="640x480 px (recalled)",
@@ -39,11 +39,11 @@ CARD = DatasetCard(
 )
 
 
-def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
-    """Micro-expressions of the first sheet, folders by the naming rules of the other two."""
-    grids = load_grids(sheets[0], tree.notes)
+def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+    """Micro-expressions of the first worksheet, folders by the naming rules of the other two."""
+    grids = load_grids(annotation_files[0], tree.notes)
     if len(grids) < 3:
-        raise SheetError(f"{sheets[0].name} has {len(grids)} sheets, expected codes and two naming rules.")
+        raise TableError(f"{annotation_files[0].name} has {len(grids)} sheets, expected codes and two naming rules.")
     codes, first, second = list(grids.values())[:3]
     people, videos = _read_people(first), _read_videos(second)
     rows = []
@@ -63,7 +63,7 @@ def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
         why = why or ("" if video else f"the video of {shorten(clip, 60)} is in no row of the second naming rule")
         folder = f"{exactly(person)}/{exactly(person[1:])}_{exactly(video)}*"
         rows.append(
-            SheetRow(
+            AnnotationRow(
                 subject=person or f"code {subject}",
                 clip=clip,
                 label=label,
@@ -84,7 +84,7 @@ def _read_people(rows: Sequence[tuple]) -> dict[str, str]:
     """Subject number of the codes -> folder. The columns: position, folder (``s15``), subject number of the codes.
 
     Raises:
-        SheetError: no row of three such columns; a number with two folders, or a folder with two numbers.
+        TableError: no row of three such columns; a number with two folders, or a folder with two numbers.
     """
     people: dict[str, str] = {}
     for row in rows:
@@ -94,11 +94,11 @@ def _read_people(rows: Sequence[tuple]) -> dict[str, str]:
         if at is None or not re.fullmatch(r"\d{1,3}", code):
             continue
         if people.setdefault(code, texts[at]) != texts[at] or list(people.values()).count(texts[at]) > 1:
-            raise SheetError(
-                f"the first naming rule pairs subject {code} or folder {texts[at]} twice: repair the sheet."
+            raise TableError(
+                f"the first naming rule pairs subject {code} or folder {texts[at]} twice: repair the workbook."
             )
     if not people:
-        raise SheetError(
+        raise TableError(
             "the first naming rule has no row of position, folder (s15) and subject number of the codes: is it the "
             "official workbook?"
         )
@@ -113,14 +113,14 @@ def _read_videos(rows: Sequence[tuple]) -> dict[str, str]:
         name = next((t for t in texts if re.fullmatch(r"[a-z]+\d+", t)), "")
         digits = next((t.zfill(4) for t in texts if re.fullmatch(r"\d{3,4}", t)), "")
         if name and digits and videos.setdefault(name, digits) != digits:
-            raise SheetError(f"the second naming rule pairs {name} with two videos: repair the sheet.")
+            raise TableError(f"the second naming rule pairs {name} with two videos: repair the workbook.")
     return videos
 
 
 LAYOUT = Layout(
     card=CARD,
     load_rows=load_rows,
-    sheets=("*code*final*", "*CAS(ME)*2*code*"),
+    annotation_files=("*code*final*", "*CAS(ME)*2*code*"),
     bases=("rawpic", "longVideoFaceCropped"),
     whole_folders=False,
 )

@@ -1,7 +1,7 @@
 """DFME, released part: 2,629 clips at 200, 300 or 500 fps in three parts with different subjects.
 
-Clips lie flat, one folder each, without a folder for the subject; every part has a sheet of its own, and the part is told
-by its name (``training``, ``testA``, ``testB``).
+Clips lie flat, one folder each, without a folder for the subject; every part has its own annotation file, and its name
+says which part (``training``, ``testA``, ``testB``).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from stagkit.core.files import shorten
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.layout import AnnotationRow, Layout, exactly
 from stagkit.datasets.spreadsheets import load_table, read_text
 from stagkit.motion.frames import Tree
 
 CARD = DatasetCard(
     name="dfme",
     title="DFME",
-    grantor="MEA-LAB, University of Science and Technology of China",
+    provider="MEA-LAB, University of Science and Technology of China",
     ask="ask the authors of the paper",
     doi="10.1109/TAFFC.2023.3341918",
     camera="1024x768 px (recalled)",
@@ -45,22 +45,24 @@ _EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "su
 _RATES = ("200", "300", "500")
 
 
-def name_part(sheet: str) -> str:
-    """The official part a sheet is of, by its file name; '' where it does not say."""
-    text = re.sub(r"[^a-z]", "", sheet.lower())
+def name_part(stem: str) -> str:
+    """The official part an annotation file is of, by its file name; '' where it does not say."""
+    text = re.sub(r"[^a-z]", "", stem.lower())
     return "train" if "train" in text else "testA" if "testa" in text else "testB" if "testb" in text else ""
 
 
-def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
+def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of all sheets found."""
     rows = []
-    for sheet in sheets:
-        part = name_part(sheet.stem)
-        for number, cells in load_table(sheet, _COLUMNS, {"aus": ("AU",), "emotion_id": ("EmotionId",)}, tree.notes):
+    for file in annotation_files:
+        part = name_part(file.stem)
+        for number, cells in load_table(file, _COLUMNS, {"aus": ("AU",), "emotion_id": ("EmotionId",)}, tree.notes):
             clip, subject = read_text(cells.pop("clip")), read_text(cells.pop("subject"))
             why = _find_fault(subject, clip, cells, cells.pop("emotion_id"))
             folders = (exactly(clip),)
-            rows.append(SheetRow(subject=subject, clip=clip, folders=folders, part=part, row=number, why=why, **cells))
+            rows.append(
+                AnnotationRow(subject=subject, clip=clip, folders=folders, part=part, row=number, why=why, **cells)
+            )
     return rows
 
 
@@ -68,16 +70,16 @@ def _find_fault(subject: str, clip: str, cells: dict[str, object], emotion_id: o
     """What in a row contradicts itself; '' where nothing does."""
     label, number, rate = read_text(cells["label"]).lower(), read_text(emotion_id), read_text(cells["fps"])
     if subject and clip and clip.rpartition("_")[0] != subject:
-        return f"the sheet says subject {subject}, its name says {clip.rpartition('_')[0]}"
+        return f"the annotation file says subject {subject}, its name says {clip.rpartition('_')[0]}"
     if label in _EMOTIONS and number and number != str(_EMOTIONS.index(label)):
-        return f"its emotion {label} is number {_EMOTIONS.index(label)}, the sheet says {shorten(number, 60)}"
+        return f"its emotion {label} is number {_EMOTIONS.index(label)}, the annotation file says {shorten(number, 60)}"
     return "" if rate in _RATES else f"fps is {shorten(rate, 60)}, expected one of {', '.join(_RATES)}"
 
 
 LAYOUT = Layout(
     card=CARD,
     load_rows=load_rows,
-    sheets=("*DFME*", "*training*full*", "*train*with_AU*", "test*A*", "test*B*"),
+    annotation_files=("*DFME*", "*training*full*", "*train*with_AU*", "test*A*", "test*B*"),
     bases=("dfme_train", "train_data", "dfme_testa", "dfme_testb", "test_data_a", "test_data_b"),
     name_part=name_part,
 )

@@ -1,6 +1,6 @@
 """4DME, grey camera: 267 micro-expressions at 60 fps, each with one emotion or several.
 
-Several emotions become one label joined by ``+`` in the order of the sheet's columns (``positive+surprise``); the class
+Several emotions become one label joined by ``+`` in the order of the columns (``positive+surprise``); the class
 mappings leave such clips out. ``(k)`` marks an action unit that is held throughout: it is no movement of the clip.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.layout import AnnotationRow, Layout, exactly
 from stagkit.datasets.spreadsheets import load_table, read_text
 from stagkit.motion.frames import Tree
 
@@ -20,7 +20,7 @@ EMOTIONS = ("Positive", "Negative", "Surprise", "Repression", "Others")
 CARD = DatasetCard(
     name="4dme",
     title="4DME",
-    grantor="the University of Oulu, with Imperial College London",
+    provider="the University of Oulu, with Imperial College London",
     ask="ask the authors of the paper",
     doi="10.1109/TAFFC.2022.3182342",
     camera="grey, 640x480 px (recalled); its colour, depth and 4D recordings are not read",
@@ -40,10 +40,12 @@ _COLUMNS = {
 }
 
 
-def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
+def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of the release sheet; the ``extras`` sheet is not needed."""
     rows = []
-    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("AUs",), "emotion": ("Emotion",)}, tree.notes):
+    for number, cells in load_table(
+        annotation_files[0], _COLUMNS, {"aus": ("AUs",), "emotion": ("Emotion",)}, tree.notes
+    ):
         subject, clip = read_text(cells["subject"]), read_text(cells["clip"])
         label = "+".join(name.lower() for name in EMOTIONS if read_text(cells[name]) == "1")
         why = next(
@@ -53,7 +55,7 @@ def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
         if worded and label and set(worded) != set(label.split("+")) and set(worded) <= {n.lower() for n in EMOTIONS}:
             why = f"its columns say {label}, its emotion {cells['emotion']}"
         rows.append(
-            SheetRow(
+            AnnotationRow(
                 subject=subject,
                 clip=clip,
                 label=label,
@@ -74,6 +76,6 @@ def _is_odd(cell: object) -> bool:
 LAYOUT = Layout(
     card=CARD,
     load_rows=load_rows,
-    sheets=("4DME_Labelling_Micro_release*", "*4DME*Micro_release*"),
+    annotation_files=("4DME_Labelling_Micro_release*", "*4DME*Micro_release*"),
     bases=("gray_micro", "gray_micro_crop"),
 )

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.layout import AnnotationRow, Layout, exactly
 from stagkit.datasets.spreadsheets import CASME_COLUMNS, load_table, name_subject, read_text
 from stagkit.motion.frames import Tree
 
 CARD = DatasetCard(
     name="mmew",
     title="MMEW",
-    grantor="the authors of the paper",
+    provider="the authors of the paper",
     ask="write to them",
     doi="10.1109/TPAMI.2021.3067464",
     camera="1920x1080 px (recalled), released as 231x231 px crops",
@@ -25,22 +25,26 @@ CARD = DatasetCard(
 )
 
 
-def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
-    """Rows of the sheet; a clip lies in the folder of whichever emotion holds its name."""
+def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+    """Rows of the annotation file; a clip lies in the folder of whichever emotion holds its name."""
     rows = []
-    for number, cells in load_table(sheets[0], CASME_COLUMNS, {"aus": ("Action Units",)}, tree.notes):
+    for number, cells in load_table(annotation_files[0], CASME_COLUMNS, {"aus": ("Action Units",)}, tree.notes):
         clip = read_text(cells.pop("clip"))
         subject = name_subject(cells.pop("subject"), "S", 2)
         folders = (f"*/{exactly(clip)}",)
         own = clip.upper().partition("-")[0]
-        why = f"the sheet says subject {subject}, its name says {own}" if subject and clip and own != subject else ""
-        rows.append(SheetRow(subject=subject, clip=clip, folders=folders, fps=90, row=number, why=why, **cells))
+        why = (
+            f"the annotation file says subject {subject}, its name says {own}"
+            if subject and clip and own != subject
+            else ""
+        )
+        rows.append(AnnotationRow(subject=subject, clip=clip, folders=folders, fps=90, row=number, why=why, **cells))
     return rows
 
 
 LAYOUT = Layout(
     card=CARD,
     load_rows=load_rows,
-    sheets=("MMEW_Micro_Exp*", "*MMEW*"),
+    annotation_files=("MMEW_Micro_Exp*", "*MMEW*"),
     bases=("Micro_Expression",),
 )

@@ -1,4 +1,4 @@
-"""SAMM: 159 clips at 200 fps, grey. The sheet's header stands on row 14 (or 1, in stripped copies).
+"""SAMM: 159 clips at 200 fps, grey. The annotation file's header stands on row 14 (or 1, in stripped copies).
 
 Frame numbers are padded to four digits in some clips and to five in others, so they are matched as numbers.
 """
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.layout import AnnotationRow, Layout, exactly
 from stagkit.datasets.spreadsheets import load_table, name_subject, read_text
 from stagkit.motion.frames import Tree
 
 CARD = DatasetCard(
     name="samm",
     title="SAMM",
-    grantor="Manchester Metropolitan University",
+    provider="Manchester Metropolitan University",
     ask="ask the authors of the paper for the release agreement",
     doi="10.1109/TAFFC.2016.2573832",
     camera="grey, 2040x1088 px (recalled)",
@@ -39,16 +39,19 @@ _COLUMNS = {
 }
 
 
-def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
+def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of ``MICRO_ONLY``; subjects are written ``006`` or, by Excel, 6."""
     rows = []
-    for number, cells in load_table(sheets[0], _COLUMNS, {"aus": ("Action Units",)}, tree.notes):
+    for number, cells in load_table(annotation_files[0], _COLUMNS, {"aus": ("Action Units",)}, tree.notes):
         subject, clip = name_subject(cells.pop("subject"), "", 3), read_text(cells.pop("clip"))
         folder = exactly(f"{subject}/{clip}")
-        rows.append(SheetRow(subject=subject, clip=clip, folders=(folder,), fps=200, row=number, **cells))
+        rows.append(AnnotationRow(subject=subject, clip=clip, folders=(folder,), fps=200, row=number, **cells))
     return rows
 
 
 LAYOUT = Layout(
-    card=CARD, load_rows=load_rows, sheets=("SAMM*FACS_Codes*", "SAMM*Micro*", "SAMM", "*SAMM*"), bases=("SAMM",)
+    card=CARD,
+    load_rows=load_rows,
+    annotation_files=("SAMM*FACS_Codes*", "SAMM*Micro*", "SAMM", "*SAMM*"),
+    bases=("SAMM",),
 )

@@ -1,7 +1,7 @@
 """SMIC-HS: 164 clips at 100 fps; no apex, no action units.
 
-The cropped and raw releases have no sheet: the folders say subject, emotion and clip. SMIC-E keeps long clips in which a
-micro-expression lies somewhere, and has a sheet that says where; several may share a clip.
+The cropped and raw releases have no annotations: the folders say subject, emotion and clip. SMIC-E keeps long clips and an
+annotation file that says where in them the micro-expressions are; several may share a clip.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from pathlib import Path
 
 from stagkit.core.files import shorten
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import Layout, SheetRow, exactly
+from stagkit.datasets.layout import AnnotationRow, Layout, exactly
 from stagkit.datasets.spreadsheets import is_empty, load_table, read_text
 from stagkit.motion.frames import Tree
 
 CARD = DatasetCard(
     name="smic",
     title="SMIC-HS",
-    grantor="the University of Oulu",
+    provider="the University of Oulu",
     ask="ask the authors of the paper",
     doi="10.1109/FG.2013.6553717",
     camera="640x480 px (recalled)",
     fps="100 fps",
     size=(
-        "164 clips of 16 subjects: negative 70, positive 51, surprise 43; the original sheet of SMIC-E has 162 rows with "
+        "164 clips of 16 subjects: negative 70, positive 51, surprise 43; the original file of SMIC-E has 162 rows with "
         "167 micro-expressions, labelled negative 74, positive 51, surprise 42"
     ),
     tree=(
@@ -36,7 +36,7 @@ CARD = DatasetCard(
     ),
     checks=(
         "emotion and subject of folder or sheet against the clip's name (ne, po, sur); frame numbers of six and more "
-        "digits; micro-expressions that a sheet of SMIC-E lists twice"
+        "digits; micro-expressions that an annotation file of SMIC-E lists twice"
     ),
     corrects="s18_sur_03, 'negative' in two sheets of SMIC-E, is 'surprise'",
 )
@@ -60,26 +60,26 @@ _MORE = {
 }
 
 
-def load_rows(sheets: Sequence[Path], tree: Tree, base: Path) -> list[SheetRow]:
-    """Rows of a sheet where there is one, else the folders of the cropped or raw release."""
-    return _load_sheet(sheets[0], tree.notes) if sheets else _load_folders(tree, base)
+def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+    """Rows of an annotation file where there is one, else the folders of the cropped or raw release."""
+    return _load_sheet(annotation_files[0], tree.notes) if annotation_files else _load_folders(tree, base)
 
 
-def _load_folders(tree: Tree, base: Path) -> list[SheetRow]:
+def _load_folders(tree: Tree, base: Path) -> list[AnnotationRow]:
     rows = []
     for folder in tree.match(base, _CLIPS):
         subject, _, emotion, clip = folder.relative_to(base).parts
         place = exactly(folder.relative_to(base).as_posix())
         named, own = _read_emotion(clip), _name_subject(clip)
         why = "" if own == _name_subject(subject) else f"its folder says subject {subject}, its name says {own}"
-        rows.append(SheetRow(_name_subject(subject), clip, emotion.lower(), (place,), 100, why=why, named=named))
+        rows.append(AnnotationRow(_name_subject(subject), clip, emotion.lower(), (place,), 100, why=why, named=named))
     full = {folder.relative_to(base).parts[0] for folder in tree.match(base, _CLIPS)}
     empty = [folder.name for folder in tree.match(base, "s*") if folder.name not in full]
     tree.notes += [f"subject folder {name} holds no clips: expected micro/EMOTION/CLIP in it" for name in empty]
     return rows
 
 
-def _load_sheet(path: Path, notes: list[str]) -> list[SheetRow]:
+def _load_sheet(path: Path, notes: list[str]) -> list[AnnotationRow]:
     """One row per clip; a second and third micro-expression of a long clip become clips of their own (``_me2``, ``_me3``).
 
     Some sheets list such a micro-expression once more in a row of its own: then it is that row.
@@ -92,7 +92,7 @@ def _load_sheet(path: Path, notes: list[str]) -> list[SheetRow]:
             continue  # remarks below the table
         subject = _name_subject(read_text(cells["subject"]) or clip)
         own = _name_subject(clip)
-        why = "" if own == subject else f"the sheet says subject {subject}, its name says {own}"
+        why = "" if own == subject else f"the annotation file says subject {subject}, its name says {own}"
         label, named = read_text(cells["label"]).lower() or _read_emotion(clip), _read_emotion(clip)
         folders = tuple(
             pattern
@@ -104,7 +104,7 @@ def _load_sheet(path: Path, notes: list[str]) -> list[SheetRow]:
                 continue
             name = f"{clip}_me{k}" if k else clip
             onset, offset = cells[f"onset{k}"], cells[f"offset{k}"]
-            row = SheetRow(
+            row = AnnotationRow(
                 subject, name, label, folders, 100, onset=onset, offset=offset, row=number, why=why, named=named
             )
             (further if k else rows).append(row)
@@ -118,7 +118,7 @@ def _load_sheet(path: Path, notes: list[str]) -> list[SheetRow]:
     return sorted(rows, key=lambda row: row.row)
 
 
-def _span(row: SheetRow) -> tuple[str, str, str]:
+def _span(row: AnnotationRow) -> tuple[str, str, str]:
     return row.subject, read_text(row.onset), read_text(row.offset)
 
 
@@ -136,8 +136,8 @@ def _read_emotion(clip: str) -> str:
 LAYOUT = Layout(
     card=CARD,
     load_rows=load_rows,
-    sheets=("SMIC-HS-E_annotation*", "SMIC*HS*", "SMIC*annotation*"),
+    annotation_files=("SMIC-HS-E_annotation*", "SMIC*HS*", "SMIC*annotation*"),
     clips=_CLIPS,
     bases=("SMIC_all_cropped/HS", "SMIC_all_raw/HS", "SMIC-HS-E", "SMIC-E_raw image/HS_long/SMIC-HS-E", "HS"),
-    sheet_needed=False,
+    needs_annotations=False,
 )
