@@ -146,10 +146,11 @@ def prepare(
     from stagkit.motion.optical_flow_cuda import choose_flow_device
 
     device = choose_flow_device(flow_device, method)
+    config = FlowConfig(method=method, n_frames=n_frames, selection=selection, device=device)
     summary = prepare_clips(
         open_source(name, str(root.resolve() if cluster else root), annotations or ""),
         out,
-        FlowConfig(method=method, n_frames=n_frames, selection=selection, device=device),
+        config,
         workers=workers or os.cpu_count() or 1,
         progress=show("preparing"),
         align=align,
