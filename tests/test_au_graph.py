@@ -368,7 +368,7 @@ def test_with_the_network_everything_can_be_cut_and_held(widgets, alive):
 
 def test_effect_and_attribution_are_those_of_the_library(widgets, alive):
     from stagkit.explain.attribution import attribute
-    from stagkit.explain.edge_ablation import compute_edge_ablation
+    from stagkit.explain.interventions import compute_edge_ablation
     from stagkit.training.train import take
 
     torch = pytest.importorskip("torch")

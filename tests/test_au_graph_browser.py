@@ -218,7 +218,7 @@ def test_a_saved_page_answers_every_single_cut_as_python_does(tab, saved, alive)
     assert tab.locator("[data-act=hold]").first.is_disabled()
     put(tab, cuts=[], clip=1, quantity="effect")
     # edges drawn by their effect, with a sign that is not colour alone
-    from stagkit.explain.edge_ablation import compute_edge_ablation
+    from stagkit.explain.interventions import compute_edge_ablation
     from stagkit.training.train import take
 
     effects = compute_edge_ablation(alive[2], take(alive[1], torch.tensor([1])))[0]

@@ -11,9 +11,9 @@ from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
 from stagkit.explain.attribution import attribute
-from stagkit.explain.interventions import compute_logits
+from stagkit.explain.interventions import compute_logits, make_hooks
 from stagkit.network.action_units import AUEvidence
-from stagkit.network.hooks import clamp_aus, intervene, record
+from stagkit.network.hooks import intervene, record
 from stagkit.network.losses import compute_loss
 from stagkit.network.model import Stag
 from stagkit.training.train import train_fold
@@ -100,10 +100,13 @@ def test_both_readings_are_taught_by_the_codes():
     assert (au(last) - au(first)).abs() > 1e-3
 
 
-def test_a_held_action_unit_is_held_in_both_readings():
+def test_a_clamped_action_unit_is_clamped_in_both_readings():
     model, batch = make_model(**AUS), make_batch(n_clips=1)
     levels = {12: 0.9, 4: 0.01}
-    with intervene(model, clamp_aus(levels)), record(model, "au.logits*") as seen:
+    with (
+        intervene(model, make_hooks([["au", f"AU{n:02d}", level] for n, level in levels.items()])),
+        record(model, "au.logits*") as seen,
+    ):
         answer = model.logits(batch.x, batch.mask, batch.times_ms)
     for reading in ("au.logits", "au.logits.first"):
         for number, level in levels.items():

@@ -14,7 +14,6 @@ from stagkit.evaluation.bootstrap import compute_mean
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.attribution import attribute, by_roi_and_frame
 from stagkit.explain.counterfactuals import Counterfactual
-from stagkit.explain.edge_ablation import compute_agreement, compute_edge_ablation, compute_edge_attention
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.faithfulness import compute_curves, compute_infidelity, compute_orders, compute_sensitivity
 from stagkit.explain.ground_truth import (
@@ -33,6 +32,7 @@ from stagkit.explain.ground_truth import (
     score_peak,
     score_pointing,
 )
+from stagkit.explain.interventions import compute_agreement, compute_edge_ablation, compute_edge_attention, make_hooks
 from stagkit.explain.ranking import SCORES, SPEAKERS, format_ranking, score_method, summarise
 from stagkit.explain.reference_maps import REFERENCE_MAPS, compute_reference_map
 from stagkit.explain.sanity_checks import (
@@ -42,7 +42,7 @@ from stagkit.explain.sanity_checks import (
     randomise,
     train_on_permuted_labels,
 )
-from stagkit.network.hooks import cut_edges, intervene
+from stagkit.network.hooks import intervene
 from stagkit.plots.attributions import plot_attribution, plot_cascade, plot_curves, plot_maps
 from stagkit.synthetic.clip import make_clip
 from tests.small import Linear, make_dataset, train_small
@@ -165,16 +165,16 @@ def test_permuted_labels_are_dealt_among_training_clips_alone(data, monkeypatch)
     assert (seen["data"].label[:12] != data.label[:12]).any()
 
 
-# cutting
+# edge ablation
 
 
-def test_an_effect_is_what_the_cut_does(data, trained):
+def test_an_effect_is_what_the_removal_does(data, trained):
     batch = data.batch([4])
     effects = compute_edge_ablation(trained, batch, target=1)
     pair = (ATLAS.index("cheek_L"), CORNER)
     with torch.no_grad():
         whole = trained.logits(batch.x, batch.mask, batch.times_ms)[0, 1]
-        with intervene(trained, cut_edges([pair])):
+        with intervene(trained, make_hooks([["region", "cheek_L", ATLAS.names[CORNER]]])):
             cut = trained.logits(batch.x, batch.mask, batch.times_ms)[0, 1]
     assert effects[0][pair] == pytest.approx(float(whole - cut), abs=1e-5)
 

@@ -14,9 +14,10 @@ from stagkit.core.config import StagConfig
 from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import ShapeError
+from stagkit.explain.interventions import make_hooks
 from stagkit.network.action_units import compute_clip_aus
 from stagkit.network.attention import Attend, EdgeFeatures
-from stagkit.network.hooks import Probe, cut_edges, intervene, record
+from stagkit.network.hooks import Probe, intervene, record
 from stagkit.network.model import FrameTokens, RegionTokens, mean_over
 from tests.tiny import make_batch, make_inputs, make_model, permute_atlas
 
@@ -488,10 +489,10 @@ def test_edges_can_be_given_and_attributed():
         model(x, mask, times, anatomy[:, :1])
 
 
-def test_cutting_an_edge_changes_the_logits():
+def test_removing_an_edge_changes_the_logits():
     model, (x, mask, times) = make_model(), make_inputs()
     before = model(x, mask, times)
-    with intervene(model, cut_edges([("lip_corner_L", "cheek_L")])), record(model, "graph.*") as seen:
+    with intervene(model, make_hooks([["region", "lip_corner_L", "cheek_L"]])), record(model, "graph.*") as seen:
         after = model(x, mask, times)
     target, source = ATLAS.index("lip_corner_L"), ATLAS.index("cheek_L")
     for i in (0, 1):

@@ -12,73 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.methods import frozen
 from stagkit.explain.motion_decomposition import MUSCLES, SIDED_AU_MUSCLES, compute_au_shares
-from stagkit.network.hooks import clamp_aus, intervene
 from stagkit.training.train import take
 
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
-
-
-def clamp(
-    model: Stag,
-    batch: Batch,
-    au: int | Sequence[int] = (),
-    region: str | Sequence[str] = (),
-    edge: Sequence[tuple[str, str]] = (),
-    frame: int | Sequence[int] = (),
-    value: float = 0.0,
-) -> Tensor:
-    """Logits with parts of the clip or of the network held at a value: float "clip cls".
-
-    Args:
-        au: AU numbers whose evidence is held at ``value`` (a probability; 0 and 1 are taken as 0.001 and 0.999).
-        region: names of regions whose motion is multiplied by ``value`` (0: stilled, still present).
-        edge: (target, source) region edges whose weight is multiplied by ``value`` (0: cut).
-        frame: positions of frames whose motion is multiplied by ``value``; with regions, only theirs.
-        value: see above.
-
-    Raises:
-        ExplainError: a region or frame that does not exist. ProbeError: an unknown AU or edge.
-    """
-    aus = (au,) if isinstance(au, int) else tuple(au)
-    regions = (region,) if isinstance(region, str) else tuple(region)
-    frames = (frame,) if isinstance(frame, int) else tuple(frame)
-    n_frames = batch.x.shape[1]
-    unknown = [r for r in regions if r not in ATLAS.names] + [f for f in frames if not 0 <= f < n_frames]
-    if unknown:
-        raise ExplainError(
-            f"there is no {unknown[0]!r}; regions are {', '.join(ATLAS.names)}; frames 0 to {n_frames - 1}."
-        )
-    changes = {}
-    if aus:
-        changes |= clamp_aus(dict.fromkeys(aus, float(np.clip(value, 0.001, 0.999))))
-    if edge:
-        changes |= _scale_edges(edge, value)
-    x = batch.x
-    if regions or frames:
-        scale = torch.ones(x.shape[1:3])
-        rows, columns = list(frames or range(n_frames)), [ATLAS.index(r) for r in regions or ATLAS.names]
-        scale[np.ix_(rows, columns)] = value
-        x = x * scale.to(x)[..., None, None, None]
-    with torch.no_grad(), intervene(model, changes):
-        return model.logits(x, batch.mask, batch.times_ms)
-
-
-def _scale_edges(pairs: Sequence[tuple[str, str]], value: float):
-    from stagkit.network.hooks import ProbeError
-
-    scale = torch.ones(len(ATLAS.names), len(ATLAS.names))
-    for pair in pairs:
-        for end in pair:
-            if end not in ATLAS.names:
-                raise ProbeError(f"there is no region {end!r}; there are {', '.join(ATLAS.names)}.")
-        scale[ATLAS.index(pair[0]), ATLAS.index(pair[1])] = value
-    return {"graph.edges": lambda edges: edges * scale.to(edges)}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import torch
 from stagkit.core.types import MAX_DELTA, Attribution, Batch
 from stagkit.explain.aggregate import ExplainError, to_map
 from stagkit.explain.attribution import attribute, select_clips
-from stagkit.explain.edge_ablation import compute_agreement, compute_edge_ablation, compute_edge_attention
 from stagkit.explain.faithfulness import compute_infidelity, compute_orders, compute_sensitivity
 from stagkit.explain.ground_truth import (
     GroundTruth,
@@ -27,6 +26,7 @@ from stagkit.explain.ground_truth import (
     score_peak,
     score_pointing,
 )
+from stagkit.explain.interventions import compute_agreement, compute_edge_ablation, compute_edge_attention
 from stagkit.explain.sanity_checks import compute_dependence, compute_similarity
 
 if TYPE_CHECKING:

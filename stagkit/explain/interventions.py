@@ -1,231 +1,212 @@
-"""What if: cut or hold an edge, an action unit, a region or a frame, and ask the network again.
+"""Interventions: remove or clamp an edge, an action unit, a region or a frame, and compute the prediction again.
 
-A change is a short list that JSON can hold, so that the explorer, a saved page and a line of code say the same:
+An intervention is a short list that JSON can hold; explorers, saved pages and code use the same:
 
-``["region", "cheek_L", "chin"]``        the edge from chin (source) to cheek_L (target) is cut in all frames
-``["region", "cheek_L", "chin", 0.5]``   its weight is held at 0.5
-``["au", "AU06", "AU12"]``               the edge between two action units is cut; with a number: held
-``["au", "AU12"]``                       the action unit is silenced (evidence 0.001); with a number: held there, 0..1
-``["region", "cheek_L"]``                the region is taken out; with a number: its motion is multiplied by it (0 = still)
-``["frame", 3]``                         the frame is taken out; with a number: its motion is multiplied by it
-
-Cutting is the only one of these numbers that shows a cause; attention and weight are read off, not tried.
+``["region", "cheek_L", "chin"]``        remove the edge from chin (source) to cheek_L (target) in all frames
+``["region", "cheek_L", "chin", 0.5]``   clamp its weight to 0.5
+``["au", "AU06", "AU12"]``               remove the edge between two action units; with a number: clamp it
+``["au", "AU12"]``                       clamp the action unit to zero (evidence 0.001); with a number: to it, 0..1
+``["region", "cheek_L"]``                hide the region; with a number: multiply its motion (0 = no motion)
+``["frame", 3]``                         hide the frame; with a number: multiply its motion
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
+from scipy.special import softmax
+from torch import Tensor
 
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch
 from stagkit.explain.aggregate import ExplainError
+from stagkit.explain.attribution import choose_target
+from stagkit.explain.methods import frozen
+from stagkit.network.hooks import intervene, probe_names
+from stagkit.training.train import take
 
 if TYPE_CHECKING:
-    import torch
-
     from stagkit.network.model import Stag
 
-KINDS = ("region", "au", "frame")
+#: Names of the nodes of each kind; frames are numbered.
+NODES = {"region": ATLAS.names, "au": AU_LABELS, "frame": ()}
 
-#: Evidence of a silenced action unit (stagkit's choice; logit -6.9).
-SILENT = 0.001
+#: Evidence of an action unit that is clamped to zero (stagkit's choice; logit -6.9).
+ZERO_EVIDENCE = 0.001
 
-#: Passes that are made at once at most: more are no faster on a CPU.
-_MOST = 64
+#: Cases computed in one forward pass: more are no faster on a CPU.
+_CHUNK = 64
 
 
-class Change(NamedTuple):
-    """One change; ``source`` is ``""`` where a node is meant, ``level`` None where it is cut."""
+class Intervention(NamedTuple):
+    """One intervention; ``source`` is "" for a node, ``level`` None for a removal."""
 
     kind: str
     target: str | int
     source: str = ""
     level: float | None = None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names that its kind knows, in the order of the axis."""
-        return ATLAS.names if self.kind == "region" else AU_LABELS
-
     def __str__(self) -> str:
         what = f"{self.source} → {self.target}" if self.source else str(self.target)
         if self.kind == "frame":
             what = f"frame {self.target}"
-        return f"{what} cut" if self.level is None else f"{what} held at {self.level:g}"
+        return f"{what} removed" if self.level is None else f"{what} clamped to {self.level:g}"
 
 
-def read_change(entry: Sequence) -> Change:
-    """Check a change that was written as a list.
-
-    Args:
-        entry: as at the head of this file.
-
-    Returns:
-        The same as a ``Change``.
+def read_intervention(entry: Sequence) -> Intervention:
+    """Check an intervention that was written as a list (see the module's docstring).
 
     Raises:
-        ExplainError: not of that form, a name that does not exist, or a level out of range.
+        ExplainError: another form, an unknown name, or a level out of range.
     """
-    if isinstance(entry, Change):
+    if isinstance(entry, Intervention):
         entry = [part for part in entry if part not in ("", None)]
     entry = list(entry) if isinstance(entry, (list, tuple)) else [entry]
     if not 2 <= len(entry) <= 4:
         raise ExplainError(
-            f"{entry!r} is no change: expected e.g. ['region', target, source], ['au', 'AU12'] or ['frame', 3]."
+            f"{entry!r} is no intervention: expected e.g. ['region', target, source], ['au', 'AU12'] or ['frame', 3]."
         )
     kind, target, *rest = entry
-    if kind not in KINDS:
-        raise ExplainError(f"`kind` is {kind!r}, expected one of {', '.join(map(repr, KINDS))}.")
+    if kind not in NODES:
+        raise ExplainError(f"`kind` is {kind!r}, expected one of {', '.join(map(repr, NODES))}.")
     level = rest.pop() if rest and not isinstance(rest[-1], str) else None
     source = rest.pop() if rest else ""
     if rest or (kind == "frame" and source):
-        raise ExplainError(f"{entry!r} is no change: behind the kind come one or two names and at most one number.")
+        raise ExplainError(f"{entry!r} is no intervention: after the kind, expected one or two names and one number.")
     if kind == "frame":
         if not isinstance(target, int) or isinstance(target, bool) or target < 0:
             raise ExplainError(f"`frame` is {target!r}, expected the number of a frame, from 0.")
     else:
-        known = ATLAS.names if kind == "region" else AU_LABELS
         for name, part in (("target", target), ("source", source)):
-            if part not in known and (part or name == "target"):
-                raise ExplainError(f"`{name}` is {part!r}, expected one of {', '.join(map(repr, known))}.")
-    change = Change(kind, target, source, None if level is None else _read_level(level))
-    if change.level is not None and kind == "au" and not source and not 0 <= change.level <= 1:
-        raise ExplainError(f"`level` is {change.level:g}, expected evidence from 0 to 1 for an action unit.")
-    return change
+            if part not in NODES[kind] and (part or name == "target"):
+                raise ExplainError(f"`{name}` is {part!r}, expected one of {', '.join(map(repr, NODES[kind]))}.")
+    if level is not None:
+        level = _read_level(level, 1.0 if kind == "au" and not source else np.inf)
+    return Intervention(kind, target, source, level)
 
 
-def _read_level(level: object) -> float:
+def _read_level(level: object, highest: float) -> float:
     try:
         number = float(level)
     except (TypeError, ValueError):
         number = -1.0
-    if not np.isfinite(number) or number < 0 or isinstance(level, bool):
-        raise ExplainError(f"`level` is {level!r}, expected a number of 0 or more.")
+    if not np.isfinite(number) or not 0 <= number <= highest or isinstance(level, bool):
+        expected = "evidence from 0 to 1 for an action unit" if highest == 1 else "a number of 0 or more"
+        raise ExplainError(f"`level` is {level!r}, expected {expected}.")
     return number
 
 
-#: Action units are held in every reading of them.
-_READINGS = {"au.logits": "au.logits*"}
-
-
 class _Plan(NamedTuple):
-    """Changes as arrays, the first axis is "case"; NaN where nothing is held."""
+    """Interventions as arrays: which cells are visible, factors of motion, and clamped values (NaN: not clamped)."""
 
-    seen: torch.Tensor  # bool "case time roi"
-    motion: torch.Tensor  # "case time roi"
-    hold: dict[str, torch.Tensor]  # probe -> "case ..."
+    visible: Tensor  # bool "case time roi"
+    motion: Tensor  # "case time roi"
+    clamped: dict[str, Tensor]  # probe -> "case ..."
+
+    def hooks(self, part: slice = slice(None)) -> dict[str, Callable[[Tensor], Tensor]]:
+        """What ``intervene`` takes, for some cases; every AU head is clamped alike."""
+        return {("au.logits*" if n == "au.logits" else n): _clamp(v[part, None]) for n, v in self.clamped.items()}
 
 
-def _plan(cases: Sequence[Sequence[Change]], n_frames: int) -> _Plan:
-    import torch
+def _clamp(clamped: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda value: torch.where(clamped.isnan().to(value.device), value, clamped.nan_to_num().to(value))
 
+
+def _plan(cases: Sequence[Sequence], n_frames: int) -> _Plan:
     n, n_rois, n_aus = len(cases), len(ATLAS.names), len(AU_LABELS)
-    seen, motion = torch.ones(n, n_frames, n_rois, dtype=torch.bool), torch.ones(n, n_frames, n_rois)
-    nan = float("nan")
-    hold = {
-        "graph.edges": torch.full((n, n_rois, n_rois), nan),
-        "au.edges": torch.full((n, n_aus, n_aus), nan),
-        "au.logits": torch.full((n, n_aus), nan),
-    }
-    for i, case in enumerate(cases):
-        for kind, target, source, level in case:
-            if kind == "frame":
-                if target >= n_frames:
-                    raise ExplainError(f"`frame` is {target}, this clip has the frames 0..{n_frames - 1}.")
-                at = (i, target)
-            elif source:
-                names = ATLAS.names if kind == "region" else AU_LABELS
-                probe = "graph.edges" if kind == "region" else "au.edges"
-                hold[probe][i, names.index(target), names.index(source)] = level or 0.0
-                continue
-            elif kind == "au":
-                evidence = torch.tensor(SILENT if level is None else level).clamp(SILENT, 1 - SILENT)
-                hold["au.logits"][i, AU_LABELS.index(target)] = evidence.logit()
-                continue
-            else:
-                at = (i, slice(None), ATLAS.index(target))
+    visible, motion = torch.ones(n, n_frames, n_rois, dtype=torch.bool), torch.ones(n, n_frames, n_rois)
+    shapes = {"graph.edges": (n_rois, n_rois), "au.edges": (n_aus, n_aus), "au.logits": (n_aus,)}
+    clamped = {probe: torch.full((n, *shape), torch.nan) for probe, shape in shapes.items()}
+    given = [(i, read_intervention(entry)) for i, case in enumerate(cases) for entry in case]
+    for i, (kind, target, source, level) in given:
+        if source:
+            names = NODES[kind]
+            probe = "graph.edges" if kind == "region" else "au.edges"
+            clamped[probe][i, names.index(target), names.index(source)] = level or 0.0
+        elif kind == "au":
+            evidence = torch.tensor(level or 0.0).clamp(ZERO_EVIDENCE, 1 - ZERO_EVIDENCE)
+            clamped["au.logits"][i, AU_LABELS.index(target)] = evidence.logit()
+        else:
+            if kind == "frame" and target >= n_frames:
+                raise ExplainError(f"`frame` is {target}, this clip has the frames 0..{n_frames - 1}.")
+            at = (i, target) if kind == "frame" else (i, slice(None), ATLAS.index(target))
             if level is None:
-                seen[at] = False
+                visible[at] = False
             else:
                 motion[at] = level
-    return _Plan(seen, motion, {probe: value for probe, value in hold.items() if not value.isnan().all()})
+    return _Plan(visible, motion, {probe: value for probe, value in clamped.items() if not value.isnan().all()})
+
+
+def make_hooks(interventions: Sequence) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Interventions on edges and action units as ``network.hooks.intervene`` takes them, for any batch.
+
+    Raises:
+        ExplainError: an unknown intervention, or one on a region or frame: those change the input, not the network.
+
+    Example:
+        >>> sorted(make_hooks([["region", "cheek_L", "chin"], ["au", "AU12"]]))
+        ['au.logits*', 'graph.edges']
+    """
+    given = [read_intervention(entry) for entry in interventions]
+    for one in given:
+        if one.kind != "au" and not one.source:
+            raise ExplainError(f"{one}: a {one.kind} is part of the input; use compute_logits, or change the batch.")
+    return _plan([given], 1).hooks()
 
 
 def compute_logits(model: Stag, one: Batch, cases: Sequence[Sequence]) -> np.ndarray:
-    """What the network answers to one clip under each of several sets of changes.
+    """Logits of one clip under each of several sets of interventions.
 
     Args:
         model: in evaluation mode.
         one: a batch of one clip.
-        cases: each a list of changes (as at the head of this file); an empty list is the clip as it is.
+        cases: each a list of interventions; an empty list is the clip unchanged.
 
     Returns:
-        Logits, float64 "case cls".
+        float64 "case cls".
 
     Raises:
-        ExplainError: a change that does not exist, one that this network has no part for, or one that leaves nothing
-            to see.
+        ExplainError: an unknown intervention, one on a part that this network lacks, or one that hides everything.
     """
-    import torch
-
-    from stagkit.explain.methods import frozen
-    from stagkit.network.hooks import intervene, probe_names
-
     if len(one.clip_ids) != 1:
         raise ExplainError(f"a batch of one clip is expected, this one has {len(one.clip_ids)}: see train.take.")
-    plan = _plan([[read_change(change) for change in case] for case in cases], one.mask.shape[1])
-    missing = set(plan.hold) - set(probe_names(model))
+    plan = _plan(cases, one.mask.shape[1])
+    missing = set(plan.clamped) - set(probe_names(model))
     if missing:
         what = "edges between action units" if missing == {"au.edges"} else "edges between regions"
-        raise ExplainError(f"this network has no {what}, so none can be cut.")
-    answers = []
+        raise ExplainError(f"this network has no {what}, so none can be removed.")
+    logits = []
     with torch.no_grad(), frozen(model):
-        for start in range(0, len(cases), _MOST):
-            part = slice(start, start + _MOST)
-            seen, motion = plan.seen[part].to(one.mask.device), plan.motion[part].to(one.x)
-            mask = one.mask & seen
+        for start in range(0, len(cases), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            mask = one.mask & plan.visible[part].to(one.mask.device)
             if not mask.flatten(1).any(1).all():
-                raise ExplainError("every frame or region would be taken out: leave at least one.")
-            x = one.x * motion[..., None, None, None]
-            changes = {_READINGS.get(probe, probe): _holder(held[part]) for probe, held in plan.hold.items()}
-            with intervene(model, changes):
-                answers.append(model.logits(x, mask, one.times_ms.expand(len(mask), -1)).double().cpu().numpy())
-    return np.concatenate(answers)
+                raise ExplainError("every frame or region would be hidden: leave at least one.")
+            x = one.x * plan.motion[part].to(one.x)[..., None, None, None]
+            with intervene(model, plan.hooks(part)):
+                logits.append(model.logits(x, mask, one.times_ms.expand(len(mask), -1)).double().cpu().numpy())
+    return np.concatenate(logits)
 
 
-def _holder(held: torch.Tensor):
-    """Held values "case ..." over the values "case time ..." that flow through a probe."""
-    import torch
-
-    held = held[:, None]
-    return lambda value: torch.where(held.isnan().to(value.device), value, held.nan_to_num().to(value))
-
-
-def compute_probabilities(model: Stag, one: Batch, changes: Sequence = ()) -> np.ndarray:
-    """Class probabilities of one clip under some changes, float64 "cls", summing to 1."""
-    return softmax(compute_logits(model, one, [list(changes)])[0])
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis, in float64."""
-    shifted = np.exp(np.asarray(logits, float) - np.max(logits, -1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
+def compute_probabilities(model: Stag, one: Batch, interventions: Sequence = ()) -> np.ndarray:
+    """Class probabilities of one clip under some interventions, float64 "cls", summing to 1."""
+    return softmax(compute_logits(model, one, [list(interventions)])[0])
 
 
 @dataclass(frozen=True)
 class Ablations:
-    """The answer to every single cut of a clip.
+    """Logits of a clip after every single removal.
 
     Args:
-        base: logits of the clip as it is, float "cls".
-        edges: logits when one region edge is cut, float "target source cls".
-        au_edges: the same of the edges between action units; None where there are none, as for ``edges``.
-        regions, aus, frames: logits without one of them, float "roi cls", "au cls", "time cls".
+        base: of the clip unchanged, float "cls".
+        edges: without one region edge, float "target source cls"; None if the network has no such edges.
+        au_edges: the same for edges between action units.
+        regions, aus, frames: without one of them, float "roi cls", "au cls", "time cls".
     """
 
     base: np.ndarray
@@ -236,95 +217,110 @@ class Ablations:
     frames: np.ndarray
 
     def effects(self, of: str, target: int) -> np.ndarray | None:
-        """Fall of the logit of class ``target`` when cut, positive = speaks for it; ``of`` is a field's name."""
+        """Decrease of the logit of class ``target``: positive = supports the class; ``of`` is a field's name."""
         after = getattr(self, of)
         return None if after is None else self.base[target] - after[..., target]
 
 
 def compute_ablations(model: Stag, one: Batch, n_frames: int | None = None) -> Ablations:
-    """Try every single cut of a clip: every edge there is, every action unit, region and frame.
+    """Remove every edge, action unit, region and frame of a clip in turn.
 
     Args:
         model: in evaluation mode.
         one: a batch of one clip.
-        n_frames: frames that are not padding; all where None.
+        n_frames: frames that are not padding; all if None.
 
     Returns:
-        ``Ablations``. Where an edge is not there, or where nothing would be left to see, the logits are those of the
-        clip as it is.
+        ``Ablations``. Where an edge does not exist, or nothing would be left, the logits are those of the clip unchanged.
     """
-    import torch
-
     n_frames = n_frames or one.mask.shape[1]
     with torch.no_grad():
         output = model(one.x, one.mask, one.times_ms)
-    there = {"region": output.edges, "au": output.au_edges}
     cases: list[list] = [[]]
     places: list[tuple] = [("base",)]
+    edges = {"region": output.edges, "au": output.au_edges}
     for kind, names in (("region", ATLAS.names), ("au", AU_LABELS)):
-        if there[kind] is not None:
-            for target, source in (there[kind][0] > 0).any(0).nonzero().tolist():
-                cases.append([Change(kind, names[target], names[source])])
-                places.append((kind, target, source))
-        cases += [[Change(kind, name)] for name in names]
-        places += [(kind, k) for k in range(len(names))]
+        pairs = [] if edges[kind] is None else (edges[kind][0] > 0).any(0).nonzero().tolist()
+        cases += [[Intervention(kind, names[target], names[source])] for target, source in pairs]
+        cases += [[Intervention(kind, name)] for name in names]
+        places += [(kind, *pair) for pair in pairs] + [(kind, k) for k in range(len(names))]
     if one.mask[0].any(1).sum() > 1:
-        cases += [[Change("frame", t)] for t in range(n_frames)]
+        cases += [[Intervention("frame", t)] for t in range(n_frames)]
         places += [("frame", t) for t in range(n_frames)]
-    answers = compute_logits(model, one, cases)
-    base, n_rois, n_aus = answers[0], len(ATLAS.names), len(AU_LABELS)
-
-    def start(*shape: int) -> np.ndarray:
-        return np.broadcast_to(base, (*shape, len(base))).copy()
-
-    tables = {
-        ("region", 3): None if there["region"] is None else start(n_rois, n_rois),
-        ("au", 3): None if there["au"] is None else start(n_aus, n_aus),
-        ("region", 2): start(n_rois),
-        ("au", 2): start(n_aus),
-        ("frame", 2): start(n_frames),
+    base, *logits = compute_logits(model, one, cases)
+    n_rois, n_aus = len(ATLAS.names), len(AU_LABELS)
+    shapes = {
+        ("region", 3): None if edges["region"] is None else (n_rois, n_rois),
+        ("au", 3): None if edges["au"] is None else (n_aus, n_aus),
+        ("region", 2): (n_rois,),
+        ("au", 2): (n_aus,),
+        ("frame", 2): (n_frames,),
     }
-    for place, answer in zip(places[1:], answers[1:], strict=True):
-        tables[place[0], len(place)][place[1:]] = answer
+    tables = {
+        key: None if shape is None else np.broadcast_to(base, (*shape, len(base))).copy()
+        for key, shape in shapes.items()
+    }
+    for place, after in zip(places[1:], logits, strict=True):
+        tables[place[0], len(place)][place[1:]] = after
     return Ablations(base, *tables.values())
 
 
-def compute_au_edge_attribution(model: Stag, one: Batch, target: int, n_steps: int = 16) -> tuple[np.ndarray, float]:
-    """Integrated gradients of a logit over the edges between action units, from no such edges to those of the clip.
-
-    Sundararajan, Taly and Yan 2017 (arXiv:1703.01365), Gauss-Legendre points on the straight path.
+def compute_edge_ablation(model: Stag, batch: Batch, target=None) -> np.ndarray:
+    """Decrease of the target's logit when one directed region edge is removed in all frames, for every edge.
 
     Args:
-        model: in evaluation mode.
-        one: a batch of one clip.
-        target: class.
-        n_steps: points on the path.
+        target: as in ``explain.attribute``.
 
     Returns:
-        Values, float "time target source", logits, which sum to the logit with these edges minus the logit without;
-        and by how much they miss it (delta, logits).
+        float "clip target source", logits: positive where the edge supports the class; 0 where there is no edge.
 
     Raises:
-        ExplainError: a network without edges between action units.
+        ExplainError: a network without a graph.
     """
-    import torch
-
-    from stagkit.explain.methods import frozen
-    from stagkit.network.hooks import intervene
-
     with torch.no_grad():
-        output = model(one.x, one.mask, one.times_ms)
-    if output.au_edges is None:
-        raise ExplainError("this network has no edges between action units (connectivity='au' has).")
-    points, weights = np.polynomial.legendre.leggauss(n_steps)
-    total = torch.zeros_like(output.au_edges)
-    with frozen(model):
-        for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-            edges = (float(point) * output.au_edges).detach().requires_grad_()
-            with torch.enable_grad(), intervene(model, {"au.edges": lambda _, edges=edges: edges}):
-                logit = model.logits(one.x, one.mask, one.times_ms)[0, target]
-                total += float(weight) * torch.autograd.grad(logit, edges)[0]
-        with torch.no_grad(), intervene(model, {"au.edges": 0.0}):
-            without = model.logits(one.x, one.mask, one.times_ms)[0, target]
-    values = (total * output.au_edges)[0].detach().cpu().numpy().astype(float)
-    return values, float(values.sum() - float(output.logits[0, target] - without))
+        output = model(batch.x, batch.mask, batch.times_ms)
+    if output.edges is None:
+        raise ExplainError("this network has no graph (graph='none' or branches='time'), so no edge can be removed.")
+    chosen = choose_target(target, output.logits)
+    effects, names = np.zeros((len(batch.x), *output.edges.shape[2:])), ATLAS.names
+    for clip, edges in enumerate(output.edges):
+        pairs = (edges > 0).any(0).nonzero().tolist()
+        cases = [[Intervention("region", names[i], names[j])] for i, j in pairs]
+        base, *logits = compute_logits(model, take(batch, torch.tensor([clip])), [[], *cases])[:, int(chosen[clip])]
+        for (i, j), after in zip(pairs, logits, strict=True):
+            effects[clip, i, j] = base - after
+    return effects
+
+
+def compute_edge_attention(model: Stag, batch: Batch) -> np.ndarray:
+    """Graph attention of each region edge, mean over layers, heads and frames: float "clip target source".
+
+    Raises:
+        ExplainError: a network without graph attention.
+    """
+    with torch.no_grad():
+        attention = model(batch.x, batch.mask, batch.times_ms).attention
+    graph = [value for name, value in attention.items() if name.startswith("graph.")]
+    if not graph:
+        raise ExplainError("this network has no graph attention (graph='none' or branches='time').")
+    frames = batch.mask.any(2)[:, :, None, None]
+    mean = torch.stack(graph).mean((0, 3)) * frames
+    return (mean.sum(1) / frames.sum(1)).cpu().numpy().astype(float)
+
+
+def compute_agreement(attention: np.ndarray, effects: np.ndarray, least: float = 0.0) -> np.ndarray:
+    """Rank correlation of attention and size of effect over edges between two different regions: float "clip", -1..1.
+
+    Args:
+        attention, effects: float "clip target source".
+        least: only edges with at least this attention count, 0..1; NaN if fewer than two are left.
+    """
+    from scipy.stats import spearmanr
+
+    between = ~np.eye(attention.shape[1], dtype=bool)
+    out = []
+    for a, e in zip(attention, effects, strict=True):
+        kept = between & (a >= least)
+        a, e = a[kept], np.abs(e[kept])
+        out.append(spearmanr(a, e)[0] if len(a) > 1 and np.ptp(a) > 0 and np.ptp(e) > 0 else np.nan)
+    return np.array(out)

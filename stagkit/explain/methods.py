@@ -14,7 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stagkit.core.types import Batch
+from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.motion_decomposition import compute_au_shares
+from stagkit.network.hooks import intervene
 
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
@@ -282,6 +285,39 @@ def edge_integrated_gradients(model: Stag, given: Inputs, settings: Mapping) -> 
     more = (given.x, given.mask, given.times_ms)
     ends = _ends(model, given, at_baseline=lambda: forward(rest, *more))
     return Answer(values, "clip time target source", "edges", "the edges of a face without motion", *ends)
+
+
+def compute_au_edge_attribution(model: Stag, one: Batch, target: int, n_steps: int = 16) -> tuple[np.ndarray, float]:
+    """Integrated gradients of a logit over the edges between action units, from no such edges to those of the clip.
+
+    Args:
+        model: in evaluation mode.
+        one: a batch of one clip.
+        target: class.
+        n_steps: points on the path.
+
+    Returns:
+        Values, float "time target source", logits; and the convergence delta: their sum minus the logit difference.
+
+    Raises:
+        ExplainError: a network without edges between action units.
+    """
+    from captum.attr import IntegratedGradients
+
+    with torch.no_grad():
+        edges = model(one.x, one.mask, one.times_ms).au_edges
+    if edges is None:
+        raise ExplainError("this network has no edges between action units (connectivity='au' has).")
+
+    def forward(edges: Tensor) -> Tensor:
+        with intervene(model, {"au.edges": edges}):
+            return model.logits(*(v.expand(len(edges), *v.shape[1:]) for v in (one.x, one.mask, one.times_ms)))
+
+    with frozen(model):
+        values, delta = IntegratedGradients(forward).attribute(
+            edges, target=target, n_steps=n_steps, return_convergence_delta=True
+        )
+    return values[0].cpu().numpy().astype(float), float(delta)
 
 
 #: name -> (function, the settings that it reads). ``batch_size`` is found by a probe.

@@ -16,7 +16,6 @@ from stagkit.core.types import Attribution, Batch
 from stagkit.evaluation.bootstrap import compute_mean
 from stagkit.explain.aggregate import by_au, by_edge, sum_over, to_map
 from stagkit.explain.attribution import attribute
-from stagkit.explain.edge_ablation import compute_edge_ablation, compute_edge_attention
 from stagkit.explain.faithfulness import compute_curves, compute_infidelity, compute_sensitivity
 from stagkit.explain.ground_truth import (
     GroundTruth,
@@ -30,6 +29,7 @@ from stagkit.explain.ground_truth import (
     score_peak,
     score_pointing,
 )
+from stagkit.explain.interventions import compute_edge_ablation, compute_edge_attention
 from stagkit.explain.reference_maps import compute_reference_map
 from stagkit.explain.sanity_checks import CASCADE, compute_dependence, compute_similarity, randomise
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.core.types import Batch, StagkitError, StagOutput
-from stagkit.explain.interventions import compute_ablations, compute_au_edge_attribution
+from stagkit.explain.interventions import compute_ablations
 from stagkit.explorers.au_graph.scene import Scene, compute_scene
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class Source:
         if what == "effect":
             return {"cuts": compute_ablations(model, one, n)}
         from stagkit.explain.attribution import attribute
+        from stagkit.explain.methods import compute_au_edge_attribution
 
         out = {"region": None, "au": None}
         if scene.edges is not None:

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import softmax
 
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS
 from stagkit.core.files import safe_name
@@ -20,7 +21,6 @@ from stagkit.explain.aggregate import ExplainError, by_au, by_frame, by_muscle, 
 from stagkit.explain.attribution import check_complete, select_clips
 from stagkit.explain.evidence import Evidence
 from stagkit.explain.faithfulness import Curves
-from stagkit.explain.interventions import softmax
 from stagkit.explain.motion_decomposition import MUSCLES
 from stagkit.plots.style import (
     AGAINST,

@@ -49,14 +49,15 @@ def strongest_unit_shown(answer: str, *, widget: AUGraph) -> Verdict:
 
 @exercise("11.3")
 def drop_when_silenced(answer: float, *, model: Stag, batch: Batch, au: str) -> Verdict:
-    """By how many percentage points the probability of the answer drops when an AU is silenced."""
+    """By how many percentage points the probability of the answer drops when an AU is clamped to zero."""
     import torch
 
-    from stagkit.network.hooks import clamp_aus, intervene
+    from stagkit.explain.interventions import make_hooks
+    from stagkit.network.hooks import intervene
 
     with torch.no_grad():
         before = model.logits(batch.x, batch.mask, batch.times_ms)[0]
-        with intervene(model, clamp_aus({int(au[2:]): 0.001})):
+        with intervene(model, make_hooks([["au", au]])):
             after = model.logits(batch.x, batch.mask, batch.times_ms)[0]
     said = int(before.argmax())
     drop = 100 * float((before.softmax(-1) - after.softmax(-1))[said])
@@ -69,4 +70,4 @@ def drop_when_silenced(answer: float, *, model: Stag, batch: Batch, au: str) -> 
         return wrong("that is a difference of probabilities; one percentage point is 0.01.")
     if abs(answer - float((before - after)[said])) <= 0.02 * abs(float((before - after)[said])) + 1e-4:
         return wrong("that is the change of the logit; take softmax first.")
-    return wrong(f"compare the probability of class {said} with and without `clamp_aus({{{int(au[2:])}: 0.001}})`.")
+    return wrong(f"compare the probability of class {said} with and without `make_hooks([['au', {au!r}]])`.")

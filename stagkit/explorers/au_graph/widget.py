@@ -19,7 +19,7 @@ from stagkit.core.errors import import_optional
 from stagkit.core.files import write_aside
 from stagkit.core.types import Batch, StagkitError
 from stagkit.evaluation.bootstrap import describe_caveat
-from stagkit.explain.interventions import Ablations, Change, compute_probabilities, read_change
+from stagkit.explain.interventions import Ablations, Intervention, compute_probabilities, read_intervention
 from stagkit.explorers.au_graph.compare import check_compare, compute_difference, compute_side, ensure_measured
 from stagkit.explorers.au_graph.figure import plot_au_graph
 from stagkit.explorers.au_graph.scene import (
@@ -242,14 +242,14 @@ class AUGraph(Explorer):
                 f"`selected_edge` is {edge}, expected target and source: {{'target': ..., 'source': ...}}."
             )
         edge.setdefault("graph", "au" if edge["target"] in self.scene.au_labels else "region")
-        checked(read_change, [edge["graph"], edge["target"], edge["source"]])
+        checked(read_intervention, [edge["graph"], edge["target"], edge["source"]])
         return self._with_value(edge)
 
     @traitlets.validate("cuts")
     def _valid_cuts(self, proposal):
         cuts: dict[tuple, list] = {}
         for entry in proposal["value"]:
-            change = checked(read_change, entry)
+            change = checked(read_intervention, entry)
             cuts[change[:3]] = _as_entry(change)  # a later level replaces an earlier one
         return list(cuts.values())
 
@@ -613,7 +613,7 @@ def _fill_ends(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), values[0], values)
 
 
-def _as_entry(change: Change) -> list:
+def _as_entry(change: Intervention) -> list:
     """A change as the list that JSON holds."""
     return [part for part in change if part is not None and part != ""]
 

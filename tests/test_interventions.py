@@ -1,4 +1,4 @@
-"""What if: a change does what its words say, alone and among others, and one answer is that of the network itself."""
+"""An intervention does what its words say, alone and among others; without one, the network is unchanged."""
 
 import numpy as np
 import pytest
@@ -7,15 +7,16 @@ import torch
 from stagkit.core.config import StagConfig
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
-from stagkit.explain.edge_ablation import compute_edge_ablation
 from stagkit.explain.interventions import (
     compute_ablations,
-    compute_au_edge_attribution,
+    compute_edge_ablation,
     compute_logits,
     compute_probabilities,
-    read_change,
+    make_hooks,
+    read_intervention,
 )
-from stagkit.network.hooks import clamp_aus, cut_au_edges, cut_edges, intervene
+from stagkit.explain.methods import compute_au_edge_attribution
+from stagkit.network.hooks import intervene, record
 from stagkit.network.model import Stag
 from stagkit.training.train import take
 from tests.small import make_dataset, make_small_model
@@ -50,28 +51,25 @@ def test_every_kind_of_change_is_what_the_probes_do(model, one):
     no_frame, still = one.mask.clone(), one.x.clone()
     no_frame[:, 1] = False
     still[:, 1] = 0
-    with intervene(model, cut_edges([("cheek_L", "chin")])):
-        edge = logits(model, one)
-    with intervene(model, cut_au_edges([("AU06", "AU12")])):
-        au_edge = logits(model, one)
-    with intervene(model, clamp_aus({12: 0.001})):
-        silent = logits(model, one)
-    with intervene(model, clamp_aus({12: 0.9})):
-        held = logits(model, one)
 
-    def hold(edges):
-        edges = edges.clone()
-        edges[..., ATLAS.index("cheek_L"), chin] = 0.5
-        return edges
+    def clamped(probe, level, *place):
+        def change(value):
+            value = value.clone()
+            value[(..., *place)] = level
+            return value
 
-    with intervene(model, {"graph.edges": hold}):
-        edge_held = logits(model, one)
+        with intervene(model, {probe: change}):
+            return logits(model, one)
+
+    edge, edge_clamped = (clamped("graph.edges", level, ATLAS.index("cheek_L"), chin) for level in (0, 0.5))
+    au_edge = clamped("au.edges", 0, AU_LABELS.index("AU06"), AU_LABELS.index("AU12"))
+    no_au, au = (clamped("au.logits*", np.log(p / (1 - p)), AU_LABELS.index("AU12")) for p in (0.001, 0.9))
     cases = {
         ("region", "cheek_L", "chin"): edge,
-        ("region", "cheek_L", "chin", 0.5): edge_held,
+        ("region", "cheek_L", "chin", 0.5): edge_clamped,
         ("au", "AU06", "AU12"): au_edge,
-        ("au", "AU12"): silent,
-        ("au", "AU12", 0.9): held,
+        ("au", "AU12"): no_au,
+        ("au", "AU12", 0.9): au,
         ("region", "chin"): logits(model, one, mask=mask),
         ("region", "chin", 0.5): logits(model, one, x=x),
         ("frame", 1): logits(model, one, mask=no_frame),
@@ -128,8 +126,8 @@ def test_attribution_of_au_edges_is_complete(model, one):
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        (["region"], "is no change"),
-        ("chin", "is no change"),
+        (["region"], "is no intervention"),
+        ("chin", "is no intervention"),
         (["tissue", "chin"], "'region', 'au', 'frame'"),
         (["region", "ear"], "'ear'"),
         (["region", "chin", "ear"], "'ear'"),
@@ -143,9 +141,9 @@ def test_attribution_of_au_edges_is_complete(model, one):
         (["frame", True], "number of a frame"),
     ],
 )
-def test_what_is_no_change_is_told(entry, says):
+def test_a_wrong_intervention_is_refused(entry, says):
     with pytest.raises(Exception, match=says):
-        read_change(entry)
+        read_intervention(entry)
 
 
 def test_a_frame_beyond_the_clip_and_an_empty_clip_are_told(model, one):
@@ -157,10 +155,29 @@ def test_a_frame_beyond_the_clip_and_an_empty_clip_are_told(model, one):
         compute_logits(model, make_dataset().batch([0, 1]), [[]])
 
 
-def test_reading_what_was_read_changes_nothing():
+def test_reading_what_was_read_interventions_nothing():
     for entry in (["region", "chin"], ["au", "AU06", "AU12", 0.0], ["frame", 0], ["frame", 0, 0.0]):
-        change = read_change(entry)
-        assert read_change(change) == change
+        change = read_intervention(entry)
+        assert read_intervention(change) == change
+
+
+def test_hooks_for_any_batch():
+    """One way only; a region without any edge gets no message; a region itself is no part of the network."""
+    model, batch = make_small_model(), make_dataset().batch([0, 1])
+    chin, lip = ATLAS.index("chin"), ATLAS.index("lower_lip")
+    with intervene(model, make_hooks([["region", "chin", "lower_lip"], ["au", "AU12", "AU06"]])):
+        out = model(batch.x, batch.mask, batch.times_ms)
+    assert (out.attention["graph.0"][..., chin, lip] == 0).all() and (
+        out.attention["graph.0"][..., lip, chin] > 0
+    ).all()
+    six, twelve = AU_LABELS.index("AU06"), AU_LABELS.index("AU12")
+    assert (out.au_edges[..., twelve, six] == 0).all() and (out.au_edges[..., six, twelve] > 0).all()
+    alone = make_hooks([["region", "chin", name] for name in ATLAS.names])
+    with intervene(model, alone), record(model, "graph.0.*") as seen:
+        assert torch.isfinite(model.logits(batch.x, batch.mask, batch.times_ms)).all()
+    assert (seen["graph.0.attn"][..., chin, :] == 0).all()
+    with pytest.raises(Exception, match="part of the input"):
+        make_hooks([["region", "chin"]])
 
 
 def test_hooks_are_gone_after_an_error(model, one):
