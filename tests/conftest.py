@@ -1,5 +1,7 @@
 """What every test may use: the local fixtures (or a skip that says why), and a machine without a network."""
 
+import importlib
+import multiprocessing
 import os
 import signal
 import socket
@@ -36,6 +38,36 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """``check_blind`` forks its new processes, so that each has torch at once; test_seal also starts them from nothing."""
+    import torch
+
+    for name in ("sklearn.linear_model", "sklearn.pipeline", "sklearn.svm", "torch._dynamo", "stagkit.training.train"):
+        importlib.import_module(name)  # loaded once for all forks; optimisers load torch._dynamo when first used
+    if not torch.cuda.is_available():  # autograd cannot go on in the fork of a process that has started its threads
+        monkeypatch.setattr("stagkit.evaluation.sealed._predict_in_new_process", _predict_in_fork)
+
+
+def _predict_in_fork(predict, data, fold):
+    from stagkit.evaluation.sealed import _make_other, _predict_both
+
+    def work():
+        try:
+            end.send(_predict_both(predict, data, _make_other(data, fold), fold.copy()))
+        except Exception as error:
+            end.send(error)
+
+    start, end = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    result = start.recv()
+    process.join()
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def test_tables_of_results_can_be_written_again(recognition, tmp_path, path, nam
     assert copy.read_text(encoding="utf-8") == f"{head}{marks[0]}\n\nnew table\n\n{marks[1]}{tail}"
 
 
-def test_baselines_do_not_peek(recognition, tmp_path):
+def test_baselines_do_not_peek(recognition, tmp_path, forked):
     from stagkit.baselines.inputs import load_face
     from stagkit.baselines.plain import compute_grid
     from stagkit.evaluation.sealed import check_blind, fit_and_predict
@@ -196,7 +196,7 @@ def test_phantom_statistics(phantoms, tmp_path, capsys):
     assert "AUROC" in capsys.readouterr().out
 
 
-def test_phantom_teaching_is_blind(phantoms, tmp_path):
+def test_phantom_teaching_is_blind(phantoms, tmp_path, forked):
     from dataclasses import replace
 
     from stagkit.datasets.flow_maps import load_flow_maps, read_maps

@@ -97,7 +97,7 @@ def test_tables_keep_what_is_printed_apart(compared):
 
 
 @pytest.mark.parametrize("name", [None, "evolution"])
-def test_training_does_not_peek(views, name):
+def test_training_does_not_peek(views, name, forked):
     """Wrong labels in the test part change neither the answer nor any epoch's."""
     train = TrainConfig(epochs=2)
     request = {"schedule": {**SYSTEMS["evolution"].schedule.to_dict(), "epochs": 2}}

@@ -34,7 +34,7 @@ def test_without_an_extra_its_name_is_in_the_sentence(extra):
     """Whatever public name is asked for: it works, or the sentence says which extra to install."""
     blocked = [name for name in EXTRAS if EXTRAS[name] == extra and name != "IPython"]
     calls = {
-        "notebooks": "notebooks.load_notebook('x'), execution.measure_memory(1)",
+        "notebooks": "notebooks.load_notebook('x'), runner.measure_memory(1)",
         "landmarks": "landmarks.LandmarkFinder(landmarks.__file__),",
         "cluster": "cluster.connect('local:1').__enter__(),",
     }[extra]
@@ -42,7 +42,7 @@ def test_without_an_extra_its_name_is_in_the_sentence(extra):
         f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
         "import stagkit, stagkit.explorers\n"
         "from stagkit.core import cluster\nfrom stagkit.motion import landmarks\n"
-        "from stagkit.course import execution, notebooks\n"
+        "from stagkit.course import notebooks, runner\n"
         "from stagkit.core.types import StagkitError\n"
         "for module in (stagkit, stagkit.explorers) if 'traitlets' in sys.modules else ():\n"
         "    for name in module.__all__:\n"

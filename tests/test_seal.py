@@ -119,7 +119,7 @@ def test_a_model_that_trains_on_blanked_labels_is_at_chance(data):
     assert (noise.label[cheat] == noise.label).all(), "with the labels it would have been perfect"
 
 
-def test_a_poisoned_test_part_changes_nothing_for_stag(data):
+def test_a_poisoned_test_part_changes_nothing_for_stag(data, forked):
     """The whole ceremony answers the same when every test answer is wrong; the proof lets it pass."""
 
     def honest(some, fold):
