@@ -1,7 +1,7 @@
 """What every part of STAG is worth: on published flow maps, on phantoms of five presets, and across them.
 
     python benchmarks/ablation.py --out FOLDER [--maps MAPS.npz] [--seeds 2] [--quick] [--only maps|within|across]
-                                  [--set stag.answer=aus] [--json FILE] [--markdown benchmarks/results/ablation.md]
+                                  [--set stag.head=graph] [--json FILE] [--markdown benchmarks/results/ablation.md]
 
 maps    every variant of ``stagkit ablate`` on real flow maps (T = 1), 10 groups of subjects
 within  phantoms of all five presets together, difficulty 'real', 12 frames, 4 groups of subjects: the whole network
@@ -29,7 +29,7 @@ from stagkit.evaluation.compare_runs import describe_interval
 from stagkit.synthetic.dataset import PhantomSource
 
 PRESETS = ("casme2", "samm", "smic", "4dme", "dfme")
-RIVALS = ("graph-none", "graph-gat", "connectivity-fixed", "apex-only", "answer-fused")
+RIVALS = ("graph-none", "graph-gat", "connectivity-fixed", "apex-only", "head-fused")
 TITLES = {
     "maps": "Real flow maps (T = 1)",
     "within": "Phantoms of five presets together, unseen subjects (T = 12, difficulty 'real')",

@@ -1,6 +1,6 @@
 """Are the explanations true? Every method, and what costs nothing, scored on planted and on annotated truth.
 
-    python benchmarks/explanations.py [--seed N] [--json FILE] [--maps MAPS.npz] [--set stag.answer=aus] [--quick]
+    python benchmarks/explanations.py [--seed N] [--json FILE] [--maps MAPS.npz] [--set stag.head=graph] [--quick]
                                       [--markdown benchmarks/results/explanations.md]
 
 Phantoms: networks learn from one cast of synthetic faces and explain clips of another (other seeds, other people, never

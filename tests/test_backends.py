@@ -13,14 +13,13 @@ import torch
 
 from stagkit.cli.progress import describe, show_folds
 from stagkit.core.config import StagConfig, TrainConfig
-from stagkit.core.files import read_json
-from stagkit.core.locks import hold
+from stagkit.core.files import lock_folder, read_json
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.executors import Compute, plan_stacks, run_on_devices
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.splits import make_folds
-from stagkit.training.checkpoint import Desk
+from stagkit.training.checkpoint import Checkpoint
 from stagkit.training.train import train_fold
 from tests.small import make_dataset, save_maps
 
@@ -144,39 +143,39 @@ class Killed(Exception):
 @pytest.mark.parametrize("at", [0, 3, 5])
 def test_a_fold_goes_on_from_its_checkpoint(data, tmp_path, at):
     """Ended after some epochs; the rest, from the checkpoint, leads to the same bits: order, augmentation, dropout."""
-    train, index = TRAIN.replace(region_jitter=0.1, mixing=0.5), np.arange(12)
+    train, index = TRAIN.replace(region_jitter=0.1, intra_class_mixup=0.5), np.arange(12)
     whole = train_fold(data, index, TINY, train, 3).state_dict()
-    desk, seen = Desk(tmp_path, "fold", every=0.0), []
+    checkpoint, seen = Checkpoint(tmp_path, "fold", every=0.0), []
 
     def stop(epoch, loss):
         if epoch == at:
             raise Killed
 
     with pytest.raises(Killed):
-        train_fold(data, index, TINY, train, 3, on_epoch=stop, desk=desk)
+        train_fold(data, index, TINY, train, 3, on_epoch=stop, checkpoint=checkpoint)
     torch.manual_seed(99)
-    model = train_fold(data, index, TINY, train, 3, on_epoch=lambda e, loss: seen.append(e), desk=desk)
+    model = train_fold(data, index, TINY, train, 3, on_epoch=lambda e, loss: seen.append(e), checkpoint=checkpoint)
     assert seen == list(range(at, 6)), "what was done is not done again"
     assert all(torch.equal(v, whole[k]) for k, v in model.state_dict().items())
-    desk.clear()
+    checkpoint.remove()
     assert not list((tmp_path / "working").iterdir())
 
 
 def test_a_damaged_checkpoint_starts_the_fold_anew(data, tmp_path):
-    desk = Desk(tmp_path, "fold", every=0.0)
-    train_fold(data, np.arange(8), TINY, TRAIN, 3, desk=desk)
+    checkpoint = Checkpoint(tmp_path, "fold", every=0.0)
+    train_fold(data, np.arange(8), TINY, TRAIN, 3, checkpoint=checkpoint)
     path = next((tmp_path / "working").glob("*.safetensors"))
     path.write_bytes(path.read_bytes()[:50])
     seen = []
-    train_fold(data, np.arange(8), TINY, TRAIN, 3, on_epoch=lambda e, loss: seen.append(e), desk=desk)
+    train_fold(data, np.arange(8), TINY, TRAIN, 3, on_epoch=lambda e, loss: seen.append(e), checkpoint=checkpoint)
     assert len(seen) == 6
 
 
 def test_two_processes_on_one_folder_are_refused(data, tmp_path, runs):
     """The other is named; when it has been killed, the folder is free, its note notwithstanding."""
     run = runs[0]
-    code = "import time\nfrom stagkit.core.locks import hold\n"
-    code += f"with hold({str(run.path)!r}):\n    print('held', flush=True)\n"
+    code = "import time\nfrom stagkit.core.files import lock_folder\n"
+    code += f"with lock_folder({str(run.path)!r}):\n    print('held', flush=True)\n"
     other = subprocess.Popen([sys.executable, "-c", code + "    time.sleep(60)"], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "held\n"
@@ -189,7 +188,7 @@ def test_two_processes_on_one_folder_are_refused(data, tmp_path, runs):
     assert (run.path / "lock.json").is_file(), "it had no time to clear up"
     again = run_with(data, run.path, seeds=2)
     pd.testing.assert_frame_equal(again.predictions, run.predictions)
-    with hold(run.path):
+    with lock_folder(run.path):
         pass
     assert not (run.path / "lock.json").exists()
 
@@ -238,8 +237,8 @@ def test_ctrl_c_is_told_in_one_sentence(monkeypatch, capsys):
 
 
 def test_the_bar_says_epoch_and_loss(tmp_path, capsys):
-    Desk(tmp_path / "run", "seed0_fold001").tell(15, 60, 0.5)
-    Desk(tmp_path / "run", "stack_seed0_fold002").tell(30, 60, 0.2, networks=2)
+    Checkpoint(tmp_path / "run", "seed0_fold001").log_progress(60, 14, 0.5)
+    Checkpoint(tmp_path / "run", "stack_seed0_fold002").log_progress(60, 29, 0.2, networks=2)
     share, told = describe(tmp_path)
     assert share == pytest.approx(15 / 60 + 2 * 30 / 60)
     assert told == "· epoch 15, 30 of 60 · loss 0.300"

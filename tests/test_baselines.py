@@ -284,12 +284,14 @@ def test_every_system_learns_an_easy_set_and_does_not_peek(views, name, forked):
 def test_training_is_repeatable_and_watched(views):
     system, seen = SYSTEMS["mlp"], []
     schedule = replace(system.schedule, epochs=3)
-    one = fit_network(system.build, schedule, views["face"], 1, watch=lambda epoch, model: seen.append(model.training))
+    one = fit_network(
+        system.build, schedule, views["face"], 1, on_epoch_end=lambda _, model: seen.append(model.training)
+    )
     two = fit_network(system.build, schedule, views["face"], 1)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert seen == [False] * 3, "watched in evaluation mode, after every epoch"
     with pytest.raises(StagkitError, match="training part of the fold is empty"):
-        fit_network(system.build, schedule, views["face"].take([]))
+        fit_network(system.build, schedule, views["face"].select([]))
 
 
 def test_systems_are_chosen_by_name():

@@ -20,28 +20,28 @@ from tests.small import make_dataset
 
 def test_coded_clips_of_many_frames_are_answered_from_action_units():
     defaults = choose_settings(make_dataset())
-    assert defaults.stag == StagConfig(answer="aus") and defaults.train == TrainConfig(roi_dropout=0.2)
-    assert [w.split("=")[0] for w in defaults.reasons] == ["stag.answer", "train.roi_dropout"]
+    assert defaults.stag == StagConfig(head="graph") and defaults.train == TrainConfig(region_dropout=0.2)
+    assert [w.split("=")[0] for w in defaults.reasons] == ["stag.head", "train.region_dropout"]
 
 
 @pytest.mark.parametrize(
-    ("uncoded", "apart", "answer"), [(0.4, False, "aus"), (0.6, False, "fused"), (0.4, True, "fused")]
+    ("uncoded", "apart", "head"), [(0.4, False, "graph"), (0.6, False, "fused"), (0.4, True, "fused")]
 )
-def test_uncoded_clips_keep_the_fused_answer_where_action_units_could_not_be_learned(uncoded, apart, answer):
+def test_uncoded_clips_keep_the_fused_answer_where_action_units_could_not_be_learned(uncoded, apart, head):
     data = make_dataset()
     n = round(uncoded * len(data))
     aus = data.aus.copy()
     aus[:n] = np.nan  # the uncoded clips are a data set of their own: trained on alone, it has nothing to teach
     data = replace(data, aus=aus, datasets=tuple("ab"[i >= n] for i in range(len(data))))
     defaults = choose_settings(data, "cross" if apart else "loso")
-    assert defaults.stag.answer == answer and bool(defaults.reasons) == (answer == "aus")
+    assert defaults.stag.head == head and bool(defaults.reasons) == (head == "graph")
 
 
 def test_flow_maps_have_no_time_and_take_phantoms_beside():
     defaults = choose_settings(make_auxiliary_data(9))
     assert defaults.stag == StagConfig(branches="graph")
-    assert defaults.train.phantoms_beside > 0
-    assert [w.split("=")[0] for w in defaults.reasons] == ["stag.branches", "train.phantoms_beside"]
+    assert defaults.train.auxiliary_weight > 0
+    assert [w.split("=")[0] for w in defaults.reasons] == ["stag.branches", "train.auxiliary_weight"]
 
 
 def test_labels_do_not_matter():
@@ -54,8 +54,8 @@ def test_one_uncoded_set_keeps_every_pair_of_the_cross_protocol_trainable():
     aus, n = data.aus.copy(), len(data) // 3
     aus[:n] = np.nan
     data = replace(data, aus=aus, datasets=tuple("ab"[i >= n] for i in range(len(data))))
-    said = {protocol: read_settings(None, [], None, None, data, protocol)[0].answer for protocol in ("loso", "cross")}
-    assert said == {"loso": "aus", "cross": "fused"}
+    said = {protocol: read_settings(None, [], None, None, data, protocol)[0].head for protocol in ("loso", "cross")}
+    assert said == {"loso": "graph", "cross": "fused"}
 
 
 class Asked(Exception):
@@ -104,8 +104,8 @@ def test_given_settings_win(monkeypatch, tmp_path):
     asked = ask(monkeypatch, data, lambda: stagkit.evaluate(data, tmp_path, stag, train))
     assert asked["stag"] == stag.to_dict() and asked["train"] == train.to_dict()
     half = choose_settings(data, stag=stag)
-    assert half.stag == stag and half.train == TrainConfig(roi_dropout=0.2)
-    assert [w.split("=")[0] for w in half.reasons] == ["train.roi_dropout"]
+    assert half.stag == stag and half.train == TrainConfig(region_dropout=0.2)
+    assert [w.split("=")[0] for w in half.reasons] == ["train.region_dropout"]
     changed = ask(monkeypatch, data, lambda: app(["evaluate", "data", "--out", str(tmp_path), "--set", "stag.width=16"],
                                                  standalone_mode=False))  # fmt: skip
     assert changed["stag"] == choose_settings(data).stag.replace(width=16).to_dict()
@@ -125,4 +125,4 @@ def test_the_shipped_weights_and_the_course_ask_the_same_function(monkeypatch, t
     assert told[2] == chosen.stag and told[3] == chosen.train.replace(epochs=EPOCHS)
     assert choose_course_settings(data) == course_settings()[1:]
     stag, train = choose_course_settings(make_auxiliary_data(9))
-    assert stag.branches == "graph" and train.phantoms_beside > 0
+    assert stag.branches == "graph" and train.auxiliary_weight > 0

@@ -6,12 +6,12 @@ import pytest
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.leakage import compute_leak, select_epoch_on_test
-from stagkit.training.epoch_selection import choose_epochs, compute_balanced_loss, fit_network
+from stagkit.training.epoch_selection import compute_balanced_loss, fit_network, select_epochs
 from stagkit.training.train import predict, train_fold
 from tests.small import make_dataset
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
-INNER = TrainConfig(epochs=4, batch_size=12, epoch_choice="inner", inner_share=0.3, lr=5e-3)
+INNER = TrainConfig(epochs=4, batch_size=12, epoch_selection="validation", validation_fraction=0.3, lr=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def data():
 
 
 def test_held_out_subjects_choose(data):
-    choice, model = choose_epochs(data, TINY, INNER, seed=1)
+    choice, model = select_epochs(data, TINY, INNER, seed=1)
     assert len(choice.curve) == 4
     assert choice.epochs == np.argmin(choice.curve) + 1
     assert len(choice.held_out) == 1
@@ -32,7 +32,7 @@ def test_held_out_subjects_choose(data):
 def test_then_all_training_clips_are_trained_on(data):
     model, epochs, selected_by, record = fit_network(data, TINY, INNER, seed=1)
     assert selected_by == "1 held-out training subjects; then trained again on all training clips"
-    assert epochs == np.argmin(record["inner"]["curve"]) + 1
+    assert epochs == np.argmin(record["validation"]["curve"]) + 1
     same = train_fold(data, np.arange(len(data)), TINY, INNER, 1, stop_after=epochs)
     assert (predict(model, data, np.arange(16)) == predict(same, data, np.arange(16))).all()
     kept, _, by, _ = fit_network(data, TINY, INNER.replace(refit=False), seed=1)
@@ -42,13 +42,13 @@ def test_then_all_training_clips_are_trained_on(data):
 
 def test_one_training_subject_cannot_be_split(data):
     with pytest.raises(StagkitError, match="nobody can be held out"):
-        choose_epochs(data.take(range(4)), TINY, INNER)
+        select_epochs(data.select(range(4)), TINY, INNER)
 
 
 def test_stopping_early_is_the_start_of_the_whole_plan(data):
     """Watching changes nothing, and epoch 2 of 4 is what ``stop_after=2`` gives."""
-    config, everyone, seen = INNER.replace(epoch_choice="fixed"), np.arange(16), []
-    whole = train_fold(data, everyone, TINY, config, watch=lambda e, m: seen.append(predict(m, data, everyone)))
+    config, everyone, seen = INNER.replace(epoch_selection="fixed"), np.arange(16), []
+    whole = train_fold(data, everyone, TINY, config, on_epoch_end=lambda e, m: seen.append(predict(m, data, everyone)))
     unwatched = train_fold(data, everyone, TINY, config)
     assert (predict(whole, data, everyone) == predict(unwatched, data, everyone)).all()
     early = train_fold(data, everyone, TINY, config, stop_after=2)

@@ -16,7 +16,6 @@ from stagkit.explain.aggregate import ExplainError, to_map
 from stagkit.explain.attribution import attribute, by_au, by_muscle, by_roi
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.faithfulness import compute_curves
-from stagkit.training.train import take
 from tests.small import make_dataset, train_small
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
@@ -57,7 +56,7 @@ def test_controls_are_those_that_were_measured(small):
     assert payload["areas"]["random"]["insertion"] == pytest.approx(evidence.scores["insertion_random"][0], abs=1e-4)
     assert payload["curves"] is None and payload["random"] is None  # no network was given
     payload = view_evidence(evidence, model=model, batch=batch)._payload
-    one = take(batch, torch.tensor([0]))
+    one = batch.select(torch.tensor([0]))
     curves = compute_curves(model, one, to_map(evidence.attribution)[:1], evidence.attribution.target[:1])
     assert payload["curves"]["map"]["deletion"] == pytest.approx(curves.deletion[0], abs=1e-3)
     assert payload["curves"]["map"]["deletion"][0] == pytest.approx(
@@ -97,7 +96,7 @@ def test_another_class_and_method_are_computed_when_they_are_asked_for(small, mo
     assert not asked
     widget.target = 1 - explained
     assert asked == [((batch.clip_ids[0],), "integrated gradients", 1 - explained)] and widget._problem == ""
-    expected = attribute(model, take(batch, torch.tensor([0])), target=1 - explained)
+    expected = attribute(model, batch.select(torch.tensor([0])), target=1 - explained)
     assert dict(widget._payload["bars"]["region"])["chin"] == pytest.approx(
         by_roi(expected)[0, ATLAS.index("chin")], abs=1e-4
     )
@@ -169,7 +168,7 @@ def test_wrong_use_is_one_sentence(small):
     with pytest.raises(StagkitError, match="belong together"):
         view_evidence(evidence, model=model)
     with pytest.raises(StagkitError, match="other clips"):
-        view_evidence(evidence, model=model, batch=take(batch, torch.tensor([1, 0])))
+        view_evidence(evidence, model=model, batch=batch.select(torch.tensor([1, 0])))
     with pytest.raises(StagkitError, match="'clip018'"):
         view_evidence(evidence, clip="clip000")
 

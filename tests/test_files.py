@@ -24,9 +24,9 @@ from stagkit.core.files import (
     resolve_inside,
     safe_name,
     shorten,
-    write_aside,
+    write_atomically,
+    write_image,
     write_json,
-    write_picture,
     write_table,
     write_text,
 )
@@ -102,7 +102,7 @@ def test_a_damaged_table_is_named(tmp_path, text, message):
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), write_aside(path) as aside:
+    with pytest.raises(ZeroDivisionError), write_atomically(path) as aside:
         aside.write_text("new")
         raise ZeroDivisionError
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
@@ -114,7 +114,7 @@ def test_a_full_disk_is_one_sentence_with_the_file(tmp_path):
     for error in (OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device")):
         with (
             pytest.raises(StagkitError, match=r"a\.bin cannot be written: .*No space left"),
-            write_aside(tmp_path / "a.bin"),
+            write_atomically(tmp_path / "a.bin"),
         ):
             raise error
     assert not list(tmp_path.iterdir())
@@ -246,13 +246,13 @@ def test_every_changed_byte_of_an_archive_is_noticed_or_harmless(tmp_path):
 
 def test_a_picture_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    write_picture(tmp_path / "表.png", image)
+    write_image(tmp_path / "表.png", image)
     assert np.array_equal(cv2.imdecode(np.fromfile(tmp_path / "表.png", np.uint8), 1), image)
     with pytest.raises(StagkitError, match="cannot be encoded"):
-        write_picture(tmp_path / "a.nonsense", image)
+        write_image(tmp_path / "a.nonsense", image)
     monkeypatch.setattr(cv2, "imencode", lambda *_: (False, None))
     with pytest.raises(StagkitError, match="cannot be encoded"):
-        write_picture(tmp_path / "b.png", image)
+        write_image(tmp_path / "b.png", image)
     assert not (tmp_path / "b.png").exists()
 
 

@@ -74,13 +74,13 @@ def test_uncoded_data_have_no_au_scores(tmp_path):
 
 
 def test_inner_choice_is_recorded(tmp_path):
-    run = run_tiny(small(6), tmp_path / "run", QUICK.replace(epoch_choice="inner", epochs=3))
-    assert run.metrics["epoch_choice"].startswith("chosen by held-out training subjects (20%, at most 3 epochs)")
+    run = run_tiny(small(6), tmp_path / "run", QUICK.replace(epoch_selection="validation", epochs=3))
+    assert run.metrics["epoch_selection"].startswith("chosen by held-out training subjects (20%, at most 3 epochs)")
     for unblinding in read_json(run.path / "seal.json")["unblindings"]:
         assert 1 <= unblinding["epoch"] <= 3
-        assert len(unblinding["inner"]["curve"]) == 3
+        assert len(unblinding["validation"]["curve"]) == 3
         rows = run.predictions[run.predictions["fold"] == unblinding["fold"]]
-        assert not set(unblinding["inner"]["held_out"]) & set(rows["subject"]), "no test subject chose"
+        assert not set(unblinding["validation"]["held_out"]) & set(rows["subject"]), "no test subject chose"
 
 
 def test_cross_gives_a_score_for_each_pair(tmp_path):
@@ -182,11 +182,11 @@ def test_a_leaky_run_is_refused(leaky, tmp_path):
 
 
 def test_a_run_of_an_older_stagkit_goes_on(leaky, tmp_path):
-    """Its run.json knows no epoch_choice, its folds no record: it is finished, with what is known."""
+    """Its run.json knows no epoch_selection, its folds no record: it is finished, with what is known."""
     _, honest = leaky
     shutil.copytree(honest.path, tmp_path / "run")
     request = read_json(tmp_path / "run" / "run.json")
-    for name in ("epoch_choice", "inner_share", "refit"):
+    for name in ("epoch_selection", "validation_fraction", "refit"):
         del request["train"][name]
     write_json(tmp_path / "run" / "run.json", request)
     for path in (tmp_path / "run" / "folds").glob("*.json"):

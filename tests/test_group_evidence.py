@@ -27,7 +27,6 @@ from stagkit.explain.interop import (
     to_pyg,
 )
 from stagkit.network.model import Stag
-from stagkit.training.train import take
 from tests.test_sums import make_attribution
 from tests.tiny import make_batch, make_model
 
@@ -132,9 +131,9 @@ def test_pyg_scores_agree_with_ours(told):
         mask = (explanation.node_mask[:, 0] > explanation.node_mask[:, 0].median()).float()
         explanation.node_mask = mask[:, None]
         assert not model.training
-        plus, minus = compute_fidelity(model, take(batch, torch.tensor([clip])), mask.numpy()[None])
+        plus, minus = compute_fidelity(model, batch.select(torch.tensor([clip])), mask.numpy()[None])
         assert fidelity(explainer, explanation) == (plus[0], minus[0])
-        ours = compute_unfaithfulness(model, take(batch, torch.tensor([clip])), mask.numpy()[None])[0]
+        ours = compute_unfaithfulness(model, batch.select(torch.tensor([clip])), mask.numpy()[None])[0]
         assert ours == pytest.approx(unfaithfulness(explainer, explanation), abs=1e-5)
 
 

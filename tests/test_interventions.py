@@ -18,7 +18,6 @@ from stagkit.explain.interventions import (
 from stagkit.explain.methods import compute_au_edge_attribution
 from stagkit.network.hooks import intervene, record
 from stagkit.network.model import Stag
-from stagkit.training.train import take
 from tests.small import make_dataset, make_small_model
 
 
@@ -185,5 +184,5 @@ def test_hooks_are_gone_after_an_error(model, one):
     with pytest.raises(Exception, match="leave at least one"):
         compute_logits(model, one, [[["au", "AU12"], *(["frame", k] for k in range(3))]])
     np.testing.assert_array_equal(logits(model, one), before)
-    assert take(one, torch.tensor([0])).clip_ids == one.clip_ids
+    assert one.select(torch.tensor([0])).clip_ids == one.clip_ids
     assert isinstance(model.config, StagConfig) and isinstance(model, Stag)

@@ -4,7 +4,7 @@ import torch
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
-from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.config import TrainConfig
 from stagkit.core.types import ShapeError, StagkitError, StagOutput
 from stagkit.network.losses import (
     au_loss,
@@ -100,10 +100,10 @@ def test_total_is_the_weighted_sum_of_its_parts():
     settings = TrainConfig(au_weight=0.7, edge_entropy=0.2)
     edges = torch.rand(3, 4, 22, 22) + 0.1
     output = make_output(batch, torch.randn(3, 3), torch.randn(3, 4, 17), edges)
-    parts = compute_loss(output, batch, ONES, StagConfig(), settings)
+    parts = compute_loss(output, batch, ONES, settings)
     torch.testing.assert_close(parts.total, parts.classification + 0.7 * parts.au + 0.2 * parts.edge_entropy)
     assert all(part > 0 and part.ndim == 0 for part in parts)
-    without = compute_loss(make_output(batch), batch, ONES, StagConfig(), settings)
+    without = compute_loss(make_output(batch), batch, ONES, settings)
     assert without.edge_entropy == 0
 
 
@@ -111,24 +111,22 @@ def test_au_term_averages_coded_clips_and_reads_the_strongest_frame():
     batch = make_batch()  # only the first clip is coded: AU12 present
     logits = torch.full((3, 4, 17), -20.0)
     logits[0, 2, 8] = 20.0
-    au = compute_loss(make_output(batch, au_logits=logits), batch, ONES, StagConfig(), TrainConfig()).au
+    au = compute_loss(make_output(batch, au_logits=logits), batch, ONES, TrainConfig()).au
     assert au < 1e-3
     logits[0, 2, 8] = -20.0
-    au = compute_loss(make_output(batch, au_logits=logits), batch, ONES, StagConfig(), TrainConfig()).au
+    au = compute_loss(make_output(batch, au_logits=logits), batch, ONES, TrainConfig()).au
     torch.testing.assert_close(au, torch.tensor(20 / 17), atol=1e-3, rtol=0)
 
 
 def test_ce_is_plain_cross_entropy():
     batch, weights = make_batch(), torch.tensor([0.2, 1.0, 1.8])
     output = make_output(batch, torch.randn(3, 3))
-    got = compute_loss(output, batch, weights, StagConfig(loss="ce"), TrainConfig(label_smoothing=0.0)).classification
+    got = compute_loss(output, batch, weights, TrainConfig(loss="ce", label_smoothing=0.0)).classification
     torch.testing.assert_close(got, cross_entropy(output.logits, batch.label))
-    smooth = compute_loss(
-        output, batch, weights, StagConfig(loss="ce"), TrainConfig(label_smoothing=0.3)
-    ).classification
+    smooth = compute_loss(output, batch, weights, TrainConfig(loss="ce", label_smoothing=0.3)).classification
     torch.testing.assert_close(smooth, cross_entropy(output.logits, batch.label, label_smoothing=0.3))
     settings = TrainConfig(gamma=0.0, label_smoothing=0.0)
-    focal = compute_loss(output, batch, weights, StagConfig(loss="focal"), settings).classification
+    focal = compute_loss(output, batch, weights, settings).classification
     each = cross_entropy(output.logits, batch.label, reduction="none") * weights[batch.label]
     torch.testing.assert_close(focal, each.mean())
 
@@ -137,11 +135,11 @@ def test_clips_of_weight_0_do_not_count():
     batch, model = make_batch(6), make_model()
     out = model(batch.x, batch.mask, batch.times_ms)
     weight = torch.tensor([1.0, 1, 1, 0, 0, 0])
-    some = compute_loss(out, batch, ONES, StagConfig(), TrainConfig(), weight)
+    some = compute_loss(out, batch, ONES, TrainConfig(), weight)
     small = make_batch(6)
     object.__setattr__(small, "label", batch.label.clone())
     small.label[3:] = 0
-    again = compute_loss(out, small, ONES, StagConfig(), TrainConfig(), weight)
+    again = compute_loss(out, small, ONES, TrainConfig(), weight)
     for a, b in zip(some, again, strict=True):
         torch.testing.assert_close(a, b)
     (grad,) = torch.autograd.grad(some.total, out.logits)
@@ -153,12 +151,12 @@ def test_uncoded_batch_and_unseen_clip_are_finite():
     batch.aus[1] = 1.0
     batch.mask[1] = False
     out = model(batch.x, batch.mask, batch.times_ms)
-    parts = compute_loss(out, batch, ONES, StagConfig(), TrainConfig())
+    parts = compute_loss(out, batch, ONES, TrainConfig())
     parts.total.backward()
     assert all(torch.isfinite(p) for p in parts) and parts.au < 5  # an unseen clip says nothing about its AUs
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     batch.aus[:] = torch.nan
-    assert compute_loss(out, batch, ONES, StagConfig(), TrainConfig()).au == 0
+    assert compute_loss(out, batch, ONES, TrainConfig()).au == 0
 
 
 def test_losses_of_stacked_models_equal_the_loop():
@@ -172,7 +170,7 @@ def test_losses_of_stacked_models_equal_the_loop():
         out = (
             model_or_state(*inputs) if callable(model_or_state) else functional_call(models[0], model_or_state, inputs)
         )
-        return compute_loss(out, batch, class_weights, StagConfig(), TrainConfig(), clip_weight)
+        return compute_loss(out, batch, class_weights, TrainConfig(), clip_weight)
 
     stacked = vmap(lambda p, b, c, w: loss((p, b), c, w))(params, buffers, class_weights, clip_weight)
     for i, model in enumerate(models):

@@ -16,8 +16,8 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import ShapeError
 from stagkit.explain.interventions import make_hooks
 from stagkit.network.action_units import compute_clip_aus
-from stagkit.network.attention import Attend, EdgeFeatures
-from stagkit.network.hooks import Probe, intervene, record
+from stagkit.network.attention import CrossAttention, EdgeFeatures
+from stagkit.network.hooks import HookPoint, intervene, record
 from stagkit.network.model import FrameTokens, RegionTokens, mean_over
 from tests.tiny import make_batch, make_inputs, make_model, permute_atlas
 
@@ -35,10 +35,10 @@ SWITCHES = [
     {"cross_attention": "none"},
     {"temporal_attention": False},
     {"cross_layers": 2},
-    {"answer": "aus"},
-    {"answer": "aus", "graph": "none"},
-    {"answer": "aus", "branches": "graph"},
-    {"answer": "aus", "branches": "time"},
+    {"head": "graph"},
+    {"head": "graph", "graph": "none"},
+    {"head": "graph", "branches": "graph"},
+    {"head": "graph", "branches": "time"},
 ]
 switches = pytest.mark.parametrize("settings", SWITCHES, ids=lambda s: "-".join(map(str, s.values())) or "default")
 
@@ -82,7 +82,7 @@ def test_frame_tokens_average_regions_of_their_own_frame():
 
 def test_attend_is_multihead_attention():
     torch.manual_seed(0)
-    block, reference = Attend(8, 2, 0.0, "x").eval(), torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    block, reference = CrossAttention(8, 2, 0.0, "x").eval(), torch.nn.MultiheadAttention(8, 2, batch_first=True)
     with torch.no_grad():
         reference.in_proj_weight.copy_(torch.cat((block.query.weight, block.key.weight, block.value.weight)))
         reference.in_proj_bias.copy_(torch.cat((block.query.bias, torch.zeros(8), block.value.bias)))
@@ -518,13 +518,13 @@ def test_rules_of_the_model_file():
 
 
 def test_probe_names_and_size():
-    from stagkit.network.hooks import probe_names
+    from stagkit.network.hooks import hook_names
 
-    names = probe_names(make_model())
+    names = hook_names(make_model())
     expected = "roi.embed au.logits au.edges graph.edges graph.0.scores graph.0.attn graph.0.out time.weights time.pool"
     expected += " time.0.attn cross.0.roi_from_frame cross.0.frame_from_roi pooled logits"
     assert set(expected.split()) <= set(names) and len(set(names)) == len(names)
-    assert all(isinstance(m, Probe) for m in (make_model().head.pooled, make_model().aus.logits))
+    assert all(isinstance(m, HookPoint) for m in (make_model().head.pooled, make_model().aus.logits))
     size = sum(p.numel() for p in make_model(width=64).parameters())
     assert 100_000 < size < 250_000
 

@@ -4,7 +4,7 @@ import matplotlib
 import pytest
 
 from stagkit.core.config import StagConfig
-from stagkit.network.hooks import probe_names
+from stagkit.network.hooks import hook_names
 from stagkit.network.model import Stag
 from stagkit.plots.network import PARTS, count_parameters, plot_network, plot_network_costs, plot_part_effects
 from tests.small import make_dataset
@@ -28,7 +28,7 @@ def texts(figure) -> list[str]:
 
 
 SWITCHES = [{}, {"graph": "none"}, {"branches": "time"}, {"branches": "graph"}, {"temporal_attention": False}]
-SWITCHES += [{"answer": "aus"}, {"answer": "aus", "graph": "none"}]
+SWITCHES += [{"head": "graph"}, {"head": "graph", "graph": "none"}]
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
@@ -39,16 +39,16 @@ def test_the_parts_hold_every_parameter_once(switches):
 
 def test_action_units_alone_are_read_before_the_head_and_nothing_goes_past_them():
     batch = make_dataset().batch([0, 1])
-    fused, late = (plot_network(make_network(answer=answer), batch) for answer in ("fused", "aus"))
+    fused, late = (plot_network(make_network(head=head), batch) for head in ("fused", "graph"))
     shown = texts(late)
-    assert "au.logits.first" in shown[shown.index("4  AU evidence,\nfirst reading") + 1]
+    assert "au.logits.prior" in shown[shown.index("4  AU evidence,\nfirst reading") + 1]
     assert shown[shown.index("9  AU evidence,\nthen the head") + 1].startswith("au.logits\n")
     assert len(fused.axes[0].lines) - len(late.axes[0].lines) == 1  # the line above the graph
 
 
 def test_every_probe_belongs_to_a_part():
     starts = tuple(start for part in PARTS for start in part.probes)
-    assert all(name.startswith(starts) for name in probe_names(make_network()))
+    assert all(name.startswith(starts) for name in hook_names(make_network()))
 
 
 @pytest.mark.parametrize(

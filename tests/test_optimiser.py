@@ -6,7 +6,7 @@ import torch
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.evaluation.ablation import VARIANTS
 from stagkit.network.losses import compute_loss
-from stagkit.training.optim import Optimiser, compute_rate, join_parameters, part_parameters
+from stagkit.training.optim import Optimiser, compute_rate, flatten_parameters, unflatten_parameters
 from tests.tiny import make_batch, make_model
 
 CONFIG = TrainConfig(lr=1e-2, weight_decay=0.1, clip_norm=0.5, warmup=0.3)
@@ -15,7 +15,7 @@ N_STEPS = 7
 
 def loss_of(model, config=StagConfig()):
     batch = make_batch()
-    return compute_loss(model(batch.x, batch.mask, batch.times_ms), batch, torch.ones(3), config, CONFIG).total
+    return compute_loss(model(batch.x, batch.mask, batch.times_ms), batch, torch.ones(3), CONFIG).total
 
 
 def grouped(model):
@@ -27,7 +27,7 @@ def test_same_bits_as_torch_one_by_one():
     decayed, plain = grouped(slow)
     adam = torch.optim.AdamW([{"params": decayed}, {"params": plain, "weight_decay": 0.0}], lr=1e-2, weight_decay=0.1)
     rate = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: compute_rate(step, N_STEPS, 0.3))
-    optimiser = Optimiser(*map(join_parameters, grouped(fast)), CONFIG, N_STEPS)
+    optimiser = Optimiser(*map(flatten_parameters, grouped(fast)), CONFIG, N_STEPS)
     for _ in range(N_STEPS):
         adam.zero_grad()
         loss_of(slow).backward()
@@ -38,7 +38,7 @@ def test_same_bits_as_torch_one_by_one():
         loss_of(fast).backward()
         optimiser.step(torch.nn.utils.get_total_norm([p.grad for p in fast.parameters()]))
     assert all(torch.equal(a, b) for a, b in zip(slow.parameters(), fast.parameters(), strict=True))
-    part_parameters(fast)
+    unflatten_parameters(fast)
     assert len({p.untyped_storage().data_ptr() for p in fast.parameters()}) == len(list(fast.parameters()))
     assert all(p.grad is None for p in fast.parameters())
 
@@ -61,7 +61,7 @@ def test_going_on_gives_the_same_bits():
             optimiser.step(torch.nn.utils.get_total_norm([p.grad for p in model.parameters()]))
 
     models = [make_model() for _ in range(2)]
-    first, second = (Optimiser(*map(join_parameters, grouped(m)), CONFIG, N_STEPS) for m in models)
+    first, second = (Optimiser(*map(flatten_parameters, grouped(m)), CONFIG, N_STEPS) for m in models)
     run(models[0], first, 3)
     second.restore(first.state())
     run(models[0], first, 3)

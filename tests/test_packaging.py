@@ -36,12 +36,12 @@ def test_without_an_extra_its_name_is_in_the_sentence(extra):
     calls = {
         "notebooks": "notebooks.load_notebook('x'), runner.measure_memory(1)",
         "landmarks": "landmarks.LandmarkFinder(landmarks.__file__),",
-        "cluster": "cluster.connect('local:1').__enter__(),",
+        "cluster": "parallel.connect('local:1').__enter__(),",
     }[extra]
     code = (
         f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
         "import stagkit, stagkit.explorers\n"
-        "from stagkit.core import cluster\nfrom stagkit.motion import landmarks\n"
+        "from stagkit.core import parallel\nfrom stagkit.motion import landmarks\n"
         "from stagkit.course import notebooks, runner\n"
         "from stagkit.core.types import StagkitError\n"
         "for module in (stagkit, stagkit.explorers) if 'traitlets' in sys.modules else ():\n"

@@ -13,7 +13,7 @@ from stagkit.course.exercises.layers import ForgetsTheMask, KnowsPlaces, Neighbo
 from stagkit.course.layer_contract import CONTRACT, check_layer
 from stagkit.explain.evidence import make_evidence
 from stagkit.explain.sanity_checks import CASCADE, randomise
-from stagkit.network.custom import PlugInError, put_in
+from stagkit.network.custom import CustomLayerError, replace_layers
 from stagkit.network.model import GraphLayer, Stag, TimeLayer
 from stagkit.training.train import train_fold
 from tests.small import make_dataset
@@ -27,9 +27,9 @@ class RunningMean(nn.Module):
 
     def __init__(self, config, number):
         super().__init__()
-        from stagkit.network.hooks import Probe
+        from stagkit.network.hooks import HookPoint
 
-        self.value, self.attn = nn.Linear(config.width, config.width), Probe(f"time.{number}.attn")
+        self.value, self.attn = nn.Linear(config.width, config.width), HookPoint(f"time.{number}.attn")
 
     def forward(self, x, frame_mask):
         past = torch.ones(x.shape[1], x.shape[1]).tril() * frame_mask[:, None]
@@ -129,7 +129,7 @@ def test_each_fault_is_named(make, broken):
     report = check_layer(make)
     assert broken in report.failed, str(report)
     assert f"BROKEN  {broken}" in str(report) and "✗ broken" in report._repr_markdown_()
-    with pytest.raises(PlugInError, match=f"{make.__name__} cannot stand in.*{broken}"):
+    with pytest.raises(CustomLayerError, match=f"{make.__name__} cannot stand in.*{broken}"):
         report.raise_for_failures()
 
 
@@ -147,20 +147,20 @@ def test_the_same_seed_finds_the_same_and_leaves_chance_alone():
 
 
 def test_put_in_says_what_is_wrong():
-    with pytest.raises(PlugInError, match="no place 'head'.*graph or time"):
-        put_in(make_model(), "head", NeighbourMean)
-    with pytest.raises(PlugInError, match="no graph layers"):
-        put_in(make_model(branches="time"), "graph", NeighbourMean)
-    with pytest.raises(PlugInError, match="made a NoneType, expected an nn.Module"):
-        put_in(make_model(), "graph", lambda config, number: None)
-    with pytest.raises(PlugInError, match="no place 'cross'"):
+    with pytest.raises(CustomLayerError, match="no place 'head'.*graph or time"):
+        replace_layers(make_model(), "head", NeighbourMean)
+    with pytest.raises(CustomLayerError, match="no graph layers"):
+        replace_layers(make_model(branches="time"), "graph", NeighbourMean)
+    with pytest.raises(CustomLayerError, match="made a NoneType, expected an nn.Module"):
+        replace_layers(make_model(), "graph", lambda config, number: None)
+    with pytest.raises(CustomLayerError, match="no place 'cross'"):
         check_layer(NeighbourMean, "cross")
 
 
 def test_put_in_replaces_every_layer_of_its_place_and_nothing_else():
     model = make_model(graph_layers=2)
     before = {n: p.clone() for n, p in model.named_parameters() if not n.startswith("graph.")}
-    assert put_in(model, "graph", NeighbourMean) is model
+    assert replace_layers(model, "graph", NeighbourMean) is model
     assert [type(layer) for layer in model.graph] == [NeighbourMean] * 2 and not model.graph[0].training
     after = dict(model.named_parameters())
     assert all(torch.equal(after[n], value) for n, value in before.items())
@@ -189,7 +189,7 @@ def test_a_network_with_an_own_layer_learns_and_is_explained_with_controls():
 
     def change(model):
         seen.append(type(model.graph[0]))
-        return put_in(model, "graph", NeighbourMean)
+        return replace_layers(model, "graph", NeighbourMean)
 
     model = train_fold(data, np.arange(18), SMALL, TrainConfig(epochs=8, batch_size=9, lr=5e-3), change=change)
     assert seen == [GraphLayer] and isinstance(model.graph[0], NeighbourMean) and not model.training
@@ -212,8 +212,8 @@ def test_training_with_the_own_layer_of_the_library_changes_nothing():
 
 
 def test_kept_by_its_state():
-    first = put_in(Stag(SMALL, 3), "graph", NeighbourMean).eval()
-    again = put_in(Stag(SMALL, 3), "graph", NeighbourMean).eval()
+    first = replace_layers(Stag(SMALL, 3), "graph", NeighbourMean).eval()
+    again = replace_layers(Stag(SMALL, 3), "graph", NeighbourMean).eval()
     again.load_state_dict(first.state_dict())
     batch = make_batch()
     one, two = (m.logits(batch.x, batch.mask, batch.times_ms) for m in (first, again))
@@ -241,7 +241,7 @@ def test_exercise_broken_promises(answer, ok, words):
 
 
 def test_exercise_parameters():
-    model, own = Stag(SMALL, 3), put_in(Stag(SMALL, 3), "graph", partial(NeighbourMean))
+    model, own = Stag(SMALL, 3), replace_layers(Stag(SMALL, 3), "graph", partial(NeighbourMean))
     count = [sum(p.numel() for p in network.parameters()) for network in (model, own)]
     given = {"model": model, "own": own}
     assert check_answer("21.2", count[0] - count[1], **given).ok

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stagkit.core.config import FlowConfig, PhantomConfig
-from stagkit.core.files import write_aside, write_json
+from stagkit.core.files import write_atomically, write_json
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
@@ -255,7 +255,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     write_json(tmp_path / "a.json", {"old": 1})
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"new": object()})
-    with pytest.raises(RuntimeError), write_aside(tmp_path / "a.json") as aside:
+    with pytest.raises(RuntimeError), write_atomically(tmp_path / "a.json") as aside:
         aside.write_text("half")
         raise RuntimeError("power cut")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

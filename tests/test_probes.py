@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from stagkit.core.types import StagkitError
-from stagkit.network.hooks import ProbeError, intervene, probe_names, record, summary
+from stagkit.network.hooks import HookError, hook_names, intervene, record, summary
 from tests.tiny import make_batch, make_inputs, make_model
 
 torch.set_num_threads(1)
@@ -23,7 +23,7 @@ def test_record_keeps_what_was_asked_detached():
     torch.testing.assert_close(seen["graph.1.attn"], out.attention["graph.1"].detach())
     with record(model) as everything:
         model(*inputs)
-    assert set(everything) == set(probe_names(model))
+    assert set(everything) == set(hook_names(model))
 
 
 def test_recording_changes_nothing():
@@ -50,14 +50,14 @@ def test_hooks_are_gone_after_success_and_after_error(manager):
 
 def test_unknown_probe_lists_the_ones_that_exist_and_leaves_no_hook():
     model = make_model()
-    with pytest.raises(ProbeError, match=r"no probe 'graph.9.attn'.*graph.0.attn"), record(model, "graph.9.attn"):
+    with pytest.raises(HookError, match=r"no probe 'graph.9.attn'.*graph.0.attn"), record(model, "graph.9.attn"):
         pass
-    with pytest.raises(ProbeError, match="no probe 'nose'"), intervene(model, {"pooled": 0.0, "nose": 0.0}):
+    with pytest.raises(HookError, match="no probe 'nose'"), intervene(model, {"pooled": 0.0, "nose": 0.0}):
         pass
     assert hooks(model) == 0
 
 
-@pytest.mark.parametrize("name", probe_names(make_model()))
+@pytest.mark.parametrize("name", hook_names(make_model()))
 def test_every_probe_reaches_the_logits(name):
     model, inputs = make_model(), make_inputs()
     plain = model.logits(*inputs)
@@ -103,7 +103,7 @@ def test_two_changes_of_one_probe_both_act():
 def test_wrong_values_are_refused():
     model, inputs = make_model(), make_inputs()
     for bad in (torch.zeros(7), lambda v: v[0], lambda v: None):
-        with pytest.raises(ProbeError, match=r"'pooled' carries \(3, 3, 64\)"), intervene(model, {"pooled": bad}):
+        with pytest.raises(HookError, match=r"'pooled' carries \(3, 3, 64\)"), intervene(model, {"pooled": bad}):
             model(*inputs)
 
 

@@ -19,9 +19,8 @@ import pytest
 from stagkit.cli import main
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.errors import StagkitError
-from stagkit.core.files import TEMPORARY
-from stagkit.core.locks import hold
-from stagkit.core.processes import run_in_processes
+from stagkit.core.files import TEMPORARY, lock_folder
+from stagkit.core.parallel import run_in_processes
 from stagkit.datasets.prepare import load_data
 from stagkit.evaluation.compare_runs import compare_runs
 from stagkit.evaluation.evaluate import evaluate
@@ -29,7 +28,7 @@ from stagkit.evaluation.run import DamagedFoldWarning, OtherEnvironmentWarning, 
 from stagkit.evaluation.run_check import check_run, is_sound
 from stagkit.explain.graph_record import load_graphs, save_graphs
 from stagkit.explain.run import explain_run, load_evidence
-from stagkit.training.checkpoint import DamagedCheckpointWarning, Desk
+from stagkit.training.checkpoint import Checkpoint, DamagedCheckpointWarning
 from tests.small import save_maps
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -196,11 +195,11 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     """Many processes take and leave the same lock: never two at once."""
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from stagkit.core.locks import hold; from stagkit.core.errors import StagkitError\n"
+        "from stagkit.core.files import lock_folder; from stagkit.core.errors import StagkitError\n"
         "root, done, end = Path(sys.argv[1]), 0, time.monotonic() + 60\n"
         "while done < 40 and time.monotonic() < end:\n"
         "    try:\n"
-        "        with hold(root):\n"
+        "        with lock_folder(root):\n"
         "            (root / 'inside').mkdir(); time.sleep(0.0005); (root / 'inside').rmdir(); done += 1\n"
         "    except StagkitError:\n"
         "        time.sleep(0.001)\n"
@@ -214,8 +213,8 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
 
 
 def test_a_thread_may_hold_a_folder_twice_and_another_process_may_not(tmp_path):
-    code = f"from stagkit.core.locks import hold\nwith hold({str(tmp_path)!r}): print('held')"
-    with hold(tmp_path), hold(tmp_path):
+    code = f"from stagkit.core.files import lock_folder\nwith lock_folder({str(tmp_path)!r}): print('held')"
+    with lock_folder(tmp_path), lock_folder(tmp_path):
         other = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
         assert "another process works on" in other.stderr
     other = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
@@ -224,8 +223,8 @@ def test_a_thread_may_hold_a_folder_twice_and_another_process_may_not(tmp_path):
 
 def test_two_explanations_of_one_seed_are_refused(copy):
     code = (
-        f"import time; from stagkit.core.locks import hold\n"
-        f"with hold({str(copy / 'explanations' / 'seed0')!r}): print('held', flush=True); time.sleep(60)"
+        f"import time; from stagkit.core.files import lock_folder\n"
+        f"with lock_folder({str(copy / 'explanations' / 'seed0')!r}): print('held', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=-1, text=True)
     try:
@@ -296,16 +295,16 @@ def test_a_damaged_fold_is_trained_again(home, copy, name):
 def test_a_changed_bit_of_a_checkpoint_starts_the_fold_again(tmp_path):
     import torch
 
-    desk = Desk(tmp_path, "seed0_fold000")
-    desk.keep({"weight": torch.arange(6.0).reshape(2, 3), "step": torch.tensor(3)})
+    checkpoint = Checkpoint(tmp_path, "seed0_fold000")
+    checkpoint.save({"weight": torch.arange(6.0).reshape(2, 3), "step": torch.tensor(3)})
     whole = (tmp_path / "working" / "seed0_fold000.safetensors").read_bytes()
-    assert desk.take_up()["weight"].shape == (2, 3)
+    assert checkpoint.load()["weight"].shape == (2, 3)
     for at in range(0, len(whole), 7):
         data = bytearray(whole)
         data[at] ^= 16
         (tmp_path / "working" / "seed0_fold000.safetensors").write_bytes(data)
         with pytest.warns(DamagedCheckpointWarning, match="the fold starts again"):
-            assert desk.take_up() is None
+            assert checkpoint.load() is None
         assert not (tmp_path / "working" / "seed0_fold000.safetensors").exists()
 
 
@@ -371,7 +370,7 @@ def test_a_piece_that_kills_every_worker_is_one_sentence():
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     """SIGKILL of the parent, which can clean up nothing: its workers are gone within seconds."""
     code = (
-        "import os, sys; from functools import partial; from stagkit.core.processes import run_in_processes\n"
+        "import os, sys; from functools import partial; from stagkit.core.parallel import run_in_processes\n"
         "from tests.test_run_folder import _sleep_and_name\n"
         "for pid in run_in_processes([partial(_sleep_and_name, 0.1)] * 2 + [partial(_sleep_and_name, 600)] * 2, 2):\n"
         "    print(pid, flush=True)\n"
@@ -395,7 +394,7 @@ def test_a_local_cluster_serves_no_other_user_and_opens_no_dashboard():
     """Who has not its throw-away certificate cannot talk to its scheduler; port 8787 stays closed."""
     distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed (extra 'cluster')")
     pytest.importorskip("cryptography", reason="cryptography is not installed (extra 'cluster')")
-    from stagkit.core.cluster import connect
+    from stagkit.core.parallel import connect
 
     with connect("local:1") as client:
         address = client.scheduler.address

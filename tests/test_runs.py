@@ -92,7 +92,7 @@ def test_mirroring_swaps_sides_and_turns_u_round():
     data = make_dataset(n_subjects=1)
     data.x[:] = np.arange(22, dtype=np.float32)[None, None, :, None, None, None] + 1
     data.x[..., 0] += 100  # the left column of each patch
-    only = TrainConfig(mirror=True, noise=0, roi_dropout=0, scale_jitter=0)
+    only = TrainConfig(mirror=True, noise=0, region_dropout=0, scale_jitter=0)
     out = make_augmented(data.batch(), only, torch.Generator().manual_seed(0)).x
     flipped = (out[:, 0, 0, 0, 0, 2] < 0).numpy()
     assert 0 < flipped.sum() < len(data)

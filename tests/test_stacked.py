@@ -11,16 +11,14 @@ from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.evaluation.splits import make_folds
 from stagkit.synthetic.auxiliary import make_auxiliary_data
-from stagkit.training.ensemble import Motion, Stack, train_stack
-from stagkit.training.ensemble_epochs import TrainingPart, fit_stack
-from stagkit.training.ensemble_memory import Task, choose_chunk, measure_memory, split_tasks
-from stagkit.training.epoch_selection import fit_network
+from stagkit.training.ensemble import Ensemble, Motion, Task, choose_chunk, measure_memory, split_tasks, train_ensemble
+from stagkit.training.epoch_selection import TrainingPart, fit_ensemble, fit_network
 from stagkit.training.train import predict, train_fold
 from tests.small import make_dataset, save_maps
 
 #: Nothing random but the start and the order of the clips.
-CALM_STAG = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1, dropout=0.0, part_dropout=0.0)
-CALM = TrainConfig(epochs=5, batch_size=5, lr=5e-3, mirror=False, noise=0.0, roi_dropout=0.0, scale_jitter=0.0)
+CALM_STAG = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1, dropout=0.0, branch_dropout=0.0)
+CALM = TrainConfig(epochs=5, batch_size=5, lr=5e-3, mirror=False, noise=0.0, region_dropout=0.0, scale_jitter=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +57,16 @@ def logits(model, data):
     ("stag", "train"),
     [
         ({}, {}),
-        ({"graph": "gat", "cross_attention": "one-way", "loss": "ce"}, {"clip_norm": 0.05}),
+        ({"graph": "gat", "cross_attention": "one-way"}, {"loss": "ce", "clip_norm": 0.05}),
         ({"branches": "time", "temporal_attention": False}, {"batch_size": 4}),
-        ({"answer": "aus"}, {"batch_size": 4}),
+        ({"head": "graph"}, {"batch_size": 4}),
     ],
 )
 def test_equals_one_after_the_other(data, stag, train):
     """20 steps (5 epochs of 4 or 3 batches, for two seeds): logits within 1e-4 of the sequential loop."""
     stag, train = CALM_STAG.replace(**stag), CALM.replace(**train, epochs=7 if not train else 5)
     tasks = make_tasks(data, train, seeds=(0, 1), stag=stag)
-    together = train_stack(data, tasks, stag, train)
+    together = train_ensemble(data, tasks, stag, train)
     folds = make_folds(data, "loso")
     for task, model, seed in zip(tasks, together, (0, 1, 2, 3, 100, 101, 102, 103), strict=True):
         alone = train_fold(data, folds[seed % 100].train, stag, train, seed)
@@ -79,10 +77,10 @@ def test_equals_one_after_the_other(data, stag, train):
 def test_each_has_its_own_weights_scale_and_prior(data):
     tasks = make_tasks(data, CALM)
     motion = Motion.of(data, "cpu")
-    stack = Stack(tasks, range(4), motion, data.classes, CALM_STAG, CALM)
+    stack = Ensemble(tasks, range(4), motion, data.classes, CALM_STAG, CALM)
     assert set(stack.own) == {"scale"}
     assert stack.class_weights.shape == (4, 2)
-    first = stack.unstack(2)
+    first = stack.extract_model(2)
     assert all(torch.equal(v, tasks[2].model.state_dict()[k]) for k, v in first.state_dict().items())
 
 
@@ -90,7 +88,7 @@ def test_no_label_of_a_test_clip_is_in_a_stack(data):
     """With every label that is not handed over turned round, the networks come out the same to the bit."""
     tasks = make_tasks(data, CALM)
     poisoned = replace(data, label=1 - data.label, aus=np.ones_like(data.aus))
-    for a, b in zip(*(train_stack(d, tasks, CALM_STAG, CALM) for d in (data, poisoned)), strict=True):
+    for a, b in zip(*(train_ensemble(d, tasks, CALM_STAG, CALM) for d in (data, poisoned)), strict=True):
         assert torch.equal(logits(a, data), logits(b, data))
 
 
@@ -99,7 +97,7 @@ def test_those_that_are_done_leave(data):
     stops = (3, 1, 4, 2)
     tasks = [replace(t, stop_after=s) for t, s in zip(make_tasks(data, CALM), stops, strict=True)]
     alive = []
-    models = train_stack(data, tasks, CALM_STAG, CALM, on_epoch=lambda e, loss, n: alive.append(n))
+    models = train_ensemble(data, tasks, CALM_STAG, CALM, on_epoch=lambda e, loss, n: alive.append(n))
     assert sorted(alive, reverse=True)[0] <= 4
     assert sum(alive) == sum(stops), "an epoch costs those who still train"
     for i, (fold, model) in enumerate(zip(make_folds(data, "loso"), models, strict=True)):
@@ -109,7 +107,7 @@ def test_those_that_are_done_leave(data):
 
 def test_chunks_change_nothing(data):
     tasks = make_tasks(data, CALM)
-    whole, parts = (train_stack(data, tasks, CALM_STAG, CALM, chunk=n) for n in (4, 1))
+    whole, parts = (train_ensemble(data, tasks, CALM_STAG, CALM, chunk=n) for n in (4, 1))
     for a, b in zip(whole, parts, strict=True):
         assert torch.allclose(logits(a, data), logits(b, data), atol=1e-5)
 
@@ -127,7 +125,7 @@ def test_chunks_fit_memory(data):
 
 def test_predictions_of_a_stack(data):
     tasks = make_tasks(data, CALM)
-    stack = Stack(tasks, range(4), Motion.of(data, "cpu"), data.classes, CALM_STAG, CALM)
+    stack = Ensemble(tasks, range(4), Motion.of(data, "cpu"), data.classes, CALM_STAG, CALM)
     every = torch.arange(len(data)).expand(4, -1)
     for row, task in enumerate(tasks):
         alone = predict(task.model.eval(), data, np.arange(len(data)))
@@ -137,33 +135,33 @@ def test_predictions_of_a_stack(data):
 @pytest.mark.parametrize("refit", [True, False])
 def test_held_out_subjects_choose_alike(data, refit):
     """Who is held out, the curve, the epoch and the network are those of the sequential choice."""
-    train = CALM.replace(epoch_choice="inner", inner_share=0.3, refit=refit, epochs=4, lr=2e-2)
+    train = CALM.replace(epoch_selection="validation", validation_fraction=0.3, refit=refit, epochs=4, lr=2e-2)
     folds = make_folds(data, "loso")
     parts = [TrainingPart.make(f.training_part(data), f.train, CALM_STAG, train, i) for i, f in enumerate(folds)]
-    for i, (model, epochs, by, record) in enumerate(fit_stack(data, parts, CALM_STAG, train)):
+    for i, (model, epochs, by, record) in enumerate(fit_ensemble(data, parts, CALM_STAG, train)):
         alone, *expected = fit_network(folds[i].training_part(data), CALM_STAG, train, i)
         assert [epochs, by] == expected[:2]
-        assert record["inner"]["held_out"] == expected[2]["inner"]["held_out"]
-        assert np.allclose(record["inner"]["curve"], expected[2]["inner"]["curve"], atol=1e-3)
+        assert record["validation"]["held_out"] == expected[2]["validation"]["held_out"]
+        assert np.allclose(record["validation"]["curve"], expected[2]["validation"]["curve"], atol=1e-3)
         assert torch.allclose(logits(model, data), logits(alone, data), atol=1e-4)
 
 
 def test_auxiliary_clips_are_drawn_as_in_the_sequential_loop(tmp_path):
     maps = load_flow_maps(save_maps(tmp_path / "maps.npz"))
-    train = CALM.replace(phantoms_beside=0.7, epochs=3)
+    train = CALM.replace(auxiliary_weight=0.7, epochs=3)
     auxiliary = make_auxiliary_data(12, patch=maps.x.shape[-1]).batch()
-    together = train_stack(maps, make_tasks(maps, train), CALM_STAG, train, auxiliary=auxiliary)
+    together = train_ensemble(maps, make_tasks(maps, train), CALM_STAG, train, auxiliary=auxiliary)
     for i, (fold, model) in enumerate(zip(make_folds(maps, "loso"), together, strict=True)):
         alone = train_fold(maps, fold.train, CALM_STAG, train, i, auxiliary=auxiliary)
         assert torch.allclose(logits(model, maps), logits(alone, maps), atol=1e-4)
-    with pytest.raises(StagkitError, match="phantoms_beside"):
-        train_stack(make_dataset(), make_tasks(make_dataset(), train), CALM_STAG, train)
+    with pytest.raises(StagkitError, match="auxiliary_weight"):
+        train_ensemble(make_dataset(), make_tasks(make_dataset(), train), CALM_STAG, train)
 
 
 def test_clips_are_mixed_within_their_network_and_class(data):
     """Each clip's motion is its own number (network * 1000 + class * 100): after mixing it is still that."""
-    train = CALM.replace(mixing=1.0)
-    stack = Stack(make_tasks(data, train), range(4), Motion.of(data, "cpu"), data.classes, CALM_STAG, train)
+    train = CALM.replace(intra_class_mixup=1.0)
+    stack = Ensemble(make_tasks(data, train), range(4), Motion.of(data, "cpu"), data.classes, CALM_STAG, train)
     label = torch.arange(24).reshape(4, 6) % 2
     value = torch.arange(4.0)[:, None] * 1000 + label * 100 + torch.arange(6.0) * 0.1
     x = value[:, :, None, None, None, None, None].expand(-1, -1, 2, 22, 3, 5, 5)
@@ -177,7 +175,7 @@ def test_clips_are_mixed_within_their_network_and_class(data):
 def test_precisions_learn_the_same(data, precision):
     """tf32 is nothing on a CPU; bf16 has 3 digits: near, not equal, and the weights stay float32."""
     tasks, train = make_tasks(data, CALM), CALM.replace(precision=precision)
-    exact, coarse = (train_stack(data, tasks, CALM_STAG, t) for t in (CALM, train))
+    exact, coarse = (train_ensemble(data, tasks, CALM_STAG, t) for t in (CALM, train))
     for a, b in zip(exact, coarse, strict=True):
         assert next(b.parameters()).dtype == torch.float32
         difference = (logits(a, data) - logits(b, data)).abs().max()
@@ -189,4 +187,4 @@ def test_a_loss_that_explodes_is_told(data):
     x[0] = np.inf
     broken = replace(data, x=x)
     with pytest.raises(StagkitError, match="loss became"):
-        train_stack(broken, make_tasks(data, CALM), CALM_STAG, CALM)
+        train_ensemble(broken, make_tasks(data, CALM), CALM_STAG, CALM)

@@ -27,16 +27,18 @@ import numpy as np
 from stagkit.baselines import SYSTEMS, System, choose_systems, fit_network, predict
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.files import (
+    HOLDER,
+    LOCK,
     TEMPORARY,
     Progress,
     load_arrays,
+    lock_folder,
     no_progress,
     remove_temporary,
     resolve_inside,
     write_json,
 )
-from stagkit.core.locks import HOLDER, LOCK, hold
-from stagkit.core.processes import run_in_processes
+from stagkit.core.parallel import run_in_processes
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.evaluation.bootstrap import describe_caveat
 from stagkit.evaluation.compare_runs import compare_runs
@@ -113,7 +115,7 @@ def compare_systems(
         raise StagkitError(f"{out} is not empty and holds no comparison: give an empty or a new folder.")
     folds, numbers, where = make_folds(data, protocol, n_folds), _check_seeds(seeds), str(choose_device(device))
     rows, runs = {}, {}
-    with hold(out):
+    with lock_folder(out):
         for system in chosen:
             name = STAG if system is None else system.name
             request = make_request(system, data, defaults.stag, defaults.train, protocol, numbers, epochs, explain)
@@ -212,7 +214,7 @@ def _run_system(system, seen, data, folds, path, request, device, workers, progr
     check_place(path)
     if (path / "metrics.json").is_file():  # finished: nothing is written
         return Run.start(path, whole, folds, data, device)
-    with hold(path):
+    with lock_folder(path):
         run = Run.start(path, whole, folds, data, device)
         return run if run.is_finished else _finish(system, seen, data, folds, run, device, workers, progress)
 
@@ -228,7 +230,7 @@ def _finish(system, seen, data, folds, run: Run, device, workers, progress) -> R
         pass
     metrics = compute_run_report(run, data, folds, device, find_missing_classes(data, folds))
     if system is not None and system.schedule is None:
-        metrics["epoch_choice"] = "no epochs: settings fixed beforehand; no test clip took part"
+        metrics["epoch_selection"] = "no epochs: settings fixed beforehand; no test clip took part"
     metrics["seconds"] = round(time.perf_counter() - started, 1)
     run.finish(metrics, compute_run_tables(run, metrics))
     return run
@@ -280,7 +282,7 @@ def fit_system(
     record = {"n_train": len(known), "n_test": len(inputs)}
     system = None if name is None else SYSTEMS[name]
 
-    def watch(epoch, model) -> None:
+    def on_epoch_end(epoch, model) -> None:
         answers.append(predict(model, inputs).argmax(1).astype(np.int8))
 
     if system is not None and system.schedule is None:
@@ -298,14 +300,14 @@ def fit_system(
 
         auxiliary = make_auxiliary(known, run.train_config)
         settings = (run.stag_config, run.train_config, seed, device)
-        model, epochs, selected_by, more = fit_stag(known, *settings, watch, auxiliary=auxiliary)
+        model, epochs, selected_by, more = fit_stag(known, *settings, on_epoch_end, auxiliary=auxiliary)
         record |= more
     else:
         from stagkit.baselines import Schedule
 
         schedule = Schedule(**run.request["schedule"])
         model, epochs, selected_by = (
-            fit_network(system.build, schedule, known, seed, device, watch),
+            fit_network(system.build, schedule, known, seed, device, on_epoch_end),
             schedule.epochs,
             "fixed beforehand",
         )

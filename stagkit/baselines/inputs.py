@@ -31,8 +31,8 @@ import numpy as np
 
 from stagkit.baselines.rank_pooling import compute_mesti_weights, compute_rank_weights, pool_frames
 from stagkit.core.config import FlowConfig, PhantomConfig, RoiConfig
-from stagkit.core.files import Progress, compute_digest, load_arrays, no_progress, resolve_inside, write_aside
-from stagkit.core.processes import run_in_processes
+from stagkit.core.files import Progress, compute_digest, load_arrays, no_progress, resolve_inside, write_atomically
+from stagkit.core.parallel import run_in_processes
 from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_frame
 from stagkit.core.types import Clip, FlowClip, RoiDataset, StagkitError
 from stagkit.datasets import ClipSource
@@ -237,7 +237,7 @@ def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: 
     found = dict(progress(run_in_processes(jobs, workers), len(part)))
     clips = [found[i] for i in range(len(part))]
     if kept is not None:
-        with write_aside(kept) as aside:
+        with write_atomically(kept) as aside:
             half = {k: np.stack([c[k] for c in clips]) for k in clips[0]}
             np.savez_compressed(
                 aside,

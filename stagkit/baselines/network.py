@@ -18,7 +18,6 @@ from torch.nn.functional import cross_entropy
 from stagkit.core.types import Batch, RoiDataset, StagkitError
 from stagkit.evaluation.sealed import SealedInputs
 from stagkit.network.losses import compute_class_weights
-from stagkit.training.train import take
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def fit_network(
     known: RoiDataset,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    watch: Callable[[int, Network], None] | None = None,
+    on_epoch_end: Callable[[int, Network], None] | None = None,
 ) -> Network:
     """Train a system on the clips of a fold's training part.
 
@@ -117,7 +116,7 @@ def fit_network(
         known: the training clips, nothing else.
         seed: of weights, order and dropout.
         device: where to train.
-        watch: called with (epoch, network in evaluation mode) after each epoch; must not change it.
+        on_epoch_end: called with (epoch, network in evaluation mode) after each epoch; must not change it.
 
     Returns:
         The network after the last epoch, on the CPU, in evaluation mode.
@@ -137,7 +136,7 @@ def fit_network(
     for epoch in range(schedule.epochs):
         n_steps = math.ceil(len(known) / schedule.batch_size)
         for part in torch.randperm(len(known), generator=order).chunk(n_steps):
-            batch = take(whole, part.to(device))
+            batch = whole.select(part.to(device))
             loss = model.loss(model(batch.x, batch.mask, batch.times_ms), batch, weights)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -147,8 +146,8 @@ def fit_network(
             raise StagkitError(f"the loss became {losses[-1]} in epoch {epoch + 1} of {type(model).__name__}.")
         for group in optimiser.param_groups:
             group["lr"] *= schedule.decay
-        if watch:
-            watch(epoch, model.eval())
+        if on_epoch_end:
+            on_epoch_end(epoch, model.eval())
             model.train()
     return model.eval().cpu()
 

@@ -23,7 +23,7 @@ def evaluate(
     folds: options.Folds = 10,
     seeds: options.Seeds = "1",
     epochs: options.Epochs = None,
-    epoch_choice: options.EpochChoice = None,
+    epoch_selection: options.EpochSelection = None,
     mapping: options.Mapping = "",
     same_subjects: Annotated[
         bool, typer.Option("--same-subjects", help="Subjects of equal name in several data sets are the same subject.")
@@ -50,7 +50,7 @@ def evaluate(
 
     chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
     loaded = load_data(path, mapping, same_subjects=same_subjects)
-    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded, protocol)
+    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_selection, loaded, protocol)
     run = evaluate_folds(
         loaded,
         out,
@@ -108,7 +108,7 @@ def ablate(
     folds: options.Folds = 10,
     seeds: options.Seeds = "1",
     epochs: options.Epochs = None,
-    epoch_choice: options.EpochChoice = None,
+    epoch_selection: options.EpochSelection = None,
     mapping: options.Mapping = "",
     set_: options.Changes = None,
     config: options.ConfigFile = None,
@@ -127,7 +127,7 @@ def ablate(
     folders = read_pairs(variant_data, "--variant-data", "NAME=FOLDER")
     others = {name: (load_data(folder, mapping), folder) for name, folder in folders.items()}
     loaded = load_data(path, mapping)
-    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_choice, loaded, protocol)
+    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_selection, loaded, protocol)
     result = ablate_parts(
         loaded,
         out,
@@ -173,7 +173,7 @@ def compare_systems(
     folds: options.Folds = 10,
     seeds: options.Seeds = "1",
     epochs: options.Epochs = None,
-    epoch_choice: options.EpochChoice = None,
+    epoch_selection: options.EpochSelection = None,
     mapping: options.Mapping = "",
     set_: options.Changes = None,
     config: options.ConfigFile = None,
@@ -201,7 +201,7 @@ def compare_systems(
     views = make_views(
         path, mapping, out / "views", sources, workers or 1, str(landmarker or ""), show("reading clips")
     )
-    stag_config, train_config = read_settings(config, set_ or [], None, epoch_choice, views["regions"], protocol)
+    stag_config, train_config = read_settings(config, set_ or [], None, epoch_selection, views["regions"], protocol)
     result = compare(
         views,
         out,

@@ -33,9 +33,11 @@ Seeds = Annotated[str, typer.Option(help="Number of random seeds (5), or which s
 Epochs = Annotated[
     int | None, typer.Option(min=1, max=100_000, help="Training epochs, fixed in advance; never chosen on test clips.")
 ]
-EpochChoice = Annotated[
-    Literal["fixed", "inner"] | None,
-    typer.Option(help="inner: held-out training subjects choose the epoch, at most --epochs; then all are trained on."),
+EpochSelection = Annotated[
+    Literal["fixed", "validation"] | None,
+    typer.Option(
+        help="validation: held-out training subjects select the epoch, at most --epochs; then all are trained on."
+    ),
 ]
 Mapping = Annotated[str, typer.Option("--mapping", help="Class mapping: 3-class, 4-class, 5-class, 7-class, megc2019.")]
 Changes = Annotated[
@@ -128,7 +130,7 @@ def read_settings(
     path: Path | None,
     changes: list[str],
     epochs: int | None,
-    epoch_choice: str | None,
+    epoch_selection: str | None,
     data=None,
     protocol: str = "",
 ):
@@ -165,8 +167,8 @@ def read_settings(
             raise ConfigError(f"--set {shorten(change)}: {error}") from error
     if epochs is not None:
         values["train"]["epochs"] = epochs
-    if epoch_choice is not None:
-        values["train"]["epoch_choice"] = epoch_choice
+    if epoch_selection is not None:
+        values["train"]["epoch_selection"] = epoch_selection
     return StagConfig.from_dict(values["stag"]), TrainConfig.from_dict(values["train"])
 
 

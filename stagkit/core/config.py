@@ -177,11 +177,6 @@ class FlowConfig(Config):
     min_gap_ms: float = _ranged(10.0, 0.0, 10_000.0)
     device: Literal["cpu", "cuda"] = "cpu"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values only; without the device where it is the CPU, as settings were before there was a choice."""
-        values = super().to_dict()
-        return values if self.device != "cpu" else {k: v for k, v in values.items() if k != "device"}
-
 
 @dataclass(frozen=True)
 class RoiConfig(Config):
@@ -199,16 +194,15 @@ class StagConfig(Config):
         width: D, width of every token.
         heads: attention heads, a divisor of ``width``.
         graph_layers, time_layers, cross_layers: depths of the three parts.
-        part_dropout: share of training clips in which the head does not see the regions, and of those without frames.
+        branch_dropout: share of training clips in which the head does not see the regions, and of those without frames.
         temporal_attention: weigh the selected frames by learned softmax weights.
         graph: ``egat`` (edge features and AU-guided weights), ``gat`` (attention alone), ``none``.
         connectivity: region edges ``fixed`` (anatomy), ``learned`` (anatomy + one learned matrix), ``au`` (following
             the active action units).
         branches: graph branch, time branch, or both.
-        answer: what the answer is made from: AU evidence, regions and frames ``fused``, or the action units alone
-            (``aus``), read once more after regions and frames have told each other what they know. Needs coded clips.
+        head: what the logits are computed from: AU evidence, regions and frames ``fused``, or the action units alone
+            (``graph``), estimated once more after graph, time and cross-attention. Needs coded clips.
         cross_attention: ``both`` ways, ``one-way`` (regions query frames) or ``none``.
-        loss: class-balanced ``focal`` or ``ce``.
     """
 
     width: int = _ranged(32, 4, 1024)
@@ -217,24 +211,18 @@ class StagConfig(Config):
     time_layers: int = _ranged(2, 1, 8)
     cross_layers: int = _ranged(1, 1, 8)
     dropout: float = _ranged(0.4, 0.0, 0.9)
-    part_dropout: float = _ranged(0.2, 0.0, 0.9)
+    branch_dropout: float = _ranged(0.2, 0.0, 0.9)
     temporal_attention: bool = True
     graph: Literal["egat", "gat", "none"] = "egat"
     connectivity: Literal["fixed", "learned", "au"] = "au"
     branches: Literal["both", "graph", "time"] = "both"
     cross_attention: Literal["both", "one-way", "none"] = "both"
-    answer: Literal["fused", "aus"] = "fused"
-    loss: Literal["focal", "ce"] = "focal"
+    head: Literal["fused", "graph"] = "fused"
 
     def __post_init__(self):
         super().__post_init__()
         if self.width % self.heads:
             raise ConfigError(f"StagConfig.width is {self.width}, expected a multiple of heads ({self.heads}).")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values only; without ``answer`` where it is ``fused``, as settings were before there was a choice."""
-        values = super().to_dict()
-        return values if self.answer != "fused" else {k: v for k, v in values.items() if k != "answer"}
 
 
 @dataclass(frozen=True)
@@ -242,22 +230,23 @@ class TrainConfig(Config):
     """How one fold is trained. The number of epochs is fixed beforehand, or chosen by held-out *training* subjects.
 
     Args:
-        epochs: how many; the most that are tried where ``epoch_choice`` is ``inner``.
-        epoch_choice: ``fixed`` beforehand, or ``inner``: held-out training subjects choose; never a test clip.
-        inner_share: share of the training subjects that is held out to choose.
-        refit: after an inner choice, train again on all training clips for that many epochs.
+        epochs: how many; the most that are tried where ``epoch_selection`` is ``validation``.
+        epoch_selection: ``fixed`` beforehand, or ``validation``: held-out training subjects select; never a test clip.
+        validation_fraction: share of the training subjects that is held out to choose.
+        refit: after that selection, train again on all training clips for that many epochs.
+        loss: class-balanced ``focal``, or plain cross entropy ``ce``.
         gamma: focusing parameter of the focal loss.
         label_smoothing: share of each label that is spread over all classes.
         au_weight, edge_entropy: weights of the AU term and of the edge-entropy term of the loss.
         mirror: mirror clips left-right at random (sides swap with them).
         noise: standard deviation of Gaussian noise added to training patches, as a share of their RMS.
-        roi_dropout: share of regions hidden from a training clip.
+        region_dropout: share of regions hidden from a training clip.
         scale_jitter: motion of a training clip is multiplied by exp(N(0, scale_jitter)).
         region_jitter: all regions of a training clip are displaced together, by about this share of their half side.
         time_warp: times of a training clip are multiplied by exp(N(0, time_warp)).
         frame_dropout: share of frames hidden from a training clip.
-        phantoms_beside: weight of a batch of phantom maps beside every batch of real ones (flow maps only); 0 = none.
-        mixing: a training clip is joined with another of its class, whose weight is at most half of this.
+        auxiliary_weight: weight of a batch of phantom maps beside every batch of real ones (flow maps only); 0 = none.
+        intra_class_mixup: a training clip is joined with another of its class, whose weight is at most half of this.
         deterministic: choose algorithms that give the same bits every time, where torch has them (GPU).
         precision: of products in stacked training; weights, moments and losses stay float32. ``tf32`` means something on
             GPUs only.
@@ -269,23 +258,24 @@ class TrainConfig(Config):
     weight_decay: float = _ranged(0.05, 0.0, 10.0)
     warmup: float = _ranged(0.1, 0.0, 1.0)
     clip_norm: float = _ranged(1.0, 1e-6, 1e6)
+    loss: Literal["focal", "ce"] = "focal"
     gamma: float = _ranged(0.5, 0.0, 10.0)
     label_smoothing: float = _ranged(0.1, 0.0, 0.9)
     au_weight: float = _ranged(0.5, 0.0, 100.0)
     edge_entropy: float = _ranged(0.01, 0.0, 100.0)
     mirror: bool = True
     noise: float = _ranged(0.1, 0.0, 10.0)
-    roi_dropout: float = _ranged(0.05, 0.0, 0.9)
+    region_dropout: float = _ranged(0.05, 0.0, 0.9)
     scale_jitter: float = _ranged(0.2, 0.0, 2.0)
     region_jitter: float = _ranged(0.0, 0.0, 1.0)
     time_warp: float = _ranged(0.0, 0.0, 1.0)
     frame_dropout: float = _ranged(0.0, 0.0, 0.9)
-    mixing: float = _ranged(0.0, 0.0, 1.0)
-    phantoms_beside: float = _ranged(0.0, 0.0, 10.0)
+    intra_class_mixup: float = _ranged(0.0, 0.0, 1.0)
+    auxiliary_weight: float = _ranged(0.0, 0.0, 10.0)
     deterministic: bool = True
     precision: Literal["float32", "tf32", "bf16"] = "float32"
-    epoch_choice: Literal["fixed", "inner"] = "fixed"
-    inner_share: float = _ranged(0.2, 0.01, 0.9)
+    epoch_selection: Literal["fixed", "validation"] = "fixed"
+    validation_fraction: float = _ranged(0.2, 0.01, 0.9)
     refit: bool = True
 
 

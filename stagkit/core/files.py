@@ -11,13 +11,16 @@ import hashlib
 import io
 import json
 import os
+import platform
 import re
 import reprlib
 import secrets
+import threading
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +43,14 @@ RESOURCES = Path(__file__).parents[1] / "resources"
 
 #: Largest JSON or CSV file that is read, in bytes.
 MAX_TEXT = 2**28
+
+#: Digests of the files of a folder: ``{path inside it: 16 hex digits of SHA-256}``. Against damage, not tampering.
+DIGESTS = "digests.json"
+
+#: Files of a lock: empty and kept for ever (removing it would let two processes hold it); who holds it now.
+LOCK, HOLDER = "lock", "lock.json"
+
+_HELD: dict[Path, int] = {}  # folder -> thread of this process that holds it
 
 #: Cells that a spreadsheet would run as a formula begin with one of these; ``'`` marks them as text.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -70,7 +81,7 @@ def shorten(value: object, limit: int = 200) -> str:
 
 
 @contextmanager
-def write_aside(path: str | Path) -> Iterator[Path]:
+def write_atomically(path: str | Path) -> Iterator[Path]:
     """Temporary path in the folder of ``path``; it replaces ``path`` if the block succeeds and is removed if it fails.
 
     The temporary name keeps the ending (``.npz``, ``.png``), which many writers look at. Permissions follow the umask.
@@ -174,7 +185,7 @@ def write_text(path: str | Path, text: str) -> None:
         raise StagkitError(
             f"{path}: {shorten(error.object[error.start :], 60)} is no valid text: rename it."
         ) from error
-    with write_aside(path) as aside:
+    with write_atomically(path) as aside:
         aside.write_bytes(data)
 
 
@@ -183,7 +194,7 @@ def write_json(path: str | Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def encode_picture(ending: str, image: np.ndarray, params: Sequence[int] = (), name: str = "the picture") -> bytes:
+def encode_image(ending: str, image: np.ndarray, params: Sequence[int] = (), name: str = "the picture") -> bytes:
     """A picture as the bytes of a file.
 
     Args:
@@ -206,7 +217,7 @@ def encode_picture(ending: str, image: np.ndarray, params: Sequence[int] = (), n
     return data.tobytes()
 
 
-def write_picture(path: str | Path, image: np.ndarray, params: Sequence[int] = ()) -> None:
+def write_image(path: str | Path, image: np.ndarray, params: Sequence[int] = ()) -> None:
     """Write a picture, whole or not at all; the ending of ``path`` decides the format.
 
     Args:
@@ -218,8 +229,8 @@ def write_picture(path: str | Path, image: np.ndarray, params: Sequence[int] = (
         StagkitError: the picture cannot be encoded or written.
     """
     path = Path(path)
-    data = encode_picture(path.suffix, image, params, str(path))
-    with write_aside(path) as aside:
+    data = encode_image(path.suffix, image, params, str(path))
+    with write_atomically(path) as aside:
         aside.write_bytes(data)
 
 
@@ -406,3 +417,94 @@ def digest_file(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise StagkitError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def compute_digests(folder: str | Path, names: Iterable[str]) -> dict[str, str]:
+    """Digest of each file, by its path inside ``folder``, in the order of the names."""
+    return {name: digest_file(resolve_inside(folder, name)) for name in sorted(names)}
+
+
+def write_digests(folder: str | Path, digests: Mapping[str, str]) -> None:
+    """Write ``digests.json`` of a folder."""
+    write_json(resolve_inside(folder, DIGESTS), dict(digests))
+
+
+def read_digests(folder: str | Path) -> dict[str, str]:
+    """Digests of the files of a folder; empty if it has none (an older stagkit wrote it).
+
+    Raises:
+        StagkitError: ``digests.json`` is damaged.
+    """
+    path = resolve_inside(folder, DIGESTS)
+    if not path.is_file():
+        return {}
+    found = read_json(path)
+    if not all(isinstance(value, str) for value in found.values()):
+        raise StagkitError(f"{path} is damaged (a digest is not text): restore it from a copy.")
+    return found
+
+
+def check_digest(folder: str | Path, name: str, digests: Mapping[str, str]) -> Path:
+    """Path of a file, compared with its digest if it has one.
+
+    Raises:
+        StagkitError: the path leads out of the folder, or the file is missing or not what was written.
+    """
+    path = resolve_inside(folder, name)
+    if name in digests and digest_file(path) != digests[name]:
+        raise StagkitError(
+            f"{path} is damaged: its bytes are not those that were written. Restore it from a copy, or make it again."
+        )
+    return path
+
+
+def find_damage(folder: str | Path, digests: Mapping[str, str]) -> dict[str, str]:
+    """State of each file with a digest: ``ok``, ``missing``, ``damaged``, or why it cannot be read."""
+    states = {}
+    for name, digest in digests.items():
+        try:
+            path = resolve_inside(folder, name)
+            states[name] = "missing" if not path.is_file() else "ok" if digest_file(path) == digest else "damaged"
+        except StagkitError as error:
+            states[name] = str(error)
+    return states
+
+
+@contextmanager
+def lock_folder(folder: str | Path) -> Iterator[None]:
+    """Be the only process that works in a folder, which is made if it does not exist.
+
+    A thread may hold the same folder again inside the block. The system frees the lock when its process ends.
+
+    Raises:
+        StagkitError: another process holds it (number, machine and start are named); the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    check_writable(folder)
+    root = Path(folder).resolve()
+    if _HELD.get(root) == threading.get_ident():
+        yield
+        return
+    lock, note = FileLock(resolve_inside(root, LOCK), timeout=0), root / HOLDER
+    try:
+        lock.acquire()
+    except Timeout as error:
+        holder = ""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            other = json.loads(note.read_text(encoding="utf-8"))
+            holder = f" (process {other['pid']} on {other['host']}, since {other['since']})"
+        raise StagkitError(
+            f"another process works on {folder}{holder}: wait until it has ended, or give another folder."
+        ) from error
+    except OSError as error:
+        raise StagkitError(f"{folder} cannot be locked: {error.strerror or error}.") from error
+    try:
+        _HELD[root] = threading.get_ident()
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(note, {"pid": os.getpid(), "host": platform.node(), "since": since})
+        yield
+    finally:
+        _HELD.pop(root, None)
+        note.unlink(missing_ok=True)
+        lock.release()

@@ -319,6 +319,12 @@ class Batch:
             aus=(self.aus, "batch au"),
         )
 
+    def select(self, index: torch.Tensor) -> Batch:
+        """The clips at ``index`` alone, in that order."""
+        tensors = {name: getattr(self, name)[index] for name in ("x", "mask", "times_ms", "label", "aus")}
+        names = {name: tuple(getattr(self, name)[i] for i in index.tolist()) for name in ("clip_ids", "subjects")}
+        return replace(self, **tensors, **names)
+
     def to(self, device) -> Batch:
         """The same batch on another device."""
         return replace(
@@ -448,7 +454,7 @@ class RoiDataset:
         whole.update(about.encode("utf-8", "surrogatepass"))
         return whole.hexdigest()[:16]
 
-    def take(self, index: Sequence[int] | np.ndarray) -> RoiDataset:
+    def select(self, index: Sequence[int] | np.ndarray) -> RoiDataset:
         """The clips at ``index`` alone, in that order."""
         index = np.asarray(index, dtype=np.int64)
         arrays = {name: getattr(self, name)[index] for name in ("x", "mask", "times_ms", "label", "aus")}
@@ -486,8 +492,8 @@ class StagOutput:
         time_weights: "batch time", temporal attention over the selected frames, summing to 1.
         attention: name -> map: ``graph.0``: "batch time head target source" (roi x roi), ``time.0``: "batch head target
             source" (frame x frame), ``cross.0.roi_from_frame`` and ``cross.0.frame_from_roi``.
-        first_au_logits: "batch time au", the first reading of the AUs, which shapes the edges, where there are two
-            (``StagConfig.answer='aus'``).
+        prior_au_logits: "batch time au", the first reading of the AUs, which shapes the edges, where there are two
+            (``StagConfig.head='graph'``).
     """
 
     logits: torch.Tensor
@@ -496,7 +502,7 @@ class StagOutput:
     au_edges: torch.Tensor | None
     time_weights: torch.Tensor | None
     attention: Mapping[str, torch.Tensor]
-    first_au_logits: torch.Tensor | None = None
+    prior_au_logits: torch.Tensor | None = None
 
 
 #: An attribution whose sum misses the logit gap by more than this share of it is not drawn.

@@ -18,7 +18,7 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import MAX_DELTA, Batch
 from stagkit.explain.attribution import attribute
 from stagkit.network.attention import EDGE_FEATURES
-from stagkit.network.custom import PLACES, PlugInError, put_in
+from stagkit.network.custom import SLOTS, CustomLayerError, replace_layers
 from stagkit.network.hooks import intervene, record
 
 #: Largest difference of two answers that ought to be the same, as a share of the largest value (stagkit's choice).
@@ -63,11 +63,11 @@ class Report:
         """Raise where a promise is broken: for a test of your own.
 
         Raises:
-            PlugInError: names each broken promise and what was found.
+            CustomLayerError: names each broken promise and what was found.
         """
         if self.failed:
             said = "; ".join(f"{f.name}: {f.text}" for f in self.findings if not f.ok)
-            raise PlugInError(f"{self.layer} cannot stand in for a {self.place} layer. {said}.")
+            raise CustomLayerError(f"{self.layer} cannot stand in for a {self.place} layer. {said}.")
 
     def __str__(self) -> str:
         width = max(len(f.name) for f in self.findings)
@@ -100,7 +100,7 @@ def check_layer(
     """Put a layer through every check that its place asks for, on random inputs, with dropout off; under two seconds.
 
     Args:
-        make: the class, or a function of ``StagConfig`` and number, as for ``plug_in.put_in``.
+        make: the class, or a function of ``StagConfig`` and number, as for ``custom.replace_layers``.
         place: ``graph`` or ``time``.
         config: of the small network it is tried in; width 16 with one layer of each kind where None.
         seed: of weights and inputs.
@@ -110,10 +110,10 @@ def check_layer(
         error counts as broken.
 
     Raises:
-        PlugInError: no such place, or something that makes no ``nn.Module``.
+        CustomLayerError: no such place, or something that makes no ``nn.Module``.
     """
-    if place not in PLACES:
-        raise PlugInError(f"there is no place {place!r}; a layer can be put in at {' or '.join(PLACES)}.")
+    if place not in SLOTS:
+        raise CustomLayerError(f"there is no place {place!r}; a layer can be put in at {' or '.join(SLOTS)}.")
     config = config or StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
     findings = []
     with torch.random.fork_rng(devices=[]):
@@ -133,7 +133,7 @@ def check_layer(
 def _make_case(make: Callable, place: str, config: StagConfig) -> _Case:
     layer = make(config, 0)
     if not isinstance(layer, nn.Module):
-        raise PlugInError(
+        raise CustomLayerError(
             f"{make!r} made a {type(layer).__name__}, expected an nn.Module: give the class of the layer."
         )
     n_rois = len(ATLAS.names)
@@ -248,7 +248,7 @@ def _check_edges(case: _Case) -> tuple[bool, str]:
 
 
 def _check_probes(case: _Case) -> tuple[bool, str]:
-    name = PLACES[case.place].format(0)
+    name = SLOTS[case.place].format(0)
     with record(case.layer, name) as noted, torch.no_grad():
         out, attention = case.layer(*case.inputs)
     if noted[name].shape != attention.shape or _differ(attention, noted[name]) > SAME:
@@ -314,7 +314,7 @@ def _check_network(case: _Case) -> tuple[bool, str]:
     """In its place: padded frames change no logit, and the whole network stays complete."""
     from stagkit.network.model import Stag
 
-    model = put_in(Stag(case.config, _CLASSES), case.place, case.make).eval()
+    model = replace_layers(Stag(case.config, _CLASSES), case.place, case.make).eval()
     shape = (_CLIPS, _FRAMES, len(ATLAS.names))
     x, mask = torch.randn(*shape, 3, model.patch, model.patch), torch.ones(shape, dtype=torch.bool)
     times = (40.0 * torch.arange(_FRAMES)).expand(_CLIPS, -1)

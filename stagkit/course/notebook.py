@@ -340,9 +340,9 @@ class Notebook:
 
 
 #: A small network, few epochs, all parts of the network in use. On clips whose action units are coded ``evaluate`` takes
-#: ``answer="aus"``; the course explains the fused answer first, so it names it.
-_COURSE_STAG = {"width": 32, "graph_layers": 1, "time_layers": 1, "answer": "fused"}
-_COURSE_TRAIN = {"epochs": 20, "batch_size": 16, "lr": 3e-3, "roi_dropout": 0.05}
+#: ``head="graph"``; the course explains the fused answer first, so it names it.
+_COURSE_STAG = {"width": 32, "graph_layers": 1, "time_layers": 1, "head": "fused"}
+_COURSE_TRAIN = {"epochs": 20, "batch_size": 16, "lr": 3e-3, "region_dropout": 0.05}
 
 
 def course_settings() -> tuple[PhantomConfig, StagConfig, TrainConfig]:

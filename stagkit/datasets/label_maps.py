@@ -186,7 +186,7 @@ def map_classes(data: RoiDataset, mapping: str, strict: bool = False) -> RoiData
     for name, entry in maps.items():
         if not name.endswith(_PHANTOM):
             entry.check_counts((x for x, d in zip(labels, data.datasets, strict=True) if d == name and x), strict)
-    taken = data.take(kept)
+    taken = data.select(kept)
     meta = {**data.meta, "mapping": mapping, "skipped_by_mapping": len(data) - len(kept)}
     meta["digest"] = compute_digest(str(data.meta.get("digest", "")).encode(), mapping.encode())
     label = np.array([classes.index(str(labels[i])) for i in kept], np.int64)

@@ -28,8 +28,8 @@ from stagkit.core.files import (
     resolve_inside,
     safe_name,
     shorten,
-    write_aside,
-    write_picture,
+    write_atomically,
+    write_image,
     write_table,
 )
 from stagkit.core.types import Clip, StagkitError
@@ -271,13 +271,13 @@ def _write_clip(clip: Clip, root: Path, name: str) -> dict[str, str]:
     """Write pictures, landmarks and truth of one clip; its row of the manifest."""
     for t, frame in enumerate(clip.frames):
         path = resolve_inside(root, f"frames/{name}/img{t + 1:05d}.png")
-        write_picture(path, frame[..., ::-1] if frame.ndim == 3 else frame)
+        write_image(path, frame[..., ::-1] if frame.ndim == 3 else frame)
     if clip.landmarks is not None:
-        with write_aside(resolve_inside(root, f"landmarks/{name}.npy")) as aside:
+        with write_atomically(resolve_inside(root, f"landmarks/{name}.npy")) as aside:
             np.save(aside, clip.landmarks.astype(np.float32))
     if clip.truth is not None:
         truth = clip.truth
-        with write_aside(resolve_inside(root, f"truth/{name}.npz")) as aside:
+        with write_atomically(resolve_inside(root, f"truth/{name}.npz")) as aside:
             np.savez_compressed(
                 aside, codes=truth.codes, au_intensity=truth.au_intensity, fields=truth.fields, head=truth.head
             )

@@ -20,16 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.core.cluster import run_on_cluster
 from stagkit.core.config import FlowConfig, RoiConfig
 from stagkit.core.errors import StagkitWarning
 from stagkit.core.files import (
+    HOLDER,
+    LOCK,
     RESOURCES,
     TEMPORARY,
     Progress,
     check_writable,
     compute_digest,
     digest_file,
+    lock_folder,
     no_progress,
     read_json,
     remove_temporary,
@@ -37,8 +39,7 @@ from stagkit.core.files import (
     write_json,
     write_table,
 )
-from stagkit.core.locks import HOLDER, LOCK, hold
-from stagkit.core.processes import run_in_processes, stop_processes
+from stagkit.core.parallel import run_in_processes, run_on_cluster, stop_processes
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets import ClipSource
 from stagkit.datasets.join import join_datasets
@@ -101,7 +102,7 @@ def prepare_clips(
         progress: wraps the stream of finished clips and their number, e.g. in a progress bar.
         align: turn, scale and cut every face to a square of this many px first (``faces.align_clip``); 0 = as they are.
         landmarker: mediapipe's ``face_landmarker.task``, for clips that bring no landmarks.
-        cluster: a Dask scheduler whose workers see the same files (``cluster.connect``); '' for none.
+        cluster: a Dask scheduler whose workers see the same files (``parallel.connect``); '' for none.
         contents: compare the contents of all files instead of their times; slow.
 
     Returns:
@@ -132,7 +133,7 @@ def prepare_clips(
     if align or landmarker:
         settings["faces"] = {"align": align, "landmarker": load_finder(landmarker).digest[:16] if landmarker else ""}
     _check_place(out, settings)
-    with hold(out):
+    with lock_folder(out):
         return _prepare(
             source, out, settings, flow_config, roi_config, workers, progress, align, landmarker, cluster, contents
         )

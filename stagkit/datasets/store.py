@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.core.files import compute_digest, load_arrays, resolve_inside, safe_name, write_aside
+from stagkit.core.files import compute_digest, load_arrays, resolve_inside, safe_name, write_atomically
 from stagkit.core.types import RoiSequence, StagkitError
 
 INDEX = "index.parquet"
@@ -128,7 +128,7 @@ def stage_clip(root: Path, key: str, sequence: RoiSequence, stamp: str = "") -> 
     Args:
         stamp: digest of what it was measured from; a clip with another stamp is measured again.
     """
-    with write_aside(staged_path(root, key)) as aside:
+    with write_atomically(staged_path(root, key)) as aside:
         np.savez(
             aside,
             patches=sequence.patches.astype(np.float16),
@@ -179,7 +179,10 @@ def pack_clips(root: Path, keys: Sequence[str]) -> PreparedClips:
         # not the next free number: an array that a killed command left is overwritten
         number = 1 if old is None else int(re.sub(r"\D", "", Path(old.patches.filename).stem) or 0) + 1
         path = resolve_inside(root, f"patches-{number}.npy")
-        with write_aside(resolve_inside(root, INDEX)) as index, write_aside(path) as patches:  # the array is first
+        with (
+            write_atomically(resolve_inside(root, INDEX)) as index,
+            write_atomically(path) as patches,
+        ):  # the array is first
             _write_clips(patches, index, path.name, root, keys, old)
         for other in root.glob("patches-*.npy"):
             if other.name != path.name and other.stem[8:].isdigit() and not other.is_symlink():

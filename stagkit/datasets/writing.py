@@ -14,13 +14,13 @@ from pathlib import Path
 from stagkit.core.files import (
     TEMPORARY,
     check_writable,
+    lock_folder,
     read_json,
     remove_temporary,
     resolve_inside,
     safe_name,
     write_json,
 )
-from stagkit.core.locks import hold
 from stagkit.core.types import StagkitError
 
 NOTES = ".stagkit-writing"
@@ -45,7 +45,7 @@ def resume_writing(root: str | Path, request: dict) -> Iterator[Callable[[str, C
     check_writable(root)
     _check_place(root)
     notes = resolve_inside(root, NOTES)
-    with hold(notes):
+    with lock_folder(notes):
         _check_place(root)
         remove_temporary(root)
         if is_unfinished(root):

@@ -17,8 +17,18 @@ from pathlib import Path
 import numpy as np
 
 from stagkit.core.config import StagConfig, TrainConfig
-from stagkit.core.files import TEMPORARY, Progress, no_progress, resolve_inside, write_json, write_table, write_text
-from stagkit.core.locks import HOLDER, LOCK, hold
+from stagkit.core.files import (
+    HOLDER,
+    LOCK,
+    TEMPORARY,
+    Progress,
+    lock_folder,
+    no_progress,
+    resolve_inside,
+    write_json,
+    write_table,
+    write_text,
+)
 from stagkit.core.markup import comment_latex, escape_latex
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.prepare import keep_apex
@@ -70,20 +80,20 @@ VARIANTS = (
     Variant("branch-time", "time branch only", {"branches": "time"}),
     Variant("cross-one-way", "regions query frames only", {"cross_attention": "one-way"}, needs="branches"),
     Variant("cross-none", "no cross-attention", {"cross_attention": "none"}, needs="branches"),
-    Variant("answer-aus", "the answer comes from action units alone", {"answer": "aus"}, needs="aus"),
-    Variant("answer-fused", "the answer comes from regions and frames too", {"answer": "fused"}),
-    Variant("loss-ce", "plain cross entropy", {"loss": "ce"}),
+    Variant("head-graph", "the answer comes from action units alone", {"head": "graph"}, needs="aus"),
+    Variant("head-fused", "the answer comes from regions and frames too", {"head": "fused"}),
+    Variant("loss-ce", "plain cross entropy", train={"loss": "ce"}),
     Variant("au-loss-off", "no AU supervision", train={"au_weight": 0.0}, needs="fused"),
     Variant("edge-entropy-off", "edges need not be sparse", train={"edge_entropy": 0.0}),
     Variant("mirror-off", "no mirrored clips", train={"mirror": False}),
     Variant("scale-jitter-off", "no stronger or weaker clips", train={"scale_jitter": 0.0}),
     Variant("noise-off", "no noise", train={"noise": 0.0}),
-    Variant("roi-dropout-off", "no hidden regions", train={"roi_dropout": 0.0}),
+    Variant("region-dropout-off", "no hidden regions", train={"region_dropout": 0.0}),
     Variant("label-smoothing-off", "labels taken as certain", train={"label_smoothing": 0.0}),
     Variant("region-jitter", "regions cut a little beside their place", train={"region_jitter": 0.2}),
-    Variant("mixing", "clips mixed within their class", train={"mixing": 1.0}),
-    Variant("phantoms-beside", "phantom maps beside real ones", train={"phantoms_beside": 0.3}, needs="maps"),
-    Variant("phantoms-beside-off", "real maps alone", train={"phantoms_beside": 0.0}, needs="maps"),
+    Variant("intra-class-mixup", "clips mixed within their class", train={"intra_class_mixup": 1.0}),
+    Variant("auxiliary-maps", "phantom maps beside real ones", train={"auxiliary_weight": 0.3}, needs="maps"),
+    Variant("auxiliary-maps-off", "real maps alone", train={"auxiliary_weight": 0.0}, needs="maps"),
     Variant("time-warp", "faster and slower clips", train={"time_warp": 0.2}, needs="time"),
     Variant("frame-dropout", "hidden frames", train={"frame_dropout": 0.15}, needs="time"),
 )
@@ -109,7 +119,7 @@ def choose_variants(
     coded, of = (~np.isnan(data.aus)).any(1), np.asarray(data.datasets)
     has = {"": True, "time": data.x.shape[1] > 1, "maps": accepts_auxiliary_data(data)}
     has["aus"] = all(coded[of == name].any() for name in set(data.datasets))
-    has["fused"] = coded.any() and stag_config.answer == "fused"
+    has["fused"] = coded.any() and stag_config.head == "fused"
     has["branches"] = stag_config.branches == "both"
 
     def differs(v: Variant) -> bool:
@@ -158,7 +168,7 @@ def ablate(
     if clash:
         raise StagkitError(f"{clash[0]} is a variant already: give the other preparation another name.")
     _check_place(out)
-    with hold(out):
+    with lock_folder(out):
         return _ablate(data, out, stag_config, train_config, chosen, others, data_path, progress, settings)
 
 

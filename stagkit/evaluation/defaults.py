@@ -48,13 +48,13 @@ def choose_settings(
         network = network.replace(branches="graph")
         reasons.append("stag.branches=graph (one frame per clip: there is no time to attend to)")
     elif _is_coded(data, protocol == "cross"):
-        network, training = network.replace(answer="aus"), training.replace(roi_dropout=HIDDEN)
-        reasons.append("stag.answer=aus (action units are coded: the prediction comes from them alone)")
-        reasons.append(f"train.roi_dropout={HIDDEN} (hidden regions must be inferred from the others)")
+        network, training = network.replace(head="graph"), training.replace(region_dropout=HIDDEN)
+        reasons.append("stag.head=graph (action units are coded: the prediction comes from them alone)")
+        reasons.append(f"train.region_dropout={HIDDEN} (hidden regions must be inferred from the others)")
     if accepts_auxiliary_data(data):
-        training = training.replace(phantoms_beside=AUXILIARY_WEIGHT)
+        training = training.replace(auxiliary_weight=AUXILIARY_WEIGHT)
         reasons.append(
-            f"train.phantoms_beside={AUXILIARY_WEIGHT} (phantom maps with known action units help small data sets)"
+            f"train.auxiliary_weight={AUXILIARY_WEIGHT} (phantom maps with known action units help small data sets)"
         )
     given = tuple(f"{part}." for part, settings in (("stag", stag), ("train", train)) if settings is not None)
     return Defaults(stag or network, train or training, tuple(r for r in reasons if not r.startswith(given)))

@@ -14,8 +14,7 @@ import numpy as np
 
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.errors import StagkitWarning
-from stagkit.core.files import Progress, no_progress, remove_temporary, resolve_inside, write_json
-from stagkit.core.locks import hold
+from stagkit.core.files import Progress, lock_folder, no_progress, remove_temporary, resolve_inside, write_json
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.subjects import add_warnings
 from stagkit.evaluation.defaults import choose_settings
@@ -24,7 +23,7 @@ from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run, check_place
 from stagkit.evaluation.run_summary import collect_leak, compute_run_report, compute_run_tables
 from stagkit.evaluation.splits import NOT_DISJOINT, find_missing_classes, make_folds, make_stratified_folds
-from stagkit.training.checkpoint import forget_progress, remove_working
+from stagkit.training.checkpoint import clear_progress, remove_working
 
 #: Folders of runs that stand beside the one asked for.
 STRATIFIED, PERMUTED = "stratifiedkfold", "permuted"
@@ -113,7 +112,7 @@ def _evaluate(data: RoiDataset, out: Path, request: dict, settings: dict, permut
     check_place(out)
     if (out / "metrics.json").is_file():  # finished: nothing is written
         return Run.start(out, whole, folds, data, device)
-    with hold(out):
+    with lock_folder(out):
         run = Run.start(out, whole, folds, data, device)
         return run if run.is_finished else _finish(data, run, folds, request, settings, permutation_baseline, device)
 
@@ -126,7 +125,7 @@ def _finish(data, run: Run, folds, request: dict, settings: dict, permutation_ba
     run.check_backend(*settings["compute"].choose(bool(request.get("leaky"))))
     todo = [(seed, i) for seed in request["seeds"] for i in range(len(folds)) if not run.is_done(seed, i)]
     started = time.perf_counter()
-    forget_progress(run.path)
+    clear_progress(run.path)
     for _ in settings["progress"](train_folds(data, folds, run, todo, settings["compute"]), len(todo)):
         pass
     remove_working(run.path)

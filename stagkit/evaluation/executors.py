@@ -14,14 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from stagkit.core.cluster import run_on_cluster
 from stagkit.core.files import read_json, resolve_inside, write_json
-from stagkit.core.processes import run_in_processes
+from stagkit.core.parallel import run_in_processes, run_on_cluster
 from stagkit.core.types import RoiDataset, StagkitError
-from stagkit.evaluation.fold import FoldResult, make_part, run_fold, run_stack
+from stagkit.evaluation.fold import FoldResult, make_part, run_ensemble, run_fold
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.sealed import Fold
-from stagkit.training.checkpoint import Desk
+from stagkit.training.checkpoint import Checkpoint
 
 BACKENDS = ("auto", "sequential", "processes", "stacked")
 
@@ -35,7 +34,7 @@ class Compute:
         device: ``auto``, ``cpu``, ``cuda``, ...
         workers: processes on a CPU; all cores where None.
         gpus: how many GPUs of this machine share the folds; their numbers are 0, 1, ...
-        cluster: a Dask scheduler (``cluster.connect``), '' for none.
+        cluster: a Dask scheduler (``parallel.connect``), '' for none.
     """
 
     backend: str = "auto"
@@ -84,12 +83,16 @@ def train_folds(
         missing = set(todo)
         shards = [shard for shard in work if missing & set(shard)]
         if compute.cluster:
-            done = run_on_cluster(compute.cluster, run_stack, [(run, s, device) for s in shards], (data, list(folds)))
+            done = run_on_cluster(
+                compute.cluster, run_ensemble, [(run, s, device) for s in shards], (data, list(folds))
+            )
             results = (result for stack in done for result in stack)
         elif len(devices) > 1:
             results = run_on_devices(data, folds, run, shards, devices)
         else:
-            results = (r for s in shards for r in run_stack(data, folds, run, s, device, _stack_desk(run, s)))
+            results = (
+                r for s in shards for r in run_ensemble(data, folds, run, s, device, _ensemble_checkpoint(run, s))
+            )
         yield from (_save(run, r) for r in results if (r.seed, r.number) in missing)
     elif compute.cluster:
         pieces = [(folds[number], run, seed, number, device) for seed, number in todo]
@@ -116,7 +119,7 @@ def plan_stacks(
     data: RoiDataset, folds: Sequence[Fold], run: Run, n_devices: int, device: str
 ) -> list[list[tuple[int, int]]]:
     """Which folds are stacked with which: fixed when the run first starts, so that one that goes on gives the same."""
-    from stagkit.training.ensemble_memory import choose_chunk
+    from stagkit.training.ensemble import choose_chunk
 
     pairs = [(seed, number) for seed in run.request["seeds"] for number in range(len(folds))]
     path = resolve_inside(run.path, "stacks.json")
@@ -133,19 +136,21 @@ def plan_stacks(
 
 
 def _run_stacks(data, folds, run: Run, shards, device: str) -> list[FoldResult]:
-    return [r for shard in shards for r in run_stack(data, folds, run, shard, device, _stack_desk(run, shard))]
+    return [
+        r for shard in shards for r in run_ensemble(data, folds, run, shard, device, _ensemble_checkpoint(run, shard))
+    ]
 
 
 def _train(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str) -> FoldResult:
-    return run_fold(data, fold, run, seed, number, device, Desk(run.path, run.stem(seed, number)))
+    return run_fold(data, fold, run, seed, number, device, Checkpoint(run.path, run.stem(seed, number)))
 
 
 def _save(run: Run, result: FoldResult) -> str:
     name = result.save(run)
     for stem in (run.stem(result.seed, result.number), f"stack_{run.stem(result.seed, result.number)}"):
-        Desk(run.path, stem).clear()
+        Checkpoint(run.path, stem).remove()
     return name
 
 
-def _stack_desk(run: Run, pairs: Sequence[tuple[int, int]]) -> Desk:
-    return Desk(run.path, f"stack_{run.stem(*pairs[0])}")
+def _ensemble_checkpoint(run: Run, pairs: Sequence[tuple[int, int]]) -> Checkpoint:
+    return Checkpoint(run.path, f"stack_{run.stem(*pairs[0])}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from stagkit.core.types import RoiDataset
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.sealed import Fold, SealedInputs, Trained, Unblinding, fit_and_predict
-from stagkit.training.checkpoint import Desk
+from stagkit.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,56 +73,56 @@ def describe_place(device: str) -> dict[str, object]:
     return {"device": str(device), "versions": {"stagkit": __version__, "torch": torch.__version__}}
 
 
-def settle(device: str) -> None:
+def configure_process(device: str) -> None:
     """Make this process ready: one thread on a CPU, and memory that is freed stays with it."""
     import torch
 
-    from stagkit.training.optim import keep_freed_memory
+    from stagkit.training.optim import tune_malloc
 
     if device == "cpu":
         torch.set_num_threads(1)
-        keep_freed_memory()
+        tune_malloc()
 
 
 def run_fold(
-    data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str, desk: Desk | None = None
+    data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str, checkpoint: Checkpoint | None = None
 ) -> FoldResult:
     """One fold by itself.
 
     Args:
-        desk: where checkpoints and progress are kept; None: nowhere.
+        checkpoint: where checkpoints and progress are kept; None: nowhere.
     """
     from stagkit.synthetic.auxiliary import make_auxiliary
     from stagkit.training.epoch_selection import fit_network
     from stagkit.training.train import predict
 
-    settle(device)
+    configure_process(device)
     own, answers, settings = make_seed(seed, number), [], (run.stag_config, run.train_config)
     auxiliary = make_auxiliary(data, run.train_config)
 
     def fit(known: RoiDataset, inputs: SealedInputs) -> tuple[Stag, int, str, dict]:
-        known, watch, everyone = _shuffled(known, run, own), None, np.arange(len(inputs))
+        known, on_epoch_end, everyone = _shuffled(known, run, own), None, np.arange(len(inputs))
         if run.request.get("leaky"):
 
-            def watch(epoch, model):
+            def on_epoch_end(epoch, model):
                 answers.append(predict(model, inputs, everyone).argmax(1).astype(np.int8))
 
-        tell = None if desk is None else lambda epoch, loss: desk.tell(epoch + 1, run.train_config.epochs, loss)
-        kept = None if run.request.get("leaky") else desk  # the answers of the epochs before would be missing
+        tell = None if checkpoint is None else partial(checkpoint.log_progress, run.train_config.epochs)
+        kept = None if run.request.get("leaky") else checkpoint  # the answers of the epochs before would be missing
         started = time.perf_counter()
-        model, *told, record = fit_network(known, *settings, own, device, watch, tell, kept, auxiliary)
+        model, *told, record = fit_network(known, *settings, own, device, on_epoch_end, tell, kept, auxiliary)
         return model, *told, {**record, "train_seconds": round(time.perf_counter() - started, 3)}
 
     return _examine(data, fold, run, seed, number, device, fit, answers)
 
 
-def run_stack(
+def run_ensemble(
     data: RoiDataset,
     folds: Sequence[Fold],
     run: Run,
     pairs: Sequence[tuple[int, int]],
     device: str,
-    desk: Desk | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> list[FoldResult]:
     """Some folds at once.
 
@@ -130,14 +131,14 @@ def run_stack(
         pairs: (seed, number) of those to train; the same pairs, in the same order, give the same numbers.
     """
     from stagkit.synthetic.auxiliary import make_auxiliary
-    from stagkit.training.ensemble_epochs import fit_stack
+    from stagkit.training.epoch_selection import fit_ensemble
 
-    settle(device)
+    configure_process(device)
     parts = [make_part(data, folds[number], run, seed, number) for seed, number in pairs]
-    tell = None if desk is None else lambda epoch, loss, n: desk.tell(epoch + 1, run.train_config.epochs, loss, n)
+    tell = None if checkpoint is None else partial(checkpoint.log_progress, run.train_config.epochs)
     started = time.perf_counter()
     auxiliary = make_auxiliary(data, run.train_config)
-    fitted = fit_stack(data, parts, run.stag_config, run.train_config, device, len(parts), tell, auxiliary)
+    fitted = fit_ensemble(data, parts, run.stag_config, run.train_config, device, len(parts), tell, auxiliary)
     share = round((time.perf_counter() - started) / len(parts), 3)
     results = []
     for (seed, number), (model, *told, record) in zip(pairs, fitted, strict=True):
@@ -148,7 +149,7 @@ def run_stack(
 
 def make_part(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int):
     """What a stack needs of a fold (``stacked_epochs.TrainingPart``): its training clips alone are looked at."""
-    from stagkit.training.ensemble_epochs import TrainingPart
+    from stagkit.training.epoch_selection import TrainingPart
 
     own = make_seed(seed, number)
     known = _shuffled(fold.training_part(data), run, own)

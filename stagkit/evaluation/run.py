@@ -16,7 +16,7 @@ RUN/
   subjects.csv, calibration.csv   for whom it fails; reliability
   leak.json         only of a leak demonstration: what choosing the epoch on the test clips would have claimed
   permuted/, stratifiedkfold/     runs beside this one, where they were asked for
-  digests.json      digest of every file above (``stagkit.core.digests``); what is read is compared with it
+  digests.json      digest of every file above (``stagkit.core.files``); what is read is compared with it
   metrics.json      the scores (written last: a run with metrics is complete)
 ```
 Every path is resolved inside the folder (``files.resolve_inside``): nothing is read, written or removed through a link
@@ -39,23 +39,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.core.config import StagConfig, TrainConfig
-from stagkit.core.digests import DIGESTS, check_digest, compute_digests, find_damage, read_digests, write_digests
 from stagkit.core.errors import StagkitWarning
 from stagkit.core.files import (
+    DIGESTS,
+    HOLDER,
+    LOCK,
     TEMPORARY,
+    check_digest,
     check_writable,
+    compute_digests,
     digest_file,
+    find_damage,
     load_arrays,
+    read_digests,
     read_json,
     read_table,
     resolve_inside,
     shorten,
-    write_aside,
+    write_atomically,
+    write_digests,
     write_json,
     write_table,
     write_text,
 )
-from stagkit.core.locks import HOLDER, LOCK
 from stagkit.core.types import RoiDataset, StagkitError
 
 if TYPE_CHECKING:
@@ -381,17 +387,17 @@ class Run:
             return resolve_inside(self.path, name)
 
         if model is not None:
-            with write_aside(place(f"weights/{stem}.safetensors")) as aside:
+            with write_atomically(place(f"weights/{stem}.safetensors")) as aside:
                 aside.write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
         if aus is not None:
             write_table(place(f"folds/{stem}_au.csv"), aus)
         for name, arrays in (("leak", None if answers is None else {"predictions": answers}), ("map", maps)):
             if arrays is not None:
-                with write_aside(place(f"folds/{stem}_{name}.npz")) as aside:
+                with write_atomically(place(f"folds/{stem}_{name}.npz")) as aside:
                     np.savez_compressed(aside, **arrays)
         record = resolve_inside(self.path, f"folds/{stem}.json")
         last = f"folds/{stem}.csv"
-        with write_aside(resolve_inside(self.path, last)) as aside:
+        with write_atomically(resolve_inside(self.path, last)) as aside:
             write_table(aside, rows)
             files = {**compute_digests(self.path, written), last: digest_file(aside)}
             write_json(record, {**(read_record(record) if record.is_file() else {}), "files": files})
@@ -540,7 +546,7 @@ class Run:
         for name, table in tables.items():
             write_table(resolve_inside(self.path, f"{name}.csv"), table)
         write_json(resolve_inside(self.path, "seal.json"), {"unblindings": self.collect_records()})
-        with write_aside(resolve_inside(self.path, "metrics.json")) as aside:
+        with write_atomically(resolve_inside(self.path, "metrics.json")) as aside:
             write_json(aside, metrics)
             digests = compute_digests(self.path, self.list_files())
             write_digests(self.path, {**digests, "metrics.json": digest_file(aside)})

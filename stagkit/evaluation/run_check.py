@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from stagkit.core.digests import DIGESTS, find_damage, read_digests
-from stagkit.core.files import TEMPORARY, resolve_inside, shorten
+from stagkit.core.files import DIGESTS, TEMPORARY, find_damage, read_digests, resolve_inside, shorten
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.metrics import SCORES, compute_confusion, compute_scores
 from stagkit.evaluation.run import Run

@@ -41,7 +41,7 @@ def compute_run_report(
         "seeds": request["seeds"],
         **compute_report(table, data.classes),
         "classes": list(data.classes),
-        "epoch_choice": _say_epochs(run),
+        "epoch_selection": _say_epochs(run),
         "epochs": _summarise([r["epoch"] for r in records]),
         "device": device,
         "subject_disjoint": all(fold.subject_disjoint for fold in folds),
@@ -64,11 +64,11 @@ def compute_run_report(
 
 def _say_epochs(run: Run) -> str:
     config = run.train_config
-    if config.epoch_choice == "fixed":
+    if config.epoch_selection == "fixed":
         return f"fixed beforehand ({config.epochs} epochs); no test clip took part"
     then = "then trained again on all training clips" if config.refit else "who were not trained on"
     return (
-        f"chosen by held-out training subjects ({config.inner_share:.0%}, at most {config.epochs} epochs), {then}; "
+        f"chosen by held-out training subjects ({config.validation_fraction:.0%}, at most {config.epochs} epochs), {then}; "
         "no test clip took part"
     )
 

@@ -135,7 +135,7 @@ class Fold:
             SealError: a clip or a subject is in both parts.
         """
         self.check_disjoint(data)
-        train = data.take(self.train)
+        train = data.select(self.train)
         return replace(train, clip_ids=_number_clips(len(train), "clip"), meta=_open_meta(data))
 
     def test_inputs(self, data: RoiDataset) -> SealedInputs:
@@ -320,4 +320,4 @@ def _reorder(data: RoiDataset, places: np.ndarray, order: np.ndarray) -> RoiData
     """The same data with the clips at ``places`` permuted among themselves."""
     index = np.arange(len(data))
     index[places] = places[order]
-    return data.take(index)
+    return data.select(index)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.core.digests import check_digest, read_digests
-from stagkit.core.files import Progress, load_arrays, no_progress, write_aside
+from stagkit.core.files import Progress, check_digest, load_arrays, no_progress, read_digests, write_atomically
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import MAX_DELTA, Attribution, Batch, StagkitError
 from stagkit.explain.aggregate import (
@@ -131,7 +130,6 @@ def attribute(
     import torch
 
     from stagkit.explain import methods as captum_methods
-    from stagkit.training.train import take
 
     method = method.replace("_", " ")
     for name, value, known in (("method", method, METHODS), ("groups", groups, GROUPS), ("layer", layer, LAYERS)):
@@ -182,7 +180,7 @@ def attribute(
     )
     worst = int(attribution.relative_delta.argmax())
     if "n_steps" in reads and attribution.relative_delta[worst] > MAX_DELTA and search:
-        one = take(batch, torch.tensor([worst]))
+        one = batch.select(torch.tensor([worst]))
         needed = find_steps(model, one, chosen[worst : worst + 1], n_steps, method=method, layer=layer)
         attribution = replace(attribution, settings={**settings, "n_steps_needed": needed})
     return attribution
@@ -275,7 +273,7 @@ def save_attribution(attribution: Attribution, path: str | Path) -> None:
     """Write an attribution as an ``.npz`` of plain arrays."""
     import json
 
-    with write_aside(path) as aside:
+    with write_atomically(path) as aside:
         np.savez_compressed(
             aside,
             **{n: getattr(attribution, n) for n in _ARRAYS},
@@ -334,14 +332,12 @@ def compute_fold_attribution(
     """Attribution of the predicted classes; clips that are not complete are tried with four and sixteen times the steps."""
     import torch
 
-    from stagkit.training.train import take
-
     done = attribute(model, batch, method, n_steps=n_steps, run=run, search=False)
     for more in (4, 16):
         open_ = np.flatnonzero(done.relative_delta > MAX_DELTA)
         if not len(open_) or "n_steps" not in done.settings:
             break
-        some = take(batch, torch.from_numpy(open_))
+        some = batch.select(torch.from_numpy(open_))
         done = _with_clips(done, open_, attribute(model, some, method, n_steps=more * n_steps, run=run, search=False))
     return done
 

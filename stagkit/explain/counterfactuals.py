@@ -16,7 +16,6 @@ from stagkit.core.types import Batch
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.methods import frozen
 from stagkit.explain.motion_decomposition import MUSCLES, SIDED_AU_MUSCLES, compute_au_shares
-from stagkit.training.train import take
 
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
@@ -63,7 +62,7 @@ def find_counterfactual(model: Stag, batch: Batch, clip: int = 0, most: int = 6,
         most: largest set looked for.
         budget: how many sets may be tried in the check.
     """
-    one = take(batch, torch.tensor([clip]))
+    one = batch.select(torch.tensor([clip]))
     x = one.x * one.mask[..., None, None, None]
     flow, shares = x.mean((4, 5))[..., :2].cpu().numpy(), _share_motion(one)[0]
     parts = torch.from_numpy(shares).to(x)

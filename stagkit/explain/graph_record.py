@@ -7,9 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.core.digests import check_digest, compute_digests, read_digests, write_digests
-from stagkit.core.files import load_arrays, resolve_inside, write_aside
-from stagkit.core.locks import hold
+from stagkit.core.files import (
+    check_digest,
+    compute_digests,
+    load_arrays,
+    lock_folder,
+    read_digests,
+    resolve_inside,
+    write_atomically,
+    write_digests,
+)
 from stagkit.core.types import Batch, StagkitError, StagOutput
 from stagkit.evaluation.run import Run, RunError
 
@@ -52,7 +59,7 @@ def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> 
         order.extend(index)
     out = resolve_inside(run.path, f"explanations/seed{seed}")
     path = resolve_inside(run.path, f"explanations/seed{seed}/graph.npz")
-    with hold(out), write_aside(path) as aside:
+    with lock_folder(out), write_atomically(path) as aside:
         np.savez_compressed(
             aside,
             **{name: np.concatenate(parts) for name, parts in rows.items() if parts},
@@ -64,7 +71,7 @@ def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> 
             subjects=np.array([data.subjects[i] for i in order]),
             classes=np.array(data.classes),
         )
-    with hold(out):
+    with lock_folder(out):
         write_digests(out, {**read_digests(out), **compute_digests(out, ["graph.npz"])})
     return path
 

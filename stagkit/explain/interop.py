@@ -14,7 +14,6 @@ from stagkit.core.types import Batch, StagOutput
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.methods import frozen
 from stagkit.network.attention import make_sparse
-from stagkit.training.train import take
 
 if TYPE_CHECKING:
     import networkx
@@ -91,7 +90,7 @@ class RegionGraph(nn.Module):
 
     def __init__(self, model: Stag, batch: Batch, clip: int = 0):
         super().__init__()
-        one = take(batch, torch.tensor([clip]))
+        one = batch.select(torch.tensor([clip]))
         self.model, self.one = model, one
         self.shape = one.x.shape[1:2] + one.x.shape[3:]
         motion = one.x * one.mask[..., None, None, None]

@@ -27,8 +27,7 @@ from stagkit.core.types import Batch
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.attribution import choose_target
 from stagkit.explain.methods import frozen
-from stagkit.network.hooks import intervene, probe_names
-from stagkit.training.train import take
+from stagkit.network.hooks import hook_names, intervene
 
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
@@ -174,9 +173,9 @@ def compute_logits(model: Stag, one: Batch, cases: Sequence[Sequence]) -> np.nda
         ExplainError: an unknown intervention, one on a part that this network lacks, or one that hides everything.
     """
     if len(one.clip_ids) != 1:
-        raise ExplainError(f"a batch of one clip is expected, this one has {len(one.clip_ids)}: see train.take.")
+        raise ExplainError(f"a batch of one clip is expected, this one has {len(one.clip_ids)}: see Batch.select.")
     plan = _plan(cases, one.mask.shape[1])
-    missing = set(plan.clamped) - set(probe_names(model))
+    missing = set(plan.clamped) - set(hook_names(model))
     if missing:
         what = "edges between action units" if missing == {"au.edges"} else "edges between regions"
         raise ExplainError(f"this network has no {what}, so none can be removed.")
@@ -286,7 +285,7 @@ def compute_edge_ablation(model: Stag, batch: Batch, target=None) -> np.ndarray:
     for clip, edges in enumerate(output.edges):
         pairs = (edges > 0).any(0).nonzero().tolist()
         cases = [[Intervention("region", names[i], names[j])] for i, j in pairs]
-        base, *logits = compute_logits(model, take(batch, torch.tensor([clip])), [[], *cases])[:, int(chosen[clip])]
+        base, *logits = compute_logits(model, batch.select(torch.tensor([clip])), [[], *cases])[:, int(chosen[clip])]
         for (i, j), after in zip(pairs, logits, strict=True):
             effects[clip, i, j] = base - after
     return effects

@@ -17,22 +17,25 @@ from pathlib import Path
 import numpy as np
 
 from stagkit.core.config import PhantomConfig
-from stagkit.core.digests import check_digest, compute_digests, read_digests, write_digests
 from stagkit.core.files import (
     Progress,
+    check_digest,
     compute_digest,
+    compute_digests,
     digest_file,
     load_arrays,
+    lock_folder,
     no_progress,
+    read_digests,
     read_json,
     read_table,
     remove_temporary,
     resolve_inside,
-    write_aside,
+    write_atomically,
+    write_digests,
     write_json,
     write_table,
 )
-from stagkit.core.locks import hold
 from stagkit.core.types import MAX_DELTA, RoiDataset, StagkitError
 from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
 from stagkit.evaluation.run import Run
@@ -68,7 +71,7 @@ def hold_explanations(path: str | Path, seed: int) -> Iterator[tuple[Run, Path]]
     if seed not in run.request["seeds"]:
         raise ExplainError(f"{path} has the seeds {run.request['seeds']}, not {seed}.")
     out = resolve_inside(run.path, f"{FOLDER}/seed{seed}")
-    with hold(out):
+    with lock_folder(out):
         yield run, out
 
 
@@ -167,7 +170,7 @@ def find_ground_truth(data: RoiDataset, index: Sequence[int]) -> GroundTruth | N
 
 
 def _save_part(evidence: Evidence, path: Path) -> None:
-    with write_aside(path.with_name(f"{path.stem}_scores.npz")) as aside:
+    with write_atomically(path.with_name(f"{path.stem}_scores.npz")) as aside:
         np.savez(aside, **evidence.scores)
     save_attribution(evidence.attribution, path)
 
@@ -226,7 +229,7 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, pred
     }
     if not evidence.scores:
         summary["control"] = "none: these attributions have not been tested against controls"
-    with write_aside(resolve_inside(out, "summary.json")) as aside:
+    with write_atomically(resolve_inside(out, "summary.json")) as aside:
         write_json(aside, summary)
         digests = compute_digests(out, ["attribution.npz", *(f"{name}.csv" for name in tables)])
         older = {name: digest for name, digest in _read_old_digests(out).items() if name == "graph.npz"}

@@ -31,14 +31,14 @@ def randomise(model: Stag, parts: Sequence[str], seed: int = 0) -> Stag:
 
     import torch
 
-    from stagkit.network.custom import put_in
+    from stagkit.network.custom import replace_layers
     from stagkit.network.model import Stag
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = Stag(model.config, model.n_classes, patch=model.patch)
-        for place, make in getattr(model, "own_layers", {}).items():
-            put_in(fresh, place, make)
+        for place, make in getattr(model, "custom_layers", {}).items():
+            replace_layers(fresh, place, make)
     other = copy.deepcopy(model)
     for name in parts:
         part, new = getattr(other, name, None), getattr(fresh, name, None)

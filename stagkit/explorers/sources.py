@@ -145,9 +145,7 @@ class OutputSource(Source):
             return None
         import torch
 
-        from stagkit.training.train import take
-
-        return self._model, take(self._batch, torch.tensor([clip]))
+        return self._model, self._batch.select(torch.tensor([clip]))
 
     def answers(self, seed: int = 0) -> np.ndarray:
         """The output's probabilities."""

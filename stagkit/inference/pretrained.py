@@ -17,7 +17,7 @@ import numpy as np
 
 from stagkit.core.config import FlowConfig, RoiConfig, StagConfig
 from stagkit.core.facs import AU_NUMBERS
-from stagkit.core.files import RESOURCES, compute_digest, shorten, write_aside
+from stagkit.core.files import RESOURCES, compute_digest, shorten, write_atomically
 from stagkit.core.types import Batch, RoiDataset, StagkitError
 from stagkit.evaluation.run import Run, RunError
 from stagkit.evaluation.run_summary import find_caveat
@@ -178,7 +178,7 @@ def save_weights(weights: PretrainedEnsemble, path: str | Path) -> None:
         "training_summary": weights.training_summary,
     }
     header["digest"] = _digest_contents(header, tensors)
-    with write_aside(path) as aside:
+    with write_atomically(path) as aside:
         save_file(tensors, aside, metadata={"stagkit": json.dumps(header, sort_keys=True)})
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 from stagkit.core.config import StagConfig
 from stagkit.core.regions import RoiAtlas
 from stagkit.network.attention import Gate
-from stagkit.network.hooks import Probe
+from stagkit.network.hooks import HookPoint
 
 #: Sharpness of the pooling of AU evidence over frames: towards 0 it is the mean, towards infinity the maximum.
 AU_POOLING = 4.0
@@ -60,19 +60,19 @@ class AUEvidence(nn.Module):
         self.hidden, self.act = (nn.Linear(config.width, hidden), nn.SiLU()) if learned else (None, None)
         self.readout = nn.Parameter(torch.randn(n_aus, n_rois, hidden) * 0.2) if learned else None
         self.gain, self.bias = nn.Parameter(torch.ones(n_aus)), nn.Parameter(torch.full((n_aus,), -2.2))
-        self.logits = Probe(name)
+        self.logits = HookPoint(name)
 
-    def forward(self, tokens: Tensor, flow: Tensor, seen: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, flow: Tensor, visible: Tensor) -> Tensor:
         """Tokens "batch time roi width" and mean flow "batch time roi 2" -> logits "batch time au"."""
-        among = torch.einsum("kn,btnx->btk", self.incidence, seen).clamp_min(1e-3)
+        among = torch.einsum("kn,btnx->btk", self.incidence, visible).clamp_min(1e-3)
         told = softplus(self.gain) * torch.einsum("knc,btnc->btk", self.directions, flow)
         if self.hidden is not None:
             weights = self.readout * rearrange(self.incidence, "au roi -> au roi 1")
-            told = told + torch.einsum("knh,btnh->btk", weights, self.act(self.hidden(tokens)) * seen)
+            told = told + torch.einsum("knh,btnh->btk", weights, self.act(self.hidden(tokens)) * visible)
         return self.logits(self.bias + told / among)
 
 
-class LateTokens(nn.Module):
+class AUTokens(nn.Module):
     """What action units are read from at last: each region of each frame, and a gated share of what the clip says of it.
 
     The clip speaks twice, after cross-attention: as the region over all frames, and as the frame over all regions.
@@ -80,21 +80,21 @@ class LateTokens(nn.Module):
 
     def __init__(self, config: StagConfig):
         super().__init__()
-        width, self.from_regions, self.from_frames = config.width, None, None
+        width, self.region_gate, self.frame_gate = config.width, None, None
         if config.branches != "time":
-            self.from_regions, self.open_regions = Gate(width, width), nn.Sigmoid()
+            self.region_gate, self.region_gate_act = Gate(width, width), nn.Sigmoid()
         if config.branches != "graph":
-            self.from_frames, self.open_frames = Gate(width, width), nn.Sigmoid()
+            self.frame_gate, self.frame_gate_act = Gate(width, width), nn.Sigmoid()
 
-    def forward(self, states: Tensor, regions: Tensor | None, frames: Tensor | None, seen: Tensor) -> Tensor:
+    def forward(self, states: Tensor, regions: Tensor | None, frames: Tensor | None, visible: Tensor) -> Tensor:
         """States "batch time roi width", regions "batch roi width", frames "batch time width" -> like the states."""
         if regions is not None:
-            share = self.open_regions(self.from_regions(regions)) * regions
+            share = self.region_gate_act(self.region_gate(regions)) * regions
             states = states + rearrange(share, "batch roi width -> batch 1 roi width")
         if frames is not None:
-            share = self.open_frames(self.from_frames(frames)) * frames
+            share = self.frame_gate_act(self.frame_gate(frames)) * frames
             states = states + rearrange(share, "batch time width -> batch time 1 width")
-        return states * seen
+        return states * visible
 
 
 class AUHead(nn.Module):
@@ -106,9 +106,9 @@ class AUHead(nn.Module):
 
     def __init__(self, config: StagConfig, n_classes: int, n_aus: int, wide: int = 64):
         super().__init__()
-        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, wide), Probe("pooled")
+        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, wide), HookPoint("pooled")
         self.act, self.drop = nn.GELU(), nn.Dropout(config.dropout)
-        self.classify, self.logits = nn.Linear(wide, n_classes), Probe("logits")
+        self.classify, self.logits = nn.Linear(wide, n_classes), HookPoint("logits")
 
     def forward(self, aus: Tensor) -> Tensor:
         """AU logits "batch au" -> logits "batch cls"."""

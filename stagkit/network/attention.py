@@ -1,4 +1,4 @@
-"""Attention, as STAG needs it: between tokens (``Attend``) and between regions joined by edges (E-GAT).
+"""Attention, as STAG needs it: between tokens (``CrossAttention``) and between regions joined by edges (E-GAT).
 
 E-GAT is GATv2 with edge features and edge weights, written twice on the same parameters.
 ``EGATDense`` is what trains: every pair of regions at once. ``EGATConv`` is a PyTorch Geometric ``MessagePassing``
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stagkit.core.regions import RoiAtlas
 from stagkit.core.types import ShapeError
-from stagkit.network.hooks import Probe
+from stagkit.network.hooks import HookPoint
 
 #: Smallest edge weight whose logarithm is taken; an edge of weight 0 is no edge and gets no attention at all.
 EDGE_FLOOR = 1e-9
@@ -52,7 +52,7 @@ class Gate(nn.Linear):
         nn.init.constant_(self.bias, -2.0)
 
 
-class Attend(nn.Module):
+class CrossAttention(nn.Module):
     """Tokens x ask tokens y: x + gate * attention(LayerNorm(x), LayerNorm(y)).
 
     Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), written out so that probes and Captum see it.
@@ -64,7 +64,7 @@ class Attend(nn.Module):
         self.norm_x, self.norm_y = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width, bias=False)
         self.value, self.out, self.gate = nn.Linear(width, width), nn.Linear(width, width), Gate(width, width)
-        self.weigh, self.attn, self.open = MaskedSoftmax(), Probe(name), nn.Sigmoid()
+        self.softmax, self.attn, self.gate_act = MaskedSoftmax(), HookPoint(name), nn.Sigmoid()
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, y: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,9 +75,9 @@ class Attend(nn.Module):
             for part in (self.query(normed_x), self.key(normed_y), self.value(normed_y))
         )
         scores = torch.einsum("bhic,bhjc->bhij", query, key) * query.shape[-1] ** -0.5
-        attention = self.attn(self.weigh(scores, rearrange(valid, "batch source -> batch 1 1 source")))
+        attention = self.attn(self.softmax(scores, rearrange(valid, "batch source -> batch 1 1 source")))
         answer = self.out(rearrange(attention @ value, "batch head target c -> batch target (head c)"))
-        return x + self.open(self.gate(normed_x)) * self.drop(answer), attention
+        return x + self.gate_act(self.gate(normed_x)) * self.drop(answer), attention
 
 
 class EdgeFeatures(nn.Module):
@@ -138,8 +138,12 @@ class EGATDense(nn.Module):
         self.heads, self.edge_dim, self.width = heads, edge_dim, heads * out_channels
         _add_parameters(self, in_channels, out_channels, heads, edge_dim)
         self.leaky = nn.LeakyReLU(0.2)
-        self.weigh = MaskedSoftmax()
-        self.scores, self.attn, self.out = Probe(f"{name}.scores"), Probe(f"{name}.attn"), Probe(f"{name}.out")
+        self.softmax = MaskedSoftmax()
+        self.scores, self.attn, self.out = (
+            HookPoint(f"{name}.scores"),
+            HookPoint(f"{name}.attn"),
+            HookPoint(f"{name}.out"),
+        )
 
     def forward(
         self, x: Tensor, edges: Tensor | None = None, edge_attr: Tensor | None = None, valid: Tensor | None = None
@@ -167,7 +171,7 @@ class EGATDense(nn.Module):
         if edges is not None:
             scores = scores + rearrange(edges.clamp_min(EDGE_FLOOR).log(), "... i j -> ... 1 i j")
             allowed = allowed & rearrange(edges > 0, "... i j -> ... 1 i j")
-        attention = self.attn(self.weigh(self.scores(scores), allowed))
+        attention = self.attn(self.softmax(self.scores(scores), allowed))
         value = unpack(rearrange(source, "p j (h c) -> p h j c", h=self.heads), lead, "* h j c")[0]
         out = rearrange(attention @ value, "... h i c -> ... i (h c)") + self.bias
         return self.out(out), attention

@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from stagkit.network.model import Stag
 
 #: place -> what the explorer and the scores read there; ``{}`` is the number of the layer.
-PLACES = {"graph": "graph.{}.attn", "time": "time.{}.attn"}
+SLOTS = {"graph": "graph.{}.attn", "time": "time.{}.attn"}
 
 
-class PlugInError(StagkitError):
+class CustomLayerError(StagkitError):
     """A layer that cannot take the place it was meant for."""
 
 
-def put_in(model: Stag, place: str, make: Callable[[StagConfig, int], nn.Module]) -> Stag:
+def replace_layers(model: Stag, place: str, make: Callable[[StagConfig, int], nn.Module]) -> Stag:
     """Put own layers in the place of all graph layers or all time layers.
 
-    The network remembers ``make`` in ``own_layers``, so that controls with random weights can build the layers anew.
+    The network remembers ``make`` in ``custom_layers``, so that controls with random weights can build the layers anew.
 
     Args:
         model: changed in place; put the layers in before training, they start untrained.
@@ -47,27 +47,27 @@ def put_in(model: Stag, place: str, make: Callable[[StagConfig, int], nn.Module]
         The same network.
 
     Raises:
-        PlugInError: no such place, a network without layers there, or something that is not an ``nn.Module``.
+        CustomLayerError: no such place, a network without layers there, or something that is not an ``nn.Module``.
 
     Example:
         >>> from stagkit import Stag, StagConfig
         >>> from stagkit.course.exercises.layers import NeighbourMean
-        >>> model = put_in(Stag(StagConfig(width=16), n_classes=3), "graph", NeighbourMean)
+        >>> model = replace_layers(Stag(StagConfig(width=16), n_classes=3), "graph", NeighbourMean)
         >>> type(model.graph[0]).__name__
         'NeighbourMean'
     """
-    if place not in PLACES:
-        raise PlugInError(f"there is no place {place!r}; a layer can be put in at {' or '.join(PLACES)}.")
+    if place not in SLOTS:
+        raise CustomLayerError(f"there is no place {place!r}; a layer can be put in at {' or '.join(SLOTS)}.")
     layers = getattr(model, place)
     if not len(layers):
-        raise PlugInError(f"this network has no {place} layers: see `branches`, `graph` and `{place}_layers`.")
+        raise CustomLayerError(f"this network has no {place} layers: see `branches`, `graph` and `{place}_layers`.")
     for number in range(len(layers)):
         layer = make(model.config, number)
         if not isinstance(layer, nn.Module):
             name = getattr(make, "__name__", "what was given")
-            raise PlugInError(
+            raise CustomLayerError(
                 f"{name} made a {type(layer).__name__}, expected an nn.Module: give the class of the layer."
             )
         layers[number] = layer.to(next(model.parameters()).device).train(model.training)
-    model.own_layers = {**getattr(model, "own_layers", {}), place: make}
+    model.custom_layers = {**getattr(model, "custom_layers", {}), place: make}
     return model

@@ -1,7 +1,7 @@
 """Named points inside the network: read what flows there with ``record``, change it with ``intervene``.
 
 The same string is the key in ``record``, in ``intervene``, in the widget and in a figure caption. A name may hold
-wildcards: ``graph.*.attn``. Names of a network: ``probe_names(model)``.
+wildcards: ``graph.*.attn``. Names of a network: ``hook_names(model)``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from stagkit.core.types import Batch, StagkitError
 
 
-class ProbeError(StagkitError, ValueError):
+class HookError(StagkitError, ValueError):
     """A probe that does not exist, or a value that does not fit there."""
 
 
-class Probe(nn.Module):
+class HookPoint(nn.Module):
     """A named point: hands on what it is given, so that hooks can listen and change."""
 
     def __init__(self, name: str):
@@ -36,17 +36,17 @@ class Probe(nn.Module):
         return self.name
 
 
-def probe_names(model: nn.Module) -> tuple[str, ...]:
+def hook_names(model: nn.Module) -> tuple[str, ...]:
     """Names of all probes of ``model``, in the order in which they were built."""
-    return tuple(m.name for m in model.modules() if isinstance(m, Probe))
+    return tuple(m.name for m in model.modules() if isinstance(m, HookPoint))
 
 
-def _select(model: nn.Module, patterns: Sequence[str]) -> dict[str, Probe]:
+def _select(model: nn.Module, patterns: Sequence[str]) -> dict[str, HookPoint]:
     """Probes that match any of the patterns; every pattern must match at least one."""
-    probes = {m.name: m for m in model.modules() if isinstance(m, Probe)}
+    probes = {m.name: m for m in model.modules() if isinstance(m, HookPoint)}
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in probes):
-            raise ProbeError(f"there is no probe {pattern!r} in this network; it has {', '.join(probes)}.")
+            raise HookError(f"there is no probe {pattern!r} in this network; it has {', '.join(probes)}.")
     return {name: p for name, p in probes.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
 
@@ -64,10 +64,10 @@ def record(model: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
         an error too. Not for use inside ``torch.func.vmap``.
 
     Raises:
-        ProbeError: a name that no probe has; the message lists those that exist.
+        HookError: a name that no probe has; the message lists those that exist.
 
     Example:
-        >>> layer = nn.Sequential(nn.Linear(2, 3), Probe("hidden"))
+        >>> layer = nn.Sequential(nn.Linear(2, 3), HookPoint("hidden"))
         >>> with record(layer, "hid*") as seen:
         ...     _ = layer(torch.zeros(1, 2))
         >>> seen["hidden"].shape
@@ -75,7 +75,7 @@ def record(model: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
     """
     seen: dict[str, Tensor] = {}
 
-    def keep(probe: Probe, _, value: Tensor) -> None:
+    def keep(probe: HookPoint, _, value: Tensor) -> None:
         seen[probe.name] = value.detach().cpu()
 
     handles = [probe.register_forward_hook(keep) for probe in _select(model, names or ("*",)).values()]
@@ -107,10 +107,10 @@ def intervene(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]
         Nothing; every forward pass inside the block is changed. The hooks are gone afterwards, after an error too.
 
     Raises:
-        ProbeError: a name that no probe has, or a new value of another shape.
+        HookError: a name that no probe has, or a new value of another shape.
 
     Example:
-        >>> layer = nn.Sequential(nn.Linear(2, 3), Probe("hidden"))
+        >>> layer = nn.Sequential(nn.Linear(2, 3), HookPoint("hidden"))
         >>> with intervene(layer, {"hidden": 0.0}):
         ...     layer(torch.ones(1, 2))
         tensor([[0., 0., 0.]])
@@ -118,11 +118,11 @@ def intervene(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]
     handles = []
 
     def hook_for(change):
-        def hook(probe: Probe, _, value: Tensor) -> Tensor:
+        def hook(probe: HookPoint, _, value: Tensor) -> Tensor:
             new = change(value) if callable(change) else _fit(torch.as_tensor(change).to(value), value)
             if not isinstance(new, Tensor) or new.shape != value.shape:
                 got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
-                raise ProbeError(f"probe {probe.name!r} carries {tuple(value.shape)}, the new value is {got}.")
+                raise HookError(f"probe {probe.name!r} carries {tuple(value.shape)}, the new value is {got}.")
             return new
 
         return hook
@@ -150,7 +150,7 @@ def summary(model: nn.Module, batch: Batch, depth: int = 2) -> str:
     """
     shapes: dict[str, str] = {}
     parts = {n: m for n, m in model.named_modules() if n and n.count(".") < depth}
-    parts = {n: m for n, m in parts.items() if isinstance(m, Probe) or any(True for _ in m.parameters())}
+    parts = {n: m for n, m in parts.items() if isinstance(m, HookPoint) or any(True for _ in m.parameters())}
 
     def keep(name: str):
         def hook(_, __, value) -> None:
@@ -170,7 +170,7 @@ def summary(model: nn.Module, batch: Batch, depth: int = 2) -> str:
             handle.remove()
     rows = [("part", "kind", "output", "parameters")]
     for name, part in parts.items():
-        kind = f"probe {part.name}" if isinstance(part, Probe) else type(part).__name__
+        kind = f"probe {part.name}" if isinstance(part, HookPoint) else type(part).__name__
         rows.append((name, kind, shapes.get(name, ""), f"{sum(p.numel() for p in part.parameters()):,}"))
     rows.append(("total", type(model).__name__, "", f"{sum(p.numel() for p in model.parameters()):,}"))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.config import TrainConfig
 from stagkit.core.types import Batch, ShapeError, StagkitError, StagOutput
 from stagkit.network.action_units import compute_clip_aus
 
@@ -145,7 +145,6 @@ def compute_loss(
     output: StagOutput,
     batch: Batch,
     class_weights: Tensor,
-    stag_config: StagConfig,
     train_config: TrainConfig,
     clip_weight: Tensor | None = None,
 ) -> LossParts:
@@ -155,8 +154,7 @@ def compute_loss(
         output: what the network said.
         batch: the clips; label, aus and mask are read.
         class_weights: float "cls" from the training part of the fold (``compute_class_weights``).
-        stag_config: ``loss='ce'`` is the plain cross entropy: no class weights, no focusing.
-        train_config: gamma, au_weight and edge_entropy.
+        train_config: loss (``ce`` has no class weights and no focusing), gamma, au_weight and edge_entropy.
         clip_weight: float "batch", how much each clip counts (0: not at all, as in a batch that all folds share). None:
             all alike.
 
@@ -166,13 +164,13 @@ def compute_loss(
     """
     weight = torch.ones_like(output.logits[:, 0]) if clip_weight is None else clip_weight.to(output.logits)
     frames = batch.mask.any(2)
-    focal = stag_config.loss == "focal"
+    focal = train_config.loss == "focal"
     class_weights = class_weights if focal else torch.ones_like(class_weights)
     gamma = train_config.gamma if focal else 0.0
     each = focal_loss(output.logits, batch.label, class_weights, gamma, train_config.label_smoothing)
     classification = _mean(each, weight)
     coded = weight * (~batch.aus.isnan()).any(1) * frames.any(1)
-    readings = [logits for logits in (output.au_logits, output.first_au_logits) if logits is not None]
+    readings = [logits for logits in (output.au_logits, output.prior_au_logits) if logits is not None]
     au = sum(_mean(au_loss(compute_clip_aus(logits, frames), batch.aus), coded) for logits in readings) / len(readings)
     entropy = torch.zeros_like(classification)
     if output.edges is not None:

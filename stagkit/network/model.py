@@ -21,14 +21,14 @@ from stagkit.core.config import StagConfig
 from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.regions import ATLAS, RoiAtlas, make_affine_patterns
 from stagkit.core.types import ShapeError, StagOutput, check_axes
-from stagkit.network.action_units import AUEvidence, AUHead, LateTokens, compute_clip_aus
-from stagkit.network.attention import EDGE_FEATURES, Attend, EdgeFeatures, EGATDense, Gate, MaskedSoftmax
-from stagkit.network.hooks import Probe
+from stagkit.network.action_units import AUEvidence, AUHead, AUTokens, compute_clip_aus
+from stagkit.network.attention import EDGE_FEATURES, CrossAttention, EdgeFeatures, EGATDense, Gate, MaskedSoftmax
+from stagkit.network.hooks import HookPoint
 
 
-def mean_over(values: Tensor, seen: Tensor, axis: int) -> Tensor:
-    """Mean of ``values`` over ``axis`` where ``seen`` is 1; 0 where it is nowhere 1."""
-    return (values * seen).sum(axis) / seen.sum(axis).clamp_min(1)
+def mean_over(values: Tensor, visible: Tensor, axis: int) -> Tensor:
+    """Mean of ``values`` over ``axis`` where ``visible`` is 1; 0 where it is nowhere 1."""
+    return (values * visible).sum(axis) / visible.sum(axis).clamp_min(1)
 
 
 class RegionTokens(nn.Module):
@@ -45,17 +45,17 @@ class RegionTokens(nn.Module):
         self.register_buffer("patterns", torch.tensor(make_affine_patterns(patch), dtype=torch.float32))
         self.patch = nn.Linear(3 * self.patterns.shape[0], config.width, bias=False)
         self.region = nn.Parameter(torch.randn(n_rois, config.width) * 0.3)
-        self.clock, self.embed = nn.Linear(2 * n_periods, config.width, bias=False), Probe("roi.embed")
+        self.time_embedding, self.embed = nn.Linear(2 * n_periods, config.width, bias=False), HookPoint("roi.embed")
         nn.init.normal_(self.patch.weight)
 
-    def forward(self, x: Tensor, seen: Tensor, times_ms: Tensor) -> Tensor:
+    def forward(self, x: Tensor, visible: Tensor, times_ms: Tensor) -> Tensor:
         """Patches "batch time roi chan py px" -> tokens "batch time roi width"."""
         motion = torch.einsum("btrcyx,kyx->btrck", x, self.patterns)
         motion = self.patch(rearrange(motion, "batch time roi chan pattern -> batch time roi (chan pattern)"))
         phase = torch.einsum("bt,f->btf", times_ms, self.frequencies)
-        when = self.clock(torch.cat((phase.sin(), phase.cos()), -1))
+        when = self.time_embedding(torch.cat((phase.sin(), phase.cos()), -1))
         when = rearrange(when, "batch time width -> batch time 1 width")
-        return self.embed((motion + self.region + when) * seen)
+        return self.embed((motion + self.region + when) * visible)
 
 
 class TemporalAttention(nn.Module):
@@ -65,12 +65,12 @@ class TemporalAttention(nn.Module):
         super().__init__()
         self.hidden, self.act = nn.Linear(config.width, 16), nn.SiLU()
         self.score = nn.Linear(16, 1, bias=False)
-        self.weigh, self.weights = MaskedSoftmax(), Probe("time.weights")
+        self.softmax, self.weights = MaskedSoftmax(), HookPoint("time.weights")
 
-    def forward(self, tokens: Tensor, seen: Tensor, frame_mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, visible: Tensor, frame_mask: Tensor) -> Tensor:
         """Tokens "batch time roi width" -> weights "batch time", summing to 1."""
-        scores = self.score(mean_over(self.act(self.hidden(tokens)), seen, 2))
-        return self.weights(self.weigh(rearrange(scores, "batch time 1 -> batch time"), frame_mask))
+        scores = self.score(mean_over(self.act(self.hidden(tokens)), visible, 2))
+        return self.weights(self.softmax(rearrange(scores, "batch time 1 -> batch time"), frame_mask))
 
 
 class Connectivity(nn.Module):
@@ -85,20 +85,20 @@ class Connectivity(nn.Module):
 
     def __init__(self, kind: str, atlas: RoiAtlas, au_prior: np.ndarray | None):
         super().__init__()
-        self.kind, (n_aus, n_rois), self.edges = kind, atlas.incidence.shape, Probe("graph.edges")
+        self.kind, (n_aus, n_rois), self.edges = kind, atlas.incidence.shape, HookPoint("graph.edges")
         self.register_buffer("anatomy", torch.tensor(atlas.anatomy))
         if kind != "fixed":
             self.residual, self.beta = nn.Parameter(torch.zeros(n_rois, n_rois)), nn.Parameter(torch.tensor(-2.5))
         if kind == "au":
             strongest = np.maximum(atlas.incidence.max(1, keepdims=True), 1e-6)
-            self.register_buffer("share", torch.tensor(atlas.incidence / strongest))
+            self.register_buffer("incidence", torch.tensor(atlas.incidence / strongest))
             prior = np.eye(n_aus) * 0.9 + 0.1 if au_prior is None else np.asarray(au_prior, np.float64)
             if prior.shape != (n_aus, n_aus) or not (np.isfinite(prior) & (prior >= 0)).all():
                 raise ShapeError(f"`au_prior` is {prior.shape}, expected ({n_aus}, {n_aus}) with finite values >= 0.")
             start = np.log(np.expm1(np.clip((prior + prior.T) / 2, 1e-2, 10.0)))  # the inverse of softplus
             self.affinity = nn.Parameter(torch.tensor(start, dtype=torch.float32))
             self.alpha = nn.Parameter(torch.tensor(0.541325))  # softplus of it = 1
-            self.active, self.au_edges = nn.Sigmoid(), Probe("au.edges")
+            self.active, self.au_edges = nn.Sigmoid(), HookPoint("au.edges")
 
     def forward(self, au_logits: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """AU logits "batch time au" -> edges "batch time roi roi" and AU edges "batch time au au" (or None).
@@ -112,8 +112,8 @@ class Connectivity(nn.Module):
             active = self.active(au_logits)
             affinity = softplus((self.affinity + rearrange(self.affinity, "k l -> l k")) / 2)
             au_edges = self.au_edges(torch.einsum("btk,btl->btkl", active, active) * affinity)
-            moved = torch.einsum("btkl,lm->btkm", au_edges, self.share)
-            edges = edges + softplus(self.alpha) * torch.einsum("kn,btkm->btnm", self.share, moved)
+            moved = torch.einsum("btkl,lm->btkm", au_edges, self.incidence)
+            edges = edges + softplus(self.alpha) * torch.einsum("kn,btkm->btnm", self.incidence, moved)
         else:
             edges = edges.expand(*au_logits.shape[:2], *edges.shape)
         return self.edges(edges if given is None else given), au_edges
@@ -128,12 +128,12 @@ class GraphLayer(nn.Module):
 
     def __init__(self, config: StagConfig, number: int):
         super().__init__()
-        width, edge_dim, late = config.width, EDGE_FEATURES if config.graph == "egat" else None, config.answer == "aus"
+        width, edge_dim, late = config.width, EDGE_FEATURES if config.graph == "egat" else None, config.head == "graph"
         self.norm, self.act = nn.LayerNorm(width), nn.SiLU()
         self.drop = nn.Dropout(config.dropout / 4 if late else config.dropout)
         # attention over all pairs is the costly part: it works at half the width, and a linear map comes back
         self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, edge_dim, f"graph.{number}")
-        self.back, self.gate, self.open = nn.Linear(self.egat.width, width), Gate(width, width), nn.Sigmoid()
+        self.out_proj, self.gate, self.gate_act = nn.Linear(self.egat.width, width), Gate(width, width), nn.Sigmoid()
         if late:
             nn.init.zeros_(self.gate.bias)
 
@@ -141,7 +141,7 @@ class GraphLayer(nn.Module):
         """Tokens "batch time roi width" -> the same, and attention "batch time head target source"."""
         normed = self.norm(x)
         message, attention = self.egat(normed, edges, features, mask)
-        return x + self.open(self.gate(normed)) * self.drop(self.back(self.act(message))), attention
+        return x + self.gate_act(self.gate(normed)) * self.drop(self.out_proj(self.act(message))), attention
 
 
 class FrameTokens(nn.Module):
@@ -151,12 +151,12 @@ class FrameTokens(nn.Module):
         super().__init__()
         width, self.heads = config.width, config.heads
         self.norm, self.score = nn.LayerNorm(width, bias=False), nn.Linear(width, self.heads, bias=False)
-        self.value, self.weigh, self.pool = nn.Linear(width, width), MaskedSoftmax(), Probe("time.pool")
+        self.value, self.softmax, self.pool = nn.Linear(width, width), MaskedSoftmax(), HookPoint("time.pool")
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Tokens "batch time roi width" -> "batch time width"."""
         scores = rearrange(self.score(self.norm(tokens)), "batch time roi head -> batch time head roi")
-        weights = self.pool(self.weigh(scores, rearrange(mask, "batch time roi -> batch time 1 roi")))
+        weights = self.pool(self.softmax(scores, rearrange(mask, "batch time roi -> batch time 1 roi")))
         value = rearrange(self.value(tokens), "batch time roi (head c) -> batch time head roi c", head=self.heads)
         return rearrange(torch.einsum("bthn,bthnc->bthc", weights, value), "b t h c -> b t (h c)")
 
@@ -166,14 +166,15 @@ class TimeLayer(nn.Module):
 
     def __init__(self, config: StagConfig, number: int):
         super().__init__()
-        width, self.attend = config.width, Attend(config.width, config.heads, config.dropout, f"time.{number}.attn")
-        self.norm, self.wide, self.act = nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU()
-        self.back, self.drop = nn.Linear(2 * width, width), nn.Dropout(config.dropout)
+        width = config.width
+        self.self_attention = CrossAttention(width, config.heads, config.dropout, f"time.{number}.attn")
+        self.norm, self.hidden, self.act = nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU()
+        self.out_proj, self.drop = nn.Linear(2 * width, width), nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Frames "batch time width" -> the same, and attention "batch head target source"."""
-        x, attention = self.attend(x, x, frame_mask)
-        return x + self.drop(self.back(self.act(self.wide(self.norm(x))))), attention
+        x, attention = self.self_attention(x, x, frame_mask)
+        return x + self.drop(self.out_proj(self.act(self.hidden(self.norm(x))))), attention
 
 
 class Head(nn.Module):
@@ -190,10 +191,10 @@ class Head(nn.Module):
             self.drop_regions, self.regions = nn.Dropout(0.1), nn.Linear(n_rois * width, wide)
         if config.branches != "graph":
             self.norm_frames, self.frames = nn.LayerNorm(width), nn.Linear(width, wide)
-        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, wide), Probe("pooled")
-        self.gate, self.open, self.act = nn.Linear(parts * wide, parts), nn.Sigmoid(), nn.GELU()
-        self.drop_parts, self.drop = nn.Dropout(config.part_dropout), nn.Dropout(config.dropout)
-        self.classify, self.logits = nn.Linear(wide, n_classes), Probe("logits")
+        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, wide), HookPoint("pooled")
+        self.gate, self.gate_act, self.act = nn.Linear(parts * wide, parts), nn.Sigmoid(), nn.GELU()
+        self.drop_branches, self.drop = nn.Dropout(config.branch_dropout), nn.Dropout(config.dropout)
+        self.classify, self.logits = nn.Linear(wide, n_classes), HookPoint("logits")
 
     def forward(self, aus: Tensor, regions: Tensor | None, present: Tensor, frames: Tensor | None) -> Tensor:
         """AU logits "batch au", regions "batch roi width", mean frame "batch width" -> logits "batch cls"."""
@@ -203,8 +204,8 @@ class Head(nn.Module):
         if frames is not None:
             parts.append(self.frames(self.norm_frames(frames)))
         pooled = self.pooled(torch.stack(parts, dim=1))
-        share = 2 * self.open(self.gate(rearrange(pooled, "batch part wide -> batch (part wide)")))
-        share = torch.cat((share[:, :1], self.drop_parts(torch.ones_like(share[:, 1:])) * share[:, 1:]), dim=1)
+        share = 2 * self.gate_act(self.gate(rearrange(pooled, "batch part wide -> batch (part wide)")))
+        share = torch.cat((share[:, :1], self.drop_branches(torch.ones_like(share[:, 1:])) * share[:, 1:]), dim=1)
         return self.logits(self.classify(self.drop(self.act(torch.einsum("bp,bpd->bd", share, pooled)))))
 
 
@@ -214,7 +215,7 @@ class Stag(nn.Module):
     Args:
         config: widths, depths and the switches of the ablation table. ``graph='gat'`` is plain GATv2 on the anatomical
             graph: no edge features and no edge weights, whatever ``connectivity`` says. ``branches='time'`` has no
-            graph, ``branches='graph'`` no transformer, and neither has cross-attention. ``answer='aus'``: action units
+            graph, ``branches='graph'`` no transformer, and neither has cross-attention. ``head='graph'``: action units
             are read from all that regions and frames have told each other, and the answer comes from them alone; a first
             reading, of motion along the muscles, shapes the edges.
         n_classes: >= 2.
@@ -246,9 +247,9 @@ class Stag(nn.Module):
         has_graph, has_time = config.branches != "time" and config.graph != "none", config.branches != "graph"
         kind = "fixed" if config.graph == "gat" else config.connectivity
         self.connectivity = Connectivity(kind, atlas, au_prior) if has_graph else None
-        late = config.answer == "aus"
+        late = config.head == "graph"
         twice = late and has_graph and kind == "au"
-        self.first_aus = AUEvidence(config, atlas, learned=False, name="au.logits.first") if twice else None
+        self.prior_aus = AUEvidence(config, atlas, learned=False, name="au.logits.prior") if twice else None
         self.edge_features = EdgeFeatures(atlas) if has_graph and config.graph == "egat" else None
         self.frame_tokens = FrameTokens(config) if has_time else None
         self.graph = nn.ModuleList(GraphLayer(config, i) for i in range(config.graph_layers * has_graph))
@@ -256,8 +257,10 @@ class Stag(nn.Module):
         ways = {"both": ("roi_from_frame", "frame_from_roi"), "one-way": ("roi_from_frame",), "none": ()}
         ways = ways[config.cross_attention] if config.branches == "both" else ()
         of, layers = (config.width, config.heads, config.dropout), range(config.cross_layers if ways else 0)
-        self.cross = nn.ModuleList(nn.ModuleDict({w: Attend(*of, f"cross.{i}.{w}") for w in ways}) for i in layers)
-        self.late = LateTokens(config) if late else None
+        self.cross = nn.ModuleList(
+            nn.ModuleDict({w: CrossAttention(*of, f"cross.{i}.{w}") for w in ways}) for i in layers
+        )
+        self.au_tokens = AUTokens(config) if late else None
         n_aus = len(AU_NUMBERS)
         self.head = AUHead(config, n_classes, n_aus) if late else Head(config, n_classes, self.n_rois, n_aus)
 
@@ -281,24 +284,24 @@ class Stag(nn.Module):
             raise ShapeError(f"`mask` is {mask.dtype}, expected bool: True where there is something to see.")
         x = x.masked_fill(rearrange(~mask, "batch time roi -> batch time roi 1 1 1"), 0.0)
         x = x / rearrange(self.scale, "chan -> chan 1 1")
-        flow, seen = x.mean((4, 5))[..., :2], rearrange(mask, "batch time roi -> batch time roi 1").to(x.dtype)
+        flow, visible = x.mean((4, 5))[..., :2], rearrange(mask, "batch time roi -> batch time roi 1").to(x.dtype)
         frame_mask, present = mask.any(2), mask.any(1)
         attention, weights, au_edges, regions, frames = {}, None, None, None, None
-        tokens = self.tokens(x, seen, times_ms.masked_fill(~frame_mask, 0.0))
-        reading = self.aus if self.late is None else self.first_aus
-        first = None if reading is None else reading(tokens, flow, seen)
+        tokens = self.tokens(x, visible, times_ms.masked_fill(~frame_mask, 0.0))
+        reading = self.aus if self.au_tokens is None else self.prior_aus
+        first = None if reading is None else reading(tokens, flow, visible)
         if self.time_weights is not None:
-            weights = self.time_weights(tokens, seen, frame_mask)
+            weights = self.time_weights(tokens, visible, frame_mask)
             strength = weights * frame_mask.sum(1, keepdim=True)  # 1 on average, whatever the number of frames
             tokens = tokens * rearrange(strength, "batch time -> batch time 1 1")
         if self.connectivity is not None:
-            edges, au_edges = self.connectivity(seen if first is None else first, edges)
+            edges, au_edges = self.connectivity(visible if first is None else first, edges)
         features = self.edge_features(flow) if self.edge_features is not None else None
         states = tokens
         if self.config.branches != "time":
             for i, layer in enumerate(self.graph):
                 states, attention[f"graph.{i}"] = layer(states, edges, features, mask)
-            regions = mean_over(states, seen, 1)
+            regions = mean_over(states, visible, 1)
         if self.frame_tokens is not None:
             frames = self.frame_tokens(tokens, mask)
             for i, layer in enumerate(self.time):
@@ -309,8 +312,8 @@ class Stag(nn.Module):
             attention |= {f"cross.{i}.{way}": answer[1] for way, answer in told.items()}
             regions, frames = told["roi_from_frame"][0], told.get("frame_from_roi", (frames,))[0]
         edges = edges if self.connectivity is not None else None
-        if self.late is not None:
-            au_logits = self.aus(self.late(states, regions, frames, seen), flow, seen)
+        if self.au_tokens is not None:
+            au_logits = self.aus(self.au_tokens(states, regions, frames, visible), flow, visible)
             logits = self.head(compute_clip_aus(au_logits, frame_mask))
             return StagOutput(logits, au_logits, edges, au_edges, weights, attention, first)
         if frames is not None:

@@ -52,8 +52,10 @@ PARTS = (
 )
 #: Where the answer comes from action units alone, they are read a second time before the head, which sees nothing else.
 _LATE_PARTS = {
-    4: Part(4, "AU evidence,\nfirst reading", (2, 0), ("first_aus",), ("au.logits.first",)),
-    9: Part(9, "AU evidence,\nthen the head", (5, 1.5), ("late", "aus", "head"), ("au.logits", "pooled", "logits")),
+    4: Part(4, "AU evidence,\nfirst reading", (2, 0), ("prior_aus",), ("au.logits.prior",)),
+    9: Part(
+        9, "AU evidence,\nthen the head", (5, 1.5), ("au_tokens", "aus", "head"), ("au.logits", "pooled", "logits")
+    ),
 }
 _PAST = (4, 9)  # from the AU evidence past the graph to the head, where the head reads more than AU evidence
 _ARROWS = ((1, 2), (2, 3), (2, 4), (4, 5), (5, 6), (3, 6), (3, 7), (6, 8), (7, 8), (8, 9), _PAST)
@@ -64,7 +66,7 @@ _WIDE, _HIGH, _STEP_X, _STEP_Y = 1.06, 0.92, 1.2, 1.14
 
 def parts_of(model: Stag) -> tuple[Part, ...]:
     """``PARTS``, as they are in this network."""
-    return PARTS if model.late is None else tuple(_LATE_PARTS.get(part.number, part) for part in PARTS)
+    return PARTS if model.au_tokens is None else tuple(_LATE_PARTS.get(part.number, part) for part in PARTS)
 
 
 def count_parameters(model: Stag) -> dict[str, int]:
@@ -120,7 +122,7 @@ def plot_network(model: Stag, batch: Batch) -> Figure:
             lines = [*_describe(probes[part.number], shapes), f"{count:,} parameters"] if on[part.number] else ["off"]
         _draw_part(axes, part, spots[part.number], lines, on[part.number])
     for start, end in _ARROWS:
-        if (start, end) != _PAST or model.late is None:
+        if (start, end) != _PAST or model.au_tokens is None:
             _draw_arrow(axes, spots[start], spots[end], on[start] and on[end], over=(start, end) == _PAST)
     axes.set(xlim=(-_WIDE / 2 - 0.03, 5 * _STEP_X + _WIDE / 2 + 0.03), ylim=(-2 * _STEP_Y - 0.48, 0.78), aspect="equal")
     axes.axis("off")
@@ -128,7 +130,7 @@ def plot_network(model: Stag, batch: Batch) -> Figure:
 
 
 def _describe(names: list[str], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Probe names, the last part of a long list as dots, and the shape of the last without the axis of clips."""
+    """HookPoint names, the last part of a long list as dots, and the shape of the last without the axis of clips."""
     shown = names if len(names) <= 3 else [*names[:2], "\u2026"]
     return [*shown, " x ".join(map(str, shapes[names[-1]][1:]))]
 

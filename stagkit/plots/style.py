@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stagkit.core.errors import StagkitError, StagkitWarning
-from stagkit.core.files import shorten, write_aside, write_json
+from stagkit.core.files import shorten, write_atomically, write_json
 from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_mask, load_mean_face
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def write_figure(figure: Figure, path: str | Path, **options: object) -> None:
     Raises:
         StagkitError: it cannot be drawn or written.
     """
-    with write_aside(path) as aside:
+    with write_atomically(path) as aside:
         render(figure, aside, str(path), **options)
 
 

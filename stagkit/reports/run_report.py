@@ -269,7 +269,7 @@ def _tell_split(run: Run) -> str:
     protocol = run.request["protocol"]
     lines = [
         f"Protocol {protocol}: {PROTOCOLS.get(protocol, 'as named')}. {metrics['n_folds']} folds; epochs "
-        f"{metrics['epoch_choice']}."
+        f"{metrics['epoch_selection']}."
     ]
     if found["shared"]:
         few = ", ".join(f"{name} ({', '.join(s[:3])})" for name, s in list(found["shared"].items())[:4])

@@ -1,6 +1,6 @@
 """Phantom clips beside real ones in training: known action units and many people, where real clips are few.
 
-A companion batch adds its loss, weighed by ``TrainConfig.phantoms_beside``, to that of a batch of real clips. No real clip
+A companion batch adds its loss, weighed by ``TrainConfig.auxiliary_weight``, to that of a batch of real clips. No real clip
 takes part in making it. What no seal can hold back: the sizes of the phantoms were set by hand beside maps of CASME II and
 SMIC (``stagkit.synthetic.flow_maps``), so scores on those two sets are a little optimistic (BENCHMARKS.md).
 """
@@ -62,11 +62,11 @@ def make_auxiliary(data: RoiDataset, config: TrainConfig) -> Batch | None:
     Raises:
         StagkitError: a weight above 0, but other clips than those of ``accepts_auxiliary_data``.
     """
-    if not config.phantoms_beside:
+    if not config.auxiliary_weight:
         return None
     if not accepts_auxiliary_data(data):
         raise StagkitError(
-            f"train.phantoms_beside adds phantom flow maps to real ones: these clips are in {data.unit!r} with the "
+            f"train.auxiliary_weight adds phantom flow maps to real ones: these clips are in {data.unit!r} with the "
             f"classes {', '.join(data.classes)}; expected flow maps with {', '.join(CLASSES)}. Set it to 0."
         )
     return make_auxiliary_data(N_CLIPS, patch=data.x.shape[-1]).batch()

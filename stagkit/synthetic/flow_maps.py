@@ -63,9 +63,9 @@ class PhantomMaps:
 
     def save(self, path) -> None:
         """Write an ``.npz`` that ``datasets.flow_maps.load_flow_maps`` reads."""
-        from stagkit.core.files import write_aside
+        from stagkit.core.files import write_atomically
 
-        with write_aside(path) as aside, open(aside, "wb") as file:
+        with write_atomically(path) as aside, open(aside, "wb") as file:
             np.savez_compressed(file, **vars(self))
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from stagkit.core.facs import AUCode
-from stagkit.core.files import Progress, no_progress, resolve_inside, write_aside, write_json, write_picture
+from stagkit.core.files import Progress, no_progress, resolve_inside, write_atomically, write_image, write_json
 from stagkit.core.types import StagkitError
 from stagkit.datasets.index import PHANTOM_MARK
 from stagkit.datasets.writing import resume_writing
@@ -85,9 +85,9 @@ def _write_clip(source: PhantomSource, key: str, number: int, scribe: Scribe, ro
         frame = clip.frames[t]
         path = resolve_inside(root, f"{scribe.folder(p)}/{scribe.file(p, t + shift)}")
         quality = (cv2.IMWRITE_JPEG_QUALITY, 98) if path.suffix == ".jpg" else ()
-        write_picture(path, frame[..., ::-1] if frame.ndim == 3 else frame, quality)
+        write_image(path, frame[..., ::-1] if frame.ndim == 3 else frame, quality)
     if clip.landmarks is not None:
-        with write_aside(resolve_inside(root, f"landmarks/{scribe.key(p)}.npy")) as aside:
+        with write_atomically(resolve_inside(root, f"landmarks/{scribe.key(p)}.npy")) as aside:
             np.save(aside, clip.landmarks[onset : offset + 1].astype(np.float32))
     return p
 
@@ -101,11 +101,11 @@ def _write_book(path: Path, sheets: dict[str, list[list]]) -> None:
         sheet = book.create_sheet(name)
         for row in rows:
             sheet.append(row)
-    with write_aside(path) as aside:
+    with write_atomically(path) as aside:
         book.save(aside)
 
 
 def _write_unlisted(folder: Path) -> None:
     """A folder that no row names, as sub24/EP02_07 in the sheet of 2014."""
     for number in (61, 62, 63):
-        write_picture(folder / f"img{number}.jpg", np.full((16, 16), 128, np.uint8))
+        write_image(folder / f"img{number}.jpg", np.full((16, 16), 128, np.uint8))

@@ -28,8 +28,8 @@ def make_augmented(batch: Batch, config: TrainConfig, generator: torch.Generator
     Returns:
         The batch with the same labels and sizes.
     """
-    if config.mixing:
-        batch = mix_within_classes(batch, config.mixing, generator)
+    if config.intra_class_mixup:
+        batch = mix_within_classes(batch, config.intra_class_mixup, generator)
     x, mask, times = batch.x, batch.mask, batch.times_ms
     n_clips = len(x)
 
@@ -47,8 +47,8 @@ def make_augmented(batch: Batch, config: TrainConfig, generator: torch.Generator
     if config.noise:
         level = (x**2).mean((1, 2, 4, 5), keepdim=True).sqrt() * config.noise
         x = x + level * normal(*x.shape)
-    if config.roi_dropout:
-        keep = torch.rand((n_clips, 1, mask.shape[2]), generator=generator, device=x.device) >= config.roi_dropout
+    if config.region_dropout:
+        keep = torch.rand((n_clips, 1, mask.shape[2]), generator=generator, device=x.device) >= config.region_dropout
         mask = mask & keep
     if config.frame_dropout:
         mask = mask & keep_frames(mask, config.frame_dropout, generator)[..., None]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stagkit.core.errors import StagkitWarning
-from stagkit.core.files import compute_digest, resolve_inside, shorten, write_aside, write_json
+from stagkit.core.files import compute_digest, resolve_inside, shorten, write_atomically, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +26,8 @@ class DamagedCheckpointWarning(StagkitWarning):
     """A checkpoint that cannot be used; its fold starts again."""
 
 
-class Desk:
-    """The place of one fold, or one stack of folds, while it is trained.
+class Checkpoint:
+    """Checkpoint and progress of one fold, or of folds trained together.
 
     Args:
         folder: of the run.
@@ -40,25 +40,25 @@ class Desk:
         self._state = resolve_inside(folder, f"working/{name}.safetensors")
         self._every, self._told, self._kept = every, 0.0, time.monotonic()
 
-    def tell(self, epoch: int, epochs: int, loss: float, networks: int = 1) -> None:
-        """Say how far the fold is (at most twice a second)."""
+    def log_progress(self, epochs: int, epoch: int, loss: float, networks: int = 1) -> None:
+        """Write how far the fold is after ``epoch`` (from 0), at most twice a second."""
         if time.monotonic() - self._told > 0.5:
             self._told = time.monotonic()
-            write_json(self._note, {"epoch": epoch, "epochs": epochs, "loss": loss, "networks": networks})
+            write_json(self._note, {"epoch": epoch + 1, "epochs": epochs, "loss": loss, "networks": networks})
 
-    def is_time(self) -> bool:
+    def is_due(self) -> bool:
         """Is a checkpoint due?"""
         return time.monotonic() - self._kept > self._every
 
-    def keep(self, state: dict[str, Tensor]) -> None:
+    def save(self, state: dict[str, Tensor]) -> None:
         """Keep a checkpoint, whole or not at all, with a digest of its values."""
-        from safetensors.torch import save
+        from safetensors import torch as safetensors
 
-        with write_aside(self._state) as aside:
-            aside.write_bytes(save(state, {"digest": _digest(state)}))
+        with write_atomically(self._state) as aside:
+            aside.write_bytes(safetensors.save(state, {"digest": _digest(state)}))
         self._kept = time.monotonic()
 
-    def take_up(self) -> dict[str, Tensor] | None:
+    def load(self) -> dict[str, Tensor] | None:
         """The last checkpoint; None if there is none.
 
         Warns:
@@ -84,7 +84,7 @@ class Desk:
         self._state.unlink()
         return None
 
-    def clear(self) -> None:
+    def remove(self) -> None:
         """The fold is finished, or has not begun."""
         for path in (self._note, self._state):
             path.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def read_progress(folder: str | Path) -> list[dict]:
     return found
 
 
-def forget_progress(folder: str | Path) -> None:
+def clear_progress(folder: str | Path) -> None:
     """Remove what a killed process wrote about its folds; checkpoints stay."""
     base = resolve_inside(folder, "working")
     for path in base.glob("*.json"):

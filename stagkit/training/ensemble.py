@@ -26,9 +26,113 @@ from stagkit.core.types import Batch, RoiDataset, StagkitError
 from stagkit.network.losses import compute_class_weights, compute_loss
 from stagkit.network.model import Stag
 from stagkit.training.augment import make_augmented
-from stagkit.training.ensemble_memory import Task, choose_chunk, split_tasks
 from stagkit.training.optim import Optimiser
-from stagkit.training.train import check_auxiliary
+from stagkit.training.train import check_auxiliary, make_model
+
+#: Share of the free memory of a device that a stack may fill.
+FILL = 0.6
+
+
+@dataclass(frozen=True)
+class Task:
+    """One network to train.
+
+    Args:
+        model: untrained (``train.make_model``).
+        index: int "clip", places of its training clips among the shared motion.
+        label, aus: of these clips, in this order.
+        seed: of the order of the clips.
+        stop_after: epochs after which it is done, on the learning rates of the whole plan.
+    """
+
+    model: Stag
+    index: np.ndarray
+    label: np.ndarray
+    aus: np.ndarray
+    seed: int
+    stop_after: int
+
+    @classmethod
+    def make(
+        cls,
+        known: RoiDataset,
+        index: np.ndarray,
+        stag_config: StagConfig,
+        train_config: TrainConfig,
+        seed: int,
+        among: np.ndarray | None = None,
+        stop_after: int | None = None,
+    ) -> Task:
+        """The network that ``train_fold(known, among, ...)`` would start from.
+
+        Args:
+            known: the training part of a fold.
+            index: int "clip", where its clips stand among the shared motion.
+            among: which clips of ``known`` are trained on; all where None.
+        """
+        among = np.arange(len(known)) if among is None else among
+        if not len(among):
+            raise StagkitError("the training part of the fold is empty.")
+        model = make_model(known, among, stag_config, seed)
+        return cls(model, index[among], known.label[among], known.aus[among], seed, stop_after or train_config.epochs)
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Batches of one epoch."""
+        return math.ceil(len(self.index) / batch_size)
+
+
+def split_tasks(tasks: Sequence[Task], batch_size: int, chunk: int) -> Iterator[list[int]]:
+    """Tasks that are stacked together: alike in their steps an epoch, at most ``chunk``; the later stop, the earlier."""
+    kinds: dict[int, list[int]] = {}
+    for i, task in enumerate(tasks):
+        kinds.setdefault(task.steps_per_epoch(batch_size), []).append(i)
+    for members in kinds.values():
+        n_parts = math.ceil(len(members) / chunk)
+        for part in np.array_split(members, n_parts):
+            yield [int(i) for i in part]
+
+
+def choose_chunk(
+    data: RoiDataset,
+    tasks: Sequence[Task],
+    stag_config: StagConfig,
+    train_config: TrainConfig,
+    device: torch.device | str = "cpu",
+    memory: int | None = None,
+) -> int:
+    """How many networks fit at once: what one keeps for its backward pass, measured on two clips, against free memory.
+
+    Args:
+        memory: bytes to fill; ``FILL`` of what is free on the device where None.
+
+    Returns:
+        At least 1, at most the number of tasks.
+    """
+    device = torch.device(device)
+    if memory is None:
+        if device.type == "cuda":
+            free = torch.cuda.mem_get_info(device)[0]
+        else:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**32
+        memory = int(FILL * free)
+    return max(1, min(len(tasks), memory // measure_memory(data, tasks[0], stag_config, train_config)))
+
+
+def measure_memory(data: RoiDataset, task: Task, stag_config: StagConfig, train_config: TrainConfig) -> int:
+    """Bytes that one network of a stack needs while it learns: an estimate, on the careful side."""
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    batch = data.batch(np.zeros(2, np.int64))
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        task.model(batch.x, batch.mask, batch.times_ms)
+    n_clips = min(train_config.batch_size, len(task.index)) * (2 if train_config.auxiliary_weight else 1)
+    parameters = sum(p.numel() for p in task.model.parameters()) * 4
+    # what is kept, as much again for gradients and what is freed late; each parameter with slope, moments and their making
+    return int(sum(kept.values()) / 2 * n_clips * 2 + parameters * 6)
 
 
 @dataclass(frozen=True)
@@ -49,7 +153,7 @@ class Motion:
         return cls(*(torch.from_numpy(a).to(device) for a in (data.x, data.mask, data.times_ms)))
 
 
-def train_stack(
+def train_ensemble(
     data: RoiDataset,
     tasks: Sequence[Task],
     stag_config: StagConfig,
@@ -57,7 +161,7 @@ def train_stack(
     device: torch.device | str = "cpu",
     chunk: int | None = None,
     on_epoch: Callable[[int, float, int], None] | None = None,
-    watch: Callable[[int, Stack], None] | None = None,
+    on_epoch_end: Callable[[int, Ensemble], None] | None = None,
     auxiliary: Batch | None = None,
 ) -> list[Stag]:
     """Train every task's network, as many at once as fit.
@@ -68,7 +172,7 @@ def train_stack(
         device: where; one shared copy of the motion is put there.
         chunk: networks at once; by the free memory of the device where None (``choose_chunk``).
         on_epoch: called with (epoch, mean loss, networks still training).
-        watch: called with (epoch, stack) after each epoch; must not change it.
+        on_epoch_end: called with (epoch, stack) after each epoch; must not change it.
         auxiliary: as for ``train.train_fold``; shared by all networks, each draws its own clips from it.
 
     Returns:
@@ -84,12 +188,14 @@ def train_stack(
     trained: dict[int, Stag] = {}
     with _as_asked(train_config, device):
         for group in split_tasks(tasks, train_config.batch_size, chunk):
-            stack = Stack([tasks[i] for i in group], group, motion, data.classes, stag_config, train_config, auxiliary)
-            trained |= stack.train(on_epoch, watch)
+            stack = Ensemble(
+                [tasks[i] for i in group], group, motion, data.classes, stag_config, train_config, auxiliary
+            )
+            trained |= stack.train(on_epoch, on_epoch_end)
     return [trained[i] for i in range(len(tasks))]
 
 
-class Stack:
+class Ensemble:
     """Networks that are trained together; those that are done leave.
 
     Args:
@@ -143,7 +249,7 @@ class Stack:
         self.chance = torch.Generator(self.device).manual_seed(tasks[0].seed)
         self._losses = vmap(self._loss, in_dims=(0, 0, 0, None, 0, 0, 0), randomness="different")
 
-    def train(self, on_epoch=None, watch=None) -> dict[int, Stag]:
+    def train(self, on_epoch=None, on_epoch_end=None) -> dict[int, Stag]:
         """Train all; the networks by their names."""
         done: dict[int, Stag] = {}
         torch.manual_seed(self.tasks[0].seed)  # dropout
@@ -157,8 +263,8 @@ class Stack:
                 )
             if on_epoch:
                 on_epoch(epoch, mean, len(self.tasks))
-            if watch:
-                watch(epoch, self)
+            if on_epoch_end:
+                on_epoch_end(epoch, self)
             done |= self._dismiss(epoch + 1)
         return done
 
@@ -176,7 +282,7 @@ class Stack:
             )
         return logits.float().softmax(-1)
 
-    def unstack(self, row: int) -> Stag:
+    def extract_model(self, row: int) -> Stag:
         """One network by itself, on the CPU, in evaluation mode."""
         model = copy.deepcopy(self.tasks[row].model)
         state = self._unfold(self.decayed[row].detach().cpu(), self.plain[row].detach().cpu())
@@ -216,7 +322,7 @@ class Stack:
             motion = (aux.x[some], aux.mask[some], aux.times_ms[some])
             equal_weights = torch.ones_like(self.class_weights)
             aux_losses = self._score(motion, aux.label[some], aux.aus[some], counts, equal_weights)
-            losses = losses + self.train_config.phantoms_beside * aux_losses
+            losses = losses + self.train_config.auxiliary_weight * aux_losses
         for vector in (self.decayed, self.plain):
             vector.grad = None
         losses.sum().backward()  # networks do not touch each other: the sum's gradient is each one's own
@@ -252,7 +358,7 @@ class Stack:
             said = {f.name: getattr(output, f.name) for f in fields(output)}
             output = replace(output, **{k: v.float() for k, v in said.items() if isinstance(v, Tensor)})
         batch = _make_batch(x, mask, times_ms, label, aus, self.classes)
-        return compute_loss(output, batch, class_weights, self.stag_config, self.train_config, counts).total
+        return compute_loss(output, batch, class_weights, self.train_config, counts).total
 
     def _precision(self):
         if self.train_config.precision == "bf16":
@@ -262,7 +368,7 @@ class Stack:
     def _dismiss(self, epochs: int) -> dict[int, Stag]:
         """Networks that have had their epochs leave the stack."""
         rows = [i for i, task in enumerate(self.tasks) if task.stop_after <= epochs]
-        done = {self.names[i]: self.unstack(i) for i in rows}
+        done = {self.names[i]: self.extract_model(i) for i in rows}
         stay = [i for i in range(len(self.tasks)) if i not in rows]
         if rows and stay:
             at = torch.tensor(stay, device=self.device)

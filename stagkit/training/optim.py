@@ -83,21 +83,21 @@ class Optimiser:
                 state[key] = value[rows] if value.ndim else value
 
 
-def join_parameters(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
+def flatten_parameters(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
     """One vector with its gradient, of which the parameters given and their gradients become windows.
 
-    Undone by ``part_parameters``: windows of a common memory are not for keeping.
+    Undone by ``unflatten_parameters``: windows of a common memory are not for keeping.
     """
     joined = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
     joined.grad = torch.zeros_like(joined)
-    for p, values, slopes in zip(
+    for p, values, gradients in zip(
         parameters, *(_windows(t, parameters) for t in (joined.data, joined.grad)), strict=True
     ):
-        p.data, p.grad = values, slopes
+        p.data, p.grad = values, gradients
     return joined
 
 
-def part_parameters(model: nn.Module) -> None:
+def unflatten_parameters(model: nn.Module) -> None:
     """Give every parameter memory of its own again, without gradient."""
     for p in model.parameters():
         p.data, p.grad = p.data.clone(), None
@@ -107,7 +107,7 @@ def _windows(vector: Tensor, like: Sequence[Tensor]) -> Iterator[Tensor]:
     return (part.view_as(p) for part, p in zip(vector.split([p.numel() for p in like]), like, strict=True))
 
 
-def keep_freed_memory() -> None:
+def tune_malloc() -> None:
     """Tell glibc to keep freed memory in this process: fetching fresh pages costs up to a third of training on a CPU.
 
     Elsewhere than on glibc nothing happens.

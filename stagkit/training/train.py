@@ -16,8 +16,8 @@ from stagkit.network.action_units import compute_clip_aus
 from stagkit.network.losses import compute_au_prior, compute_class_weights, compute_loss
 from stagkit.network.model import Stag
 from stagkit.training.augment import make_augmented
-from stagkit.training.checkpoint import Desk
-from stagkit.training.optim import Optimiser, join_parameters, part_parameters
+from stagkit.training.checkpoint import Checkpoint
+from stagkit.training.optim import Optimiser, flatten_parameters, unflatten_parameters
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -53,10 +53,10 @@ def make_model(data: RoiDataset, train: np.ndarray, config: StagConfig, seed: in
         raise StagkitError(
             f"the data has {len(data.roi_names)} regions, the atlas {len(atlas.names)}: prepare it again."
         )
-    if config.answer == "aus" and np.isnan(data.aus[train]).all():
+    if config.head == "graph" and np.isnan(data.aus[train]).all():
         raise StagkitError(
-            f"the network answers from action units alone (stag.answer=aus), but none of the {len(train)} training clips "
-            "is coded: take stag.answer=fused, or add AU codes."
+            f"the network answers from action units alone (stag.head=graph), but none of the {len(train)} training clips "
+            "is coded: take stag.head=fused, or add AU codes."
         )
     torch.manual_seed(seed)
     return Stag(
@@ -77,9 +77,9 @@ def train_fold(
     seed: int = 0,
     device: torch.device | str = "cpu",
     on_epoch: Callable[[int, float], None] | None = None,
-    watch: Callable[[int, Stag], None] | None = None,
+    on_epoch_end: Callable[[int, Stag], None] | None = None,
     stop_after: int | None = None,
-    desk: Desk | None = None,
+    checkpoint: Checkpoint | None = None,
     change: Callable[[Stag], object] | None = None,
     auxiliary: Batch | None = None,
 ) -> Stag:
@@ -91,12 +91,12 @@ def train_fold(
         train: int, indices of the training clips; no other clip is looked at.
         seed: fixes weights, order and augmentation.
         on_epoch: called with (epoch, mean loss).
-        watch: called with (epoch, network in evaluation mode) after each epoch; must not change it.
+        on_epoch_end: called with (epoch, network in evaluation mode) after each epoch; must not change it.
         stop_after: end after that many epochs, on the learning rates of the whole plan of ``train_config.epochs``.
-        desk: where checkpoints are kept, and gone on from: a training that was killed ends with the same bits on a CPU.
-        change: called once with the untrained network, to put own layers into it (``plug_in.put_in``).
+        checkpoint: saved and resumed from; a training that was killed ends with the same bits on a CPU.
+        change: called once with the untrained network, to put own layers into it (``custom.replace_layers``).
         auxiliary: further clips of the same shape and classes. As many as a training batch holds are drawn for each
-            step, and their loss is added with weight ``train_config.phantoms_beside``.
+            step, and their loss is added with weight ``train_config.auxiliary_weight``.
 
     Returns:
         The trained network on the CPU, in evaluation mode.
@@ -117,35 +117,33 @@ def train_fold(
     class_weights = compute_class_weights(whole.label, len(data.classes)).to(device)
     steps_per_epoch = math.ceil(len(train) / train_config.batch_size)
     optimiser = Optimiser(
-        join_parameters([p for p in model.parameters() if p.ndim > 1]),
-        join_parameters([p for p in model.parameters() if p.ndim <= 1]),
+        flatten_parameters([p for p in model.parameters() if p.ndim > 1]),
+        flatten_parameters([p for p in model.parameters() if p.ndim <= 1]),
         train_config,
         steps_per_epoch * train_config.epochs,
     )
-    slopes = [p.grad for p in model.parameters()]
+    gradients = [p.grad for p in model.parameters()]
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(device).manual_seed(seed)
-    found = desk.take_up() if desk else None
+    found = checkpoint.load() if checkpoint else None
     if found is not None:
         optimiser.restore(found)
         _restore_chance(found, order, chance)
     for epoch in range(optimiser.taken // steps_per_epoch, min(train_config.epochs, stop_after or train_config.epochs)):
         losses = []
         for part in torch.randperm(len(train), generator=order).chunk(steps_per_epoch):
-            batch = make_augmented(take(whole, part.to(device)), train_config, chance)
+            batch = make_augmented(whole.select(part.to(device)), train_config, chance)
             output = model(batch.x, batch.mask, batch.times_ms)
-            loss = compute_loss(output, batch, class_weights, stag_config, train_config).total
+            loss = compute_loss(output, batch, class_weights, train_config).total
             if auxiliary is not None:
                 drawn = torch.randint(len(auxiliary.label), (len(batch.label),), generator=order)
-                aux_batch = make_augmented(take(auxiliary, drawn.to(device)), train_config, chance)
+                aux_batch = make_augmented(auxiliary.select(drawn.to(device)), train_config, chance)
                 aux_output = model(aux_batch.x, aux_batch.mask, aux_batch.times_ms)
-                aux_loss = compute_loss(
-                    aux_output, aux_batch, torch.ones_like(class_weights), stag_config, train_config
-                )
-                loss = loss + train_config.phantoms_beside * aux_loss.total
+                aux_loss = compute_loss(aux_output, aux_batch, torch.ones_like(class_weights), train_config)
+                loss = loss + train_config.auxiliary_weight * aux_loss.total
             optimiser.clear()
             loss.backward()
-            optimiser.step(torch.nn.utils.get_total_norm(slopes))
+            optimiser.step(torch.nn.utils.get_total_norm(gradients))
             losses.append(loss.detach())
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
@@ -154,12 +152,12 @@ def train_fold(
             )
         if on_epoch:
             on_epoch(epoch, mean)
-        if desk and desk.is_time():
-            desk.keep(optimiser.state() | _keep_chance(order, chance))
-        if watch:
-            watch(epoch, model.eval())
+        if checkpoint and checkpoint.is_due():
+            checkpoint.save(optimiser.state() | _keep_chance(order, chance))
+        if on_epoch_end:
+            on_epoch_end(epoch, model.eval())
             model.train()
-    part_parameters(model)
+    unflatten_parameters(model)
     return model.eval().cpu()
 
 
@@ -169,11 +167,11 @@ def check_auxiliary(auxiliary: Batch | None, config: TrainConfig, device: torch.
     Raises:
         StagkitError: there is a weight, but no clips were given.
     """
-    if not config.phantoms_beside:
+    if not config.auxiliary_weight:
         return None
     if auxiliary is None:
         raise StagkitError(
-            f"train.phantoms_beside is {config.phantoms_beside}, but no auxiliary clips were given: give `auxiliary` "
+            f"train.auxiliary_weight is {config.auxiliary_weight}, but no auxiliary clips were given: give `auxiliary` "
             "(synthetic.auxiliary.make_auxiliary makes phantom maps for published flow maps), or set the weight to 0."
         )
     return auxiliary.to(device)
@@ -191,21 +189,6 @@ def _restore_chance(found: dict[str, torch.Tensor], order: torch.Generator, chan
     torch.set_rng_state(found["dropout"])
     if "dropout.cuda" in found:
         torch.cuda.set_rng_state(found["dropout.cuda"], chance.device)
-
-
-def take(batch: Batch, index: torch.Tensor) -> Batch:
-    """Some clips of a batch."""
-    chosen = index.tolist()
-    return Batch(
-        x=batch.x[index],
-        mask=batch.mask[index],
-        times_ms=batch.times_ms[index],
-        label=batch.label[index],
-        aus=batch.aus[index],
-        clip_ids=tuple(batch.clip_ids[i] for i in chosen),
-        subjects=tuple(batch.subjects[i] for i in chosen),
-        classes=batch.classes,
-    )
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from stagkit.core.config import StagConfig
-from stagkit.network.hooks import Probe
+from stagkit.network.hooks import HookPoint
 
 
 class NeighbourMean(nn.Module):
@@ -20,7 +20,7 @@ class NeighbourMean(nn.Module):
         super().__init__()
         self.norm, self.act, self.drop = nn.LayerNorm(config.width), nn.SiLU(), nn.Dropout(config.dropout)
         self.value, self.back = nn.Linear(config.width, config.width), nn.Linear(config.width, config.width)
-        self.attn = Probe(f"graph.{number}.attn")
+        self.attn = HookPoint(f"graph.{number}.attn")
 
     def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens "batch time roi width" -> the same, and shares "batch time 1 target source"."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.core.errors import import_optional
-from stagkit.core.files import write_aside
+from stagkit.core.files import write_atomically
 from stagkit.core.types import Batch, StagkitError
 from stagkit.evaluation.bootstrap import describe_caveat
 from stagkit.explain.interventions import Ablations, Intervention, compute_probabilities, read_intervention
@@ -449,7 +449,7 @@ class AUGraph(Explorer):
         """
         import networkx as nx
 
-        with write_aside(path) as aside:
+        with write_atomically(path) as aside:
             nx.write_graphml(self.scene.graph(self.place, self.frame, **self._shown()), aside)
         return Path(path)
 

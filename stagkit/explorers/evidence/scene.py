@@ -140,9 +140,7 @@ class Explanations:
     def _take(self, clip: int) -> Batch:
         import torch
 
-        from stagkit.training.train import take
-
-        return take(self.batch, torch.tensor([clip]))
+        return self.batch.select(torch.tensor([clip]))
 
     def compute_extras(self, clip: int, explained: Explained, seed: int = 0) -> dict | None:
         """Deletion and insertion curves in three orders, and the map of a random network; None without a network.

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from stagkit.core.config import FlowConfig
-from stagkit.core.files import encode_picture
+from stagkit.core.files import encode_image
 from stagkit.core.regions import ATLAS, compute_face_mask
 from stagkit.core.types import Clip, FlowClip, StagkitError, inter_ocular_distance
 from stagkit.datasets import NAMES, load_layout
@@ -191,7 +191,7 @@ def _make_strip(clip: Clip, kept: Sequence[int]) -> dict:
         sheet = cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR) if sheet.ndim == 3 else sheet
         webp = len(sheet) < 16_000  # WebP is smaller, but limited in height
         kind, quality = ("webp", cv2.IMWRITE_WEBP_QUALITY) if webp else ("jpeg", cv2.IMWRITE_JPEG_QUALITY)
-        image = encode_picture(f".{kind}", sheet, [quality, 78], f"the frames of clip {clip.clip_id!r}")
+        image = encode_image(f".{kind}", sheet, [quality, 78], f"the frames of clip {clip.clip_id!r}")
         if len(image) <= _STRIP_BYTES:
             break
     return {"src": f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}", "size": list(size)}

@@ -12,7 +12,7 @@ import numpy as np
 
 from stagkit.core.errors import import_optional
 from stagkit.core.facs import ACTION_UNITS
-from stagkit.core.files import encode_picture
+from stagkit.core.files import encode_image
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import inter_ocular_distance
 from stagkit.explorers.browser import read_css, read_esm
@@ -180,7 +180,7 @@ class Puppet(Explorer):
 def _encode(image: np.ndarray) -> str:
     """uint8 "y x" or "y x 3" (RGB) as a data address."""
     bgr = image if image.ndim == 2 else image[..., ::-1]
-    code = encode_picture(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    code = encode_image(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])
     return "data:image/jpeg;base64," + base64.b64encode(code).decode("ascii")
 
 

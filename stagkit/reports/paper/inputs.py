@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.core.digests import check_digest, read_digests
-from stagkit.core.files import read_json, read_table, resolve_inside, shorten
+from stagkit.core.files import check_digest, read_digests, read_json, read_table, resolve_inside, shorten
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.bootstrap import FEW_SUBJECTS, describe_caveat
 from stagkit.evaluation.metrics import SCORES

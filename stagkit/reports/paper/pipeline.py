@@ -81,7 +81,7 @@ def _place(config: StagConfig, frames: int, n_classes: int, wide: bool) -> dict[
         "head": (
             "Head",
             f"{len(AU_NUMBERS)} AUs, from them {n_classes} classes"
-            if config.answer == "aus"
+            if config.head == "graph"
             else f"{n_classes} classes, {len(AU_NUMBERS)} AUs",
         ),
     }

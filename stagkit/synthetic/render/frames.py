@@ -10,7 +10,7 @@ from itertools import chain
 import cv2
 import numpy as np
 
-from stagkit.core.files import encode_picture
+from stagkit.core.files import encode_image
 from stagkit.core.types import inter_ocular_distance
 from stagkit.synthetic.habits import Life
 from stagkit.synthetic.presets import Preset
@@ -293,7 +293,7 @@ def simulate_sensor(
         cv2.convertScaleAbs(cv2.max(picture, 0.0, dst=picture), dst=frames[t])
         if difficulty > 0 and preset.jpeg:
             colour = picture.ndim == 3
-            code = encode_picture(".jpg", cv2.cvtColor(frames[t], cv2.COLOR_RGB2BGR) if colour else frames[t], quality)
+            code = encode_image(".jpg", cv2.cvtColor(frames[t], cv2.COLOR_RGB2BGR) if colour else frames[t], quality)
             shown = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED)
             frames[t] = cv2.cvtColor(shown, cv2.COLOR_BGR2RGB) if colour else shown
     return frames
