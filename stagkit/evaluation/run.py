@@ -144,7 +144,7 @@ class Run:
 
     @classmethod
     def start(cls, path: str | Path, request: dict, folds: Sequence[Fold], data: RoiDataset, device: str) -> Run:
-        """Take a folder for a run, or resume the same run if it was interrupted. The folder should be held (``locks``).
+        """Take a folder for a run, or resume the same run if it was interrupted. The caller locks the folder first.
 
         Raises:
             RunError: the folder holds another run (settings, data or folds differ), or other files.
