@@ -13,6 +13,7 @@ from stagkit.core.types import StagkitError
 from stagkit.datasets.prepare import keep_apex
 from stagkit.evaluation.ablation import VARIANTS, ablate, choose_variants, format_ablation
 from stagkit.evaluation.run import Run
+from stagkit.reports.paper.tables import make_ablation_table
 from stagkit.synthetic.auxiliary import make_auxiliary_data
 from tests.small import make_dataset
 
@@ -96,7 +97,7 @@ def test_tables(done):
     assert float(rows[2]["d_uf1"]) == pytest.approx(
         result["variants"]["graph-none"]["difference"]["uf1"]["difference"], abs=1e-5
     )
-    latex = (out / "ablation.tex").read_text()
+    latex = make_ablation_table(result)
     assert latex.count(r"\\") == 1 + len(rows)
     assert "One frame, onset to apex (T = 1)" in latex
     text = format_ablation(result)

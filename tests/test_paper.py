@@ -9,19 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagkit.core.files import read_json
-from stagkit.core.markup import Latex, escape_latex
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
-from stagkit.evaluation import ablation as ablate
 from stagkit.plots.style import COLUMN, PAGE
 from stagkit.reports import comparison as comparison_table
+from stagkit.reports.latex import Latex, escape_latex, make_table
 from stagkit.reports.paper import FIGURES, load_inputs, make_figures, plot_set
 from stagkit.reports.paper.evidence import _strokes, fig_12_controls
 from stagkit.reports.paper.graphs import _fold_attention
 from stagkit.reports.paper.inputs import SYSTEM_COLUMNS, Inputs, MissingInput, load_systems
 from stagkit.reports.paper.make import draw_figure
 from stagkit.reports.paper.scores import collect_costs, collect_leaks, collect_pairs, fig_08_ablation, fig_10_leak_gap
-from stagkit.reports.paper.tables import TABLES, make_table, table_ablation, table_results
+from stagkit.reports.paper.tables import TABLES, make_ablation_table, table_ablation, table_results
 from tests.lockfile import ROOT
 from tests.paper_runs import SYSTEMS, make_phantom_run
 
@@ -295,7 +294,7 @@ def test_hostile_names_do_not_reach_any_table(name, records):
     row = {"title": name, "uf1": score, "uar": score, "acc": score, "parameters": 9, "ms_per_clip": 1.0}
     result = {"datasets": [name], "protocol": name, "n_clips": 1, "n_subjects": 1, "n_folds": 1, "seeds": [0]}
     for text in (
-        ablate.format_latex(ablation),
+        make_ablation_table(ablation),
         comparison_table.format_latex({**result, "epochs": 0, "systems": {"a": row}}),
     ):
         for line in text.splitlines():

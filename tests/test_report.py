@@ -1,16 +1,15 @@
 """The report of a run: everything in one file, the numbers of the run, and what counts against it said first."""
 
+import html
 import json
-import re
 import shutil
 from html.parser import HTMLParser
 
 import pytest
 
 from stagkit.cli import main
-from stagkit.core.markup import STATIC_POLICY
 from stagkit.evaluation.run import Run, RunError
-from stagkit.reports.page import Html, table, to_html
+from stagkit.explorers.page import Page
 from stagkit.reports.run_report import (
     check_split,
     find_confounders,
@@ -19,6 +18,14 @@ from stagkit.reports.run_report import (
     make_report,
     write_report,
 )
+
+POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'\">"
+)
+SCORE = {"mean": 0.5, "ci95": [0.4, 0.6]}
+ROW = {"name": "a", "title": "<x>", "uses": "", "uf1": SCORE, "leak": None, "published": [], "clear": False}
+ROW["cells"] = {"system": "<x>", "UF1": "0.50"}
 
 
 class Tags(HTMLParser):
@@ -48,7 +55,7 @@ def run(map_records):
 
 @pytest.fixture(scope="module")
 def page(run):
-    return make_report(run)
+    return make_report(run).html
 
 
 def change(run, tmp_path, **request):
@@ -66,7 +73,7 @@ def test_it_is_whole_and_needs_nothing_beside_it(page):
     sources = [a["src"] for t, a in tags if t == "img"]
     assert sources and all(s.startswith("data:image/png;base64,") for s in sources)
     assert all(a.get("alt") for t, a in tags if t == "img")
-    assert page.count(STATIC_POLICY) == 1 and page.index(STATIC_POLICY) < page.index("<title>")
+    assert page.count(POLICY) == 1 and page.index(POLICY) < page.index("<title>")
     assert "://" not in page and "url(" not in page and "@import" not in page
     assert "prefers-color-scheme:dark" in page
     anchors = {a["href"][1:] for t, a in tags if t == "a"}
@@ -85,7 +92,7 @@ def test_it_says_the_numbers_of_the_run(run, page):
 
 
 def test_it_is_the_same_every_time(run, page):
-    assert make_report(run) == page
+    assert make_report(run).html == page
 
 
 def test_nothing_of_this_machine_is_in_it(run, page):
@@ -111,23 +118,23 @@ def test_a_clean_split_is_found_clean_and_a_shared_subject_is_found(run, tmp_pat
     (copy.path / "split.json").write_text(json.dumps(split))
     copy = Run.load(copy.path)
     assert check_split(copy)["shared"] == {split[0]["name"]: [tested["subject"]]}
-    assert "a subject is in both parts" in make_report(copy)
+    assert "a subject is in both parts" in make_report(copy).html
 
 
 def test_what_counts_against_a_run_stands_first(run, map_records, tmp_path):
     assert find_warnings(run) == []
-    leaky = make_report(Run.load(map_records["leak"]))
+    leaky = make_report(Run.load(map_records["leak"])).html
     assert leaky.index("Leak demonstration.") < leaky.index('<div class="tiles">')
-    assert "What a leak would claim" in leaky and "shuffled labels, best test epoch" in leaky
+    assert "Optimism of selecting the epoch on the test set" in leaky and "shuffled labels, best test epoch" in leaky
     source = {"source": {"source": "casme2-phantom", "config": {"preset": "casme2", "confounder": "head_shift"}}}
     confounded = change(run, tmp_path, data={**run.request["data"], **source})
     assert [head for head, _ in find_warnings(confounded)] == ["Confounded."]
-    text = make_report(confounded)
+    text = make_report(confounded).html
     assert text.index("Confounded.") < text.index("Phantoms.") < text.index('<div class="tiles">')
     shutil.rmtree(tmp_path / "copy")
     assert [h for h, _ in find_warnings(change(run, tmp_path, permuted=True, stratified=True))] == [
         "Shuffled labels.",
-        "People on both sides.",
+        "Subjects in both parts.",
     ]
 
 
@@ -140,17 +147,23 @@ def test_confounders_are_found_wherever_they_stand():
 def test_corrections_and_cards_are_told(run, tmp_path):
     source = {"source": "casme2", "name": "casme2", "digest": "ab12", "corrections": ["sub01/EP02: apex 1 -> 2: typo (us)"],
               "skipped": {"sub02/EP01": "no frame <1>"}, "issues": ["sub03: odd"]}  # fmt: skip
-    text = make_report(change(run, tmp_path, data={"digest": "cd34", "source": source}))
-    assert "1 correction to the sheet" in text and "apex 1 -&gt; 2" in text
+    text = make_report(change(run, tmp_path, data={"digest": "cd34", "source": source})).html
+    assert "Corrections to the annotations: 1" in text and "apex 1 -&gt; 2" in text
     assert "no frame &lt;1&gt;" in text and "sub03: odd" in text
     assert "granted by" in text and "may be printed" in text and "doi:" in text
 
 
 def test_text_is_escaped_and_numbers_stand_right():
-    assert to_html("<b>") == "&lt;b&gt;" and to_html(Html("<b>")) == "<b>" and to_html(None) == "–"
-    text = table(("name", "n"), [("a<b", 3), ("c", None)])
-    assert "a&lt;b" in text and '<td class="n">3</td>' in text and '<th scope="col">name</th>' in text
-    assert re.search(r'<th scope="col" class="n">n</th>', text)
+    page = Page("comparison.html", "<b>", rows=[ROW], setting="a<b", notes=["c & d"]).html
+    assert "<title>&lt;b&gt;</title>" in page and "a&lt;b" in page and "c &amp; d" in page
+    assert '<td class="n">0.50</td>' in page and "<td>&lt;x&gt;</td>" in page
+
+
+def test_a_page_is_saved_and_shown_in_a_notebook_as_it_is(tmp_path):
+    page = Page("comparison.html", "one", rows=[ROW], setting="", notes=[])
+    assert page.save(tmp_path / "deep" / "page.html").read_text(encoding="utf-8") == page.html
+    frame = page._repr_html_()
+    assert frame.startswith("<iframe srcdoc=") and html.unescape(frame.split('"')[1]) == page.html
 
 
 def test_wrong_use_ends_in_one_sentence(tmp_path, run, capsys):

@@ -119,9 +119,11 @@ def ablate(
     cluster: options.Cluster = "",
 ) -> None:
     """Switch each part of STAG off in turn, on the same folds and seeds: table, CSV and LaTeX."""
+    from stagkit.core.files import write_text
     from stagkit.datasets.prepare import load_data
     from stagkit.evaluation.ablation import ablate as ablate_parts
     from stagkit.evaluation.ablation import format_ablation
+    from stagkit.reports.paper.tables import make_ablation_table
 
     chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
     folders = read_pairs(variant_data, "--variant-data", "NAME=FOLDER")
@@ -146,6 +148,7 @@ def ablate(
         cluster=cluster,
         progress=show_folds("folds", out),
     )
+    write_text(out / "ablation.tex", make_ablation_table(result))
     say(format_ablation(result))
     say(f"tables in {out}: ablation.csv, ablation.tex, ablation.json")
 

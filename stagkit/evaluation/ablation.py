@@ -3,7 +3,7 @@
 ```
 OUT/
   ablation.json   what was asked, and every variant's scores and paired differences
-  ablation.csv    the same as a table        ablation.tex   the same for a paper
+  ablation.csv    the same as a table (``stagkit ablate`` adds ablation.tex)
   full/  graph-none/  ...    each an ordinary run: a killed ablation goes on where it stopped
 ```
 """
@@ -27,9 +27,7 @@ from stagkit.core.files import (
     resolve_inside,
     write_json,
     write_table,
-    write_text,
 )
-from stagkit.core.markup import comment_latex, escape_latex
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.prepare import keep_apex
 from stagkit.evaluation.bootstrap import describe_caveat
@@ -217,7 +215,7 @@ def _describe(what: str, run: Run, full: Run) -> dict[str, object]:
 
 
 def save_ablation(result: dict[str, object], out: str | Path) -> None:
-    """Write ``ablation.json``, ``ablation.csv`` and ``ablation.tex``."""
+    """Write ``ablation.json`` and ``ablation.csv``."""
     import pandas as pd
 
     rows = []
@@ -234,33 +232,7 @@ def save_ablation(result: dict[str, object], out: str | Path) -> None:
             flat |= {f"d_{s}": paired["difference"], f"d_{s}_low": low, f"d_{s}_high": high}
         rows.append({**flat, "parameters": row["parameters"], "train_seconds": row["train_seconds"]})
     write_table(resolve_inside(out, "ablation.csv"), pd.DataFrame(rows), ".5f")
-    write_text(resolve_inside(out, "ablation.tex"), format_latex(result))
     write_json(resolve_inside(out, "ablation.json"), result)
-
-
-def format_latex(result: dict[str, object]) -> str:
-    r"""The table for a paper (booktabs); a difference whose interval leaves out 0 is bold."""
-    lines = [
-        comment_latex(
-            f"made by 'stagkit ablate': {result['protocol']}, {result['n_clips']} clips, {result['n_subjects']} subjects, "
-            f"{len(result['seeds'])} seeds;"
-        ),
-        r"% differences from the whole network: paired bootstrap over subjects, 95 \% interval",
-        *([f"% caution: {result['caveat']}"] if result.get("caveat") else []),
-        r"\begin{tabular}{lrrrr}",
-        r"\toprule",
-        r"Variant & UF1 & UAR & ACC & $\Delta$UF1 \\",
-        r"\midrule",
-    ]
-    for row in result["variants"].values():
-        scores = " & ".join(f"{row[s]['mean']:.3f}" for s in SCORES)
-        paired = row.get("difference", {}).get("uf1")
-        told = describe_interval(paired) if paired else "--"
-        if paired and paired["ci95"][0] is not None and not paired["ci95"][0] <= 0 <= paired["ci95"][1]:
-            told = rf"\textbf{{{told}}}"
-        what = row["what"]
-        lines.append(rf"{escape_latex(what[:1].upper() + what[1:])} & {scores} & {told} \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def format_ablation(result: dict[str, object]) -> str:

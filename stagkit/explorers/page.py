@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import os
@@ -12,9 +13,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from stagkit.core.files import write_text
 from stagkit.core.types import StagkitError
+from stagkit.plots.style import render_png
+
+
+def _encode_png(figure: Figure, alt: str) -> tuple[str, str]:
+    """A figure as base64 PNG, and the caveat of its intervals."""
+    data = base64.b64encode(render_png(figure, alt, dpi=170, metadata={"Software": None})).decode()
+    return data, getattr(figure, "stagkit_source", {}).get("caveat") or ""
+
+
+def _is_numeric(rows: Sequence[Sequence[object]], column: int) -> bool:
+    """True if every cell of a column is empty or begins like a number."""
+    cells = ["" if row[column] is None else str(row[column]) for row in rows]
+    return bool(cells) and all(not cell or cell[0] in "0123456789+-−–." for cell in cells)
+
 
 _TEMPLATES = Environment(
     loader=PackageLoader("stagkit", "resources/templates"),
@@ -24,6 +40,7 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+_TEMPLATES.filters |= {"encode_png": _encode_png, "column_is_numeric": _is_numeric}
 
 
 class Page:

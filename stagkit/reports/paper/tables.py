@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from stagkit.core.files import write_text
-from stagkit.core.markup import Latex, comment_latex, escape_latex
 from stagkit.core.types import StagkitError
-from stagkit.evaluation.ablation import format_latex
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.run_summary import find_caveat
+from stagkit.reports.latex import Latex, format_difference, make_table
 from stagkit.reports.paper.inputs import Inputs, MissingInput, is_phantom
 from stagkit.reports.paper.scores import collect_pairs
-
-
-def make_table(columns: str, head: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str] = ()) -> str:
-    """A booktabs table; cells that are ``Latex`` stay as they are, others are escaped.
-
-    Args:
-        columns: as for ``tabular``, e.g. ``lrr``.
-        head: names of the columns; rows: the cells.
-        notes: comments above the table.
-
-    Raises:
-        StagkitError: a line with more or fewer cells than there are columns.
-    """
-    for row in (head, *rows):
-        if len(row) != len(columns):
-            raise StagkitError(f"a line of the table has {len(row)} cells, expected {len(columns)}: {row}.")
-
-    def line(cells: Sequence[object]) -> str:
-        return " & ".join(map(escape_latex, cells)) + r" \\"
-
-    lines = [*map(comment_latex, notes), rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(head), r"\midrule"]
-    return "\n".join([*lines, *(line(row) for row in rows), r"\bottomrule", r"\end{tabular}", ""])
 
 
 def _mark(*runs: Run) -> list[str]:
@@ -85,13 +62,39 @@ def table_results(inputs: Inputs) -> str:
     return make_table("llrrrrr", ("Run", "Protocol", "UF1", "UAR", "ACC", "Spread", "Seeds"), rows, notes)
 
 
+def make_ablation_table(result: dict[str, object], kind: str = "") -> str:
+    """Scores of every variant of an ablation and their differences from the whole network; bold: the interval excludes 0.
+
+    Args:
+        result: what ``ablation.json`` holds.
+        kind: of the data, a comment above the table.
+    """
+    notes = [
+        f"made by 'stagkit ablate': {result['protocol']}, {result['n_clips']} clips, {result['n_subjects']} subjects, "
+        f"{len(result['seeds'])} seeds",
+        "differences from the whole network: paired bootstrap over subjects, 95 % interval",
+    ]
+    notes += [f"caution: {result['caveat']}"] if result.get("caveat") else []
+    rows = []
+    for row in result["variants"].values():
+        scores = [f"{row[s]['mean']:.3f}" for s in SCORES]
+        rows.append(
+            (
+                row["what"][:1].upper() + row["what"][1:],
+                *scores,
+                format_difference(row.get("difference", {}).get("uf1")),
+            )
+        )
+    head = ("Variant", "UF1", "UAR", "ACC", Latex(r"$\Delta$UF1"))
+    return make_table("lrrrr", head, rows, [*([kind] if kind else []), *notes])
+
+
 def table_ablation(inputs: Inputs) -> str:
-    """Every variant of the ablation beside the whole network."""
+    """Every variant of the ablation and the whole network."""
     if not inputs.ablations:
         raise MissingInput("no ablation was given: 'stagkit ablate' makes one")
     result = inputs.ablations[0]
-    kind = "phantom" if is_phantom(result) else "recorded"
-    return comment_latex(f"{result['path'].name}: {kind} data") + f"\n{format_latex(result)}"
+    return make_ablation_table(result, f"{result['path'].name}: {'phantom' if is_phantom(result) else 'recorded'} data")
 
 
 def table_across_data_sets(inputs: Inputs) -> str:
