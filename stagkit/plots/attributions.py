@@ -271,7 +271,7 @@ def plot_interventions(names: Iterable[str], logits: np.ndarray, classes: Sequen
         raise ExplainError(f"there is no class {shown!r}; the classes are {', '.join(classes)}.")
     target = list(classes).index(shown)
     moved = logits[1:, target] - logits[0, target]
-    before, *after = softmax(logits)[:, target]
+    before, *after = softmax(logits, axis=1)[:, target]
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 0.75 + 0.28 * len(names)), sharey=True)
     left.barh(range(len(names)), moved, 0.6, color=colour_signs(moved))
     left.axvline(0, color=SOFT, lw=0.6)
