@@ -42,7 +42,7 @@ from stagkit.datasets.check import check_data, format_check
 from stagkit.datasets.manifest import write_manifest
 from stagkit.datasets.spreadsheets import load_grids
 from stagkit.synthetic.dataset import PhantomSource
-from stagkit.synthetic.releases import LAYOUT_PRESETS, write_tree
+from stagkit.synthetic.releases import LAYOUTS, write_tree
 
 ODD = ["", " ", "/", "?", "nan", "None", "46a", "-1", "1e9", "9" * 30, "３７", "../../x", "a/b", "\t5", "=1/0", "4，11"]
 
@@ -51,7 +51,7 @@ def make_trees(root: Path, names=(*NAMES, "manifest")) -> dict[str, Path]:
     """A small sound tree of every layout."""
     trees = {}
     for name in names:
-        preset = LAYOUT_PRESETS.get(name, "casme2")
+        preset = LAYOUTS[name].preset if name in LAYOUTS else "casme2"
         source = PhantomSource(PhantomConfig(preset=preset, subjects=3, clips=1, size=48))
         write = write_manifest if name == "manifest" else lambda s, r, n=name: write_tree(s, n, r)
         trees[name] = root / name

@@ -11,7 +11,7 @@ from stagkit.core.config import PhantomConfig
 from stagkit.core.types import StagkitError
 from stagkit.datasets import NAMES, load_layouts, open_source
 from stagkit.synthetic.dataset import PhantomSource
-from stagkit.synthetic.releases import LAYOUT_PRESETS, write_tree
+from stagkit.synthetic.releases import LAYOUTS, write_tree
 from tests.test_cli import QUICK
 
 #: Clips of a subject: each class once.
@@ -23,7 +23,7 @@ LOSSLESS = {"smic", "4dme", "dfme"}
 def drawn(request, tmp_path_factory):
     """(layout, phantoms, the tree they were written to)."""
     name = request.param
-    config = PhantomConfig(preset=LAYOUT_PRESETS[name], subjects=2, clips=CLIPS.get(name, 3), size=64, seed=3)
+    config = PhantomConfig(preset=LAYOUTS[name].preset, subjects=2, clips=CLIPS.get(name, 3), size=64, seed=3)
     source = PhantomSource(config)
     root = tmp_path_factory.mktemp("trees") / name
     write_tree(source, name, root)
@@ -31,7 +31,7 @@ def drawn(request, tmp_path_factory):
 
 
 def test_every_layout_can_be_drawn_and_named():
-    assert set(LAYOUT_PRESETS) == set(NAMES) == set(DATASETS) == set(load_layouts())
+    assert set(LAYOUTS) == set(NAMES) == set(DATASETS) == set(load_layouts())
     assert all(name == layout.card.name for name, layout in load_layouts().items())
 
 

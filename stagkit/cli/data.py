@@ -52,27 +52,27 @@ def phantom(
 
     official = layout not in ("prepared", "frames")
     if official:
-        from stagkit.synthetic.releases import LAYOUT_PRESETS, write_tree
+        from stagkit.synthetic.releases import LAYOUTS, write_tree
 
-    preset = preset or (LAYOUT_PRESETS[layout] if official else "casme2")
+    preset = preset or (LAYOUTS[layout].preset if official else "casme2")
     try:
         level: float | str = float(difficulty)
     except ValueError:
         level = difficulty  # a word; ``PhantomConfig`` knows them
     source = PhantomSource(PhantomConfig(preset, subjects, clips, seed=seed, difficulty=level, occlusion=occlusion))
-    bar = show("drawing phantoms")
+    bar, workers = show("drawing phantoms"), workers or os.cpu_count() or 1
     if layout == "frames":
         from stagkit.datasets.manifest import write_manifest
 
-        write_manifest(source, out, bar)
+        write_manifest(source, out, bar, workers)
         say(f"{len(source.keys)} phantom clips in {out}; next: stagkit prepare manifest {out} PREPARED")
     elif official:
-        write_tree(source, layout, out, bar)
+        write_tree(source, layout, out, bar, workers)
         say(f"{len(source.keys)} phantom clips in {out}; next: stagkit check-data {layout} {out}")
     else:
         from stagkit.datasets.prepare import prepare_clips
 
-        summary = prepare_clips(source, out, workers=workers or os.cpu_count() or 1, progress=bar)
+        summary = prepare_clips(source, out, workers=workers, progress=bar)
         say(_describe(summary, out))
         say(f"next: stagkit evaluate {out} --out RUN")
 

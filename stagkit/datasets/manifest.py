@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -242,7 +243,7 @@ def _warn_of(table: Path, skipped: dict[str, str], issues: list[str]) -> None:
         warnings.warn(f"{table}: {issues[0]}{more}.", StagkitWarning, stacklevel=3)
 
 
-def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no_progress) -> Path:
+def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no_progress, workers: int = 1) -> Path:
     """Write every clip of a source as PNG frames, landmarks and one ``manifest.csv`` (last, so that it is complete).
 
     Phantoms keep their truth in ``truth/CLIP.npz`` (``codes, au_intensity, fields, head``).
@@ -251,24 +252,23 @@ def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no
         source: any data set of clips.
         root: a new or empty folder, or one that the same call left unfinished.
         progress: wraps the clips and their number, e.g. in a progress bar.
+        workers: processes that read (phantoms: draw) and write clips.
     """
     import pandas as pd
 
     root = Path(root)
     if (root / "manifest.csv").exists() and not is_unfinished(root):
         raise StagkitError(f"{root} holds a manifest.csv already: give another folder, or remove it first.")
-    with resume_writing(root, {"layout": "frames", **source.describe()}) as once:
-        keys = progress(source.keys, len(source.keys))
-        lines = [
-            once(key, lambda key=key: _write_clip(source.read(key), root, safe_name(key))) | {"clip_id": key}
-            for key in keys
-        ]
+    with resume_writing(root, {"layout": "frames", **source.describe()}) as write_clips:
+        jobs = {key: partial(_write_clip, source, key, root) for key in source.keys}
+        lines = write_clips(jobs, workers, progress)
         write_table(resolve_inside(root, "manifest.csv"), pd.DataFrame(lines, columns=[*_NEEDED, *_MORE]))
     return root
 
 
-def _write_clip(clip: Clip, root: Path, name: str) -> dict[str, str]:
-    """Write pictures, landmarks and truth of one clip; its row of the manifest."""
+def _write_clip(source: ClipSource, key: str, root: Path) -> dict[str, str]:
+    """Write frames, landmarks and truth of one clip; its row of the manifest."""
+    clip, name = source.read(key), safe_name(key)
     for t, frame in enumerate(clip.frames):
         path = resolve_inside(root, f"frames/{name}/img{t + 1:05d}.png")
         write_image(path, frame[..., ::-1] if frame.ndim == 3 else frame)
@@ -282,6 +282,7 @@ def _write_clip(clip: Clip, root: Path, name: str) -> dict[str, str]:
                 aside, codes=truth.codes, au_intensity=truth.au_intensity, fields=truth.fields, head=truth.head
             )
     return {
+        "clip_id": key,
         "subject": clip.subject,
         "dataset": clip.dataset,
         "label": clip.label,

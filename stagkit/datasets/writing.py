@@ -7,12 +7,14 @@ removed when the folder is complete.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from stagkit.core.files import (
     TEMPORARY,
+    Progress,
     check_writable,
     lock_folder,
     read_json,
@@ -21,13 +23,14 @@ from stagkit.core.files import (
     safe_name,
     write_json,
 )
+from stagkit.core.parallel import run_in_processes
 from stagkit.core.types import StagkitError
 
 NOTES = ".stagkit-writing"
 
 
 @contextmanager
-def resume_writing(root: str | Path, request: dict) -> Iterator[Callable[[str, Callable[[], dict]], dict]]:
+def resume_writing(root: str | Path, request: dict) -> Iterator[Callable]:
     """Take a folder for writing clips, or resume the same request.
 
     Args:
@@ -35,8 +38,8 @@ def resume_writing(root: str | Path, request: dict) -> Iterator[Callable[[str, C
         request: JSON; all that decides what is written.
 
     Yields:
-        ``once(key, write)``: calls ``write``, which writes the files of a clip and returns a JSON object, unless that was
-        done before the interruption; returns the object.
+        ``write_clips(jobs, workers, progress)``: calls each job (key -> function that writes the files of a clip and
+        returns a JSON object) in that many processes, unless it was done before the interruption; the objects in order.
 
     Raises:
         StagkitError: other files, another request, or another process that writes.
@@ -56,19 +59,25 @@ def resume_writing(root: str | Path, request: dict) -> Iterator[Callable[[str, C
         else:
             write_json(notes / "request.json", request)
 
-        def once(key: str, write: Callable[[], dict]) -> dict:
-            path = resolve_inside(root, f"{NOTES}/clips/{safe_name(key)}.json")
-            if not path.is_file():
-                write_json(path, write())
-            return read_json(path)
+        def write_clips(jobs: Mapping[str, Callable[[], dict]], workers: int, progress: Progress) -> list[dict]:
+            paths = {key: resolve_inside(root, f"{NOTES}/clips/{safe_name(key)}.json") for key in jobs}
+            waiting = {key: job for key, job in jobs.items() if not paths[key].is_file()}
+            pieces = (partial(_write_clip, key, job) for key, job in waiting.items())
+            for key, note in progress(run_in_processes(pieces, max(1, min(workers, len(waiting)))), len(waiting)):
+                write_json(paths[key], note)
+            return [read_json(path) for path in paths.values()]
 
-        yield once
+        yield write_clips
         for path in (*(notes / "clips").glob("*.json"), *(notes / n for n in ("request.json", "lock.json", "lock"))):
             with suppress(OSError):  # Windows keeps a lock that is held
                 path.unlink(missing_ok=True)
         for folder in (notes / "clips", notes):
             with suppress(OSError):
                 folder.rmdir()
+
+
+def _write_clip(key: str, job: Callable[[], dict]) -> tuple[str, dict]:
+    return key, job()
 
 
 def is_unfinished(root: str | Path) -> bool:

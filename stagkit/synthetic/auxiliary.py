@@ -1,8 +1,6 @@
-"""Phantom clips beside real ones in training: known action units and many people, where real clips are few.
+"""Phantom flow maps as auxiliary training clips: known action units and many subjects, where real clips are few.
 
-A companion batch adds its loss, weighed by ``TrainConfig.auxiliary_weight``, to that of a batch of real clips. No real clip
-takes part in making it. What no seal can hold back: the sizes of the phantoms were set by hand beside maps of CASME II and
-SMIC (``stagkit.synthetic.flow_maps``), so scores on those two sets are a little optimistic (BENCHMARKS.md).
+Their sizes were tuned on the maps of CASME II and SMIC, so scores on these two sets are slightly optimistic (BENCHMARKS.md).
 """
 
 from __future__ import annotations
@@ -17,42 +15,36 @@ from stagkit.core.types import Batch, RoiDataset, StagkitError
 from stagkit.datasets.flow_maps import CLASSES, MAP_ATLAS, cut_maps
 from stagkit.synthetic.flow_maps import make_maps
 
-#: How many phantom maps are made once and drawn from in training.
-N_CLIPS = 6000
-
-#: Presets whose statistics the companions follow, in turn.
-PRESETS = ("casme2", "smic", "samm")
+#: How many phantom maps are made, and whose statistics they follow in turn.
+N_CLIPS, PRESETS = 6000, ("casme2", "smic", "samm")
 
 
 @lru_cache(maxsize=2)
 def make_auxiliary_data(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDataset:
-    """Phantom flow maps cut into regions as published maps are, with every action unit known.
+    """Regions of phantom flow maps, with every action unit known.
 
     Args:
-        n_clips: how many, at least one of each preset.
-        seed: other seeds, other people.
-        patch: samples a side of a region.
+        n_clips: at least one per preset.
+        seed: other seeds give other subjects.
+        patch: samples per side of a region.
 
     Returns:
-        ``aus`` is 1 where a unit is planted and 0 elsewhere: phantoms are coded throughout.
+        ``aus`` is 1 where an AU is planted and 0 elsewhere.
     """
     parts = []
     for i, preset in enumerate(PRESETS):
-        n = len(range(i, n_clips, len(PRESETS)))
-        maps = make_maps(n, seed=seed * len(PRESETS) + i, preset=preset)
+        maps = make_maps(len(range(i, n_clips, len(PRESETS))), seed=seed * len(PRESETS) + i, preset=preset)
         arrays = {k: getattr(maps, k) for k in ("flow", "label", "subject", "dataset", "clip", "aus")}
         data = cut_maps(arrays, f"{preset} phantoms", patch)
         parts.append(replace(data, aus=(maps.au_intensity.max(2) > 0.15).astype(np.float32)))
-    first = parts[0]
     joined = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("x", "mask", "times_ms", "label", "aus")}
     named = {k: sum((getattr(p, k) for p in parts), ()) for k in ("clip_ids", "subjects", "datasets")}
-    return replace(
-        first, **joined, **named, meta={"source": "phantom flow maps", "seed": seed, "radius": MAP_ATLAS.radius}
-    )
+    meta = {"source": "phantom flow maps", "seed": seed, "radius": MAP_ATLAS.radius}
+    return replace(parts[0], **joined, **named, meta=meta)
 
 
 def accepts_auxiliary_data(data: RoiDataset) -> bool:
-    """Are these flow maps of the MEGC2019 classes, cut as published maps are? Only beside such can phantom maps stand."""
+    """True for flow maps of the MEGC2019 classes with regions as in published maps."""
     return data.unit == "map" and tuple(data.classes) == CLASSES and data.meta.get("radius") == MAP_ATLAS.radius
 
 
@@ -60,7 +52,7 @@ def make_auxiliary(data: RoiDataset, config: TrainConfig) -> Batch | None:
     """The auxiliary batch of ``train.train_fold`` for these clips: ``N_CLIPS`` phantom maps; None if their weight is 0.
 
     Raises:
-        StagkitError: a weight above 0, but other clips than those of ``accepts_auxiliary_data``.
+        StagkitError: a weight above 0 for clips that are not accepted (``accepts_auxiliary_data``).
     """
     if not config.auxiliary_weight:
         return None

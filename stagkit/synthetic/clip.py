@@ -24,9 +24,9 @@ from stagkit.synthetic.presets import (
     PRESETS,
     STRENGTH,
     Preset,
+    compute_excess,
     sample_au_pattern,
     sample_faint_au,
-    share_beyond,
 )
 from stagkit.synthetic.render.face import Face, draw_face, render_neutral
 from stagkit.synthetic.render.frames import ClipSpec, find_visible, render_frames, simulate_sensor
@@ -108,7 +108,7 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
     face = draw_face(sample_identity(config, subject), config.size)
     face = face if preset.colour else face.grey
     peaks = _draw_peaks(preset, config.difficulty, pattern, len(coded), habits, rng)
-    confounder = config.confounder if label == preset.confounded and config.confounder != "none" else ""
+    confounder = config.confounder if label == preset.classes[0] and config.confounder != "none" else ""
     head, gain = _make_head(face, len(intensity), config.difficulty, confounder, rng)
     gain = gain * make_light(len(intensity), fps, config.difficulty * preset.flicker, rng)
     life = make_life(len(intensity), fps, config.difficulty, habits, rng)
@@ -194,7 +194,7 @@ def _draw_peaks(
     One leads, the others follow at 55-100 % of it (lids and cheeks less), traces at 30-55 %. Beyond the default
     difficulty motion shrinks, to a half at difficulty 1.
     """
-    low, high = (max(0.3, edge * (1 - 0.5 * share_beyond(difficulty))) for edge in preset.intensity)
+    low, high = (max(0.3, edge * (1 - 0.5 * compute_excess(difficulty))) for edge in preset.intensity)
     lead = low + (high - low) * rng.random() ** (0.4 + difficulty)
     which = [AU_NUMBERS.index(number) for number, _ in pattern]
     share = rng.uniform(0.55, 1.0, len(pattern)) * habits.gain[which] * STRENGTH[which] ** difficulty

@@ -1,16 +1,12 @@
-"""Phantoms without pixels: onset-apex flow maps made from the muscles alone, thousands a second.
+"""Phantom flow maps: onset-apex flow made from the AUs alone, without images, thousands per second.
 
-The displacement fields are those that move phantom faces (``phantom_motion``), looked at through the window of the
-published maps (``datasets.flow_maps.MAP_FRAME``) and spoiled as estimated flow is: lids that blink, a head that drifts,
-turns and nods, skin that follows elastically, patches where the picture had too little texture to follow. Then each
-channel is stretched to 0..255 per map, exactly as the published maps are, so the size of the motion is lost in both.
-The sizes of these disturbances are stagkit's choice, set by hand beside the published maps of CASME II and SMIC (no map
-and no statistic of them is stored here).
+The displacement fields are those of phantom faces (``skin_motion``) in the frame of the published maps, disturbed as
+estimated flow is: blinks, head motion, elastic skin, patches without texture. Each channel is scaled to 0..255 per map, as
+published. The sizes of the disturbances were tuned on the published maps of CASME II and SMIC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,33 +14,28 @@ import numpy as np
 
 from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.core.types import StagkitError, check_axes
+from stagkit.datasets.flow_maps import CLASSES, MAP_FRAME
 from stagkit.synthetic.identity import EYES, make_shape
 from stagkit.synthetic.presets import PRESETS, STRENGTH, sample_au_pattern
 from stagkit.synthetic.skin_motion import compute_au_patches
 
 SIZE = 28
-#: Face frame (IOD) -> px of a map, as in ``datasets.flow_maps.MAP_FRAME`` (a test keeps them equal).
-FRAME = np.array([[21.0, 0.0, 13.5], [0.0, 16.0, 7.0]])
-#: MEGC2019 classes; a preset's ``negative``, ``positive``, ``surprise``.
-CLASSES = ("negative", "positive", "surprise")
-
 _SIDES = ("R", "L")
-_FACES = 48  # shapes that are drawn once a process and shared by all phantom people
+_FACES = 48  # shapes that are drawn once per process and shared by all phantom subjects
+_BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class PhantomMaps:
-    """Flow maps with what was planted in them.
+    """Flow maps with their ground truth.
 
     Args:
-        flow: uint8 "clip y x chan", chan = (u, v, strain), each stretched to 0..255 per map.
+        flow: uint8 "clip y x chan", chan = (u, v, strain), each scaled to 0..255 per map.
         label: int64 "clip", position in ``CLASSES``.
-        subject: str "clip", unique within ``dataset``.
-        dataset: str "clip", e.g. ``casme2-phantom``.
-        clip: str "clip".
-        aus: str "clip", the planted units as a sheet writes them, e.g. ``4+L12``.
-        au_intensity: float32 "clip au side", side = (R, L) of the subject, 0 = absent, 1 = the strongest unit of the
-            clip where both sides are equal; axis ``au`` as ``facs.AU_NUMBERS``. Midline units have equal sides.
+        subject, dataset, clip: str "clip"; subjects are unique within ``dataset``, e.g. ``casme2-phantom``.
+        aus: str "clip", AU codes, e.g. ``4+L12``.
+        au_intensity: float32 "clip au side", au as ``facs.AU_NUMBERS``, side = (R, L) of the subject; 0 = absent, 1 = the
+            strongest AU of the clip. Midline AUs have equal sides.
     """
 
     flow: np.ndarray
@@ -61,25 +52,18 @@ class PhantomMaps:
     def __len__(self) -> int:
         return len(self.label)
 
-    def save(self, path) -> None:
-        """Write an ``.npz`` that ``datasets.flow_maps.load_flow_maps`` reads."""
-        from stagkit.core.files import write_atomically
-
-        with write_atomically(path) as aside, open(aside, "wb") as file:
-            np.savez_compressed(file, **vars(self))
-
 
 def make_maps(
     n_clips: int, seed: int = 0, preset: str = "casme2", clips_per_subject: int = 8, difficulty: float = 1.0
 ) -> PhantomMaps:
-    """Flow maps of phantom people; classes as often as asked for in turn, so that they are balanced.
+    """Flow maps of phantoms; the classes follow each other in turn.
 
     Args:
-        n_clips: how many maps, 1 or more.
-        seed: the same seed gives the same bytes; another one has other people.
+        n_clips: 1 or more.
+        seed: the same seed gives the same bytes; another one other subjects.
         preset: whose AU statistics: ``casme2``, ``samm`` or ``smic`` (those with the three MEGC2019 classes).
-        clips_per_subject: maps of one person, who keeps shape and habits.
-        difficulty: 0 textbook patterns and undisturbed motion .. 1 real statistics and disturbances.
+        clips_per_subject: maps per subject.
+        difficulty: 0 unambiguous AU patterns, undisturbed motion .. 1 real statistics and disturbances.
 
     Raises:
         StagkitError: a preset without the three classes, or no clips.
@@ -93,25 +77,12 @@ def make_maps(
         able = ", ".join(n for n, p in PRESETS.items() if set(p.classes) == set(CLASSES))
         raise StagkitError(f"`preset` is {preset!r}, expected one with the classes of the published maps: {able}.")
     if n_clips < 1 or clips_per_subject < 1:
-        raise StagkitError(f"{n_clips} maps, {clips_per_subject} a subject: expected 1 or more of each.")
+        raise StagkitError(f"{n_clips} maps, {clips_per_subject} per subject: expected 1 or more of each.")
     parts = [
         _make_block(min(_BLOCK, n_clips - start), start, seed, preset, clips_per_subject, difficulty)
         for start in range(0, n_clips, _BLOCK)
     ]
     return PhantomMaps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def stream_maps(
-    batch: int = 512, seed: int = 0, presets: tuple[str, ...] = ("casme2", "smic")
-) -> Iterator[PhantomMaps]:
-    """New maps without end, ``batch`` at a time, the presets in turn; memory does not grow."""
-    turn = 0
-    while True:
-        yield make_maps(batch, seed=seed * 1_000_003 + turn, preset=presets[turn % len(presets)])
-        turn += 1
-
-
-_BLOCK = 1024
 
 
 def _make_block(n: int, start: int, seed: int, preset: str, per_subject: int, difficulty: float) -> tuple:
@@ -122,7 +93,7 @@ def _make_block(n: int, start: int, seed: int, preset: str, per_subject: int, di
     sided, codes = _sample_patterns(preset, label, difficulty, rng)
     lead = (STRENGTH * np.exp(0.35 * rng.normal(size=sided.shape[:2])))[..., None] * sided
     shown = (lead / lead.max((1, 2), keepdims=True)).astype(np.float32)
-    habits = _draw_habits(seed, preset, who)
+    habits = _sample_habits(seed, preset, who)
     faces = (who * 7 + seed * 13) % _FACES
     flow = _move(shown * habits[0], faces)
     if difficulty > 0:
@@ -135,7 +106,7 @@ def _make_block(n: int, start: int, seed: int, preset: str, per_subject: int, di
 
 @lru_cache(maxsize=64)
 def _make_pattern_pool(preset: str, label: str, difficulty: float, n: int = 512) -> tuple[np.ndarray, np.ndarray]:
-    """Programmes drawn once: float32 "draw au side" of 0 and 1, and their codes as text."""
+    """AU patterns: float32 "draw au side" of 0 and 1, and their codes as text."""
     rng = np.random.default_rng([n, *label.encode(), *preset.encode()])
     sided, codes = np.zeros((n, len(AU_NUMBERS), 2), np.float32), []
     for i in range(n):
@@ -155,26 +126,26 @@ def _sample_patterns(preset: str, label: np.ndarray, difficulty: float, rng: np.
     return sided, codes
 
 
-def _draw_habits(seed: int, preset: str, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How strongly each person moves each unit on each side "clip au side", and how much they blink "clip"."""
+def _sample_habits(seed: int, preset: str, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gain of each AU and side of the clip's subject "clip au side", and how much the subject blinks "clip"."""
     gain, blink = np.empty((len(who), len(AU_NUMBERS), 2), np.float32), np.empty(len(who), np.float32)
-    for person in np.unique(who):
-        rng = np.random.default_rng([seed, 77, int(person), *preset.encode()])
-        person_gain, side_gain = rng.normal(size=(len(AU_NUMBERS), 1)), rng.normal(size=(len(AU_NUMBERS), 2))
-        gain[who == person] = np.exp(0.25 * person_gain + 0.15 * side_gain)
-        blink[who == person] = np.exp(0.6 * rng.normal())
+    for subject in np.unique(who):
+        rng = np.random.default_rng([seed, 77, int(subject), *preset.encode()])
+        own_gain, side_gain = rng.normal(size=(len(AU_NUMBERS), 1)), rng.normal(size=(len(AU_NUMBERS), 2))
+        gain[who == subject] = np.exp(0.25 * own_gain + 0.15 * side_gain)
+        blink[who == subject] = np.exp(0.6 * rng.normal())
     return gain, blink
 
 
 @lru_cache(maxsize=_FACES)
 def _draw_face(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Unit fields "au side chan y x" of one shape, its lids "eye y x", its relief "y x", and where flow errs "y x"."""
+    """Fields "au side chan y x" of one shape, its lids "eye y x", relief "y x", and gain of the flow error "y x"."""
     shape = make_shape(np.random.default_rng([number, 0x5A9E]))
     y, x = np.mgrid[:SIZE, :SIZE].astype(float)
     crop = np.random.default_rng([number, 0xC40B]).normal(size=4) * (0.9, 0.9, 0.06, 0.06)  # crops differ a little
     x, y = x - crop[0], y - crop[1]
-    points = np.stack([(x - 13.5) / FRAME[0, 0], (y - 13.5) / FRAME[1, 1]], -1) * np.exp(crop[2:])
-    points += (13.5 - FRAME[:, 2]) / np.diag(FRAME)
+    points = np.stack([(x - 13.5) / MAP_FRAME[0, 0], (y - 13.5) / MAP_FRAME[1, 1]], -1) * np.exp(crop[2:])
+    points += (13.5 - MAP_FRAME[:, 2]) / np.diag(MAP_FRAME)
     fields = np.zeros((len(AU_NUMBERS), 2, 2, SIZE, SIZE), np.float32)
     for k, (number, unit) in enumerate(ACTION_UNITS.items()):
         sides = [compute_au_patches(number, s, shape, points) for s in (_SIDES if unit.sided else ("",))]
@@ -191,16 +162,16 @@ def _draw_face(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     relief = along * np.exp(-0.5 * (points[..., 0] / (0.05 + 0.06 * along)) ** 2) * (points[..., 1] < nose[1] + 0.08)
     relief = 0.6 * relief + 0.6 * np.clip(1 - (points[..., 0] / 0.95) ** 2, 0, 1) ** 0.7
     ring = np.hypot(points[..., 0], 0.75 * (points[..., 1] - 0.35))
-    busy = 0.3 + 0.7 * np.clip(2.5 * (ring - 0.2), 0, 1)
+    error_gain = 0.3 + 0.7 * np.clip(2.5 * (ring - 0.2), 0, 1)
     for place, width, height in ((19, 0.2, 0.09), (24, 0.2, 0.09), (48, 0.11, 0.16), (54, 0.11, 0.16), (8, 0.2, 0.1)):
         dx, dy = points[..., 0] - shape[place, 0], points[..., 1] - shape[place, 1]
-        busy += 0.7 * np.exp(-0.5 * ((dx / width) ** 2 + (dy / height) ** 2))
-    busy += 0.9 * sum(lids)
-    return fields, np.stack(lids).astype(np.float32), relief.astype(np.float32), busy.astype(np.float32)
+        error_gain += 0.7 * np.exp(-0.5 * ((dx / width) ** 2 + (dy / height) ** 2))
+    error_gain += 0.9 * sum(lids)
+    return fields, np.stack(lids).astype(np.float32), relief.astype(np.float32), error_gain.astype(np.float32)
 
 
 def _move(shown: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Displacement of the skin "clip chan y x", 1 = the strongest unit's own peak."""
+    """Displacement of the skin "clip chan y x", 1 = peak of the strongest AU."""
     flow = np.empty((len(shown), 2, SIZE, SIZE), np.float32)
     for face in np.unique(faces):
         fields, mine = _draw_face(int(face))[0], faces == face
@@ -223,14 +194,14 @@ def _blur_matrix(sigma: float, n: int = SIZE) -> np.ndarray:
 
 
 def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
-    """What else moves between onset and apex, and what flow gets wrong."""
+    """Add other motion between onset and apex, and errors of flow estimation."""
     n = len(flow)
 
     def size(typical: float, spread: float) -> np.ndarray:
         return (difficulty * typical * np.exp(spread * rng.normal(size=(n, 1, 1, 1)))).astype(np.float32)
 
-    lids, relief, busy = (np.stack([_draw_face(int(f))[i] for f in faces]) for i in (1, 2, 3))
-    busy = busy[:, None]
+    lids, relief, error_gain = (np.stack([_draw_face(int(f))[i] for f in faces]) for i in (1, 2, 3))
+    error_gain = error_gain[:, None]
     y, x = (np.mgrid[:SIZE, :SIZE].astype(np.float32) - 13.5) / 14
     out = flow.copy()
     # lids: partly closing or opening between onset and apex; both eyes nearly alike
@@ -248,40 +219,29 @@ def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
     # elastic skin and estimation: broad, middling and fine; some patches are lost for want of texture
     broad = np.stack([_smooth(3.4, 3.0, (n, SIZE, SIZE), rng), _smooth(6.0, 2.2, (n, SIZE, SIZE), rng)], 1)
     fine = np.stack([_smooth(1.3, 1.2, (n, SIZE, SIZE), rng), _smooth(1.7, 1.0, (n, SIZE, SIZE), rng)], 1)
-    lost = np.exp(_smooth(2.0, 1.6, (n, 1, SIZE, SIZE), rng) - 0.4)
+    texture_loss = np.exp(_smooth(2.0, 1.6, (n, 1, SIZE, SIZE), rng) - 0.4)
     grain = rng.standard_normal(out.shape, dtype=np.float32)
     seen = np.exp(0.45 * _smooth(1.5, 1.2, (n, 1, SIZE, SIZE), rng))
     out *= seen / np.maximum(1.0, 0.6 * seen)
-    out += size(0.11, 0.6) * broad + size(0.055, 0.7) * fine * lost * busy**1.5 + size(0.004, 0.5) * grain * lost
+    errors = size(0.11, 0.6) * broad + size(0.055, 0.7) * fine * texture_loss * error_gain**1.5
+    out += errors + size(0.004, 0.5) * grain * texture_loss
     return out.astype(np.float32)
 
 
-def add_strain(flow: np.ndarray, rng: np.random.Generator | None = None, difficulty: float = 0.0) -> np.ndarray:
-    """Optical strain beside the flow: sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 2), as STSTNet defines it.
+def add_strain(flow: np.ndarray, rng: np.random.Generator, difficulty: float) -> np.ndarray:
+    """Append optical strain sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 2), as STSTNet defines it: float32 "clip 3 y x".
 
-    Args:
-        flow: float "clip 2 y x".
-        rng, difficulty: where given, the unevenness of strain taken on a fine grid and thinned out to the map.
-
-    Returns:
-        float32 "clip 3 y x".
+    Above difficulty 0 it is uneven, as strain computed on a fine grid and thinned out to the map.
     """
     (u_y, u_x), (v_y, v_x) = (np.gradient(flow[:, c], axis=(1, 2)) for c in (0, 1))
     strain = np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
-    if rng is not None and difficulty:
+    if difficulty:
         strain = strain * np.exp(np.float32(0.5 * difficulty) * _smooth(1.1, 0.8, strain.shape, rng))
     return np.concatenate([flow, strain[:, None]], 1).astype(np.float32)
 
 
 def normalize_per_map(motion: np.ndarray) -> np.ndarray:
-    """Every channel of every map to 0..255, as published.
-
-    Args:
-        motion: float "clip chan y x".
-
-    Returns:
-        uint8 "clip y x chan"; a channel without any variation is 0.
-    """
+    """Scale every channel of every map "clip chan y x" to 0..255 (constant: 0): uint8 "clip y x chan"."""
     low, high = motion.min((2, 3), keepdims=True), motion.max((2, 3), keepdims=True)
     scaled = (motion - low) / np.maximum(high - low, 1e-12) * 255
     return np.moveaxis(np.round(scaled), 1, -1).astype(np.uint8)
