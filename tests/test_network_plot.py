@@ -41,13 +41,13 @@ def test_action_units_alone_are_read_before_the_head_and_nothing_goes_past_them(
     batch = make_dataset().batch([0, 1])
     fused, late = (plot_network(make_network(head=head), batch) for head in ("fused", "graph"))
     shown = texts(late)
-    assert "au.logits.prior" in shown[shown.index("4  AU evidence,\nfirst reading") + 1]
-    assert shown[shown.index("9  AU evidence,\nthen the head") + 1].startswith("au.logits\n")
+    assert "au.logits.prior" in shown[shown.index("4  prior AU\nactivation") + 1]
+    assert shown[shown.index("9  AU activation,\nthen the head") + 1].startswith("au.logits\n")
     assert len(fused.axes[0].lines) - len(late.axes[0].lines) == 1  # the line above the graph
 
 
 def test_every_probe_belongs_to_a_part():
-    starts = tuple(start for part in PARTS for start in part.probes)
+    starts = tuple(start for part in PARTS for start in part.hooks)
     assert all(name.startswith(starts) for name in hook_names(make_network()))
 
 
