@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stagkit.baselines import SYSTEMS, count_parameters, fit_network, predict
+from stagkit.baselines import SYSTEMS, fit_network, predict
 from stagkit.baselines.inputs import load_face
 from stagkit.core.files import write_json, write_text
 from stagkit.core.types import RoiDataset
@@ -50,7 +50,7 @@ def fit_system(name: str) -> callable:
         if system.schedule is None:
             return Trained(system.fit(known, seed), record={"parameters": 0} if name == "majority" else {})
         model = fit_network(system.build, system.schedule, known, seed)
-        record = {"parameters": count_parameters(model)}
+        record = {"parameters": sum(p.numel() for p in model.parameters())}
         return Trained(lambda clips: predict(model, clips), system.schedule.epochs, record=record)
 
     return fit

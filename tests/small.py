@@ -6,6 +6,7 @@ from torch import nn
 
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.facs import AU_NUMBERS
+from stagkit.core.files import compute_digests, read_digests, write_digests
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import RoiDataset
 from stagkit.training.train import train_fold
@@ -58,6 +59,13 @@ def save_maps(path, **changes):
     fields.update(changes)
     np.savez(path, **{k: v for k, v in fields.items() if v is not None})
     return path
+
+
+def renew_digests(folder):
+    """Make the digests of a changed or hand-made run (and its explanations) fit its files, as a forger would."""
+    for path in [folder / "digests.json", *folder.glob("explanations/*/digests.json")]:
+        names = read_digests(path.parent) or [p.name for p in path.parent.iterdir() if p.suffix in (".json", ".csv")]
+        write_digests(path.parent, compute_digests(path.parent, names))
 
 
 def train_small(data: RoiDataset):

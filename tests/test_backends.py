@@ -119,7 +119,7 @@ def test_without_dask_the_extra_is_named(data, tmp_path, monkeypatch):
     ("settings", "leaky", "words"),
     [
         ({"backend": "gpu"}, False, "expected one of auto, sequential"),
-        ({"backend": "stacked"}, True, "looks after every epoch"),
+        ({"backend": "stacked"}, True, "predicts after every epoch"),
         ({"gpus": 2}, False, "no CUDA GPU"),
         ({"device": "cuda:77"}, False, "not to be had"),
     ],

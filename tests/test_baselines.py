@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagkit.baselines import SYSTEMS, choose_systems, count_parameters, fit_network, predict
+from stagkit.baselines import SYSTEMS, choose_systems, fit_network, predict
 from stagkit.baselines.apexflow import OFFApexNet
 from stagkit.baselines.evolution import PLACES, EvolutionTransformer, compute_local_motion
 from stagkit.baselines.fdp import FDP, make_dynamic_image, rank_loss, stack_frames
@@ -72,6 +72,9 @@ def test_a_movement_that_comes_and_goes_is_seen_by_mesti_and_lost_by_the_dynamic
 
 
 def test_sizes_are_the_published_ones():
+    def count_parameters(model):
+        return sum(p.numel() for p in model.parameters())
+
     assert count_parameters(STSTNet(3)) == 1683
     assert abs(count_parameters(EvolutionTransformer(4, ATLAS.names)) / 704_772 - 1) < 0.05
     assert abs(count_parameters(OFFApexNet(3)) / 2.66e6 - 1) < 0.05
@@ -91,19 +94,19 @@ def test_gates_and_maps_have_the_shapes_they_promise():
     assert all(0 < gate.min() and gate.max() < 2 for gate in parts.values())
 
 
-def test_the_gradient_gate_sees_slopes():
-    """A ramp of 1 a px has the slope 1 everywhere, whichever way it runs; a flat picture has none."""
+def test_the_gate_sees_gradients():
+    """A ramp of 1 a px has the gradient 1 everywhere, whichever way it runs; a flat image has none."""
     gate, ramp = GradientGate(2), torch.arange(6.0).expand(6, 6)
-    slopes = gate.slopes(torch.stack([ramp, ramp.T])[None])[0]
-    assert torch.allclose(slopes[:, 1:-1, 1:-1], torch.ones(2, 4, 4), atol=1e-5)
-    assert gate.slopes(torch.full((1, 2, 6, 6), 3.0)).max() < 1e-5
+    gradients = gate.gradients(torch.stack([ramp, ramp.T])[None])[0]
+    assert torch.allclose(gradients[:, 1:-1, 1:-1], torch.ones(2, 4, 4), atol=1e-5)
+    assert gate.gradients(torch.full((1, 2, 6, 6), 3.0)).max() < 1e-5
 
 
 def test_htnet_areas_are_quadrants():
     """With the blocks and the join off, tokens come back to where they were taken: areas are cut and laid out alike."""
     model = HTNet(3).eval()
-    model.areas, model.face_blocks = torch.nn.Identity(), torch.nn.Identity()
-    torch.nn.init.zeros_(model.place)
+    model.areas, model.face_blocks = torch.nn.ModuleList(), torch.nn.ModuleList()
+    torch.nn.init.zeros_(model.position)
     seen = []
     model.join = torch.nn.Sequential(model.join, torch.nn.Identity())
     model.join.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))

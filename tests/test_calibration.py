@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from stagkit.core.config import StagConfig
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.types import ShapeError, StagkitError
-from stagkit.evaluation.au_detection import compute_au_detection, mean_over_seeds
+from stagkit.evaluation.au_detection import compute_au_detection, compute_au_report
 from stagkit.evaluation.calibration import compute_calibration, tabulate_subjects
 from stagkit.network.cost import compute_cost, measure_inference
 from stagkit.training.train import make_model
@@ -65,8 +65,8 @@ def test_au_detection_is_scikit_learns():
         assert result["per_au"][label]["auroc"] == pytest.approx(roc_auc_score(y, p))
         assert result["per_au"][label]["f1"] == pytest.approx(f1_score(y, p > 0.5))
     assert result["mean_auroc"] == pytest.approx(np.mean([row["auroc"] for row in result["per_au"].values()]))
-    other = compute_au_detection(truth, 1 - probability)
-    assert mean_over_seeds([result, other])["mean_auroc"] == pytest.approx(0.5)
+    seeds, subjects = [probability, 1 - probability], np.arange(60) % 12
+    assert compute_au_report([truth] * 2, seeds, [subjects] * 2)["mean_auroc"] == pytest.approx(0.5)
 
 
 def test_an_au_that_never_occurs_has_no_score():

@@ -10,7 +10,15 @@ import torch
 
 from stagkit.baselines import SYSTEMS
 from stagkit.baselines.compare import compare_systems, explain_clips, fit_system
-from stagkit.baselines.inputs import VIEWS, compute_views, cut_flow, gather_regions, load_face, make_frame, make_views
+from stagkit.baselines.inputs import (
+    VIEWS,
+    compute_views,
+    gather_regions,
+    load_face,
+    make_frame,
+    make_views,
+    sample_flow,
+)
 from stagkit.baselines.published import describe_published, find_published, load_ceilings, load_published
 from stagkit.cli import main
 from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
@@ -100,15 +108,15 @@ def test_tables_keep_what_is_printed_apart(compared):
 def test_training_does_not_peek(views, name, forked):
     """Wrong labels in the test part change neither the answer nor any epoch's."""
     train = TrainConfig(epochs=2)
-    request = {"schedule": {**SYSTEMS["evolution"].schedule.to_dict(), "epochs": 2}}
+    request = {"schedule": {**SYSTEMS["evolution"].schedule.to_dict(), "epochs": 2}, "explain": False}
     run = SimpleNamespace(stag_config=SMALL, train_config=train, request=request)
 
     def answer(data, fold):
         kept = []
 
         def fit(known, inputs):
-            trained, epochs = fit_system(name, run, known, inputs, 0)
-            kept.append(epochs)
+            trained = fit_system(name, run, known, inputs, 0, 0, "cpu")
+            kept.append(trained.arrays["leak"]["predictions"])
             return trained
 
         probability = fit_and_predict(data, fold, fit)[1]
@@ -120,7 +128,7 @@ def test_training_does_not_peek(views, name, forked):
 def test_wrong_wishes_are_told(views, tmp_path):
     with pytest.raises(StagkitError, match="no system 'alexnet'"):
         compare_systems(views, tmp_path / "a", ("alexnet",), **SETTINGS)
-    with pytest.raises(StagkitError, match="fdp reads the pictures of a clip"):
+    with pytest.raises(StagkitError, match="fdp reads the images of a clip"):
         compare_systems(views, tmp_path / "a", ("fdp",), **SETTINGS)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "letter.txt").write_text("mine")
@@ -187,7 +195,7 @@ def test_face_flow_is_in_per_cent_of_the_eye_distance(phantom):
     motion = compute_flow(phantom)
     flow = np.zeros_like(motion.flow)
     flow[3, 0], flow[3, 1] = motion.iod / 100, -motion.iod / 50  # 1 % to the right, 2 % up
-    face = cut_flow(motion.__class__(**{**vars(motion), "flow": flow}), 3)
+    face = sample_flow(motion.__class__(**{**vars(motion), "flow": flow}), 3)
     axes = motion.landmarks[45] - motion.landmarks[36]
     turn = np.arctan2(axes[1], axes[0])
     expected = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) @ [1.0, -2.0]

@@ -93,7 +93,7 @@ def test_the_command_line_and_python_train_the_same_network(kind, protocol, monk
     assert shell["stag"] == chosen.stag.to_dict() and shell["train"] == chosen.train.to_dict()
     assert (shell["stag"], shell["train"]) != (StagConfig().to_dict(), TrainConfig().to_dict()) or kind == "uncoded"
     views, told = {"regions": data}, {}
-    monkeypatch.setattr("stagkit.baselines.compare._run_system", lambda *given: told.update(given[5]) or 1 / 0)
+    monkeypatch.setattr("stagkit.baselines.compare.run_request", lambda *given: told.update(given[2]) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compare_systems(views, tmp_path / "systems", ["stag"], protocol=protocol)
     assert (told["stag"], told["train"]) == (shell["stag"], shell["train"])

@@ -73,7 +73,7 @@ def test_interval_is_over_subjects_not_clips():
 
 def test_baselines_know_nothing():
     label = np.repeat([0, 1, 2], [80, 10, 10])
-    base = compute_baselines(label, label, 3)
+    base = compute_baselines(label, label, 3, np.arange(100))
     assert base["majority"]["acc"] == 0.8
     assert base["majority"]["uar"] == pytest.approx(1 / 3)
     assert base["permuted"]["uar"] == pytest.approx(1 / 3, abs=0.03)

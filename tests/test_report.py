@@ -18,6 +18,7 @@ from stagkit.reports.run_report import (
     make_report,
     write_report,
 )
+from tests.small import renew_digests
 
 POLICY = (
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -61,9 +62,9 @@ def page(run):
 def change(run, tmp_path, **request):
     """A copy of a run whose request says something else."""
     shutil.copytree(run.path, tmp_path / "copy")
-    (tmp_path / "copy" / "digests.json").unlink()  # as a run of an older stagkit: nothing else is compared
     path = tmp_path / "copy" / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **request}))
+    renew_digests(tmp_path / "copy")
     return Run.load(tmp_path / "copy")
 
 

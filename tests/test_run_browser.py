@@ -16,7 +16,7 @@ from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import compute_pooled
 from stagkit.evaluation.run import Run, RunError
 from stagkit.synthetic.clip import make_clip
-from tests.small import save_maps
+from tests.small import renew_digests, save_maps
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
 
@@ -48,6 +48,7 @@ def make_run(path, n_subjects=4, per=6, classes=CLASSES, seeds=(0, 1), rows=None
     what = {"format": 1, "model": "stag", "protocol": "loso", "seeds": list(seeds), "data": {}, "data_path": ""}
     what["classes"] = list(classes)
     (path / "run.json").write_text(json.dumps({**what, **request}))
+    renew_digests(path)
     return Run.load(path)
 
 
@@ -162,6 +163,7 @@ def test_wrong_use_is_one_sentence(run, tmp_path):
     broken = make_run(tmp_path / "broken")
     table = pd.read_csv(broken.path / "predictions.csv").drop(columns="fold")
     table.to_csv(broken.path / "predictions.csv", index=False)
+    renew_digests(broken.path)
     with pytest.raises(StagkitError, match="no column 'fold'"):
         view_run(Run.load(broken.path))
 

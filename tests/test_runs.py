@@ -161,7 +161,7 @@ def test_saved_weights_give_the_saved_predictions(finished):
     data = Run.load(run.path).load_data()
     for fold in range(4):
         index = run.test_index(data, 0, fold)
-        probability = predict(run.load_model(0, fold, data), data, index)
+        probability = predict(run.load_model(0, fold), data, index)
         rows = run.predictions[run.predictions["fold"] == fold]
         assert np.allclose(probability, rows[[c for c in rows if c.startswith("p_")]].to_numpy(), atol=1e-5)
 
@@ -242,7 +242,7 @@ def test_damaged_weights_are_told(finished, tmp_path):
     weights.write_bytes(weights.read_bytes()[:100])
     broken = Run.load(tmp_path / "run")
     with pytest.raises(RunError, match="damaged"):
-        broken.load_model(0, 2, broken.load_data())
+        broken.load_model(0, 2)
 
 
 def test_annotated_aus_are_never_an_input():

@@ -7,8 +7,8 @@ import pytest
 
 from stagkit.core.types import StagkitError
 from stagkit.datasets.join import join_datasets
+from stagkit.evaluation.sealed import SealError
 from stagkit.evaluation.splits import (
-    SealError,
     find_missing_classes,
     make_folds,
     make_stratified_folds,
@@ -120,7 +120,7 @@ def test_stratified_folds_never_come_alone():
     tested = np.concatenate([fold.open_test() for fold in folds])
     assert sorted(tested) == list(range(24))
     assert {tuple(np.bincount(data.label[f.train])) for f in folds} == {(8, 8)}
-    with pytest.raises(StagkitError, match="at most one fold a clip"):
+    with pytest.raises(StagkitError, match="at most one fold per clip"):
         make_stratified_folds(data, 13)
 
 

@@ -1,7 +1,7 @@
-"""The other systems: one readable file each, built from papers, nothing copied.
+"""Published and plain systems to compare STAG with: one readable file each, implemented from papers.
 
-In: the same sealed folds as STAG. Out: predictions, and `SYSTEMS` with what each reads, where it comes from and how it is
-trained. None sees more of a fold than its training clips; epochs are fixed beforehand.
+In: the training clips of a sealed fold. Out: predictions; ``SYSTEMS`` names what each system reads, its source and its
+schedule (epochs are fixed beforehand).
 Start reading at ``plain.py``.
 """
 
@@ -9,44 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from stagkit.baselines.apexflow import SCHEDULE as APEX_SCHEDULE
-from stagkit.baselines.apexflow import OFFApexNet
-from stagkit.baselines.evolution import SCHEDULE as EVOLUTION_SCHEDULE
-from stagkit.baselines.evolution import EvolutionTransformer
-from stagkit.baselines.fdp import FDP
-from stagkit.baselines.fdp import SCHEDULE as FDP_SCHEDULE
-from stagkit.baselines.htnet import SCHEDULE as HTNET_SCHEDULE
-from stagkit.baselines.htnet import HTNet
+from stagkit.baselines import apexflow, evolution, fdp, htnet, mesti_meganet, plain, ststnet
 from stagkit.baselines.mdmo import fit_mdmo
-from stagkit.baselines.mesti_meganet import SCHEDULE as MEGA_SCHEDULE
-from stagkit.baselines.mesti_meganet import MEGANet
-from stagkit.baselines.network import Network, Output, Schedule, count_parameters, fit_network, predict
-from stagkit.baselines.plain import (
-    MLP_SCHEDULE,
-    Answer,
-    fit_logistic,
-    fit_majority,
-    fit_svm,
-    make_grid_mlp,
-)
-from stagkit.baselines.ststnet import SCHEDULE as STST_SCHEDULE
-from stagkit.baselines.ststnet import STSTNet
+from stagkit.baselines.network import Network, Output, Schedule, fit_network, predict
+from stagkit.baselines.plain import Predictor
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.training.train import compute_scale
 
-__all__ = [
-    "SYSTEMS",
-    "Answer",
-    "Network",
-    "Output",
-    "Schedule",
-    "System",
-    "choose_systems",
-    "count_parameters",
-    "fit_network",
-    "predict",
-]
+__all__ = ["SYSTEMS", "Network", "Output", "Schedule", "System", "choose_systems", "fit_network", "predict"]
 
 
 @dataclass(frozen=True)
@@ -54,15 +26,15 @@ class System:
     """One row of the comparison.
 
     Args:
-        name: what the command calls it, and its folder.
-        title: what the table calls it.
-        view: how it sees a clip, one of ``views.VIEWS``.
+        name: on the command line, and of its folder.
+        title: in the table.
+        view: how it sees a clip, one of ``inputs.VIEWS``.
         source: the paper.
         build: makes the untrained network from the training clips; None for a system without one.
         schedule: how the network is trained.
-        fit: (training clips, seed) -> its answer, for a system without a network.
-        published: its name in the published tables (``published.load_published``), '' where it has no number there.
-        uses: what it is told that STAG is not.
+        fit: (training clips, seed) -> predictor, for a system without a network.
+        published: its name in ``published.load_published``, '' without a published number.
+        uses: annotation that it uses and STAG does not.
     """
 
     name: str
@@ -71,110 +43,72 @@ class System:
     source: str
     build: Callable[[RoiDataset], Network] | None = None
     schedule: Schedule | None = None
-    fit: Callable[[RoiDataset, int], Answer] | None = None
+    fit: Callable[[RoiDataset, int], Predictor] | None = None
     published: str = ""
     uses: str = ""
 
 
-def _of_map(kind: type[Network]) -> Callable[[RoiDataset], Network]:
-    def build(known: RoiDataset) -> Network:
-        scale = compute_scale(known, slice(None))
-        return kind(len(known.classes), side=known.x.shape[-1], scale=scale)
+def _of_map(kind: type[Network], schedule: Schedule) -> dict[str, object]:
+    def build(train: RoiDataset) -> Network:
+        return kind(len(train.classes), side=train.x.shape[-1], scale=_scale(train))
 
-    return build
-
-
-def _build_meganet(known: RoiDataset) -> Network:
-    return MEGANet(len(known.classes), scale=compute_scale(known, slice(None)))
+    return {**_MAP, "build": build, "schedule": schedule}
 
 
-def _build_evolution(known: RoiDataset) -> Network:
-    return EvolutionTransformer(len(known.classes), known.roi_names, scale=compute_scale(known, slice(None)))
+def _scale(train: RoiDataset):
+    return compute_scale(train, slice(None))
 
 
-def _build_fdp(known: RoiDataset) -> Network:
-    return FDP(len(known.classes), known.x.shape[1])
+def _build_meganet(train: RoiDataset) -> Network:
+    return mesti_meganet.MEGANet(len(train.classes), scale=_scale(train))
 
 
-def _build_fdp_as_published(known: RoiDataset) -> Network:
-    return FDP(len(known.classes), known.x.shape[1], as_published=True)
+def _build_evolution(train: RoiDataset) -> Network:
+    return evolution.EvolutionTransformer(len(train.classes), train.roi_names, scale=_scale(train))
 
 
-_MESTI, _APEX = "arXiv:2509.00056", "the coded apex"
+def _build_fdp(train: RoiDataset, as_published: bool = False) -> Network:
+    return fdp.FDP(len(train.classes), train.x.shape[1], as_published)
+
+
+_build_published_fdp = partial(_build_fdp, as_published=True)
+
+
+_APEX, _FDP, _MESTI = "the coded apex", "arXiv:2509.06015", "arXiv:2509.00056"
+_CODE = f"{_FDP} and its public code"
+_STST, _OFF = "Liong et al. 2019, doi:10.1109/FG.2019.8756567", "Gan et al. 2019, doi:10.1016/j.image.2019.02.005"
+_HTNET, _HE = "Wang et al. 2024, doi:10.1016/j.neucom.2024.128196", "He et al. 2025, doi:10.1007/s11704-025-40976-3"
+_MDMO = "Liu et al. 2016, doi:10.1109/TAFFC.2015.2485205"
+_MAP, _MEGA = {"view": "face", "uses": _APEX}, {"build": _build_meganet, "schedule": mesti_meganet.SCHEDULE}
+_FILM = {"view": "film", "schedule": fdp.SCHEDULE}
 _ALL = (
-    System("majority", "Majority class", "regions", "", fit=fit_majority),
-    System("logistic", "Logistic regression, 7x7 grid", "face", "", fit=fit_logistic, uses=_APEX),
-    System("svm", "RBF-SVM, 7x7 grid", "face", "", fit=fit_svm, uses=_APEX),
-    System("mlp", "MLP, 7x7 grid", "face", "", make_grid_mlp, MLP_SCHEDULE, uses=_APEX),
-    System("mdmo", "MDMO + SVM", "regions", "Liu et al. 2016, doi:10.1109/TAFFC.2015.2485205", fit=fit_mdmo),
-    System(
-        "ststnet",
-        "STSTNet",
-        "face",
-        "Liong et al. 2019, doi:10.1109/FG.2019.8756567",
-        _of_map(STSTNet),
-        STST_SCHEDULE,
-        published="STSTNet",
-        uses=_APEX,
-    ),
+    System("majority", "Majority class", "regions", "", fit=plain.fit_majority),
+    System("logistic", "Logistic regression, 7x7 grid", source="", fit=plain.fit_logistic, **_MAP),
+    System("svm", "RBF-SVM, 7x7 grid", source="", fit=plain.fit_svm, **_MAP),
+    System("mlp", "MLP, 7x7 grid", source="", build=plain.make_grid_mlp, schedule=plain.MLP_SCHEDULE, **_MAP),
+    System("mdmo", "MDMO + SVM", "regions", _MDMO, fit=fit_mdmo),
+    System("ststnet", "STSTNet", source=_STST, published="STSTNet", **_of_map(ststnet.STSTNet, ststnet.SCHEDULE)),
     System(
         "off-apexnet",
         "OFF-ApexNet",
-        "face",
-        "Gan et al. 2019, doi:10.1016/j.image.2019.02.005",
-        _of_map(OFFApexNet),
-        APEX_SCHEDULE,
+        source=_OFF,
         published="OFF-ApexNet",
-        uses=_APEX,
+        **_of_map(apexflow.OFFApexNet, apexflow.SCHEDULE),
     ),
+    System("htnet", "HTNet, reduced", source=_HTNET, published="HTNet", **_of_map(htnet.HTNet, htnet.SCHEDULE)),
+    System("flow-meganet", "Onset-apex flow + MEGANet", source=_MESTI, **_MAP, **_MEGA),
+    System("dynamic-meganet", "Dynamic image + MEGANet", "dynamic", _MESTI, **_MEGA),
+    System("mesti-meganet", "MESTI + MEGANet", "mesti", _MESTI, published="MESTI + MEGANet", uses=_APEX, **_MEGA),
     System(
-        "htnet",
-        "HTNet, reduced",
-        "face",
-        "Wang et al. 2024, doi:10.1016/j.neucom.2024.128196",
-        _of_map(HTNet),
-        HTNET_SCHEDULE,
-        published="HTNet",
-        uses=_APEX,
+        "evolution", "Evolution transformer", "course", _HE, _build_evolution, evolution.SCHEDULE, published="He et al."
     ),
-    System("flow-meganet", "Onset-apex flow + MEGANet", "face", _MESTI, _build_meganet, MEGA_SCHEDULE, uses=_APEX),
-    System("dynamic-meganet", "Dynamic image + MEGANet", "dynamic", _MESTI, _build_meganet, MEGA_SCHEDULE),
-    System(
-        "mesti-meganet",
-        "MESTI + MEGANet",
-        "mesti",
-        _MESTI,
-        _build_meganet,
-        MEGA_SCHEDULE,
-        published="MESTI + MEGANet",
-        uses=_APEX,
-    ),
-    System(
-        "evolution",
-        "Evolution transformer",
-        "course",
-        "He et al. 2025, doi:10.1007/s11704-025-40976-3",
-        _build_evolution,
-        EVOLUTION_SCHEDULE,
-        published="He et al.",
-    ),
-    System(
-        "fdp",
-        "FDP",
-        "film",
-        "arXiv:2509.06015",
-        _build_fdp,
-        FDP_SCHEDULE,
-        published="FDP",
-        uses="the coded apex, in training",
-    ),
+    System("fdp", "FDP", source=_FDP, build=_build_fdp, published="FDP", uses=f"{_APEX}, in training", **_FILM),
     System(
         "fdp-as-published",
         "FDP, axes as published",
-        "film",
-        "arXiv:2509.06015 and its public code",
-        _build_fdp_as_published,
-        FDP_SCHEDULE,
+        source=_CODE,
+        build=_build_published_fdp,
+        **_FILM,
     ),
 )
 
@@ -183,10 +117,10 @@ SYSTEMS: dict[str, System] = {system.name: system for system in _ALL}
 
 
 def choose_systems(names) -> tuple[System, ...]:
-    """Systems by name, in the order of the table; all where ``names`` is empty.
+    """Systems by name, in the order of the table; all if ``names`` is empty.
 
     Raises:
-        StagkitError: a name that is none, with those there are.
+        StagkitError: an unknown name.
     """
     unknown = [name for name in names if name not in SYSTEMS]
     if unknown:

@@ -1,8 +1,8 @@
-"""OFF-ApexNet (Gan et al. 2019, doi:10.1016/j.image.2019.02.005): two streams, one for u and one for v of onset-apex flow.
+"""OFF-ApexNet (Gan et al. 2019, doi:10.1016/j.image.2019.02.005): two streams, for u and v of onset-apex flow.
 
-Each stream has two 5x5 convolutions (6 and 16 channels) with 2x2 max-pooling; both are joined and read by two layers of
-1,024 units. With 28 px and three classes that is 2.66 million parameters, the size that the field's tables give. Optical
-strain is not looked at. stagkit's choice: dropout 0.5 before both wide layers, 40 epochs of Adam at 2e-4.
+Each stream has two 5x5 convolutions (6 and 16 channels) with 2x2 max-pooling; two layers of 1,024 units read both: 2.66
+million parameters with 28 px and three classes. Optical strain is not used. stagkit's choice: dropout 0.5 before both wide
+layers, 40 epochs of Adam at 2e-4.
 """
 
 from __future__ import annotations
@@ -17,14 +17,7 @@ SCHEDULE = Schedule(epochs=40, lr=2e-4, batch_size=64)
 
 
 class OFFApexNet(Network):
-    """The network.
-
-    Args:
-        n_classes: >= 2.
-        side: of the map, px, a multiple of 4.
-        scale: see ``Network``.
-        wide: units of the two joined layers.
-    """
+    """The network for maps of ``side`` px (a multiple of 4), with ``wide`` units in the two joined layers."""
 
     def __init__(self, n_classes: int, side: int = 28, scale=None, wide: int = 1024):
         super().__init__(scale)

@@ -1,65 +1,53 @@
-"""STAG and the systems of the field on the same clips, the same sealed folds and the same seeds.
+"""Comparison of STAG with other systems on the same clips, sealed folds and seeds.
 
 ```
 OUT/
   views/               the clips as the systems see them, made once
-  stag/  ststnet/ ...  each an ordinary run: a killed comparison goes on where it stopped
-  comparison.json      every row: scores, intervals, paired difference, what a leak would claim, costs, explanations
+  stag/  ststnet/ ...  each an ordinary run; a killed comparison resumes
+  comparison.json      every row: scores, intervals, paired difference, optimism, costs, explanations
   comparison.csv  comparison.tex  comparison.html   the same as a table
 ```
-Every system is trained for a number of epochs that was fixed beforehand (STAG: as its settings say), on the training part of
-each fold alone. While it trains, it answers the test clips, whose labels it does not have, after every epoch; when all
-is over, these answers tell what choosing the epoch on the test clips would have claimed. That number stands beside the
-honest one as a warning and is part of no score.
+Every system is trained for a number of epochs fixed beforehand (STAG: by its settings) on the training part of each fold.
+After every epoch it also predicts the sealed test clips: afterwards, these predictions show how optimistic selecting the
+epoch on the test clips would be. That number is a warning and part of no score.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from stagkit.baselines import SYSTEMS, System, choose_systems, fit_network, predict
+from stagkit.baselines import SYSTEMS, Schedule, System, choose_systems, fit_network, predict
 from stagkit.core.config import StagConfig, TrainConfig
-from stagkit.core.files import (
-    HOLDER,
-    LOCK,
-    TEMPORARY,
-    Progress,
-    load_arrays,
-    lock_folder,
-    no_progress,
-    remove_temporary,
-    resolve_inside,
-    write_json,
-)
-from stagkit.core.parallel import run_in_processes
+from stagkit.core.files import Progress, load_arrays, lock_folder, no_progress, resolve_inside, write_json
 from stagkit.core.types import RoiDataset, StagkitError
-from stagkit.evaluation.bootstrap import describe_caveat
+from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
 from stagkit.evaluation.compare_runs import compare_runs
 from stagkit.evaluation.defaults import choose_settings
-from stagkit.evaluation.fold import describe_place
+from stagkit.evaluation.evaluate import check_seeds, resolve_paths, run_request
+from stagkit.evaluation.executors import Compute
+from stagkit.evaluation.fold import describe_fit, fit_stag, make_seed
+from stagkit.evaluation.leakage import collect_leak
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run, check_place
-from stagkit.evaluation.run_summary import collect_leak, compute_run_report, compute_run_tables
-from stagkit.evaluation.sealed import Fold, SealedInputs, Trained, Unblinding, fit_and_predict
-from stagkit.evaluation.splits import find_missing_classes, make_folds
+from stagkit.evaluation.sealed import SealedInputs, Trained
+from stagkit.evaluation.splits import make_folds
 from stagkit.explain.ground_truth import compute_pointing_chance, score_mass, score_pointing
 
-#: Name of the system that all others are compared with.
+#: Name of the reference system.
 STAG = "stag"
-#: Views in which zero is 'no motion', so that a decision can be laid out over the regions of the face.
+#: Views in which zero is 'no motion', so that a decision can be attributed to regions of the face.
 EXPLAINED = ("regions", "course", "face", "mesti", "dynamic")
 N_STEPS = 16  # of integrated gradients
 
 
 def list_systems() -> str:
-    """Every system with its view and its source, for the screen."""
+    """Every system with its view and its source, as text."""
     lines = [f"{'name':<18}{'reads':<10}{'system':<34}source", f"{STAG:<18}{'regions':<10}{'STAG':<34}arXiv:2606.28083"]
     for name, system in SYSTEMS.items():
         lines.append(f"{name:<18}{system.view:<10}{system.title:<34}{system.source}".rstrip())
@@ -85,18 +73,13 @@ def compare_systems(
     """Train and test every system on the same folds, and write the comparison.
 
     Args:
-        views: the clips as each system sees them (``views.make_views``).
-        out: folder; an interrupted comparison goes on.
-        systems: names of ``baselines.SYSTEMS`` or ``stag``; all that the data allow where empty.
-        stag_config, train_config: STAG and its training; None: as for ``folds.evaluate``.
-        protocol, n_folds: as for ``splits.make_folds``.
-        seeds: how many, or which; systems without chance are run once.
-        epochs: in place of each system's own number (a trial; the table says so).
-        device: ``auto``, ``cpu``, ``cuda``...
-        workers: processes of one thread on a CPU; all cores where None.
-        data_path: where the clips came from.
-        explain: lay out the decisions of the first seed over the regions, and score them by what was planted.
-        progress: wraps the finished folds of each system.
+        views: the clips as each system sees them (``inputs.make_views``).
+        out: folder; an interrupted comparison resumes.
+        systems: names of ``baselines.SYSTEMS`` or ``stag``; empty: all that the data allow.
+        stag_config, train_config, protocol, n_folds, device, workers, data_path, progress: as for ``evaluate.evaluate``.
+        seeds: how many, or which; deterministic systems are run once.
+        epochs: replaces each system's own number (a trial; the table says so).
+        explain: attribute the decisions of the first seed to regions and score them against the ground truth.
 
     Returns:
         What ``comparison.json`` holds; ``systems``: name -> row.
@@ -104,35 +87,32 @@ def compare_systems(
     Raises:
         StagkitError: an unknown system, one whose view these data do not have, a folder that holds other work.
     """
-    from stagkit.evaluation.evaluate import _check_seeds
-    from stagkit.training.train import choose_device
-
     out, data = Path(out), views["regions"]
     defaults = choose_settings(data, protocol, stag_config, train_config)
-    chosen = check_systems(systems, views)
-    found = {p.name for p in out.iterdir() if p.name not in (LOCK, HOLDER)} if out.is_dir() else set()
-    if any(not name.startswith(TEMPORARY) for name in found) and not found & {STAG, "views", *SYSTEMS}:
-        raise StagkitError(f"{out} is not empty and holds no comparison: give an empty or a new folder.")
-    folds, numbers, where = make_folds(data, protocol, n_folds), _check_seeds(seeds), str(choose_device(device))
-    rows, runs = {}, {}
+    chosen, numbers = check_systems(systems, views), check_seeds(seeds)
+    check_place(out, "comparison", (STAG, "views", *SYSTEMS))
+    folds = make_folds(data, protocol, n_folds)
+    compute = Compute("processes", device, workers)
+    common = {"protocol": protocol, "data": dict(data.meta), "data_path": resolve_paths(data_path)}
+    common |= {"classes": list(data.classes), "explain": explain, "n_folds": len(folds)}
+    runs: dict[str, Run] = {}
     with lock_folder(out):
         for system in chosen:
             name = STAG if system is None else system.name
-            request = make_request(system, data, defaults.stag, defaults.train, protocol, numbers, epochs, explain)
-            request["data_path"] = _absolute(data_path)
-            seen = data if system is None else views[system.view]
-            runs[name] = _run_system(
-                system, seen, data, folds, resolve_inside(out, name), request, where, workers, progress
-            )
-        for system in chosen:
-            name = STAG if system is None else system.name
-            rows[name] = describe_system(system, runs[name], runs.get(STAG))
-            if data.unit == "map":
-                rows[name]["uses"] = ""  # the apex was chosen for all alike, when the maps were made
+            request = common | make_request(system, defaults.stag, defaults.train, numbers, epochs)
+            view = data if system is None else views[system.view]
+            fit = partial(fit_system, None if system is None else name)
+            runs[name] = run_request(view, resolve_inside(out, name), request, folds, compute, progress, fit)
+        rows = {name: describe_system(SYSTEMS.get(name), run, runs.get(STAG)) for name, run in runs.items()}
+        if data.unit == "map":
+            for row in rows.values():
+                row["uses"] = ""  # the apex was chosen for all alike, when the maps were made
         metrics = next(iter(runs.values())).metrics
         result = {k: metrics[k] for k in ("protocol", "n_clips", "n_subjects", "n_folds", "classes", "device")}
-        result |= {"seeds": numbers, "epochs": epochs, "datasets": sorted(set(data.datasets))}
-        result |= {"unit": data.unit, "systems": rows, "left_out": describe_left_out(systems, views)}
+        result |= {"seeds": numbers, "epochs": epochs, "datasets": sorted(set(data.datasets)), "unit": data.unit}
+        missing = [] if systems else [name for name, system in SYSTEMS.items() if system.view not in views]
+        reason = "reads the images of a clip, and these data have none"
+        result |= {"systems": rows, "left_out": dict.fromkeys(missing, reason)}
         if explain:
             result["explanation"] = score_explanations(runs, data, rows)
         shown = [row["uf1"]["ci95"] for row in rows.values()]
@@ -153,293 +133,142 @@ def check_systems(names: Sequence[str], views: Mapping[str, RoiDataset]) -> tupl
     for system in found:
         if names and system.view not in views:
             raise StagkitError(
-                f"{system.name} reads the pictures of a clip ({system.view}), which these data do not have: published flow "
+                f"{system.name} reads the images of a clip ({system.view}), which these data do not have: published flow "
                 "maps have none; for prepared clips of a data set, say where it lies (--source NAME=ROOT)."
             )
     return ((None,) if not names or STAG in names else ()) + tuple(s for s in found if s.view in views)
 
 
-def describe_left_out(names: Sequence[str], views: Mapping[str, RoiDataset]) -> dict[str, str]:
-    """Systems that these data do not allow, with the reason: name -> words."""
-    if names:
-        return {}
-    why = "reads the pictures of a clip, and these data have none"
-    return {name: why for name, system in SYSTEMS.items() if system.view not in views}
-
-
 def make_request(
-    system: System | None,
-    data: RoiDataset,
-    stag_config: StagConfig,
-    train_config: TrainConfig,
-    protocol: str,
-    seeds: list[int],
-    epochs: int | None,
-    explain: bool,
+    system: System | None, stag_config: StagConfig, train_config: TrainConfig, seeds: list[int], epochs: int | None
 ) -> dict[str, object]:
-    """What ``run.json`` keeps of a system's run; for STAG that of any evaluation.
-
-    Args:
-        system: None is STAG.
-        data: the clips as prepared.
-        stag_config, train_config: of STAG.
-        protocol, seeds, epochs, explain: as for ``compare_systems``.
-    """
-    common = {"protocol": protocol, "data": dict(data.meta), "classes": list(data.classes), "explain": explain}
+    """The part of ``run.json`` that differs between systems (None: STAG)."""
     if system is None:
         train = train_config.replace(epochs=epochs) if epochs else train_config
-        return {"model": STAG, "seeds": seeds, "stag": stag_config.to_dict(), "train": train.to_dict(), **common}
-    schedule = (
-        {} if system.schedule is None else {**system.schedule.to_dict(), **({"epochs": epochs} if epochs else {})}
-    )
-    return {
-        "model": system.name,
-        "seeds": seeds if system.schedule is not None else seeds[:1],
-        "train": TrainConfig().replace(epochs=schedule.get("epochs", 1)).to_dict(),
-        "schedule": schedule,
-        "view": system.view,
-        **common,
-    }
-
-
-def _absolute(path) -> str | list[str]:
-    if isinstance(path, (str, Path)):
-        return str(Path(path).resolve()) if path else ""
-    return [str(Path(p).resolve()) for p in path]
-
-
-def _run_system(system, seen, data, folds, path, request, device, workers, progress) -> Run:
-    """All folds of one system, an ordinary run; finished folds are kept."""
-    whole = {**request, "n_folds": len(folds)}
-    check_place(path)
-    if (path / "metrics.json").is_file():  # finished: nothing is written
-        return Run.start(path, whole, folds, data, device)
-    with lock_folder(path):
-        run = Run.start(path, whole, folds, data, device)
-        return run if run.is_finished else _finish(system, seen, data, folds, run, device, workers, progress)
-
-
-def _finish(system, seen, data, folds, run: Run, device, workers, progress) -> Run:
-    request = run.request
-    remove_temporary(run.path)
-    run.drop_damaged_folds()
-    run.check_backend("sequential", device)
-    todo = [(seed, i) for seed in request["seeds"] for i in range(len(folds)) if not run.is_done(seed, i)]
-    started = time.perf_counter()
-    for _ in progress(_work(system, seen, folds, run, todo, device, workers), len(todo)):
-        pass
-    metrics = compute_run_report(run, data, folds, device, find_missing_classes(data, folds))
-    if system is not None and system.schedule is None:
-        metrics["epoch_selection"] = "no epochs: settings fixed beforehand; no test clip took part"
-    metrics["seconds"] = round(time.perf_counter() - started, 1)
-    run.finish(metrics, compute_run_tables(run, metrics))
-    return run
-
-
-def _work(system, seen, folds, run, todo, device, workers):
-    name = None if system is None else system.name
-    pieces = (partial(_run_fold, name, seen, folds[i], run, seed, i, device) for seed, i in todo)
-    n = 1 if device != "cpu" else workers or os.cpu_count() or 1
-    for keep in run_in_processes(pieces, n):  # workers return what they trained: only this process writes the run
-        yield keep.save(run)
-
-
-@dataclass(frozen=True)
-class _Result:
-    """What the run of a system keeps of a fold."""
-
-    seed: int
-    number: int
-    unblinding: Unblinding
-    record: dict
-    kept: dict
-
-    def save(self, run: Run) -> str:
-        run.log_unblinding(self.seed, self.number, self.unblinding, self.record)
-        run.save_fold(self.seed, self.number, **self.kept)
-        return self.unblinding.fold
+        return {"model": STAG, "seeds": seeds, "stag": stag_config.to_dict(), "train": train.to_dict()}
+    if system.schedule is None:  # deterministic
+        schedule, seeds = {}, seeds[:1]
+    else:
+        schedule = {**system.schedule.to_dict(), **({"epochs": epochs} if epochs else {})}
+    train = TrainConfig().replace(epochs=schedule.get("epochs", 1)).to_dict()
+    return {"model": system.name, "seeds": seeds, "train": train, "schedule": schedule, "view": system.view}
 
 
 def fit_system(
-    name: str | None, run: Run, known: RoiDataset, inputs: SealedInputs, seed: int, device: str = "cpu"
-) -> tuple[Trained, np.ndarray | None]:
-    """Train one system on a training part, and answer the sealed clips.
+    name: str | None,
+    run: Run,
+    train: RoiDataset,
+    inputs: SealedInputs,
+    seed: int,
+    number: int,
+    device: str,
+    checkpoint=None,
+) -> Trained:
+    """Train one system (None: STAG) on a training part and predict the sealed clips; ``evaluation.fold.Fit``.
 
-    Args:
-        name: of a system; None is STAG.
-        run: what was asked for.
-        known: the training clips.
-        inputs: the test clips without answers.
-        seed: of everything random.
-        device: where to train.
-
-    Returns:
-        What the seal wants, and the classes answered after each epoch, int8 "epoch clip" (None without epochs).
+    ``arrays``: ``leak``, the classes predicted after each epoch, int8 "epoch clip"; ``map``, of ``explain_clips``.
     """
-    from stagkit.network.cost import compute_cost, measure_inference
-
-    started, answers = time.perf_counter(), []
-    record = {"n_train": len(known), "n_test": len(inputs)}
     system = None if name is None else SYSTEMS[name]
-
-    def on_epoch_end(epoch, model) -> None:
-        answers.append(predict(model, inputs).argmax(1).astype(np.int8))
-
-    if system is not None and system.schedule is None:
-        answer = system.fit(known, seed)
-        record |= {"train_seconds": round(time.perf_counter() - started, 3), "parameters": 0, "multiply_adds": 0}
-        probability, started = answer(inputs), time.perf_counter()
-        answer(inputs)
-        spent = 1000 * (time.perf_counter() - started) / max(len(inputs), 1)
-        return Trained(
-            lambda _: probability, None, "settings fixed beforehand", record | {"inference_ms_per_clip": spent}
-        ), None
     if system is None:
-        from stagkit.synthetic.auxiliary import make_auxiliary
-        from stagkit.training.epoch_selection import fit_network as fit_stag
-
-        auxiliary = make_auxiliary(known, run.train_config)
-        settings = (run.stag_config, run.train_config, seed, device)
-        model, epochs, selected_by, more = fit_stag(known, *settings, on_epoch_end, auxiliary=auxiliary)
-        record |= more
+        trained = fit_stag(run, train, inputs, seed, number, device, checkpoint)
+    elif system.schedule is None:
+        return _fit_classifier(system, train, inputs, make_seed(seed, number))
     else:
-        from stagkit.baselines import Schedule
+        predictions, started, schedule = [], time.perf_counter(), Schedule(**run.request["schedule"])
 
-        schedule = Schedule(**run.request["schedule"])
-        model, epochs, selected_by = (
-            fit_network(system.build, schedule, known, seed, device, on_epoch_end),
-            schedule.epochs,
-            "fixed beforehand",
-        )
+        def on_epoch_end(epoch, model) -> None:
+            predictions.append(predict(model, inputs).argmax(1).astype(np.int8))
+
+        model = fit_network(system.build, schedule, train, make_seed(seed, number), device, on_epoch_end)
+        record = {"train_seconds": round(time.perf_counter() - started, 3), **describe_fit(model, train, inputs)}
+        probability, leak = predict(model, inputs), {"leak": {"predictions": np.stack(predictions)}}
+        trained = Trained(lambda _: probability, schedule.epochs, "fixed beforehand", record, model, arrays=leak)
+    maps = {}
+    if run.request["explain"] and seed == run.request["seeds"][0] and (system is None or system.view in EXPLAINED):
+        maps = {"map": {"maps": explain_clips(trained.model, inputs)}}
+    kept = trained.model if system is None else None
+    return replace(trained, model=kept, arrays={**trained.arrays, **maps})
+
+
+def _fit_classifier(system: System, train: RoiDataset, inputs: SealedInputs, seed: int) -> Trained:
+    started = time.perf_counter()
+    predict_clips = system.fit(train, seed)
+    record = {"n_train": len(train), "n_test": len(inputs), "parameters": 0, "multiply_adds": 0}
     record["train_seconds"] = round(time.perf_counter() - started, 3)
-    record |= {"inference_ms_per_clip": round(measure_inference(model, inputs), 3), **compute_cost(model, inputs)}
-    probability = predict(model, inputs)
-    return Trained(lambda _: probability, epochs, selected_by, record, model), np.stack(
-        answers or [probability.argmax(1)]
-    )
-
-
-def _run_fold(name: str | None, seen: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str) -> _Result:
-    """Train, answer, open the test part once."""
-    import pandas as pd
-    import torch
-
-    if device == "cpu":
-        torch.set_num_threads(1)
-    kept = []
-
-    def fit(known: RoiDataset, inputs: SealedInputs) -> Trained:
-        trained, answers = fit_system(name, run, known, inputs, seed * 100_003 + number, device)
-        view = "regions" if name is None else SYSTEMS[name].view
-        wanted = run.request["explain"] and seed == run.request["seeds"][0]
-        maps = (
-            explain_clips(trained.model, inputs) if wanted and trained.model is not None and view in EXPLAINED else None
-        )
-        kept.extend((answers, maps))
-        return trained
-
-    fold = fold.copy()
-    test, probability, trained = fit_and_predict(seen, fold, fit)
-    answers, maps = kept
-    rows = {
-        "seed": seed,
-        "fold": number,
-        "dataset": [seen.datasets[j] for j in test],
-        "subject": [seen.subjects[j] for j in test],
-        "clip": [seen.clip_ids[j] for j in test],
-        "label": [seen.classes[seen.label[j]] for j in test],
-        "prediction": [seen.classes[k] for k in probability.argmax(1)],
-        **{f"p_{c}": probability[:, k].astype(float).round(6) for k, c in enumerate(seen.classes)},
-    }
-    kept = {"rows": pd.DataFrame(rows), "model": trained.model if name is None else None, "answers": answers}
-    kept["maps"] = None if maps is None else {"test": test, "maps": maps}
-    return _Result(seed, number, fold.unblinding, {**trained.record, **describe_place(device)}, kept)
+    probability, started = predict_clips(inputs), time.perf_counter()
+    predict_clips(inputs)
+    record["inference_ms_per_clip"] = 1000 * (time.perf_counter() - started) / max(len(inputs), 1)
+    return Trained(lambda _: probability, None, "settings fixed beforehand", record)
 
 
 def explain_clips(model, clips: RoiDataset | SealedInputs) -> np.ndarray:
-    """Integrated gradients of the predicted class against no motion, summed over each region: float32 "clip roi", logits.
+    """Integrated gradients of the predicted class against no motion, summed per region: float32 "clip roi", logits.
 
-    A map of the face is summed inside the squares of the regions (``views.gather_regions``). No label takes part.
+    A map of the face is summed inside the squares of the regions (``inputs.gather_regions``). No label takes part.
 
     Args:
         model: in evaluation mode.
         clips: as the model sees them.
     """
     import torch
+    from captum.attr import IntegratedGradients
 
     from stagkit.baselines.inputs import gather_regions
 
-    device, maps = next(model.parameters()).device, []
-    points = (np.arange(N_STEPS) + 0.5) / N_STEPS
+    device, maps, method = next(model.parameters()).device, [], IntegratedGradients(model.logits)
     for i in range(len(clips)):
         batch = clips.batch(np.array([i])).to(device)
-        x = batch.x * batch.mask[..., None, None, None]
-        share = torch.as_tensor(points, dtype=x.dtype, device=device)[:, None, None, None, None, None]
-        steps = (share * x).requires_grad_()
-        n = len(points)
-        mask, times = batch.mask.expand(n, -1, -1), batch.times_ms.expand(n, -1)
+        x, given = batch.x * batch.mask[..., None, None, None], (batch.mask, batch.times_ms)
         with torch.no_grad():
-            target = int(model.logits(x, batch.mask, batch.times_ms).argmax(1))
-        (slope,) = torch.autograd.grad(model.logits(steps, mask, times)[:, target].sum(), steps)
-        values = (slope.mean(0) * x[0]).sum(2).detach().cpu().numpy()  # "time roi py px"
-        face = values.shape[1] == 1
+            target = int(model.logits(x, *given).argmax(1))
+        settings = {"target": target, "n_steps": N_STEPS, "method": "riemann_middle"}
+        values = method.attribute(x, additional_forward_args=given, **settings)[0].sum(2).detach().cpu().numpy()
+        face = values.shape[1] == 1  # "time roi py px"
         maps.append(gather_regions(values[:, 0]).sum(0) if face else values.sum((0, 2, 3)))
     return np.stack(maps).astype(np.float32) if maps else np.zeros((0, 0), np.float32)
 
 
 def describe_system(system: System | None, run: Run, stag: Run | None) -> dict[str, object]:
-    """One row of the comparison, all but its explanations.
-
-    Args:
-        system: None is STAG.
-        run: finished.
-        stag: STAG's run, if it takes part.
-    """
+    """One row of the comparison without its explanations; ``stag``: STAG's run, if it takes part."""
     from stagkit.baselines.published import find_published
 
-    cost = run.metrics["cost"] or {}
+    cost = run.metrics["cost"]
+    learns = system is None or system.schedule is not None
     row: dict[str, object] = {
         "title": "STAG" if system is None else system.title,
         "source": "arXiv:2606.28083" if system is None else system.source,
         "view": "regions" if system is None else system.view,
         "uses": "" if system is None else system.uses,
         "seeds": run.request["seeds"],
-        "epochs": run.request["train"]["epochs"] if system is None or system.schedule else None,
+        "epochs": run.request["train"]["epochs"] if learns else None,
         **{s: {k: run.metrics[s][k] for k in ("mean", "std", "ci95")} for s in SCORES},
         "per_dataset": {k: {s: v[s]["mean"] for s in SCORES} for k, v in run.metrics["per_dataset"].items()},
         "seconds": run.metrics["seconds"],
-        **{k: cost.get(k) for k in ("parameters", "multiply_adds", "train_seconds", "train_seconds_per_fold")},
-        "ms_per_clip": cost.get("inference_ms_per_clip"),
+        **{k: cost[k] if learns else None for k in ("parameters", "multiply_adds")},
+        **{k: cost[k] for k in ("train_seconds", "train_seconds_per_fold")},
+        "ms_per_clip": cost["inference_ms_per_clip"],
         "published": find_published(system.published) if system is not None and system.published else [],
     }
-    if system is not None and system.schedule is None:
-        row |= {"parameters": None, "multiply_adds": None}
     if stag is not None and system is not None:
         paired = compare_runs(run, stag)
         row["minus_stag"] = {s: {k: paired[s][k] for k in ("difference", "ci95")} for s in SCORES}
-    if system is None or system.schedule is not None:
+    if learns:
         leak = collect_leak(run)
         row["leak"] = {
             "optimistic": leak["mean"]["best_test_epoch"],
             "optimism": leak["optimism"],
+            "permuted": leak["mean"]["permuted_best_test_epoch"],
             "warning": leak["warning"],
         }
-        row["leak"]["permuted"] = leak["mean"]["permuted_best_test_epoch"]
     return row
 
 
 def score_explanations(runs: Mapping[str, Run], data: RoiDataset, rows: dict) -> dict[str, object] | None:
-    """Whether each system looks where something was planted (or annotated); written into ``rows`` as ``explanation``.
-
-    Args:
-        runs: name -> finished run.
-        data: the clips as prepared.
-        rows: name -> row, changed.
+    """Agreement of each system's maps with ground truth (or annotated AUs); written into ``rows`` as ``explanation``.
 
     Returns:
-        What pointing at random and at the largest motion would score; None where nothing is known of the clips.
+        The scores of random pointing and of the largest motion; None without ground truth.
     """
-    from stagkit.evaluation.bootstrap import compute_mean
     from stagkit.explain.reference_maps import compute_flow_magnitude
     from stagkit.explain.run import find_ground_truth
 
@@ -447,39 +276,32 @@ def score_explanations(runs: Mapping[str, Run], data: RoiDataset, rows: dict) ->
     if truth is None:
         return None
 
-    def told(values: np.ndarray) -> dict[str, float]:
-        return {
-            k: None if isinstance(v, float) and np.isnan(v) else v
-            for k, v in compute_mean(values, subjects)._asdict().items()
-        }
+    def summarize(values: np.ndarray) -> dict[str, float | None]:
+        mean = compute_mean(values, subjects)._asdict()
+        return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in mean.items()}
+
+    def score(maps: np.ndarray) -> dict[str, dict]:
+        return {"pointing": summarize(score_pointing(maps, truth)), "mass": summarize(score_mass(maps, truth))}
 
     for name, run in runs.items():
-        maps = _collect_maps(run, len(data))
-        if maps is None:
-            rows[name]["explanation"] = None
-            continue
-        scores = {"pointing": score_pointing(maps[:, None], truth), "mass": score_mass(maps[:, None], truth)}
-        rows[name]["explanation"] = {k: told(v) for k, v in scores.items()}
-    motion = compute_flow_magnitude(data.batch())
-    kind = "annotated AUs" if np.isnan(truth.peak_ms).all() else "planted"
+        maps = _collect_maps(run, data)
+        rows[name]["explanation"] = None if maps is None else score(maps[:, None])
     return {
-        "truth": kind,
+        "truth": "annotated AUs" if np.isnan(truth.peak_ms).all() else "planted",
         "method": f"integrated gradients, {N_STEPS} steps, against no motion; first seed",
-        "chance": told(compute_pointing_chance(truth)),
-        "flow_magnitude": {"pointing": told(score_pointing(motion, truth)), "mass": told(score_mass(motion, truth))},
+        "chance": summarize(compute_pointing_chance(truth)),
+        "flow_magnitude": score(compute_flow_magnitude(data.batch())),
     }
 
 
-def _collect_maps(run: Run, n_clips: int) -> np.ndarray | None:
-    """Maps of every clip, float "clip roi"; None where there are none."""
-    seed, parts = run.request["seeds"][0], []
+def _collect_maps(run: Run, data: RoiDataset) -> np.ndarray | None:
+    """Maps of every clip, float "clip roi"; None if any clip has none."""
+    seed, maps = run.request["seeds"][0], None
     for fold in range(len(run.split)):
         name = f"folds/{run.stem(seed, fold)}_map.npz"
         if not (run.path / name).is_file():
             return None
-        found = load_arrays(run.find(name))
-        parts.append((found["test"], found["maps"]))
-    maps = np.full((n_clips, parts[0][1].shape[1]), np.nan)
-    for test, values in parts:
-        maps[test] = values
-    return None if np.isnan(maps).any() else maps
+        values = load_arrays(run.find(name))["maps"]
+        maps = np.full((len(data), values.shape[1]), np.nan) if maps is None else maps
+        maps[run.test_index(data, seed, fold)] = values
+    return None if maps is None or np.isnan(maps).any() else maps

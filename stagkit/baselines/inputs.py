@@ -1,9 +1,9 @@
-"""One clip as different systems want to see it: regions, one flow map of the face, a rank-pooled picture, a short film.
+"""Views of a clip for different systems: regions, a flow map of the face, a rank-pooled image, or a short film.
 
-Every view is a ``RoiDataset`` of the same clips in the same order; a picture of the face is one large region. Published flow
-maps have ``regions`` and ``face`` only (T = 1, no pictures). Prepared clips are read again from where they came; phantoms
-are drawn again. Face pictures all show the same window, that of the published maps (``datasets.flow_maps.MAP_FRAME``), and
-the head is held still in them: each frame is turned back by the head motion that was measured.
+Every view is a ``RoiDataset`` of the same clips in the same order; an image of the face is one large region. Published flow
+maps have ``regions`` and ``face`` only (T = 1, no images). Prepared clips are read again from their source; phantoms are
+rendered again. Face images show the window of the published maps (``datasets.flow_maps.MAP_FRAME``) with the measured head
+motion removed.
 
 ========= ============================================================= =========================================
 view      ``x`` "clip time roi chan py px"                              unit
@@ -16,7 +16,7 @@ dynamic   classic dynamic image, 64 px                                  share of
 film      8 frames, 64 px; ``times_ms`` counts from the apex            0..1
 ========= ============================================================= =========================================
 
-The apex is the coded one where there is one, else the frame of largest motion.
+The apex is the coded one if available, otherwise the frame of largest motion.
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ from stagkit.motion.landmarks import locate_and_align
 from stagkit.motion.optical_flow import compute_flow, compute_rois, select_frames
 
 VIEWS = ("regions", "course", "face", "mesti", "dynamic", "film")
-#: Views that are made from the pictures of a clip, not from its prepared regions.
-OF_PICTURES = ("course", "face", "mesti", "dynamic", "film")
+#: Views that are made from the images of a clip.
+OF_IMAGES = ("course", "face", "mesti", "dynamic", "film")
 
-FACE_SIDE, PICTURE_SIDE, FILM_FRAMES, COURSE_FRAMES = 28, 64, 8, 25
-FORMAT = 1  # raised when a view changes, so that kept ones are made again
+FACE_SIDE, IMAGE_SIDE, FILM_FRAMES, COURSE_FRAMES = 28, 64, 8, 25
+FORMAT = 1  # raised when a view changes: cached ones are made again
 
 
 def make_frame(side: int) -> np.ndarray:
-    """Face frame (IOD) -> px of a face picture of that side: float "2 3"."""
+    """Face frame (IOD) -> px of a face image of that side: float "2 3"."""
     return MAP_FRAME * (side / FACE_SIDE)
 
 
 def find_apex(clip: Clip, motion: FlowClip) -> int:
-    """The coded apex; the frame of largest motion where none is coded, or where it is the onset."""
+    """The coded apex; the frame of largest motion if none is coded, or if it is the onset."""
     usable = clip.apex is not None and clip.apex != (clip.onset or 0)
     return int(clip.apex) if usable else int(motion.scores.argmax())
 
 
-def warp_face(picture: np.ndarray, to_picture: np.ndarray, side: int, fine: int = 3) -> np.ndarray:
-    """The window of the face as a square; ``fine`` samples a px and side are averaged.
+def warp_face(image: np.ndarray, to_image: np.ndarray, side: int, fine: int = 3) -> np.ndarray:
+    """The window of the face as a square, averaging ``fine`` samples per px and side.
 
     Args:
-        picture: "y x" or "y x chan".
-        to_picture: float "2 3", face frame (IOD) -> px of ``picture``.
+        image: "y x" or "y x chan".
+        to_image: float "2 3", face frame (IOD) -> px of ``image``.
         side: of the square, px.
 
     Returns:
@@ -73,22 +73,21 @@ def warp_face(picture: np.ndarray, to_picture: np.ndarray, side: int, fine: int 
     """
     frame = make_frame(side * fine)
     frame = np.column_stack([frame[:, :2], frame[:, 2] + (fine - 1) / 2])  # centres of samples, not of cells
-    square = to_picture @ np.linalg.inv(np.vstack([frame, [0, 0, 1]]))
+    square = to_image @ np.linalg.inv(np.vstack([frame, [0, 0, 1]]))
     shape = (side * fine,) * 2
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    taken = cv2.warpAffine(picture.astype(np.float32), square, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return taken.reshape(side, fine, side, fine, *picture.shape[2:]).mean((1, 3))
+    taken = cv2.warpAffine(image.astype(np.float32), square, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return taken.reshape(side, fine, side, fine, *image.shape[2:]).mean((1, 3))
 
 
-def cut_frames(clip: Clip, motion: FlowClip, index: Sequence[int], side: int = PICTURE_SIDE) -> np.ndarray:
-    """Pictures of the face with the head held still: float32 "time chan y x", RGB, 0..1 (grey clips: three times grey)."""
+def sample_frames(clip: Clip, motion: FlowClip, index: Sequence[int], side: int = IMAGE_SIDE) -> np.ndarray:
+    """Face images with head motion removed: float32 "time chan y x", RGB, 0..1 (grey clips: three times grey)."""
     frame = np.vstack([compute_face_frame(motion.landmarks), [0, 0, 1]])
-    cut = [warp_face(clip.frames[t], motion.head_motion[t] @ frame, side) / 255 for t in index]
-    cut = np.stack(cut)
-    return np.stack([cut] * 3, 1) if cut.ndim == 3 else np.moveaxis(cut, -1, 1)
+    faces = np.stack([warp_face(clip.frames[t], motion.head_motion[t] @ frame, side) / 255 for t in index])
+    return np.stack([faces] * 3, 1) if faces.ndim == 3 else np.moveaxis(faces, -1, 1)
 
 
-def cut_flow(motion: FlowClip, at: int, side: int = FACE_SIDE) -> np.ndarray:
+def sample_flow(motion: FlowClip, at: int, side: int = FACE_SIDE) -> np.ndarray:
     """Motion of the face in one frame: float32 "chan y x", (u, v) upright in the face frame and strain, % of IOD."""
     frame = compute_face_frame(motion.landmarks)
     field = np.concatenate([motion.flow[at] * (100 / motion.iod), motion.strain[at][None] * 100])
@@ -99,12 +98,11 @@ def cut_flow(motion: FlowClip, at: int, side: int = FACE_SIDE) -> np.ndarray:
 
 
 def compute_views(clip: Clip, flow: FlowConfig = FlowConfig(), roi: RoiConfig = RoiConfig()) -> dict[str, np.ndarray]:
-    """Every view of one clip that is made from its pictures.
+    """Every view of one clip (with landmarks) that is made from its images.
 
     Args:
-        clip: with landmarks.
-        flow: how motion is measured; ``selection`` does not matter here.
-        roi: how regions are cut.
+        flow: how motion is measured; ``selection`` is ignored.
+        roi: how regions are sampled.
 
     Returns:
         name -> "time roi chan py px", with ``NAME_mask`` and ``NAME_times``.
@@ -116,10 +114,10 @@ def compute_views(clip: Clip, flow: FlowConfig = FlowConfig(), roi: RoiConfig = 
     if offset <= onset:
         onset, offset = 0, len(clip.frames) - 1
     span = np.arange(onset, offset + 1)
-    pictures = cut_frames(clip, motion, span)
+    images = sample_frames(clip, motion, span)
     at = np.unique(np.linspace(0, len(span) - 1, min(FILM_FRAMES, len(span))).round().astype(int))
-    film = np.zeros((FILM_FRAMES, 1, *pictures.shape[1:]), np.float32)
-    film[: len(at), 0] = pictures[at]
+    film = np.zeros((FILM_FRAMES, 1, *images.shape[1:]), np.float32)
+    film[: len(at), 0] = images[at]
     film_times = np.zeros(FILM_FRAMES, np.float32)
     film_times[: len(at)] = clip.times_ms[span[at]] - clip.times_ms[apex]
     spread = flow.replace(selection="uniform", n_frames=COURSE_FRAMES)
@@ -131,23 +129,18 @@ def compute_views(clip: Clip, flow: FlowConfig = FlowConfig(), roi: RoiConfig = 
     patches[:n], present[:n], times[:n] = course.patches, course.present, course.times_ms
     one, none = np.ones((1, 1), bool), np.zeros(1, np.float32)
     pooled = {
-        "face": cut_flow(motion, apex),
-        "mesti": pool_frames(pictures, compute_mesti_weights(len(span), apex - span[0])),
-        "dynamic": pool_frames(pictures, compute_rank_weights(len(span))),
+        "face": sample_flow(motion, apex),
+        "mesti": pool_frames(images, compute_mesti_weights(len(span), apex - span[0])),
+        "dynamic": pool_frames(images, compute_rank_weights(len(span))),
     }
-    views = {name: picture[None, None].astype(np.float32) for name, picture in pooled.items()}
+    views = {name: image[None, None].astype(np.float32) for name, image in pooled.items()}
     views |= {f"{name}_mask": one for name in pooled} | {f"{name}_times": none for name in pooled}
     views |= {"film": film, "film_mask": np.arange(FILM_FRAMES)[:, None] < len(at), "film_times": film_times}
     return views | {"course": patches, "course_mask": present, "course_times": times}
 
 
 def open_clips(data: RoiDataset, sources: Mapping[str, ClipSource] | None = None) -> ClipSource | None:
-    """Where the pictures of prepared clips come from: phantoms are drawn again, others have to be given.
-
-    Args:
-        data: one prepared set.
-        sources: name of the set (``data.datasets``) -> source.
-    """
+    """Source of the images of a prepared set: phantoms are rendered again, others come from ``sources`` (name -> source)."""
     about = data.meta.get("source")
     if isinstance(about, dict) and "preset" in (about.get("config") or {}):
         from stagkit.synthetic.dataset import PhantomSource
@@ -165,34 +158,27 @@ def make_views(
     landmarker: str = "",
     progress: Progress = no_progress,
 ) -> dict[str, RoiDataset]:
-    """Every view that the data allow: name -> the same clips in the same order.
+    """Every view that the data allow: name -> the same clips in the same order; always ``regions``.
 
     Args:
         path: one or several, as for ``prepare.load_data``: prepared folders or flow maps.
         mapping: class mapping.
-        keep: folder where views are kept, so that they are made once.
+        keep: folder that caches views.
         sources: clips of prepared sets that are no phantoms: name -> source.
         workers: processes that read clips.
-        landmarker: for clips that bring no landmarks (``faces.locate_and_align``).
+        landmarker: for clips without landmarks (``landmarks.locate_and_align``).
         progress: wraps the stream of finished clips.
-
-    Returns:
-        Always ``regions``; the others where every clip has them.
     """
     data = load_data(path, mapping)
     paths = [path] if isinstance(path, (str, Path)) else list(path)
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for one in paths:
         part = load_data(one)
-        for key, views in zip(
-            zip(part.subjects, part.clip_ids, strict=True),
-            _read_part(Path(one), part, keep, sources, workers, landmarker, progress),
-            strict=False,
-        ):
-            found[key] = views
+        keys = zip(part.subjects, part.clip_ids, strict=True)
+        found |= zip(keys, _read_part(Path(one), part, keep, sources, workers, landmarker, progress), strict=False)
     clips = [found.get(key, {}) for key in zip(data.subjects, data.clip_ids, strict=True)]
     views = {"regions": data}
-    for name in OF_PICTURES:
+    for name in OF_IMAGES:
         if not all(name in clip for clip in clips):
             continue
         stacked = {k: np.stack([c[f"{name}{k}"] for c in clips]) for k in ("", "_mask", "_times")}
@@ -205,12 +191,12 @@ def make_views(
             roi_names=names,
             meta={**data.meta, "view": name},
         )
-    views.setdefault("course", data)  # regions are a course of their own where no picture can be read
+    views.setdefault("course", data)  # without images: the prepared regions
     return views
 
 
 def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: str, progress) -> list[dict]:
-    """Views of each clip of one set, in its order; none where its pictures cannot be had."""
+    """Views of each clip of one set, in its order; none if its images are not available."""
     if part.unit == "map":
         return _read_map_faces(path, part)
     source = open_clips(part, sources)
@@ -227,13 +213,11 @@ def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: 
             ]
         except (StagkitError, ValueError, KeyError, IndexError) as error:
             raise StagkitError(f"{kept} is damaged: remove it, it is made again.") from error
-    settings = {"flow": FlowConfig, "roi": RoiConfig}
-    flow, roi = (kind.from_dict(part.meta.get(name, {})) for name, kind in settings.items())
+    flow, roi = FlowConfig.from_dict(part.meta.get("flow", {})), RoiConfig.from_dict(part.meta.get("roi", {}))
     faces = part.meta.get("faces") or {}
-    jobs = (
-        partial(_read_clip, i, _narrow(source, key), key, flow, roi, faces.get("align", 0), landmarker)
-        for i, key in enumerate(part.clip_ids)
-    )
+    narrow = getattr(source, "only", lambda key: source)  # a set's whole list of frames is much to send to a process
+    settings = (flow, roi, faces.get("align", 0), landmarker)
+    jobs = (partial(_read_clip, i, narrow(key), key, *settings) for i, key in enumerate(part.clip_ids))
     found = dict(progress(run_in_processes(jobs, workers), len(part)))
     clips = [found[i] for i in range(len(part))]
     if kept is not None:
@@ -245,11 +229,6 @@ def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: 
             )
         return _read_part(path, part, keep, sources, workers, landmarker, progress)
     return clips
-
-
-def _narrow(source: ClipSource, key: str) -> ClipSource:
-    """A set's whole list of frames is much to hand to a process."""
-    return source.only(key) if hasattr(source, "only") else source
 
 
 def _read_clip(
@@ -277,13 +256,10 @@ def load_face(path: str | Path) -> RoiDataset:
 
 
 def gather_regions(values: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """A map of the face summed inside the square of each region: float "clip y x" -> "clip roi".
-
-    Regions are those of the mean face; px count by how much of them lies in the square (one tenth of a px exact).
-    """
+    """A map of the face summed inside the square of each region of the mean face: float "clip y x" -> "clip roi"."""
     side = values.shape[-1]
     frame = make_frame(side)
-    points = (np.arange(side * 10) + 0.5) / 10 - 0.5
+    points = (np.arange(side * 10) + 0.5) / 10 - 0.5  # px count by how much of them lies inside, exact to a tenth
     out = np.empty((len(values), len(atlas.names)))
     for n, centre in enumerate(atlas.mean_centres):
         middle, half = frame[:, :2] @ centre + frame[:, 2], np.diag(frame[:, :2]) * atlas.radius

@@ -1,16 +1,15 @@
 """MDMO (Liu et al. 2016, doi:10.1109/TAFFC.2015.2485205): main directional mean optical flow of facial regions, with an SVM.
 
-In every region the flow vectors are sorted into eight directions; the mean vector of the fullest bin stands for the region,
-averaged over the frames of the clip. stagkit's choice: stagkit's 22 regions in place of 36; vectors as (u, v) in place of
-length and angle, which jumps at 180 degrees; a bin is filled by the length of its vectors, so that still pixels do not vote;
-a Gaussian kernel with C = 1 and balanced classes.
+The flow vectors of a region are sorted into eight directions; the mean vector of the fullest bin, averaged over frames,
+stands for the region. stagkit's choice: stagkit's 22 regions in place of 36; vectors as (u, v) instead of length and angle;
+bins are filled by vector length, so that still pixels do not count; a Gaussian kernel with C = 1 and balanced classes.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from stagkit.baselines.plain import Answer, _fit_sklearn
+from stagkit.baselines.plain import Predictor, fit_classifier
 from stagkit.core.types import RoiDataset
 
 
@@ -41,15 +40,15 @@ def compute_main_motion(patches: np.ndarray, n_bins: int = 8) -> np.ndarray:
 
 
 def compute_mdmo(x: np.ndarray) -> np.ndarray:
-    """Regions "clip time roi chan py px" (0 where nothing is seen) -> "clip feature", mean over the frames with motion."""
+    """Regions "clip time roi chan py px" (0 if masked) -> "clip feature", mean over the frames with motion."""
     motion = compute_main_motion(x)
-    seen = np.abs(motion).sum((2, 3)) > 0
-    mean = (motion * seen[..., None, None]).sum(1) / np.maximum(seen.sum(1), 1)[:, None, None]
+    moving = np.abs(motion).sum((2, 3)) > 0
+    mean = (motion * moving[..., None, None]).sum(1) / np.maximum(moving.sum(1), 1)[:, None, None]
     return mean.reshape(len(x), -1)
 
 
-def fit_mdmo(known: RoiDataset, seed: int = 0) -> Answer:
+def fit_mdmo(train: RoiDataset, seed: int = 0) -> Predictor:
     """The support vector machine on MDMO features."""
     from sklearn.svm import SVC
 
-    return _fit_sklearn(SVC(C=1.0, class_weight="balanced"), known, compute_mdmo)
+    return fit_classifier(SVC(C=1.0, class_weight="balanced"), train, compute_mdmo)

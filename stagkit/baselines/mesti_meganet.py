@@ -1,13 +1,9 @@
-"""MEGANet (arXiv:2509.00056): a compact CNN whose features are gated by their own image gradient, on MESTI pictures.
+"""MEGANet (arXiv:2509.00056): a compact CNN whose features are gated by their own image gradient, on MESTI images.
 
-The paper's abstract, from which we worked, names the parts: one rank-pooled picture per clip (MESTI, see
-``rank_pooling``) and a CNN with a gradient attention block. Everything else is stagkit's choice: three levels of two 3x3
-convolutions with batch norm (16, 32, 64 channels), after each a gate that looks at the Sobel slopes of the level's
-features, global average pooling, one linear layer. The same network reads three kinds of picture, so that they can be
-compared: MESTI, the classic dynamic image, and onset-apex flow.
-
-MESTI needs the apex: the coded one where there is one (an annotation that STAG does not use), else the frame of largest
-motion. 40 epochs of Adam at 1e-3.
+From the paper's abstract: one rank-pooled image per clip (MESTI, ``rank_pooling``), a CNN with a gradient attention block.
+stagkit's choice: three levels of two 3x3 convolutions with batch norm (16, 32, 64 channels), each followed by a gate from
+the Sobel gradients of its features, global average pooling, one linear layer; 40 epochs of Adam at 1e-3. The same network
+reads MESTI (about the coded apex, otherwise the frame of largest motion), the classic dynamic image, and onset-apex flow.
 """
 
 from __future__ import annotations
@@ -22,27 +18,23 @@ SCHEDULE = Schedule(epochs=40, lr=1e-3, batch_size=32)
 
 
 class GradientGate(nn.Module):
-    """Gradient attention: features times 2 sigmoid(1x1 convolution of the size of their slopes); > 1 where edges matter.
-
-    The slope of every channel is taken by Sobel filters, which are fixed. Features without any slope are left to the bias
-    of the gate, which starts at 'as they are'.
-    """
+    """Gradient attention: 2 sigmoid(1x1 convolution of the Sobel gradient magnitude of the features)."""
 
     def __init__(self, width: int):
         super().__init__()
         right = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
         self.register_buffer("sobel", torch.stack([right, right.T])[:, None].repeat(width, 1, 1, 1))
-        self.mix, self.open = nn.Conv2d(width, width, 1), nn.Sigmoid()
+        self.mix, self.gate_act = nn.Conv2d(width, width, 1), nn.Sigmoid()
         nn.init.zeros_(self.mix.bias)
 
-    def slopes(self, x: Tensor) -> Tensor:
-        """Length of the slope of each channel: "batch chan y x" -> the same, in units a px."""
+    def gradients(self, x: Tensor) -> Tensor:
+        """Gradient magnitude of each channel, per px: "batch chan y x" -> the same."""
         both = conv2d(pad(x, (1, 1, 1, 1), "replicate"), self.sobel, groups=x.shape[1])
         return (both[:, ::2] ** 2 + both[:, 1::2] ** 2 + 1e-12).sqrt()
 
     def forward(self, x: Tensor) -> Tensor:
         """Gate "batch chan y x", 0..2."""
-        return 2 * self.open(self.mix(self.slopes(x)))
+        return 2 * self.gate_act(self.mix(self.gradients(x)))
 
 
 class Level(nn.Module):
@@ -62,13 +54,7 @@ class Level(nn.Module):
 
 
 class MEGANet(Network):
-    """The network; pictures of any side from 8 px.
-
-    Args:
-        n_classes: >= 2.
-        scale: see ``Network``.
-        widths: channels of the levels.
-    """
+    """The network; images of any side from 8 px; ``widths``: channels of the levels."""
 
     def __init__(self, n_classes: int, scale=None, widths=(16, 32, 64)):
         super().__init__(scale)
@@ -76,7 +62,7 @@ class MEGANet(Network):
         self.drop, self.classify = nn.Dropout(0.3), nn.Linear(widths[-1], n_classes)
 
     def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor) -> Output:
-        """Pictures "batch 1 1 chan py px" -> ``Output`` with the gates "batch chan y x" of each level."""
+        """Images "batch 1 1 chan py px" -> ``Output`` with the gates "batch chan y x" of each level."""
         features, gates = self.face(x, mask), {}
         for i, level in enumerate(self.levels):
             features, gates[f"gate.{i}"] = level(features)

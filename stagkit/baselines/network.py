@@ -1,7 +1,6 @@
-"""What every trained system shares: a batch in, logits out; one plain training loop, fixed epochs, no tricks.
+"""Base of the trained baselines: batch in, logits out; a transformer block; one plain training loop with fixed epochs.
 
-A system is shown the clips in its own way (``views``): as regions, as one map of the whole face, as pictures. All of them
-are ``RoiDataset`` records, a face being one large region, so folds, seals and explanations serve every system alike.
+Every view (``inputs``) is a ``RoiDataset``, a face being one large region; folds and explanations serve all systems.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -22,12 +22,7 @@ from stagkit.network.losses import compute_class_weights
 
 @dataclass(frozen=True)
 class Output:
-    """What a system says.
-
-    Args:
-        logits: "batch cls".
-        parts: what else it says, by name: attention, scores of frames, a rebuilt picture.
-    """
+    """Logits "batch cls", and by name further outputs: attention, scores of frames, a reconstructed image."""
 
     logits: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
@@ -35,15 +30,13 @@ class Output:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a system is trained; everything is fixed beforehand.
+    """How a system is trained, fixed beforehand.
 
     Args:
-        epochs: how many.
-        lr: learning rate of Adam (AdamW where ``weight_decay`` is not 0).
-        batch_size: clips a step.
-        weight_decay: of AdamW.
-        decay: the learning rate is multiplied by it after each epoch.
-        balanced: weigh classes by their effective number of *training* clips.
+        lr: learning rate of Adam (AdamW if ``weight_decay`` is not 0).
+        batch_size: clips per step.
+        decay: factor of the learning rate after each epoch.
+        balanced: weight classes by their effective number of *training* clips.
     """
 
     epochs: int
@@ -59,11 +52,10 @@ class Schedule:
 
 
 class Network(nn.Module):
-    """A trained system: subclasses write ``forward`` and, where they have aims of their own, ``loss``.
+    """A baseline network: subclasses define ``forward`` and, if needed, ``loss``.
 
     Args:
-        scale: float "chan", > 0, by which the input is divided: the RMS of the *training* clips (``train.compute_scale``).
-            Zero stays zero, 'no motion'. None: 1.
+        scale: float "chan", > 0, divides the input: the RMS of the *training* clips (``train.compute_scale``); None: 1.
     """
 
     def __init__(self, scale: np.ndarray | None = None):
@@ -71,24 +63,20 @@ class Network(nn.Module):
         self.register_buffer("scale", torch.as_tensor(np.ones(3) if scale is None else scale, dtype=torch.float32))
 
     def scaled(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Input "batch time roi chan py px" divided by the scale, 0 under the mask."""
+        """Input "batch time roi chan py px" divided by the scale, 0 outside the mask."""
         return x * mask[..., None, None, None] / self.scale[:, None, None]
 
     def face(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The one map of each clip: "batch 1 1 chan py px" -> "batch chan py px".
-
-        Raises:
-            StagkitError: a clip of several maps or regions.
-        """
+        """The one scaled map of each clip: "batch 1 1 chan py px" -> "batch chan py px"."""
         if x.shape[1] != 1 or x.shape[2] != 1:
             raise StagkitError(
                 f"{type(self).__name__} reads one map of the whole face, but clips have {x.shape[1]} frames of "
-                f"{x.shape[2]} regions: give it the view 'face' (views.make_views)."
+                f"{x.shape[2]} regions: give it the view 'face' (inputs.make_views)."
             )
         return self.scaled(x, mask)[:, 0, 0]
 
     def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor) -> Output:
-        """The whole answer; arguments as in ``types.Batch``."""
+        """All outputs; arguments as in ``types.Batch``."""
         raise NotImplementedError
 
     def logits(self, x: Tensor, mask: Tensor, times_ms: Tensor) -> Tensor:
@@ -96,8 +84,39 @@ class Network(nn.Module):
         return self.forward(x, mask, times_ms).logits
 
     def loss(self, output: Output, batch: Batch, class_weights: Tensor) -> Tensor:
-        """What training makes smaller: cross entropy, mean over the batch."""
+        """Training objective: cross entropy, mean over the batch."""
         return cross_entropy(output.logits, batch.label, class_weights)
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block on tokens "batch token width"; heads of ``head_width`` (None: width / heads)."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        head_width: int | None = None,
+        bias: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        inner = heads * (head_width or width // heads)
+        self.heads, self.norm, self.norm_hidden = heads, nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out_proj = nn.Linear(width, 3 * inner, bias=bias), nn.Linear(inner, width)
+        self.softmax, self.dropout = nn.Softmax(-1), nn.Dropout(dropout) if dropout else nn.Identity()
+        self.hidden = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Tokens, valid ones bool "batch token" (None: all) -> tokens, and attention "batch head target source"."""
+        query, key, value = rearrange(
+            self.qkv(self.norm(x)), "batch token (three head c) -> three batch head token c", three=3, head=self.heads
+        )
+        scores = torch.einsum("bhtc,bhsc->bhts", query, key) * query.shape[-1] ** -0.5
+        weights = self.softmax(scores if mask is None else scores.masked_fill(~mask[:, None, None], -1e9))
+        mixed = torch.einsum("bhts,bhsc->bhtc", weights, value)
+        x = x + self.dropout(self.out_proj(rearrange(mixed, "batch head token c -> batch token (head c)")))
+        return x + self.dropout(self.hidden(self.norm_hidden(x))), weights
 
 
 def fit_network(
@@ -154,14 +173,9 @@ def fit_network(
 
 @torch.no_grad()
 def predict(model: Network, clips: RoiDataset | SealedInputs, batch_size: int = 256) -> np.ndarray:
-    """Class probabilities float "clip cls"; labels are not looked at."""
-    device, answers = next(model.parameters()).device, []
+    """Class probabilities float "clip cls"."""
+    device, parts = next(model.parameters()).device, []
     for start in range(0, len(clips), batch_size):
         batch = clips.batch(np.arange(start, min(start + batch_size, len(clips)))).to(device)
-        answers.append(model.logits(batch.x, batch.mask, batch.times_ms).softmax(-1).cpu().numpy())
-    return np.concatenate(answers) if answers else np.zeros((0, len(clips.classes)), np.float32)
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Trained numbers."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+        parts.append(model.logits(batch.x, batch.mask, batch.times_ms).softmax(-1).cpu().numpy())
+    return np.concatenate(parts) if parts else np.zeros((0, len(clips.classes)), np.float32)

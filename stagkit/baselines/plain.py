@@ -1,8 +1,6 @@
-"""Plain classifiers on a coarse grid of the flow map: what a network has to beat.
+"""Plain classifiers on the means of a 7x7 grid of the onset-apex map (147 numbers): what a network has to beat.
 
-Majority, logistic regression, a support vector machine and one hidden layer of 64 units see the means of a 7x7 grid of the
-onset-apex map (147 numbers). Settings were those of the published comparison, chosen on none of the folds. Features are
-standardised with the mean and spread of the training clips.
+Settings are those of the published comparison, chosen on none of the folds; features are standardised by the training clips.
 """
 
 from __future__ import annotations
@@ -20,16 +18,12 @@ from stagkit.evaluation.sealed import SealedInputs
 CELLS = 7
 MLP_SCHEDULE = Schedule(epochs=60, lr=1e-3, batch_size=64)
 
-#: clips without answers -> probabilities "clip cls"
-Answer = Callable[[RoiDataset | SealedInputs], np.ndarray]
+#: unlabelled clips -> probabilities "clip cls"
+Predictor = Callable[[RoiDataset | SealedInputs], np.ndarray]
 
 
 def compute_grid(x: np.ndarray, cells: int = CELLS) -> np.ndarray:
-    """Means over a grid: "clip time roi chan py px" -> "clip feature"; maps smaller than the grid are taken as they are.
-
-    Raises:
-        StagkitError: a side that is no multiple of the grid's.
-    """
+    """Means over a grid: "clip time roi chan py px" -> "clip feature"; maps smaller than the grid stay as they are."""
     height, width = x.shape[-2:]
     if height < cells or width < cells:
         return x.reshape(len(x), -1)
@@ -39,50 +33,40 @@ def compute_grid(x: np.ndarray, cells: int = CELLS) -> np.ndarray:
     return np.moveaxis(parts.mean((-3, -1)), 3, -1).reshape(len(x), -1)  # cell by cell: (u, v, strain) side by side
 
 
-def make_certain(prediction: np.ndarray, n_classes: int) -> np.ndarray:
-    """Predicted classes "clip" as probabilities 1 and 0, "clip cls"."""
-    return np.eye(n_classes)[prediction]
-
-
-def fit_majority(known: RoiDataset, seed: int = 0) -> Answer:
+def fit_majority(train: RoiDataset, seed: int = 0) -> Predictor:
     """Always the most frequent class of the training clips."""
-    most, n_classes = np.bincount(known.label, minlength=len(known.classes)).argmax(), len(known.classes)
-    return lambda clips: make_certain(np.full(len(clips), most), n_classes)
+    most, n_classes = np.bincount(train.label, minlength=len(train.classes)).argmax(), len(train.classes)
+    return lambda clips: np.eye(n_classes)[np.full(len(clips), most)]
 
 
-def _fit_sklearn(model, known: RoiDataset, features: Callable[[np.ndarray], np.ndarray] = compute_grid) -> Answer:
+def fit_classifier(model, train: RoiDataset, features: Callable[[np.ndarray], np.ndarray] = compute_grid) -> Predictor:
+    """A scikit-learn classifier on standardised features."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if len(np.unique(known.label)) < 2:
-        return fit_majority(known)
-    fitted = make_pipeline(StandardScaler(), model).fit(features(known.x), known.label)
-    n_classes = len(known.classes)
-    return lambda clips: make_certain(fitted.predict(features(clips.x)), n_classes)
+    if len(np.unique(train.label)) < 2:
+        return fit_majority(train)
+    fitted = make_pipeline(StandardScaler(), model).fit(features(train.x), train.label)
+    n_classes = len(train.classes)
+    return lambda clips: np.eye(n_classes)[fitted.predict(features(clips.x))]
 
 
-def fit_logistic(known: RoiDataset, seed: int = 0) -> Answer:
+def fit_logistic(train: RoiDataset, seed: int = 0) -> Predictor:
     """Logistic regression with C = 0.1."""
     from sklearn.linear_model import LogisticRegression
 
-    return _fit_sklearn(LogisticRegression(C=0.1, max_iter=2000), known)
+    return fit_classifier(LogisticRegression(C=0.1, max_iter=2000), train)
 
 
-def fit_svm(known: RoiDataset, seed: int = 0) -> Answer:
-    """Support vector machine with a Gaussian kernel, C = 1, classes weighed by their inverse frequency."""
+def fit_svm(train: RoiDataset, seed: int = 0) -> Predictor:
+    """Support vector machine with a Gaussian kernel, C = 1, classes weighted by their inverse frequency."""
     from sklearn.svm import SVC
 
-    return _fit_sklearn(SVC(C=1.0, class_weight="balanced"), known)
+    return fit_classifier(SVC(C=1.0, class_weight="balanced"), train)
 
 
 class GridMLP(Network):
-    """Grid means -> 64 units -> classes; 9,667 parameters with three classes.
-
-    Args:
-        n_classes: >= 2.
-        mean, spread: float "feature", of the training clips' grid means.
-        wide: hidden units.
-    """
+    """Grid means (standardised by ``mean`` and ``spread``) -> 64 units -> classes; 9,667 parameters with three classes."""
 
     def __init__(self, n_classes: int, mean: np.ndarray, spread: np.ndarray, wide: int = 64):
         super().__init__()
@@ -98,7 +82,7 @@ class GridMLP(Network):
         return Output(self.classify(self.act(self.hidden((grid.flatten(1) - self.mean) / self.spread))))
 
 
-def make_grid_mlp(known: RoiDataset) -> GridMLP:
+def make_grid_mlp(train: RoiDataset) -> GridMLP:
     """The untrained network, standardised by the training clips."""
-    grid = compute_grid(known.x)
-    return GridMLP(len(known.classes), grid.mean(0), np.maximum(grid.std(0), 1e-6))
+    grid = compute_grid(train.x)
+    return GridMLP(len(train.classes), grid.mean(0), np.maximum(grid.std(0), 1e-6))

@@ -1,8 +1,7 @@
-"""What papers print, as data: never measured here, never in one column with what is.
+"""Published results as data, kept apart from what is measured here.
 
-``data/published_results.csv`` holds one row a number, with where it was read, whether it was checked, and what is known of
-how it was come by: code that keeps the epoch with the best *test* score, say. ``data/au_set_ceilings.csv`` tells how far the
-annotated action units alone can take the label: a number above that needs another explanation than skill.
+``resources/published_results.csv`` has one row per number, with its source, whether it was checked, and known leaks;
+``resources/au_set_ceilings.csv`` how far annotated action units alone determine the label.
 """
 
 from __future__ import annotations

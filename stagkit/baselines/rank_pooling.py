@@ -1,16 +1,14 @@
-r"""A clip as one picture: rank pooling (dynamic images), and its form with the apex in the middle (MESTI).
+r"""Rank pooling (dynamic images), and its form with the apex in the middle (MESTI): a clip as one image.
 
 Approximate rank pooling (Bilen et al. 2016, doi:10.1109/CVPR.2016.331) adds, for every pair of frames, the later minus the
-earlier: what grows in time comes out bright. Written out, every frame t = 1..T of a clip gets one weight,
+earlier. Written out, every frame t = 1..T of a clip gets one weight,
 
 .. math:: b_t = 2t - T - 1 \quad\text{(on the frames)}, \qquad
     a_t = \sum_{k=t}^{T} \frac{2k - T - 1}{k} \quad\text{(on the means of all frames up to } k).
 
-MESTI (arXiv:2509.00056) is a rank pooling about the apex; we worked from its abstract. stagkit's reading: a movement
-grows up to the apex a and fades after it, so pairs before the apex count as later minus earlier and pairs after it as
-earlier minus later: rank pooling of the frames 1..a, plus rank pooling of the frames T..a read backwards. With T = 8 and
-a = 4 the weights are -3 -1 1 7 2 0 -2 -4. They sum to 0 (a still face gives an empty picture), a clip played backwards
-gives the same picture, and with the apex last it is rank pooling.
+MESTI (arXiv:2509.00056; we worked from its abstract) is rank pooling about the apex a: of the frames 1..a, plus of
+T..a read backwards. With T = 8 and a = 4 the weights are -3 -1 1 7 2 0 -2 -4. They sum to 0, a clip played backwards gives
+the same image, and with the apex last it is rank pooling.
 """
 
 from __future__ import annotations

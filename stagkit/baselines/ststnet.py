@@ -1,11 +1,9 @@
-"""STSTNet (Liong et al. 2019, doi:10.1109/FG.2019.8756567): three shallow streams over one onset-apex map, 1,683 numbers.
+"""STSTNet (Liong et al. 2019, doi:10.1109/FG.2019.8756567): three shallow streams over one onset-apex map.
 
-Each stream is one 3x3 convolution (3, 5 and 8 channels) with batch norm and max-pooling; the streams are laid side by side,
-averaged over 2x2 cells and read by one linear layer. All three see the same three channels (u, v, strain), so together they
-are one convolution of 16 channels; they are kept apart here as in the paper.
-
-Source of the layout: paper and the parameter count of its PyTorch version. stagkit's choice: dropout 0.5 before the linear
-layer, 80 epochs at 1e-3 in place of 800 at 5e-5 (the curve is flat from about epoch 50), batches of 64, shuffled.
+Each stream is one 3x3 convolution (3, 5 and 8 channels) with batch norm and max-pooling; the streams are concatenated,
+averaged over 2x2 cells and read by one linear layer: 1,683 parameters with 28 px and three classes. Source: paper and the
+parameter count of its PyTorch version. stagkit's choice: dropout 0.5 before the linear layer, 80 epochs at 1e-3 in place of
+800 at 5e-5 (the curve is flat from about epoch 50), batches of 64, shuffled.
 """
 
 from __future__ import annotations
@@ -20,13 +18,7 @@ SCHEDULE = Schedule(epochs=80, lr=1e-3, batch_size=64)
 
 
 class STSTNet(Network):
-    """The network.
-
-    Args:
-        n_classes: >= 2.
-        side: of the map, px; the published 28 gives 1,683 parameters with three classes.
-        scale: see ``Network``.
-    """
+    """The network for maps of ``side`` px."""
 
     def __init__(self, n_classes: int, side: int = 28, scale=None):
         super().__init__(scale)

@@ -46,7 +46,8 @@ def evaluate(
     """Train and test STAG subject-disjointly; write predictions, scores and weights."""
     from stagkit.datasets.prepare import load_data
     from stagkit.evaluation.evaluate import evaluate as evaluate_folds
-    from stagkit.evaluation.run_summary import format_leak, format_metrics
+    from stagkit.evaluation.leakage import format_leak
+    from stagkit.evaluation.run_summary import format_metrics
 
     chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
     loaded = load_data(path, mapping, same_subjects=same_subjects)

@@ -1,10 +1,10 @@
-"""What every part of STAG is worth: each switch alone, on the same folds and seeds, against the whole network.
+"""Ablation: each switch of STAG alone, on the same folds and seeds, compared with the whole network.
 
 ```
 OUT/
-  ablation.json   what was asked, and every variant's scores and paired differences
+  ablation.json   settings, and every variant's scores and paired differences
   ablation.csv    the same as a table (``stagkit ablate`` adds ablation.tex)
-  full/  graph-none/  ...    each an ordinary run: a killed ablation goes on where it stopped
+  full/  graph-none/  ...    each an ordinary run: a killed ablation resumes
 ```
 """
 
@@ -17,17 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from stagkit.core.config import StagConfig, TrainConfig
-from stagkit.core.files import (
-    HOLDER,
-    LOCK,
-    TEMPORARY,
-    Progress,
-    lock_folder,
-    no_progress,
-    resolve_inside,
-    write_json,
-    write_table,
-)
+from stagkit.core.files import Progress, lock_folder, no_progress, resolve_inside, write_json, write_table
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.prepare import keep_apex
 from stagkit.evaluation.bootstrap import describe_caveat
@@ -35,25 +25,22 @@ from stagkit.evaluation.compare_runs import compare_runs, describe_interval
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import SCORES
-from stagkit.evaluation.run import Run
+from stagkit.evaluation.run import Run, check_place
 from stagkit.synthetic.auxiliary import accepts_auxiliary_data
 
-#: Name of the variant that everything is compared with.
+#: Name of the variant that all others are compared with.
 FULL = "full"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of the ablation table.
+    """One row of the ablation table: ``what`` differs from the whole network, by which settings.
 
     Args:
         name: also its folder.
-        what: in words, what is switched.
-        stag, train: settings that differ from the whole network.
         frames: ``apex`` keeps one frame of each clip.
-        needs: ``time`` (more than one frame), ``aus`` (coded clips in every data set), ``fused`` (coded clips, and an
-            answer that could do without), ``maps`` (published flow maps) or ``branches`` (a network with both); '' always
-            has a meaning.
+        needs: ``time`` (more than one frame), ``aus`` (coded clips in every data set), ``fused`` (coded clips, and a
+            prediction that does not need AUs), ``maps`` (published flow maps), ``branches`` (both); '': nothing.
     """
 
     name: str
@@ -88,9 +75,9 @@ VARIANTS = (
     Variant("noise-off", "no noise", train={"noise": 0.0}),
     Variant("region-dropout-off", "no hidden regions", train={"region_dropout": 0.0}),
     Variant("label-smoothing-off", "labels taken as certain", train={"label_smoothing": 0.0}),
-    Variant("region-jitter", "regions cut a little beside their place", train={"region_jitter": 0.2}),
+    Variant("region-jitter", "regions sampled slightly off their place", train={"region_jitter": 0.2}),
     Variant("intra-class-mixup", "clips mixed within their class", train={"intra_class_mixup": 1.0}),
-    Variant("auxiliary-maps", "phantom maps beside real ones", train={"auxiliary_weight": 0.3}, needs="maps"),
+    Variant("auxiliary-maps", "phantom maps as auxiliary data", train={"auxiliary_weight": 0.3}, needs="maps"),
     Variant("auxiliary-maps-off", "real maps alone", train={"auxiliary_weight": 0.0}, needs="maps"),
     Variant("time-warp", "faster and slower clips", train={"time_warp": 0.2}, needs="time"),
     Variant("frame-dropout", "hidden frames", train={"frame_dropout": 0.15}, needs="time"),
@@ -100,12 +87,10 @@ VARIANTS = (
 def choose_variants(
     data: RoiDataset, stag_config: StagConfig, train_config: TrainConfig, only: Sequence[str] = ()
 ) -> tuple[Variant, ...]:
-    """The variants that mean something here: not those that are what the network is already, nor those without a subject.
+    """The variants that apply to these clips and differ from the whole network (always first).
 
     Args:
-        data: T = 1 has no time to switch off; uncoded clips have no AU supervision.
-        stag_config, train_config: the whole network.
-        only: names wanted; the whole network always comes with them.
+        only: names wanted; empty: all.
 
     Raises:
         StagkitError: a name that is no variant.
@@ -142,14 +127,10 @@ def ablate(
     """Evaluate every variant and compare it with the whole network.
 
     Args:
-        data: the clips.
-        out: folder of the runs; an interrupted ablation is gone on with.
-        stag_config, train_config: the whole network; None: as for ``folds.evaluate``.
-        only: names of ``VARIANTS``; all that apply where empty.
-        others: the same clips prepared otherwise (e.g. another selection of frames): name -> (data, where it lies).
-        data_path: where ``data`` lies.
-        progress: wraps the folds of each variant.
-        **settings: as for ``folds.evaluate``: protocol, n_folds, seeds, device, workers.
+        out: folder of the runs; an interrupted ablation resumes.
+        stag_config, train_config, data_path, progress, **settings: as for ``evaluate.evaluate``.
+        only: names of ``VARIANTS``; empty: all that apply.
+        others: the same clips prepared differently (e.g. another selection of frames): name -> (data, path).
 
     Returns:
         What ``ablation.json`` holds: ``variants``: name -> ``what``, scores, ``difference`` from the whole network with
@@ -160,52 +141,36 @@ def ablate(
     """
     out, others = Path(out), dict(others or {})
     defaults = choose_settings(data, settings.get("protocol", "loso"), stag_config, train_config)
-    stag_config, train_config = defaults.stag, defaults.train
-    chosen = choose_variants(data, stag_config, train_config, only)
+    stag, train = defaults.stag, defaults.train
     clash = sorted(set(others) & {v.name for v in VARIANTS})
     if clash:
         raise StagkitError(f"{clash[0]} is a variant already: give the other preparation another name.")
-    _check_place(out)
+    work = {}  # name -> (what differs, clips, where they lie, settings)
+    for v in choose_variants(data, stag, train, only):
+        clips = keep_apex(data) if v.frames == "apex" else data
+        work[v.name] = (v.what, clips, data_path, stag.replace(**v.stag), train.replace(**v.train))
+    for name, (clips, path) in others.items():
+        work[name] = ("the same clips, prepared differently", clips, path, stag, train)
+    check_place(out, "ablation", (FULL,))
+    runs: dict[str, Run] = {}
     with lock_folder(out):
-        return _ablate(data, out, stag_config, train_config, chosen, others, data_path, progress, settings)
-
-
-def _check_place(out: Path) -> None:
-    """Check that a folder is new, empty, an ablation, or left by a command that was killed while it started."""
-    other = [p for p in out.iterdir() if p.name not in (LOCK, HOLDER)] if out.is_dir() else []
-    if any(not p.name.startswith(TEMPORARY) for p in other) and not (out / FULL).is_dir():
-        raise StagkitError(f"{out} is not empty and holds no ablation: give an empty or a new folder.")
-
-
-def _ablate(data, out: Path, stag_config, train_config, chosen, others, data_path, progress, settings) -> dict:
-    runs: dict[str, tuple[str, Run]] = {}
-    for variant in chosen:
-        seen = keep_apex(data) if variant.frames == "apex" else data
-        configs = stag_config.replace(**variant.stag), train_config.replace(**variant.train)
-        run = evaluate(
-            seen, resolve_inside(out, variant.name), *configs, data_path=data_path, progress=progress, **settings
-        )
-        runs[variant.name] = (variant.what, run)
-    for name, (seen, path) in others.items():
-        place = resolve_inside(out, name)
-        run = evaluate(seen, place, stag_config, train_config, data_path=path, progress=progress, **settings)
-        runs[name] = ("the same clips, prepared otherwise", run)
-    result = {
-        "full": FULL,
-        "variants": {name: _describe(what, run, runs[FULL][1]) for name, (what, run) in runs.items()},
-    }
-    metrics = runs[FULL][1].metrics
-    result |= {k: metrics[k] for k in ("protocol", "n_clips", "n_subjects", "n_folds", "seeds")}
-    paired = [row["difference"]["uf1"]["ci95"] for row in result["variants"].values() if "difference" in row]
-    result["caveat"] = describe_caveat(result["n_subjects"], metrics["uf1"]["ci95"], *paired)
-    save_ablation(result, out)
+        for name, (_, clips, path, *configs) in work.items():
+            place = resolve_inside(out, name)
+            runs[name] = evaluate(clips, place, *configs, data_path=path, progress=progress, **settings)
+        rows = {name: _describe(work[name][0], run, runs[FULL]) for name, run in runs.items()}
+        metrics = runs[FULL].metrics
+        result = {"full": FULL, "variants": rows}
+        result |= {k: metrics[k] for k in ("protocol", "n_clips", "n_subjects", "n_folds", "seeds")}
+        paired = [row["difference"]["uf1"]["ci95"] for row in rows.values() if "difference" in row]
+        result["caveat"] = describe_caveat(result["n_subjects"], metrics["uf1"]["ci95"], *paired)
+        save_ablation(result, out)
     return result
 
 
 def _describe(what: str, run: Run, full: Run) -> dict[str, object]:
     scores = {s: {k: run.metrics[s][k] for k in ("mean", "std", "ci95")} for s in SCORES}
-    cost = run.metrics["cost"] or {}
-    row = {"what": what, **scores, **{k: cost.get(k) for k in ("parameters", "multiply_adds", "train_seconds")}}
+    cost = {k: run.metrics["cost"][k] for k in ("parameters", "multiply_adds", "train_seconds")}
+    row = {"what": what, **scores, **cost}
     row["au_auroc"] = (run.metrics.get("au_detection") or {}).get("mean_auroc")
     if run.path != full.path:
         paired = compare_runs(run, full)
@@ -236,7 +201,7 @@ def save_ablation(result: dict[str, object], out: str | Path) -> None:
 
 
 def format_ablation(result: dict[str, object]) -> str:
-    """The table for the screen."""
+    """The table as text."""
     lines = [
         f"{result['protocol']} · {result['n_clips']} clips, {result['n_subjects']} subjects, {result['n_folds']} folds, "
         f"{len(result['seeds'])} seed(s); differences from the whole network, paired over subjects",
@@ -245,9 +210,8 @@ def format_ablation(result: dict[str, object]) -> str:
     for name, row in result["variants"].items():
         scores = "".join(f"{row[s]['mean']:7.3f}" for s in SCORES)
         paired = row.get("difference", {}).get("uf1")
-        told = describe_interval(paired) if paired else ""
-        size = f"{row['parameters']:,}" if row["parameters"] else ""
-        lines.append(f"{name:<24}{scores}   {told:<34}{size:>10}")
+        interval = describe_interval(paired) if paired else ""
+        lines.append(f"{name:<24}{scores}   {interval:<34}{row['parameters']:>10,}")
     if result.get("caveat"):
         lines.append(f"caution: {result['caveat']}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""How well the network finds action units, on clips where they are coded. The codes are never its input."""
+"""Detection of action units on coded clips; the codes are never an input of the network."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ import numpy as np
 
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.types import ShapeError
-from stagkit.evaluation.bootstrap import Estimate, bootstrap, describe_caveat
+from stagkit.evaluation.bootstrap import bootstrap, describe_caveat
 
 #: An AU is called present above this probability: fixed beforehand, never tuned.
 THRESHOLD = 0.5
 
 
 def compute_au_detection(truth: np.ndarray, probability: np.ndarray) -> dict[str, object]:
-    """Detection of each action unit over clips.
-
-    ``F1 = 2 TP / (2 TP + FP + FN)`` at ``THRESHOLD``; AUROC needs no threshold. Only coded clips count.
+    """F1 (at ``THRESHOLD``) and AUROC of each action unit over the coded clips.
 
     Args:
         truth: float "clip au", 1 present, 0 absent, NaN not coded; order of ``facs.AU_NUMBERS``.
         probability: float "clip au".
 
     Returns:
-        ``n_coded`` clips; ``mean_f1`` and ``mean_auroc`` over the AUs that have both present and absent clips (None
-        where there is none); ``per_au``: label -> ``n_present, n_coded, f1, auroc`` (None where it cannot be said).
+        ``n_coded`` clips; ``mean_f1`` and ``mean_auroc`` over the ``n_aus`` AUs with both present and absent clips (None
+        without any); ``per_au``: label -> ``n_present, n_coded, f1, auroc`` (None if undefined).
 
     Example:
         >>> truth, p = np.zeros((4, 17)), np.full((4, 17), 0.1)
@@ -34,97 +32,78 @@ def compute_au_detection(truth: np.ndarray, probability: np.ndarray) -> dict[str
         >>> compute_au_detection(truth, p)["per_au"]["AU01"]
         {'n_present': 2, 'n_coded': 4, 'f1': 0.6666666666666666, 'auroc': 1.0}
     """
+    from sklearn.metrics import f1_score, roc_auc_score
+
     truth, probability = np.asarray(truth, float), np.asarray(probability, float)
     if truth.shape != probability.shape or truth.ndim != 2 or truth.shape[1] != len(AU_LABELS):
         raise ShapeError(
             f"`truth` is {truth.shape}, `probability` {probability.shape}: expected (clip, {len(AU_LABELS)}) both."
         )
     coded = ~np.isnan(truth)
-    per_au = {
-        label: _detect(truth[coded[:, k], k] == 1, probability[coded[:, k], k]) for k, label in enumerate(AU_LABELS)
-    }
+    per_au = {}
+    for k, label in enumerate(AU_LABELS):
+        present, p = truth[coded[:, k], k] == 1, probability[coded[:, k], k]
+        n = int(present.sum())
+        f1 = float(f1_score(present, p > THRESHOLD)) if n else None
+        auroc = float(roc_auc_score(present, p)) if 0 < n < len(present) else None
+        per_au[label] = {"n_present": n, "n_coded": len(present), "f1": f1, "auroc": auroc}
     counted = [row for row in per_au.values() if row["auroc"] is not None]
+    means = {
+        f"mean_{key}": float(np.mean([row[key] for row in counted])) if counted else None for key in ("f1", "auroc")
+    }
     return {
         "n_coded": int(coded.any(1).sum()),
         "threshold": THRESHOLD,
         "n_aus": len(counted),
-        "mean_f1": float(np.mean([row["f1"] for row in counted])) if counted else None,
-        "mean_auroc": float(np.mean([row["auroc"] for row in counted])) if counted else None,
+        **means,
         "per_au": per_au,
     }
-
-
-def _detect(present: np.ndarray, probability: np.ndarray) -> dict[str, object]:
-    n, said = int(present.sum()), probability > THRESHOLD
-    missed_or_false = int((said != present).sum())
-    hits = int((said & present).sum())
-    auroc = None
-    if 0 < n < len(present):
-        from scipy.stats import rankdata
-
-        auroc = float((rankdata(probability)[present].sum() - n * (n + 1) / 2) / (n * (len(present) - n)))
-    f1 = 2 * hits / (2 * hits + missed_or_false) if n else None
-    return {"n_present": n, "n_coded": len(present), "f1": f1, "auroc": auroc}
-
-
-def mean_over_seeds(reports: list[dict]) -> dict[str, object]:
-    """The mean of several seeds' reports, counts as in the first."""
-
-    def mean(values: list) -> float | None:
-        return float(np.mean(values)) if values and None not in values else None
-
-    whole = {key: mean([r[key] for r in reports]) for key in ("mean_f1", "mean_auroc")}
-    per_au = {
-        label: {**row, **{key: mean([r["per_au"][label][key] for r in reports]) for key in ("f1", "auroc")}}
-        for label, row in reports[0]["per_au"].items()
-    }
-    return {**reports[0], **whole, "per_au": per_au}
 
 
 def compute_au_report(
     truths: Sequence[np.ndarray], probabilities: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]
 ) -> dict[str, object]:
-    """Detection of each action unit, mean over seeds, with 95 % intervals of these means (subjects are drawn).
+    """``compute_au_detection``, mean over seeds, with 95 % intervals of these means over subjects.
 
     Args:
-        truths, probabilities: of each seed, float "clip au", as for ``compute_au_detection``.
+        truths, probabilities: of each seed, float "clip au".
         subjects: of each seed, "clip".
 
     Returns:
-        ``mean_over_seeds`` of the seeds, with ``ci95`` (of ``mean_f1`` and ``mean_auroc``; of ``f1`` and ``auroc`` for
-        each AU; [None, None] where there is no value), ``n_subjects`` and ``caveat``.
+        As ``compute_au_detection`` (counts of the first seed), with ``ci95`` of the means and of each AU ([None, None]
+        without a value), ``n_subjects`` and ``caveat``.
     """
-    report = mean_over_seeds([compute_au_detection(t, p) for t, p in zip(truths, probabilities, strict=True)])
-    coded = [~np.isnan(np.asarray(t, float)).all(1) for t in truths]
-    names = np.concatenate([np.asarray(s)[c] for s, c in zip(subjects, coded, strict=True)])
-    report |= {"ci95": {"mean_f1": [None, None], "mean_auroc": [None, None]}, "n_subjects": len(np.unique(names))}
-    if report["mean_auroc"] is None:
-        return {**report, "caveat": ""}
-    people = np.unique(names)
-    seeds = [
-        (np.asarray(t, float)[c], np.asarray(p, float)[c], np.searchsorted(people, np.asarray(s)[c]))
-        for t, p, s, c in zip(truths, probabilities, subjects, coded, strict=True)
-    ]
+    report = compute_au_detection(truths[0], probabilities[0])
+    coded = [~np.isnan(t).all(1) for t in truths]
+    names, which = np.unique(
+        np.concatenate([np.asarray(s)[c] for s, c in zip(subjects, coded, strict=True)]), return_inverse=True
+    )
+    report["n_subjects"] = len(names)
+    if not all(c.any() for c in coded):
+        return {**report, "ci95": {"mean_f1": [None, None], "mean_auroc": [None, None]}, "caveat": ""}
+    parts = np.split(which, np.cumsum([c.sum() for c in coded])[:-1])
+    seeds = [(t[c], p[c], part) for t, p, c, part in zip(truths, probabilities, coded, parts, strict=True)]
+    found = bootstrap(lambda w: np.mean([_detect_weighted(t, p, w[:, part]) for t, p, part in seeds], 0), which)
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.mean([_detect_weighted(t, p, weights[:, which]) for t, p, which in seeds], 0)
+    def pick(array: np.ndarray, i: int, k: int) -> float | None:
+        return None if np.isnan(found.value[i, k]) else float(array[i, k])
 
-    found = bootstrap(statistic, names)
-    report["ci95"] = {name: _ends(found, (i, len(AU_LABELS))) for i, name in enumerate(("mean_f1", "mean_auroc"))}
-    for k, label in enumerate(AU_LABELS):
-        ends = {name: _ends(found, (i, k)) for i, name in enumerate(("f1", "auroc"))}
-        report["per_au"][label] = {**report["per_au"][label], "ci95": ends}
-    return {**report, "caveat": describe_caveat(report["n_subjects"], *report["ci95"].values())}
+    def ends(i: int, k: int) -> list[float | None]:
+        return [pick(found.low, i, k), pick(found.high, i, k)]
 
-
-def _ends(found: Estimate, at: tuple[int, int]) -> list[float | None]:
-    if np.isnan(found.value[at]):
-        return [None, None]
-    return [float(end[at]) for end in (found.low, found.high)]
+    every = len(AU_LABELS)
+    for i, key in enumerate(("f1", "auroc")):
+        report[f"mean_{key}"] = pick(found.value, i, every)
+        for k, label in enumerate(AU_LABELS):
+            row = report["per_au"][label]
+            row[key] = pick(found.value, i, k)
+            row.setdefault("ci95", {})[key] = ends(i, k)
+    report["ci95"] = {f"mean_{key}": ends(i, every) for i, key in enumerate(("f1", "auroc"))}
+    return {**report, "caveat": describe_caveat(len(names), *report["ci95"].values())}
 
 
 def _detect_weighted(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """``compute_au_detection`` of clips that count several times: "draw 2 au+1", F1 and AUROC of each AU and their means.
+    """F1 and AUROC of each AU, and their means, for many weightings of the clips at once: "draw 2 au+1".
 
     Args:
         truth, probability: float "clip au".
@@ -138,8 +117,8 @@ def _detect_weighted(truth: np.ndarray, probability: np.ndarray, weights: np.nda
         p, present = probability[coded, k], truth[coded, k] == 1
         order = np.argsort(p, kind="stable")
         p, present, w = p[order], present[order], weights[:, coded][:, order]
-        said = p > THRESHOLD
-        n, hits, wrong = (w[:, of].sum(1) for of in (present, said & present, said != present))
+        called = p > THRESHOLD
+        n, hits, wrong = (w[:, of].sum(1) for of in (present, called & present, called != present))
         starts = np.flatnonzero(np.r_[True, p[1:] != p[:-1]])  # equal probabilities share their rank
         yes, no = (np.add.reduceat(w * of, starts, axis=1) for of in (present, ~present))
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""The bootstrap over subjects: the one place that draws people, for every 95 % interval of stagkit."""
+"""The bootstrap over subjects behind every 95 % interval of stagkit."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Draws of every interval, and the percentiles that are its ends.
+#: Draws of every interval, and the percentiles of its ends.
 N_DRAWS, ENDS = 2000, (2.5, 97.5)
 
-#: Below this number of subjects an interval is shown with a caveat.
+#: Below this number of subjects an interval has a caveat.
 FEW_SUBJECTS = 10
 
-_CHUNK = 250  # draws at a time, so that memory does not grow with their number
+_CHUNK = 250  # draws at a time, to bound memory
 
 
 class Estimate(NamedTuple):
-    """A statistic of all subjects with the ends of its 95 % interval; arrays of the shape of the statistic.
-
-    ``draws`` has the statistic of each draw, "draw ...".
-    """
+    """A statistic of all subjects, the ends of its 95 % interval, and its value in each draw ("draw ...")."""
 
     value: np.ndarray
     low: np.ndarray
@@ -30,7 +27,7 @@ class Estimate(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """A mean (or median), its 95 % interval, and over how many clips and subjects it is; NaN where there is none."""
+    """A mean, its 95 % interval, and its numbers of clips and subjects; NaN if there is none."""
 
     mean: float
     low: float
@@ -44,7 +41,7 @@ class Mean(NamedTuple):
 
     @property
     def caveat(self) -> str:
-        """Why the interval is not to be relied on; '' where there is no reason (``describe_caveat``)."""
+        """``describe_caveat`` of the interval."""
         return describe_caveat(self.n_subjects, (self.low, self.high)) if self.n_subjects else ""
 
 
@@ -55,38 +52,30 @@ def bootstrap(
 
     Args:
         statistic: weights float "draw subject" (how often each subject counts, in the order of ``np.unique(subjects)``)
-            -> values float "draw ...". It is called with ones for the value itself, so the interval is always one of the
-            same number. NaN (nothing to compute in a draw) is left out of the interval.
-        subjects: "row"; several rows of one subject (clips, seeds, folds) are drawn together.
+            -> values float "draw ...". Called with ones for the value itself. NaN (no value in a draw) is left out.
+        subjects: "row"; rows of one subject (clips, seeds, folds) are drawn together.
         n_draws, seed: of the draws.
 
     Returns:
-        ``Estimate``; its ends are NaN where no draw has a value. An interval never leaves out its own number: with few
-        subjects the draws of a score can all lie on one side of it (stagkit's choice: the end moves out to the number).
+        ``Estimate``; its ends are NaN if no draw has a value. With few subjects all draws can lie on one side of the value:
+        the end then moves out to the value (stagkit's choice).
     """
     n = len(np.unique(np.asarray(subjects)))
     value = np.asarray(statistic(np.ones((1, n))), float)[0]
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_draws).astype(float)
     draws = np.concatenate([np.asarray(statistic(weights[i : i + _CHUNK]), float) for i in range(0, n_draws, _CHUNK)])
-    if np.isnan(draws).any():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a statistic without a value in any draw: its ends are NaN
-            low, high = np.nanpercentile(draws, ENDS, axis=0)
-    else:
-        low, high = np.percentile(draws, ENDS, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no value in any draw: the ends are NaN
+        low, high = (np.nanpercentile if np.isnan(draws).any() else np.percentile)(draws, ENDS, axis=0)
     return Estimate(value, np.minimum(low, value), np.maximum(high, value), draws)
 
 
 def describe_caveat(n_subjects: int, *intervals: Sequence[float | None]) -> str:
-    """What a reader has to know before relying on an interval; '' where nothing.
+    """What limits the reliability of intervals: fewer than ``FEW_SUBJECTS`` subjects, or no width; '' if nothing does.
 
     Args:
         n_subjects: that were drawn from.
-        intervals: (low, high) of the statistics that are shown; ends that are None or NaN are left out.
-
-    Returns:
-        A phrase without a capital or a full stop: fewer than ``FEW_SUBJECTS`` subjects, or an interval without width
-        (no error at all, or none that differs between people).
+        intervals: (low, high) of the statistics shown; None and NaN are left out.
 
     Example:
         >>> describe_caveat(30, (0.4, 0.6))
@@ -107,50 +96,30 @@ def describe_caveat(n_subjects: int, *intervals: Sequence[float | None]) -> str:
     return "; ".join(words)
 
 
-def compute_mean(
-    values: np.ndarray,
-    subjects: Sequence[str] | None = None,
-    median: bool = False,
-    n_draws: int = N_DRAWS,
-    seed: int = 0,
-) -> Mean:
-    """Mean over clips with a bootstrap interval: whole subjects are drawn with replacement (clips, where none are given).
+def compute_mean(values: np.ndarray, subjects: Sequence[str] | None = None) -> Mean:
+    """Mean over clips with its bootstrap interval (NaN for fewer than two subjects).
 
     Args:
         values: float "clip"; NaN is left out.
-        subjects: "clip"; several clips of one person are not independent.
-        median: take the median over clips instead.
-
-    Returns:
-        ``Mean``; its interval is NaN where there are fewer than two subjects.
+        subjects: "clip"; None: every clip is a subject.
     """
     values = np.asarray(values, float)
     known = ~np.isnan(values)
     if not known.any():
         return Mean(float("nan"), float("nan"), float("nan"), 0)
     names = (np.arange(len(values)) if subjects is None else np.asarray(subjects))[known]
-    values = values[known]
-    which = np.unique(names, return_inverse=True)[1]
-    if median:
-        order = np.argsort(values)
-        found = bootstrap(lambda w: _weighted_median(values[order], w[:, which[order]]), names, n_draws, seed)
-    else:
-        found = bootstrap(_mean_statistic(values[:, None], which), names, n_draws, seed)
-    value, low, high = (float(np.squeeze(v)) for v in found[:3])
-    n = int(which.max()) + 1
-    if n < 2:
-        low = high = float("nan")
-    return Mean(value, low, high, len(values), n)
+    mean, low, high = (float(part[0]) for part in compute_mean_map(values[known, None], names))
+    return Mean(mean, low, high, int(known.sum()), len(np.unique(names)))
 
 
 def compute_mean_map(
-    values: np.ndarray, subjects: Sequence[str] | None = None, n_draws: int = N_DRAWS, seed: int = 0
+    values: np.ndarray, subjects: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``compute_mean`` of every cell of a map at once, with the same draws of subjects for all of them.
+    """Means of every cell of a map, with the same draws of subjects for all cells.
 
     Args:
         values: float "clip ...", finite.
-        subjects: "clip".
+        subjects: "clip"; None: every clip is a subject.
 
     Returns:
         Three float "...": mean, low and high end of the 95 % interval; the ends are NaN for fewer than two subjects.
@@ -158,11 +127,7 @@ def compute_mean_map(
     values = np.asarray(values, float)
     names = np.arange(len(values)) if subjects is None else np.asarray(subjects)
     which = np.unique(names, return_inverse=True)[1]
-    found = bootstrap(_mean_statistic(values.reshape(len(values), -1), which), names, n_draws, seed)
-    middle, low, high = (part.reshape(values.shape[1:]) for part in found[:3])
-    if which.max() == 0:
-        low = high = np.full_like(middle, np.nan)
-    return middle, low, high
+    return _estimate(_mean_statistic(values, which, int(which.max()) + 1), names, values.shape[1:])
 
 
 def compute_mean_difference(
@@ -170,34 +135,27 @@ def compute_mean_difference(
     other: np.ndarray,
     one_subjects: Sequence[str],
     other_subjects: Sequence[str],
-    n_draws: int = N_DRAWS,
-    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean of the other clips minus the mean of the first, cell by cell; a person drawn is drawn for both.
-
-    Args:
-        one, other: float "clip ...", finite, the same cells.
-        one_subjects, other_subjects: "clip".
-
-    Returns:
-        As ``compute_mean_map``.
-    """
+    """``compute_mean_map`` of ``other`` minus that of ``one``; a subject is drawn for both."""
     names = np.concatenate([np.asarray(one_subjects), np.asarray(other_subjects)])
     which = np.unique(names, return_inverse=True)[1]
-    sides = [
-        _mean_statistic(np.asarray(values, float).reshape(len(values), -1), at, int(which.max()) + 1)
+    first, second = (
+        _mean_statistic(np.asarray(values, float), at, int(which.max()) + 1)
         for values, at in ((one, which[: len(one)]), (other, which[len(one) :]))
-    ]
-    found = bootstrap(lambda w: sides[1](w) - sides[0](w), names, n_draws, seed)
-    middle, low, high = (part.reshape(one.shape[1:]) for part in found[:3])
-    if which.max() == 0:
-        low = high = np.full_like(middle, np.nan)
-    return middle, low, high
+    )
+    return _estimate(lambda w: second(w) - first(w), names, one.shape[1:])
 
 
-def _mean_statistic(values: np.ndarray, which: np.ndarray, n: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
-    """Weights "draw subject" -> means "draw cell" of values "clip cell", whose subjects are ``which``."""
-    n = int(which.max()) + 1 if n is None else n
+def _estimate(statistic: Callable, names: np.ndarray, shape: tuple[int, ...]):
+    value, low, high = (part.reshape(shape) for part in bootstrap(statistic, names)[:3])
+    if len(np.unique(names)) < 2:
+        low = high = np.full_like(value, np.nan)
+    return value, low, high
+
+
+def _mean_statistic(values: np.ndarray, which: np.ndarray, n: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Weights "draw subject" -> means "draw cell" of values "clip ...", whose subjects are ``which`` of ``n``."""
+    values = values.reshape(len(values), -1)
     sums, sizes = np.zeros((n, values.shape[1])), np.bincount(which, minlength=n).astype(float)
     np.add.at(sums, which, values)
 
@@ -206,12 +164,3 @@ def _mean_statistic(values: np.ndarray, which: np.ndarray, n: int | None = None)
             return (weights @ sums) / (weights @ sizes)[:, None]
 
     return mean
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Median "draw" of ascending values "clip", each repeated as its integer weights "draw clip" say."""
-    reached = weights.cumsum(1)
-    total = reached[:, -1:]
-    below = values[(reached < total / 2).sum(1)]
-    above = values[np.minimum((reached <= total / 2).sum(1), len(values) - 1)]
-    return (below + above) / 2

@@ -1,4 +1,4 @@
-"""Can the probabilities be believed, and for whom does a run fail: reliability, and a table of the subjects."""
+"""Reliability of the probabilities, and accuracy per subject."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def compute_calibration(probability: np.ndarray, label: Sequence[int], n_bins: i
     arXiv:1706.04599).
 
     Args:
-        probability: float "clip cls", rows sum to 1; repeats of a clip (several seeds) are allowed.
+        probability: float "clip cls", rows sum to 1; a clip may be repeated (several seeds).
         label: int "clip".
         n_bins: bins of the confidence between 0 and 1.
 
     Returns:
-        ``ece``; ``brier`` (mean squared distance to the truth, 0..2); ``log_loss`` (nats); ``bins``: for each bin its
-        bounds, ``n``, mean ``confidence`` and ``accuracy`` (None where it is empty).
+        ``ece``; ``brier`` (mean squared distance to the truth, 0..2); ``log_loss`` (nats); ``bins``: for each its bounds,
+        ``n``, mean ``confidence`` and ``accuracy`` (None if empty).
 
     Raises:
-        StagkitError: rows that are no probabilities, or not one label a row.
+        StagkitError: rows that are no probabilities, or not one label per row.
 
     Example:
         >>> compute_calibration(np.array([[0.8, 0.2]] * 5), [0, 0, 0, 0, 1])["ece"]
@@ -38,21 +38,20 @@ def compute_calibration(probability: np.ndarray, label: Sequence[int], n_bins: i
         )
     if not np.allclose(probability.sum(1), 1, atol=1e-3):
         raise StagkitError("the probabilities of a clip do not sum to 1.")
-    confidence, right = probability.max(1), probability.argmax(1) == label
+    confidence, correct = probability.max(1), probability.argmax(1) == label
     edges = np.linspace(0, 1, n_bins + 1)
     which = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
-    bins, gap = [], 0.0
+    bins, ece = [], 0.0
     for b in range(n_bins):
         inside = which == b
         n = int(inside.sum())
-        mean, share = (float(v[inside].mean()) if n else None for v in (confidence, right))
-        bins.append(
-            {"low": float(edges[b]), "high": float(edges[b + 1]), "n": n, "confidence": mean, "accuracy": share}
-        )
-        gap += n * abs(mean - share) if n else 0.0
+        mean, accuracy = (float(v[inside].mean()) if n else None for v in (confidence, correct))
+        ece += n * abs(mean - accuracy) if n else 0.0
+        low, high = edges[b : b + 2].tolist()
+        bins.append({"low": low, "high": high, "n": n, "confidence": mean, "accuracy": accuracy})
     truth = np.eye(probability.shape[1])[label]
     return {
-        "ece": round(gap / len(label), 12),
+        "ece": round(ece / len(label), 12),
         "brier": float(((probability - truth) ** 2).sum(1).mean()),
         "log_loss": float(-np.log(np.clip(probability[np.arange(len(label)), label], 1e-9, None)).mean()),
         "bins": bins,
@@ -60,14 +59,14 @@ def compute_calibration(probability: np.ndarray, label: Sequence[int], n_bins: i
 
 
 def tabulate_subjects(table):
-    """For each subject: clips, share right (mean over seeds), and for each class how many it has and how many are right.
+    """Accuracy per subject, the worst first.
 
     Args:
         table: pandas DataFrame of predictions (columns ``seed, dataset, subject, label, prediction``).
 
     Returns:
-        pandas DataFrame with one row a subject, the worst first: ``dataset, subject, n_clips, acc``, and ``n_CLASS``,
-        ``right_CLASS`` (mean over seeds). A subject whose clips are all of one class is an ordinary row here.
+        pandas DataFrame with columns ``dataset, subject, n_clips, acc`` and, for each class, ``n_CLASS`` and
+        ``right_CLASS`` (correct clips, mean over seeds).
     """
     import pandas as pd
 

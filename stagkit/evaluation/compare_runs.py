@@ -1,4 +1,4 @@
-"""Is one run better than another? The difference on the same clips, with its interval over subjects."""
+"""Difference between two runs on the same clips, with its interval over subjects."""
 
 from __future__ import annotations
 
@@ -14,22 +14,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def compare_runs(first: str | Path | Run, second: str | Path | Run, n_draws: int = 2000, seed: int = 0) -> dict:
+def compare_runs(first: str | Path | Run, second: str | Path | Run) -> dict:
     """Paired bootstrap over subjects between two runs (``metrics.compute_paired``), on the clips that both tested.
 
     Args:
         first, second: finished runs, or their folders.
-        n_draws: draws of the bootstrap.
-        seed: of the draws.
 
     Returns:
-        What ``compute_paired`` gives, with ``per_class`` by class name, the names of the runs, ``n_clips``,
-        ``n_subjects``, ``only_first`` and ``only_second`` (clips that one of them alone tested) and ``notes``: what else
-        differs (protocol, data, seeds).
+        As ``compute_paired``, with ``per_class`` by class name, ``runs`` (names), ``n_clips``, ``n_subjects``,
+        ``only_first`` and ``only_second`` (clips that one of them alone tested) and ``notes`` on other differences.
 
     Raises:
-        RunError: a run that is no evidence (leaky, shuffled, not subject-disjoint); other classes; no common clip; a
-            clip whose label is not the same in both.
+        RunError: a run that is no evidence; other classes; no common clip; a clip with different labels.
     """
     runs = [run if isinstance(run, Run) else Run.load(run) for run in (first, second)]
     for run in runs:
@@ -41,11 +37,11 @@ def compare_runs(first: str | Path | Run, second: str | Path | Run, n_draws: int
             f"{a.path} has the classes {', '.join(classes)}, {b.path} has {', '.join(b.request['classes'])}: runs of "
             "other classes cannot be compared."
         )
-    answers = [_arrange(run) for run in runs]
-    keys = answers[0][0].index.intersection(answers[1][0].index, sort=False)
+    arranged = [_arrange(run) for run in runs]
+    keys = arranged[0][0].index.intersection(arranged[1][0].index, sort=False)
     if not len(keys):
         raise RunError(f"{a.path} and {b.path} have no clip in common: they cannot be compared.")
-    labels = [label.loc[keys] for label, _ in answers]
+    labels = [label.loc[keys] for label, _ in arranged]
     differ = keys[(labels[0].to_numpy() != labels[1].to_numpy())]
     if len(differ):
         raise RunError(
@@ -53,40 +49,40 @@ def compare_runs(first: str | Path | Run, second: str | Path | Run, n_draws: int
             "the runs are not of the same data."
         )
     code = {c: i for i, c in enumerate(classes)}
-    said = [table.loc[keys].replace(code).to_numpy(dtype=int).T for _, table in answers]
+    predictions = [table.loc[keys].replace(code).to_numpy(dtype=int).T for _, table in arranged]
     subject = keys.get_level_values("subject").to_numpy()
-    paired = compute_paired(labels[0].map(code).to_numpy(), said[0], said[1], subject, len(classes), n_draws, seed)
+    paired = compute_paired(labels[0].map(code).to_numpy(), *predictions, subject, len(classes))
     return {
         **paired,
         "per_class": dict(zip(classes, paired["per_class"], strict=True)),
         "runs": [run.name for run in runs],
         "n_clips": len(keys),
         "n_subjects": len(set(subject)),
-        "only_first": len(answers[0][0]) - len(keys),
-        "only_second": len(answers[1][0]) - len(keys),
+        "only_first": len(arranged[0][0]) - len(keys),
+        "only_second": len(arranged[1][0]) - len(keys),
         "notes": _find_differences(*runs),
     }
 
 
 def _arrange(run: Run) -> tuple[pd.Series, pd.DataFrame]:
-    """Label of each clip, and its prediction by each seed; where a clip is tested in several folds, by fold too."""
+    """Label of each clip, and its prediction by each seed; by fold too if a clip is tested in several folds."""
     table = run.predictions
     key = ["subject", "clip"]
     if table.duplicated([*key, "seed"]).any():
         names = {fold["fold"]: fold["name"] for fold in run.split}
         table = table.assign(trained_on=table["fold"].map(names))
         key = [*key, "trained_on"]
-    said = table.pivot(index=key, columns="seed", values="prediction")
-    if said.isna().any(axis=None):
-        raise RunError(f"{run.path}: a clip was not answered by every seed; evaluate again.")
-    return table.drop_duplicates(key).set_index(key)["label"].reindex(said.index), said
+    predictions = table.pivot(index=key, columns="seed", values="prediction")
+    if predictions.isna().any(axis=None):
+        raise RunError(f"{run.path}: not every seed predicts every clip; evaluate again.")
+    return table.drop_duplicates(key).set_index(key)["label"].reindex(predictions.index), predictions
 
 
 def _find_differences(a: Run, b: Run) -> list[str]:
     notes = []
-    for name, words in (("protocol", "protocol"), ("seeds", "seeds")):
+    for name in ("protocol", "seeds"):
         if a.request[name] != b.request[name]:
-            notes.append(f"another {words}: {a.request[name]} and {b.request[name]}")
+            notes.append(f"another {name}: {a.request[name]} and {b.request[name]}")
     if [f["name"] for f in a.split] != [f["name"] for f in b.split]:
         notes.append("other folds")
     if a.request["data"].get("digest") != b.request["data"].get("digest"):
@@ -115,9 +111,9 @@ def format_comparison(result: dict) -> str:
     low, high = result["uf1"]["ci95"]
     better = a if low > 0 else b if high < 0 else None
     lines.append(
-        f"{better} is better in UF1: the interval leaves out 0."
+        f"{better} is better in UF1: the interval excludes 0."
         if better
-        else "The interval of UF1 holds 0: on these subjects the two cannot be told apart."
+        else "The interval of UF1 contains 0: on these subjects the two do not differ measurably."
     )
     if result.get("caveat"):
         lines.append(f"Caution: {result['caveat']}.")
@@ -127,6 +123,6 @@ def format_comparison(result: dict) -> str:
 
 
 def describe_interval(row: dict) -> str:
-    """Difference and interval in a few signs, e.g. for a table: ``+0.041 [+0.002, +0.080]``."""
+    """Difference and interval as text: ``+0.041 [+0.002, +0.080]``."""
     values = (row["difference"], *row["ci95"])
     return "-" if None in values else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*np.array(values))

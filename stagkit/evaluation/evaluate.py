@@ -1,13 +1,10 @@
-"""Evaluate a network: every fold of a protocol, for every seed, pooled and scored once.
-
-Where folds are trained: ``backends``. A run that was interrupted goes on and ends with the same numbers.
-"""
+"""Evaluation of a network: every fold of a protocol for every seed, pooled and scored once; interrupted runs resume."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +16,16 @@ from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.subjects import add_warnings
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.executors import Compute, train_folds
+from stagkit.evaluation.fold import Fit
+from stagkit.evaluation.leakage import collect_leak
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run, check_place
-from stagkit.evaluation.run_summary import collect_leak, compute_run_report, compute_run_tables
+from stagkit.evaluation.run_summary import compute_run_report, compute_run_tables
+from stagkit.evaluation.sealed import Fold
 from stagkit.evaluation.splits import NOT_DISJOINT, find_missing_classes, make_folds, make_stratified_folds
 from stagkit.training.checkpoint import clear_progress, remove_working
 
-#: Folders of runs that stand beside the one asked for.
+#: Folders of further runs inside a run.
 STRATIFIED, PERMUTED = "stratifiedkfold", "permuted"
 
 
@@ -54,31 +54,27 @@ def evaluate(
     """Train and test every fold; write the run.
 
     Args:
-        out: run folder; a run with the same request goes on, any other content is refused.
-        stag_config, train_config: settings of the network and its training; None: those that ``stagkit evaluate`` takes
-            for these clips (``defaults.choose_settings``).
+        out: run folder; a run with the same request is resumed, other content is refused.
+        stag_config, train_config: settings of network and training; None: ``defaults.choose_settings``.
         protocol: see ``splits.PROTOCOLS``; ``n_folds`` for ``groupkfold``. ``stratifiedkfold`` is a ``groupkfold`` run
-            with the stratified one beside it, in the folder of that name.
+            with a stratified one in a folder of that name inside it.
         seeds: how many (0, 1, ...), or which.
-        device: ``auto``, ``cpu``, ``cuda``...
-        workers: processes on a CPU; all cores where None.
         data_path: where the clips came from (one or several), so that the run can be explained later.
         progress: wraps the stream of finished folds.
-        permutation_baseline: train everything once more on shuffled training labels: a baseline, in the folder ``permuted``.
-        leaky: write ``leak.json`` too, what choosing the epoch on the test clips would have claimed. The scores stay
-            honest, but the run is marked and refused as evidence.
-        backend, gpus, cluster: where folds are trained (``backends.Compute``).
+        permutation_baseline: train again on shuffled training labels: a baseline, in the folder ``permuted``.
+        leaky: write ``leak.json``: scores if the epoch were selected on the test clips. The run's own scores do not change,
+            but it is refused as evidence.
+        backend, device, workers, gpus, cluster: where folds are trained (``executors.Compute``).
 
     Returns:
         The finished run.
 
     Raises:
-        StagkitError: data that cannot be split, a seed given twice, a folder that holds other work, a loss that is not
-            finite.
+        StagkitError: data that cannot be split, a repeated seed, a folder that holds other work, a loss that is not finite.
 
     Warns:
-        StagkitWarning: clips that were left out before, people who may be one person under two names, and clips of two
-            people with nearly the same motion; the run keeps them in ``data.warnings``.
+        StagkitWarning: skipped clips, subjects that may be one person under two names, and clips of two subjects with
+            nearly the same motion; kept as ``data.warnings`` of the run.
         MissingClassWarning: a training part without a clip of some class, whose weight is then 0.
     """
     data = add_warnings(data)
@@ -87,67 +83,96 @@ def evaluate(
     request = {
         "model": "stag",
         "protocol": "groupkfold" if stratified else protocol,
-        "seeds": _check_seeds(seeds),
+        "seeds": check_seeds(seeds),
         "stag": defaults.stag.to_dict(),
         "train": defaults.train.to_dict(),
         "data": dict(data.meta),
-        "data_path": _absolute(data_path),
+        "data_path": resolve_paths(data_path),
         "classes": list(data.classes),
         **({"leaky": True} if leaky else {}),
+        **({"comparison": STRATIFIED} if stratified else {}),
     }
     compute = Compute(backend, device, workers, gpus, cluster)
-    settings = {"n_folds": n_folds, "compute": compute, "progress": progress}
-    more = {"comparison": STRATIFIED} if stratified else {}
-    return _evaluate(data, Path(out), {**request, **more}, settings, permutation_baseline)
+    return _evaluate(data, Path(out), request, n_folds, compute, progress, permutation_baseline)
 
 
-def _evaluate(data: RoiDataset, out: Path, request: dict, settings: dict, permutation_baseline: bool = False) -> Run:
-    """One run, and those that stand beside it; the scores are written when all are finished."""
-    _, device = settings["compute"].choose(bool(request.get("leaky")))
+def _evaluate(
+    data, out: Path, request: dict, n_folds: int, compute: Compute, progress, permutation_baseline=False
+) -> Run:
+    """One run and the further runs inside it."""
     if request.get("stratified"):
-        folds = make_stratified_folds(data, settings["n_folds"])
+        folds = make_stratified_folds(data, n_folds)
     else:
-        folds = make_folds(data, request["protocol"], settings["n_folds"])
+        folds = make_folds(data, request["protocol"], n_folds)
+    plain = {k: v for k, v in request.items() if k != "comparison"}
+
+    def extend(metrics: dict) -> None:
+        if permutation_baseline:
+            place = resolve_inside(out, PERMUTED)
+            run = _evaluate(data, place, {**plain, "permuted": True}, n_folds, compute, progress)
+            metrics["baselines"]["permutation_baseline"] = {s: run.metrics[s]["mean"] for s in SCORES}
+        if request.get("comparison"):
+            other = {**plain, "protocol": STRATIFIED, "stratified": True}
+            other.pop("leaky", None)
+            run = _evaluate(data, resolve_inside(out, STRATIFIED), other, n_folds, compute, progress)
+            metrics["comparison"] = {STRATIFIED: {s: run.metrics[s] for s in SCORES}, "reason": NOT_DISJOINT}
+
     whole = {**request, "n_folds": len(folds), **({"permutation_baseline": True} if permutation_baseline else {})}
+    return run_request(data, out, whole, folds, compute, progress, extend=extend)
+
+
+def run_request(
+    data: RoiDataset,
+    out: Path,
+    request: dict,
+    folds: Sequence[Fold],
+    compute: Compute,
+    progress: Progress = no_progress,
+    fit: Fit | None = None,
+    extend: Callable[[dict], None] | None = None,
+) -> Run:
+    """Train the missing folds of a run and write its scores.
+
+    Args:
+        request: what ``run.json`` holds.
+        fit: trains the system (``fold.run_fold``).
+        extend: adds to the metrics before they are written.
+    """
+    backend, device = compute.choose(bool(request.get("leaky")))
     check_place(out)
     if (out / "metrics.json").is_file():  # finished: nothing is written
-        return Run.start(out, whole, folds, data, device)
+        return Run.start(out, request, folds, data, device)
     with lock_folder(out):
-        run = Run.start(out, whole, folds, data, device)
-        return run if run.is_finished else _finish(data, run, folds, request, settings, permutation_baseline, device)
+        run = Run.start(out, request, folds, data, device)
+        if run.is_finished:
+            return run
+        missing = find_missing_classes(data, folds)
+        _warn_of(missing)
+        remove_temporary(run.path)
+        run.drop_damaged_folds()
+        run.check_backend(backend, device)
+        todo = [(seed, i) for seed in request["seeds"] for i in range(len(folds)) if not run.is_done(seed, i)]
+        started = time.perf_counter()
+        clear_progress(run.path)
+        for _ in progress(train_folds(data, folds, run, todo, compute, fit), len(todo)):
+            pass
+        remove_working(run.path)
+        metrics = compute_run_report(run, data, folds, device, missing)
+        if extend:
+            extend(metrics)
+        if request.get("leaky"):
+            write_json(resolve_inside(run.path, "leak.json"), collect_leak(run))
+        metrics["seconds"] = round(time.perf_counter() - started, 1)
+        run.finish(metrics, compute_run_tables(run, metrics))
+        return run
 
 
-def _finish(data, run: Run, folds, request: dict, settings: dict, permutation_baseline: bool, device: str) -> Run:
-    missing = find_missing_classes(data, folds)
-    _warn_of(missing)
-    remove_temporary(run.path)
-    run.drop_damaged_folds()
-    run.check_backend(*settings["compute"].choose(bool(request.get("leaky"))))
-    todo = [(seed, i) for seed in request["seeds"] for i in range(len(folds)) if not run.is_done(seed, i)]
-    started = time.perf_counter()
-    clear_progress(run.path)
-    for _ in settings["progress"](train_folds(data, folds, run, todo, settings["compute"]), len(todo)):
-        pass
-    remove_working(run.path)
-    metrics = compute_run_report(run, data, folds, device, missing)
-    if permutation_baseline:
-        plain = {k: v for k, v in request.items() if k != "comparison"}
-        shuffled = _evaluate(data, resolve_inside(run.path, PERMUTED), {**plain, "permuted": True}, settings)
-        metrics["baselines"]["permutation_baseline"] = {s: shuffled.metrics[s]["mean"] for s in SCORES}
-    if request.get("comparison"):
-        plain = {k: v for k, v in request.items() if k not in ("comparison", "leaky")}
-        plain |= {"protocol": STRATIFIED, "stratified": True}
-        other = _evaluate(data, resolve_inside(run.path, STRATIFIED), plain, settings)
-        metrics["comparison"] = {STRATIFIED: {s: other.metrics[s] for s in SCORES}, "reason": NOT_DISJOINT}
-    if request.get("leaky"):
-        write_json(resolve_inside(run.path, "leak.json"), collect_leak(run))
-    metrics["seconds"] = round(time.perf_counter() - started, 1)
-    run.finish(metrics, compute_run_tables(run, metrics))
-    return run
+def check_seeds(seeds: int | Sequence[int]) -> list[int]:
+    """0, 1, ... for a number, otherwise the given seeds.
 
-
-def _check_seeds(seeds: int | Sequence[int]) -> list[int]:
-    """0, 1, ... where a number is given; else the seeds given, none twice."""
+    Raises:
+        StagkitError: none, a negative or a repeated one.
+    """
     chosen = list(range(seeds)) if isinstance(seeds, (int, np.integer)) else [int(s) for s in seeds]
     if not chosen or min(chosen) < 0:
         raise StagkitError(f"`seeds` is {seeds!r}: expected at least one, and none below 0.")
@@ -159,7 +184,8 @@ def _check_seeds(seeds: int | Sequence[int]) -> list[int]:
     return chosen
 
 
-def _absolute(path: str | Path | Sequence[str | Path]) -> str | list[str]:
+def resolve_paths(path: str | Path | Sequence[str | Path]) -> str | list[str]:
+    """One or several paths as absolute text; '' stays ''."""
     if isinstance(path, (str, Path)):
         return str(Path(path).resolve()) if path else ""
     return [str(Path(p).resolve()) for p in path]
@@ -171,7 +197,7 @@ def _warn_of(missing: dict[str, tuple[str, ...]]) -> None:
         others = f" (and {len(missing) - 1} more folds lack one)" if len(missing) > 1 else ""
         warnings.warn(
             f"the training part of fold {name!r} has no clip of {', '.join(classes)}{others}: the class has weight 0 "
-            "there and cannot be recognised; the rest goes on.",
+            "there and cannot be recognised; the evaluation continues.",
             MissingClassWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -1,13 +1,10 @@
-"""The work of one fold, or of a stack of folds: train, answer, and only then open the test part (``seal.fit_and_predict``).
-
-It returns what the run keeps, so that it can be done here, in another process, or on another machine.
-"""
+"""Training and testing one fold, or an ensemble of folds; results are returned, so that any process can do the work."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,21 +17,23 @@ from stagkit.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
-    from stagkit.network.model import Stag
+#: (run, training clips, sealed test clips, seed, number of the fold, device, checkpoint) -> the trained system
+Fit = Callable[[Run, RoiDataset, SealedInputs, int, int, str, Checkpoint | None], Trained]
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What a run keeps of a fold.
+    """What a run keeps of a fold (written by ``Run.save_fold``).
 
     Args:
         seed, number: which.
-        unblinding: when the seal was opened, and why.
-        record: seconds, sizes, what chose the epoch.
-        rows: predictions, one row a test clip; ``aus``: action units, where they are coded.
-        model: the trained network, on the CPU.
-        answers: int "epoch clip", only of a leak demonstration.
+        unblinding: when its seal was opened.
+        record: seconds, sizes, validation.
+        rows: predictions, one row per test clip; ``aus``: action units, if coded.
+        model: the trained network, on the CPU; None keeps no weights.
+        arrays: name of a file -> its arrays.
     """
 
     seed: int
@@ -42,39 +41,24 @@ class FoldResult:
     unblinding: Unblinding
     record: dict
     rows: pd.DataFrame
-    model: Stag
-    aus: pd.DataFrame | None
-    answers: np.ndarray | None
-
-    def save(self, run: Run) -> str:
-        """Log the unblinding, keep the fold; its name."""
-        run.log_unblinding(self.seed, self.number, self.unblinding, self.record)
-        run.save_fold(self.seed, self.number, self.rows, self.model, self.aus, self.answers)
-        return self.unblinding.fold
+    model: nn.Module | None = None
+    aus: pd.DataFrame | None = None
+    arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
 def make_seed(seed: int, number: int) -> int:
-    """The seed of one fold: its own, whoever trains it."""
+    """The training seed of one fold."""
     return seed * 100_003 + number
 
 
-def shuffle_labels(known: RoiDataset, seed: int) -> RoiDataset:
-    """Training clips whose labels and AU codes (together) belong to another clip: nothing about faces can be learned."""
-    order = np.random.default_rng(seed).permutation(len(known))
-    return replace(known, label=known.label[order], aus=known.aus[order])
-
-
-def describe_place(device: str) -> dict[str, object]:
-    """Device and versions that trained a fold: kept with it, since a run may be resumed elsewhere."""
-    import torch
-
-    from stagkit import __version__
-
-    return {"device": str(device), "versions": {"stagkit": __version__, "torch": torch.__version__}}
+def shuffle_labels(train: RoiDataset, seed: int) -> RoiDataset:
+    """Training clips with labels and AU codes permuted together: nothing about faces can be learned."""
+    order = np.random.default_rng(seed).permutation(len(train))
+    return replace(train, label=train.label[order], aus=train.aus[order])
 
 
 def configure_process(device: str) -> None:
-    """Make this process ready: one thread on a CPU, and memory that is freed stays with it."""
+    """One thread on a CPU, and freed memory stays with the process."""
     import torch
 
     from stagkit.training.optim import tune_malloc
@@ -85,35 +69,96 @@ def configure_process(device: str) -> None:
 
 
 def run_fold(
-    data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str, checkpoint: Checkpoint | None = None
+    data: RoiDataset,
+    fold: Fold,
+    run: Run,
+    seed: int,
+    number: int,
+    device: str,
+    checkpoint: Checkpoint | None = None,
+    fit: Fit | None = None,
 ) -> FoldResult:
-    """One fold by itself.
+    """Train on a fold's training part, predict its test part, then open it.
 
     Args:
-        checkpoint: where checkpoints and progress are kept; None: nowhere.
+        checkpoint: keeps checkpoints and progress; None: none.
+        fit: trains the system; None: ``fit_stag``.
     """
+    import pandas as pd
+    import torch
+
+    from stagkit import __version__
+
+    configure_process(device)
+    fold = fold.copy()  # each seed opens its own seal
+    fit = fit or fit_stag
+    test, probability, trained = fit_and_predict(
+        data, fold, lambda train, inputs: fit(run, train, inputs, seed, number, device, checkpoint)
+    )
+    clips = {
+        "seed": seed,
+        "fold": number,
+        "dataset": [data.datasets[j] for j in test],
+        "subject": [data.subjects[j] for j in test],
+        "clip": [data.clip_ids[j] for j in test],
+    }
+    predicted = {
+        "label": [data.classes[data.label[j]] for j in test],
+        "prediction": [data.classes[k] for k in probability.argmax(1)],
+        **{f"p_{c}": probability[:, k].astype(float).round(6) for k, c in enumerate(data.classes)},
+    }
+    versions = {
+        "stagkit": __version__,
+        "torch": torch.__version__,
+    }  # kept with the fold: a run may be resumed elsewhere
+    return FoldResult(
+        seed,
+        number,
+        fold.unblinding,
+        {**trained.record, "device": str(device), "versions": versions},
+        pd.DataFrame({**clips, **predicted}),
+        trained.model,
+        _tabulate_aus(clips, data.aus[test], trained.aus),
+        trained.arrays,
+    )
+
+
+def fit_stag(
+    run: Run,
+    train: RoiDataset,
+    inputs: SealedInputs,
+    seed: int,
+    number: int,
+    device: str,
+    checkpoint: Checkpoint | None = None,
+) -> Trained:
+    """Train STAG as the run requests; with ``leaky``, or in a comparison, it also predicts after every epoch."""
     from stagkit.synthetic.auxiliary import make_auxiliary
     from stagkit.training.epoch_selection import fit_network
     from stagkit.training.train import predict
 
-    configure_process(device)
-    own, answers, settings = make_seed(seed, number), [], (run.stag_config, run.train_config)
-    auxiliary = make_auxiliary(data, run.train_config)
+    own, predictions, every = make_seed(seed, number), [], np.arange(len(inputs))
+    watched = run.request.get("leaky") or "explain" in run.request
 
-    def fit(known: RoiDataset, inputs: SealedInputs) -> tuple[Stag, int, str, dict]:
-        known, on_epoch_end, everyone = _shuffled(known, run, own), None, np.arange(len(inputs))
-        if run.request.get("leaky"):
+    def on_epoch_end(epoch, model):
+        predictions.append(predict(model, inputs, every).argmax(1).astype(np.int8))
 
-            def on_epoch_end(epoch, model):
-                answers.append(predict(model, inputs, everyone).argmax(1).astype(np.int8))
-
-        tell = None if checkpoint is None else partial(checkpoint.log_progress, run.train_config.epochs)
-        kept = None if run.request.get("leaky") else checkpoint  # the answers of the epochs before would be missing
-        started = time.perf_counter()
-        model, *told, record = fit_network(known, *settings, own, device, on_epoch_end, tell, kept, auxiliary)
-        return model, *told, {**record, "train_seconds": round(time.perf_counter() - started, 3)}
-
-    return _examine(data, fold, run, seed, number, device, fit, answers)
+    tell = None if checkpoint is None else partial(checkpoint.log_progress, run.train_config.epochs)
+    auxiliary, started = make_auxiliary(train, run.train_config), time.perf_counter()
+    *network, record = fit_network(
+        _permute(run, train, own),
+        run.stag_config,
+        run.train_config,
+        own,
+        device,
+        on_epoch_end if watched else None,
+        tell,
+        None if watched else checkpoint,  # a resumed fold would lack the predictions of earlier epochs
+        auxiliary,
+    )
+    record = {**record, "train_seconds": round(time.perf_counter() - started, 3)}
+    trained = _finish_stag((*network, record), train, inputs)
+    return replace(trained, arrays={"leak": {"predictions": np.stack(predictions)}}) if predictions else trained
 
 
 def run_ensemble(
@@ -124,11 +169,11 @@ def run_ensemble(
     device: str,
     checkpoint: Checkpoint | None = None,
 ) -> list[FoldResult]:
-    """Some folds at once.
+    """Train several folds at once.
 
     Args:
         folds: all of the run.
-        pairs: (seed, number) of those to train; the same pairs, in the same order, give the same numbers.
+        pairs: (seed, number) of those to train; the same pairs in the same order give the same numbers.
     """
     from stagkit.synthetic.auxiliary import make_auxiliary
     from stagkit.training.epoch_selection import fit_ensemble
@@ -139,81 +184,60 @@ def run_ensemble(
     started = time.perf_counter()
     auxiliary = make_auxiliary(data, run.train_config)
     fitted = fit_ensemble(data, parts, run.stag_config, run.train_config, device, len(parts), tell, auxiliary)
-    share = round((time.perf_counter() - started) / len(parts), 3)
+    more = {"train_seconds": round((time.perf_counter() - started) / len(parts), 3), "stacked": len(parts)}
     results = []
-    for (seed, number), (model, *told, record) in zip(pairs, fitted, strict=True):
-        network = (model, *told, {**record, "train_seconds": share, "stacked": len(parts)})
-        results.append(_examine(data, folds[number], run, seed, number, device, lambda known, inputs, n=network: n))
+    for (seed, number), (*network, record) in zip(pairs, fitted, strict=True):
+
+        def fit(run, train, inputs, *_, network=network, record=record):
+            return _finish_stag((*network, {**record, **more}), train, inputs)
+
+        results.append(run_fold(data, folds[number], run, seed, number, device, fit=fit))
     return results
 
 
 def make_part(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int):
-    """What a stack needs of a fold (``stacked_epochs.TrainingPart``): its training clips alone are looked at."""
+    """The training clips of a fold for an ensemble (``epoch_selection.TrainingPart``)."""
     from stagkit.training.epoch_selection import TrainingPart
 
     own = make_seed(seed, number)
-    known = _shuffled(fold.training_part(data), run, own)
-    return TrainingPart.make(known, fold.train, run.stag_config, run.train_config, own)
+    train = _permute(run, fold.training_part(data), own)
+    return TrainingPart.make(train, fold.train, run.stag_config, run.train_config, own)
 
 
-def _shuffled(known: RoiDataset, run: Run, seed: int) -> RoiDataset:
-    return shuffle_labels(known, seed) if run.request.get("permuted") else known
+def _permute(run: Run, train: RoiDataset, seed: int) -> RoiDataset:
+    return shuffle_labels(train, seed) if run.request.get("permuted") else train
 
 
-def _examine(
-    data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str, fit, answers=()
-) -> FoldResult:
-    """Train, answer, open the test part once."""
-    import pandas as pd
-
+def describe_fit(model, train: RoiDataset, inputs: SealedInputs) -> dict[str, object]:
+    """Clips, classes without a training clip, and cost of a trained network."""
     from stagkit.network.cost import compute_cost, measure_inference
+
+    return {
+        "n_train": len(train),
+        "n_test": len(inputs),
+        "missing_classes": [c for i, c in enumerate(train.classes) if not (train.label == i).any()],
+        "inference_ms_per_clip": round(measure_inference(model, inputs), 3),
+        **compute_cost(model, inputs),
+    }
+
+
+def _finish_stag(fitted: tuple, train: RoiDataset, inputs: SealedInputs) -> Trained:
     from stagkit.training.train import predict_with_aus
 
-    said = []  # probabilities of the AUs
-
-    def answer(known: RoiDataset, inputs: SealedInputs) -> Trained:
-        model, epochs, selected_by, record = fit(known, inputs)
-        record = {
-            **record,
-            **describe_place(device),
-            "n_train": len(known),
-            "n_test": len(inputs),
-            "missing_classes": [c for i, c in enumerate(known.classes) if not (known.label == i).any()],
-            "inference_ms_per_clip": round(measure_inference(model, inputs), 3),
-            **compute_cost(model, inputs),
-        }
-        probability, aus = predict_with_aus(model, inputs, np.arange(len(inputs)))
-        said.append(aus)
-        return Trained(lambda _: probability, epochs, selected_by, record, model)
-
-    fold = fold.copy()  # each seed opens its own seal
-    test, probability, trained = fit_and_predict(data, fold, answer)
-    rows = {
-        "seed": seed,
-        "fold": number,
-        "dataset": [data.datasets[j] for j in test],
-        "subject": [data.subjects[j] for j in test],
-        "clip": [data.clip_ids[j] for j in test],
-    }
-    answered = {
-        "label": [data.classes[data.label[j]] for j in test],
-        "prediction": [data.classes[k] for k in probability.argmax(1)],
-        **{f"p_{c}": probability[:, k].astype(float).round(6) for k, c in enumerate(data.classes)},
-    }
-    aus = _tabulate_aus(rows, data.aus[test], said[0])
-    answers = np.stack(answers) if answers else None
-    table = pd.DataFrame({**rows, **answered})
-    return FoldResult(seed, number, fold.unblinding, trained.record, table, trained.model, aus, answers)
+    model, epochs, selected_by, record = fitted
+    record = {**record, **describe_fit(model, train, inputs)}
+    probability, aus = predict_with_aus(model, inputs, np.arange(len(inputs)))
+    return Trained(lambda _: probability, epochs, selected_by, record, model, aus)
 
 
-def _tabulate_aus(rows: dict, truth: np.ndarray, probability: np.ndarray):
-    """Code and probability of every AU of the test clips; None where none is coded."""
+def _tabulate_aus(clips: dict, truth: np.ndarray, probability: np.ndarray | None):
+    """Code and probability of every AU of the test clips; None if none is coded or predicted."""
     import pandas as pd
 
     from stagkit.core.facs import AU_LABELS
 
-    if np.isnan(truth).all():
+    if probability is None or np.isnan(truth).all():
         return None
     coded = {label: truth[:, k] for k, label in enumerate(AU_LABELS)}
-    said = {f"p_{label}": probability[:, k].astype(float).round(6) for k, label in enumerate(AU_LABELS)}
-    return pd.DataFrame({**rows, **coded, **said})
+    predicted = {f"p_{label}": probability[:, k].astype(float).round(6) for k, label in enumerate(AU_LABELS)}
+    return pd.DataFrame({**clips, **coded, **predicted})

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from stagkit.evaluation.metrics import SCORES, compute_confusion, compute_scores
+
+if TYPE_CHECKING:
+    from stagkit.evaluation.run import Run
 
 #: Warning that goes with every number of ``compute_leak``.
 LEAK_WARNING = (
@@ -59,3 +64,38 @@ def compute_leak(
         "permuted_last_epoch": score(permuted, last),
         "permuted_best_test_epoch": score(permuted, select(permuted)),
     }
+
+
+def collect_leak(run: Run) -> dict[str, object]:
+    """``leak.json``: ``compute_leak`` of every seed, their mean, and the optimism (best test epoch minus last epoch)."""
+    table, classes = run.collect(), run.request["classes"]
+    label = table["label"].map(classes.index).to_numpy()
+    per_seed = {}
+    for seed in run.request["seeds"]:
+        at = [((table["seed"] == seed) & (table["fold"] == i)).to_numpy() for i in range(len(run.split))]
+        predictions = [run.load_epoch_predictions(seed, i) for i in range(len(at))]
+        per_seed[str(seed)] = compute_leak([label[a] for a in at], predictions, len(classes), seed)
+    kinds = next(iter(per_seed.values()))
+    mean = {kind: {s: float(np.mean([p[kind][s] for p in per_seed.values()])) for s in SCORES} for kind in kinds}
+    return {
+        "warning": LEAK_WARNING,
+        "rule": "best <= test accuracy, per fold",
+        "mean": mean,
+        "optimism": {s: mean["best_test_epoch"][s] - mean["last_epoch"][s] for s in SCORES},
+        "per_seed": per_seed,
+    }
+
+
+def format_leak(leak: dict) -> str:
+    """The leak demonstration as a small table."""
+    names = {
+        "last_epoch": "last epoch (no selection)",
+        "best_test_epoch": "best test epoch of each fold",
+        "best_common_epoch": "best common test epoch",
+        "permuted_last_epoch": "permuted labels, last epoch",
+        "permuted_best_test_epoch": "permuted labels, best test epoch",
+    }
+    lines = [f"LEAK DEMONSTRATION{'':<22}{'UF1':>7}{'UAR':>7}{'ACC':>7}"]
+    for key, name in names.items():
+        lines.append(f"  {name:<38}" + "".join(f"{leak['mean'][key][s]:7.3f}" for s in SCORES))
+    return "\n".join([*lines, f"Warning: {leak['warning']}"])

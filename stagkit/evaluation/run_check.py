@@ -1,4 +1,4 @@
-"""Check of a run folder: is every file what was written, and do predictions, folds and scores agree?"""
+"""Check of a run folder: files against their digests, and predictions against folds and scores."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from stagkit.evaluation.run import Run
 
 
 def check_run(path: str | Path) -> list[tuple[str, str]]:
-    """State of every file of a run, of the runs in it and of its explanations.
-
-    Args:
-        path: a finished or interrupted run.
+    """State of every file of a run, of the runs inside it and of its explanations.
 
     Returns:
-        (path inside the run, state) of each file: ``ok``, ``missing``, ``damaged``, ``no digest`` (an older stagkit wrote
-        it), or one sentence on what is wrong.
+        (path inside the run, state) of each file: ``ok``, ``missing``, ``damaged``, or one sentence on what is wrong.
 
     Raises:
         StagkitError: no run there.
@@ -33,18 +29,16 @@ def check_run(path: str | Path) -> list[tuple[str, str]]:
         return [*find_damage(path, digests).items(), ("run.json", str(error))]
     rows = list(_check_files(run).items())
     if run.is_finished:
-        rows += _check_scores(run)
+        rows.append(_check_scores(run))
     for name in ("permuted", "stratifiedkfold"):
         if (run.path / name / "run.json").is_file():
-            rows += _below(run, name, check_run)
-    base = run.path / "explanations"
-    for folder in sorted(base.glob("seed*")) if base.is_dir() else ():
-        rows += _below(run, f"explanations/{folder.name}", _check_explanation)
+            rows += _check_inside(run, name, check_run)
+    explanations = run.path / "explanations"
+    for folder in sorted(explanations.glob("seed*")) if explanations.is_dir() else ():
+        rows += _check_inside(run, f"explanations/{folder.name}", _check_explanation)
     for base, folders, names in os.walk(run.path):
-        links = [name for name in (*folders, *names) if (Path(base) / name).is_symlink()]
-        rows += [
-            (str(Path(base, name).relative_to(run.path)), "is a link: replace it by the file itself") for name in links
-        ]
+        links = [Path(base, name) for name in (*folders, *names) if Path(base, name).is_symlink()]
+        rows += [(str(link.relative_to(run.path)), "is a link: replace it by the file itself") for link in links]
         left = sum(name.startswith(TEMPORARY) for name in names)
         if left:
             rows.append((str(Path(base).relative_to(run.path)), f"ok, with {left} temporary files of a killed command"))
@@ -52,12 +46,12 @@ def check_run(path: str | Path) -> list[tuple[str, str]]:
 
 
 def is_sound(state: str) -> bool:
-    """True for a state that is no damage."""
-    return state == "no digest" or state.startswith("ok")
+    """True for a state without damage."""
+    return state.startswith("ok")
 
 
 def format_check(rows: list[tuple[str, str]]) -> str:
-    """The table for the screen; files that are ok are counted per folder."""
+    """The states as text; files that are ok are counted per folder."""
     counts: dict[str, int] = {}
     lines = []
     for name, state in rows:
@@ -74,7 +68,7 @@ def format_check(rows: list[tuple[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def _below(run: Run, name: str, check) -> list[tuple[str, str]]:
+def _check_inside(run: Run, name: str, check) -> list[tuple[str, str]]:
     try:
         return [(f"{name}/{file}", state) for file, state in check(resolve_inside(run.path, name))]
     except StagkitError as error:
@@ -85,43 +79,41 @@ def _check_files(run: Run) -> dict[str, str]:
     if not run.is_finished:
         states = {}
         for stem in run.list_done():
-            states |= find_damage(run.path, run.read_fold_digests(stem)) or {f"folds/{stem}.csv": "no digest"}
+            states |= find_damage(run.path, run.read_fold_digests(stem))
         return states
     try:
-        digests = run.digests
+        states = find_damage(run.path, run.digests)
     except StagkitError as error:
         return {DIGESTS: str(error)}
-    states = find_damage(run.path, digests)
     for name in run.list_files():
-        states.setdefault(name, "not written by this run" if digests else "no digest")
+        states.setdefault(name, "not written by this run")
     return states
 
 
-def _check_scores(run: Run) -> list[tuple[str, str]]:
-    """Do ``predictions.csv``, the files in ``folds/`` and ``metrics.json`` agree?"""
+def _check_scores(run: Run) -> tuple[str, str]:
+    """Whether ``predictions.csv``, the files in ``folds/`` and ``metrics.json`` agree."""
     try:
-        table, folds, classes = run.predictions, run.collect(), list(run.request["classes"])
-        if folds is not None and not table.equals(folds):
-            return [("predictions.csv and folds/", "do not hold the same predictions")]
+        table, classes = run.predictions, list(run.request["classes"])
+        if not table.equals(run.collect()):
+            return "predictions.csv and folds/", "do not hold the same predictions"
         for seed, part in table.groupby("seed"):
             codes = [part[name].map(classes.index).to_numpy() for name in ("label", "prediction")]
             scores = compute_scores(compute_confusion(*codes, len(classes)))
             for name in SCORES:
-                stated = run.metrics[name]["per_seed"][str(seed)]
-                if abs(stated - getattr(scores, name)) > 1e-6:
-                    found = f"{name} is {getattr(scores, name):.3f} by the predictions, {stated:.3f} in metrics.json"
-                    return [("predictions.csv and metrics.json", f"seed {seed}: {found}")]
+                stated, found = run.metrics[name]["per_seed"][str(seed)], getattr(scores, name)
+                if abs(stated - found) > 1e-6:
+                    text = f"seed {seed}: {name} is {found:.3f} by the predictions, {stated:.3f} in metrics.json"
+                    return "predictions.csv and metrics.json", text
     except (StagkitError, TypeError, ValueError, IndexError) as error:
-        return [("predictions, folds and metrics", shorten(str(error), 400)[1:-1])]
-    return [("predictions, folds and metrics agree", "ok")]
+        return "predictions, folds and metrics", shorten(str(error), 400)[1:-1]
+    return "predictions, folds and metrics agree", "ok"
 
 
 def _check_explanation(folder: Path) -> list[tuple[str, str]]:
-    digests = read_digests(folder)
-    states = find_damage(folder, digests)
+    states = find_damage(folder, read_digests(folder))
     if not (folder / "summary.json").is_file():
         states["summary.json"] = "missing: the explanation was not finished"
     for name in ("attribution.npz", "graph.npz"):
         if (folder / name).is_file():
-            states.setdefault(name, "not written by this explanation" if digests else "no digest")
+            states.setdefault(name, "not written by this explanation")
     return list(states.items())

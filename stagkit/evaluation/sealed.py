@@ -157,13 +157,18 @@ class Fold:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained system: ``predict`` maps sealed test clips to probabilities "clip cls"; ``record`` is kept with the fold."""
+    """A trained system: ``predict`` maps sealed test clips to probabilities "clip cls".
+
+    ``record`` and ``arrays`` (file name -> arrays) are kept with the fold; ``aus``: probabilities "clip au".
+    """
 
     predict: Callable[[SealedInputs], np.ndarray]
     epoch: int | None = None
     selected_by: str = "fixed beforehand"
     record: dict = field(default_factory=dict)
     model: object | None = None
+    aus: np.ndarray | None = None
+    arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
 def fit_and_predict(

@@ -1,8 +1,7 @@
-"""Who is trained on and who is tested. The test part of a fold is sealed (``seal``).
+"""Protocols: which subjects are trained on and which are tested, with sealed test parts.
 
-Every protocol of ``make_folds`` is subject-disjoint: no person is in both parts of a fold, over data sets too (subjects
-are named ``dataset/subject``). Stratified folds are not; they come from ``make_stratified_folds`` and are only ever shown
-beside group folds.
+Every protocol of ``make_folds`` is subject-disjoint, over data sets too (subjects are named ``dataset/subject``). Stratified
+folds are not: they come from ``make_stratified_folds`` and are only shown next to group folds.
 """
 
 from __future__ import annotations
@@ -14,23 +13,11 @@ import numpy as np
 
 from stagkit.core.files import compute_digest
 from stagkit.core.types import RoiDataset, StagkitError
-from stagkit.evaluation.sealed import Fold, SealError
-
-__all__ = [
-    "NOT_DISJOINT",
-    "PROTOCOLS",
-    "Fold",
-    "Protocol",
-    "SealError",
-    "check_splittable",
-    "find_missing_classes",
-    "make_folds",
-    "make_stratified_folds",
-]
+from stagkit.evaluation.sealed import Fold
 
 Protocol = Literal["loso", "groupkfold", "cde", "cross", "official"]
 
-#: What each protocol does, in words.
+#: Protocol -> description.
 PROTOCOLS = {
     "loso": "leaves one subject out at a time",
     "groupkfold": "leaves groups of subjects out",
@@ -39,10 +26,10 @@ PROTOCOLS = {
     "official": "trains on the part 'train' of the data and tests on its other parts",
 }
 
-#: Why stratified folds never stand alone.
+#: Why stratified folds are never shown alone.
 NOT_DISJOINT = (
-    "StratifiedKFold is not subject-disjoint: the network is tested on people it was trained on, so its score says how "
-    "well faces are remembered; GroupKFold is the one to believe."
+    "StratifiedKFold is not subject-disjoint: the network is tested on subjects it was trained on, so its score measures "
+    "how well faces are remembered; believe GroupKFold."
 )
 
 
@@ -50,17 +37,16 @@ def make_folds(data: RoiDataset, protocol: Protocol = "loso", n_folds: int = 10,
     """Split a data set.
 
     Args:
-        protocol: one of ``PROTOCOLS``. ``cde`` (See et al., doi:10.1109/FG.2019.8756611) needs two data sets or more;
-            so does ``cross``, whose folds are named ``A->B``; ``official`` needs ``data.parts``.
+        protocol: one of ``PROTOCOLS``. ``cde`` (See et al., doi:10.1109/FG.2019.8756611) and ``cross`` (folds named
+            ``A->B``) need two data sets or more; ``official`` needs ``data.parts``.
         n_folds: of ``groupkfold``, whose subjects are shuffled by ``seed``.
 
     Returns:
-        Folds whose test parts together hold every clip once (``cross``: each pair's once; ``official``: every clip that
-        is not for training).
+        Folds whose test parts together hold every clip once (``cross``: once per pair; ``official``: every clip that is
+        not for training).
 
     Raises:
-        StagkitError: one subject only; fewer subjects than folds; a class with no clip; one recording under two
-            subjects; an unknown protocol, or one that this data cannot have.
+        StagkitError: data that this protocol cannot split (``check_splittable``), or an unknown protocol.
         SealError: a subject in both parts (of an official split).
     """
     if protocol == "stratifiedkfold":
@@ -68,47 +54,44 @@ def make_folds(data: RoiDataset, protocol: Protocol = "loso", n_folds: int = 10,
     if protocol not in PROTOCOLS:
         raise StagkitError(f"there is no protocol {protocol!r}; expected {', '.join(PROTOCOLS)} or stratifiedkfold.")
     check_splittable(data)
-    make = {"groupkfold": _make_groups, "cross": _make_pairs, "official": _make_official}.get(protocol, _make_loso)
     if protocol in ("cde", "cross") and len(set(data.datasets)) < 2:
         raise StagkitError(
             f"the protocol {protocol} needs two data sets or more, all clips here are of {data.datasets[0]}: "
             "name several, e.g. 'stagkit evaluate A B'."
         )
-    folds = make(data, n_folds, seed)
+    if protocol == "official":
+        folds = _make_official(data)
+    elif protocol == "cross":
+        of, names = np.asarray(data.datasets), sorted(set(data.datasets))
+        pairs = [(a, b) for a in names for b in names if a != b]
+        folds = tuple(Fold(f"{a}->{b}", np.flatnonzero(of == a), np.flatnonzero(of == b)) for a, b in pairs)
+    else:
+        groups, which = np.unique(data.subjects, return_inverse=True)
+        if protocol == "groupkfold":
+            which = _group_subjects(which, len(groups), n_folds, seed)
+            groups = [f"group{i:02d}" for i in range(n_folds)]
+        folds = tuple(
+            Fold(str(n), np.flatnonzero(which != i), np.flatnonzero(which == i)) for i, n in enumerate(groups)
+        )
     for fold in folds:
         fold.check_disjoint(data)
     return folds
 
 
-def _without(data: RoiDataset, name: str, test: np.ndarray) -> Fold:
-    return Fold(name, np.setdiff1d(np.arange(len(data)), test), test)
-
-
-def _make_loso(data: RoiDataset, n_folds: int, seed: int) -> tuple[Fold, ...]:
-    groups, which = np.unique(data.subjects, return_inverse=True)
-    return tuple(_without(data, str(subject), np.flatnonzero(which == i)) for i, subject in enumerate(groups))
-
-
-def _make_groups(data: RoiDataset, n_folds: int, seed: int) -> tuple[Fold, ...]:
+def _group_subjects(which: np.ndarray, n_subjects: int, n_folds: int, seed: int) -> np.ndarray:
+    """Number of the test fold of each clip."""
     from sklearn.model_selection import GroupKFold
 
-    groups, which = np.unique(data.subjects, return_inverse=True)
-    if n_folds > len(groups):
-        raise StagkitError(f"{n_folds} folds were asked for, but there are {len(groups)} subjects: at most one each.")
+    if n_folds > n_subjects:
+        raise StagkitError(f"{n_folds} folds were asked for, but there are {n_subjects} subjects: at most one each.")
+    fold = np.empty(len(which), int)
     splitter = GroupKFold(n_folds, shuffle=True, random_state=seed)
-    parts = splitter.split(np.arange(len(data)), groups=which)
-    return tuple(_without(data, f"group{i:02d}", test) for i, (_, test) in enumerate(parts))
+    for i, (_, test) in enumerate(splitter.split(which, groups=which)):
+        fold[test] = i
+    return fold
 
 
-def _make_pairs(data: RoiDataset, n_folds: int, seed: int) -> tuple[Fold, ...]:
-    of = np.asarray(data.datasets)
-    names = sorted(set(data.datasets))
-    return tuple(
-        Fold(f"{a}->{b}", np.flatnonzero(of == a), np.flatnonzero(of == b)) for a in names for b in names if a != b
-    )
-
-
-def _make_official(data: RoiDataset, n_folds: int, seed: int) -> tuple[Fold, ...]:
+def _make_official(data: RoiDataset) -> tuple[Fold, ...]:
     if "train" not in data.parts or len(set(data.parts)) < 2:
         found = ", ".join(sorted(set(filter(None, data.parts)))) or "none"
         raise StagkitError(
@@ -122,10 +105,10 @@ def _make_official(data: RoiDataset, n_folds: int, seed: int) -> tuple[Fold, ...
 
 
 def make_stratified_folds(data: RoiDataset, n_folds: int = 10, seed: int = 0) -> tuple[Fold, ...]:
-    """Folds with the classes in equal shares, people on both sides: **not** subject-disjoint, a demonstration.
+    """Folds with equal class shares and subjects in both parts: **not** subject-disjoint, for demonstration only.
 
     Args:
-        n_folds: how many; at most the clips of the rarest class.
+        n_folds: at most the clips of the rarest class.
         seed: of the shuffle.
 
     Raises:
@@ -138,17 +121,14 @@ def make_stratified_folds(data: RoiDataset, n_folds: int = 10, seed: int = 0) ->
     if n_folds > count.min():
         raise StagkitError(
             f"{n_folds} stratified folds were asked for, but the class {data.classes[count.argmin()]} has "
-            f"{count.min()} clips: at most one fold a clip."
+            f"{count.min()} clips: at most one fold per clip."
         )
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    parts = splitter.split(np.zeros(len(data)), data.label)
-    return tuple(
-        Fold(f"stratified{i:02d}", train, test, subject_disjoint=False) for i, (train, test) in enumerate(parts)
-    )
+    parts = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(np.zeros(len(data)), data.label)
+    return tuple(Fold(f"stratified{i:02d}", train, test, False) for i, (train, test) in enumerate(parts))
 
 
 def check_splittable(data: RoiDataset) -> None:
-    """Check that subjects can be left out, every class has a clip, and no recording stands under two names.
+    """Check that there are two subjects, every class has a clip, and no clip or recording stands under two names.
 
     Raises:
         StagkitError: says which is not so.
@@ -166,21 +146,15 @@ def check_splittable(data: RoiDataset) -> None:
         )
     if len(data.classes) < 2:
         raise StagkitError(f"there is one class only ({data.classes[0]}): nothing to tell apart.")
-    _check_duplicates(data)
-
-
-def _check_duplicates(data: RoiDataset) -> None:
-    """One name for one clip; one person for one recording. A clip without any motion is nobody's."""
-    named: dict[tuple[str, str], int] = {}
-    seen: dict[str, int] = {}
+    names: set[tuple[str, str]] = set()
+    motions: dict[str, int] = {}
     for i, key in enumerate(zip(data.subjects, data.clip_ids, strict=True)):
-        if key in named:
+        if key in names:
             raise StagkitError(f"the subject {key[0]} has two clips named {key[1]!r}: each clip needs its own name.")
-        named[key] = i
+        names.add(key)
         if not data.x[i].any():
-            continue
-        digest = compute_digest(data.x[i][data.mask[i].any(1)].tobytes())
-        other = seen.setdefault(digest, i)
+            continue  # a clip without motion may occur twice
+        other = motions.setdefault(compute_digest(data.x[i][data.mask[i].any(1)].tobytes()), i)
         if data.subjects[other] != data.subjects[i]:
             raise StagkitError(
                 f"clip {data.clip_ids[i]!r} of {data.subjects[i]} holds the same motion as {data.clip_ids[other]!r} of "
@@ -189,7 +163,7 @@ def _check_duplicates(data: RoiDataset) -> None:
 
 
 def find_missing_classes(data: RoiDataset, folds: Sequence[Fold]) -> dict[str, tuple[str, ...]]:
-    """Folds whose training part has no clip of a class: fold name -> class names. Such a class gets weight 0 there."""
+    """Fold name -> classes without a training clip there (their weight is 0)."""
     missing = {}
     for fold in folds:
         count = np.bincount(data.label[fold.train], minlength=len(data.classes))

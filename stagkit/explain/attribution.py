@@ -320,9 +320,7 @@ def compute_run_attribution(
         index = [i for i in run.test_index(data, seed, fold) if data.clip_ids[i] in wanted]
         if index:
             run.check_unseen(seed, fold, [data.clip_ids[i] for i in index], data.clip_ids)
-            parts.append(
-                compute_fold_attribution(run.load_model(seed, fold, data), data.batch(index), n_steps, run.name)
-            )
+            parts.append(compute_fold_attribution(run.load_model(seed, fold), data.batch(index), n_steps, run.name))
     return join_attributions(parts)
 
 

@@ -42,7 +42,7 @@ def save_graphs(run: Run, seed: int = 0, clips: Sequence[str] | None = None) -> 
         if not index:
             continue
         run.check_unseen(seed, fold, [data.clip_ids[i] for i in index], data.clip_ids)
-        model, batch = run.load_model(seed, fold, data), data.batch(index)
+        model, batch = run.load_model(seed, fold), data.batch(index)
         with torch.no_grad():
             output = model(batch.x, batch.mask, batch.times_ms)
         for name in _PARTS:

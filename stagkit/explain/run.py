@@ -146,7 +146,7 @@ def _explain(run: Run, out: Path, clips, seed: int, n_steps: int, progress: Prog
 
 
 def _explain_fold(run: Run, data: RoiDataset, seed: int, fold: int, index: list[int], method, n_steps, controls):
-    model, batch = run.load_model(seed, fold, data), data.batch(index)
+    model, batch = run.load_model(seed, fold), data.batch(index)
     attribution = compute_fold_attribution(model, batch, n_steps, run.name, method)
     if not controls:
         return Evidence(attribution, {})

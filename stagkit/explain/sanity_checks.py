@@ -101,11 +101,8 @@ def train_on_permuted_labels(
     auxiliary: Batch | None = None,
 ) -> Stag:
     """A network trained on the same clips with their labels (and AU codes with them) permuted; see ``train_fold``."""
-    from dataclasses import replace
-
+    from stagkit.evaluation.fold import shuffle_labels
     from stagkit.training.train import train_fold
 
-    dealt = np.random.default_rng(seed).permutation(train)
-    label, aus = data.label.copy(), data.aus.copy()
-    label[train], aus[train] = data.label[dealt], data.aus[dealt]
-    return train_fold(replace(data, label=label, aus=aus), train, stag_config, train_config, seed, auxiliary=auxiliary)
+    shuffled, every = shuffle_labels(data.take(train), seed), np.arange(len(train))
+    return train_fold(shuffled, every, stag_config, train_config, seed, auxiliary=auxiliary)

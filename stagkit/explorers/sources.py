@@ -213,7 +213,7 @@ class RunSource(Source):
             f'run = stagkit.Run.load("{run.path.as_posix()}")',
         )
         self.run, self.data, self.allow_trained = run, data, allow_trained
-        self._load = lru_cache(maxsize=16)(lambda seed, fold: run.load_model(seed, fold, data))
+        self._load = lru_cache(maxsize=16)(lambda seed, fold: run.load_model(seed, fold))
         self._compute = lru_cache(maxsize=64)(self._compute_scene)
         self._trained = lru_cache(maxsize=4096)(lambda fold, clip: run.trained_on(fold, clip, data.clip_ids))
 

@@ -24,7 +24,6 @@ from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import compute_confusion, compute_interval, compute_scores
 from stagkit.evaluation.run import Run
-from stagkit.evaluation.run_summary import find_caveat
 from stagkit.inference.pretrained import PretrainedEnsemble, load_weights, save_weights
 from stagkit.synthetic.dataset import PhantomSource
 
@@ -176,7 +175,7 @@ def make_card(run: Run, found: dict, size: int, learned_from: PhantomConfig, ask
     report, low, high = run.metrics, *found["uf1_ci95"]
     caution = f"; caution: {found['caveat']}" if found["caveat"] else ""
     inside, alone = report["uf1"], found["networks_alone"]
-    within = f"; caution: {find_caveat(report)}" if find_caveat(report) else ""
+    within = f"; caution: {report['caveat']}" if report["caveat"] else ""
     levels = [f"| difficulty {level} | {value:.2f} |" for level, value in found["uf1_by_level"].items()]
     presets = [f"| {name} preset | {value:.2f} |" for name, value in found["uf1_by_preset"].items()]
     said = f"presets {', '.join(PRESETS)}, difficulty {LEVELS[0]} to {LEVELS[-1]} "

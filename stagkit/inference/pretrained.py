@@ -20,7 +20,6 @@ from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.files import RESOURCES, compute_digest, shorten, write_atomically
 from stagkit.core.types import Batch, RoiDataset, StagkitError
 from stagkit.evaluation.run import Run, RunError
-from stagkit.evaluation.run_summary import find_caveat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -199,7 +198,7 @@ def describe_training(run: Run) -> str:
     drawn = all("phantom" in name or name == "animated-photo" for name in sets)
     what = "phantoms, drawn by a program: they say nothing about real people" if drawn else "recordings"
     score = report["uf1"]
-    caveat = f"; caution: {find_caveat(report)}" if find_caveat(report) else ""
+    caveat = f"; caution: {report['caveat']}" if report["caveat"] else ""
     return (
         f"The networks were trained on {report['n_clips']} clips of {report['n_subjects']} subjects of "
         f"{', '.join(sets)} ({what}); there they reached a UF1 of {score['mean']:.2f} on people they had not seen "

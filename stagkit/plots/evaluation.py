@@ -17,7 +17,6 @@ from stagkit.core.types import RoiDataset
 from stagkit.evaluation.leakage import select_epoch_on_test
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run
-from stagkit.evaluation.run_summary import find_caveat
 from stagkit.evaluation.sealed import Fold
 from stagkit.plots.style import (
     COLOURS,
@@ -114,7 +113,7 @@ def plot_scores(runs: Sequence[Run]) -> Figure:
         axes.set(xlim=(0, 1), xlabel=SCORE_NAMES[score])
     for axes in row[1:]:
         axes.tick_params(labelleft=False)
-    cautions = [f"caution ({run.name}): {find_caveat(run.metrics)}" for run in runs if find_caveat(run.metrics)]
+    cautions = [f"caution ({run.name}): {run.metrics['caveat']}" for run in runs if run.metrics["caveat"]]
     if cautions:
         figure.supxlabel("\n".join(cautions), fontsize=6, color=SOFT)
     return figure

@@ -115,13 +115,12 @@ def compute_side(
     )
 
 
-def compute_difference(one: Side, other: Side, graph: str, n_draws: int = 2000, seed: int = 0) -> np.ndarray | None:
+def compute_difference(one: Side, other: Side, graph: str) -> np.ndarray | None:
     """Other minus one with a 95 % interval: the same people are drawn for both classes, since they are in both.
 
     Args:
         one, other: the classes.
         graph: ``"au"`` or ``"region"``.
-        n_draws, seed: of the bootstrap over subjects.
 
     Returns:
         Float "3 target source" = mean, low, high; None where a class has no such edges. The interval is NaN for fewer
@@ -129,5 +128,5 @@ def compute_difference(one: Side, other: Side, graph: str, n_draws: int = 2000, 
     """
     if one.clips[graph] is None or other.clips[graph] is None:
         return None
-    found = compute_mean_difference(one.clips[graph], other.clips[graph], one.subjects, other.subjects, n_draws, seed)
+    found = compute_mean_difference(one.clips[graph], other.clips[graph], one.subjects, other.subjects)
     return np.stack(found)

@@ -10,7 +10,6 @@ import numpy as np
 
 from stagkit.core.types import Clip
 from stagkit.evaluation.run import Run
-from stagkit.evaluation.run_summary import find_caveat
 from stagkit.explorers.run.scene import ALL, RunTable, compute_table, find_warning, open_run
 from stagkit.explorers.validation import check_choice
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, styled
@@ -61,7 +60,7 @@ def plot_run(
     _draw_subjects(subjects, table, seed, subject)
     bold = -1 if clip is None else table.index(clip)
     _draw_clips(rows, table, table.select(order, seed, cell, subject), seed, order, bold)
-    uf1, warning, caveat = run.metrics["uf1"], find_warning(run), find_caveat(run.metrics)
+    uf1, warning, caveat = run.metrics["uf1"], find_warning(run), run.metrics["caveat"]
     words = f"{run.name}: UF1 {uf1['mean']:.3f} (95 % {uf1['ci95'][0]:.3f} to {uf1['ci95'][1]:.3f}, over subjects)"
     words += f"; caution: {caveat}" if caveat else ""
     figure.suptitle(f"{words}; this run {warning}" if warning else words, fontsize=7, x=0.01, ha="left")

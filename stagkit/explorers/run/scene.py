@@ -10,7 +10,6 @@ import numpy as np
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.metrics import SCORES, compute_confusion
 from stagkit.evaluation.run import Run, RunError
-from stagkit.evaluation.run_summary import find_caveat
 from stagkit.explorers.browser import shorten
 from stagkit.explorers.sources import OWN_FOLD, list_tests, name_tests
 from stagkit.explorers.validation import check_choice, check_index
@@ -202,7 +201,7 @@ def compute_header(run: Run, table: RunTable) -> dict:
         "seeds": list(table.seeds),
         "orders": ORDERS,
         "scores": {n: {"mean": metrics[n]["mean"], "ci95": metrics[n].get("ci95")} for n in SCORES if n in metrics},
-        "caveat": find_caveat(metrics) if all("ci95" in metrics.get(name, {}) for name in SCORES) else "",
+        "caveat": metrics.get("caveat", ""),
         "baselines": {name: row.get("uf1") for name, row in metrics.get("baselines", {}).items()},
         "clips": [
             {"id": clip_id, "subject": subject, "label": label}

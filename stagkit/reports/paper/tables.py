@@ -11,7 +11,6 @@ from stagkit.core.files import write_text
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run
-from stagkit.evaluation.run_summary import find_caveat
 from stagkit.reports.latex import Latex, format_difference, make_table
 from stagkit.reports.paper.inputs import Inputs, MissingInput, is_phantom
 from stagkit.reports.paper.scores import collect_pairs
@@ -56,7 +55,7 @@ def table_results(inputs: Inputs) -> str:
     for name in ("permuted", "majority"):
         rows.append((f"{name} ({run.name})", "", *(f"{run.metrics['baselines'][name][s]:.3f}" for s in SCORES), "", ""))
     notes = [*_mark(*inputs.runs), "95 % intervals by bootstrap over subjects; spread of UF1 over seeds"]
-    cautions = [(r.name, find_caveat(r.metrics)) for r in inputs.runs]
+    cautions = [(r.name, r.metrics["caveat"]) for r in inputs.runs]
     notes += [f"caution ({name}): {caveat}" for name, caveat in cautions if caveat]
     rows = [(f"{row[0]} (*)" if dict(cautions).get(row[0]) else row[0], *row[1:]) for row in rows]
     return make_table("llrrrrr", ("Run", "Protocol", "UF1", "UAR", "ACC", "Spread", "Seeds"), rows, notes)
