@@ -53,15 +53,15 @@ CUT_AND_TIME = """(key) => new Promise((done) => {
     };
     kernel.anyMessage.connect(hear);
     const start = performance.now();
-    const told = () => document.querySelector('.sg-chance [role=status]')?.innerText ?? '';
+    const status = () => document.querySelector('.sg-probability [role=status]')?.innerText ?? '';
     const watch = new MutationObserver(() => {
-      if (!/recomputed/.test(told())) return;
+      if (!/recomputed/.test(status())) return;
       watch.disconnect();
       kernel.anyMessage.disconnect(hear);
       requestAnimationFrame(() => done({ screen: performance.now() - start, answer }));
     });
-    watch.observe(document.querySelector('.sg-chance'), { childList: true, subtree: true });
-    document.querySelector('[data-act=cut]').click();
+    watch.observe(document.querySelector('.sg-probability'), { childList: true, subtree: true });
+    document.querySelector('[data-act=remove]').click();
   }, 300);
 })"""
 
@@ -121,9 +121,9 @@ def measure_page(browser, errors: list) -> dict[str, float]:
     answered = []
     for target in ATLAS.names[:20]:
         started = time.perf_counter()
-        widget.cuts = [["region", target, "chin"]]
+        widget.interventions = [["region", target, "chin"]]
         answered.append(1000 * (time.perf_counter() - started))
-    widget.cuts = []
+    widget.interventions = []
     with tempfile.TemporaryDirectory() as folder:
         size = len(widget.to_html(Path(folder) / "graph.html").encode())
         page = open_tab(browser, errors)

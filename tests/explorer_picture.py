@@ -24,22 +24,23 @@ def drawn_explorer(browser, source, path):
     Yields:
         The page, still open; its widget; and the action unit that is silenced in it.
     """
+    from stagkit.core.facs import AU_LABELS
     from stagkit.explorers import view_au_graph
 
-    right = source.answers().argmax(1) == source.label
+    right = source.probabilities().argmax(1) == source.label
     last = len(source.classes) - 1
     clip = int(
-        np.where(right & (source.label == last), source.answers()[:, last], np.inf).argmin()
-    )  # a cut shows there
+        np.where(right & (source.label == last), source.probabilities()[:, last], np.inf).argmin()
+    )  # an intervention shows there
     widget = view_au_graph(source, clip=clip)
-    unit = widget.scene.au_labels[int(widget.scene.evidence[widget.place, widget.frame].argmax())]
+    unit = AU_LABELS[int(widget.scene.activation[widget.place, widget.frame].argmax())]
     context = browser.new_context(viewport={"width": 1180, "height": 900}, device_scale_factor=1.5)
     try:
         with tempfile.TemporaryDirectory() as folder:
             widget.to_html(Path(folder) / "graph.html")
             page = context.new_page()
             open_page(page, Path(folder) / "graph.html")
-        put(page, selected_au=unit, cuts=[["au", unit]])
+        put(page, selected_au=unit, interventions=[["au", unit]])
         page.wait_for_timeout(500)
         page.locator(".stag-au").screenshot(path=path)
         yield page, widget, unit

@@ -52,12 +52,12 @@ def saved(alive, tmp_path_factory):
     return widget, path
 
 
-def shown_chances(page):
+def shown_probabilities(page):
     rows = page.locator(".sg-prob").evaluate_all("rows => rows.map(r => [r.dataset.class, Number(r.dataset.value)])")
     return dict(rows)
 
 
-def answer(alive, clip, changes):
+def predict(alive, clip, changes):
     from stagkit.explain.interventions import compute_probabilities
 
     _, batch, model = alive
@@ -77,7 +77,7 @@ def test_the_page_is_touched(tab, tmp_path):
 
     # time slider by keyboard: the state moves, and what is drawn with it: evidence, arrows, and the face itself
     slider = tab.get_by_label("Frame", exact=True)
-    evidence = tab.locator(".sg-node[data-name=AU12]").get_attribute("aria-label")
+    activation = tab.locator(".sg-node[data-name=AU12]").get_attribute("aria-label")
     lip = tab.locator(".sg-face-panel .sg-lip").first.get_attribute("d")
     slider.focus()
     for _ in range(4):
@@ -85,7 +85,7 @@ def test_the_page_is_touched(tab, tmp_path):
     settle(tab)
     assert trait(tab, "frame") == 2
     assert tab.locator(".stag-au").get_attribute("data-frame") == "2"
-    assert tab.locator(".sg-node[data-name=AU12]").get_attribute("aria-label") != evidence
+    assert tab.locator(".sg-node[data-name=AU12]").get_attribute("aria-label") != activation
     assert tab.locator(".sg-face-panel .sg-lip").first.get_attribute("d") != lip
 
     # threshold
@@ -125,7 +125,7 @@ def test_the_page_is_touched(tab, tmp_path):
     tab.get_by_label("Class", exact=True).select_option("disgust")
     settle(tab)
     assert trait(tab, "clip") == 2 and trait(tab, "_payload")["index"] == 2
-    assert "◆ disgust" in tab.locator(".sg-chance").inner_text()
+    assert "◆ disgust" in tab.locator(".sg-probability").inner_text()
     tab.get_by_text("▶ Play").click()
     wait_until(tab, "stagModel.get('frame') >= 4")
     tab.get_by_text("Pause").click()
@@ -139,7 +139,7 @@ def test_the_page_is_touched(tab, tmp_path):
     tab.keyboard.press("Enter")
     settle(tab)
     assert trait(tab, "selected_edge")["graph"] == "au"
-    button = tab.locator("[data-act=cut]")
+    button = tab.locator("[data-act=remove]")
     assert button.is_disabled() and "model=model" in button.get_attribute("title")
     assert tab.wrong == []
     assert [url for url in tab.asked if not url.startswith(("file:", "blob:"))] == []
@@ -183,39 +183,39 @@ def test_target_and_source_arrive_unswapped_in_the_drawing(tab, tmp_path):
     assert tab.wrong == []
 
 
-def test_a_saved_page_answers_every_single_cut_as_python_does(tab, saved, alive):
+def test_a_saved_page_predicts_every_removal_as_python_does(tab, saved, alive):
     open_page(tab, saved[1])
-    assert shown_chances(tab) == pytest.approx(answer(alive, 1, []), abs=2e-5)
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, []), abs=2e-5)
     # by touch: an edge from the list, an AU, a region, the frame
     tab.locator("[data-edge^='region|']").first.click()
-    tab.locator("[data-act=cut]").click()
+    tab.locator("[data-act=remove]").click()
     settle(tab)
     edge = trait(tab, "selected_edge")
-    wanted = answer(alive, 1, [["region", edge["target"], edge["source"]]])
-    assert shown_chances(tab) == pytest.approx(wanted, abs=2e-5)
-    assert tab.locator(".sg-edge.sg-gone .sg-cross").count() == 1
+    wanted = predict(alive, 1, [["region", edge["target"], edge["source"]]])
+    assert shown_probabilities(tab) == pytest.approx(wanted, abs=2e-5)
+    assert tab.locator(".sg-edge.sg-removed .sg-cross").count() == 1
     for trait_name, change in (("selected_au", ["au", "AU12"]), ("selected_region", ["region", "chin"])):
         put(tab, **{"selected_edge": {}, "selected_au": "", "selected_region": "", trait_name: change[1]})
-        tab.locator("[data-act=cut]").click()
+        tab.locator("[data-act=remove]").click()
         settle(tab)
-        assert trait(tab, "cuts") == [change], "a page cuts one thing at a time"
-        assert shown_chances(tab) == pytest.approx(answer(alive, 1, [change]), abs=2e-5)
+        assert trait(tab, "interventions") == [change], "a page removes one thing at a time"
+        assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [change]), abs=2e-5)
     put(tab, frame=2)
-    tab.locator("[data-act=cut-frame]").click()
+    tab.locator("[data-act=remove-frame]").click()
     settle(tab)
-    assert shown_chances(tab) == pytest.approx(answer(alive, 1, [["frame", 2]]), abs=2e-5)
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [["frame", 2]]), abs=2e-5)
     # another clip keeps the cut; undo walks back; two at once are refused in words
     tab.get_by_label("Clip", exact=True).select_option("0")
     settle(tab)
-    assert shown_chances(tab) == pytest.approx(answer(alive, 0, [["frame", 2]]), abs=2e-5)
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 0, [["frame", 2]]), abs=2e-5)
     tab.get_by_role("button", name="Undo").click()
     settle(tab)
-    assert trait(tab, "cuts") == [["region", "chin"]]
-    assert shown_chances(tab) == pytest.approx(answer(alive, 0, [["region", "chin"]]), abs=2e-5)
-    put(tab, cuts=[["region", "chin"], ["frame", 1]])
-    assert "more at once need the network" in tab.locator(".sg-chance").inner_text()
-    assert tab.locator("[data-act=hold]").first.is_disabled()
-    put(tab, cuts=[], clip=1, quantity="effect")
+    assert trait(tab, "interventions") == [["region", "chin"]]
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 0, [["region", "chin"]]), abs=2e-5)
+    put(tab, interventions=[["region", "chin"], ["frame", 1]])
+    assert "more at once need the network" in tab.locator(".sg-probability").inner_text()
+    assert tab.locator("[data-act=clamp]").first.is_disabled()
+    put(tab, interventions=[], clip=1, quantity="effect")
     # edges drawn by their effect, with a sign that is not colour alone
     from stagkit.explain.interventions import compute_edge_ablation
 
@@ -262,7 +262,7 @@ def test_what_is_taken_away_is_what_is_shown(tab, saved, alive, tmp_path):
 
     widget, path = saved
     open_page(tab, path)
-    put(tab, cuts=[["au", "AU12"]], selected_edge={"graph": "region", "target": "cheek_L", "source": "chin"})
+    put(tab, interventions=[["au", "AU12"]], selected_edge={"graph": "region", "target": "cheek_L", "source": "chin"})
 
     def take(name):
         tab.locator(".sg-menu summary").click()
@@ -279,20 +279,20 @@ def test_what_is_taken_away_is_what_is_shown(tab, saved, alive, tmp_path):
     graph = nx.parse_graphml(take("Graph, GraphML").decode())
     assert graph.is_directed() and graph.number_of_edges() == len(rows) and len(graph) == N_AUS + N_ROIS
     assert graph.edges["chin", "cheek_L"]["weight"] == pytest.approx(float(chosen["value"]))
-    drawing = ET.fromstring(take("Picture, SVG"))
+    drawing = ET.fromstring(take("Image, SVG"))
     assert drawing.tag.endswith("svg") and len(list(drawing.iter())) > 300 and "class" not in drawing.attrib
     import cv2
 
-    picture = cv2.imdecode(np.frombuffer(take("Picture, PNG"), np.uint8), cv2.IMREAD_COLOR)
+    picture = cv2.imdecode(np.frombuffer(take("Image, PNG"), np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape[1] > 2000 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 200
     # the copied lines make the same explorer again
     code = tab.evaluate("document.querySelector('.stag-au').stagCode()")
     names = {"output": alive[0], "batch": alive[1], "model": alive[2], "stagkit": stagkit}
     exec(code, names)
     again = names["w"]
-    assert again.cuts == [["au", "AU12"]] and again.clip == 1
+    assert again.interventions == [["au", "AU12"]] and again.clip == 1
     assert {k: again.selected_edge[k] for k in ("target", "source")} == {"target": "cheek_L", "source": "chin"}
-    assert shown_chances(tab) == pytest.approx(again.probabilities, abs=2e-5)
+    assert shown_probabilities(tab) == pytest.approx(again.probabilities, abs=2e-5)
     assert tab.wrong == []
 
 
@@ -341,17 +341,17 @@ def test_the_picture_of_readme_shows_the_graph_and_the_answer(chromium, tmp_path
     path = SHOTS / "readme_picture.png"
     with drawn_explorer(chromium, RunSource(Run.load(tmp_path / "run")), path) as (page, widget, unit):
         found = read_structure(page, ".stag-au")
-        chances, plain = shown_chances(page), dict(widget.probabilities)
+        probabilities, plain = shown_probabilities(page), dict(widget.probabilities)
         assert page.locator(".sg-prob").count() == len(plain) and page.locator(".sg-prob").first.is_visible()
-        assert page.locator(f".sg-node.sg-gone[data-name={unit}]").is_visible()
+        assert page.locator(f".sg-node.sg-removed[data-name={unit}]").is_visible()
         drawn = page.locator(".sg-panels .sg-edge[data-key]").evaluate_all(
             "e => e.map(x => [x.dataset.graph, x.dataset.target, x.dataset.source])"
         )
     assert (found["nodes"], found["overlaps"], found["cut"], found["pale"]) == (N_AUS + N_ROIS, [], [], [])
     shown = widget.scene.shown_edges(widget.place, widget.frame)
     assert {tuple(edge) for edge in drawn} >= {edge[:3] for edge in shown} and shown
-    widget.cuts = [["au", unit]]
-    assert chances == pytest.approx(widget.probabilities, abs=2e-5) and chances != plain, "the answer after the cut"
+    widget.interventions = [["au", unit]]
+    assert probabilities == pytest.approx(widget.probabilities, abs=2e-5) and probabilities != plain
     picture = cv2.imread(str(path))
     assert picture.shape[1] > 1600 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 200
 
@@ -368,19 +368,19 @@ with torch.no_grad():
 widget = view_au_graph(output, batch, model=model, clip=1)
 widget.png_fallback = False
 widget""",
-    """names = "selected_au selected_edge cuts frame clip probabilities quantity".split()
+    """names = "selected_au selected_edge interventions frame clip probabilities quantity".split()
 print("SEEN" + json.dumps({name: getattr(widget, name) for name in names}) + "END")""",
 )
 
-CUT_AND_TIME = """() => new Promise((done) => {
+REMOVE_AND_TIME = """() => new Promise((done) => {
   const start = performance.now();
   const watch = new MutationObserver(() => {
     if (!document.querySelector('.sg-delta')) return;
     watch.disconnect();
     requestAnimationFrame(() => done(performance.now() - start));
   });
-  watch.observe(document.querySelector('.sg-chance'), { childList: true, subtree: true });
-  document.querySelector('[data-act=cut]').click();
+  watch.observe(document.querySelector('.sg-probability'), { childList: true, subtree: true });
+  document.querySelector('[data-act=remove]').click();
 })"""
 
 
@@ -397,9 +397,9 @@ def test_in_jupyterlab_the_numbers_on_the_page_are_those_of_python(lab, tab, ali
     tab.keyboard.press("Enter")
     tab.wait_for_selector(".sg-au-panel .sg-node.sg-on[data-name=AU12]")
     # held at a level, then silenced
-    tab.locator("[data-act=hold]").click()
+    tab.locator("[data-act=clamp]").click()
     wait_until(tab, "document.querySelector('.sg-delta')")
-    assert shown_chances(tab) == pytest.approx(answer(alive, 1, [["au", "AU12", 0.9]]), abs=2e-5)
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [["au", "AU12", 0.9]]), abs=2e-5)
     tab.get_by_role("button", name="Undo").click()
     wait_until(tab, "!document.querySelector('.sg-delta')")
     # the slider is moved
@@ -414,11 +414,11 @@ def test_in_jupyterlab_the_numbers_on_the_page_are_those_of_python(lab, tab, ali
     tab.wait_for_selector(".sg-edge.sg-on", state="attached")
     chosen = tab.locator(".sg-face-panel .sg-edge.sg-on")
     key, shown = chosen.get_attribute("data-key").split("|"), float(chosen.get_attribute("data-value"))
-    took = tab.evaluate(CUT_AND_TIME)
-    print(f"cut to new probabilities on screen: {took:.0f} ms")
-    assert shown_chances(tab) == pytest.approx(answer(alive, 1, [["region", *key]]), abs=2e-5)
+    took = tab.evaluate(REMOVE_AND_TIME)
+    print(f"removal to new probabilities on screen: {took:.0f} ms")
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [["region", *key]]), abs=2e-5)
     # effects are asked for and come
-    tab.get_by_role("button", name="Effect of cutting").click()
+    tab.get_by_role("button", name="Effect of removing").click()
     wait_until(  # the kernel answers beside running cells: its effect has to be drawn before a cell asks for it
         tab,
         "document.querySelector('.sg-face-panel .sg-edge.sg-on') && "
@@ -428,14 +428,14 @@ def test_in_jupyterlab_the_numbers_on_the_page_are_those_of_python(lab, tab, ali
     tab.wait_for_timeout(500)
     run_cell(tab, 1)
     seen = json.loads(re.search(r"SEEN(\{.*\})END", read_output(tab), re.DOTALL)[1])
-    assert seen["cuts"] == [["region", *key]] and seen["frame"] == 1 and seen["clip"] == 1
+    assert seen["interventions"] == [["region", *key]] and seen["frame"] == 1 and seen["clip"] == 1
     assert [seen["selected_edge"]["target"], seen["selected_edge"]["source"]] == key
     assert seen["quantity"] == "effect" == seen["selected_edge"]["quantity"]
     on_page = float(tab.locator(".sg-face-panel .sg-edge.sg-on").get_attribute("data-value"))
     assert seen["selected_edge"]["value"] == pytest.approx(on_page, abs=5e-6)
     weight = alive[0].edges[1, 1, ATLAS.index(key[0]), ATLAS.index(key[1])].item()
     assert shown == pytest.approx(weight, rel=1e-3)
-    assert seen["probabilities"] == pytest.approx(answer(alive, 1, [["region", *key]]), abs=1e-5)
+    assert seen["probabilities"] == pytest.approx(predict(alive, 1, [["region", *key]]), abs=1e-5)
     keep_shot(tab, "au_graph_lab")
     tab.evaluate("jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
     wait_until(tab, "document.body.dataset.jpThemeLight === 'false'")

@@ -48,7 +48,7 @@ def test_each_clip_of_a_cross_run_is_listed_once_per_fold_that_tested_it(cross, 
     table = run.predictions
     assert len(source.clip_ids) == len(set(source.clip_ids)) == len(table) / 2 == 2 * len(data)
     for seed in (0, 1):
-        said, rows = source.answers(seed), table[table["seed"] == seed]
+        said, rows = source.probabilities(seed), table[table["seed"] == seed]
         assert np.isfinite(said).all()
         assert np.allclose(said.sum(1), 1, atol=1e-4)
         for i, (subject, clip, fold) in enumerate(source.tests):
@@ -58,7 +58,7 @@ def test_each_clip_of_a_cross_run_is_listed_once_per_fold_that_tested_it(cross, 
             assert not run.trained_on(fold, clip, data.clip_ids)
             assert run.split[fold]["name"] in source.clip_ids[i]
     scene, place = source.scene(3, 1)
-    assert scene.probabilities[place] == pytest.approx(source.answers(1)[3], abs=1e-4)
+    assert scene.probabilities[place] == pytest.approx(source.probabilities(1)[3], abs=1e-4)
     with pytest.raises(StagkitError, match="2 clips are called"):
         source.clip_index(data.clip_ids[0])
     assert source.clip_index(source.clip_ids[3]) == 3
@@ -80,7 +80,7 @@ def test_a_network_that_was_trained_on_the_clip_is_refused_unless_it_is_allowed(
     other = (own + 1) % 3
     assert source.was_trained(0, 0, other) is True
     assert source.was_trained(0) is False
-    assert source.may_ask(0) == [fold == own for fold in range(3)]
+    assert source.allowed_folds(0) == [fold == own for fold in range(3)]
     for ask in (source.scene, source.network):
         with pytest.raises(RunError, match=f"network of seed 0, fold {other} .*, trained on this clip .*allow_trained"):
             ask(0, 0, other)
@@ -105,7 +105,7 @@ def test_the_explorer_names_its_network_and_returns_to_the_one_that_was_tested(l
         view_au_graph(run, fold=(own + 1) % 3)
     widget = view_au_graph(run)
     assert "not trained on this clip" in widget._payload["network"]
-    assert widget._payload["may_ask"][own] and not widget._payload["trained"]
+    assert widget._payload["allowed"][own] and not widget._payload["trained"]
     with pytest.raises(StagkitError, match="trained on this clip"):
         widget.fold = (own + 1) % 3
     widget.fold = own
@@ -127,8 +127,8 @@ def test_a_clip_that_a_seed_did_not_test_has_no_network_and_no_probabilities(los
     monkeypatch.setattr(Run, "predictions", table[~lost])
     source = RunSource(Run.load(run.path))
     at = source.clip_index(data.clip_ids[0])
-    assert np.isnan(source.answers(1)[at]).all()
-    assert np.isfinite(source.answers(0)).all()
+    assert np.isnan(source.probabilities(1)[at]).all()
+    assert np.isfinite(source.probabilities(0)).all()
     with pytest.raises(StagkitError, match="was not tested by seed 1"):
         source.own_fold(at, 1)
     with pytest.raises(StagkitError, match="was not tested by seed 1"):

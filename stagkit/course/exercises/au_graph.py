@@ -32,19 +32,19 @@ def who_listens(answer: float, *, attention: torch.Tensor) -> Verdict:
 
 @exercise("11.2")
 def strongest_unit_shown(answer: str, *, widget: AUGraph) -> Verdict:
-    """The AU with the most evidence in the frame that the explorer shows."""
-    evidence = widget.scene.evidence[widget.place, widget.frame]
-    wanted = AU_LABELS[evidence.argmax()]
+    """The AU with the highest activation in the frame that the explorer shows."""
+    activation = widget.scene.activation[widget.place, widget.frame]
+    wanted = AU_LABELS[activation.argmax()]
     if answer not in AU_LABELS:
         return wrong(f"{answer!r} is no AU label: did you set `widget.selected_au` first?")
     if answer != wanted:
-        overall = AU_LABELS[widget.scene.evidence[widget.place].max(0).argmax()]
+        overall = AU_LABELS[widget.scene.activation[widget.place].max(0).argmax()]
         if answer == overall:
             return wrong("that AU is strongest over the whole clip; the question is about the frame that is shown.")
-        return wrong(f"another AU has more evidence in frame {widget.frame} of clip {widget.clip}.")
+        return wrong(f"another AU has a higher activation in frame {widget.frame} of clip {widget.clip}.")
     if widget.selected_au != wanted:
         return wrong(f"{wanted} is right, but the explorer does not show it yet: set `widget.selected_au`.")
-    return right(f"{wanted}, evidence {evidence.max():.2f}.")
+    return right(f"{wanted}, activation {activation.max():.2f}.")
 
 
 @exercise("11.3")

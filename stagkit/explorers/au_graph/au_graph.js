@@ -1,5 +1,5 @@
 // AU-graph explorer: puts the parts together. State lives in the model's traits; the same module runs in a notebook
-// (anywidget) and in a saved page, where `_page` is true and the table of single cuts answers instead of Python.
+// (anywidget) and in a saved page, where `_live` is false and a table of ablations replaces Python.
 
 const STEP_MS = 420; // a frame's time on screen while playing
 const players = new WeakMap(); // model -> {timer, views}: two views of one widget share one clock
@@ -7,7 +7,7 @@ const QUANTITY_TEXT = {
   weight: ["Weight", "learned weight: A between regions, C between action units"],
   attention: ["Attention", "graph attention between regions; between action units there is none"],
   attribution: ["Attribution", "what each edge adds to the logit of a class (integrated gradients)"],
-  effect: ["Effect of cutting", "by how much the logit of a class falls when the edge is cut"],
+  effect: ["Effect of removing", "decrease of the logit of a class when the edge is removed"],
 };
 
 function render({ model, el }) {
@@ -28,18 +28,18 @@ function render({ model, el }) {
   const tip = makeTip(root);
   let side = null; // the clip shown
   let other = null; // what it is compared with: {key, sides: [one, other], difference}
-  const past = []; // earlier lists of cuts, for undo
+  const past = []; // earlier lists of interventions, for undo
 
   // ------------------------------------------------------------------------------------------ data
   function load() {
     const payload = get("_payload");
     if (!side || side.payload !== payload) side = makeClipSide(payload, {});
     side.measure(get("_measured"));
-    const told = get("_other");
-    if (!told.compare) other = null;
-    else if (!other || other.told !== told || other.first !== side) {
-      const sides = told.reason ? null : told.payload ? [side, makeClipSide(told.payload, told.measured)] : told.sides.map(makeGroupSide);
-      other = { told, first: side, sides };
+    const sent = get("_other");
+    if (!sent.compare) other = null;
+    else if (!other || other.sent !== sent || other.first !== side) {
+      const sides = sent.reason ? null : sent.payload ? [side, makeClipSide(sent.payload, sent.measured)] : sent.sides.map(makeGroupSide);
+      other = { sent, first: side, sides };
     }
   }
   const loaded = () => side && same(side.payload.key, [get("clip"), get("seed"), get("fold")]);
@@ -68,7 +68,7 @@ function render({ model, el }) {
     return kind === "all" || (kind === "anatomical") === reasons.has(`${scene.rois[target]}|${scene.rois[source]}`);
   }
 
-  // Sizes of all candidates in order: the threshold is a place in this list.
+  // Sizes of all candidates in ascending order: the threshold is a position in this list.
   function ordered(of, graph) {
     const key = `order ${graph} ${JSON.stringify(how(of))} ${get("edge_kind")} effect`;
     const table = of.table(graph, how(of));
@@ -100,8 +100,8 @@ function render({ model, el }) {
         const value = Math.abs(table.values[(t * size + i) * size + j]);
         if (value > 0 && value >= limit && allowed(graph, i, j)) add(i, j);
       }
-    // what is selected or changed stays in sight whatever the threshold
-    const extra = of.group || of.difference ? [] : get("cuts").filter(([kind, , source]) => kind === graph && typeof source === "string");
+    // what is selected or changed is shown whatever the threshold
+    const extra = of.group || of.difference ? [] : get("interventions").filter(([kind, , source]) => kind === graph && typeof source === "string");
     const chosen = get("selected_edge");
     for (const [target, source] of [...extra.map(([, a, b]) => [a, b]), ...(chosen.graph === graph ? [[chosen.target, chosen.source]] : [])])
       if (!found.some((e) => e.target === target && e.source === source)) add(names[graph].indexOf(target), names[graph].indexOf(source));
@@ -119,13 +119,13 @@ function render({ model, el }) {
     scene, names, get, put, tip, past, reasons, sameEdge, valueOf, series, movers, movedBy,
     unitOf: (label) => scene.aus[names.au.indexOf(label)],
     here: () => side,
-    seen: (of, r, t) => !of.present || of.present[Math.min(t, of.frames - 1)][r] === "1",
+    visible: (of, r, t) => !of.present || of.present[Math.min(t, of.frames - 1)][r] === "1",
     flowMost: () => Math.max(side.maxima.flow, other && other.sides && other.sides[1].maxima ? other.sides[1].maxima.flow : 0) || 1,
     weightMost: (graph) => side.maxima[graph === "au" ? "au" : "weight"],
     symbolOf: (graph) => meaningOf(graph)[0],
     pair: () => (comparing() && other && other.sides ? [[nameOf(other.sides[0]), other.sides[0]], [nameOf(other.sides[1]), other.sides[1]], ["difference", difference()]] : null),
-    changeOf: (what) => get("cuts").find((change) => keyOf(change) === keyOf(what)),
-    isCut: (change) => levelOf(change) === null,
+    changeOf: (what) => get("interventions").find((change) => keyOf(change) === keyOf(what)),
+    isRemoved: (change) => levelOf(change) === null,
     changeText(change) {
       const [kind, target, source] = change;
       const what = kind === "frame" ? `frame ${target + 1}` : typeof source === "string" ? `${brief(target)} ← ${brief(source)}` : brief(target);
@@ -134,13 +134,13 @@ function render({ model, el }) {
       return kind === "au" || typeof source === "string" ? `${what} = ${short(level)}` : `${what}: motion × ${short(level)}`;
     },
     // why something cannot be changed, "" where it can
-    whyNot: (holding) => get("_cut_reason") || (holding && get("_page") ? "Holding needs the network: open this in a notebook. This page knows every single cut." : ""),
+    whyNot: (clamping) => get("_disabled") || (clamping && !get("_live") ? "Clamping needs the network: open this in a notebook. This page contains single removals only." : ""),
     edgeText(of, { graph, target, source, value, low, high }) {
       const [symbol, definition] = meaningOf(of.graph ?? graph);
       return {
         title: `${brief(target)} ← ${brief(source)}`,
         value: `${symbol}(target ${target}, source ${source}) = ${signed() || of.side?.difference ? signedText(value ?? 0) : short(value)}`,
-        range: low === undefined ? "" : `95 % over people: ${short(low)} … ${short(high)}`,
+        range: low === undefined ? "" : `95 % over subjects: ${short(low)} … ${short(high)}`,
         definition,
         reason: (of.graph ?? graph) === "region" ? reasons.get(`${target}|${source}`) : undefined,
       };
@@ -149,15 +149,15 @@ function render({ model, el }) {
       const t = of.frame;
       if (of.graph === "au") {
         const unit = scene.aus[k];
-        const range = of.side.evidenceRange ? `, 95 % ${of.side.evidenceRange(k).map(short).join(" … ")}` : "";
-        const text = of.side.difference ? `evidence differs by ${signedText(of.side.evidence(k, t))}` : `evidence ${short(of.side.evidence(k, t))}${range} (0 = none, 1 = certain)`;
+        const range = of.side.activationRange ? `, 95 % ${of.side.activationRange(k).map(short).join(" … ")}` : "";
+        const text = of.side.difference ? `activation differs by ${signedText(of.side.activation(k, t))}` : `activation ${short(of.side.activation(k, t))}${range} (0 = none, 1 = certain)`;
         return [`${unit.label} ${unit.name}`, unit.muscles.join(", "), text];
       }
       const [u, v] = of.side.flow(k, t);
       const name = scene.rois[k];
       return [
         words(name),
-        ctx.seen(of.side, k, t) ? `motion ${short(Math.hypot(u, v))} ${scene.unit}: ${short(Math.abs(u))} ${u < 0 ? "left" : "right"}, ${short(Math.abs(v))} ${v < 0 ? "up" : "down"}` : "not seen in this frame",
+        ctx.visible(of.side, k, t) ? `motion ${short(Math.hypot(u, v))} ${scene.unit}: ${short(Math.abs(u))} ${u < 0 ? "left" : "right"}, ${short(Math.abs(v))} ${v < 0 ? "up" : "down"}` : "not visible in this frame",
         movers(name).length ? `moved by ${movers(name).map((unit) => unit.label).join(", ")}` : "moved by no AU (reference)",
       ];
     },
@@ -179,21 +179,21 @@ function render({ model, el }) {
       const chosen = get("selected_edge");
       put({ selected_au: "", selected_region: "", selected_edge: chosen.target && sameEdge(chosen, edge) ? {} : described(edge) });
     },
-    toggleCut(what) {
+    toggleRemoval(what) {
       if (ctx.whyNot(false)) return;
-      const rest = get("cuts").filter((change) => keyOf(change) !== keyOf(what));
-      const removed = rest.length < get("cuts").length;
-      put({ cuts: removed ? rest : get("_page") ? [what] : [...rest, what] });
+      const rest = get("interventions").filter((change) => keyOf(change) !== keyOf(what));
+      const removed = rest.length < get("interventions").length;
+      put({ interventions: removed ? rest : !get("_live") ? [what] : [...rest, what] });
     },
-    hold(what, level) {
+    clamp(what, level) {
       if (ctx.whyNot(true)) return;
-      put({ cuts: [...get("cuts").filter((change) => keyOf(change) !== keyOf(what)), [...what, rounded(level)]] });
+      put({ interventions: [...get("interventions").filter((change) => keyOf(change) !== keyOf(what)), [...what, rounded(level)]] });
     },
-    restore: (change) => put({ cuts: get("cuts").filter((c) => !same(c, change)) }),
+    restore: (change) => put({ interventions: get("interventions").filter((c) => !same(c, change)) }),
     undo() {
       if (!past.length) return;
       undoing = true;
-      put({ cuts: past.pop() });
+      put({ interventions: past.pop() });
       undoing = false;
       schedule();
     },
@@ -205,7 +205,7 @@ function render({ model, el }) {
   };
   let hoverTimer = 0;
   let undoing = false;
-  let lastCuts = get("cuts");
+  let lastInterventions = get("interventions");
 
   function described({ graph, target, source }) {
     const { value } = valueOf(side, graph, target, source);
@@ -220,16 +220,16 @@ function render({ model, el }) {
   const goToClip = (index) => { if (scene.clips[index] && index !== get("clip")) put({ clip: index }); };
   const nameOf = (of) => (of.group ? of.name : scene.clips[of.index].id);
 
-  // A saved page answers from its table of single cuts; with two changes at once it says that it cannot.
-  function answerFromTable() {
-    const cuts = get("cuts");
-    if (!get("_page") || !loaded()) return;
-    const computed = { clip: get("clip"), cuts, ms: null, error: "" };
-    let chances = side.base;
-    const logits = cuts.length === 1 ? side.after(cuts[0], names) : null;
-    if (logits) chances = softmax(logits);
-    else if (cuts.length) computed.error = "This page knows every single cut; more at once need the network in a notebook.";
-    put({ probabilities: Object.fromEntries(scene.classes.map((name, c) => [name, Number(chances[c].toFixed(5))])), _computed: computed });
+  // A saved page reads its table of ablations; two interventions at once are an error message.
+  function predictFromTable() {
+    const interventions = get("interventions");
+    if (get("_live") || !loaded()) return;
+    const computed = { clip: get("clip"), interventions, ms: null, error: "" };
+    let probabilities = side.base;
+    const logits = interventions.length === 1 ? side.after(interventions[0], names) : null;
+    if (logits) probabilities = softmax(logits);
+    else if (interventions.length) computed.error = "This page contains single removals only; more at once need the network in a notebook.";
+    put({ probabilities: Object.fromEntries(scene.classes.map((name, c) => [name, Number(probabilities[c].toFixed(5))])), _computed: computed });
   }
 
   // ------------------------------------------------------------------------------------------ the bars
@@ -246,9 +246,9 @@ function render({ model, el }) {
   const clipBox = select(bar, "Clip", "Clip", [], (value) => goToClip(Number(value)));
   clipBox.style.maxWidth = "240px";
   const seedBox = select(bar, "Seed", "Seed of the network", scene.seeds.map((seed) => [seed, seed]), (value) => put({ seed: Number(value) }));
-  const foldBox = select(bar, "Fold", "Fold whose network is asked", [["-1", "that was tested on the clip"], ...scene.folds.map((name, k) => [k, `${k}: ${name}`])], (value) => put({ fold: Number(value) }));
-  seedBox.field.hidden = get("_page") || scene.seeds.length < 2;
-  foldBox.field.hidden = get("_page") || !scene.folds.length;
+  const foldBox = select(bar, "Fold", "Fold whose network is used", [["-1", "tested on the clip"], ...scene.folds.map((name, k) => [k, `${k}: ${name}`])], (value) => put({ fold: Number(value) }));
+  seedBox.field.hidden = !get("_live") || scene.seeds.length < 2;
+  foldBox.field.hidden = !get("_live") || !scene.folds.length;
   const networkNote = html("span", { class: "sg-note" }, bar);
   makeSearch(html("span", { class: "sg-search" }, bar));
   const viewButtons = segments(
@@ -277,13 +277,13 @@ function render({ model, el }) {
   const out = html("span", { class: "sg-out" }, viewButtons[0].parentNode.parentNode);
   menu(out, "Export", "Save or copy what is shown", [
     ["Copy as Python", "the lines that recompute the selection", () => copyText(asCode(), out.querySelector("summary"))],
-    ["Picture, PNG", "", async () => save(root, `${fileName()}.png`, await toPng(asSvg()))],
-    ["Picture, SVG", "", () => save(root, `${fileName()}.svg`, asSvg(), "image/svg+xml")],
+    ["Image, PNG", "", async () => save(root, `${fileName()}.png`, await toPng(asSvg()))],
+    ["Image, SVG", "", () => save(root, `${fileName()}.svg`, asSvg(), "image/svg+xml")],
     ["Edges, CSV", "the edges that are shown", () => save(root, `${fileName()}.csv`, asCsv(), "text/csv")],
     ["Graph, GraphML", "for Gephi, yEd, igraph", () => save(root, `${fileName()}.graphml`, asGraphml(), "application/xml")],
   ]);
 
-  // Search an action unit by number, name or muscle: arrows walk the list, Enter takes one.
+  // Search an action unit by number, name or muscle: arrows move in the list, Enter selects.
   function makeSearch(box) {
     const id = `sg-found-${Math.random().toString(36).slice(2)}`;
     const input = html("input", {
@@ -292,7 +292,7 @@ function render({ model, el }) {
     }, box);
     const list = html("div", { class: "sg-found", id, role: "listbox", "aria-label": "action units found" }, box);
     let [found, active] = [[], 0];
-    const take = (unit) => { close(); input.value = ""; put({ selected_au: unit.label, selected_region: "", selected_edge: {} }); };
+    const choose = (unit) => { close(); input.value = ""; put({ selected_au: unit.label, selected_region: "", selected_edge: {} }); };
     const close = () => { list.replaceChildren(); list.classList.remove("sg-open"); input.setAttribute("aria-expanded", "false"); };
     function show() {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -305,7 +305,7 @@ function render({ model, el }) {
       input.setAttribute("aria-expanded", String(words.length > 0));
       if (words.length && !found.length) html("div", { class: "sg-note" }, list, "no such action unit here");
       found.slice(0, 8).forEach((unit, i) => {
-        const option = html("div", { role: "option", id: `${id}-${i}`, "aria-selected": String(i === active), onpointerdown: (event) => { event.preventDefault(); take(unit); } }, list);
+        const option = html("div", { role: "option", id: `${id}-${i}`, "aria-selected": String(i === active), onpointerdown: (event) => { event.preventDefault(); choose(unit); } }, list);
         html("b", {}, option, unit.label);
         html("span", {}, option, ` ${unit.name}`);
         html("span", { class: "sg-note" }, option, unit.muscles.join(", "));
@@ -315,7 +315,7 @@ function render({ model, el }) {
     input.addEventListener("input", () => { active = 0; show(); });
     input.addEventListener("blur", close);
     input.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && found.length) take(found[active]);
+      if (event.key === "Enter" && found.length) choose(found[active]);
       else if (event.key === "Escape") { input.value = ""; close(); }
       else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
         active = Math.max(0, Math.min(Math.min(found.length, 8) - 1, active + (event.key === "ArrowDown" ? 1 : -1)));
@@ -332,18 +332,18 @@ function render({ model, el }) {
   const modeBox = select(compareBar, "Compare", "What is compared", [["clip", "with another clip"], ["classes", "two classes"]], (value) => startComparing(value));
   const otherBox = select(compareBar, "", "The other clip", scene.clips.map((entry, i) => [i, `${entry.id} · ${entry.subject} · ${scene.classes[entry.label]}`]), (value) => put({ compare: { clip: Number(value) } }));
   otherBox.style.maxWidth = "260px";
-  const compared = get("_other").sides?.map((told) => told.name) ?? [];
+  const compared = get("_other").sides?.map((group) => group.name) ?? [];
   const groups = scene.classes.filter((name, c) => counts[c] || compared.includes(name)).map((name) => [name, name]);
   const firstBox = select(compareBar, "", "One class", groups, () => put({ compare: { classes: [firstBox.value, secondBox.value] } }));
   const secondBox = select(compareBar, "and", "The other class", groups, () => put({ compare: { classes: [firstBox.value, secondBox.value] } }));
   html("button", { type: "button", onclick: () => put({ compare: {} }) }, compareBar, "End comparison");
   const compareNote = html("span", { class: "sg-note", role: "status" }, compareBar);
-  if (groups.length < 2 || get("_page")) modeBox.options[1].disabled = true;
-  if (get("_page") && get("_other").sides) modeBox.options[1].disabled = modeBox.disabled = firstBox.disabled = secondBox.disabled = true;
+  if (groups.length < 2 || !get("_live")) modeBox.options[1].disabled = true;
+  if (!get("_live") && get("_other").sides) modeBox.options[1].disabled = modeBox.disabled = firstBox.disabled = secondBox.disabled = true;
 
   function startComparing(mode) {
     if (comparing() && typeof mode !== "string") return put({ compare: {} });
-    if (mode === "classes" || (scene.clips.length < 2 && groups.length > 1 && !get("_page"))) {
+    if (mode === "classes" || (scene.clips.length < 2 && groups.length > 1 && get("_live"))) {
       const mine = scene.classes[scene.clips[get("clip")].label];
       return put({ compare: { classes: [mine, groups.find(([name]) => name !== mine)[0]] } });
     }
@@ -351,9 +351,9 @@ function render({ model, el }) {
     const next = scene.clips.findIndex((entry, i) => i !== get("clip") && entry.label !== label);
     put({ compare: { clip: next >= 0 ? next : (get("clip") + 1) % scene.clips.length } });
   }
-  // a saved page holds its other clips itself
+  // a saved page contains its other clips
   function followCompare() {
-    if (!get("_page")) return;
+    if (get("_live")) return;
     const { clip } = get("compare");
     if (clip === undefined) return get("compare").classes ? null : model.set("_other", {});
     const kept = get("_follow")?.clip;
@@ -362,7 +362,7 @@ function render({ model, el }) {
   const difference = () => {
     if (!other || !other.sides) return null;
     const graph = get("view") === "region" ? "region" : "au";
-    return makeDifference(...other.sides, how, graph, get("frame"), other.told.difference?.[graph]);
+    return makeDifference(...other.sides, how, graph, get("frame"), other.sent.difference?.[graph]);
   };
 
   // ------------------------------------------------------------------------------------------ panels
@@ -374,11 +374,11 @@ function render({ model, el }) {
   const trio = (graph) => (trios[graph] ??= ["one", "other", "difference"].map((title) => makeGraphPanel(ctx, graph, title, thirds, `sg-${title}`)));
   const lower = html("div", { class: "sg-lower" }, root);
   const time = makeTime(ctx, lower);
-  const chances = makeChances(ctx, lower);
+  const probabilities = makeProbabilities(ctx, lower);
   const details = makeDetails(ctx, lower);
 
   // ------------------------------------------------------------------------------------------ what is in focus
-  // Hovering outranks the selection; returns the names that matter, or null where nothing is singled out.
+  // Hovering has priority over the selection; returns the names in focus, or null.
   function focus() {
     const hovered = get("hovered");
     const edge = hovered.kind === "edge" ? hovered : get("selected_edge").target && !hovered.kind ? get("selected_edge") : null;
@@ -404,8 +404,8 @@ function render({ model, el }) {
     const measured = get("_measured");
     if (signed() && side.payload[graph === "au" ? "au" : "weight"]) {
       if (measured.reason) return measured.reason;
-      if (get("_page") && get("quantity") === "attribution" && measured.target !== undefined && measured.target !== targetOf(side)) return `This page knows the attribution of ${scene.classes[measured.target]} only: open it in a notebook for other classes.`;
-      return get("_page") ? "This page was saved without a network: attributions and effects are not in it." : "computing … (every edge is tried once)";
+      if (!get("_live") && get("quantity") === "attribution" && measured.target !== undefined && measured.target !== targetOf(side)) return `This page contains the attribution of ${scene.classes[measured.target]} only: open it in a notebook for other classes.`;
+      return !get("_live") ? "This page was saved without a network: attributions and effects are not in it." : "computing … (every edge is removed once)";
     }
     if (graph === "au") return "This network has no AU edges (connectivity is not AU-guided).";
     return `This network has no ${get("quantity") === "attention" ? "attention" : "edge weights"} between regions.`;
@@ -444,7 +444,7 @@ function render({ model, el }) {
       item(arrow("sg-against"), "less");
       if (panelOf.side.table(graph, how(panelOf.side)).low) item(arrow("sg-unsure", "2 3"), "interval spans 0");
     } else if (signed()) {
-      item(arrow("sg-for"), `speaks for ${targetOf(panelOf.side) < 0 ? "its class" : scene.classes[targetOf(panelOf.side)]}, ≤ ${most} logits`, definition);
+      item(arrow("sg-for"), `for ${targetOf(panelOf.side) < 0 ? "its class" : scene.classes[targetOf(panelOf.side)]}, ≤ ${most} logits`, definition);
       item(arrow("sg-against"), "against");
     } else item(arrow(""), `${symbol}(target ◂ source) ≤ ${most}`, definition);
     if (graph === "region") {
@@ -461,7 +461,7 @@ function render({ model, el }) {
           make("circle", { class: "sg-fill", cx: x, cy: 6, r, "fill-opacity": o }, svg);
           make("circle", { class: "sg-ring", cx: x, cy: 6, r }, svg);
         }
-      }, "evidence 0 … 1");
+      }, "activation 0 … 1");
     panelOf.note.textContent = `${panelOf.edges.length} edges ≥ ${short(panelOf.cutoff)}`;
     panelOf.note.title = `the strongest ${short(100 * (1 - get("threshold")))} % of all edges; ${definition}`;
   }
@@ -470,11 +470,11 @@ function render({ model, el }) {
     const graph = get("view") === "region" ? "region" : "au";
     const three = trio(graph);
     for (const [g, list] of Object.entries(trios)) for (const one of list) one.box.hidden = g !== graph;
-    const told = get("_other");
-    const fits = same(told.compare, get("compare")) && (told.payload || (told.quantity === get("quantity") && told.head === get("head") && told.target_class === get("target_class") && told.seed === get("seed")));
-    compareNote.textContent = told.reason ?? (fits || get("_page") ? "" : signed() ? "computing every cut of every clip: this may take minutes …" : "computing …");
+    const sent = get("_other");
+    const fits = same(sent.compare, get("compare")) && (sent.payload || (sent.quantity === get("quantity") && sent.head === get("head") && sent.target_class === get("target_class") && sent.seed === get("seed")));
+    compareNote.textContent = sent.reason ?? (fits || !get("_live") ? "" : signed() ? "removing every edge of every clip: this may take minutes …" : "computing …");
     if (!other || !other.sides) return [];
-    const title = (of) => (of.group ? `${of.name}: mean of ${of.clips} clips, ${of.subjects} people${of.caveat ? ` (caution: ${of.caveat})` : ""}` : `${scene.clips[of.index].id} · ${scene.classes[scene.clips[of.index].label]} · ${Math.round(of.times[Math.min(get("frame"), of.frames - 1)])} ms`);
+    const title = (of) => (of.group ? `${of.name}: mean of ${of.clips} clips, ${of.subjects} subjects${of.caveat ? ` (caution: ${of.caveat})` : ""}` : `${scene.clips[of.index].id} · ${scene.classes[scene.clips[of.index].label]} · ${Math.round(of.times[Math.min(get("frame"), of.frames - 1)])} ms`);
     const [one, two] = other.sides;
     const shown = [showOf(one, graph, title(one)), showOf(two, graph, title(two)), showOf(difference(), graph, "Second minus first")];
     const most = Math.max(shown[0].most, shown[1].most); // one scale for both
@@ -504,7 +504,7 @@ function render({ model, el }) {
     const trained = side.payload.trained;
     foldBox.field.classList.toggle("sg-warn", trained);
     foldBox.title = trained ? "this network was trained on this clip: its prediction is no test" : "";
-    for (const option of foldBox.options) option.disabled = side.payload.may_ask[Number(option.value)] === false;
+    for (const option of foldBox.options) option.disabled = side.payload.allowed[Number(option.value)] === false;
     networkNote.textContent = scene.folds.length ? side.payload.network : "";
     kindBox.value = get("edge_kind");
     headBox.value = get("head");
@@ -533,12 +533,12 @@ function render({ model, el }) {
     panels.dataset.view = get("view");
   }
 
-  let [queued, emphasisQueued, answerQueued] = [0, 0, 0];
+  let [queued, emphasisQueued, predictionQueued] = [0, 0, 0];
   let drawnPanels = [];
   function draw() {
     queued = 0;
     load();
-    if (!loaded() || get("frame") >= side.frames) return; // its data are still on their way
+    if (!loaded() || get("frame") >= side.frames) return; // its data have not arrived
     const start = performance.now();
     const now = focus();
     drawBar();
@@ -552,7 +552,7 @@ function render({ model, el }) {
       }
     }
     time.draw(side);
-    chances.draw(side);
+    probabilities.draw(side);
     details.draw(drawnPanels);
     root.dataset.drawMs = (performance.now() - start).toFixed(1);
     root.dataset.frame = get("frame");
@@ -564,16 +564,16 @@ function render({ model, el }) {
     const now = focus();
     for (const one of drawnPanels) one.emphasise(now);
   }
-  // A new answer of the network changes one panel: the graphs stay as they are.
-  function drawAnswer() {
-    answerQueued = 0;
-    if (loaded() && !queued) chances.draw(side);
+  // A new prediction changes one panel: the graphs stay as they are.
+  function drawPrediction() {
+    predictionQueued = 0;
+    if (loaded() && !queued) probabilities.draw(side);
   }
   const schedule = () => { if (!queued) queued = requestAnimationFrame(draw); };
-  const answered = () => { if (!answerQueued) answerQueued = requestAnimationFrame(drawAnswer); };
+  const predicted = () => { if (!predictionQueued) predictionQueued = requestAnimationFrame(drawPrediction); };
   const emphasise = () => { if (!emphasisQueued) emphasisQueued = requestAnimationFrame(drawEmphasis); };
 
-  // ------------------------------------------------------------------------------------------ taking away
+  // ------------------------------------------------------------------------------------------ export
   const fileName = () => `au_graph_${scene.clips[get("clip")].id}_frame${get("frame")}`.replace(/[^\w.-]+/g, "_");
   const shownEdges = () => drawnPanels.flatMap((one) => one.edges.map((edge) => [one.side.difference ? "difference" : nameOf(one.side), one.side, edge]));
   const asSvg = () => joinDrawings(root, drawnPanels.map((one) => ({ svg: one.svg, title: one.name.textContent })), drawnPanels.map((one) => `${one.name.textContent}: ${one.key.innerText.replace(/\s+/g, " ")}`));
@@ -586,7 +586,7 @@ function render({ model, el }) {
     for (const graph of new Set(drawnPanels.map((one) => one.graph)))
       names[graph].forEach((id, k) => {
         const [x, y] = graph === "au" ? scene.au_face[k] : scene.centres[k];
-        nodes.push(graph === "au" ? { id, kind: graph, title: scene.aus[k].name, muscles: scene.aus[k].muscles.join("; "), x, y, evidence: side.evidence(k, get("frame")) } : { id, kind: graph, x, y });
+        nodes.push(graph === "au" ? { id, kind: graph, title: scene.aus[k].name, muscles: scene.aus[k].muscles.join("; "), x, y, activation: side.activation(k, get("frame")) } : { id, kind: graph, x, y });
       });
     return toGraphml(nodes, shownEdges().map(([name, , e]) => ({ source: e.source, target: e.target, weight: e.value, kind: e.graph, of: name })));
   }
@@ -608,7 +608,7 @@ function render({ model, el }) {
     if (target) lines.push(`w.selected_edge = {"graph": ${quote(graph)}, "target": ${quote(target)}, "source": ${quote(source)}}`);
     if (get("selected_au")) lines.push(`w.selected_au = ${quote(get("selected_au"))}`);
     if (get("selected_region")) lines.push(`w.selected_region = ${quote(get("selected_region"))}`);
-    if (get("cuts").length) lines.push(`w.cuts = ${JSON.stringify(get("cuts"))}`);
+    if (get("interventions").length) lines.push(`w.interventions = ${JSON.stringify(get("interventions"))}`);
     lines.push("w.probabilities, w.selected_edge, w.edges_table()");
     return lines.join("\n") + "\n";
   }
@@ -619,7 +619,7 @@ function render({ model, el }) {
   const follow = () => {
     load();
     const edge = get("selected_edge");
-    if (!edge.target || !loaded() || get("frame") >= side.frames || (signed() && !get("_page"))) return;
+    if (!edge.target || !loaded() || get("frame") >= side.frames || (signed() && get("_live"))) return;
     const next = described(edge);
     if (["value", "quantity", "clip", "frame"].some((name) => next[name] !== edge[name])) put({ selected_edge: next });
   };
@@ -651,21 +651,21 @@ function render({ model, el }) {
     model.on(`change:${trait}`, callback);
     heard.push([`change:${trait}`, callback]);
   };
-  on("cuts", () => {
-    if (!undoing && !same(lastCuts, get("cuts"))) past.push(lastCuts);
-    lastCuts = get("cuts");
-    answerFromTable();
+  on("interventions", () => {
+    if (!undoing && !same(lastInterventions, get("interventions"))) past.push(lastInterventions);
+    lastInterventions = get("interventions");
+    predictFromTable();
   });
-  on("clip", () => { load(); if (get("cuts").length) answerFromTable(); });
+  on("clip", () => { load(); if (get("interventions").length) predictFromTable(); });
   on("compare", followCompare);
   on("frame", () => { since = performance.now(); });
   for (const trait of ["frame", "quantity", "head", "clip", "_payload", "_measured", "target_class"]) on(trait, follow);
   for (const trait of [
     "clip", "frame", "seed", "fold", "view", "layout_name", "quantity", "target_class", "head", "threshold", "edge_kind", "class_filter",
-    "compare", "selected_au", "selected_region", "selected_edge", "cuts", "magnify", "_payload", "_other", "_measured", "playing", "_cut_reason",
+    "compare", "selected_au", "selected_region", "selected_edge", "interventions", "magnify", "_payload", "_other", "_measured", "playing", "_disabled",
   ])
     on(trait, schedule);
-  for (const trait of ["probabilities", "_computed"]) on(trait, answered);
+  for (const trait of ["probabilities", "_computed"]) on(trait, predicted);
   on("hovered", emphasise);
   on("playing", play);
   root.addEventListener("keydown", (event) => {
@@ -688,7 +688,7 @@ function render({ model, el }) {
     player.views -= 1;
     if (!player.views) clearInterval(player.timer);
     watch.disconnect();
-    for (const frame of [queued, emphasisQueued, answerQueued, smoothing]) cancelAnimationFrame(frame);
+    for (const frame of [queued, emphasisQueued, predictionQueued, smoothing]) cancelAnimationFrame(frame);
     clearTimeout(hoverTimer);
     root.remove();
   };

@@ -1,4 +1,4 @@
-"""Two clips or two classes side by side: what each side holds, with intervals over people where it is a mean."""
+"""Two clips or two classes side by side: mean activations and edges, with intervals over subjects where it is a mean."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.bootstrap import compute_mean_difference, compute_mean_map
-from stagkit.explorers.au_graph.scene import SIGNED
+from stagkit.explorers.au_graph.scene import SIGNED, Scene
 from stagkit.explorers.sources import OWN_FOLD, Source
 
 
@@ -23,7 +23,7 @@ class Side(NamedTuple):
     name: str
     n_clips: int
     n_subjects: int
-    evidence: np.ndarray
+    activation: np.ndarray
     flow: np.ndarray
     edges: dict[str, np.ndarray | None]
     subjects: tuple[str, ...]
@@ -31,17 +31,13 @@ class Side(NamedTuple):
 
 
 def check_compare(source: Source, compare: Mapping) -> dict:
-    """Check what is to be compared.
-
-    Args:
-        source: the clips.
-        compare: ``{}``, ``{"clip": index or id}`` or ``{"classes": [one, other]}``.
+    """Check what is to be compared: ``{}``, ``{"clip": index or id}`` or ``{"classes": [one, other]}``.
 
     Returns:
         The same, with the clip as an index.
 
     Raises:
-        StagkitError: something else, a clip or class that is not there, or a class without clips.
+        StagkitError: something else, a clip or class that does not exist, or a class without clips.
     """
     compare = dict(compare)
     if not compare:
@@ -53,30 +49,47 @@ def check_compare(source: Source, compare: Mapping) -> dict:
             if name not in source.classes:
                 raise StagkitError(f"there is no class {name!r}; the classes are {', '.join(source.classes)}.")
             if not (source.label == source.classes.index(name)).any():
-                raise StagkitError(f"no clip here is of the class {name!r}: take another one.")
+                raise StagkitError(f"no clip here is of the class {name!r}: choose another one.")
         return {"classes": list(compare["classes"])}
     raise StagkitError(f"`compare` is {compare}, expected {{}}, {{'clip': id}} or {{'classes': [one, other]}}.")
 
 
-def ensure_measured(source: Source, clip: int, seed: int, fold: int, quantity: str, target: int) -> bool:
-    """See to it that ``Scene.values`` has attributions or effects of a clip; False where no network is at hand."""
+def load_measured(
+    source: Source, clip: int, seed: int, fold: int, quantity: str, target: int | None
+) -> tuple[Scene, int, int]:
+    """The scene of a clip with attributions or effects computed if ``quantity`` needs them, the clip's place, the target.
+
+    Args:
+        source: the clips.
+        clip, seed, fold: which clip, by which network.
+        quantity: one of ``QUANTITIES``.
+        target: class explained; the predicted one where None.
+
+    Raises:
+        StagkitError: the quantity needs a network and there is none.
+    """
     scene, place = source.scene(clip, seed, fold)
-    if quantity not in SIGNED or any((place, g, quantity, target) in scene.measured for g in ("region", "au")):
-        return True
-    found = source.measure(clip, seed, fold, target if quantity == "attribution" else 0, quantity)
-    if found is None:
-        return False
-    for graph, field in (("region", "edges"), ("au", "au_edges")):
-        values = found["cuts"].effects(field, target) if quantity == "effect" else found[graph]
-        if values is not None:
-            scene.measured[place, graph, quantity, target] = values[None] if values.ndim == 2 else values
-    return True
+    target = int(scene.probabilities[place].argmax()) if target is None else target
+    if quantity in SIGNED and not any((place, g, quantity, target) in scene.measured for g in ("region", "au")):
+        if quantity == "effect":
+            ablations = source.ablations(clip, seed, fold)
+            found = ablations and {
+                g: ablations.effects(f, target) for g, f in (("region", "edges"), ("au", "au_edges"))
+            }
+        else:
+            found = source.edge_attribution(clip, seed, fold, target)
+        if found is None:
+            raise StagkitError(f"{quantity!r} needs the network: give model=... too, or a run.")
+        for graph, values in found.items():
+            if values is not None:
+                scene.measured[place, graph, quantity, target] = values[None] if values.ndim == 2 else values
+    return scene, place, target
 
 
 def compute_side(
     source: Source, name: str, quantity: str = "weight", head: int = -1, target: int | None = None, seed: int = 0
 ) -> Side:
-    """Mean over all clips of a class, each as the network that never saw it sees it.
+    """Mean over all clips of a class, each with the network that was not trained on it.
 
     Args:
         source: the clips.
@@ -89,14 +102,11 @@ def compute_side(
         StagkitError: a quantity that needs the network where there is none.
     """
     members = np.flatnonzero(source.label == source.classes.index(name))
-    evidence, flow, edges = [], [], {"region": [], "au": []}
+    activation, flow, edges = [], [], {"region": [], "au": []}
     for clip in members.tolist():
-        scene, place = source.scene(clip, seed, OWN_FOLD)
-        explained = int(scene.probabilities[place].argmax()) if target is None else target
-        if not ensure_measured(source, clip, seed, OWN_FOLD, quantity, explained):
-            raise StagkitError(f"{quantity!r} needs the network: give it as model=... beside the output.")
+        scene, place, explained = load_measured(source, clip, seed, OWN_FOLD, quantity, target)
         n = int(scene.n_frames[place])
-        evidence.append(scene.evidence[place, :n].mean(0))
+        activation.append(scene.activation[place, :n].mean(0))
         flow.append(scene.flow[place, :n].mean(0))
         for graph, found in edges.items():
             values = scene.values(place, graph, quantity, head, explained)
@@ -107,7 +117,7 @@ def compute_side(
         name,
         len(members),
         len(set(subjects)),
-        np.stack(compute_mean_map(np.stack(evidence), subjects)),
+        np.stack(compute_mean_map(np.stack(activation), subjects)),
         np.mean(flow, 0),
         {g: None if v is None else np.stack(compute_mean_map(v, subjects)) for g, v in clips.items()},
         tuple(subjects),
@@ -116,11 +126,7 @@ def compute_side(
 
 
 def compute_difference(one: Side, other: Side, graph: str) -> np.ndarray | None:
-    """Other minus one with a 95 % interval: the same people are drawn for both classes, since they are in both.
-
-    Args:
-        one, other: the classes.
-        graph: ``"au"`` or ``"region"``.
+    """Other minus one with a 95 % interval; the same subjects are drawn for both classes, since they are in both.
 
     Returns:
         Float "3 target source" = mean, low, high; None where a class has no such edges. The interval is NaN for fewer
@@ -128,5 +134,4 @@ def compute_difference(one: Side, other: Side, graph: str) -> np.ndarray | None:
     """
     if one.clips[graph] is None or other.clips[graph] is None:
         return None
-    found = compute_mean_difference(one.clips[graph], other.clips[graph], one.subjects, other.subjects)
-    return np.stack(found)
+    return np.stack(compute_mean_difference(one.clips[graph], other.clips[graph], one.subjects, other.subjects))

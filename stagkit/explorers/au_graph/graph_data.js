@@ -2,20 +2,20 @@
 // source), row-major: value = values[(time * n + target) * n + source].
 
 function makeClipSide(payload, measured) {
-  const [evidence, flow, attention] = [unpack(payload.evidence), unpack(payload.flow), unpack(payload.attention)];
+  const [activation, flow, attention] = [unpack(payload.activation), unpack(payload.flow), unpack(payload.attention)];
   const [au, weight] = [unpack(payload.au), unpack(payload.weight)];
   const frames = payload.times_ms.length;
-  const [nAus, nRois] = [evidence.shape[1], flow.shape[1]];
+  const [nAus, nRois] = [activation.shape[1], flow.shape[1]];
   const cache = new Map();
   const side = {
     payload, index: payload.index, times: payload.times_ms, present: payload.present, frames, maxima: payload.maxima,
     weights: payload.time_weights, base: payload.probabilities, measured: {}, cache,
-    evidence: (k, t) => evidence.values[Math.min(t, frames - 1) * nAus + k],
+    activation: (k, t) => activation.values[Math.min(t, frames - 1) * nAus + k],
     flow: (r, t) => [0, 1].map((i) => flow.values[(Math.min(t, frames - 1) * nRois + r) * 2 + i]),
     measure(next) {
       if (side.measured === next || !same(next.key ?? null, payload.key)) return;
       side.measured = next;
-      side.cuts = unpack(next.cuts) ?? (next.cuts === undefined ? side.cuts : null);
+      side.ablations = unpack(next.ablations) ?? (next.ablations === undefined ? side.ablations : null);
       side.logits = next.base ?? side.logits;
       for (const key of [...cache.keys()]) if (/effect|attribution/.test(key)) cache.delete(key);
     },
@@ -50,15 +50,15 @@ function makeClipSide(payload, measured) {
     return cache.get(key);
   }
 
-  // rows of the table of single cuts: region edges, AU edges, regions, AUs, frames
+  // rows of the table of ablations: region edges, AU edges, regions, AUs, frames
   function effects(graph, target) {
-    if (!side.cuts || !(graph === "au" ? au : weight)) return null;
+    if (!side.ablations || !(graph === "au" ? au : weight)) return null;
     const key = `effect ${graph} ${target}`;
     if (!cache.has(key)) {
       const [size, start, classes] = graph === "region" ? [nRois, 0, side.logits.length] : [nAus, nRois * nRois, side.logits.length];
       const out = new Float64Array(size * size);
       for (let c = 0; c < out.length; c++) {
-        const fall = side.logits[target] - side.cuts.values[(start + c) * classes + target];
+        const fall = side.logits[target] - side.ablations.values[(start + c) * classes + target];
         out[c] = Math.abs(fall) < 2e-6 ? 0 : fall; // float32 noise
       }
       cache.set(key, { values: out, frames: 1 });
@@ -66,9 +66,9 @@ function makeClipSide(payload, measured) {
     return cache.get(key);
   }
 
-  // logits after one cut [kind, target, source], or null where the table does not hold it
+  // logits after one removal [kind, target, source], or null where it is not in the table
   side.after = ([kind, target, source, level], names) => {
-    if (!side.cuts || typeof source === "number" || level !== undefined) return null;
+    if (!side.ablations || typeof source === "number" || level !== undefined) return null;
     const of = { region: nRois, au: nAus };
     let row = null;
     if (kind === "frame") row = nRois * nRois + nAus * nAus + nRois + nAus + target;
@@ -78,7 +78,7 @@ function makeClipSide(payload, measured) {
       else row = (kind === "au" ? nRois * nRois : 0) + i * of[kind] + j;
     }
     const classes = side.logits.length;
-    return Array.from(side.cuts.values.subarray(row * classes, (row + 1) * classes));
+    return Array.from(side.ablations.values.subarray(row * classes, (row + 1) * classes));
   };
   side.measure(measured ?? {});
   return side;
@@ -91,27 +91,27 @@ function makeGroupTable({ shape, values }) {
   return { values: part(0), low: part(1), high: part(2), frames: 1 };
 }
 
-function makeGroupSide(told) {
-  const [evidence, flow] = [unpack(told.evidence), unpack(told.flow)];
-  const n = evidence.shape[1];
+function makeGroupSide(sent) {
+  const [activation, flow] = [unpack(sent.activation), unpack(sent.flow)];
+  const n = activation.shape[1];
   const tables = {};
   for (const graph of ["au", "region"]) {
-    if (told[graph]) tables[graph] = makeGroupTable(unpack(told[graph]));
+    if (sent[graph]) tables[graph] = makeGroupTable(unpack(sent[graph]));
   }
   return {
-    group: true, name: told.name, clips: told.n_clips, subjects: told.n_subjects, caveat: told.caveat, frames: 1, times: [0], cache: new Map(),
-    evidence: (k) => evidence.values[k],
-    evidenceRange: (k) => [evidence.values[n + k], evidence.values[2 * n + k]],
+    group: true, name: sent.name, clips: sent.n_clips, subjects: sent.n_subjects, caveat: sent.caveat, frames: 1, times: [0], cache: new Map(),
+    activation: (k) => activation.values[k],
+    activationRange: (k) => [activation.values[n + k], activation.values[2 * n + k]],
     flow: (r) => [flow.values[2 * r], flow.values[2 * r + 1]],
     table: (graph) => tables[graph] ?? null,
   };
 }
 
-// Other minus one, as a side of its own. told: mean, low and high of the difference of two classes, from Python.
-function makeDifference(one, other, how, graph, t, told) {
+// Other minus one, as a side of its own. sent: mean, low and high of the difference of two classes, from Python.
+function makeDifference(one, other, how, graph, t, sent) {
   const [a, b] = [one.table(graph, how(one)), other.table(graph, how(other))];
   let table = null;
-  if (told) table = makeGroupTable(unpack(told));
+  if (sent) table = makeGroupTable(unpack(sent));
   else if (a && b) {
     const cells = a.values.length / a.frames;
     const from = (x) => Math.min(t, x.frames - 1) * cells;
@@ -120,7 +120,7 @@ function makeDifference(one, other, how, graph, t, told) {
   }
   return {
     difference: true, frames: 1, times: [0], cache: new Map(),
-    evidence: (k) => other.evidence(k, t) - one.evidence(k, t),
+    activation: (k) => other.activation(k, t) - one.activation(k, t),
     flow: (r) => { const [p, q] = [one.flow(r, t), other.flow(r, t)]; return [q[0] - p[0], q[1] - p[1]]; },
     table: (wanted) => (wanted === graph ? table : null),
   };

@@ -1,5 +1,5 @@
 // One drawing of a graph on a face: the regions and their motion, or the action units; of a clip, a mean or a difference.
-// ctx: what all panels share (see au_graph.js): scene, n, names, get, tip, actions, focus, reasons, changes.
+// ctx: shared by all panels (see au_graph.js): scene, names, get, tip, actions, focus, reasons, changes.
 
 // From source to target, bent to its left, so that the two directions of a pair lie apart.
 // On the circle all bend towards its centre instead. A value below 0 ends in a bar instead of a tip.
@@ -45,7 +45,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
   const labelLayer = make("g", { "aria-hidden": "true" }, svg);
   const key = html("div", { class: "sg-key" }, box.box);
   const out = { ...box, svg, key, face, nodes: [], edges: [], graph, side: null, frame: 0, title };
-  const value = (k) => Math.max(0, Math.min(1, Math.abs(out.side.evidence(k, out.frame))));
+  const value = (k) => Math.max(0, Math.min(1, Math.abs(out.side.activation(k, out.frame))));
 
   // ---------------------------------------------------------------------------------------------- nodes, made once
   function touchable(node, what, lines) {
@@ -77,7 +77,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
     group.addEventListener("click", () => ctx.choose(trait, name));
     group.addEventListener("keydown", (event) => {
       if (event.key === "Enter" || event.key === " ") ctx.choose(trait, name);
-      else if (event.key === "Delete") ctx.toggleCut([graph, name]);
+      else if (event.key === "Delete") ctx.toggleRemoval([graph, name]);
       else if (event.key === "Escape") ctx.choose(null);
       else if (event.key.startsWith("Arrow")) walk(node, event.key);
       else return;
@@ -137,13 +137,13 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
       const strength = Math.max(0, Math.min(1, Math.abs(edge.value) / (out.most || 1)));
       const on = chosen.target && ctx.sameEdge(chosen, edge);
       const change = ctx.changeOf([graph, edge.target, edge.source]);
-      const gone = change && ctx.isCut(change);
+      const removed = change && ctx.isRemoved(change);
       const against = edge.value < 0;
       const width = 0.7 + 3.4 * strength ** 1.3;
       const [to, from] = [edge.target, edge.source].map((name) => out.nodes[names[graph].indexOf(name)]);
       const pen = wire(from.at, to.at, from.radius + 2, to.radius + 3, width, centre, against);
       const text = ctx.edgeText(out, edge);
-      const classes = ["sg-edge", on && "sg-on", gone && "sg-gone", change && !gone && "sg-held", against ? "sg-against" : out.signed && "sg-for"];
+      const classes = ["sg-edge", on && "sg-on", removed && "sg-removed", change && !removed && "sg-clamped", against ? "sg-against" : out.signed && "sg-for"];
       if (edge.low !== undefined && edge.low < 0 && edge.high > 0 && out.side.difference) classes.push("sg-unsure");
       if (!ctx.edgeMatters(edge, now) && !on && !change) classes.push("sg-faded");
       const group = make("g", {
@@ -155,17 +155,17 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
         "data-source": edge.source,
         "data-value": edge.value === null ? "" : rounded(edge.value),
         "data-graph": graph,
-        "aria-label": `${text.title}: ${text.value}${text.reason ? `; joined by ${text.reason}` : ""}${gone ? "; cut" : change ? `; held at ${change.at(-1)}` : ""}`,
+        "aria-label": `${text.title}: ${text.value}${text.reason ? `; joined by ${text.reason}` : ""}${removed ? "; removed" : change ? `; clamped to ${change.at(-1)}` : ""}`,
         "aria-pressed": on ? "true" : "false",
       });
       edgeLayer.prepend(group);
       if (on) make("path", { class: "sg-halo", d: pen.line, "stroke-width": (width + 8).toFixed(1) }, group);
       make("path", { class: "sg-hit", d: pen.line }, group);
       const line = { class: "sg-wire", d: pen.line, "stroke-width": width.toFixed(2), "stroke-opacity": (0.25 + 0.7 * strength).toFixed(2) };
-      if (graph === "region" && !text.reason && !gone) line["stroke-dasharray"] = "7 3";
+      if (graph === "region" && !text.reason && !removed) line["stroke-dasharray"] = "7 3";
       make("path", line, group);
       make("path", { class: "sg-tip", d: pen.tip, "fill-opacity": (0.35 + 0.6 * strength).toFixed(2) }, group);
-      if (gone) make("path", { class: "sg-cross", d: CROSS(pen.middle) }, group);
+      if (removed) make("path", { class: "sg-cross", d: CROSS(pen.middle) }, group);
       else if (change) make("text", { class: "sg-level", x: pen.middle[0], y: pen.middle[1] }, group, `= ${short(change.at(-1))}`);
     });
     if (focused) {
@@ -174,7 +174,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
     }
   }
 
-  // One listener a layer instead of four an edge.
+  // One listener per layer instead of four per edge.
   const read = (event) => {
     const group = event.target.closest && event.target.closest(".sg-edge");
     return group && { graph, target: group.dataset.target, source: group.dataset.source, value: Number(group.dataset.value), group };
@@ -197,7 +197,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
     const edge = read(event);
     if (!edge) return;
     if (event.key === "Enter" || event.key === " ") ctx.chooseEdge(edge);
-    else if (event.key === "Delete") ctx.toggleCut([graph, edge.target, edge.source]);
+    else if (event.key === "Delete") ctx.toggleRemoval([graph, edge.target, edge.source]);
     else if (event.key === "Escape") ctx.choose(null);
     else if (event.key.startsWith("Arrow")) {
       const stronger = event.key === "ArrowUp" || event.key === "ArrowLeft";
@@ -239,7 +239,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
 
   // ---------------------------------------------------------------------------------------------- motion
   const weights = isAu ? null : landmarkWeights(scene.face, scene.centres);
-  // frame may lie between two frames: playback is smooth
+  // part: position between two frames, for smooth playback
   out.drawMotion = (frame, part = 0) => {
     if (isAu || !out.side) return;
     const most = ctx.flowMost();
@@ -250,7 +250,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
     out.nodes.forEach((node, r) => {
       const [u, v] = flows[r];
       const size = Math.hypot(u, v);
-      const length = ctx.seen(out.side, r, frame) ? (46 * size) / most : 0;
+      const length = ctx.visible(out.side, r, frame) ? (46 * size) / most : 0;
       if (length <= 3) {
         node.arrow.removeAttribute("d");
         node.arrowTip.removeAttribute("d");
@@ -283,14 +283,14 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
     if (circle) labelLayer.replaceChildren();
     out.nodes.forEach((node, k) => {
       const on = node.name === chosen || (now && (isAu ? now.units : now.regions).has(node.name));
-      const seen = isAu || ctx.seen(out.side, k, out.frame);
+      const visible = isAu || ctx.visible(out.side, k, out.frame);
       const change = ctx.changeOf([graph, node.name]);
-      const classes = ["sg-node", on && "sg-on", partners.has(node.name) && "sg-partner", !seen && "sg-absent", change && (ctx.isCut(change) ? "sg-gone" : "sg-held"), now && !on && !partners.has(node.name) && !change && "sg-faded"];
-      if (isAu && out.side.difference) classes.push(out.side.evidence(k, 0) < 0 ? "sg-against" : "sg-for");
+      const classes = ["sg-node", on && "sg-on", partners.has(node.name) && "sg-partner", !visible && "sg-absent", change && (ctx.isRemoved(change) ? "sg-removed" : "sg-clamped"), now && !on && !partners.has(node.name) && !change && "sg-faded"];
+      if (isAu && out.side.difference) classes.push(out.side.activation(k, 0) < 0 ? "sg-against" : "sg-for");
       node.group.setAttribute("class", classes.filter(Boolean).join(" "));
       node.group.setAttribute("aria-pressed", node.name === chosen);
       node.group.setAttribute("aria-label", ctx.nodeText(out, k).join(", ") + (change ? `, ${ctx.changeText(change)}` : ""));
-      if (change && ctx.isCut(change)) node.cross.setAttribute("d", CROSS([0, 0], node.radius + 2));
+      if (change && ctx.isRemoved(change)) node.cross.setAttribute("d", CROSS([0, 0], node.radius + 2));
       else node.cross.removeAttribute("d");
       if (!isAu) {
         if (on) wanted.push({ text: brief(node.name), node });
@@ -313,9 +313,9 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
       } else if (named) wanted.push({ text: scene.aus[k].name, node, first: on ? 1 : 0, value: value(k) });
     });
     if (!circle) drawLabels(isAu ? wanted.sort((a, b) => b.first - a.first || b.value - a.value) : wanted);
-    const lit = now ? [...(now.au ? [now.au] : isAu || now.region ? now.units : [])] : [];
+    const highlighted = now ? [...(now.au ? [now.au] : isAu || now.region ? now.units : [])] : [];
     muscles.group.style.visibility = get("layout_name") === "circle" && isAu ? "hidden" : "";
-    muscles.show(new Set(lit.flatMap((name) => ctx.unitOf(name).muscles.map((m) => m.replace(/, relaxed$/, "")))));
+    muscles.show(new Set(highlighted.flatMap((name) => ctx.unitOf(name).muscles.map((m) => m.replace(/, relaxed$/, "")))));
   }
 
   // ---------------------------------------------------------------------------------------------- whole
@@ -335,7 +335,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
   out.emphasise = (now) => {
     for (const group of edgeLayer.children) {
       const edge = { graph, target: group.dataset.target, source: group.dataset.source };
-      const keep = ctx.edgeMatters(edge, now) || /sg-(on|gone|held)/.test(group.getAttribute("class"));
+      const keep = ctx.edgeMatters(edge, now) || /sg-(on|removed|clamped)/.test(group.getAttribute("class"));
       group.classList.toggle("sg-faded", !keep);
     }
     drawNodes(now);

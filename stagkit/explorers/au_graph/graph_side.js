@@ -1,4 +1,4 @@
-// Beside the graph: evidence over time with the clock, class probabilities with what was changed, and the details.
+// Beside the graph: activation over time with the clock, class probabilities with what was changed, and the details.
 
 const HEAT = { left: 26, top: 20, row: 9.2, bottom: 12 }; // px of the screen
 
@@ -11,8 +11,8 @@ function makeTime(ctx, parent) {
   const text = html("output", { style: "min-width:58px;text-align:right" }, clock);
   const heat = make("svg", { class: "sg-heat", viewBox: "0 0 400 226", role: "img" }, html("div", { class: "sg-body" }, out.box));
   const foot = html("div", { class: "sg-clock" }, out.box);
-  const cut = html("button", { type: "button", "data-act": "cut-frame", onclick: () => ctx.toggleCut(["frame", get("frame")]) }, foot);
-  const still = html("button", { type: "button", title: "the frame is seen, but nothing moves in it", onclick: () => ctx.hold(["frame", get("frame")], 0) }, foot, "Hold still");
+  const remove = html("button", { type: "button", "data-act": "remove-frame", onclick: () => ctx.toggleRemoval(["frame", get("frame")]) }, foot);
+  const still = html("button", { type: "button", title: "the frame stays, but nothing moves in it", onclick: () => ctx.clamp(["frame", get("frame")], 0) }, foot, "No motion");
   const motion = field("Motion drawn ×", foot);
   motion.classList.add("sg-push");
   const magnify = html("input", { type: "range", min: 0, max: 20, step: 1, style: "max-width:90px", "aria-label": "How much larger than measured the drawn face moves", oninput: () => put({ magnify: Number(magnify.value) }) }, motion);
@@ -40,11 +40,11 @@ function makeTime(ctx, parent) {
     magnify.value = get("magnify");
     magnifyText.textContent = short(get("magnify"));
     const change = ctx.changeOf(["frame", frame]);
-    cut.textContent = change ? "Restore frame" : "✂ Cut frame";
-    for (const [button, live] of [[cut, false], [still, true]]) {
+    remove.textContent = change ? "Restore frame" : "✂ Remove frame";
+    for (const [button, live] of [[remove, false], [still, true]]) {
       const reason = ctx.whyNot(live);
       button.disabled = !!reason || (live && !!change);
-      button.title = reason || (live ? "the frame is seen, but nothing moves in it" : "ask the network again without this frame");
+      button.title = reason || (live ? "the frame stays, but nothing moves in it" : "ask the network again without this frame");
     }
     drawHeat(side);
   };
@@ -52,7 +52,7 @@ function makeTime(ctx, parent) {
   let drawn = []; // what the heat map was last made of: it is some 250 elements, and most redraws leave it as it is
   function drawHeat(side) {
     const frame = get("frame");
-    const made = [side, frame, width, get("selected_au"), JSON.stringify(get("cuts").filter(([kind]) => kind === "frame"))];
+    const made = [side, frame, width, get("selected_au"), JSON.stringify(get("interventions").filter(([kind]) => kind === "frame"))];
     if (made.every((part, i) => part === drawn[i])) return;
     drawn = made;
     heat.replaceChildren();
@@ -76,17 +76,17 @@ function makeTime(ctx, parent) {
       const y = HEAT.top + k * HEAT.row;
       make("text", { x: HEAT.left - 4, y: y + HEAT.row / 2 + 0.5, "text-anchor": "end", "dominant-baseline": "central", class: unit.label === chosen ? "sg-on" : "" }, heat, String(unit.number));
       for (let t = 0; t < side.frames; t++)
-        make("rect", { class: "sg-cell", x: (HEAT.left + t * step).toFixed(2), y, width: (step - (step > 6 ? 0.8 : 0)).toFixed(2), height: HEAT.row - 0.8, "fill-opacity": side.evidence(k, t).toFixed(3) }, heat);
+        make("rect", { class: "sg-cell", x: (HEAT.left + t * step).toFixed(2), y, width: (step - (step > 6 ? 0.8 : 0)).toFixed(2), height: HEAT.row - 0.8, "fill-opacity": side.activation(k, t).toFixed(3) }, heat);
       if (unit.label === chosen) make("rect", { class: "sg-row", x: HEAT.left, y: y - 0.6, width: right() - HEAT.left, height: HEAT.row }, heat);
     });
     const every = Math.ceil(side.frames / 7);
     for (let t = 0; t < side.frames; t += every)
       make("text", { x: HEAT.left + (t + 0.5) * step, y: HEAT.top + height + 10, "text-anchor": "middle" }, heat, `${Math.round(side.times[t])}`);
     make("text", { x: HEAT.left - 4, y: HEAT.top + height + 10, "text-anchor": "end" }, heat, "ms");
-    for (const change of get("cuts").filter(([kind, t]) => kind === "frame" && t < side.frames)) {
+    for (const change of get("interventions").filter(([kind, t]) => kind === "frame" && t < side.frames)) {
       const x = HEAT.left + change[1] * step;
       make("rect", { class: "sg-frame-out", x, y: HEAT.top, width: step, height }, heat);
-      if (ctx.isCut(change)) make("path", { class: "sg-cross", d: CROSS([x + step / 2, HEAT.top + height / 2]) }, heat);
+      if (ctx.isRemoved(change)) make("path", { class: "sg-cross", d: CROSS([x + step / 2, HEAT.top + height / 2]) }, heat);
     }
     make("rect", { class: "sg-now", x: HEAT.left + frame * step - 0.5, y: HEAT.top - 1, width: step, height: height + 2, rx: 2 }, heat);
   }
@@ -109,7 +109,7 @@ function makeTime(ctx, parent) {
     const side = ctx.here();
     tip.show({ type: "pointermove", clientX: event.clientX, clientY: event.clientY, currentTarget: heat }, [
       `${names.au[unit]} ${scene.aus[unit].name}`,
-      `evidence ${short(side.evidence(unit, frame))} at ${side.times[frame]} ms`,
+      `activation ${short(side.activation(unit, frame))} at ${side.times[frame]} ms`,
     ]);
   });
   heat.addEventListener("pointerleave", tip.hide);
@@ -117,19 +117,19 @@ function makeTime(ctx, parent) {
 }
 
 // two decimals, and more where a small number would read as none
-const chanceText = (value) => (value > 0 && value < 0.005 ? String(Number(value.toPrecision(1))) : value > 0.995 && value < 1 ? String(Math.floor(value * 1e4) / 1e4) : value.toFixed(2));
+const probabilityText = (value) => (value > 0 && value < 0.005 ? String(Number(value.toPrecision(1))) : value > 0.995 && value < 1 ? String(Math.floor(value * 1e4) / 1e4) : value.toFixed(2));
 
-function makeChances(ctx, parent) {
+function makeProbabilities(ctx, parent) {
   const { scene, get, put } = ctx;
-  const out = panel("sg-chance", "Class probabilities", parent);
+  const out = panel("sg-probability", "Class probabilities", parent);
   const body = html("div", { class: "sg-body" }, out.box);
   out.draw = (side) => {
     const focused = body.contains(document.activeElement) ? document.activeElement.textContent : null;
     body.replaceChildren();
-    const [now, computed, cuts] = [get("probabilities"), get("_computed"), get("cuts")];
+    const [now, computed, interventions] = [get("probabilities"), get("_computed"), get("interventions")];
     const label = scene.clips[get("clip")].label;
-    const valid = computed.clip === get("clip") && same(computed.cuts, cuts);
-    const compare = cuts.length > 0 && valid && !computed.error && !get("_cut_reason");
+    const valid = computed.clip === get("clip") && same(computed.interventions, interventions);
+    const compare = interventions.length > 0 && valid && !computed.error && !get("_disabled");
     const shown = scene.classes.map((name) => now[name] ?? 0);
     const guess = shown.indexOf(Math.max(...shown));
     out.note.textContent = guess === label ? "✓ correct" : "✗ wrong";
@@ -140,7 +140,7 @@ function makeChances(ctx, parent) {
       const track = html("span", { class: "sg-track", role: "img", "aria-label": `${name}: ${short(shown[c])}${compare ? `, was ${short(before)}` : ""}${c === label ? ", the true class" : ""}` }, row);
       html("span", { class: "sg-value", style: `width:${100 * shown[c]}%` }, track);
       if (compare) html("span", { class: "sg-before", style: `left:${100 * before}%`, title: `before: ${short(before)}` }, track);
-      html("span", { class: "sg-number-cell" }, row, chanceText(shown[c]));
+      html("span", { class: "sg-number-cell" }, row, probabilityText(shown[c]));
       if (compare) {
         const change = shown[c] - before;
         html("span", { class: "sg-delta", title: `was ${short(before)}` }, row, `${change < 0 ? "−" : "+"}${Math.abs(change) < 0.00095 ? short(rounded(Math.abs(change))) : Math.abs(change).toFixed(3)}`);
@@ -148,21 +148,21 @@ function makeChances(ctx, parent) {
     });
     body.classList.toggle("sg-compare", compare);
     html("p", { class: "sg-note", style: "margin:4px 0" }, body, `◆ true class${compare ? "   ❘ before, ± change since" : ""}`);
-    if (!cuts.length) {
-      html("p", { class: "sg-note" }, body, get("_cut_reason") || "Select an edge, an action unit, a region or a frame and cut it: the network answers here.");
+    if (!interventions.length) {
+      html("p", { class: "sg-note" }, body, get("_disabled") || "Select an edge, an action unit, a region or a frame and remove it: the new prediction appears here.");
       if (ctx.past.length) undo(html("div", { class: "sg-act" }, body));
     } else {
-      const list = html("div", { class: "sg-cuts", role: "group", "aria-label": "what is cut or held" }, body);
-      for (const change of cuts)
+      const list = html("div", { class: "sg-interventions", role: "group", "aria-label": "interventions" }, body);
+      for (const change of interventions)
         html("button", { type: "button", class: "sg-chip", title: "restore this", onclick: () => ctx.restore(change) }, list, ctx.changeText(change));
       const act = html("div", { class: "sg-act" }, body);
       undo(act);
-      html("button", { type: "button", onclick: () => put({ cuts: [] }) }, act, "Restore all");
+      html("button", { type: "button", onclick: () => put({ interventions: [] }) }, act, "Restore all");
       const status = computed.error
         ? ["sg-error", computed.error]
-        : get("_cut_reason")
-          ? ["sg-note", get("_cut_reason")]
-          : ["sg-note", valid ? (computed.ms === null ? "from the table of single cuts in this page" : `recomputed in ${short(computed.ms)} ms`) : "recomputing …"];
+        : get("_disabled")
+          ? ["sg-note", get("_disabled")]
+          : ["sg-note", valid ? (computed.ms === null ? "from the table of ablations in this page" : `recomputed in ${short(computed.ms)} ms`) : "recomputing …"];
       html("p", { class: status[0], role: "status" }, body, status[1]);
     }
     if (focused) [...body.querySelectorAll("button")].find((button) => button.textContent === focused)?.focus();
@@ -201,17 +201,17 @@ function makeDetails(ctx, parent) {
     line(`over the clip: ${short(least)} … ${short(most)}`, "sg-note");
   }
 
-  // cut, and hold at a level
+  // remove, or clamp to a level
   function changes(what, verb, levels) {
     const act = html("div", { class: "sg-act" }, body);
     const change = ctx.changeOf(what);
     const reason = ctx.whyNot(false);
-    html("button", { type: "button", "data-act": "cut", disabled: !!reason, title: reason || "and ask the network again", onclick: () => ctx.toggleCut(what) }, act, change ? "Restore" : `✂ ${verb}`);
+    html("button", { type: "button", "data-act": "remove", disabled: !!reason, title: reason || "and compute the prediction again", onclick: () => ctx.toggleRemoval(what) }, act, change ? "Restore" : `✂ ${verb}`);
     const why = ctx.whyNot(true);
-    const box = html("span", { class: "sg-hold" }, act);
-    const slider = html("input", { type: "range", min: 0, max: levels.max, step: levels.max / 20, value: change && !ctx.isCut(change) ? change.at(-1) : levels.start, disabled: !!why, title: why, "aria-label": levels.label, oninput: () => (text.textContent = short(Number(slider.value))) }, box);
+    const box = html("span", { class: "sg-clamp" }, act);
+    const slider = html("input", { type: "range", min: 0, max: levels.max, step: levels.max / 20, value: change && !ctx.isRemoved(change) ? change.at(-1) : levels.start, disabled: !!why, title: why, "aria-label": levels.label, oninput: () => (text.textContent = short(Number(slider.value))) }, box);
     const text = html("output", {}, box, short(Number(slider.value)));
-    html("button", { type: "button", "data-act": "hold", disabled: !!why, title: why || levels.label, onclick: () => ctx.hold(what, Number(slider.value)) }, box, "Hold");
+    html("button", { type: "button", "data-act": "clamp", disabled: !!why, title: why || levels.label, onclick: () => ctx.clamp(what, Number(slider.value)) }, box, "Clamp");
     html("button", { type: "button", onclick: () => ctx.choose(null) }, act, "Clear");
     if (reason) line(reason, "sg-note");
   }
@@ -247,7 +247,7 @@ function makeDetails(ctx, parent) {
       line(`other way round: ${short(ctx.valueOf(side(), edge.graph, edge.source, edge.target).value)}`, "sg-note");
     }
     if (edge.graph === "region") line(text.reason ? `Anatomical edge: ${text.reason}.` : "Not an anatomical edge: learned or AU-guided.");
-    changes([edge.graph, edge.target, edge.source], "Cut edge", { max: 2 * ctx.weightMost(edge.graph) || 1, start: ctx.weightMost(edge.graph) || 1, label: "hold the edge's weight at" });
+    changes([edge.graph, edge.target, edge.source], "Remove edge", { max: 2 * ctx.weightMost(edge.graph) || 1, start: ctx.weightMost(edge.graph) || 1, label: "clamp the edge's weight to" });
     if (edge.graph === "au" && edge.target !== edge.source) together(edge.target, edge.source);
     line(text.definition, "sg-note");
   }
@@ -257,10 +257,10 @@ function makeDetails(ctx, parent) {
     const unit = ctx.unitOf(au);
     out.note.textContent = unit.group;
     line(`${au} ${unit.name}`, "sg-title");
-    const series = Array.from({ length: side().frames }, (_, t) => side().evidence(k, t));
-    line(`evidence ${short(series[get("frame")])} now, ${short(Math.max(...series))} at most`);
+    const series = Array.from({ length: side().frames }, (_, t) => side().activation(k, t));
+    line(`activation ${short(series[get("frame")])} now, ${short(Math.max(...series))} at most`);
     spark(series);
-    changes(["au", au], "Silence", { max: 1, start: 0.9, label: "hold the evidence at" });
+    changes(["au", au], "Set to zero", { max: 1, start: 0.9, label: "clamp the activation to" });
     heading("Muscle and movement");
     line(`${unit.muscles.join(", ")}; ${unit.sided ? "left and right can act alone" : "both sides together"}.`);
     line(unit.moves.join("; ") + ".");
@@ -288,8 +288,8 @@ function makeDetails(ctx, parent) {
     const movers = ctx.movers(region);
     out.note.textContent = "region";
     line(words(region), "sg-title");
-    line(`motion ${short(Math.hypot(u, v))} ${scene.unit}: ${short(Math.abs(u))} ${u < 0 ? "to the picture's left" : "to the picture's right"}, ${short(Math.abs(v))} ${v < 0 ? "up" : "down"}`);
-    changes(["region", region], "Take out", { max: 3, start: 0, label: "multiply its motion by (0 = still)" });
+    line(`motion ${short(Math.hypot(u, v))} ${scene.unit}: ${short(Math.abs(u))} ${u < 0 ? "to the image's left" : "to the image's right"}, ${short(Math.abs(v))} ${v < 0 ? "up" : "down"}`);
+    changes(["region", region], "Remove", { max: 3, start: 0, label: "multiply its motion by (0 = still)" });
     line(movers.length ? `moved by ${movers.map((unit) => `${unit.label} ${unit.name}`).join(", ")}` : "moved by no AU: the reference for head motion", "sg-note");
     partners("region", region, "strongest edges now", 5);
   }
@@ -304,11 +304,11 @@ function makeDetails(ctx, parent) {
     else if (au) drawUnit(au);
     else if (region) drawRegion(region);
     else {
-      out.note.textContent = "touch a node or an edge";
+      out.note.textContent = "select a node or an edge";
       for (const one of shown) edgeList(`strongest ${one.graph === "au" ? "AU" : "region"} edges${shown.length > 2 ? ", " + one.title : " now"}`, one.edges.slice(0, shown.length > 2 ? 2 : 3));
       const help = html("details", { class: "sg-help" }, body);
       html("summary", {}, help, "Keys and signs");
-      for (const [keys, what] of [["/", "search"], ["Tab, arrows", "walk from node to node, from edge to edge"], ["Enter", "select"], ["Delete", "cut what is focused"], ["Ctrl+Z", "undo"], ["Esc", "clear"]]) {
+      for (const [keys, what] of [["/", "search"], ["Tab, arrows", "move between nodes and edges"], ["Enter", "select"], ["Delete", "remove what is focused"], ["Ctrl+Z", "undo"], ["Esc", "clear"]]) {
         const row = html("p", {}, help);
         html("kbd", {}, row, keys);
         row.append(" " + what);

@@ -1,73 +1,66 @@
-"""What the AU-graph explorer and its static twin show: plain arrays with names, small enough to travel to a browser."""
+"""What the AU-graph explorer and its figure show of some clips: plain arrays with names, small enough for a browser."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
-from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_frame, load_mean_face
-from stagkit.core.types import Batch, ShapeError, StagkitError, StagOutput, check_axes
+from stagkit.core.regions import ATLAS, load_mean_face
+from stagkit.core.types import Batch, StagkitError, StagOutput, check_axes
 from stagkit.explain.class_means import EMFACS, load_cooccurrence
 from stagkit.explorers.browser import pack, shorten, unpack
-from stagkit.explorers.muscles import describe_moves, make_muscles
-
-if TYPE_CHECKING:
-    import networkx as nx
+from stagkit.explorers.muscles import UPPER_FACE, describe_moves, make_muscles
 
 #: Share of a clip's edges that is hidden at first: about 20 edges are left at the peak, fewer in quiet frames.
 DEFAULT_THRESHOLD = 0.975
 
 VIEWS = ("au", "region", "both")
-#: What an edge may be drawn by; the last two have a sign and are the same in all frames where only one was computed.
+#: What edges are drawn by; the last two have a sign and are the same in all frames where only one was computed.
 QUANTITIES = ("weight", "attention", "attribution", "effect")
 SIGNED = ("attribution", "effect")
 EDGE_KINDS = ("all", "anatomical", "learned")
 
-#: What an edge value means, by (graph, quantity): symbol and definition, the same words in Python and in the browser.
+_EFFECT = (
+    "Δ",
+    "effect of removing: decrease of the logit of the class explained when only this edge is removed, in all frames; "
+    "+ for the class, − against it",
+)
+
+#: Symbol and definition of an edge value, by ``graph.quantity``, shown in the browser.
 MEANING = {
-    ("region", "weight"): (
+    "region.weight": (
         "A",
         "edge weight A(target, source): how open the path is from the source region to the target region "
         "(anatomy + what the active AUs add + a learned rest); 0 = closed, no unit",
     ),
-    ("region", "attention"): (
+    "region.attention": (
         "attention",
-        "attention(target, source): share of its attention that the target region spends on the source region; "
-        "the shares of one target sum to 1",
+        "attention(target, source): share of the target region's attention on the source region; the shares of one target "
+        "sum to 1",
     ),
-    ("au", "weight"): (
+    "au.weight": (
         "C",
         "AU edge C(target, source): how strongly the two AUs are active together in this frame "
-        "(product of their evidence x learned affinity); 0 = not at all, no unit",
+        "(product of their activations x learned affinity); 0 = not at all, no unit",
     ),
-    ("region", "attribution"): (
+    "region.attribution": (
         "IG",
         "attribution(target, source): what this edge adds to the logit of the class explained, by integrated gradients "
-        "from the anatomical graph to this one; + speaks for the class, − against it",
+        "from the anatomical graph to this one; + for the class, − against it",
     ),
-    ("au", "attribution"): (
+    "au.attribution": (
         "IG",
         "attribution(target, source): what this AU edge adds to the logit of the class explained, by integrated "
-        "gradients from no AU edges to these; + speaks for the class, − against it",
+        "gradients from no AU edges to these; + for the class, − against it",
     ),
-    ("region", "effect"): (
-        "Δ",
-        "effect of cutting: by how much the logit of the class explained falls when this edge alone is cut in all "
-        "frames; + speaks for the class, − against it",
-    ),
-    ("au", "effect"): (
-        "Δ",
-        "effect of cutting: by how much the logit of the class explained falls when this AU edge alone is cut in all "
-        "frames; + speaks for the class, − against it",
-    ),
+    "region.effect": _EFFECT,
+    "au.effect": _EFFECT,
 }
-
-#: FACS' division: action units of the upper face; the others belong to the lower face.
-_UPPER = (1, 2, 4, 5, 6, 7)
 
 
 class Edge(NamedTuple):
@@ -91,15 +84,13 @@ class Scene:
         probabilities: float "clip cls", 0..1.
         n_frames: int "clip", frames that are not padding, >= 1.
         times_ms: float "clip time", ms from the onset frame.
-        evidence: float "clip time au", evidence for each AU, 0..1.
+        activation: float "clip time au", AU activation, 0..1.
         flow: float "clip time roi 2", mean motion (u right, v down) of each region, in ``unit``.
-        present: bool "clip time roi", False where the region was not seen.
+        present: bool "clip time roi", False where the region was not visible.
         au_edges: float "clip time au au" >= 0, or None.
         edges: float "clip time roi roi" >= 0, or None.
         attention: float "clip time head roi roi", rows summing to 1, or None.
         time_weights: float "clip time", summing to 1 over the frames, or None.
-        face: float "68 2", IOD, face frame; ``centres``: float "roi 2", the same frame.
-        roi_names, incidence, reasons: from the atlas; incidence float "au roi" 0..1, reasons (region, region, why).
         attention_name: which map ``attention`` is, e.g. ``graph.1``.
         unit: unit of ``flow``.
     """
@@ -111,58 +102,27 @@ class Scene:
     probabilities: np.ndarray
     n_frames: np.ndarray
     times_ms: np.ndarray
-    evidence: np.ndarray
+    activation: np.ndarray
     flow: np.ndarray
     present: np.ndarray
     au_edges: np.ndarray | None
     edges: np.ndarray | None
     attention: np.ndarray | None
     time_weights: np.ndarray | None
-    face: np.ndarray
-    centres: np.ndarray
-    roi_names: tuple[str, ...]
-    incidence: np.ndarray
-    reasons: tuple[tuple[str, str, str], ...]
     attention_name: str = ""
     unit: str = "% IOD"
-    au_labels: tuple[str, ...] = field(default=AU_LABELS, repr=False)
-    #: (clip, graph, quantity, class) -> float "time target source": what was measured on top, see ``values``.
+    #: (clip, graph, quantity, class) -> float "time target source": attributions and effects computed so far.
     measured: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self):
-        sizes = {
-            "clip": len(self.clip_ids),
-            "cls": len(self.classes),
-            "roi": len(self.roi_names),
-            "au": len(self.au_labels),
-        }
-        check_axes(
-            sizes,
-            evidence=(self.evidence, "clip time au"),
-            label=(self.label, "clip"),
-            probabilities=(self.probabilities, "clip cls"),
-            n_frames=(self.n_frames, "clip"),
-            times_ms=(self.times_ms, "clip time"),
-            flow=(self.flow, "clip time roi 2"),
-            present=(self.present, "clip time roi"),
-            au_edges=(self.au_edges, "clip time au au"),
-            edges=(self.edges, "clip time roi roi"),
-            attention=(self.attention, "clip time head roi roi"),
-            time_weights=(self.time_weights, "clip time"),
-            face=(self.face, "68 2"),
-            centres=(self.centres, "roi 2"),
-            incidence=(self.incidence, "au roi"),
-        )
-        for name in ("evidence", "flow", "au_edges", "edges", "attention", "probabilities", "times_ms"):
+        for name in ("activation", "flow", "au_edges", "edges", "attention", "probabilities", "times_ms"):
             array = getattr(self, name)
             if array is not None and not np.isfinite(array).all():
                 raise StagkitError(
                     f"`{name}` holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite: the network "
                     "or its input is broken (a learning rate that is too high? NaN flow?); nothing can be drawn."
                 )
-        for name in ("au_edges", "edges", "attention"):
-            array = getattr(self, name)
-            if array is not None and array.min() < 0:
+            if array is not None and name in ("au_edges", "edges", "attention") and array.min() < 0:
                 raise StagkitError(f"`{name}` reaches down to {array.min():.3g}, expected weights >= 0.")
 
     @property
@@ -170,25 +130,9 @@ class Scene:
         """Heads of the attention map, 0 where there is none."""
         return 0 if self.attention is None else self.attention.shape[2]
 
-    def clip_index(self, clip: int | str) -> int:
-        """Position of a clip given by number or id.
-
-        Raises:
-            StagkitError: no such clip.
-        """
-        if isinstance(clip, str):
-            if clip not in self.clip_ids:
-                raise StagkitError(
-                    f"there is no clip {clip!r} here; the {len(self.clip_ids)} are {_some(self.clip_ids)}."
-                )
-            return self.clip_ids.index(clip)
-        if not 0 <= clip < len(self.clip_ids):
-            raise StagkitError(f"`clip` is {clip}, expected 0..{len(self.clip_ids) - 1} (or a clip id).")
-        return int(clip)
-
     def peak_frame(self, clip: int) -> int:
-        """The frame with the most AU evidence in sum."""
-        return int(self.evidence[clip, : self.n_frames[clip]].sum(-1).argmax())
+        """The frame with the highest sum of AU activations."""
+        return int(self.activation[clip, : self.n_frames[clip]].sum(-1).argmax())
 
     def values(
         self, clip: int, graph: str, quantity: str = "weight", head: int = -1, target: int = 0
@@ -198,33 +142,33 @@ class Scene:
         Args:
             clip: index.
             graph: ``"au"`` or ``"region"``.
-            quantity: one of ``QUANTITIES``; attention is between regions only, AU edges then show their weight.
-                Attribution and effect are there once they were measured (``measured``); with one frame they hold for all.
+            quantity: one of ``QUANTITIES``; AU edges have no attention, they show their weight. Attribution and effect are
+                available once they are in ``measured``; with one frame they hold for all.
             head: attention head, -1 = mean over heads.
             target: index of the class explained (attribution and effect).
         """
-        n = self.n_frames[clip]
         if quantity in SIGNED:
             return self.measured.get((clip, graph, quantity, target))
-        if graph == "au":
-            return None if self.au_edges is None else unpack(pack(self.au_edges[clip, :n]))
-        if quantity == "weight":
-            return None if self.edges is None else unpack(pack(self.edges[clip, :n]))
-        if self.attention is None:
+        found = self.au_edges if graph == "au" else self.edges if quantity == "weight" else self.attention
+        if found is None:
             return None
-        heads = unpack(pack(self.attention[clip, :n]))
-        return heads.mean(1) if head < 0 else heads[:, head]
+        values = unpack(pack(found[clip, : self.n_frames[clip]]))
+        if values.ndim == 3:
+            return values
+        return values.mean(1) if head < 0 else values[:, head]
+
+    def names(self, graph: str) -> tuple[str, ...]:
+        """Names of the nodes of a graph."""
+        return AU_LABELS if graph == "au" else ATLAS.names
 
     def candidates(self, graph: str, edge_kind: str = "all") -> np.ndarray:
         """Bool "target source": the edges that may be drawn. Nodes have no edge to themselves."""
-        if graph == "au":
-            return ~np.eye(len(self.au_labels), dtype=bool)
-        anatomical = np.zeros((len(self.roi_names),) * 2, bool)
-        for a, b, _ in self.reasons:
-            i, j = self.roi_names.index(a), self.roi_names.index(b)
-            anatomical[i, j] = anatomical[j, i] = True
-        own = ~np.eye(len(self.roi_names), dtype=bool)
-        return {"all": own, "anatomical": own & anatomical, "learned": own & ~anatomical}[edge_kind]
+        others = ~np.eye(len(self.names(graph)), dtype=bool)
+        if graph == "au" or edge_kind == "all":
+            return others
+        pairs = {frozenset(reason[:2]) for reason in ATLAS.edge_reasons}
+        anatomical = np.array([[{a, b} in pairs for b in ATLAS.names] for a in ATLAS.names])
+        return others & (anatomical if edge_kind == "anatomical" else ~anatomical)
 
     def shown_edges(
         self,
@@ -244,7 +188,8 @@ class Scene:
         frames of the clip: few edges in quiet frames, many at the peak, and one number serves both graphs.
         """
         out: list[Edge] = []
-        for graph, names in (("region", self.roi_names), ("au", self.au_labels)):
+        for graph in ("region", "au"):
+            names = self.names(graph)
             values = self.values(clip, graph, quantity, head, target) if view in (graph, "both") else None
             if values is None:
                 continue
@@ -255,41 +200,6 @@ class Scene:
             order = np.argsort([-abs(now[t, s]) for t, s in at], kind="stable")
             out += [Edge(graph, names[t], names[s], float(f"{now[t, s]:.4g}")) for t, s in at[order]]
         return out
-
-    def graph(self, clip: int, frame: int, **shown) -> nx.DiGraph:
-        """The edges that are drawn as a networkx graph; an edge points from source to target.
-
-        Args:
-            clip, frame: indices.
-            **shown: as for ``shown_edges``.
-        """
-        import networkx as nx
-
-        view, quantity = shown.get("view", "both"), shown.get("quantity", "weight")
-        graph = nx.DiGraph(clip=self.clip_ids[clip], time_ms=float(self.times_ms[clip, frame]), quantity=quantity)
-        if view in ("region", "both"):
-            for name, (x, y), (u, v) in zip(self.roi_names, self.centres, self.flow[clip, frame], strict=True):
-                graph.add_node(name, kind="region", x=float(x), y=float(y), flow_u=float(u), flow_v=float(v))
-        if view in ("au", "both"):
-            for k, (label, (x, y)) in enumerate(zip(self.au_labels, self.au_positions["face"], strict=True)):
-                unit = ACTION_UNITS[AU_NUMBERS[k]]
-                graph.add_node(
-                    label,
-                    kind="au",
-                    x=float(x),
-                    y=float(y),
-                    evidence=float(self.evidence[clip, frame, k]),
-                    title=unit.name,
-                    muscles="; ".join(unit.muscles),
-                )
-        for edge in self.shown_edges(clip, frame, **shown):
-            graph.add_edge(edge.source, edge.target, weight=edge.value, kind=edge.graph)
-        return graph
-
-    @property
-    def au_positions(self) -> dict[str, np.ndarray]:
-        """Where AU nodes lie, float "au 2": ``face`` (IOD, at their muscles) and ``circle`` (radius 1)."""
-        return {"face": _place_on_face(self.incidence, self.centres, self.roi_names), "circle": _place_on_circle()}
 
     @cached_property
     def maxima(self) -> dict[str, float]:
@@ -302,11 +212,11 @@ class Scene:
         }
 
     def header(self) -> dict:
-        """What the browser needs once, whatever the clip: names, positions, anatomy, meanings, one line a clip."""
-        positions = self.au_positions
+        """What the browser needs once for all clips: names, positions, anatomy, meanings."""
+        face = load_mean_face()[0]
         return {
             "classes": list(self.classes),
-            "rois": list(self.roi_names),
+            "rois": list(ATLAS.names),
             "aus": [
                 {
                     "label": unit.label,
@@ -314,31 +224,22 @@ class Scene:
                     "name": unit.name,
                     "muscles": list(unit.muscles),
                     "sided": unit.sided,
-                    "group": "upper face" if unit.number in _UPPER else "lower face",
+                    "group": "upper face" if unit.number in UPPER_FACE else "lower face",
                     "moves": describe_moves(unit),
                     "emotions": [name for name, units in EMFACS.items() if unit.number in units],
                 }
                 for unit in ACTION_UNITS.values()
             ],
-            "face": shorten(self.face),
-            "centres": shorten(self.centres),
-            "au_face": shorten(positions["face"]),
-            "au_circle": shorten(positions["circle"]),
-            "incidence": shorten(self.incidence),
-            "reasons": [list(r) for r in self.reasons],
-            "muscles": {name: [shorten(f) for f in fibres] for name, fibres in make_muscles(self.face).items()},
+            "face": shorten(face),
+            "centres": shorten(ATLAS.centres(face)),
+            "au_face": shorten(place_on_face()),
+            "au_circle": shorten(_place_on_circle()),
+            "incidence": shorten(ATLAS.incidence),
+            "reasons": [list(r) for r in ATLAS.edge_reasons],
+            "muscles": {name: [shorten(f) for f in fibres] for name, fibres in make_muscles(face).items()},
             "together": shorten(load_cooccurrence()),
-            "clips": [
-                {
-                    "id": self.clip_ids[i],
-                    "subject": self.subjects[i],
-                    "label": int(self.label[i]),
-                    "probabilities": shorten(self.probabilities[i]),
-                }
-                for i in range(len(self.clip_ids))
-            ],
             "maxima": self.maxima,
-            "meaning": {f"{g}.{q}": list(text) for (g, q), text in MEANING.items()},
+            "meaning": {key: list(text) for key, text in MEANING.items()},
             "attention_name": self.attention_name,
             "n_heads": self.n_heads,
             "unit": self.unit,
@@ -347,42 +248,31 @@ class Scene:
     def payload(self, clip: int) -> dict:
         """What the browser needs of one clip; arrays as 16-bit (or 8-bit) integers with a scale, base64 (little endian)."""
         n = int(self.n_frames[clip])
+
+        def packed(array: np.ndarray | None) -> dict | None:
+            return None if array is None else pack(array[clip, :n])
+
         return {
             "index": clip,
             "probabilities": [round(float(p), 6) for p in self.probabilities[clip]],
             "maxima": self.maxima,
             "times_ms": [round(float(t), 1) for t in self.times_ms[clip, :n]],
             "present": ["".join("01"[int(p)] for p in row) for row in self.present[clip, :n]],
-            "evidence": pack(self.evidence[clip, :n]),
-            "flow": pack(self.flow[clip, :n]),
-            "au": None if self.au_edges is None else pack(self.au_edges[clip, :n]),
-            "weight": None if self.edges is None else pack(self.edges[clip, :n]),
-            "attention": None if self.attention is None else pack(self.attention[clip, :n]),
+            "activation": packed(self.activation),
+            "flow": packed(self.flow),
+            "au": packed(self.au_edges),
+            "weight": packed(self.edges),
+            "attention": packed(self.attention),
             "time_weights": None if self.time_weights is None else shorten(self.time_weights[clip, :n]),
         }
 
-    def to_json(self) -> dict:
-        """The whole scene as plain JSON values: ``{"header": ..., "clips": [payload, ...]}``."""
-        return {"header": self.header(), "clips": [self.payload(i) for i in range(len(self.clip_ids))]}
 
-
-def compute_scene(
-    output: StagOutput,
-    batch: Batch,
-    *,
-    atlas: RoiAtlas = ATLAS,
-    probabilities: object = None,
-    face: np.ndarray | None = None,
-    unit: str = "% IOD",
-) -> Scene:
-    """Gather what the explorer shows from what the network was given and what it said.
+def compute_scene(output: StagOutput, batch: Batch, unit: str = "% IOD") -> Scene:
+    """Gather what the explorer shows from the input and the output of a network.
 
     Args:
         output: of the network for ``batch``. The last axes of its maps are (target, source).
         batch: the clips; ``x`` float "batch time roi chan py px".
-        atlas: the regions of the axis ``roi``.
-        probabilities: float "batch cls", 0..1, rows summing to 1; the softmax of the logits where None.
-        face: landmarks "68 2" of the face to draw on, in any unit (turned upright and scaled); the mean face if None.
         unit: unit of ``batch.x``.
 
     Returns:
@@ -390,11 +280,11 @@ def compute_scene(
 
     Raises:
         ShapeError: output and batch do not belong together (sizes differ).
-        StagkitError: values that cannot be drawn (NaN, negative weights, probabilities that do not sum to 1).
+        StagkitError: values that cannot be drawn (NaN, negative weights).
     """
-    sizes = {"batch": len(batch.clip_ids), "roi": len(atlas.rois), "au": len(AU_LABELS), "cls": len(batch.classes)}
-    attention_names = sorted((n for n in output.attention if n.startswith("graph.")), key=lambda n: int(n[6:]))
-    attention = output.attention[attention_names[-1]] if attention_names else None
+    sizes = {"batch": len(batch.clip_ids), "roi": len(ATLAS.names), "au": len(AU_LABELS), "cls": len(batch.classes)}
+    layers = sorted((n for n in output.attention if n.startswith("graph.")), key=lambda n: int(n[6:]))
+    attention = output.attention[layers[-1]] if layers else None
     check_axes(
         sizes,
         x=(batch.x, "batch time roi 3 py px"),
@@ -405,27 +295,12 @@ def compute_scene(
         time_weights=(output.time_weights, "batch time"),
         attention=(attention, "batch time head roi roi"),
     )
-    logits = _numpy(output.logits)
-    if probabilities is None:
-        shifted = np.exp(logits - logits.max(-1, keepdims=True))
-        chances = shifted / shifted.sum(-1, keepdims=True)
-    else:
-        chances = _numpy(probabilities)
-        check_axes(sizes, probabilities=(chances, "batch cls"))
-        if chances.min() < 0 or not np.allclose(chances.sum(-1), 1, atol=1e-3):
-            raise StagkitError("`probabilities` are not 0..1 with rows that sum to 1: logits instead of probabilities?")
     present = _numpy(batch.mask).astype(bool)
-    seen = present.any(-1)
-    n_frames = np.where(seen.any(1), seen.shape[1] - seen[:, ::-1].argmax(1), 1)
-    if face is None:
-        landmarks = load_mean_face()[0]
-    else:
-        check_axes({}, face=(face, "68 2"))
-        frame = compute_face_frame(np.asarray(face, float))
-        landmarks = (np.asarray(face, float) - frame[:, 2]) @ np.linalg.inv(frame[:, :2]).T
-    used = np.arange(seen.shape[1])[None] < n_frames[:, None]  # "clip time"
+    visible = present.any(-1)
+    n_frames = np.where(visible.any(1), visible.shape[1] - visible[:, ::-1].argmax(1), 1)
+    used = np.arange(visible.shape[1])[None] < n_frames[:, None]  # "clip time"
 
-    def trimmed(values):  # padding frames never count for scales, nor as NaN
+    def trimmed(values):  # padding frames count neither for scales nor as NaN
         if values is None:
             return None
         array = _numpy(values).astype(float)
@@ -436,32 +311,28 @@ def compute_scene(
         subjects=tuple(batch.subjects),
         classes=tuple(batch.classes),
         label=_numpy(batch.label).astype(int),
-        probabilities=chances.astype(float),
+        probabilities=softmax(_numpy(output.logits), axis=-1).astype(float),
         n_frames=n_frames.astype(int),
         times_ms=trimmed(batch.times_ms),
-        evidence=trimmed(1 / (1 + np.exp(-np.clip(_numpy(output.au_logits).astype(float), -60, 60)))),
+        activation=trimmed(expit(_numpy(output.au_logits).astype(float))),
         flow=trimmed(_numpy(batch.x)[:, :, :, :2].mean((-1, -2))),
         present=present,
         au_edges=trimmed(output.au_edges),
         edges=trimmed(output.edges),
         attention=trimmed(attention),
         time_weights=trimmed(output.time_weights),
-        face=landmarks,
-        centres=atlas.centres(landmarks),
-        roi_names=atlas.names,
-        incidence=atlas.incidence,
-        reasons=atlas.edge_reasons,
-        attention_name=attention_names[-1] if attention_names else "",
+        attention_name=layers[-1] if layers else "",
         unit=unit,
     )
 
 
-def check_frame(scene: Scene, clip: int, frame: int) -> int:
-    """Raise unless ``frame`` is one of the clip's frames."""
-    n = int(scene.n_frames[clip])
-    if not 0 <= frame < n:
-        raise StagkitError(f"`frame` is {frame}, clip {scene.clip_ids[clip]!r} has the frames 0..{n - 1}.")
-    return int(frame)
+def check_edges(scene: Scene) -> None:
+    """Raise if the network has no edges, so that there is no graph to show."""
+    if scene.edges is None and scene.au_edges is None:
+        raise StagkitError(
+            "this output has no edges (graph='none' or branches='time'), so there is no graph to show: take a run with "
+            "graph='egat', or look at its attribution by region instead."
+        )
 
 
 def compute_cutoff(values: np.ndarray, threshold: float) -> float:
@@ -487,18 +358,14 @@ def _largest(array: np.ndarray | None) -> float:
     return float(f"{np.where(np.eye(array.shape[-1], dtype=bool), 0, array).max():.3g}")
 
 
-def _some(names: tuple[str, ...], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+def place_on_face() -> np.ndarray:
+    """AU nodes at their muscle, float "au 2" (IOD): mean of the AU's regions, then pushed apart.
 
-
-def _place_on_face(incidence: np.ndarray, centres: np.ndarray, roi_names: tuple[str, ...]) -> np.ndarray:
-    """AU nodes at their muscle: mean of the AU's regions on **one** side, the emptier one, then pushed apart.
-
-    An AU of both sides would lie on the midline, all of them in one column; so each is drawn on one side only.
+    An AU of both sides would lie on the midline, all of them in one column; so each is drawn on the emptier side only.
     """
-    weights = incidence.astype(float) ** 2
-    side = np.array([{"_R": -1, "_L": 1}.get(name[-2:], 0) for name in roi_names])
-    middle = centres[:, 0].mean()
+    centres = ATLAS.centres(load_mean_face()[0])
+    weights = ATLAS.incidence.astype(float) ** 2
+    side = np.array([{"_R": -1, "_L": 1}.get(name[-2:], 0) for name in ATLAS.names])
     anchors = np.zeros((len(weights), 2))
     placed: list[np.ndarray] = []
     # AUs that act on the midline first: they have no choice
@@ -506,8 +373,8 @@ def _place_on_face(incidence: np.ndarray, centres: np.ndarray, roi_names: tuple[
         if ACTION_UNITS[AU_NUMBERS[k]].sided:
             options = [np.average(centres, 0, weights[k] * (side * s >= 0) + 1e-9) for s in (-1, 1)]
         else:
-            lone = weights[k] * (side == 0)
-            options = [np.average(centres, 0, lone + 1e-9) * [0, 1] + [middle, 0]]
+            lone = np.average(centres, 0, weights[k] * (side == 0) + 1e-9)
+            options = [np.array([centres[:, 0].mean(), lone[1]])]
         anchors[k] = max(options, key=lambda p: min((np.linalg.norm(p - q) for q in placed), default=0.0))
         placed.append(anchors[k])
     points = anchors + 1e-3 * np.stack([np.cos(np.arange(len(anchors))), np.sin(np.arange(len(anchors)))], 1)
@@ -524,32 +391,9 @@ def _place_on_face(incidence: np.ndarray, centres: np.ndarray, roi_names: tuple[
 
 def _place_on_circle() -> np.ndarray:
     """AU nodes on a circle (radius 1, y down): the upper face on the upper arc, the lower face on the lower one."""
-    upper = [k for k, number in enumerate(AU_NUMBERS) if number in _UPPER]
-    lower = [k for k, number in enumerate(AU_NUMBERS) if number not in _UPPER]
-    share = len(upper) / len(AU_NUMBERS)
-    points = np.zeros((len(AU_NUMBERS), 2))
-    gap = 0.16
-    half = np.pi * share
-    for members, start, stop in (
-        (upper, -np.pi / 2 - half + gap, -np.pi / 2 + half - gap),
-        (lower, -np.pi / 2 + half + gap, 3 * np.pi / 2 - half - gap),
-    ):
-        angles = np.linspace(start, stop, len(members))
-        points[members] = np.stack([np.cos(angles), np.sin(angles)], 1)
-    return points
-
-
-__all__ = [
-    "DEFAULT_THRESHOLD",
-    "EDGE_KINDS",
-    "MEANING",
-    "QUANTITIES",
-    "SIGNED",
-    "VIEWS",
-    "Edge",
-    "Scene",
-    "ShapeError",
-    "check_frame",
-    "compute_cutoff",
-    "compute_scene",
-]
+    upper = np.isin(AU_NUMBERS, UPPER_FACE)
+    half, gap = np.pi * upper.mean(), 0.16
+    angles = np.zeros(len(AU_NUMBERS))
+    angles[upper] = np.linspace(-np.pi / 2 - half + gap, -np.pi / 2 + half - gap, upper.sum())
+    angles[~upper] = np.linspace(-np.pi / 2 + half + gap, 3 * np.pi / 2 - half - gap, (~upper).sum())
+    return np.stack([np.cos(angles), np.sin(angles)], 1)

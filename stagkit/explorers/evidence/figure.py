@@ -6,6 +6,8 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from stagkit.core.facs import ACTION_UNITS
 from stagkit.core.regions import ATLAS
@@ -18,9 +20,6 @@ from stagkit.plots.attributions import STAMP, colour_signs, draw_checks, draw_fr
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, draw_region_values, nice_limit, styled
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from stagkit.network.model import Stag
 
 _ORDERS = {"map": COLOURS[1], "flow magnitude": COLOURS[0], "random": SOFT}
@@ -77,8 +76,6 @@ def plot_evidence(
 @styled
 def draw_evidence(explained: Explained, payload: dict, *, grouping: str, control: str, frame: int) -> Figure:
     """The figure of a clip whose payload is computed."""
-    from matplotlib.figure import Figure
-
     one, evidence = explained
     check_complete(one)
     figure = Figure(figsize=(PAGE, 4.9), facecolor="white", layout="constrained")

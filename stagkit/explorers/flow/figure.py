@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from stagkit.core.config import FlowConfig
 from stagkit.core.regions import compute_face_mask
@@ -24,10 +24,6 @@ from stagkit.explorers.flow.scene import (
 from stagkit.explorers.validation import check_choice, check_frame, check_index, check_range
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, magnify_motion, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _NAMES = {"wheel": "flow, direction as colour", "speed": "speed", "strain": "optical strain"}
 
@@ -68,7 +64,6 @@ def plot_flow(
     Raises:
         StagkitError: an argument that is out of range, a clip without landmarks or with a single frame.
     """
-    from matplotlib.figure import Figure
 
     sequence = ClipSequence(clips)
     shown = sequence.read(check_index("clip", clip, sequence.names))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from stagkit.core.regions import ATLAS, compute_face_mask
 from stagkit.explorers.puppet.scene import (
@@ -23,8 +25,6 @@ from stagkit.explorers.puppet.scene import (
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, styled
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from stagkit.inference.pretrained import PretrainedEnsemble
 
 #: Distance of two arrows in the flow image, px.
@@ -89,9 +89,6 @@ def plot_puppet(
 @styled
 def draw_pose(actor: Actor, pose: Pose, probabilities: Mapping[str, float]) -> Figure:
     """The figure of ``plot_puppet``, of a computed pose."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(PAGE, 2.75), layout="none")
     FigureCanvasAgg(figure)
     skin, flow = (figure.add_axes((x, 0.13, 0.325, 0.86)) for x in (0.0, 0.33))

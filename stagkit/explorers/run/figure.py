@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from stagkit.core.types import Clip
 from stagkit.evaluation.run import Run
 from stagkit.explorers.run.scene import ALL, RunTable, compute_table, find_warning, open_run
 from stagkit.explorers.validation import check_choice
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MAX_SUBJECTS, _MAX_CLIPS = 24, 12
 
@@ -49,7 +47,6 @@ def plot_run(
     Raises:
         RunError: no finished run, or it is damaged. StagkitError: an argument that is out of range.
     """
-    from matplotlib.figure import Figure
 
     run = open_run(run)
     table = compute_table(run)
@@ -68,7 +65,6 @@ def plot_run(
 
 
 def _draw_matrix(axes: Axes, table: RunTable, seed: int, cell: tuple[str, str] | None) -> None:
-    from matplotlib.patches import Rectangle
 
     counts = table.confusion(seed)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)

@@ -70,13 +70,13 @@ def fig_04_au_graphs(inputs: Inputs, width: float = PAGE) -> Figure:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    from stagkit.explorers import compute_scene
+    from stagkit.explorers.au_graph.scene import place_on_face
 
     output, batch = inputs.graphs
     if output.au_edges is None:
         raise MissingInput(f"the network of {inputs.run.name} has no AU-guided graph")
     classes, groups = _right_of_class(inputs)
-    spots = compute_scene(output, batch).au_positions["face"]
+    spots = place_on_face()
     seen = batch.mask.any(2).numpy()
     edges = np.where(seen[:, :, None, None], output.au_edges.numpy(), 0).max(1)  # "clip au au", at its strongest
     evidence = np.where(seen[:, :, None], output.au_logits.sigmoid().numpy(), 0).max(1)
