@@ -16,28 +16,17 @@ from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError, inter_ocular_distance
 from stagkit.synthetic import clip as phantom
-from stagkit.synthetic.clip import (
-    PRESETS,
-    make_clip,
-    make_clips,
-    make_label,
-    make_subject,
-    render_neutral,
-    sample_au_pattern,
-)
-from stagkit.synthetic.habits import Life, make_habits
-from stagkit.synthetic.identity import make_shape
-from stagkit.synthetic.presets import AU_PATTERNS, load_au_statistics, sample_faint_au
+from stagkit.synthetic.clip import make_clip, make_clips, make_label
+from stagkit.synthetic.habits import IncidentalMotion, make_habits
+from stagkit.synthetic.identity import make_shape, make_subject
+from stagkit.synthetic.presets import AU_PATTERNS, PRESETS, load_au_statistics, sample_au_pattern, sample_faint_au
 from stagkit.synthetic.render import frames as phantom_frames
-from stagkit.synthetic.render import occlusion as phantom_occlusion
-from stagkit.synthetic.render.face import draw_face, render_still
-from stagkit.synthetic.render.frames import ClipSpec, find_visible, render_clip
-from stagkit.synthetic.render.occlusion import make_wrinkles
+from stagkit.synthetic.render.face import draw_face, render_neutral, render_still
+from stagkit.synthetic.render.frames import ClipSpec, find_visible, make_wrinkles, render_clip
 from stagkit.synthetic.skin_motion import (
     compute_au_displacement,
     compute_coactivation,
     compute_inverse,
-    compute_jacobian,
     make_au_field,
     make_grid,
     make_head_motion,
@@ -139,7 +128,8 @@ def test_any_pattern_is_invertible(preset, seed, difficulty):
         unit, phantom._draw_peaks(preset, difficulty, pattern, len(pattern), make_habits(difficulty, rng), rng)
     )
     share = peaks * rng.choice([0.0, 1.0, rng.random()], len(peaks))
-    assert compute_jacobian(np.tensordot(share, unit, axes=1)).min() > 0.15
+    (u_y, u_x), (v_y, v_x) = (np.gradient(part) for part in np.tensordot(share, unit, axes=1))
+    assert ((1 + u_x) * (1 + v_y) - u_y * v_x).min() > 0.15, "the Jacobian: at 0 the skin folds"
 
     fine = np.stack([make_au_field(n, s, landmarks, 96, per_pixel=2) for n, s in pattern])
     back = compute_inverse(np.tensordot(share, fine, axes=1).astype(np.float32), make_grid(96).astype(np.float32))
@@ -240,7 +230,7 @@ def test_clips_leave_nothing_behind_in_memory():
     finally:
         tracemalloc.stop()
     assert grown < 0.2 * one, f"12 clips left {grown} bytes"
-    remembered = (draw_face, phantom_frames._remember_field, phantom._carry_landmarks, phantom_occlusion.draw_occlusion)
+    remembered = (draw_face, phantom_frames._remember_field, phantom._move_landmarks, phantom_frames.draw_occlusion)
     assert all(keep.cache_info().maxsize for keep in remembered), "other people push them out"
 
 
@@ -426,9 +416,9 @@ def test_head_motion_starts_at_rest_and_can_be_off():
 def _scene(pattern=((12, ""),), difficulty=1.0, size=96, **extra):
     face = draw_face(make_subject(1), size)
     course = make_intensity(9, 0, 4, 8)[:, None].repeat(len(pattern), 1)
-    still = Life(np.zeros((9, 2)), np.zeros(9), np.zeros(9))
+    still = IncidentalMotion(np.zeros((9, 2)), np.zeros(9), np.zeros(9))
     head = np.tile(np.eye(2, 3), (9, 1, 1))
-    return ClipSpec(face, pattern, np.full(len(pattern), 2.0), course, head, extra.pop("life", still), **extra)
+    return ClipSpec(face, pattern, np.full(len(pattern), 2.0), course, head, extra.pop("incidental", still), **extra)
 
 
 def test_folds_lie_across_the_direction_in_which_skin_is_pressed():
@@ -460,9 +450,9 @@ def test_a_dropped_jaw_opens_a_dark_gap_that_hides_the_skin():
     assert not closed.parting.any() and np.array_equal(find_visible(closed)[4], find_visible(closed)[0])
 
 
-def test_a_gulp_moves_the_neck_and_nothing_else():
-    gulp = Life(np.zeros((9, 2)), np.zeros(9), make_intensity(9, 0, 4, 8))
-    scene = _scene(life=gulp)
+def test_a_swallow_moves_the_neck_and_nothing_else():
+    swallow = IncidentalMotion(np.zeros((9, 2)), np.zeros(9), make_intensity(9, 0, 4, 8))
+    scene = _scene(incidental=swallow)
     still, (pictures, _) = render_clip(_scene())[0], render_clip(scene)
     change = np.abs(pictures[4] - still[4]).max(-1) > 0.5
     jaw = scene.face.landmarks[:17]

@@ -1,15 +1,14 @@
-"""Phantoms: synthetic clips of faces with planted action units (AUs). No licence needed, the truth is known.
+"""Phantom clips: synthetic faces with planted action units (AUs), which need no licence and whose truth is known.
 
-A phantom imitates a data set in frame rate, classes, colour, size of the motion, duration and noise; it shows no real
-person. ``phantom_programme`` says what is shown, ``phantom_subject`` who shows it, ``phantom_face`` draws the face and
-``phantom_motion`` moves it; this module makes the clips. NaME has no preset: what it holds is unpublished.
+A phantom imitates a data set in frame rate, classes, colour, size and duration of the motion, and noise; it shows no real
+person. ``presets`` has the AUs, ``identity`` the faces, ``skin_motion`` their motion, ``render`` draws them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from stagkit.core.config import PhantomConfig
 from stagkit.core.facs import AU_NUMBERS, AUCode
 from stagkit.core.types import Clip, StagkitError, Truth, inter_ocular_distance
-from stagkit.synthetic.habits import Habits, make_habits, make_life, make_light
+from stagkit.synthetic.habits import Habits, make_habits, make_illumination, make_incidental_motion
 from stagkit.synthetic.identity import Subject, make_subject
 from stagkit.synthetic.presets import (
     MAX_FRAMES,
@@ -28,62 +27,45 @@ from stagkit.synthetic.presets import (
     sample_au_pattern,
     sample_faint_au,
 )
-from stagkit.synthetic.render.face import Face, draw_face, render_neutral
+from stagkit.synthetic.render.face import draw_face
 from stagkit.synthetic.render.frames import ClipSpec, find_visible, render_frames, simulate_sensor
 from stagkit.synthetic.skin_motion import (
     compute_au_displacement,
     compute_coactivation,
-    make_au_field,
     make_head_motion,
     make_intensity,
 )
 
-__all__ = [
-    "MAX_FRAMES",
-    "PRESETS",
-    "Preset",
-    "Subject",
-    "make_au_field",
-    "make_clip",
-    "make_clips",
-    "make_label",
-    "make_subject",
-    "render_neutral",
-    "sample_au_pattern",
-    "sample_identity",
-]
-
 
 def _rng(config: PhantomConfig, *place: int | str) -> np.random.Generator:
-    """A source of chance of its own for each part of each clip."""
+    """An independent generator for each part of each clip."""
     words = [zlib.crc32(str(p).encode()) for p in (config.preset, *place)]
     return np.random.default_rng([config.seed, *words])
 
 
 def make_label(config: PhantomConfig, subject: int, clip: int) -> str:
-    """Class of a clip: each subject shows all classes once, in random order, then all again, and so on."""
+    """Class of a clip: each subject shows all classes once in random order, then again."""
     classes = PRESETS[config.preset].classes
     order = _rng(config, "labels", subject, clip // len(classes)).permutation(len(classes))
     return classes[order[clip % len(classes)]]
 
 
 def sample_identity(config: PhantomConfig, subject: int) -> Subject:
-    """The person behind a subject number (0-based); another preset or seed has other people."""
+    """The identity of a subject number (0-based); another preset or seed has others."""
     return make_subject(int(_rng(config, "subject", subject).integers(2**31)))
 
 
 def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
-    """One phantom clip: the same whatever other clips are made, and in whatever order.
+    """One phantom clip, independent of which other clips are made.
 
     Args:
         config: see ``PhantomConfig``.
-        subject: 0-based, below ``config.subjects``.
-        clip: 0-based, below ``config.clips``.
+        subject, clip: 0-based, below ``config.subjects`` and ``config.clips``.
 
     Returns:
-        A ``Clip`` of ``config.size`` px: uint8 frames (RGB or grey as in the set), landmarks of every frame (carried
-        by the planted motion and the head; blinks do not move them), 0-based onset, apex and offset, and ``truth``.
-        At difficulty 0 there is nothing but the planted motion: no noise, head motion, blinks or flicker.
+        A ``Clip`` of ``config.size`` px: uint8 frames (RGB or grey as in the data set), landmarks of every frame (moved
+        by AUs and head, not by blinks), 0-based onset, apex and offset, and ``truth``. At difficulty 0 nothing but
+        the planted motion: no noise, head motion, blinks or flicker.
 
     Raises:
         StagkitError: a subject or clip number outside the configuration.
@@ -96,28 +78,28 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
     for name, value, count in (("subject", subject, config.subjects), ("clip", clip, config.clips)):
         if not 0 <= value < count:
             raise StagkitError(f"{name} {value} was asked for, expected 0 to {count - 1}: PhantomConfig has {count}.")
-    preset = PRESETS[config.preset]
+    preset, difficulty = PRESETS[config.preset], config.difficulty
     label = make_label(config, subject, clip)
-    habits = make_habits(config.difficulty, _rng(config, "habits", subject))
-    chance = _rng(config, "programme", subject, clip)
-    _, coded = sample_au_pattern(preset, label, config.difficulty, chance, habits.left)
-    pattern = coded + sample_faint_au(preset, coded, config.difficulty, chance)
+    habits = make_habits(difficulty, _rng(config, "habits", subject))
+    rng = _rng(config, "programme", subject, clip)
+    _, coded = sample_au_pattern(preset, label, difficulty, rng, habits.left)
+    pattern = coded + sample_faint_au(preset, coded, difficulty, rng)
     fps = float(_rng(config, "fps", subject).choice(preset.fps))
     rng = _rng(config, "motion", subject, clip)
-    intensity, onset, offset = _make_course(preset, fps, len(pattern), config.difficulty, rng)
+    intensity, onset, offset = _make_time_courses(preset, fps, len(pattern), difficulty, rng)
     face = draw_face(sample_identity(config, subject), config.size)
     face = face if preset.colour else face.grey
-    peaks = _draw_peaks(preset, config.difficulty, pattern, len(coded), habits, rng)
+    peaks = _draw_peaks(preset, difficulty, pattern, len(coded), habits, rng)
     confounder = config.confounder if label == preset.classes[0] and config.confounder != "none" else ""
-    head, gain = _make_head(face, len(intensity), config.difficulty, confounder, rng)
-    gain = gain * make_light(len(intensity), fps, config.difficulty * preset.flicker, rng)
-    life = make_life(len(intensity), fps, config.difficulty, habits, rng)
+    head, gain = _make_head(face.landmarks, len(intensity), difficulty, confounder, rng)
+    gain = gain * make_illumination(len(intensity), fps, difficulty * preset.flicker, rng)
+    incidental = make_incidental_motion(len(intensity), fps, difficulty, habits, rng)
     mark = confounder == "background mark"
-    spec = ClipSpec(face, pattern, peaks, intensity, head, life, config.difficulty, config.occlusion, mark)
+    spec = ClipSpec(face, pattern, peaks, intensity, head, incidental, difficulty, config.occlusion, mark)
     peaks = limit_strain(spec.fields / peaks[:, None, None, None], peaks)
-    spec = dataclasses.replace(spec, peaks=peaks)
-    neutral, pictures = render_frames(spec)
-    frames = simulate_sensor(pictures, gain, preset, config.difficulty, rng)
+    spec = replace(spec, peaks=peaks)
+    neutral, images = render_frames(spec)
+    frames = simulate_sensor(images, gain, preset, difficulty, rng)
     truth = Truth(
         codes=tuple(str(AUCode(n, s)) for n, s in pattern),
         au_intensity=intensity,
@@ -128,10 +110,8 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
         neutral=np.clip(np.round(neutral), 0, 255).astype(np.uint8),
         confounder=confounder,
     )
-    still = face.landmarks
-    moves = np.stack([_carry_landmarks(face.subject, config.size, n, s) for n, s in pattern]) * peaks[:, None, None]
-    points = still + np.tensordot(intensity, moves, axes=1)
-    landmarks = np.einsum("tij,tnj->tni", truth.head[:, :, :2], points) + truth.head[:, None, :, 2]
+    moves = np.stack([_move_landmarks(face.subject, config.size, n, s) for n, s in pattern]) * peaks[:, None, None]
+    points = face.landmarks + np.tensordot(intensity, moves, axes=1)
     return Clip(
         frames=frames,
         fps=fps,
@@ -139,7 +119,7 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
         subject=f"{preset.name}-phantom/sub{subject + 1:02d}",
         dataset=f"{preset.name}-phantom",
         label=label,
-        landmarks=landmarks,
+        landmarks=np.einsum("tij,tnj->tni", head[:, :, :2], points) + head[:, None, :, 2],
         onset=onset,
         apex=int((intensity * peaks).sum(1).argmax()),
         offset=offset,
@@ -149,23 +129,23 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
 
 
 @lru_cache(maxsize=512)
-def _carry_landmarks(subject: Subject, size: int, number: int, side: str) -> np.ndarray:
+def _move_landmarks(subject: Subject, size: int, number: int, side: str) -> np.ndarray:
     """Displacement of the landmarks "68 2" px by an AU with a peak of 1 % of IOD."""
     landmarks = subject.landmarks(size)
     return compute_au_displacement(number, side, landmarks, landmarks)
 
 
 def make_clips(config: PhantomConfig) -> Iterator[Clip]:
-    """All clips of a configuration, subject by subject, made as they are asked for."""
+    """All clips of a configuration, subject by subject, made on demand."""
     for subject in range(config.subjects):
         for clip in range(config.clips):
             yield make_clip(config, subject, clip)
 
 
-def _make_course(
+def _make_time_courses(
     preset: Preset, fps: float, n_aus: int, difficulty: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, int, int]:
-    """Intensity "time au" of every AU, onset frame, offset frame; the onset is never the first frame."""
+    """Intensity "time au", onset frame, offset frame; the onset is never the first frame."""
     before, after = rng.integers(2, 6, size=2) + np.round(difficulty * rng.uniform(0, 4, size=2)).astype(int)
     typical = min(preset.duration[0] * fps, 0.75 * MAX_FRAMES)  # fast cameras: shortened, so that clips stay cheap
     length = int(np.clip(typical * np.exp(preset.duration[1] * rng.normal()), 8, MAX_FRAMES - 1 - before - after))
@@ -182,17 +162,11 @@ def _make_course(
 
 
 def _draw_peaks(
-    preset: Preset,
-    difficulty: float,
-    pattern: tuple[tuple[int, str], ...],
-    n_coded: int,
-    habits: Habits,
-    rng: np.random.Generator,
+    preset: Preset, difficulty: float, pattern: tuple, n_coded: int, habits: Habits, rng: np.random.Generator
 ) -> np.ndarray:
-    """Peak displacement of every AU, % of IOD.
+    """Peak displacement "au", % of IOD: one AU leads, others reach 55-100 % of it (lids less), faint ones 30-55 %.
 
-    One leads, the others follow at 55-100 % of it (lids and cheeks less), traces at 30-55 %. Beyond the default
-    difficulty motion shrinks, to a half at difficulty 1.
+    Beyond the default difficulty motion shrinks, to a half at difficulty 1.
     """
     low, high = (max(0.3, edge * (1 - 0.5 * compute_excess(difficulty))) for edge in preset.intensity)
     lead = low + (high - low) * rng.random() ** (0.4 + difficulty)
@@ -204,19 +178,19 @@ def _draw_peaks(
 
 
 def limit_strain(fields: np.ndarray, peaks: np.ndarray, most: float = 0.7) -> np.ndarray:
-    """The same peaks, all lowered where the AUs could together strain the skin by ``most``: below 1 it never folds."""
-    slopes = np.stack(np.gradient(fields, axis=(2, 3)))  # "axis au chan y x" at a peak of 1 % of IOD
-    strain = np.tensordot(peaks, np.sqrt((slopes**2).sum((0, 2))), axes=1).max()
+    """The peaks, lowered together so that the strain of the skin stays below ``most`` (at 1 it can fold)."""
+    gradients = np.stack(np.gradient(fields, axis=(2, 3)))  # "axis au chan y x" at a peak of 1 % of IOD
+    strain = np.tensordot(peaks, np.sqrt((gradients**2).sum((0, 2))), axes=1).max()
     return peaks * min(1.0, most / max(strain, 1e-9))
 
 
 def _make_head(
-    face: Face, n_frames: int, difficulty: float, confounder: str, rng: np.random.Generator
+    landmarks: np.ndarray, n_frames: int, difficulty: float, confounder: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Motion of the head "time 2 3" and brightness "time", with the planted confounder in them."""
-    head = make_head_motion(n_frames, face.landmarks, rng, *(difficulty * np.array([1.4, 0.35, 0.3])))
+    """Head motion "time 2 3" and brightness "time", with the confounder."""
+    head = make_head_motion(n_frames, landmarks, rng, *(difficulty * np.array([1.4, 0.35, 0.3])))
     t = np.linspace(0.0, 1.0, n_frames)
     ramp = t**2 * (3.0 - 2.0 * t)
     if confounder == "head shift":
-        head[:, 0, 2] += ramp * 0.04 * inter_ocular_distance(face.landmarks)
+        head[:, 0, 2] += ramp * 0.04 * inter_ocular_distance(landmarks)
     return head, 1.0 + 0.10 * ramp * (confounder == "brightness")

@@ -1,28 +1,27 @@
-"""Phantoms as a data set: clips that are made when they are asked for."""
+"""Phantoms as a data set."""
 
 from __future__ import annotations
 
 from stagkit.core.config import PhantomConfig
 from stagkit.core.types import Clip
 from stagkit.datasets import Clips
+from stagkit.synthetic.presets import PRESETS
 
 
 class PhantomSource:
-    """The clips of a ``PhantomConfig``; the same settings give the same pixels."""
+    """The clips of a ``PhantomConfig`` as a ``ClipSource``, drawn when read; the same settings give the same pixels."""
 
     def __init__(self, config: PhantomConfig):
-        from stagkit.synthetic.clip import PRESETS
-
         self.config = config
         self.name = f"{config.preset}-phantom"
-        self.classes = tuple(PRESETS[config.preset].classes)
+        self.classes = PRESETS[config.preset].classes
         self._places = Clips(
             {f"sub{s + 1:02d}_{c + 1:03d}": (s, c) for s in range(config.subjects) for c in range(config.clips)}
         )
         self.keys = tuple(self._places)
 
     def read(self, key: str) -> Clip:
-        """Make one clip."""
+        """Draw one clip."""
         from stagkit.synthetic.clip import make_clip
 
         return make_clip(self.config, *self._places[key])

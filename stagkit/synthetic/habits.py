@@ -1,6 +1,6 @@
-"""What a living face does beside its expression: habits of a person, glances, blinks, swallowing, and the light on it.
+"""Habits of a subject, incidental motion (glances, blinks, swallowing) and illumination.
 
-Rates and sizes are stagkit's choice; all of them vanish at difficulty 0.
+Rates and sizes are stagkit's choice; all vanish at difficulty 0.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from stagkit.core.facs import AU_NUMBERS
 
 @dataclass(frozen=True)
 class Habits:
-    """How one person moves, in every clip.
+    """How one subject moves in every clip.
 
     Args:
-        gain: float "au", how much stronger than others this person moves each AU (1 = as others).
-        left: chance that a one-sided AU is on the subject's left.
-        blinks: how much oftener than others this person blinks.
+        gain: float "au", factor of each AU (1 = average).
+        left: probability that a one-sided AU is on the subject's left.
+        blinks: factor of the blink rate.
     """
 
     gain: np.ndarray = field(repr=False)
@@ -28,36 +28,27 @@ class Habits:
 
 
 def make_habits(difficulty: float, rng: np.random.Generator) -> Habits:
-    """Draw a person's habits.
-
-    Args:
-        difficulty: 0 none .. 1 as different as people are.
-        rng: source of chance.
-    """
+    """Sample a subject's habits; at difficulty 1 they differ as between real subjects."""
     gain = np.exp(0.35 * difficulty * rng.normal(size=len(AU_NUMBERS)))
     left = 0.5 + difficulty * float(rng.choice([-1, 1])) * rng.uniform(0.0, 0.4)
     return Habits(gain, left, float(np.exp(0.6 * difficulty * rng.normal())))
 
 
 @dataclass(frozen=True)
-class Life:
-    """Course of what moves beside the expression: ``gaze`` "time 2" (IOD), ``closed`` and ``swallow`` "time" (0..1)."""
+class IncidentalMotion:
+    """Time courses: ``gaze`` "time 2" (IOD), ``closed`` and ``swallow`` "time" (0..1)."""
 
     gaze: np.ndarray
     closed: np.ndarray
     swallow: np.ndarray
 
 
-def make_life(n_frames: int, fps: float, difficulty: float, habits: Habits, rng: np.random.Generator) -> Life:
-    """Now and then a glance, a blink (80 ms down, 160 ms up) or a gulp (0.4 s).
-
-    Args:
-        n_frames: length of the clip; fps: frames per second.
-        difficulty: 0 never .. 1 as often as people do in clips of this length.
-        habits: whose; rng: source of chance.
-    """
-    chances = difficulty * np.array([0.5, min(1.0, 0.25 * habits.blinks), 0.10])
-    looks, blinks, swallows = rng.random(3) < chances
+def make_incidental_motion(
+    n_frames: int, fps: float, difficulty: float, habits: Habits, rng: np.random.Generator
+) -> IncidentalMotion:
+    """Sample at most one glance, blink (80 ms down, 160 ms up) and swallow (0.4 s) per clip; never at difficulty 0."""
+    rates = difficulty * np.array([0.5, min(1.0, 0.25 * habits.blinks), 0.10])
+    looks, blinks, swallows = rng.random(3) < rates
     gaze, closed, swallow = np.zeros((n_frames, 2)), np.zeros(n_frames), np.zeros(n_frames)
     starts, angle = rng.uniform((0.1, -0.3, -0.5), (0.7, 0.9, 0.8)), rng.normal(0, 0.3)
     reach = rng.choice([-1, 1]) * rng.uniform(0.012, 0.035)
@@ -70,11 +61,11 @@ def make_life(n_frames: int, fps: float, difficulty: float, habits: Habits, rng:
         closed = closed * closed * (3 - 2 * closed)
     if swallows:
         swallow = np.sin(np.pi * np.clip(gulp / 0.4, 0, 1)) ** 2
-    return Life(gaze, closed, swallow)
+    return IncidentalMotion(gaze, closed, swallow)
 
 
-def make_light(n_frames: int, fps: float, percent: float, rng: np.random.Generator) -> np.ndarray:
-    """Brightness of each frame: a slow drift and the beat of the mains with the shutter; 1 where ``percent`` is 0."""
+def make_illumination(n_frames: int, fps: float, percent: float, rng: np.random.Generator) -> np.ndarray:
+    """Brightness of each frame: a slow drift and the beat of mains light with the shutter; 1 where ``percent`` is 0."""
     t = np.arange(n_frames) / fps
     slow, beat = rng.uniform(0.5, 2.0), rng.uniform(4.0, 12.0)
     wave = np.sin(2 * np.pi * (slow * t + rng.random())) + 0.5 * np.sin(2 * np.pi * (beat * t + rng.random()))

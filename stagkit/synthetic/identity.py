@@ -1,4 +1,4 @@
-"""Who a phantom is: shape of the face, colours, brows, hair, light. No real person is imitated.
+"""Synthetic identities: shape of the face, colours, brows, hair, light. No real person is imitated.
 
 Coordinates: face frame of ``stagkit.core.regions`` (unit IOD, inter-ocular distance). Every range is stagkit's choice.
 """
@@ -25,12 +25,12 @@ _STYLES = ("short", "parted", "fringe", "long", "tied back", "shaved", "curly")
 
 @dataclass(frozen=True)
 class Subject:
-    """One person: everything that makes a phantom face that face.
+    """One identity: everything that makes a phantom face that face.
 
     Args:
-        seed: source of all its chance details.
+        seed: seed of all its random details.
         face: float "68 2", landmarks in the face frame, IOD.
-        look: named numbers of appearance (colours as RGB 0..255, lengths in IOD, strengths 0..1).
+        look: appearance by name (colours as RGB 0..255, lengths in IOD, strengths 0..1).
     """
 
     seed: int
@@ -44,19 +44,14 @@ class Subject:
         return isinstance(other, Subject) and self.seed == other.seed and np.array_equal(self.face, other.face)
 
     def landmarks(self, size: int) -> np.ndarray:
-        """Landmarks of the neutral face in a square picture of ``size`` px: float "68 2" px."""
+        """Landmarks of the neutral face in a square image of ``size`` px: float "68 2" px."""
         return self.face * (self.look["iod"] * size) + np.array([0.5, self.look["eye_line"]]) * size - 0.5
 
 
 def make_shape(rng: np.random.Generator, spread: float = 1.0) -> np.ndarray:
-    """A plausible face shape: the mean face under a dozen anatomical variations, and a trace of asymmetry.
+    """A face shape, float "68 2" in the face frame: the mean face with random anatomical variations and slight asymmetry.
 
-    Args:
-        rng: source of chance.
-        spread: 0 gives the symmetric mean face, 1 everyday variety.
-
-    Returns:
-        float "68 2", IOD, face frame (outer eye corners at (-.5, 0) and (.5, 0)).
+    ``spread`` 0 gives the symmetric mean face, 1 everyday variety.
     """
     mean = load_mean_face()[0]
     face = (mean + mean[list(MIRROR_68)] * (-1, 1)) / 2
@@ -106,13 +101,7 @@ def make_shape(rng: np.random.Generator, spread: float = 1.0) -> np.ndarray:
 
 
 def make_subject(seed: int) -> Subject:
-    """Somebody new: shape, skin, brows, eyes, hair, light.
-
-    Args:
-        seed: 0 or more; the same seed is the same person.
-
-    Returns:
-        A ``Subject``; any two seeds differ visibly (stagkit's choice of ranges; no real person is imitated).
+    """Sample an identity; any two seeds differ visibly.
 
     Raises:
         StagkitError: a negative seed.
@@ -135,7 +124,7 @@ def make_subject(seed: int) -> Subject:
     iris = _between(
         _IRIS, rng.uniform(1.5, 5) if light_hair or rng.random() < 0.3 * (1 - dark) else rng.uniform(0, 1.4)
     )
-    chances = (0.34, 0.2, 0.06, 0.02, 0.02, 0.2, 0.16) if masculine else (0.06, 0.18, 0.16, 0.26, 0.16, 0.02, 0.16)
+    weights = (0.34, 0.2, 0.06, 0.02, 0.02, 0.2, 0.16) if masculine else (0.06, 0.18, 0.16, 0.26, 0.16, 0.02, 0.16)
     lips = skin * (0.86, 0.66, 0.64) + (0 if masculine else rng.uniform(0, 1)) * np.array([4, -18, -10])
     look = {
         "iod": rng.uniform(0.405, 0.42),
@@ -145,7 +134,7 @@ def make_subject(seed: int) -> Subject:
         "hair": hair,
         "brow": hair * rng.uniform(0.5, 0.85) if hair.mean() > 60 else hair * 0.9,
         "iris": iris,
-        "style": str(rng.choice(_STYLES, p=chances)),
+        "style": str(rng.choice(_STYLES, p=weights)),
         "masculine": masculine,
         "age": age,
         "backdrop": _between(
@@ -170,6 +159,6 @@ def make_subject(seed: int) -> Subject:
 
 
 def _between(colours: np.ndarray, at: float) -> np.ndarray:
-    """A colour between neighbours of a list."""
+    """A colour interpolated between neighbours of a list."""
     low = min(int(at), len(colours) - 2)
     return colours[low] + (colours[low + 1] - colours[low]) * (at - low)

@@ -1,7 +1,6 @@
-"""A photograph that moves: any action units on any face, the planted motion known to a fraction of a pixel.
+"""Animated photographs: any action units on a photographed face, with the exact displacement known.
 
-The skin of the picture is carried along the same displacement fields as a phantom's. Lids, teeth and shadows stay as they
-are, so this is a picture pulled about, no recording of anybody's expression.
+The skin is moved by the displacement fields of phantoms; lids, teeth and shadows stay still: no real expression.
 """
 
 from __future__ import annotations
@@ -26,26 +25,22 @@ from stagkit.synthetic.skin_motion import (
 
 
 def load_astronaut() -> np.ndarray:
-    """The public-domain portrait of scikit-image: uint8 "y x chan", RGB.
-
-    Raises:
-        StagkitError: scikit-image is not installed.
-    """
+    """The public-domain portrait of scikit-image: uint8 "y x chan", RGB."""
     try:
         from skimage import data
     except ImportError as error:
-        raise StagkitError("scikit-image is not installed: pip install scikit-image, or give a picture.") from error
+        raise StagkitError("scikit-image is not installed: pip install scikit-image, or give an image.") from error
     return data.astronaut()
 
 
 def load_astronaut_landmarks() -> np.ndarray:
-    """Landmarks of ``load_astronaut()``: float "68 2" px, found once with mediapipe (``faces.LandmarkFinder``)."""
+    """Landmarks of ``load_astronaut()``: float "68 2" px, found with mediapipe (``faces.LandmarkFinder``)."""
     with resources.files("stagkit").joinpath("resources/astronaut68.csv").open(encoding="utf-8") as file:
         return np.loadtxt(file, delimiter=",", skiprows=1)
 
 
 def animate_photo(
-    picture: np.ndarray,
+    image: np.ndarray,
     landmarks: np.ndarray,
     aus: str | Mapping[str, float],
     peak: float = 2.0,
@@ -55,30 +50,28 @@ def animate_photo(
     noise: float = 1.0,
     seed: int = 0,
 ) -> Clip:
-    """A clip of a photograph in which action units come and go once.
+    """A clip of a photograph with action units that rise and fall once.
 
-    The face is aligned to a square first. Every frame is made by looking up, for each pixel, where its skin came from
-    (inverse warp, cubic spline), so motions far below a pixel are exact.
+    The face is aligned to a square. Each frame is an inverse warp with cubic splines, exact far below a pixel.
 
     Args:
-        picture: uint8 "y x" or "y x chan" (RGB).
+        image: uint8 "y x" or "y x chan" (RGB).
         landmarks: float "68 2" px of the face.
-        aus: codes as sheets write them, e.g. ``"L12+6"``, or code -> largest displacement in % of the eye distance.
-        peak: largest displacement of codes without one of their own, % of the eye distance (micro: 0.3 to 3).
-        n_frames: length; nothing moves in the first and last tenth.
+        aus: AU codes, e.g. ``"L12+6"``, or code -> peak displacement, % of IOD.
+        peak: peak displacement of codes given without one, % of IOD (micro: 0.3 to 3).
+        n_frames: at least 10; nothing moves in the first and last tenth.
         fps: frames per second.
         size: side of the square, px.
-        noise: standard deviation of sensor noise, grey levels.
-        seed: of the noise.
+        noise: standard deviation of sensor noise, grey levels; ``seed`` of the noise.
 
     Returns:
         ``Clip`` with ``truth``; dataset and subject ``animated-photo``.
 
     Raises:
-        StagkitError: an AU that stagkit does not draw; motion so large that the skin folds; a picture that is none.
+        StagkitError: an unknown AU, motion so large that the skin folds, or an array that is no image.
     """
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
-        raise StagkitError(f"the picture is {picture.dtype} {picture.shape}, expected uint8 (y, x) or (y, x, 3).")
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise StagkitError(f"the image is {image.dtype} {image.shape}, expected uint8 (y, x) or (y, x, 3).")
     if n_frames < 10:
         raise StagkitError(f"n_frames is {n_frames}, expected at least 10: onset, apex and offset need room.")
     peaks = dict(aus) if isinstance(aus, Mapping) else {aus: peak}
@@ -86,10 +79,10 @@ def animate_photo(
     for text, value in peaks.items():
         parsed = parse_aus(text)
         if parsed.unread or not parsed.codes:
-            raise StagkitError(f"{text!r} is no list of action units; write e.g. 'L12+6'.")
+            raise StagkitError(f"{text!r} names no action units; write e.g. 'L12+6'.")
         planted += [(code, float(value)) for code in parsed.codes]
     names = dict(clip_id="photo", subject="animated-photo/photo", dataset="animated-photo", label="animated")
-    still = Clip(frames=picture[None], fps=fps, landmarks=np.asarray(landmarks, float)[None], **names)
+    still = Clip(frames=image[None], fps=fps, landmarks=np.asarray(landmarks, float)[None], **names)
     still = align_clip(still, size)
     neutral, points = still.frames[0], still.landmarks[0]
 
@@ -121,45 +114,45 @@ def animate_photo(
 
 
 def find_moments(n_frames: int) -> tuple[int, int, int]:
-    """Onset, apex and offset of an animated photograph: it rests for a tenth, rises to the middle, falls, rests."""
+    """Onset, apex and offset of an animated photograph: a tenth at rest, rise to the middle, fall, a tenth at rest."""
     return round(0.1 * n_frames), n_frames // 2, n_frames - 1 - round(0.1 * n_frames)
 
 
-def make_splines(picture: np.ndarray) -> list[np.ndarray]:
-    """The picture uint8 "y x" or "y x chan" as ``move_photo`` looks it up: a cubic spline a channel."""
-    layers = picture[..., None] if picture.ndim == 2 else picture
+def make_splines(image: np.ndarray) -> list[np.ndarray]:
+    """Cubic splines of an image uint8 "y x" or "y x chan", one per channel, for ``move_photo``."""
+    layers = image[..., None] if image.ndim == 2 else image
     return [spline_filter(layers[..., k].astype(np.float32), order=3, mode="nearest") for k in range(layers.shape[-1])]
 
 
-def move_photo(picture: np.ndarray, field: np.ndarray, splines: list[np.ndarray] | None = None) -> np.ndarray:
-    """One frame of a picture that moves: for each pixel, what lies where its skin came from.
+def move_photo(image: np.ndarray, field: np.ndarray, splines: list[np.ndarray] | None = None) -> np.ndarray:
+    """One frame of a moving image: each pixel shows what lies where its skin came from.
 
     Args:
-        picture: uint8 "y x" or "y x chan", square.
-        field: float32 "2 y x" px, the displacement of the still face.
-        splines: ``make_splines(picture)``, where many frames are made.
+        image: uint8 "y x" or "y x chan", square.
+        field: float32 "2 y x" px, displacement of the still face.
+        splines: ``make_splines(image)``, if many frames are made.
 
     Returns:
-        float32, shaped like ``picture``, 0..255 and a little beyond at sharp edges; untouched where nothing moves.
+        float32, shaped like ``image``, 0..255 and slightly beyond at sharp edges.
 
     Raises:
         StagkitError: motion so large that the skin folds.
     """
-    frame = picture.astype(np.float32)
+    frame = image.astype(np.float32)
     if not field.any():
         return frame
-    grid = make_grid(len(picture)).astype(np.float32)
+    grid = make_grid(len(image)).astype(np.float32)
     sources = compute_inverse(field, grid)
     moved = np.abs(sources - grid).max(-1) > 0
     at = sources[moved][:, ::-1].T
     layers = frame[..., None] if frame.ndim == 2 else frame
-    for k, spline in enumerate(splines or make_splines(picture)):
+    for k, spline in enumerate(splines or make_splines(image)):
         layers[moved, k] = map_coordinates(spline, at, order=3, mode="nearest", prefilter=False)
     return frame
 
 
 def _warp(neutral: np.ndarray, truth: Truth, noise: float, rng: np.random.Generator) -> np.ndarray:
-    """The picture in every frame: uint8 "time y x" or "time y x chan"."""
+    """The image in every frame: uint8 "time y x" or "time y x chan"."""
     splines = make_splines(neutral)
     frames = np.stack([move_photo(neutral, truth.displacement(t), splines) for t in range(len(truth.au_intensity))])
     if noise:

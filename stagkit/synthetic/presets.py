@@ -5,11 +5,11 @@ The presets are in ``resources/phantom_presets.json``. NaME has none: its size, 
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 
 from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.core.files import RESOURCES, read_json
@@ -88,11 +88,6 @@ STRENGTH = np.array(
 _NAMES = {"happy": "happiness", "sad": "sadness", "other": "others"}
 
 
-def _read_counts(name: str) -> list[dict[str, str]]:
-    with (RESOURCES / f"{name}.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 @lru_cache(maxsize=16)
 def load_au_statistics(sets: tuple[str, ...]) -> tuple[dict[str, np.ndarray], dict[str, int], np.ndarray]:
     """AU statistics of real clips, pooled over ``sets`` of ``resources/au_emotion_counts.csv``.
@@ -101,22 +96,17 @@ def load_au_statistics(sets: tuple[str, ...]) -> tuple[dict[str, np.ndarray], di
         emotion -> share of clips with each AU (float "au"); emotion -> number of clips; lift of AU pairs (float "au au"):
         observed over expected co-occurrence, with add-one smoothing.
     """
-    with_au: dict[str, np.ndarray] = {}
-    total: dict[tuple[str, str], int] = {}
-    for row in _read_counts("au_emotion_counts"):
-        if row["dataset"] in sets and int(row["au"]) in ACTION_UNITS:
-            emotion = _NAMES.get(row["emotion"], row["emotion"])
-            shares = with_au.setdefault(emotion, np.zeros(len(AU_NUMBERS)))
-            shares[AU_NUMBERS.index(int(row["au"]))] += int(row["n_with_au"])
-            total[row["dataset"], emotion] = int(row["n_emotion"])
-    n_clips = {emotion: sum(n for (_, e), n in total.items() if e == emotion) for emotion in with_au}
-    both = np.zeros((len(AU_NUMBERS),) * 2)
-    for row in _read_counts("au_cooccurrence_counts"):
-        pair = int(row["au_a"]), int(row["au_b"])
-        if row["dataset"] in sets and set(pair) <= set(AU_NUMBERS):
-            both[AU_NUMBERS.index(pair[0]), AU_NUMBERS.index(pair[1])] += int(row["n_both"])
+    counts = pd.read_csv(RESOURCES / "au_emotion_counts.csv")
+    counts = counts[counts["dataset"].isin(sets) & counts["au"].isin(AU_NUMBERS)].replace({"emotion": _NAMES})
+    clips = counts.drop_duplicates(["dataset", "emotion"], keep="last")
+    n_clips = {e: int(n) for e, n in clips.groupby("emotion", sort=False)["n_emotion"].sum().items()}
+    with_au = counts.groupby(["emotion", "au"])["n_with_au"].sum().unstack(fill_value=0).reindex(columns=AU_NUMBERS)
+    shares = {e: with_au.loc[e].fillna(0).to_numpy(float) / max(1, n_clips[e]) for e in n_clips}
+    pairs = pd.read_csv(RESOURCES / "au_cooccurrence_counts.csv")
+    pairs = pairs[pairs["dataset"].isin(sets)].groupby(["au_a", "au_b"])["n_both"].sum().unstack()
+    both = pairs.reindex(index=AU_NUMBERS, columns=AU_NUMBERS).fillna(0).to_numpy(float)
     expected = np.outer(np.diag(both), np.diag(both)) / max(1, sum(n_clips.values()))
-    return {e: with_au[e] / max(1, n_clips[e]) for e in with_au}, n_clips, (both + 1) / (expected + 1)
+    return shares, n_clips, (both + 1) / (expected + 1)
 
 
 def sample_au_pattern(

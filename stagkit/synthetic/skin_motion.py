@@ -1,8 +1,7 @@
-"""How phantom faces move: displacement fields of action units (AUs), their course in time, and the inverse warp.
+"""Motion of phantom faces: displacement fields of action units (AUs), their time courses, the inverse warp, head motion.
 
-Positions are in the face frame of ``stagkit.core.regions``: origin between the outer eye corners, x to the right of the
-picture, y down, unit = inter-ocular distance (IOD). The directions come from ``stagkit.core.facs``; extent and falloff of
-the moved patches are stagkit's choice, set by the anatomy of each place.
+Positions are in the face frame of ``stagkit.core.regions`` (unit: inter-ocular distance, IOD). Directions come from
+``stagkit.core.facs``; extent and falloff of the moved patches are stagkit's choice, guided by anatomy.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ from stagkit.core.facs import ACTION_UNITS, Move
 from stagkit.core.regions import ATLAS, compute_face_frame
 from stagkit.core.types import StagkitError, check_axes, inter_ocular_distance
 
-#: Half axes of the patch of skin that moves with a place, IOD: across, up, down. The forehead follows the brows as one
-#: sheet up to the hair; the cheek follows the corner of the mouth.
+#: Half axes of the patch of skin that moves with a place, IOD: across, up, down.
 _EXTENT: dict[str, tuple[float, float, float]] = {
     "brow_outer": (0.34, 0.50, 0.26),
     "brow_mid": (0.34, 0.50, 0.26),
@@ -30,10 +28,9 @@ _EXTENT: dict[str, tuple[float, float, float]] = {
     "lower_lip": (0.32, 0.18, 0.18),
     "chin": (0.40, 0.28, 0.30),
 }
-#: Skin between insertion and origin of the muscle is carried along: the patch is so much longer on that side.
+#: The patch is longer by this factor towards the origin of the muscle.
 _REACH = {12: 1.7, 20: 1.6, 15: 1.5}
-#: Skin that is pushed along beyond what ``facs`` lists: the cheek is folded outward before the
-#: corner of a smile, the whole brow is drawn together.
+#: Skin that is carried along beyond what ``facs`` lists.
 _CARRIED = {
     4: (Move("brow_outer", -0.30, -0.25), Move("brow_mid", -0.20, 0.0)),
     12: (Move("cheek", 0.36, 0.04), Move("lip_corner", -0.2, -0.2)),
@@ -105,23 +102,23 @@ def compute_au_patches(number: int, side: str, landmarks: np.ndarray, points: np
 def compute_au_displacement(
     number: int, side: str, landmarks: np.ndarray, points: np.ndarray, peak: float = 1.0
 ) -> np.ndarray:
-    """Displacement of single skin points by one AU, evaluated at the points themselves, without a grid.
+    """Displacement of skin points by one AU, evaluated at the points themselves.
 
     Each move of ``facs.ACTION_UNITS`` is a smooth patch of compact support around its region's centre, longer towards
-    the muscle's origin; the sum is scaled so that the skin moves by ``peak`` where it moves most.
+    the muscle's origin; the sum is scaled to ``peak`` where the skin moves most.
 
     Args:
         number: FACS number, one of ``facs.AU_NUMBERS``.
-        side: ``''`` both, ``'L'`` or ``'R'``: the subject's sides (the subject's right is on the left of the picture).
+        side: ``''`` both, ``'L'`` or ``'R'`` of the subject.
         landmarks: float "68 2" px of the neutral face.
         points: float "... 2" px (x, y) in the neutral face.
         peak: largest displacement, % of IOD.
 
     Returns:
-        float "... 2" px (right, down), shaped like ``points``; zero on the background and on the nose bridge.
+        float "... 2" px (right, down); zero on the background and on the nose bridge.
 
     Raises:
-        StagkitError: an AU that stagkit does not draw, or a side that it does not have.
+        StagkitError: an unknown AU, or a side that it does not have.
     """
     _parse_code(number, side)
     landmarks, points = np.asarray(landmarks, float), np.asarray(points, float)
@@ -132,7 +129,7 @@ def compute_au_displacement(
 
 
 def _largest(number: int, side: str, landmarks: np.ndarray) -> float:
-    """Largest length of the unscaled displacement (a side is scaled like both together): float > 0."""
+    """Largest length of the unscaled displacement; a side is scaled like both together."""
     frame = compute_face_frame(landmarks)
     x, y = np.meshgrid(np.arange(-1.0, 1.0, 0.02), np.arange(-0.9, 1.4, 0.02))
     points = np.stack([x, y], -1) @ frame[:, :2].T + frame[:, 2]
@@ -140,7 +137,7 @@ def _largest(number: int, side: str, landmarks: np.ndarray) -> float:
 
 
 def make_grid(size: int, per_pixel: int = 1) -> np.ndarray:
-    """Pixel positions of a square picture: float "y x 2" px (x, y), ``per_pixel`` samples a pixel and axis."""
+    """Pixel positions of a square image: float "y x 2" px (x, y), ``per_pixel`` samples per pixel and axis."""
     line = (np.arange(size * per_pixel) + 0.5) / per_pixel - 0.5
     return np.stack(np.meshgrid(line, line), -1)
 
@@ -148,18 +145,15 @@ def make_grid(size: int, per_pixel: int = 1) -> np.ndarray:
 def make_au_field(
     number: int, side: str, landmarks: np.ndarray, size: int, peak: float = 1.0, per_pixel: int = 1
 ) -> np.ndarray:
-    """Dense displacement of the neutral face by one AU at intensity 1.
+    """Displacement field of the neutral face by one AU at intensity 1: float32 "2 y x" px (right, down), linear in ``peak``.
 
     Args:
         number, side, landmarks, peak: as in ``compute_au_displacement``.
-        size: side of the square picture, px.
-        per_pixel: samples a pixel and axis (2 = twice as fine, the values stay in px of the picture).
-
-    Returns:
-        float32 "2 y x" px, chan = (u right, v down); linear in ``peak``.
+        size: side of the square image, px.
+        per_pixel: samples per pixel and axis (the values stay in px of the image).
 
     Raises:
-        StagkitError: an AU that stagkit does not draw, or a side that it does not have.
+        StagkitError: an unknown AU, or a side that it does not have.
 
     Example:
         >>> from stagkit.core.regions import load_mean_face
@@ -171,41 +165,16 @@ def make_au_field(
     return np.ascontiguousarray(np.moveaxis(displacement, -1, 0), np.float32)
 
 
-def compute_jacobian(field: np.ndarray) -> np.ndarray:
-    """Local change of area under ``p -> p + field(p)``: float "y x"; 1 = unchanged, <= 0 = the skin would fold.
+def compute_inverse(field: np.ndarray, targets: np.ndarray, per_pixel: float | None = None) -> np.ndarray:
+    """Where the skin seen at ``targets`` came from: solves ``p + field(p) = target``, float32 "y x 2" px.
 
     Args:
-        field: float "2 y x" px.
-    """
-    (u_y, u_x), (v_y, v_x) = np.gradient(field[0]), np.gradient(field[1])
-    return (1 + u_x) * (1 + v_y) - u_y * v_x
-
-
-def compute_inverse(
-    field: np.ndarray,
-    targets: np.ndarray,
-    start: np.ndarray | None = None,
-    tolerance: float = 2e-3,
-    per_pixel: float | None = None,
-) -> np.ndarray:
-    """Where the skin seen at ``targets`` came from: solves ``p + field(p) = target`` by fixed-point iteration.
-
-    Args:
-        field: float32 "2 y x" px, of the whole picture, sampled with any whole number of samples a pixel.
-        targets: float32 "y x 2" px, of the whole picture or of a window of it.
-        start: first guess of ``target - p`` "y x 2" px, e.g. the answer for the frame before.
-        tolerance: stop when no point moves by more than this, px.
-        per_pixel: samples a pixel of ``field``; None where ``targets`` are the whole picture, whose size tells it.
-
-    Returns:
-        float32 "y x 2" px: the sources ``p``.
-
-    Raises:
-        StagkitError: the iteration does not settle: the field folds the skin.
+        field, targets: as in ``find_displacement``, targets float32 "y x 2" px.
+        per_pixel: None where ``targets`` are the whole image, whose size tells it.
     """
     per_pixel = per_pixel or field.shape[1] / targets.shape[0]
-    x, y, *guess = (np.ascontiguousarray(p[..., c]) for p in (targets, start) if p is not None for c in (0, 1))
-    return targets - cv2.merge(find_displacement(field, x, y, guess or None, tolerance, per_pixel))
+    x, y = (np.ascontiguousarray(targets[..., c]) for c in (0, 1))
+    return targets - cv2.merge(find_displacement(field, x, y, per_pixel=per_pixel))
 
 
 def find_displacement(
@@ -216,9 +185,16 @@ def find_displacement(
     tolerance: float = 2e-3,
     per_pixel: float = 1.0,
 ) -> list[np.ndarray]:
-    """By how much the skin seen at ``x``, ``y`` (float32 "y x" px each) was moved: ``target - p``, right and down.
+    """Displacement ``target - p`` (right, down) of the skin seen at targets ``x``, ``y``, by fixed-point iteration.
 
-    The rest as in ``compute_inverse``.
+    Args:
+        field: float32 "2 y x" px, of the whole image, ``per_pixel`` samples per pixel.
+        x, y: float32 "y x" px, of the whole image or a window of it.
+        start: first guess, e.g. the result for the previous frame; overwritten.
+        tolerance: stop when no point moves by more than this, px.
+
+    Raises:
+        StagkitError: no convergence: the field folds the skin.
     """
     per_pixel = np.float32(per_pixel)
     aim = [place * per_pixel + (per_pixel - 1) / 2 for place in (x, y)]
@@ -235,22 +211,22 @@ def find_displacement(
             break
     if change > 10 * tolerance:
         raise StagkitError(
-            "the displacement folds the skin, so no picture can be made of it: lower the intensity, or move fewer AUs."
+            "the displacement folds the skin, so no image can be made of it: lower the intensity, or move fewer AUs."
         )
     return moved
 
 
 def make_intensity(n_frames: int, onset: float, apex: int, offset: float, skew: float = 1.0) -> np.ndarray:
-    """Course of one AU: still, smooth rise from onset to apex, smooth and slower-ending fall to offset, still.
+    """Time course of one AU: at rest, smooth rise from onset to apex, smooth fall to offset, at rest.
 
     Args:
         n_frames: length of the clip.
-        onset, offset: frames (may be fractional) up to which, and from which on, nothing moves.
+        onset, offset: frames (may be fractional) before and after which nothing moves.
         apex: frame of the peak, ``onset < apex < offset``.
         skew: > 1 rises later and falls earlier; 0.5..2.
 
     Returns:
-        float "time", 0..1, 1 at ``apex`` exactly. Smooth (stagkit's choice: raised cosine with warped time).
+        float "time", 0..1, 1 at ``apex`` (raised cosine with warped time: stagkit's choice).
 
     Raises:
         StagkitError: onset, apex and offset out of order, or the apex outside the clip.
@@ -266,11 +242,7 @@ def make_intensity(n_frames: int, onset: float, apex: int, offset: float, skew: 
 
 
 def compute_coactivation(au_intensity: np.ndarray) -> np.ndarray:
-    """Normalised overlap of intensity curves: float "au au", symmetric, 1 on the diagonal, 0 = never together.
-
-    Args:
-        au_intensity: float "time au", >= 0.
-    """
+    """Normalised overlap of intensity curves "time au": float "au au", symmetric, 1 on the diagonal, 0 = never together."""
     norm = np.linalg.norm(au_intensity, axis=0).clip(1e-12)
     overlap = (au_intensity.T @ au_intensity) / np.outer(norm, norm)
     np.fill_diagonal(overlap, 1.0)
@@ -280,18 +252,11 @@ def compute_coactivation(au_intensity: np.ndarray) -> np.ndarray:
 def make_head_motion(
     n_frames: int, landmarks: np.ndarray, rng: np.random.Generator, shift: float, turn: float, zoom: float
 ) -> np.ndarray:
-    """Slow drift of the head: a smooth random path that starts at rest.
+    """Slow drift of the head: affine maps float "time 2 3" px on a smooth random path from the identity in frame 0.
 
     Args:
-        n_frames: length of the clip.
-        landmarks: float "68 2" px; the head turns and grows around the nose bridge.
-        rng: source of chance.
-        shift: typical translation over the clip, % of IOD.
-        turn: typical rotation, degrees.
-        zoom: typical change of scale, %.
-
-    Returns:
-        float "time 2 3" px, affine; the identity in frame 0 (and everywhere if all three sizes are 0).
+        landmarks: float "68 2" px; the head rotates and scales around the nose bridge.
+        shift, turn, zoom: typical translation (% of IOD), rotation (degrees) and change of scale (%).
     """
     t = np.linspace(0.0, 1.0, n_frames)
     waves = np.stack([t, np.sin(np.pi * t) ** 2, np.sin(2 * np.pi * t) / 2])

@@ -19,7 +19,7 @@ from stagkit.core.types import Clip, FlowClip, StagkitError
 from stagkit.explorers.validation import check_range
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.synthetic.clip import limit_strain
-from stagkit.synthetic.habits import Life
+from stagkit.synthetic.habits import IncidentalMotion
 from stagkit.synthetic.photo import animate_photo, find_moments, make_splines, move_photo
 from stagkit.synthetic.render.frames import ClipSpec, make_unit_field, render_clip
 from stagkit.synthetic.skin_motion import make_au_field, make_intensity
@@ -144,7 +144,7 @@ class Actor:
         return np.clip(np.round(frames), 0, 255).astype(np.uint8), float((peaks / asked)[0])
 
     def _render(self, aus: list[tuple[int, str]], peaks: np.ndarray, course: np.ndarray, folds=1.0) -> np.ndarray:
-        still = Life(*(np.zeros((len(course), *more)) for more in ((2,), (), ())))
+        still = IncidentalMotion(*(np.zeros((len(course), *more)) for more in ((2,), (), ())))
         intensity, head = np.tile(course[:, None], (1, len(peaks))), np.tile(np.eye(2, 3), (len(course), 1, 1))
         frames, _ = render_clip(ClipSpec(self._drawn, tuple(aus), peaks, intensity, head, still, folds * _WRINKLES))
         return np.clip(np.round(frames), 0, 255).astype(np.uint8)

@@ -1,1 +1,1 @@
-"""Drawing a phantom face: skin, features, eyes, occlusion."""
+"""Rendering of phantoms: skin, features, eyes, occlusion, frames, camera."""

@@ -1,4 +1,4 @@
-"""The sheet on which phantom faces are drawn: curves, soft fills, hairs, noise, in the face frame (IOD)."""
+"""The canvas on which phantom faces are drawn: curves, soft fills, hairs, noise, in the face frame (IOD)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy.interpolate import CubicSpline
 
 from stagkit.synthetic.identity import Subject
 
-_MARGIN = 0.10  # the drawing reaches beyond the picture by this share of its side, so that heads can drift
+_MARGIN = 0.10  # drawn beyond the image by this share of its side, so that heads can drift
 
 
 def smooth_step(low: float, high: float, x: np.ndarray) -> np.ndarray:
@@ -25,7 +25,7 @@ def curve(points: np.ndarray, n: int = 64, closed: bool = False) -> np.ndarray:
 
 
 class Canvas:
-    """A sheet to draw a face on, in IOD; ``k`` samples an IOD."""
+    """A canvas in units of IOD; ``k`` samples per IOD."""
 
     def __init__(self, subject: Subject, size: int, per_pixel: int):
         self.rng = np.random.default_rng([subject.seed, 0xD0A])
@@ -40,11 +40,11 @@ class Canvas:
         self.y = ((line - self.origin[1]) / self.k)[:, None]
 
     def px(self, points: np.ndarray) -> np.ndarray:
-        """Points in 1/16 samples, as OpenCV's drawing wants them."""
+        """Points in 1/16 samples, as OpenCV draws them."""
         return np.round((np.asarray(points) * self.k + self.origin) * 16).astype(np.int32)
 
     def blur(self, image: np.ndarray, sigma: float) -> np.ndarray:
-        """Gaussian blur by ``sigma`` IOD (coarser inside for wide ones)."""
+        """Gaussian blur by ``sigma`` IOD (wide ones at lower resolution)."""
         sigma = sigma * self.k
         shrink = max(1, int(sigma // 4))
         if shrink == 1:
@@ -55,7 +55,7 @@ class Canvas:
         )
 
     def fill(self, polygon: np.ndarray, soft: float = 0.004) -> np.ndarray:
-        """Filled polygon with an edge softened by ``soft`` IOD: 0..1."""
+        """Filled polygon, its edge softened by ``soft`` IOD: 0..1."""
         mask = np.zeros((self.n, self.n), np.uint8)
         cv2.fillPoly(mask, [self.px(polygon)], 255, cv2.LINE_AA, 4)
         return self.blur(mask.astype(np.float32) / 255, soft)
@@ -67,7 +67,7 @@ class Canvas:
         return self.blur(mask.astype(np.float32) / 255, soft)
 
     def strokes(self, strokes: list[np.ndarray], width: float, soft: float = 0.002) -> np.ndarray:
-        """Many thin hairs at once: 0..1, darker where they cross."""
+        """Thin hairs: 0..1, darker where they cross."""
         total = np.zeros((self.n, self.n), np.float32)
         for part in range(4):
             mask = np.zeros((self.n, self.n), np.uint8)
@@ -77,7 +77,7 @@ class Canvas:
         return self.blur(1 - np.exp(-0.8 * total), soft)
 
     def blob(self, x: float, y: float, sx: float, sy: float, turn: float = 0.0) -> np.ndarray:
-        """Gaussian hill of height 1; ``turn`` in radians."""
+        """Gaussian of height 1; ``turn`` in radians."""
         if not turn:
             return np.exp(-0.5 * ((self.x - x) / sx) ** 2) * np.exp(-0.5 * ((self.y - y) / sy) ** 2)
         c, s = np.cos(turn), np.sin(turn)
@@ -85,20 +85,20 @@ class Canvas:
         return np.exp(-0.5 * ((a / sx) ** 2 + (b / sy) ** 2))
 
     def noise(self, period: float, stretch: float = 1.0) -> np.ndarray:
-        """Smooth noise of unit variance whose features are ``period`` IOD wide (and ``stretch`` times as high)."""
+        """Smooth noise of unit variance with features ``period`` IOD wide and ``stretch`` times as high."""
         extent = self.n / self.k
         shape = [max(2, int(np.ceil(extent / p)) + 1) for p in (period * stretch, period)]
         grid = self.rng.normal(size=shape).astype(np.float32)
         return cv2.resize(grid, (self.n, self.n), interpolation=cv2.INTER_CUBIC) * 1.35
 
 
-def mix(picture: np.ndarray, colour: np.ndarray, amount: np.ndarray) -> np.ndarray:
-    """Paint ``colour`` over ``picture`` with opacity ``amount`` "y x"."""
-    return picture + (np.asarray(colour, np.float32) - picture) * amount[..., None].astype(np.float32)
+def mix(image: np.ndarray, colour: np.ndarray, amount: np.ndarray) -> np.ndarray:
+    """Paint ``colour`` over ``image`` with opacity ``amount`` "y x"."""
+    return image + (np.asarray(colour, np.float32) - image) * amount[..., None].astype(np.float32)
 
 
 def make_skull(face: np.ndarray, grow: float = 0.0, top: float = -1.22) -> np.ndarray:
-    """Outline of the head: jaw and, above the ears, the cranium."""
+    """Outline of the head: jaw and cranium."""
     jaw = face[:17] * (1 + grow, 1 + grow * 0.4)
     left, right = jaw[16], jaw[0]
     w = (left[0] - right[0]) / 2

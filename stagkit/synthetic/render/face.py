@@ -1,8 +1,7 @@
-"""Drawing a phantom face once, and sampling frames from it.
+"""Drawing a phantom face once, and sampling images from it.
 
-A face is drawn finer than the picture, in two layers: the skin with two holes where the eyes open, and the eyes behind
-them. Frames are sampled from these layers at warped positions, so sub-pixel motion needs no second drawing.
-Every look is stagkit's choice.
+A face has two layers, finer than the image: the skin with two holes, and the eyes behind them. Frames are sampled from
+these layers at warped positions. Every look is stagkit's choice.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ import numpy as np
 from stagkit.core.types import StagkitError
 from stagkit.synthetic.identity import EYES, Subject
 from stagkit.synthetic.render.canvas import Canvas, curve, make_skull, mix, points, smooth_step
-from stagkit.synthetic.render.eyes import Eye, draw_eye
 from stagkit.synthetic.render.features import find_lids, make_texture, paint_skin
 
-_OPTICS = 0.5  # blur of the lens, px: what a pixel of the picture can resolve
+_INK = np.float32([26, 18, 16])  # lashes
+_OPTICS = 0.5  # blur of the lens, px
 _LUMA = np.float32([0.299, 0.587, 0.114])
 
 # Left half of the edge of the hair around the face, in widths of the face (x) and heights of the forehead (y < -.3).
@@ -32,41 +31,33 @@ _HAIRLINES = {
     "fringe": ".95 .45  .91 0  .88 -.36  .74 -.52  .30 -.56  0 -.55",
     "long": ".93 1.5  .95 .6  .94 0  .86 -.48  .54 -.92  0 -1.06",
 }
-_VOLUME = {
-    "short": 0.06,
-    "parted": 0.09,
-    "curly": 0.20,
-    "tied back": 0.03,
-    "shaved": 0.012,
-    "fringe": 0.13,
-    "long": 0.13,
-}
+_VOLUME = dict(short=0.06, parted=0.09, curly=0.20, shaved=0.012, fringe=0.13, long=0.13) | {"tied back": 0.03}
 
 
 def _paint_surroundings(canvas: Canvas, skin: np.ndarray, subject: Subject) -> np.ndarray:
-    """Backdrop, neck, ears and hair around the lit skin: float32 "Y X 3" RGB."""
+    """Background, neck, ears and hair around the lit skin: float32 "Y X 3" RGB."""
     face, look = subject.face, subject.look
     backdrop = look["backdrop"] * (1.0 + 0.12 * look["light"][0] * canvas.x - 0.14 * canvas.y)[..., None]
-    picture = np.clip(backdrop * (1 + 0.02 * canvas.noise(0.25))[..., None], 0, 255).astype(np.float32)
+    image = np.clip(backdrop * (1 + 0.02 * canvas.noise(0.25))[..., None], 0, 255).astype(np.float32)
     hair, behind, front = _make_hair(canvas, subject)
-    picture = mix(picture, (0, 0, 0), 0.20 * canvas.blur(canvas.fill(make_skull(face, 0.08)), 0.12))
-    picture = _lay(picture, hair * 0.70, behind)
-    picture = _paint_neck_and_ears(canvas, picture, subject)
+    image = mix(image, (0, 0, 0), 0.20 * canvas.blur(canvas.fill(make_skull(face, 0.08)), 0.12))
+    image = _lay(image, hair * 0.70, behind)
+    image = _paint_neck_and_ears(canvas, image, subject)
     head = canvas.fill(make_skull(face), 0.010)
     rim = 1 - 0.22 * np.clip(1 - canvas.blur(head, 0.05), 0, 1)
-    picture = _lay(picture, skin * rim[..., None], head)
+    image = _lay(image, skin * rim[..., None], head)
     shadow = canvas.blur(np.roll(front, int(0.045 * canvas.k), axis=0), 0.035)
     strength = 0.15 if look["style"] in ("shaved", "tied back", "short") else 0.36
-    picture *= (1 - strength * shadow * (1 - front))[..., None]
-    return _lay(picture, hair, front)
+    image *= (1 - strength * shadow * (1 - front))[..., None]
+    return _lay(image, hair, front)
 
 
-def _lay(picture: np.ndarray, layer: np.ndarray, amount: np.ndarray) -> np.ndarray:
-    """Lay a layer "Y X 3" over a picture with opacity ``amount`` "Y X"."""
-    return (picture + (layer - picture) * amount[..., None]).astype(np.float32)
+def _lay(image: np.ndarray, layer: np.ndarray, amount: np.ndarray) -> np.ndarray:
+    """Blend a layer "Y X 3" over an image with opacity ``amount`` "Y X"."""
+    return (image + (layer - image) * amount[..., None]).astype(np.float32)
 
 
-def _paint_neck_and_ears(canvas: Canvas, picture: np.ndarray, subject: Subject) -> np.ndarray:
+def _paint_neck_and_ears(canvas: Canvas, image: np.ndarray, subject: Subject) -> np.ndarray:
     face, look = subject.face, subject.look
     chin, width = face[8, 1], 0.50 + 0.06 * look["masculine"]
     half = points("1 .6  .96 1.2  1.08 1.45  1.5 1.7  3 2") * (width, 1) + (0, chin - 1.22)
@@ -77,7 +68,7 @@ def _paint_neck_and_ears(canvas: Canvas, picture: np.ndarray, subject: Subject) 
     for out in (-1, 1):  # the muscles of the neck
         tone = tone * (1 + 0.10 * canvas.blob(out * 0.30, chin + 0.25, 0.07, 0.3, -out * 0.25))
     body = look["skin"] * (1.0, 0.92, 0.88) * (tone * (1 + 0.03 * make_texture(canvas)))[..., None]
-    picture = _lay(picture, body, neck)
+    image = _lay(image, body, neck)
     for ear in (0, 16):
         out = np.sign(face[ear, 0])
         x, y = face[ear] + (out * 0.035, 0.17)
@@ -86,12 +77,12 @@ def _paint_neck_and_ears(canvas: Canvas, picture: np.ndarray, subject: Subject) 
         tone = tone - 0.16 * canvas.line(curve(outline[1:5] * 0.72 + np.array([x, y]) * 0.28), 0.014, 0.010)
         tone = tone - 0.18 * canvas.blob(x - out * 0.06, y, 0.03, 0.2)
         shape = canvas.fill(curve(outline, 60, closed=True), 0.008)
-        picture = _lay(picture, look["skin"] * (1.0, 0.84, 0.80) * tone[..., None], shape)
-    return picture
+        image = _lay(image, look["skin"] * (1.0, 0.84, 0.80) * tone[..., None], shape)
+    return image
 
 
 def _make_hair(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hair with its strands and sheen "Y X 3", opacity behind the head, opacity in front of it."""
+    """Hair "Y X 3", its opacity behind the head, and in front of it."""
     face, look, rng = subject.face, subject.look, canvas.rng
     style, light = look["style"], look["light"][0]
     crown = np.array([look["part"] if style in ("parted", "long") else 0.2 * look["part"], -1.15])
@@ -106,10 +97,8 @@ def _make_hair(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndarray
     sheen = np.exp(-0.5 * ((radius - 0.46 - 0.02 * strands) / 0.13) ** 2) * np.clip(0.7 + 0.7 * light * canvas.x, 0, 1)
     sheen = sheen * (0.35 if style == "curly" else 1.0)
     tone = 0.95 + 0.17 * strands + 0.28 * sheen - 0.12 * smooth_step(0.9, 1.8, radius) + 0.12 * light * canvas.x
-    hair = (
-        look["hair"] * np.clip(tone, 0.35, 1.8)[..., None]
-        + 22 * (np.clip(sheen, 0, 1) * (1 + 0.5 * strands))[..., None]
-    )
+    hair = look["hair"] * np.clip(tone, 0.35, 1.8)[..., None]
+    hair = hair + 22 * (np.clip(sheen, 0, 1) * (1 + 0.5 * strands))[..., None]
 
     w = np.abs(face[[0, 16], 0]).mean()
     edge = points(_HAIRLINES[style])
@@ -140,13 +129,132 @@ def _make_hair(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
+class Eye:
+    """One eye, drawn finer than the image.
+
+    Args:
+        box: row and column slices of the canvas.
+        ball: float32 "Y X chan", the white with its shadow, and the inner corner.
+        iris: float32 "Y X chan+1", iris, pupil and highlight (times opacity), and their opacity.
+        shade: float32 "Y X", light below the upper lid, 0..1.
+        upper, lower: float "n 2", edges of the lids (IOD), sorted by x.
+        fold, ink: colours of the closed lid and of the lashes.
+        k: samples per IOD; origin: sample of the origin of the face frame.
+    """
+
+    box: tuple[slice, slice]
+    ball: np.ndarray = field(repr=False)
+    iris: np.ndarray = field(repr=False)
+    shade: np.ndarray = field(repr=False)
+    upper: np.ndarray = field(repr=False)
+    lower: np.ndarray = field(repr=False)
+    fold: np.ndarray = field(repr=False)
+    ink: np.ndarray = field(repr=False)
+    k: float
+    origin: np.ndarray = field(repr=False)
+
+    def grey(self, luma: np.ndarray) -> Eye:
+        """The same eye for a grey camera."""
+        iris = np.dstack([self.iris[..., :3] @ luma, self.iris[..., 3]])
+        return replace(
+            self,
+            ball=np.ascontiguousarray((self.ball @ luma)[..., None]),
+            iris=np.ascontiguousarray(iris, np.float32),
+            fold=np.atleast_1d(self.fold @ luma),
+            ink=np.atleast_1d(self.ink @ luma),
+        )
+
+    @property
+    def span(self) -> tuple[np.ndarray, np.ndarray]:
+        """Upper left and lower right corner of the opening: float "2" (x, y), samples of the canvas."""
+        edges = np.concatenate([self.upper, self.lower])
+        return edges.min(0) * self.k + self.origin, edges.max(0) * self.k + self.origin
+
+    def look(self, x: np.ndarray, y: np.ndarray, gaze: np.ndarray, closed: np.ndarray) -> np.ndarray:
+        """What is visible in the opening of the lids, 0 outside the box: float32 "time Y X chan", 0..255.
+
+        Args:
+            x, y: float32 "time Y X", places on the canvas.
+            gaze: float "time 2", shift of the iris, IOD (right, down).
+            closed: float "time", 0 open .. 1 closed.
+        """
+        rows, columns = self.box
+        across, down = x - np.float32(columns.start), y - np.float32(rows.start)
+        turn = (np.float32(gaze) * np.float32(self.k))[:, :, None, None]
+        iris = _sample(self.iris, across - turn[:, 0], down - turn[:, 1])
+        visible = _sample(self.ball, across, down) * (1 - iris[..., -1:])
+        visible += iris[..., :-1]
+        visible *= _sample(self.shade, across, down)
+        for t in np.flatnonzero(closed > 0):
+            visible[t] = self._lower_lid(visible[t], x[t], y[t], closed[t])
+        height, width = self.shade.shape
+        visible[(across < 0) | (across > width - 1) | (down < 0) | (down > height - 1)] = 0
+        return visible
+
+    def _lower_lid(self, visible: np.ndarray, x: np.ndarray, y: np.ndarray, closed: float) -> np.ndarray:
+        """One frame "Y X chan" with the upper lid and its lashes lowered."""
+        x, y = (x - self.origin[0]) / self.k, (y - self.origin[1]) / self.k
+        lid, floor = np.interp(x, *self.upper.T), np.interp(x, *self.lower.T)
+        edge = lid + (floor - lid) * closed
+        soft = np.float32(max(0.006, 2.0 / self.k))
+        fold = self.fold * (1 - 0.12 * np.clip((y - lid) / 0.08, 0, 1))[..., None]
+        visible = visible + (fold - visible) * smooth_step(soft, -soft, y - edge)[..., None]
+        lashes = 0.9 * np.exp(-(((y - edge) / max(0.010, 2.0 / self.k)) ** 2))[..., None]
+        return visible + (self.ink - visible) * lashes
+
+
+def _sample(layer: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A layer "Y X" or "Y X chan" at places "time y x": float32 "time y x chan"."""
+    flat = [place.reshape(-1, place.shape[-1]) for place in (x, y)]
+    return cv2.remap(layer, *flat, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(*x.shape, -1)
+
+
+def draw_eye(canvas: Canvas, subject: Subject, eye: tuple[int, ...], box: tuple[slice, slice], optics: float) -> Eye:
+    """Draw one eye that looks straight ahead.
+
+    Args:
+        eye: its landmarks, outer corner first.
+        box: row and column slices of the canvas around it.
+        optics: blur of the lens, samples.
+    """
+    face, look = subject.face, subject.look
+    x, y = canvas.x[:, box[1]], canvas.y[box[0]]
+    edges = [edge[edge[:, 0].argsort()] for edge in find_lids(face, eye)]
+    lid, floor = (np.interp(x[0], *edge.T)[None] for edge in edges)
+    centre = face[list(eye)].mean(0) - (0, 0.010)
+    white = np.float32([226, 219, 214]) * (0.80 + 0.20 * look["skin"].mean() / 255)
+    ball = np.broadcast_to(white, (*np.broadcast_shapes(x.shape, y.shape), 3))
+    ball = ball * np.clip(1.06 - 0.34 * ((x - centre[0]) / 0.14) ** 2, 0.55, 1.06)[..., None]
+    inner = np.exp(-((x - face[eye[3], 0]) ** 2) / 0.0011) * np.ones_like(y)
+    ball = mix(ball, look["skin"] * (0.86, 0.62, 0.58), 0.85 * inner)
+    wet = 0.5 * np.exp(-((y - floor) ** 2) / 0.00004) * np.ones_like(x)
+    ball = mix(ball, look["skin"] * (1.0, 0.84, 0.80), wet)
+
+    dx, dy = x - centre[0], y - centre[1]
+    r, angle = np.hypot(dx, dy) / 0.070, np.arctan2(dy, dx)
+    spokes = 0.5 + 0.25 * np.sin(17 * angle + subject.seed % 97) + 0.25 * np.sin(29 * angle + subject.seed % 31)
+    glow = 0.70 + 0.45 * spokes * smooth_step(0.35, 0.7, r) + 0.35 * np.clip(dy / 0.07, -1, 1)
+    iris = look["iris"] * glow[..., None]
+    iris = mix(iris, look["iris"] * 0.30, smooth_step(0.72, 0.98, r))
+    iris = mix(iris, (9, 7, 7), smooth_step(0.50, 0.38, r))
+    opacity = smooth_step(1.08, 0.93, r)
+    glint = np.exp(-((dx - 0.022 * np.sign(look["light"][0])) ** 2 + (dy + 0.024) ** 2) / (2 * 0.0095**2))
+    iris = mix(iris, (255, 255, 255), np.clip(1.3 * glint, 0, 0.92))
+    shade = 1 - 0.55 * np.exp(-np.clip(y - lid, 0, None) / 0.020)
+    shade = np.maximum(shade, np.clip(1.3 * glint, 0, 0.92))  # the highlight lies on top
+    layers = (ball, np.dstack([iris * opacity[..., None], opacity]), shade)
+    ball, iris, shade = (cv2.GaussianBlur(layer.astype(np.float32), (0, 0), optics) for layer in layers)
+    fold = np.float32(look["skin"] * (0.80, 0.72, 0.70))
+    return Eye(box, np.clip(ball, 0, 255), iris, shade, *edges, fold, _INK, canvas.k, np.float32(canvas.origin))
+
+
+@dataclass(frozen=True, eq=False)
 class Face:
     """A drawn subject: layers to sample frames from.
 
     Args:
-        subject: who it is; size: side of the picture, px.
-        skin: float32 "Y X 4", RGB times opacity and opacity (0 where the eyes open), finer than the picture.
-        per_pixel: samples a pixel; margin: px drawn beyond each side of the picture.
+        skin: float32 "Y X 4", RGB times opacity and opacity (0 where the eyes open); of a grey camera "Y X 2".
+        per_pixel: samples per pixel; margin: px drawn beyond each side of the image.
         eyes: what is behind the openings.
     """
 
@@ -160,18 +268,18 @@ class Face:
 
     @cached_property
     def landmarks(self) -> np.ndarray:
-        """float "68 2" px of the picture."""
+        """float "68 2" px of the image."""
         return self.subject.landmarks(self.size)
 
     def to_camera(self, layer: np.ndarray) -> np.ndarray:
-        """A layer "Y X 4" (RGB times opacity, opacity) as this face's camera sees it: "Y X 4" or grey "Y X 2"."""
+        """A layer "Y X 4" (RGB times opacity, opacity) in this face's colours: "Y X 4" or grey "Y X 2"."""
         if self.skin.shape[2] == 4:
             return layer
         return np.ascontiguousarray(np.dstack([layer[..., :3] @ _LUMA, layer[..., 3]]), np.float32)
 
     @cached_property
     def grey(self) -> Face:
-        """The same face for a grey camera: ``skin`` is "Y X 2", pictures are "y x"."""
+        """The same face for a grey camera: images are "y x"."""
         skin = np.dstack([self.skin[..., :3] @ _LUMA, self.skin[..., 3]])
         eyes = tuple(eye.grey(_LUMA) for eye in self.eyes)
         return replace(self, skin=np.ascontiguousarray(skin, np.float32), eyes=eyes)
@@ -188,23 +296,23 @@ class Face:
 
     @cached_property
     def eye_opening(self) -> np.ndarray:
-        """Share of each pixel of the neutral picture through which the eye is seen: float32 "y x"."""
+        """Share of each pixel of the neutral image where the eye is visible: float32 "y x"."""
         return 1.0 - self.sample(self.opacity, *make_pixels(self.size))
 
     def to_samples(self, place: np.ndarray) -> np.ndarray:
-        """x or y in px of the picture (float32) as samples of the layers."""
+        """x or y in px of the image (float32) as samples of the layers."""
         at = place + np.float32(self.margin)
         at *= np.float32(self.per_pixel)
         at += np.float32((self.per_pixel - 1) / 2)
         return at
 
     def sample(self, layer: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Values of a layer at places ``x``, ``y`` (float32 "y x" px of the picture)."""
+        """Values of a layer at ``x``, ``y`` (float32 "y x" px of the image)."""
         at = self.to_samples(x), self.to_samples(y)
         return cv2.remap(layer, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def find_eyes(self, reach: float) -> list[tuple[slice, slice]]:
-        """Rows and columns of the picture in which each eye is seen if nothing moves by more than ``reach`` px."""
+        """Rows and columns of the image that show each eye if nothing moves by more than ``reach`` px."""
         windows, rim = [], reach + 4 * _OPTICS + 1
         for eye in self.eyes:
             low, high = ((corner + 0.5) / self.per_pixel - 0.5 - self.margin for corner in eye.span)
@@ -214,95 +322,81 @@ class Face:
 
 
 def make_pixels(size: int) -> list[np.ndarray]:
-    """x and y of every pixel of a square picture: float32 "y x" each."""
+    """x and y of every pixel of a square image: float32 "y x" each."""
     line = np.arange(size, dtype=np.float32)
     return np.meshgrid(line, line)
 
 
 @lru_cache(maxsize=16)
 def draw_face(subject: Subject, size: int) -> Face:
-    """Draw somebody (about half a second at 128 px; remembered for the last 16).
+    """Draw a subject (half a second at 128 px; the last 16 are cached).
 
     Args:
-        subject: from ``make_subject``.
-        size: side of the square picture, px, 48..1024.
+        size: side of the square image, px, 48..1024.
 
     Raises:
         StagkitError: a size outside that range.
     """
     if not 48 <= size <= 1024:
-        raise StagkitError(f"the size of a phantom picture is {size}, expected 48 to 1024 px.")
+        raise StagkitError(f"the size of a phantom image is {size}, expected 48 to 1024 px.")
     per_pixel = 4 if size <= 192 else 3 if size <= 320 else 2
     canvas = Canvas(subject, size, per_pixel)
-    picture = np.clip(_paint_surroundings(canvas, paint_skin(canvas, subject), subject), 0, 255)
+    image = np.clip(_paint_surroundings(canvas, paint_skin(canvas, subject), subject), 0, 255)
     opening = np.zeros((canvas.n, canvas.n), np.float32)
     eyes = []
     for eye in EYES:
         upper, lower = find_lids(subject.face, eye)
         outline = np.concatenate([upper, lower[::-1]])
         opening = np.maximum(opening, canvas.fill(outline, 0.0))
-        low, high = (
-            (canvas.px(outline) / 16).min(0) - 0.10 * canvas.k,
-            (canvas.px(outline) / 16).max(0) + 0.10 * canvas.k,
-        )
+        corners, rim = canvas.px(outline) / 16, 0.10 * canvas.k
+        low, high = corners.min(0) - rim, corners.max(0) + rim
         box = slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
         eyes.append(draw_eye(canvas, subject, eye, box, _OPTICS * per_pixel))
-    layers = np.dstack([picture * (1 - opening)[..., None], 1 - opening])
-    layers = cv2.GaussianBlur(layers, (0, 0), _OPTICS * per_pixel)  # what a pixel of the picture can resolve
+    layers = np.dstack([image * (1 - opening)[..., None], 1 - opening])
+    layers = cv2.GaussianBlur(layers, (0, 0), _OPTICS * per_pixel)
     return Face(subject, size, layers, per_pixel, canvas.margin, tuple(eyes), canvas)
 
 
-def render_picture(
+def render_image(
     face: Face, x: np.ndarray, y: np.ndarray, eyes: list[tuple[tuple[slice, slice], np.ndarray]]
 ) -> np.ndarray:
-    """Sample a frame: skin from where it came, eyes through its openings.
+    """Sample an image: skin from where it came, eyes through its openings.
 
     Args:
-        face: from ``draw_face``.
-        x, y: float32 "y x" px, position in the neutral face of the skin seen in each pixel.
-        eyes: for each eye the window of the picture and what is seen in it, float32 "y x chan" (``Eye.look``).
+        x, y: float32 "y x" px, position in the neutral face of the skin visible in each pixel.
+        eyes: for each eye its window and what is visible there, float32 "y x chan" (``Eye.look``).
 
     Returns:
-        float32 "y x 3" RGB or "y x" grey, 0..255 (a little beyond where colours were).
+        float32 "y x 3" RGB or "y x" grey, 0..255 (and slightly beyond).
     """
     if face.skin.shape[2] == 4:  # colours and opacity in one go: OpenCV samples four channels faster than three
         layers = face.sample(face.skin, x, y)
-        picture = cv2.cvtColor(layers, cv2.COLOR_BGRA2BGR)
+        image = cv2.cvtColor(layers, cv2.COLOR_BGRA2BGR)
         opacities = [layers[window][..., 3] for window, _ in eyes]
     else:
-        picture = face.sample(face.colours, x, y)
+        image = face.sample(face.colours, x, y)
         opacities = [face.sample(face.opacity, x[window], y[window]) for window, _ in eyes]
-    for (window, seen), opacity in zip(eyes, opacities, strict=True):
+    for (window, visible), opacity in zip(eyes, opacities, strict=True):
         hole = (1 - opacity) * (opacity < 0.999)
-        picture[window] += hole[..., None] * seen if picture.ndim == 3 else hole * seen[..., 0]
-    return picture
+        image[window] += hole[..., None] * visible if image.ndim == 3 else hole * visible[..., 0]
+    return image
 
 
 def render_still(face: Face, gaze: tuple[float, float] = (0.0, 0.0), closed: float = 0.0) -> np.ndarray:
-    """The face at rest, as ``render_picture`` returns it.
-
-    Args:
-        face: from ``draw_face``.
-        gaze: shift of the irises, IOD (right, down).
-        closed: 0 open .. 1 the upper lids cover the eyes.
-    """
+    """The face at rest, as ``render_image`` returns it, with a gaze (IOD, right and down) and lids 0 open .. 1 closed."""
     x, y = make_pixels(face.size)
     eyes = []
     for eye, window in zip(face.eyes, face.find_eyes(0.0), strict=True):
         at = (face.to_samples(place[window])[None] for place in (x, y))
         eyes.append((window, eye.look(*at, np.array([gaze]), np.array([closed]))[0]))
-    return render_picture(face, x, y, eyes)
+    return render_image(face, x, y, eyes)
 
 
 def render_neutral(subject: Subject, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """The face at rest.
+    """The face at rest: image float32 "y x 3" RGB 0..255, and landmarks float "68 2" px.
 
     Args:
-        subject: from ``make_subject``.
-        size: side of the square picture, px, 48..1024.
-
-    Returns:
-        picture float32 "y x 3" RGB 0..255, and landmarks float "68 2" px.
+        size: side of the square image, px, 48..1024.
 
     Raises:
         StagkitError: a size outside that range.

@@ -1,6 +1,6 @@
-"""The skin of a phantom and what lies on it: relief and light, texture, lips, nose, lids, lashes, brows, beard.
+"""Skin of a phantom: relief and light, texture, lips, nose, lids, lashes, brows, beard.
 
-The face is a relief lit from one soft direction, so that every shadow follows from the shape of the person.
+The face is a relief lit from one soft direction, so that every shadow follows from its shape.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def make_relief(canvas: Canvas, subject: Subject, lips: tuple[np.ndarray, np.nda
 
 
 def make_texture(canvas: Canvas) -> np.ndarray:
-    """Unevenness of the skin at every scale, pores to patches: about N(0, 1) "Y X". Optical flow lives on it."""
+    """Texture of the skin at every scale, about N(0, 1) "Y X"; optical flow depends on it."""
     weights = {0.20: 0.35, 0.10: 0.45, 0.055: 0.65, 0.032: 0.85, 0.018: 0.75}
     return sum(weight * canvas.noise(period) for period, weight in weights.items()) / 1.42
 
 
 def paint_skin(canvas: Canvas, subject: Subject) -> np.ndarray:
-    """Lit skin with every feature on it, as if it covered the whole sheet: float32 "Y X 3" RGB."""
+    """Lit skin with all features, over the whole canvas: float32 "Y X 3" RGB."""
     face, look = subject.face, subject.look
     upper, lower = _find_lips(canvas, face)
     z = make_relief(canvas, subject, (upper, lower))
@@ -82,10 +82,10 @@ def paint_skin(canvas: Canvas, subject: Subject) -> np.ndarray:
     colour = mix(colour, lip * 0.86, upper * 0.88) + (upper * stripes * 3.0)[..., None]
     colour = mix(colour, lip, lower * 0.84) + (lower * stripes * 3.5)[..., None]
 
-    slope_y, slope_x = np.gradient(canvas.blur(z, 0.009) + np.float32(0.0008) * texture, 1 / canvas.k)
+    grad_y, grad_x = np.gradient(canvas.blur(z, 0.009) + np.float32(0.0008) * texture, 1 / canvas.k)
     light = look["light"] / np.linalg.norm(look["light"])
-    length = np.sqrt(1 + slope_x**2 + slope_y**2)
-    facing = (-slope_x * light[0] - slope_y * light[1] + light[2]) / length
+    length = np.sqrt(1 + grad_x**2 + grad_y**2)
+    facing = (-grad_x * light[0] - grad_y * light[1] + light[2]) / length
     shade = 0.40 + 0.62 * np.clip(0.25 + 0.75 * facing, 0, 1.2)
     shade -= 0.8 * np.clip(canvas.blur(z, 0.09) - z, -0.03, 0.10)  # hollows get less of the sky
     shade *= 1 - 0.22 * canvas.blob(0, face[33, 1] + 0.05, 0.11, 0.035)  # shadow below the nose
@@ -93,7 +93,7 @@ def paint_skin(canvas: Canvas, subject: Subject) -> np.ndarray:
     shade = np.clip(shade, 0.16, 1.3)
     lit = colour * np.stack([shade**p for p in (0.90, 1.06, 1.16)], -1)  # shadows on skin are warm
     middle = (light + (0, 0, 1)) / np.linalg.norm(light + (0, 0, 1))
-    gloss = np.clip((-slope_x * middle[0] - slope_y * middle[1] + middle[2]) / length, 0, 1) ** 42
+    gloss = np.clip((-grad_x * middle[0] - grad_y * middle[1] + middle[2]) / length, 0, 1) ** 42
     gloss *= 0.35 + 0.65 * np.clip(canvas.blob(0, 0.30, 0.09, 0.24) + canvas.blob(0, -0.5, 0.34, 0.16), 0, 1)
     lit += (gloss * (12 + 16 * (1 - look["skin"].mean() / 255)) * (0.75 + 0.25 * np.clip(texture, -1, 1)))[..., None]
     lit = _paint_nose_and_mouth(canvas, lit.astype(np.float32), subject)
@@ -112,7 +112,7 @@ def _find_lips(canvas: Canvas, face: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _paint_complexion(canvas: Canvas, subject: Subject, texture: np.ndarray) -> np.ndarray:
-    """Colour of the skin without light: blush, rings under the eyes, freckles, moles, pores."""
+    """Colour of the skin without light: blush, dark circles, freckles, moles, pores."""
     face, look = subject.face, subject.look
     skin = look["skin"].astype(np.float32)
     colour = np.broadcast_to(skin, (canvas.n, canvas.n, 3)).copy()
@@ -137,7 +137,7 @@ def _paint_complexion(canvas: Canvas, subject: Subject, texture: np.ndarray) -> 
 
 
 def _paint_beard(canvas: Canvas, colour: np.ndarray, subject: Subject, lips: np.ndarray) -> np.ndarray:
-    """Shadow and hairs of a shaved or grown beard."""
+    """A shaved or grown beard."""
     face, look = subject.face, subject.look
     rim = points(".70 .42  .50 .60  .30 .66  .14 .575  0 .60  -.14 .575  -.30 .66  -.50 .60  -.70 .42")
     rim[:, 1] += face[33, 1] - 0.545
@@ -150,26 +150,26 @@ def _paint_beard(canvas: Canvas, colour: np.ndarray, subject: Subject, lips: np.
     return mix(colour, look["brow"], area * (0.25 * look["stubble"] + 0.75 * look["beard"]) * grain)
 
 
-def _paint_nose_and_mouth(canvas: Canvas, picture: np.ndarray, subject: Subject) -> np.ndarray:
-    """Nostrils, the creases beside the nose, the seam of the lips."""
+def _paint_nose_and_mouth(canvas: Canvas, image: np.ndarray, subject: Subject) -> np.ndarray:
+    """Nostrils, nasolabial creases, seam of the lips."""
     face, look = subject.face, subject.look
     dark = look["skin"] * (0.34, 0.22, 0.20)
     for side, inner in ((31, 32), (35, 34)):
         out = np.sign(face[side, 0])
         x, y = face[side] * 0.36 + face[inner] * 0.64 - (0, 0.016)
         hole = np.clip(1.9 * canvas.blob(x, y, 0.027, 0.0115, -out * 0.30) - 0.12, 0, 1)
-        picture = mix(picture, dark * 0.62, 0.90 * hole)
+        image = mix(image, dark * 0.62, 0.90 * hole)
         wing = face[side] + points(".006 -.10  .036 -.055  .030 -.012  -.012 .010") * (out, 1)
-        picture = mix(picture, dark, 0.32 * canvas.line(curve(wing), 0.010, 0.009))
+        image = mix(image, dark, 0.32 * canvas.line(curve(wing), 0.010, 0.009))
     seam = np.stack([face[[48, 60, 61, 62, 63, 64, 54]], face[[48, 60, 67, 66, 65, 64, 54]]]).mean(0)
-    picture = mix(picture, dark * (0.9, 0.75, 0.75), 0.88 * canvas.line(curve(seam), 0.012, 0.006))
-    picture = mix(picture, dark, 0.28 * canvas.line(curve(seam), 0.03, 0.014))
+    image = mix(image, dark * (0.9, 0.75, 0.75), 0.88 * canvas.line(curve(seam), 0.012, 0.006))
+    image = mix(image, dark, 0.28 * canvas.line(curve(seam), 0.03, 0.014))
     for corner in (48, 54):
-        picture = mix(picture, dark, 0.40 * canvas.blob(*face[corner], 0.02, 0.013))
-    return picture
+        image = mix(image, dark, 0.40 * canvas.blob(*face[corner], 0.02, 0.013))
+    return image
 
 
-def _paint_lids(canvas: Canvas, picture: np.ndarray, subject: Subject, eye: tuple[int, ...]) -> np.ndarray:
+def _paint_lids(canvas: Canvas, image: np.ndarray, subject: Subject, eye: tuple[int, ...]) -> np.ndarray:
     """Crease, edges and lashes of one eye."""
     face, look, rng = subject.face, subject.look, canvas.rng
     out = np.sign(face[eye[0], 0])
@@ -177,25 +177,25 @@ def _paint_lids(canvas: Canvas, picture: np.ndarray, subject: Subject, eye: tupl
     dark, ink = look["skin"] * (0.36, 0.25, 0.23), np.array([30, 22, 20])
     bow = 1 - np.linspace(-1, 1, len(upper)) ** 2
     crease = upper - np.stack([-0.012 * out * np.ones_like(bow), 0.012 + (0.018 + 0.024 * look["crease"]) * bow], -1)
-    picture = mix(picture, dark, (0.12 + 0.45 * look["crease"]) * canvas.line(crease[3:-5], 0.010, 0.006))
-    picture = mix(picture, look["skin"] * (0.74, 0.62, 0.58), 0.35 * canvas.line(crease[4:-6] - (0, 0.02), 0.03, 0.02))
-    picture = mix(picture, look["skin"] * (0.80, 0.58, 0.54), 0.45 * canvas.line(lower, 0.022, 0.008))
+    image = mix(image, dark, (0.12 + 0.45 * look["crease"]) * canvas.line(crease[3:-5], 0.010, 0.006))
+    image = mix(image, look["skin"] * (0.74, 0.62, 0.58), 0.35 * canvas.line(crease[4:-6] - (0, 0.02), 0.03, 0.02))
+    image = mix(image, look["skin"] * (0.80, 0.58, 0.54), 0.45 * canvas.line(lower, 0.022, 0.008))
     bag = lower + np.stack([0 * bow, 0.02 + 0.035 * bow], -1)
-    picture = mix(picture, dark, (0.06 + 0.20 * look["age"]) * canvas.line(bag[8:-6], 0.010, 0.010))
+    image = mix(image, dark, (0.06 + 0.20 * look["age"]) * canvas.line(bag[8:-6], 0.010, 0.010))
     thick = 0.013 + 0.010 * look["lashes"]
-    picture = mix(picture, ink, 0.90 * canvas.line(upper[:-3] - (0, 0.003), thick, 0.004))
-    picture = mix(picture, look["skin"] * (0.32, 0.22, 0.2), 0.35 * canvas.line(lower[4:-8] + (0, 0.003), 0.007, 0.004))
+    image = mix(image, ink, 0.90 * canvas.line(upper[:-3] - (0, 0.003), thick, 0.004))
+    image = mix(image, look["skin"] * (0.32, 0.22, 0.2), 0.35 * canvas.line(lower[4:-8] + (0, 0.003), 0.007, 0.004))
     lashes = []
     for s in np.linspace(0.0, 0.84, 40):
         root = upper[int(s * (len(upper) - 1))] - (0, 0.004)
         reach = np.array([out * 0.060 * (0.95 - 1.5 * s), -0.026 - 0.014 * (1 - s)]) * rng.uniform(0.6, 1.0)
         reach *= 0.40 + 0.75 * look["lashes"]
         lashes.append(curve(np.array([root, root + reach * (0.65, 0.40), root + reach]), 6))
-    return mix(picture, ink, (0.25 + 0.5 * look["lashes"]) * canvas.strokes(lashes, 0.005))
+    return mix(image, ink, (0.25 + 0.5 * look["lashes"]) * canvas.strokes(lashes, 0.005))
 
 
-def _paint_brow(canvas: Canvas, picture: np.ndarray, subject: Subject, ends: np.ndarray) -> np.ndarray:
-    """A brow, hair by hair; ``ends`` "5 2" from the outer to the inner end."""
+def _paint_brow(canvas: Canvas, image: np.ndarray, subject: Subject, ends: np.ndarray) -> np.ndarray:
+    """A brow of single hairs; ``ends`` "5 2" from the outer to the inner end."""
     look, rng = subject.look, canvas.rng
     line = curve(ends, 100)[::-1]  # inner to outer
     along = np.gradient(line, axis=0)
@@ -210,5 +210,5 @@ def _paint_brow(canvas: Canvas, picture: np.ndarray, subject: Subject, ends: np.
         lean *= rng.uniform(0.040, 0.070) * (1 - 0.35 * s) / np.linalg.norm(lean)
         hairs.append(np.array([root, root + lean * 0.55 - (0, 0.002), root + lean]))
     soft = canvas.strokes(hairs, 0.016, 0.012)
-    picture = mix(picture, look["brow"] * 0.55 + look["skin"] * 0.30, (0.25 + 0.35 * look["brow_density"]) * soft)
-    return mix(picture, look["brow"], (0.40 + 0.35 * look["brow_density"]) * canvas.strokes(hairs, 0.005, 0.0025))
+    image = mix(image, look["brow"] * 0.55 + look["skin"] * 0.30, (0.25 + 0.35 * look["brow_density"]) * soft)
+    return mix(image, look["brow"], (0.40 + 0.35 * look["brow_density"]) * canvas.strokes(hairs, 0.005, 0.0025))

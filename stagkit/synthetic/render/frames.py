@@ -1,4 +1,4 @@
-"""Filming a phantom: every frame sampled from the drawn face at warped positions, then exposed as a camera would."""
+"""Frames of a phantom clip: sampled from the drawn face at warped positions, then degraded as by a camera."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ import numpy as np
 
 from stagkit.core.files import encode_image
 from stagkit.core.types import inter_ocular_distance
-from stagkit.synthetic.habits import Life
+from stagkit.synthetic.habits import IncidentalMotion
+from stagkit.synthetic.identity import EYES, Subject
 from stagkit.synthetic.presets import Preset
-from stagkit.synthetic.render.face import Face, make_pixels, render_picture, render_still
-from stagkit.synthetic.render.occlusion import draw_occlusion, find_gap, find_parting, make_wrinkles
+from stagkit.synthetic.render.canvas import Canvas, curve, mix, smooth_step
+from stagkit.synthetic.render.face import Face, make_pixels, render_image, render_still
 from stagkit.synthetic.skin_motion import find_displacement, make_au_field, make_grid
 
 _MOUTH = np.float32([58, 26, 26])
-_SEEN = 0.02  # an opacity of more than this hides the skin
+#: How far the lips part for each AU, as a share of its peak displacement.
+_PARTS = {25: 1.0, 26: 0.9}
+_HIDDEN = 0.02  # opacity above which the skin is hidden
 
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """All that is to be filmed.
+    """All that determines the frames of a clip.
 
     Args:
-        face: from ``phantom_face.draw_face``.
+        face: from ``draw_face``.
         pattern: (number, side) of each AU; peaks: float "au", their largest displacement, % of IOD.
-        intensity: float "time au", 0..1; head: float "time 2 3", affine; life: what else moves.
-        wrinkles: how strongly folds darken, 0 none .. 1.
-        occlusion: ``none``, ``glasses`` or ``fringe``; mark: a bright mark in the corner of the picture.
+        intensity: float "time au", 0..1; head: float "time 2 3", affine; incidental: other motion.
+        wrinkles: how strongly folds darken, 0..1.
+        occlusion: ``none``, ``glasses`` or ``fringe``; mark: a bright mark in the corner of the image.
     """
 
     face: Face
@@ -39,14 +42,14 @@ class ClipSpec:
     peaks: np.ndarray
     intensity: np.ndarray = field(repr=False)
     head: np.ndarray = field(repr=False)
-    life: Life = field(repr=False)
+    incidental: IncidentalMotion = field(repr=False)
     wrinkles: float = 0.0
     occlusion: str = "none"
     mark: bool = False
 
     @property
     def size(self) -> int:
-        """Side of the picture, px."""
+        """Side of the image, px."""
         return self.face.size
 
     @cached_property
@@ -62,17 +65,16 @@ class ClipSpec:
     def _make_fields(self, per_pixel: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> np.ndarray:
         units = [make_unit_field(self.face.subject, self.size, n, side, per_pixel) for n, side in self.pattern]
         rows, columns = (slice(s.start and s.start * per_pixel, s.stop and s.stop * per_pixel) for s in window)
-        parts = [unit[:, rows, columns] * np.float32(p) for unit, p in zip(units, self.peaks, strict=True)]
-        return np.stack(parts)
+        return np.stack([u[:, rows, columns] * np.float32(p) for u, p in zip(units, self.peaks, strict=True)])
 
     @cached_property
     def parting(self) -> np.ndarray:
-        """Height of the gap between the lips in each frame: float "time" px."""
-        return self.intensity @ find_parting(self.pattern, self.peaks) * self.iod / 100
+        """Height of the gap between the lips: float "time" px."""
+        return self.intensity @ compute_lip_parting(self.pattern, self.peaks) * self.iod / 100
 
     @cached_property
     def occlusion_layer(self) -> np.ndarray | None:
-        """Glasses or fringe as drawn, in the colours of the camera."""
+        """Glasses or fringe in the colours of the camera; None without occlusion."""
         if self.occlusion == "none":
             return None
         layer = draw_occlusion(self.face.subject, self.size, self.occlusion, self.face.per_pixel)
@@ -80,7 +82,7 @@ class ClipSpec:
 
     @cached_property
     def neck(self) -> np.ndarray:
-        """How far a gulp lifts the skin of the neck, as a share of the largest: float32 "y x"."""
+        """Lift of the neck's skin by a swallow, as a share of the largest: float32 "y x"."""
         grid, jaw = make_grid(self.size), self.face.landmarks[:17]
         chin = jaw[8]
         hill = np.exp(-0.5 * (((grid - chin - (0, 0.22 * self.iod)) / (0.16 * self.iod, 0.10 * self.iod)) ** 2).sum(-1))
@@ -96,29 +98,25 @@ def _remember_field(subject, size: int, number: int, side: str, per_pixel: int) 
 
 
 def make_unit_field(subject, size: int, number: int, side: str, per_pixel: int) -> np.ndarray:
-    """The field of an AU at a peak of 1 % of IOD, remembered where pictures are small: float32 "2 y x" px."""
+    """Field of an AU at a peak of 1 % of IOD, cached for small images: float32 "2 y x" px."""
     return (_remember_field if size <= 160 else _remember_field.__wrapped__)(subject, size, number, side, per_pixel)
 
 
 def render_clip(spec: ClipSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Every frame before exposure, and the face at rest.
-
-    Returns:
-        pictures float32 "time y x" or "time y x 3", and neutral of one such picture, 0..255.
-    """
-    neutral, pictures = render_frames(spec)
-    return np.stack(list(pictures)), neutral
+    """All frames before the camera float32 "time y x" or "time y x 3", and the neutral image, 0..255."""
+    neutral, images = render_frames(spec)
+    return np.stack(list(images)), neutral
 
 
 def render_frames(spec: ClipSpec) -> tuple[np.ndarray, Iterator[np.ndarray]]:
     """The neutral image, and an iterator over the frames of ``render_clip`` (each may be overwritten)."""
     still = make_pixels(spec.size)
-    neutral = _put_on(spec, np.clip(render_still(spec.face), 0, 255), *still)
+    neutral = _add_occlusion(spec, np.clip(render_still(spec.face), 0, 255), *still)
     return neutral, _render_moving(spec, neutral, still)
 
 
 def _render_moving(spec: ClipSpec, neutral: np.ndarray, still: list[np.ndarray]) -> Iterator[np.ndarray]:
-    face, life = spec.face, spec.life
+    face, incidental = spec.face, spec.incidental
     window = _find_moving(spec)
     corner = np.float32(window[1].start), np.float32(window[0].start)
     fine = spec._make_fields(2, window)
@@ -127,11 +125,11 @@ def _render_moving(spec: ClipSpec, neutral: np.ndarray, still: list[np.ndarray])
     folds = None
     if spec.wrinkles > 0:
         folds = spec.wrinkles * np.stack([make_wrinkles(f, face) for f in spec.fields])
-    eyes = _see_eyes(spec, back)
+    eyes = _render_eyes(spec, back)
     moved = [np.zeros_like(still[0][window]) for _ in corner]
     for t, intensity in enumerate(spec.intensity):
         moves, turns = intensity.any(), turning[t]
-        if not (moves or turns or life.gaze[t].any() or life.closed[t] > 0 or life.swallow[t] > 0):
+        if not (moves or turns or incidental.gaze[t].any() or incidental.closed[t] > 0 or incidental.swallow[t] > 0):
             yield neutral.copy()
             continue
         head = carry(back[t], still[0][:1], still[1][:, :1]) if turns else still
@@ -144,42 +142,42 @@ def _render_moving(spec: ClipSpec, neutral: np.ndarray, still: list[np.ndarray])
             skin = [place.copy() for place in head]
             for place, f, c in zip(skin, found, corner, strict=True):
                 np.add(f, c, out=place[window])
-        gulp = life.swallow[t]
-        if gulp > 0:
-            skin = [skin[0], skin[1] + np.float32(0.035 * spec.iod * gulp) * spec.neck]
-        picture = render_picture(face, *skin, [(place, seen[t]) for place, seen in eyes])
+        swallow = incidental.swallow[t]
+        if swallow > 0:
+            skin = [skin[0], skin[1] + np.float32(0.035 * spec.iod * swallow) * spec.neck]
+        image = render_image(face, *skin, [(place, visible[t]) for place, visible in eyes])
         if folds is not None and moves:
-            where = window if gulp <= 0 else slice(None)  # nothing folds outside of the window
+            where = window if swallow <= 0 else slice(None)  # nothing folds outside of the window
             dark = _mix(intensity, folds)
             at = [place[where] for place in skin]
-            seen = 1 - cv2.remap(dark, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            picture[where] *= seen if picture.ndim == 2 else cv2.merge([seen] * 3)
+            visible = 1 - cv2.remap(dark, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            image[where] *= visible if image.ndim == 2 else cv2.merge([visible] * 3)
         if spec.parting[t] > 0.05:
-            _part_lips(spec, picture, *skin, float(spec.parting[t]))
-        yield _put_on(spec, picture, *head)
+            _part_lips(spec, image, *skin, float(spec.parting[t]))
+        yield _add_occlusion(spec, image, *head)
 
 
-def _see_eyes(spec: ClipSpec, back: np.ndarray) -> list[tuple[tuple[slice, slice], np.ndarray]]:
-    """Window of each eye in the picture, and what is seen behind the lids in every frame: float32 "time y x chan"."""
-    face, life = spec.face, spec.life
+def _render_eyes(spec: ClipSpec, back: np.ndarray) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+    """Window of each eye, and what is visible behind the lids in every frame: float32 "time y x chan"."""
+    face, incidental = spec.face, spec.incidental
     reach = _find_drift(spec) + np.abs(spec.fields).sum(0).max()
     out = []
     for eye, (rows, columns) in zip(face.eyes, face.find_eyes(float(reach)), strict=True):
         line = np.arange(spec.size, dtype=np.float32)
         at = (face.to_samples(place) for place in carry(back, line[columns][None], line[rows][:, None]))
-        out.append(((rows, columns), eye.look(*at, life.gaze, life.closed)))
+        out.append(((rows, columns), eye.look(*at, incidental.gaze, incidental.closed)))
     return out
 
 
 def _find_drift(spec: ClipSpec) -> float:
-    """How far the head is carried at most, px."""
+    """Largest displacement of the head, px."""
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (spec.size - 1.0)
     carried = np.einsum("tij,nj->tni", spec.head[:, :, :2], corners) + spec.head[:, None, :, 2] - corners
     return float(np.abs(carried).max())
 
 
 def _find_moving(spec: ClipSpec) -> tuple[slice, slice]:
-    """Smallest window in which skin can be seen to move, wherever the head has carried it."""
+    """Smallest window in which skin can move, wherever the head is."""
     rim = 4 + int(np.ceil(_find_drift(spec)))
     moving = np.abs(spec.fields).max((0, 1)) > 0
     spans = (np.flatnonzero(moving.any(axis)) for axis in (1, 0))
@@ -187,33 +185,33 @@ def _find_moving(spec: ClipSpec) -> tuple[slice, slice]:
 
 
 def _find_mouth(spec: ClipSpec) -> tuple[slice, slice]:
-    """Window in which parted lips are seen."""
+    """Window of the parted lips."""
     mouth = spec.face.landmarks[48:68]
     reach = np.array([0.08, 0.12]) * spec.iod + 2
     (left, top), (right, bottom) = (mouth.min(0) - reach).astype(int), (mouth.max(0) + reach).astype(int) + 1
     return slice(max(0, top), bottom), slice(max(0, left), right)
 
 
-def _part_lips(spec: ClipSpec, picture: np.ndarray, x: np.ndarray, y: np.ndarray, gap: float) -> None:
-    """Draw the dark between parted lips into ``picture``, whose skin comes from ``x``, ``y``."""
+def _part_lips(spec: ClipSpec, image: np.ndarray, x: np.ndarray, y: np.ndarray, gap: float) -> None:
+    """Draw the dark between parted lips into ``image``, whose skin comes from ``x``, ``y``."""
     window = _find_mouth(spec)
-    opacity = find_gap(spec.face, gap, x[window], y[window])
-    dark = _MOUTH if picture.ndim == 3 else np.float32(_MOUTH.mean())
-    opacity = opacity[..., None] if picture.ndim == 3 else opacity
-    picture[window] += (dark - picture[window]) * (0.9 * opacity)
+    opacity = compute_gap_opacity(spec.face, gap, x[window], y[window])
+    dark = _MOUTH if image.ndim == 3 else np.float32(_MOUTH.mean())
+    opacity = opacity[..., None] if image.ndim == 3 else opacity
+    image[window] += (dark - image[window]) * (0.9 * opacity)
 
 
-def _put_on(spec: ClipSpec, picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Glasses or fringe over the head, which is carried from ``x``, ``y``; the mark in the corner of the picture."""
+def _add_occlusion(spec: ClipSpec, image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Add glasses or fringe, which move with the head (from ``x``, ``y``), and the mark in the corner."""
     if spec.occlusion_layer is not None:
         worn = spec.face.sample(spec.occlusion_layer, x, y)
-        colour = worn[..., :-1] if picture.ndim == 3 else worn[..., 0]
-        picture = picture * (1 - (worn[..., -1:] if picture.ndim == 3 else worn[..., -1])) + colour
+        colour = worn[..., :-1] if image.ndim == 3 else worn[..., 0]
+        image = image * (1 - (worn[..., -1:] if image.ndim == 3 else worn[..., -1])) + colour
     if spec.mark:
         low, high = round(0.03 * spec.size), round(0.09 * spec.size)
-        picture = picture.copy()
-        picture[low:high, low:high] = 235.0
-    return picture
+        image = image.copy()
+        image[low:high, low:high] = 235.0
+    return image
 
 
 def _mix(intensity: np.ndarray, layers: np.ndarray) -> np.ndarray:
@@ -226,55 +224,54 @@ def _mix(intensity: np.ndarray, layers: np.ndarray) -> np.ndarray:
 
 
 def carry(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
-    """Points under affine maps "... 2 3" (or "... 3 3"): float32 x and y "... y x"; ``x`` is a row, ``y`` a column."""
+    """Points under affine maps "... 2 3" (or 3 3): float32 x and y "... y x"; ``x`` is a row, ``y`` a column."""
     (a, b, c), (d, e, f) = np.moveaxis(matrix[..., :2, :].astype(np.float32), (-2, -1), (0, 1))[..., None, None]
     return [(a * x + c) + b * y, (d * x + f) + e * y]
 
 
 def find_visible(spec: ClipSpec) -> np.ndarray:
-    """Bool "time y x" in the neutral face: False where the planted motion of the skin cannot be seen.
+    """Bool "time y x" in the neutral face: False where the planted motion is hidden.
 
-    That is: in the openings of the eyes, around them during a blink, between parted lips, on the neck during a gulp,
-    under glasses or a fringe.
+    That is in the openings of the eyes, around them in a blink, between parted lips, on the neck in a swallow, under
+    glasses or a fringe.
     """
-    face, life = spec.face, spec.life
-    opening = (face.eye_opening > _SEEN).astype(np.uint8)
+    face, incidental = spec.face, spec.incidental
+    opening = (face.eye_opening > _HIDDEN).astype(np.uint8)
     reach = max(1, round(0.04 * spec.iod))
     around = cv2.dilate(opening, np.ones((2 * reach + 1,) * 2, np.uint8))
-    hidden = np.where((life.closed > _SEEN)[:, None, None], around[None], opening[None]).astype(bool)
+    hidden = np.where((incidental.closed > _HIDDEN)[:, None, None], around[None], opening[None]).astype(bool)
     x, y = make_pixels(spec.size)
     mouth = _find_mouth(spec)
     for t in np.flatnonzero(spec.parting > 0.05):
-        hidden[t][mouth] |= find_gap(face, float(spec.parting[t]) + 1.0, x[mouth], y[mouth]) > _SEEN
-    for t in np.flatnonzero(life.swallow > _SEEN):
+        hidden[t][mouth] |= compute_gap_opacity(face, float(spec.parting[t]) + 1.0, x[mouth], y[mouth]) > _HIDDEN
+    for t in np.flatnonzero(incidental.swallow > _HIDDEN):
         hidden[t] |= spec.neck > 0.01
     if spec.occlusion_layer is not None:
-        worn = (face.sample(spec.occlusion_layer, x, y)[..., -1] > _SEEN).astype(np.uint8)
+        worn = (face.sample(spec.occlusion_layer, x, y)[..., -1] > _HIDDEN).astype(np.uint8)
         hidden |= cv2.dilate(worn, np.ones((5, 5), np.uint8)).astype(bool)
     return ~hidden
 
 
 @lru_cache(maxsize=2)
 def _make_grain(length: int) -> np.ndarray:
-    """Noise of which every frame takes a stretch of its own: float32, N(0, 1), much longer than ``length``."""
+    """Noise N(0, 1), float32, of which every frame takes its own stretch; much longer than ``length``."""
     return np.random.default_rng(0x6EA1).standard_normal(max(1 << 21, 2 * length), dtype=np.float32)
 
 
 def simulate_sensor(
-    pictures: Iterable[np.ndarray], gain: np.ndarray, preset: Preset, difficulty: float, rng: np.random.Generator
+    images: Iterable[np.ndarray], gain: np.ndarray, preset: Preset, difficulty: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """From light to released frames: light, lens blur, sensor noise, rounding, JPEG. Only rounding at difficulty 0.
+    """From light to released frames: illumination, lens blur, sensor noise, rounding, JPEG; at difficulty 0 rounding only.
 
     Args:
-        pictures: as many as ``gain``, float32 "y x" or "y x 3"; overwritten.
+        images: as many as ``gain``, float32 "y x" or "y x 3"; overwritten.
         gain: float "time", brightness.
-        preset: whose camera; difficulty: 0..1; rng: source of chance.
 
     Returns:
         uint8 "time y x" or "time y x 3".
     """
-    pictures = iter(pictures)
-    first = next(pictures)
+    images = iter(images)
+    first = next(images)
     frames, noisy = np.empty((len(gain), *first.shape), np.uint8), difficulty > 0 and preset.noise > 0
     if noisy:
         length = first.size
@@ -283,17 +280,102 @@ def simulate_sensor(
         starts = rng.integers(0, len(grain) - length, len(gain))
     sigma = 0.2 + difficulty * rng.uniform(0.0, 0.4)
     quality = [cv2.IMWRITE_JPEG_QUALITY, round(100 - difficulty * (100 - preset.jpeg))]
-    for t, picture in enumerate(chain([first], pictures)):
+    for t, image in enumerate(chain([first], images)):
         if gain[t] != 1:
-            picture *= np.float32(gain[t])
+            image *= np.float32(gain[t])
         if difficulty > 0:
-            cv2.GaussianBlur(picture, (0, 0), sigma, dst=picture)
+            cv2.GaussianBlur(image, (0, 0), sigma, dst=image)
         if noisy:  # more light, more shot noise
-            picture += grain[starts[t] : starts[t] + length].reshape(picture.shape) * spread
-        cv2.convertScaleAbs(cv2.max(picture, 0.0, dst=picture), dst=frames[t])
+            image += grain[starts[t] : starts[t] + length].reshape(image.shape) * spread
+        cv2.convertScaleAbs(cv2.max(image, 0.0, dst=image), dst=frames[t])
         if difficulty > 0 and preset.jpeg:
-            colour = picture.ndim == 3
+            colour = image.ndim == 3
             code = encode_image(".jpg", cv2.cvtColor(frames[t], cv2.COLOR_RGB2BGR) if colour else frames[t], quality)
             shown = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_UNCHANGED)
             frames[t] = cv2.cvtColor(shown, cv2.COLOR_BGR2RGB) if colour else shown
     return frames
+
+
+def make_wrinkles(field: np.ndarray, face: Face) -> np.ndarray:
+    """How much the skin darkens where an AU compresses it: float32 "y x", 0..0.5; older skin more (stagkit's choice).
+
+    ``field`` is the displacement float "2 y x" px at the AU's peak.
+    """
+    (u_y, u_x), (v_y, v_x) = np.gradient(field[0]), np.gradient(field[1])
+    shear, mean, half = (u_y + v_x) / 2, (u_x + v_y) / 2, (u_x - v_y) / 2
+    pressed = np.clip(np.hypot(half, shear) - mean, 0, None)  # minus the smaller principal strain
+    angle = 0.5 * np.arctan2(shear, half) + np.pi / 2  # direction of compression
+    weight = pressed / max(float(pressed.sum()), 1e-9)
+    angle = 0.5 * np.arctan2((weight * np.sin(2 * angle)).sum(), (weight * np.cos(2 * angle)).sum())
+    size = len(pressed)
+    rng = np.random.default_rng([face.subject.seed, 0xF01D])
+    bend = cv2.resize(rng.normal(size=(9, 9)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    iod = face.subject.look["iod"] * size
+    lines = np.cos((x * np.cos(angle) + y * np.sin(angle)) / (0.05 * iod) * 2 * np.pi + 1.5 * bend)
+    depth = (0.5 + face.subject.look["age"]) * pressed * (0.3 + 0.7 * np.clip(lines, 0, 1) ** 2)
+    return np.clip(depth, 0, 0.5).astype(np.float32)
+
+
+def compute_lip_parting(codes: tuple[tuple[int, str], ...], peaks: np.ndarray) -> np.ndarray:
+    """How far each planted AU parts the lips at its peak, % of IOD: float "au"."""
+    return np.array([_PARTS.get(number, 0.0) * peak for (number, _), peak in zip(codes, peaks, strict=True)])
+
+
+def compute_gap_opacity(face: Face, width: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Opacity of the gap between parted lips, ``width`` px high in the middle, at ``x``, ``y``: float32 "y x", 0..1."""
+    seam = face.landmarks[[[48, 60, 61, 62, 63, 64, 54], [48, 60, 67, 66, 65, 64, 54]]].mean(0)
+    middle, reach = (seam[0, 0] + seam[-1, 0]) / 2, 0.42 * (seam[-1, 0] - seam[0, 0])
+    half = 0.5 * width * np.clip(1 - ((x - middle) / reach) ** 2, 0, None)
+    off = np.abs(y - np.interp(x, *seam.T) - 0.3 * half)
+    return (np.clip(half - off + 0.5, 0, 1) * np.clip(2 * half, 0, 1)).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def draw_occlusion(subject: Subject, size: int, occlusion: str, per_pixel: int) -> np.ndarray:
+    """Glasses or a fringe, which move with the head: float32 "Y X 4", RGB times opacity and opacity."""
+    canvas = Canvas(subject, size, per_pixel)
+    image, opacity = _draw_glasses(canvas, subject) if occlusion == "glasses" else _draw_fringe(canvas, subject)
+    layer = np.dstack([image * opacity[..., None], opacity]).astype(np.float32)
+    return cv2.GaussianBlur(layer, (0, 0), 0.5 * per_pixel)
+
+
+def _draw_glasses(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
+    face = subject.face
+    tint = np.float32([[24, 22, 24], [66, 44, 30], [120, 118, 116]][subject.seed % 3])
+    corner = np.float32([1, 0.42])[subject.seed % 2]  # round or nearly square
+    opacity, glare = np.zeros((canvas.n, canvas.n), np.float32), np.zeros((canvas.n, canvas.n), np.float32)
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    for eye in EYES:
+        centre, out = face[list(eye)].mean(0) + (0, 0.015), np.sign(face[eye[0], 0])
+        shape = np.stack([np.cos(angle), np.sin(angle)], -1)
+        shape = np.sign(shape) * np.abs(shape) ** corner * (0.225, 0.155) + centre + (out * 0.015, 0)
+        rim = np.concatenate([shape, shape[:1]])
+        opacity = np.maximum(opacity, canvas.line(rim, 0.026, 0.004))
+        temple = np.array([shape[0 if out > 0 else 30] - (0, 0.03), face[16 if out > 0 else 0] + (0, -0.03)])
+        opacity = np.maximum(opacity, canvas.line(temple, 0.026, 0.004))
+        streak = np.exp(-0.5 * (((canvas.x - centre[0]) + 0.8 * (canvas.y - centre[1]) + 0.08) / 0.022) ** 2)
+        glare = np.maximum(glare, canvas.fill(shape, 0.004) * (0.03 + 0.13 * streak))
+    bridge = curve(np.array([[-0.075, 0.0], [0.0, -0.035], [0.075, 0.0]]) + face[27] * (1, 0) + (0, 0.0), 24)
+    opacity = np.maximum(opacity, canvas.line(bridge, 0.024, 0.004))
+    total = np.maximum(opacity, glare)
+    frame = np.broadcast_to(tint, (canvas.n, canvas.n, 3))
+    shine = smooth_step(0.0, 0.02, opacity - glare)[..., None]
+    return np.float32(255) + (frame - np.float32(255)) * shine, total
+
+
+def _draw_fringe(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
+    face, look, rng = subject.face, subject.look, np.random.default_rng([subject.seed, 0xF21])
+    brow, top = face[17:27, 1].mean(), -look["forehead"] - 0.22
+    hairs, lean, wide = [], rng.choice([-1, 1]) * 0.10, 0.86 * np.abs(face[[0, 16], 0]).mean()
+    for x in np.sort(rng.uniform(-1, 1, 520)) * wide:
+        tip = brow - 0.02 + 0.045 * np.sin(9 * x + subject.seed) + 0.035 * rng.normal() + 0.30 * (x / wide) ** 4
+        middle, end = (0.9 * x + 0.3 * lean, 0.62 * top + 0.38 * tip), (x + lean * (1 - (x / wide) ** 2), tip)
+        hairs.append(curve(np.array([(0.45 * x, top), middle, end]), 10))
+    opacity = np.clip(1.3 * canvas.strokes(hairs, 0.012, 0.003), 0, 1)
+    opacity *= smooth_step(top + 0.04, top + 0.20, canvas.y)
+    strands = np.clip(canvas.noise(0.010, 30.0) + 0.7 * canvas.noise(0.03, 12.0), -2, 2)
+    sheen = np.exp(-0.5 * ((canvas.y - 0.6 * top) / 0.09) ** 2)
+    tone = look["hair"] * (0.92 + 0.09 * strands + 0.22 * sheen)[..., None]
+    tips = 0.35 * smooth_step(brow - 0.12, brow + 0.05, canvas.y) * np.ones_like(canvas.x)
+    return mix(tone, look["hair"] * 0.55, tips), opacity
