@@ -56,7 +56,7 @@ def test_flow_finds_the_planted_motion(portrait):
 
 @pytest.mark.parametrize(
     ("aus", "words"),
-    [("smile", "no list of action units"), ("99", "cannot be drawn"), ({"12": 90.0}, "folds the skin")],
+    [("smile", "names no action units"), ("99", "cannot be drawn"), ({"12": 90.0}, "folds the skin")],
 )
 def test_what_cannot_be_drawn_is_told(portrait, aus, words):
     with pytest.raises(StagkitError, match=words):
