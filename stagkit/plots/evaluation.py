@@ -222,21 +222,21 @@ def plot_epoch_choice(run: Run, seed: int = 0) -> Figure:
     return figure
 
 
-def draw_leak(axes: Axes, rows: Mapping[str, tuple[float, float, Sequence[float | None]]]) -> None:
+def draw_leak(axes: Axes, rows: Sequence[tuple[str, float, float, Sequence[float | None]]]) -> None:
     """Honest score (dot) with its interval, score of the epoch selected on the test set (ring), and their difference.
 
     Args:
         axes: to draw on.
-        rows: name -> (honest, selected on the test set, interval of the honest one, (None, None) if unknown).
+        rows: name, honest score, score of the epoch selected on the test set, interval of the honest one or (None, None).
     """
-    for y, (honest, leaky, interval) in enumerate(rows.values()):
+    for y, (_, honest, leaky, interval) in enumerate(rows):
         axes.plot([honest, leaky], [y, y], color=SOFT, lw=1)
         draw_interval(axes, y, honest, interval, ms=5, label="last epoch (honest)" if y == 0 else None)
         draw_interval(axes, y, leaky, (None, None), ms=5, mfc="white", mec=COLOURS[1], mew=1.3,
                       label="epoch selected on the test set" if y == 0 else None)  # fmt: skip
         axes.annotate(f"{leaky - honest:+.3f}", (max(honest, leaky), y), (7, 0), textcoords="offset points", va="center",
                       fontsize=7)  # fmt: skip
-    name_rows(axes, list(rows))
+    name_rows(axes, [row[0] for row in rows])
     axes.set_xlim(0, 1.12)
 
 
@@ -255,10 +255,10 @@ def plot_leak(source: Mapping, score: str = "uf1") -> Figure:
         raise StagkitError(f"there is no score {score!r} in the leak; there are {', '.join(SCORE_NAMES)}.")
     if "systems" in source:
         trained = [row for row in source["systems"].values() if row.get("leak")]
-        rows = {r["title"]: (r[score]["mean"], r["leak"]["optimistic"][score], r[score]["ci95"]) for r in trained}
+        rows = [(r["title"], r[score]["mean"], r["leak"]["optimistic"][score], r[score]["ci95"]) for r in trained]
     else:
         mean = source["mean"]
-        rows = {name: (mean[a][score], mean[b][score], (None, None)) for name, (a, b) in LEAK_PAIRS.items()}
+        rows = [(name, mean[a][score], mean[b][score], (None, None)) for name, (a, b) in LEAK_PAIRS.items()]
     figure, axes = plt.subplots(figsize=(PAGE * 0.85, 0.85 + 0.25 * len(rows)))
     draw_leak(axes, rows)
     axes.set_xlabel(SCORE_NAMES[score])

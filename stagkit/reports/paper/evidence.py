@@ -1,10 +1,16 @@
-"""Figures 11 and 12: which muscles speak for each class, and whether the explanations are better than their controls."""
+"""Figures 11 and 12: attribution to muscles for each class, and the sanity checks of the explanations."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.transforms import Affine2D
 
 from stagkit.core.facs import ACTION_UNITS
 from stagkit.core.regions import ATLAS
@@ -12,26 +18,24 @@ from stagkit.evaluation.bootstrap import compute_mean
 from stagkit.explain.aggregate import by_muscle
 from stagkit.explain.evidence import MAX_CHANGE, MAX_SIMILARITY, RULES
 from stagkit.explain.motion_decomposition import MUSCLES
+from stagkit.plots.attributions import SHORT_NAMES
 from stagkit.plots.style import (
     AGAINST,
     COLOURS,
-    FAINT,
     FOR,
     INK,
     PAGE,
     SIGNED_SCALE,
     SOFT,
     draw_face,
+    draw_interval,
+    name_rows,
     nice_limit,
     styled,
 )
-from stagkit.reports.paper.graphs import add_scale, make_pairs
+from stagkit.reports.paper.graphs import add_scale, describe_mean, make_pairs
 from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 from stagkit.reports.paper.motion import shorten_muscles
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MUSCLES_SHOWN = 4
 
@@ -39,9 +43,6 @@ _MUSCLES_SHOWN = 4
 @styled
 def fig_11_muscles(inputs: Inputs, width: float = PAGE) -> Figure:
     """Attribution on the muscles of the face for each class: mean over correctly recognised test clips."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     attribution = inputs.evidence.attribution
     values = by_muscle(attribution)
     right = inputs.find_right(attribution.clip_ids, inputs.subjects)
@@ -84,10 +85,6 @@ def _strokes() -> list[tuple[int, np.ndarray, np.ndarray]]:
 
 def _draw_muscles(axes: Axes, mean: np.ndarray, limit: float) -> None:
     """Each muscle a band from where it moves the skin along its pull; several that share a place lie side by side."""
-    from matplotlib import colormaps
-    from matplotlib.patches import FancyBboxPatch
-    from matplotlib.transforms import Affine2D
-
     draw_face(axes, colour="#B4BBC2", width=0.8)
     cmap, used = colormaps[SIGNED_SCALE], {}
     for m, place, way in sorted(_strokes(), key=lambda s: abs(mean[s[0]])):
@@ -107,7 +104,7 @@ def _draw_muscles(axes: Axes, mean: np.ndarray, limit: float) -> None:
 
 
 def _draw_strongest(axes: Axes, values: np.ndarray, subjects: np.ndarray) -> list[dict]:
-    """The muscles that carry most, left and right together, with intervals over subjects."""
+    """The muscles of the largest attribution, left and right together, with intervals over subjects."""
     both: dict[str, np.ndarray] = {}
     for m, name in enumerate(MUSCLES):
         bare = name.removeprefix("left ").removeprefix("right ")
@@ -117,24 +114,19 @@ def _draw_strongest(axes: Axes, values: np.ndarray, subjects: np.ndarray) -> lis
     for y, name in enumerate([*best, "none"]):
         mean = compute_mean(both[name], subjects)
         colour = SOFT if name == "none" else FOR if mean.mean > 0 else AGAINST
-        axes.plot([mean.low, mean.high], [y, y], color=colour, lw=2.4, alpha=0.35, solid_capstyle="round")
-        axes.plot(mean.mean, y, "o", ms=3.6, color=colour)
-        ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
-        rows.append({"muscle": name, "mean": round(mean.mean, 5), **ends})
+        draw_interval(axes, y, mean.mean, (mean.low, mean.high), colour, ms=3.6)
+        rows.append({"muscle": name, **describe_mean(mean)})
         axes.text(0.03, y - 0.2, _shorten(name), transform=axes.get_yaxis_transform(), fontsize=6, va="bottom",
                   bbox={"fc": "white", "ec": "none", "pad": 0.3}, zorder=3)  # fmt: skip
+    name_rows(axes, [""] * len(rows), top=0.95)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.set_ylim(len(rows) - 0.6, -0.95)
     axes.axvline(0, color=SOFT, lw=0.6)
-    axes.grid(axis="x", color=FAINT, lw=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(axis="y", length=0)
     return rows
 
 
 def _shorten(muscle: str) -> str:
-    """A muscle's name that fits beside an axis."""
+    """A muscle's name that fits an axis."""
     if muscle == "none":
         return "no muscle"
     unit = next(u for u in ACTION_UNITS.values() if " and ".join(u.muscles) == muscle)
@@ -143,23 +135,9 @@ def _shorten(muscle: str) -> str:
     )
 
 
-# ── controls ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_SHORT = {
-    "complete": "complete",
-    "better than random order": "beats random order",
-    "better than flow magnitude": "beats flow magnitude",
-    "stable": "stable when shaken",
-    "depends on the weights": "needs these weights",
-    "depends on the labels": "needs the labels",
-}
-
-
 @styled
 def fig_12_controls(inputs: Inputs, width: float = PAGE) -> Figure:
-    """Scores of the explanations beside what a control scores, and the share of clips in which each control holds."""
-    import matplotlib.pyplot as plt
-
+    """Scores of the explanations and of their controls, and the share of clips that pass each control."""
     evidence, subjects = inputs.evidence, inputs.subjects
     if not evidence.scores:
         raise MissingInput(f"the explanations of {inputs.run.name} were made without controls")
@@ -169,29 +147,15 @@ def fig_12_controls(inputs: Inputs, width: float = PAGE) -> Figure:
     values = {
         "order": _draw_orders(row[0], evidence.scores, subjects),
         "scores": _draw_scores(row[1], evidence.scores, subjects),
-        "held": _draw_held(row[2], evidence),
+        "held": _draw_passed(row[2], evidence),
     }
     n = {"clips": len(evidence), "subjects": len(set(subjects))}
     return note(figure, [inputs.run], n, **values)
 
 
-def _dot(axes: Axes, y: float, mean, colour: str, text: str = "") -> dict:
-    axes.plot([mean.low, mean.high], [y, y], color=colour, lw=2.6, alpha=0.35, solid_capstyle="round")
-    axes.plot(mean.mean, y, "o", ms=4, color=colour)
-    if text:
-        axes.annotate(
-            text.replace("-", "\N{MINUS SIGN}"), (mean.mean, y), (0, 5), textcoords="offset points", ha="center",
-            fontsize=6.5, color=INK, bbox={"fc": "white", "ec": "none", "pad": 0.2},
-        )  # fmt: skip
+def _dot(axes: Axes, y: float, mean, colour: str, text: str) -> dict:
+    draw_interval(axes, y, mean.mean, (mean.low, mean.high), colour, text, ms=4)
     return {"mean": mean.mean, "ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects, "n": mean.n}
-
-
-def _finish(axes: Axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.75)
-    axes.grid(axis="x", color=FAINT, lw=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(axis="y", length=0)
 
 
 def _draw_orders(axes: Axes, scores, subjects) -> dict:
@@ -199,20 +163,20 @@ def _draw_orders(axes: Axes, scores, subjects) -> dict:
     for y, (end, name) in enumerate(names.items()):
         mean = compute_mean(np.asarray(scores[f"insertion{end}"]) - np.asarray(scores[f"deletion{end}"]), subjects)
         out[name] = _dot(axes, y, mean, COLOURS[0] if not end else SOFT, f"{mean.mean:.1f}")
-    _finish(axes, list(names.values()))
+    name_rows(axes, list(names.values()), top=0.75)
     axes.margins(x=0.16)
     axes.axvline(0, color=SOFT, lw=0.6)
     axes.set_xlabel("insertion − deletion (logits)")
     return out
 
 
-#: score -> (words, what scores when nothing is known)
+#: score -> (words, chance level)
 _SCALES = {
     "pointing": ("pointing game", None),
     "mass": ("share on what moved", None),
     "au_auroc": ("finds the AUs (AUROC)", 0.5),
     "edge_auroc": ("finds the AU edges (AUROC)", 0.5),
-    "attention_agreement": ("attention tells effect (ρ)", 0.0),
+    "attention_agreement": ("attention and effect (ρ)", 0.0),
     "randomised": ("same with random weights (ρ)", 0.0),
 }
 
@@ -227,25 +191,25 @@ def _draw_scores(axes: Axes, scores, subjects) -> dict:
             axes.plot(chance, y, "D", ms=3.4, color=SOFT)
         out[name] = _dot(axes, y, mean, COLOURS[1] if name == "randomised" else COLOURS[0], f"{mean.mean:.2f}")
         names.append(words)
-    _finish(axes, names)
+    name_rows(axes, names, top=0.75)
     low = min(0.0, *(o["ci95"][0] for o in out.values() if np.isfinite(o["ci95"][0])), 0.0)
     axes.set_xlim(np.floor(low * 10) / 10 - 0.02, 1.03)
-    axes.set_xlabel("score (◆ knowing nothing)")
+    axes.set_xlabel("score (◆ chance level)")
     return out
 
 
-def _draw_held(axes: Axes, evidence) -> dict:
-    held: dict[str, list[bool]] = {}
+def _draw_passed(axes: Axes, evidence) -> dict:
+    passed: dict[str, list[bool]] = {}
     for i in range(len(evidence)):
         for check in evidence.checks(i):
-            held.setdefault(check.name, []).append(check.passed)
-    names = [name for name, _, _ in RULES if name in held]
+            passed.setdefault(check.name, []).append(check.passed)
+    names = [name for name, _, _ in RULES if name in passed]
     for y, name in enumerate(names):
-        share = 100 * float(np.mean(held[name]))
+        share = 100 * float(np.mean(passed[name]))
         axes.barh(y, 100, height=0.5, color="#EEF1F4")
         axes.barh(y, share, height=0.5, color=COLOURS[2])
         axes.text(102, y, f"{share:.0f}", va="center", fontsize=6.5)
-    _finish(axes, [_SHORT.get(n, n) for n in names])
+    name_rows(axes, [SHORT_NAMES.get(n, n) for n in names], top=0.75)
     axes.grid(visible=False)
-    axes.set(xlim=(0, 112), xlabel=f"holds (% of {len(evidence)} clips)", xticks=[0, 50, 100])
-    return {n: float(np.mean(held[n])) for n in names} | {"max_similarity": MAX_SIMILARITY, "max_change": MAX_CHANGE}
+    axes.set(xlim=(0, 112), xlabel=f"passed (% of {len(evidence)} clips)", xticks=[0, 50, 100])
+    return {n: float(np.mean(passed[n])) for n in names} | {"max_similarity": MAX_SIMILARITY, "max_change": MAX_CHANGE}

@@ -1,23 +1,39 @@
-"""Figures 4 to 6: what the network attends to: its AU graphs, its frames, and how regions and frames ask each other."""
+"""Figures 4 to 6: AU graphs, temporal attention and cross-attention of the network, over test clips."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 
 from stagkit.core.facs import AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.evaluation.bootstrap import compute_mean
-from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SIGNED_SCALE, SOFT, draw_face, styled
+from stagkit.explorers.au_graph.scene import place_on_face
+from stagkit.plots.style import (
+    COLOURS,
+    FAINT,
+    INK,
+    PAGE,
+    SIGNED_SCALE,
+    SOFT,
+    add_colour_bar,
+    draw_face,
+    draw_interval,
+    hide_frame,
+    name_rows,
+    styled,
+)
 from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 from stagkit.reports.paper.motion import find_phantoms
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from stagkit.synthetic.dataset import PhantomSource
 
 _EDGES_SHOWN = 5
+_EDGE_SCALE = LinearSegmentedColormap.from_list("edges", ["#E8EEF4", "#7FB2DA", COLOURS[0], "#062F4F"])
 _MOST_CLASSES = 4
 
 
@@ -33,9 +49,7 @@ def _right_of_class(inputs: Inputs) -> tuple[tuple[str, ...], list[np.ndarray]]:
 
 
 def make_pairs(n: int, width: float) -> tuple[Figure, list[Axes], list[Axes]]:
-    """Axes for ``n`` faces and a chart beside each: below them where there is width, else to their right."""
-    import matplotlib.pyplot as plt
-
+    """Axes for ``n`` faces and a chart for each: below them on a wide figure, else to their right."""
     if width > 5:
         figure = plt.figure(figsize=(width, 3.4))
         grid = figure.add_gridspec(2, n, height_ratios=(1.6, 1))
@@ -51,27 +65,26 @@ def make_pairs(n: int, width: float) -> tuple[Figure, list[Axes], list[Axes]]:
 
 
 def add_scale(figure: Figure, shade, faces: list[Axes], bars: list[Axes], label: str, width: float) -> None:
-    """The colour bar of all faces; charts are named along their axis, once where they stand below each other."""
+    """The colour bar of all faces; charts get the same label, once if they stand below each other."""
     if width > 5:
         for axes in bars:
             axes.set_xlabel(label)
-        bar = figure.colorbar(shade, ax=faces, label=label, shrink=0.8, aspect=18, pad=0.01)
+        add_colour_bar(figure, shade, faces, label, shrink=0.8, pad=0.01)
     else:
         bars[-1].set_xlabel(label.replace(" (", "\n("))
         for axes in bars[:-1]:
             axes.tick_params(labelbottom=False)
-        bar = figure.colorbar(shade, ax=faces, label=label, location="bottom", shrink=0.85, aspect=20, pad=0.015)
-    bar.outline.set_linewidth(0.4)
+        add_colour_bar(figure, shade, faces, label, location="bottom", aspect=20)
+
+
+def describe_mean(mean) -> dict[str, object]:
+    """A mean with its interval, for a side-car."""
+    return {"mean": round(mean.mean, 5), "ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
 
 
 @styled
 def fig_04_au_graphs(inputs: Inputs, width: float = PAGE) -> Figure:
-    """AU graphs that the network draws for each class: mean over correctly recognised test clips, with intervals."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    from stagkit.explorers.au_graph.scene import place_on_face
-
+    """AU graphs of the network for each class: mean over correctly recognised test clips, with intervals."""
     output, batch = inputs.graphs
     if output.au_edges is None:
         raise MissingInput(f"the network of {inputs.run.name} has no AU-guided graph")
@@ -79,7 +92,7 @@ def fig_04_au_graphs(inputs: Inputs, width: float = PAGE) -> Figure:
     spots = place_on_face()
     seen = batch.mask.any(2).numpy()
     edges = np.where(seen[:, :, None, None], output.au_edges.numpy(), 0).max(1)  # "clip au au", at its strongest
-    evidence = np.where(seen[:, :, None], output.au_logits.sigmoid().numpy(), 0).max(1)
+    activation = np.where(seen[:, :, None], output.au_logits.sigmoid().numpy(), 0).max(1)
     subjects = np.asarray(batch.subjects)
     means = [edges[g].mean(0) for g in groups]
     upper = np.triu_indices(len(AU_LABELS), 1)
@@ -87,29 +100,20 @@ def fig_04_au_graphs(inputs: Inputs, width: float = PAGE) -> Figure:
     figure, faces, bars = make_pairs(len(classes), width)
     values = {}
     for face, axes, name, group, mean in zip(faces, bars, classes, groups, means, strict=True):
-        _draw_graph(face, spots, mean, evidence[group].mean(0), limit)
+        _draw_graph(face, spots, mean, activation[group].mean(0), limit)
         face.text(0.5, 1.0, f"{name} (n = {group.sum()})", transform=face.transAxes, ha="center", va="bottom")
         strongest = np.argsort(-mean[upper])[:_EDGES_SHOWN]
         pairs = [(int(upper[0][e]), int(upper[1][e])) for e in strongest]
         values[name] = _draw_strongest(axes, pairs, edges[group], subjects[group])
     bars[0].set_xlim(left=0)
-    add_scale(figure, ScalarMappable(Normalize(0, limit), _cmap()), faces, bars, "co-activation C (no unit)", width)
+    add_scale(figure, ScalarMappable(Normalize(0, limit), _EDGE_SCALE), faces, bars, "co-activation C (no unit)", width)
     n = {name: int(g.sum()) for name, g in zip(classes, groups, strict=True)}
     return note(figure, [inputs.run], n, edges=values)
 
 
-def _cmap():
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("edges", ["#E8EEF4", "#7FB2DA", COLOURS[0], "#062F4F"])
-
-
-def _draw_graph(axes: Axes, spots: np.ndarray, mean: np.ndarray, evidence: np.ndarray, limit: float) -> None:
-    """Nodes at their muscles, sized by evidence; edges by mean co-activation."""
-    from matplotlib.patches import FancyArrowPatch
-
+def _draw_graph(axes: Axes, spots: np.ndarray, mean: np.ndarray, activation: np.ndarray, limit: float) -> None:
+    """Nodes at their muscles, sized by activation; edges by mean co-activation."""
     draw_face(axes, colour=FAINT, width=0.8)
-    cmap = _cmap()
     pairs = sorted(zip(*np.triu_indices(len(mean), 1), strict=True), key=lambda p: mean[p])
     for a, b in pairs:
         strength = mean[a, b] / limit
@@ -117,11 +121,11 @@ def _draw_graph(axes: Axes, spots: np.ndarray, mean: np.ndarray, evidence: np.nd
             continue
         axes.add_patch(
             FancyArrowPatch(spots[a], spots[b], connectionstyle="arc3,rad=0.18", arrowstyle="-", shrinkA=0, shrinkB=0,
-                            lw=0.4 + 3.0 * strength, color=cmap(strength), zorder=2, capstyle="round")
+                            lw=0.4 + 3.0 * strength, color=_EDGE_SCALE(strength), zorder=2, capstyle="round")
         )  # fmt: skip
-    size = 34 + 60 * evidence
+    size = 34 + 60 * activation
     axes.scatter(*spots.T, s=size, fc="white", ec=SOFT, lw=0.6, zorder=3)
-    strong = evidence > 0.4
+    strong = activation > 0.4
     axes.scatter(*spots[strong].T, s=size[strong], fc=COLOURS[0], ec="white", lw=0.5, zorder=4)
     for spot, number, dark in zip(spots, AU_NUMBERS, strong, strict=True):
         axes.text(*spot, str(number), ha="center", va="center_baseline", fontsize=5.4, zorder=5,
@@ -132,15 +136,9 @@ def _draw_strongest(axes: Axes, pairs, edges: np.ndarray, subjects: np.ndarray) 
     rows = []
     for y, (a, b) in enumerate(pairs):
         mean = compute_mean(edges[:, a, b], subjects)
-        axes.plot([mean.low, mean.high], [y, y], color=COLOURS[0], lw=2.4, alpha=0.35, solid_capstyle="round")
-        axes.plot(mean.mean, y, "o", ms=3.6, color=COLOURS[0])
-        ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
-        rows.append({"aus": [AU_LABELS[a], AU_LABELS[b]], "mean": round(mean.mean, 5), **ends})
-    axes.set_yticks(range(len(pairs)), [f"{AU_NUMBERS[a]}–{AU_NUMBERS[b]}" for a, b in pairs])
-    axes.set_ylim(len(pairs) - 0.5, -0.6)
-    axes.grid(axis="x", color=FAINT, lw=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(axis="y", length=0)
+        draw_interval(axes, y, mean.mean, (mean.low, mean.high), ms=3.6)
+        rows.append({"aus": [AU_LABELS[a], AU_LABELS[b]], **describe_mean(mean)})
+    name_rows(axes, [f"{AU_NUMBERS[a]}–{AU_NUMBERS[b]}" for a, b in pairs])
     return rows
 
 
@@ -149,14 +147,12 @@ def _draw_strongest(axes: Axes, pairs, edges: np.ndarray, subjects: np.ndarray) 
 
 @styled
 def fig_05_temporal_attention(inputs: Inputs, width: float = PAGE) -> Figure:
-    """AU evidence over time and the weight of each frame, in the surest clip of each class; and over all clips."""
-    import matplotlib.pyplot as plt
-
+    """AU activation over time and weight of each frame: in the most confident clip of each class, and over all clips."""
     output, batch = inputs.graphs
     if output.time_weights is None:
         raise MissingInput(f"the network of {inputs.run.name} has no temporal attention")
     if batch.mask.shape[1] < 2:
-        raise MissingInput(f"the clips of {inputs.run.name} have one frame each: there is no course of time")
+        raise MissingInput(f"the clips of {inputs.run.name} have one frame each: there is no time axis")
     classes, groups = _right_of_class(inputs)
     wide = width > 5
     columns = min(len(classes), 3 if wide else 2)
@@ -184,23 +180,22 @@ def _draw_clip_in_time(inputs: Inputs, top: Axes, low: Axes, clip: int, labelled
     output, batch = inputs.graphs
     seen = batch.mask[clip].any(1).numpy()
     times = batch.times_ms[clip].numpy()[seen]
-    evidence, weights = output.au_logits.sigmoid()[clip].numpy()[seen], output.time_weights[clip].numpy()[seen]
-    strongest = np.argsort(-evidence.max(0))[:2]
+    activation, weights = output.au_logits.sigmoid()[clip].numpy()[seen], output.time_weights[clip].numpy()[seen]
+    strongest = np.argsort(-activation.max(0))[:2]
     for row, (k, colour) in enumerate(zip(strongest, COLOURS, strict=False)):
-        top.plot(times, evidence[:, k], "-", color=colour)
+        top.plot(times, activation[:, k], "-", color=colour)
         top.text(0.99, 1.1 - 0.15 * row, f"AU {AU_NUMBERS[k]}", transform=top.transAxes, ha="right", va="top",
                  fontsize=6.5, color=colour)  # fmt: skip
     for colour, at, level in _read_planted(inputs, batch.clip_ids[clip], strongest):
         top.plot(at, level, ":", lw=1, color=colour, zorder=1)
-    low.bar(
-        times, weights * seen.sum(), width=0.72 * (np.diff(times).min() if len(times) > 1 else 10.0), color=COLOURS[4]
-    )
+    width = 0.72 * (np.diff(times).min() if len(times) > 1 else 10.0)
+    low.bar(times, weights * seen.sum(), width=width, color=COLOURS[4])
     low.axhline(1, color=SOFT, lw=0.6, ls=(0, (3, 2)))
     top.set_ylim(0, 1.06)
     top.tick_params(labelbottom=False)
     low.set_xlabel("time from onset (ms)")
     if labelled:
-        top.set_ylabel("AU evidence")
+        top.set_ylabel("AU activation")
         low.set_ylabel("weight")
         top.get_figure().align_ylabels([top, low])
     return {"clip": batch.clip_ids[clip], "aus": [AU_LABELS[k] for k in strongest],
@@ -208,9 +203,7 @@ def _draw_clip_in_time(inputs: Inputs, top: Axes, low: Axes, clip: int, labelled
 
 
 def _read_planted(inputs: Inputs, clip_id: str, units: np.ndarray):
-    """Planted intensity of these AUs over time, where the clip is a phantom that can be drawn again from the record."""
-    from stagkit.synthetic.dataset import PhantomSource
-
+    """Planted intensity of these AUs over time, if the clip is a phantom that can be drawn again from the record."""
     config = find_phantoms(inputs.run)
     if config is None:
         return
@@ -223,14 +216,14 @@ def _read_planted(inputs: Inputs, clip_id: str, units: np.ndarray):
 
 
 def _compute_course(inputs: Inputs) -> dict:
-    """Mean frame weight by the frame's place from the peak of AU evidence, intervals over subjects."""
+    """Mean frame weight by the frame's place from the peak of AU activation, intervals over subjects."""
     output, batch = inputs.graphs
     seen = batch.mask.any(2).numpy()
-    evidence = np.where(seen[:, :, None], output.au_logits.sigmoid().numpy(), -1)
+    activation = np.where(seen[:, :, None], output.au_logits.sigmoid().numpy(), -1)
     relative = output.time_weights.numpy() * seen.sum(1, keepdims=True)
     times = batch.times_ms.numpy()
-    best = evidence.max(1).argmax(1)
-    peak = times[np.arange(len(times)), evidence[np.arange(len(times)), :, best].argmax(1)]
+    best = activation.max(1).argmax(1)
+    peak = times[np.arange(len(times)), activation[np.arange(len(times)), :, best].argmax(1)]
     away = times - peak[:, None]
     reach = float(np.percentile(np.abs(away[seen]), 90))
     bounds = np.linspace(-reach, reach, 10)
@@ -246,7 +239,7 @@ def _compute_course(inputs: Inputs) -> dict:
         ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
         rows.append({"ms": round(float((low + high) / 2), 3), "weight": mean.mean, **ends})
     if len(rows) < 2:
-        raise MissingInput("too few clips were explained for a course over time: explain more of the run")
+        raise MissingInput("too few clips were explained for a mean over time: explain more of the run")
     return {"n_clips": len(times), "n_subjects": len(set(batch.subjects)), "bins": rows}
 
 
@@ -257,23 +250,21 @@ def _draw_course(axes: Axes, course: dict) -> None:
     axes.plot(at, [r["weight"] for r in course["bins"]], "o-", ms=3, color=COLOURS[4])
     axes.axhline(1, color=SOFT, lw=0.6, ls=(0, (3, 2)))
     axes.axvline(0, color=FAINT, lw=0.8, zorder=0)
-    axes.set(xlabel="time from peak of\nAU evidence (ms)", ylim=(0, None))
-    axes.set_ylabel("weight (1 = all alike)")
+    axes.set(xlabel="time from peak of\nAU activation (ms)", ylim=(0, None))
+    axes.set_ylabel("weight (1 = equal)")
     axes.text(0.02, 1.01, f"all clips (n = {course['n_clips']})", transform=axes.transAxes, va="bottom", fontsize=8)
 
 
 # ── cross-attention ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-_WAYS = {"cross.0.roi_from_frame": "regions ask frames", "cross.0.frame_from_roi": "frames ask regions"}
+_DIRECTIONS = {"cross.0.roi_from_frame": "regions query frames", "cross.0.frame_from_roi": "frames query regions"}
 
 
 @styled
 def fig_06_cross_attention(inputs: Inputs, width: float = PAGE) -> Figure:
-    """Cross-attention both ways for each class, as a multiple of looking everywhere alike."""
-    import matplotlib.pyplot as plt
-
+    """Cross-attention in both directions for each class, as a multiple of even attention."""
     output, batch = inputs.graphs
-    ways = [w for w in _WAYS if w in output.attention]
+    ways = [w for w in _DIRECTIONS if w in output.attention]
     if not ways:
         raise MissingInput(
             f"{inputs.run.name} keeps no cross-attention: it has none, or was explained by an older stagkit"
@@ -287,7 +278,7 @@ def fig_06_cross_attention(inputs: Inputs, width: float = PAGE) -> Figure:
     for row, way, each in zip(rows, ways, maps, strict=True):
         for axes, values in zip(row, each, strict=True):
             image = axes.imshow(values, cmap=SIGNED_SCALE, vmin=-limit, vmax=limit, aspect="auto")
-        row[0].set_ylabel(_WAYS[way])
+        row[0].set_ylabel(_DIRECTIONS[way])
     for top, low, name, group in zip(rows[0], rows[-1], classes, groups, strict=True):
         top.set_title(f"{name} (n = {group.sum()})" if width > 5 else f"{name}\n(n = {group.sum()})")
         low.set_xlabel("frame, in time order" if width > 5 else "frame")
@@ -297,12 +288,8 @@ def fig_06_cross_attention(inputs: Inputs, width: float = PAGE) -> Figure:
     n_frames = maps[0][0].shape[1]
     for axes in rows.flat:
         axes.set_xticks(range(0, n_frames, max(1, n_frames // 4)), range(1, n_frames + 1, max(1, n_frames // 4)))
-        axes.tick_params(length=0)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-    bar = figure.colorbar(image, ax=rows.ravel().tolist(), label="attention / even attention (log₂)", shrink=0.6, aspect=24,
-                          pad=0.012)  # fmt: skip
-    bar.outline.set_linewidth(0.4)
+        hide_frame(axes, ticks=True)
+    add_colour_bar(figure, image, rows.ravel().tolist(), "attention / even attention (log₂)", shrink=0.6, aspect=24)
     n = {name: int(g.sum()) for name, g in zip(classes, groups, strict=True)}
     values = {w: {c: np.round(m, 4).tolist() for c, m in zip(classes, each, strict=True)}
               for w, each in zip(ways, maps, strict=True)}  # fmt: skip
