@@ -147,14 +147,14 @@ def test_a_fold_goes_on_from_its_checkpoint(data, tmp_path, at):
     whole = train_fold(data, index, TINY, train, 3).state_dict()
     checkpoint, seen = Checkpoint(tmp_path, "fold", every=0.0), []
 
-    def stop(epoch, loss):
+    def stop(epoch, loss, model):
         if epoch == at:
             raise Killed
 
     with pytest.raises(Killed):
-        train_fold(data, index, TINY, train, 3, on_epoch=stop, checkpoint=checkpoint)
+        train_fold(data, index, TINY, train, 3, on_epoch_end=stop, checkpoint=checkpoint)
     torch.manual_seed(99)
-    model = train_fold(data, index, TINY, train, 3, on_epoch=lambda e, loss: seen.append(e), checkpoint=checkpoint)
+    model = train_fold(data, index, TINY, train, 3, on_epoch_end=lambda e, *_: seen.append(e), checkpoint=checkpoint)
     assert seen == list(range(at, 6)), "what was done is not done again"
     assert all(torch.equal(v, whole[k]) for k, v in model.state_dict().items())
     checkpoint.remove()
@@ -167,7 +167,7 @@ def test_a_damaged_checkpoint_starts_the_fold_anew(data, tmp_path):
     path = next((tmp_path / "working").glob("*.safetensors"))
     path.write_bytes(path.read_bytes()[:50])
     seen = []
-    train_fold(data, np.arange(8), TINY, TRAIN, 3, on_epoch=lambda e, loss: seen.append(e), checkpoint=checkpoint)
+    train_fold(data, np.arange(8), TINY, TRAIN, 3, on_epoch_end=lambda e, *_: seen.append(e), checkpoint=checkpoint)
     assert len(seen) == 6
 
 

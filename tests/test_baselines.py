@@ -288,7 +288,7 @@ def test_training_is_repeatable_and_watched(views):
     system, seen = SYSTEMS["mlp"], []
     schedule = replace(system.schedule, epochs=3)
     one = fit_network(
-        system.build, schedule, views["face"], 1, on_epoch_end=lambda _, model: seen.append(model.training)
+        system.build, schedule, views["face"], 1, on_epoch_end=lambda *given: seen.append(given[-1].training)
     )
     two = fit_network(system.build, schedule, views["face"], 1)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))

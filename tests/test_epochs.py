@@ -6,7 +6,7 @@ import pytest
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.leakage import compute_leak, select_epoch_on_test
-from stagkit.training.epoch_selection import compute_balanced_loss, fit_network, select_epochs
+from stagkit.training.epoch_selection import compute_balanced_loss, fit_network
 from stagkit.training.train import predict, train_fold
 from tests.small import make_dataset
 
@@ -20,13 +20,12 @@ def data():
 
 
 def test_held_out_subjects_choose(data):
-    choice, model = select_epochs(data, TINY, INNER, seed=1)
-    assert len(choice.curve) == 4
-    assert choice.epochs == np.argmin(choice.curve) + 1
-    assert len(choice.held_out) == 1
-    judges = np.array([i for i, s in enumerate(data.subjects) if s in choice.held_out])
-    again = compute_balanced_loss(predict(model, data, judges), data.label[judges])
-    assert again == pytest.approx(min(choice.curve)), "the network is the one of that epoch"
+    model, epochs, _, record = fit_network(data, TINY, INNER.replace(refit=False), seed=1)
+    curve, held_out = record["validation"]["curve"], record["validation"]["held_out"]
+    assert len(curve) == 4 and epochs == np.argmin(curve) + 1 and len(held_out) == 1
+    validation = np.array([i for i, s in enumerate(data.subjects) if s in held_out])
+    again = compute_balanced_loss(predict(model, data, validation), data.label[validation])
+    assert again == pytest.approx(min(curve), abs=1e-5), "the network is the one of that epoch"
 
 
 def test_then_all_training_clips_are_trained_on(data):
@@ -41,14 +40,16 @@ def test_then_all_training_clips_are_trained_on(data):
 
 
 def test_one_training_subject_cannot_be_split(data):
-    with pytest.raises(StagkitError, match="nobody can be held out"):
-        select_epochs(data.select(range(4)), TINY, INNER)
+    with pytest.raises(StagkitError, match="one subject"):
+        fit_network(data.select(range(4)), TINY, INNER)
 
 
 def test_stopping_early_is_the_start_of_the_whole_plan(data):
     """Watching changes nothing, and epoch 2 of 4 is what ``stop_after=2`` gives."""
     config, everyone, seen = INNER.replace(epoch_selection="fixed"), np.arange(16), []
-    whole = train_fold(data, everyone, TINY, config, on_epoch_end=lambda e, m: seen.append(predict(m, data, everyone)))
+    whole = train_fold(
+        data, everyone, TINY, config, on_epoch_end=lambda e, loss, m: seen.append(predict(m, data, everyone))
+    )
     unwatched = train_fold(data, everyone, TINY, config)
     assert (predict(whole, data, everyone) == predict(unwatched, data, everyone)).all()
     early = train_fold(data, everyone, TINY, config, stop_after=2)

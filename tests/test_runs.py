@@ -47,7 +47,11 @@ def test_learns_what_can_be_learned():
     test = np.setdiff1d(np.arange(len(data)), train)
     losses = []
     model = train_fold(
-        data, train, SMALL, TrainConfig(epochs=15, batch_size=9, lr=5e-3), on_epoch=lambda e, loss: losses.append(loss)
+        data,
+        train,
+        SMALL,
+        TrainConfig(epochs=15, batch_size=9, lr=5e-3),
+        on_epoch_end=lambda *given: losses.append(given[1]),
     )
     probability = predict(model, data, test)
     assert np.allclose(probability.sum(1), 1, atol=1e-5)

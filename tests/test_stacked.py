@@ -11,7 +11,7 @@ from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.evaluation.splits import make_folds
 from stagkit.synthetic.auxiliary import make_auxiliary_data
-from stagkit.training.ensemble import Ensemble, Motion, Task, choose_chunk, measure_memory, split_tasks, train_ensemble
+from stagkit.training.ensemble import Ensemble, Task, choose_chunk, measure_memory, split_tasks, train_ensemble
 from stagkit.training.epoch_selection import TrainingPart, fit_ensemble, fit_network
 from stagkit.training.train import predict, train_fold
 from tests.small import make_dataset, save_maps
@@ -47,6 +47,11 @@ def make_tasks(data, train, seeds=(0,), stop_after=None, stag=CALM_STAG):
     ]
 
 
+def make_motion(data):
+    batch = data.batch()
+    return batch.x, batch.mask, batch.times_ms
+
+
 def logits(model, data):
     batch = data.batch()
     with torch.no_grad():
@@ -76,8 +81,8 @@ def test_equals_one_after_the_other(data, stag, train):
 
 def test_each_has_its_own_weights_scale_and_prior(data):
     tasks = make_tasks(data, CALM)
-    motion = Motion.of(data, "cpu")
-    stack = Ensemble(tasks, range(4), motion, data.classes, CALM_STAG, CALM)
+    motion = make_motion(data)
+    stack = Ensemble(tasks, range(4), motion, data.classes, CALM)
     assert set(stack.own) == {"scale"}
     assert stack.class_weights.shape == (4, 2)
     first = stack.extract_model(2)
@@ -97,7 +102,9 @@ def test_those_that_are_done_leave(data):
     stops = (3, 1, 4, 2)
     tasks = [replace(t, stop_after=s) for t, s in zip(make_tasks(data, CALM), stops, strict=True)]
     alive = []
-    models = train_ensemble(data, tasks, CALM_STAG, CALM, on_epoch=lambda e, loss, n: alive.append(n))
+    models = train_ensemble(
+        data, tasks, CALM_STAG, CALM, on_epoch_end=lambda e, loss, those: alive.append(len(those.tasks))
+    )
     assert sorted(alive, reverse=True)[0] <= 4
     assert sum(alive) == sum(stops), "an epoch costs those who still train"
     for i, (fold, model) in enumerate(zip(make_folds(data, "loso"), models, strict=True)):
@@ -114,18 +121,18 @@ def test_chunks_change_nothing(data):
 
 def test_chunks_fit_memory(data):
     tasks = make_tasks(data, CALM)
-    one = measure_memory(data, tasks[0], CALM_STAG, CALM)
-    assert choose_chunk(data, tasks, CALM_STAG, CALM, memory=3 * one) == 3
-    assert choose_chunk(data, tasks, CALM_STAG, CALM, memory=10) == 1
-    assert choose_chunk(data, tasks, CALM_STAG, CALM, memory=100 * one) == 4
-    assert measure_memory(data, tasks[0], CALM_STAG, CALM.replace(batch_size=10)) > 1.5 * one
+    one = measure_memory(data, tasks[0], CALM)
+    assert choose_chunk(data, tasks, CALM, memory=3 * one) == 3
+    assert choose_chunk(data, tasks, CALM, memory=10) == 1
+    assert choose_chunk(data, tasks, CALM, memory=100 * one) == 4
+    assert measure_memory(data, tasks[0], CALM.replace(batch_size=10)) > 1.5 * one
     # 16, 15, 14 and 15 training clips in batches of 5 are 4, 3, 3 and 3 steps
     assert list(split_tasks(tasks, 5, 2)) == [[0], [1, 2], [3]]
 
 
 def test_predictions_of_a_stack(data):
     tasks = make_tasks(data, CALM)
-    stack = Ensemble(tasks, range(4), Motion.of(data, "cpu"), data.classes, CALM_STAG, CALM)
+    stack = Ensemble(tasks, range(4), make_motion(data), data.classes, CALM)
     every = torch.arange(len(data)).expand(4, -1)
     for row, task in enumerate(tasks):
         alone = predict(task.model.eval(), data, np.arange(len(data)))
@@ -161,7 +168,7 @@ def test_auxiliary_clips_are_drawn_as_in_the_sequential_loop(tmp_path):
 def test_clips_are_mixed_within_their_network_and_class(data):
     """Each clip's motion is its own number (network * 1000 + class * 100): after mixing it is still that."""
     train = CALM.replace(intra_class_mixup=1.0)
-    stack = Ensemble(make_tasks(data, train), range(4), Motion.of(data, "cpu"), data.classes, CALM_STAG, train)
+    stack = Ensemble(make_tasks(data, train), range(4), make_motion(data), data.classes, train)
     label = torch.arange(24).reshape(4, 6) % 2
     value = torch.arange(4.0)[:, None] * 1000 + label * 100 + torch.arange(6.0) * 0.1
     x = value[:, :, None, None, None, None, None].expand(-1, -1, 2, 22, 3, 5, 5)

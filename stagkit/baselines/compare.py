@@ -176,7 +176,7 @@ def fit_system(
     else:
         predictions, started, schedule = [], time.perf_counter(), Schedule(**run.request["schedule"])
 
-        def on_epoch_end(epoch, model) -> None:
+        def on_epoch_end(epoch, loss, model) -> None:
             predictions.append(predict(model, inputs).argmax(1).astype(np.int8))
 
         model = fit_network(system.build, schedule, train, make_seed(seed, number), device, on_epoch_end)

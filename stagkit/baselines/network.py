@@ -5,7 +5,6 @@ Every view (``inputs``) is a ``RoiDataset``, a face being one large region; fold
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -18,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from stagkit.core.types import Batch, RoiDataset, StagkitError
 from stagkit.evaluation.sealed import SealedInputs
 from stagkit.network.losses import compute_class_weights
+from stagkit.training.train import train_network
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def fit_network(
     known: RoiDataset,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    on_epoch_end: Callable[[int, Network], None] | None = None,
+    on_epoch_end: Callable[[int, float, Network], None] | None = None,
 ) -> Network:
     """Train a system on the clips of a fold's training part.
 
@@ -135,7 +135,7 @@ def fit_network(
         known: the training clips, nothing else.
         seed: of weights, order and dropout.
         device: where to train.
-        on_epoch_end: called with (epoch, network in evaluation mode) after each epoch; must not change it.
+        on_epoch_end: as for ``train.train_fold``.
 
     Returns:
         The network after the last epoch, on the CPU, in evaluation mode.
@@ -147,27 +147,17 @@ def fit_network(
         raise StagkitError("the training part of the fold is empty.")
     torch.manual_seed(seed)
     model = build(known).to(device).train()
-    whole = known.batch().to(device)
     weights = compute_class_weights(known.label, len(known.classes), 0.999 if schedule.balanced else 0.0).to(device)
     kind = torch.optim.AdamW if schedule.weight_decay else torch.optim.Adam
     optimiser = kind(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
-    order, losses = torch.Generator().manual_seed(seed), []
-    for epoch in range(schedule.epochs):
-        n_steps = math.ceil(len(known) / schedule.batch_size)
-        for part in torch.randperm(len(known), generator=order).chunk(n_steps):
-            batch = whole.select(part.to(device))
-            loss = model.loss(model(batch.x, batch.mask, batch.times_ms), batch, weights)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            raise StagkitError(f"the loss became {losses[-1]} in epoch {epoch + 1} of {type(model).__name__}.")
-        for group in optimiser.param_groups:
-            group["lr"] *= schedule.decay
-        if on_epoch_end:
-            on_epoch_end(epoch, model.eval())
-            model.train()
+    decay = torch.optim.lr_scheduler.ExponentialLR(optimiser, schedule.decay)
+
+    def compute_batch_loss(batch: Batch) -> Tensor:
+        return model.loss(model(batch.x, batch.mask, batch.times_ms), batch, weights)
+
+    plan = (range(schedule.epochs), schedule.batch_size, torch.Generator().manual_seed(seed))
+    clips = known.batch().to(device)
+    train_network(model, clips, compute_batch_loss, optimiser, *plan, lambda epoch, loss: decay.step(), on_epoch_end)
     return model.eval().cpu()
 
 

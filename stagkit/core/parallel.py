@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
@@ -92,6 +93,25 @@ def _end_with_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=poll, name=name, daemon=True).start()
+
+
+def configure_process(device: str) -> None:
+    """Prepare this process for training: on a CPU one thread, and glibc keeps memory that is freed.
+
+    Fetching fresh pages from the system costs up to a third of training on a CPU.
+    """
+    import torch
+
+    if device != "cpu":
+        return
+    torch.set_num_threads(1)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # not glibc
+        return
+    mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # names of <malloc.h>
+    for name, size in ((mmap_threshold, 1 << 30), (trim_threshold, 2**31 - 1), (top_pad, 1 << 28)):
+        mallopt(name, size)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from stagkit.evaluation.run import Run, check_place
 from stagkit.evaluation.run_summary import compute_run_report, compute_run_tables
 from stagkit.evaluation.sealed import Fold
 from stagkit.evaluation.splits import NOT_DISJOINT, find_missing_classes, make_folds, make_stratified_folds
-from stagkit.training.checkpoint import clear_progress, remove_working
+from stagkit.training.checkpoint import clear_working
 
 #: Folders of further runs inside a run.
 STRATIFIED, PERMUTED = "stratifiedkfold", "permuted"
@@ -153,10 +153,10 @@ def run_request(
         run.check_backend(backend, device)
         todo = [(seed, i) for seed in request["seeds"] for i in range(len(folds)) if not run.is_done(seed, i)]
         started = time.perf_counter()
-        clear_progress(run.path)
+        clear_working(run.path, finished=False)
         for _ in progress(train_folds(data, folds, run, todo, compute, fit), len(todo)):
             pass
-        remove_working(run.path)
+        clear_working(run.path, finished=True)
         metrics = compute_run_report(run, data, folds, device, missing)
         if extend:
             extend(metrics)

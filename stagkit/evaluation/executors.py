@@ -133,7 +133,7 @@ def plan_stacks(
             raise StagkitError(f"{path} is damaged: expected a number of networks; give another --out.")
     else:
         part = make_part(data, folds[0], run, *pairs[0])
-        fits = choose_chunk(data, [part.final] * len(pairs), run.stag_config, run.train_config, device)
+        fits = choose_chunk(data, [part.final] * len(pairs), run.train_config, device)
         size = min(fits, math.ceil(len(pairs) / n_devices))
         write_json(path, {"networks": size})
     return [pairs[i : i + size] for i in range(0, len(pairs), size)]

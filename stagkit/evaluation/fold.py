@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stagkit.core.parallel import configure_process
 from stagkit.core.types import RoiDataset
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.sealed import Fold, SealedInputs, Trained, Unblinding, fit_and_predict
@@ -55,17 +55,6 @@ def shuffle_labels(train: RoiDataset, seed: int) -> RoiDataset:
     """Training clips with labels and AU codes permuted together: nothing about faces can be learned."""
     order = np.random.default_rng(seed).permutation(len(train))
     return replace(train, label=train.label[order], aus=train.aus[order])
-
-
-def configure_process(device: str) -> None:
-    """One thread on a CPU, and freed memory stays with the process."""
-    import torch
-
-    from stagkit.training.optim import tune_malloc
-
-    if device == "cpu":
-        torch.set_num_threads(1)
-        tune_malloc()
 
 
 def run_fold(
@@ -140,10 +129,11 @@ def fit_stag(
     own, predictions, every = make_seed(seed, number), [], np.arange(len(inputs))
     watched = run.request.get("leaky") or "explain" in run.request
 
-    def on_epoch_end(epoch, model):
+    def on_epoch_end(epoch, loss, model):
         predictions.append(predict(model, inputs, every).argmax(1).astype(np.int8))
 
-    tell = None if checkpoint is None else partial(checkpoint.log_progress, run.train_config.epochs)
+    if watched and checkpoint:  # a resumed fold would lack the predictions of earlier epochs
+        checkpoint = checkpoint.progress_only()
     auxiliary, started = make_auxiliary(train, run.train_config), time.perf_counter()
     *network, record = fit_network(
         _permute(run, train, own),
@@ -152,8 +142,7 @@ def fit_stag(
         own,
         device,
         on_epoch_end if watched else None,
-        tell,
-        None if watched else checkpoint,  # a resumed fold would lack the predictions of earlier epochs
+        checkpoint,
         auxiliary,
     )
     record = {**record, "train_seconds": round(time.perf_counter() - started, 3)}
@@ -180,10 +169,9 @@ def run_ensemble(
 
     configure_process(device)
     parts = [make_part(data, folds[number], run, seed, number) for seed, number in pairs]
-    tell = None if checkpoint is None else partial(checkpoint.log_progress, run.train_config.epochs)
     started = time.perf_counter()
     auxiliary = make_auxiliary(data, run.train_config)
-    fitted = fit_ensemble(data, parts, run.stag_config, run.train_config, device, len(parts), tell, auxiliary)
+    fitted = fit_ensemble(data, parts, run.stag_config, run.train_config, device, len(parts), checkpoint, auxiliary)
     more = {"train_seconds": round((time.perf_counter() - started) / len(parts), 3), "stacked": len(parts)}
     results = []
     for (seed, number), (*network, record) in zip(pairs, fitted, strict=True):

@@ -17,6 +17,7 @@ from torch import Tensor
 from stagkit.core.types import Batch
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.motion_decomposition import compute_au_shares
+from stagkit.network.cost import measure_saved_bytes
 from stagkit.network.hooks import intervene
 
 if TYPE_CHECKING:
@@ -64,16 +65,8 @@ def probe_batch_size(function: Callable[..., Tensor], *one: Tensor) -> int:
     Returns:
         >= 1. The budget is 256 MiB on a CPU and half of the free memory on a GPU (stagkit's choice).
     """
-    kept = 0
-
-    def keep(value: Tensor) -> Tensor:
-        nonlocal kept
-        kept += value.numel() * value.element_size()
-        return value
-
     first = one[0].detach().requires_grad_()
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        function(first, *one[1:])
+    kept = measure_saved_bytes(lambda: function(first, *one[1:]))
     budget = _BUDGET
     if first.device.type == "cuda":
         budget = torch.cuda.mem_get_info(first.device)[0] // 2

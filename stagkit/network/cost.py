@@ -1,19 +1,27 @@
-"""What a network costs: parameters, multiply-adds, milliseconds."""
+"""What a network costs: parameters, multiply-adds, milliseconds, memory."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from stagkit.core.types import RoiDataset
     from stagkit.network.model import Stag
 
 
+def count_parameters(model: nn.Module) -> int:
+    """Trained numbers."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
 def compute_cost(model: Stag, data: RoiDataset) -> dict[str, int]:
-    """Size and work of one clip's answer.
+    """Parameters, and the work of one prediction.
 
     Multiply-adds are those of matrix products and convolutions (half the floating-point operations that torch counts);
     additions, softmaxes and normalisations are not counted, as usual in the field.
@@ -32,15 +40,14 @@ def compute_cost(model: Stag, data: RoiDataset) -> dict[str, int]:
     batch = batch.to(device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.logits(batch.x, batch.mask, batch.times_ms)
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"parameters": parameters, "multiply_adds": counter.get_total_flops() // 2}
+    return {"parameters": count_parameters(model), "multiply_adds": counter.get_total_flops() // 2}
 
 
 def measure_inference(model: Stag, data: RoiDataset, repeats: int = 5) -> float:
-    """Milliseconds that one clip takes by itself, on the device where the network is: median of ``repeats``, warmed up.
+    """Milliseconds that one clip takes alone, on the network's device: median of ``repeats``, warmed up.
 
     Args:
-        data: anything with ``batch``; its first clip is answered.
+        data: anything with ``batch``; its first clip is used.
     """
     import torch
 
@@ -54,3 +61,18 @@ def measure_inference(model: Stag, data: RoiDataset, repeats: int = 5) -> float:
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - started)
     return float(np.median(times[1:]) * 1000)
+
+
+def measure_saved_bytes(run: Callable[[], object]) -> int:
+    """Bytes that a forward pass keeps for its backward pass; memory that several tensors share counts once."""
+    import torch
+
+    kept: dict[int, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        run()
+    return sum(kept.values())

@@ -1,14 +1,9 @@
-"""What is only there while a run works: how far each fold is, and the last checkpoint of each (the lock: ``locks``).
-
-```
-RUN/
-  working/          seed0_fold003.json: epoch, loss (read by the progress bar); .safetensors: the last checkpoint
-```
-"""
+"""What exists only while a run is trained: ``RUN/working/FOLD.json`` (progress) and ``FOLD.safetensors`` (checkpoint)."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
 from contextlib import suppress
@@ -32,31 +27,36 @@ class Checkpoint:
     Args:
         folder: of the run.
         name: of the fold.
-        every: seconds between two checkpoints.
+        every: seconds between two checkpoints; infinity: progress only, and nothing is resumed.
     """
 
     def __init__(self, folder: str | Path, name: str, every: float = 10.0):
-        self._note = resolve_inside(folder, f"working/{name}.json")
+        self._place, self._every = (folder, name), every
+        self._progress = resolve_inside(folder, f"working/{name}.json")
         self._state = resolve_inside(folder, f"working/{name}.safetensors")
-        self._every, self._told, self._kept = every, 0.0, time.monotonic()
+        self._logged, self._saved = 0.0, time.monotonic()
+
+    def progress_only(self) -> Checkpoint:
+        """The same place, where only progress is written."""
+        return Checkpoint(*self._place, every=math.inf)
 
     def log_progress(self, epochs: int, epoch: int, loss: float, networks: int = 1) -> None:
         """Write how far the fold is after ``epoch`` (from 0), at most twice a second."""
-        if time.monotonic() - self._told > 0.5:
-            self._told = time.monotonic()
-            write_json(self._note, {"epoch": epoch + 1, "epochs": epochs, "loss": loss, "networks": networks})
+        if time.monotonic() - self._logged > 0.5:
+            self._logged = time.monotonic()
+            write_json(self._progress, {"epoch": epoch + 1, "epochs": epochs, "loss": loss, "networks": networks})
 
     def is_due(self) -> bool:
         """Is a checkpoint due?"""
-        return time.monotonic() - self._kept > self._every
+        return time.monotonic() - self._saved > self._every
 
     def save(self, state: dict[str, Tensor]) -> None:
-        """Keep a checkpoint, whole or not at all, with a digest of its values."""
+        """Write a checkpoint, whole or not at all, with a digest of its values."""
         from safetensors import torch as safetensors
 
-        with write_atomically(self._state) as aside:
-            aside.write_bytes(safetensors.save(state, {"digest": _digest(state)}))
-        self._kept = time.monotonic()
+        with write_atomically(self._state) as temporary:
+            temporary.write_bytes(safetensors.save(state, {"digest": _digest(state)}))
+        self._saved = time.monotonic()
 
     def load(self) -> dict[str, Tensor] | None:
         """The last checkpoint; None if there is none.
@@ -66,7 +66,7 @@ class Checkpoint:
         """
         from safetensors import SafetensorError, safe_open
 
-        if not self._state.is_file():
+        if self._every == math.inf or not self._state.is_file():
             return None
         try:
             with safe_open(self._state, "pt") as file:
@@ -86,12 +86,12 @@ class Checkpoint:
 
     def remove(self) -> None:
         """The fold is finished, or has not begun."""
-        for path in (self._note, self._state):
+        for path in (self._progress, self._state):
             path.unlink(missing_ok=True)
 
 
 def _digest(state: dict[str, Tensor]) -> str:
-    """Digest of names, kinds, shapes and values."""
+    """Digest of names, types, shapes and values."""
     parts = []
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
@@ -109,22 +109,18 @@ def read_progress(folder: str | Path) -> list[dict]:
     return found
 
 
-def clear_progress(folder: str | Path) -> None:
-    """Remove what a killed process wrote about its folds; checkpoints stay."""
-    base = resolve_inside(folder, "working")
-    for path in base.glob("*.json"):
-        path.unlink(missing_ok=True)
+def clear_working(folder: str | Path, finished: bool) -> None:
+    """Remove what a killed process wrote about its folds; once the run is ``finished``, checkpoints and the folder too.
 
-
-def remove_working(folder: str | Path) -> None:
-    """Remove ``working/`` of a finished run; other files in it, and links, stay.
+    Other files in it, and links, stay.
 
     Raises:
-        StagkitError: it is a link out of the run.
+        StagkitError: ``working`` is a link out of the run.
     """
     base = resolve_inside(folder, "working")
     for path in base.glob("*") if base.is_dir() else ():
-        if path.suffix in (".json", ".safetensors") and not path.is_symlink():
+        if path.suffix in ((".json", ".safetensors") if finished else (".json",)) and not path.is_symlink():
             path.unlink(missing_ok=True)
-    with suppress(OSError):  # not there, or not empty
-        base.rmdir()
+    if finished:
+        with suppress(OSError):  # absent, or not empty
+            base.rmdir()

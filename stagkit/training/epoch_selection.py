@@ -1,4 +1,4 @@
-"""How many epochs: fixed beforehand, or chosen on held-out *training* subjects. Never on a test clip."""
+"""How many epochs: fixed before training, or selected on held-out *training* subjects. Never on a test clip."""
 
 from __future__ import annotations
 
@@ -15,20 +15,8 @@ from stagkit.training.checkpoint import Checkpoint
 from stagkit.training.ensemble import Ensemble, Task, train_ensemble
 from stagkit.training.train import predict, train_fold
 
-
-@dataclass(frozen=True)
-class EpochSelection:
-    """Which epoch the held-out subjects preferred.
-
-    Args:
-        epochs: how many, 1-based.
-        curve: class-balanced log loss of the held-out clips after each epoch.
-        held_out: the subjects who chose.
-    """
-
-    epochs: int
-    curve: tuple[float, ...]
-    held_out: tuple[str, ...]
+#: A trained network, its epochs, what selected them, and what the run keeps of the selection.
+Fitted = tuple[Stag, int, str, dict]
 
 
 def compute_balanced_loss(probability: np.ndarray, label: np.ndarray) -> float:
@@ -38,8 +26,8 @@ def compute_balanced_loss(probability: np.ndarray, label: np.ndarray) -> float:
         probability: float "clip cls".
         label: int "clip".
     """
-    right = -np.log(np.clip(probability[np.arange(len(label)), label].astype(float), 1e-9, None))
-    return float(np.mean([right[label == c].mean() for c in np.unique(label)]))
+    loss = -np.log(np.clip(probability[np.arange(len(label)), label].astype(float), 1e-9, None))
+    return float(np.mean([loss[label == c].mean() for c in np.unique(label)]))
 
 
 def hold_out_subjects(subjects: Sequence[str], share: float = 0.2, seed: int = 0) -> np.ndarray:
@@ -51,153 +39,125 @@ def hold_out_subjects(subjects: Sequence[str], share: float = 0.2, seed: int = 0
     """
     names, which = np.unique(np.asarray(subjects), return_inverse=True)
     n_out = max(1, round(share * len(names)))
-    out = np.random.default_rng(seed).permutation(len(names))[:n_out]
-    return np.isin(which, out)
+    return np.isin(which, np.random.default_rng(seed).permutation(len(names))[:n_out])
 
 
 def split_validation_subjects(
-    known: RoiDataset, train_config: TrainConfig, seed: int
+    train_data: RoiDataset, train_config: TrainConfig, seed: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Training subjects who choose the epoch: bool "clip", and their names.
+    """Training subjects who select the epoch: bool "clip", and their names.
 
     Raises:
         StagkitError: fewer than two training subjects.
     """
-    if len(set(known.subjects)) < 2:
+    if len(set(train_data.subjects)) < 2:
         raise StagkitError(
-            f"the training part is of one subject ({known.subjects[0]}): nobody can be held out to choose the epoch; "
+            f"the training part has one subject ({train_data.subjects[0]}), and selecting the epoch needs two: "
             "use --epoch-selection fixed."
         )
-    held = hold_out_subjects(known.subjects, train_config.validation_fraction, seed)
-    return held, tuple(sorted({known.subjects[i] for i in np.flatnonzero(held)}))
+    held = hold_out_subjects(train_data.subjects, train_config.validation_fraction, seed)
+    return held, tuple(sorted({train_data.subjects[i] for i in np.flatnonzero(held)}))
 
 
-def describe_selection(
-    held_out: tuple[str, ...], curve: Sequence[float], train_config: TrainConfig
-) -> tuple[str, dict]:
-    """What chose the epoch, in words, and what the run keeps of it."""
-    after = "then trained again on all training clips" if train_config.refit else ""
+def _describe(held_out: tuple[str, ...], curve: Sequence[float], train_config: TrainConfig) -> tuple[str, dict]:
+    """What selected the epoch, in words, and what the run keeps of it."""
     by = f"{len(held_out)} held-out training subjects"
-    record = {"validation": {"held_out": list(held_out), "curve": [round(v, 5) for v in curve]}}
-    return f"{by}; {after}" if after else f"{by}, who were not trained on", record
+    by += "; then trained again on all training clips" if train_config.refit else ", who were not trained on"
+    return by, {"validation": {"held_out": list(held_out), "curve": [round(v, 5) for v in curve]}}
 
 
-def select_epochs(
-    known: RoiDataset,
-    stag_config: StagConfig,
-    train_config: TrainConfig,
-    seed: int = 0,
-    device="cpu",
-    on_epoch: Callable[[int, float], None] | None = None,
-    auxiliary: Batch | None = None,
-) -> tuple[EpochSelection, Stag]:
-    """Hold out some training subjects, train on the others, and see after which epoch the held-out are served best.
+def _select_epoch(
+    train_data: RoiDataset, stag_config: StagConfig, train_config: TrainConfig, seed: int, device, **more
+) -> tuple[Stag, list[float], tuple[str, ...]]:
+    """Hold out some training subjects, train on the others, and find the epoch after which the held-out loss is least.
 
-    The class-balanced log loss decides, for it is far less noisy on a few dozen clips than UF1 (stagkit's choice).
-
-    Args:
-        known: the training clips of a fold, nothing else.
-        train_config: ``epochs`` is the most that are tried, ``validation_fraction`` the share of subjects held out.
-        seed: of the network, and of who is held out.
-        device: where to train.
-        on_epoch: called with (epoch, mean loss) after every epoch.
-        auxiliary: as for ``train.train_fold``.
-
-    Returns:
-        The choice, and the network as it was after that epoch (trained without the held-out subjects).
-
-    Raises:
-        StagkitError: fewer than two training subjects.
+    The class-balanced log loss decides: it is far less noisy on a few dozen clips than UF1 (stagkit's choice). Returns
+    the network after that epoch, the loss after each epoch, and the held-out subjects.
     """
-    held, names = split_validation_subjects(known, train_config, seed)
+    held, names = split_validation_subjects(train_data, train_config, seed)
     validation, curve, best = np.flatnonzero(held), [], {}
 
-    def on_epoch_end(epoch: int, model: Stag) -> None:
-        curve.append(compute_balanced_loss(predict(model, known, validation), known.label[validation]))
+    def on_epoch_end(_, __, model: Stag) -> None:
+        curve.append(compute_balanced_loss(predict(model, train_data, validation), train_data.label[validation]))
         if curve[-1] == min(curve):
             best.update({k: v.detach().cpu().clone() for k, v in model.state_dict().items()})
 
-    rest = np.flatnonzero(~held)
-    model = train_fold(
-        known, rest, stag_config, train_config, seed, device, on_epoch, on_epoch_end, auxiliary=auxiliary
-    )
+    settings = (stag_config, train_config, seed, device, on_epoch_end)
+    model = train_fold(train_data, np.flatnonzero(~held), *settings, **more)
     model.load_state_dict(best)
-    return EpochSelection(int(np.argmin(curve)) + 1, tuple(curve), names), model
+    return model, curve, names
 
 
 def fit_network(
-    known: RoiDataset,
+    train_data: RoiDataset,
     stag_config: StagConfig,
     train_config: TrainConfig,
     seed: int = 0,
     device="cpu",
-    on_epoch_end: Callable[[int, Stag], None] | None = None,
-    on_epoch: Callable[[int, float], None] | None = None,
+    on_epoch_end: Callable[[int, float, Stag], None] | None = None,
     checkpoint: Checkpoint | None = None,
     auxiliary: Batch | None = None,
-) -> tuple[Stag, int, str, dict]:
+) -> Fitted:
     """Train as ``train_config.epoch_selection`` says.
 
     Args:
-        known: the training clips of a fold, nothing else.
-        on_epoch_end: called with (epoch, network) after every epoch of the final training.
-        on_epoch: called with (epoch, mean loss) after every epoch.
-        checkpoint: where the final training keeps its checkpoints.
+        train_data: the training clips of a fold, nothing else.
+        on_epoch_end: of the final training, as for ``train.train_fold``.
+        checkpoint: where progress is written and the final training is saved.
         auxiliary: as for ``train.train_fold``.
 
-    Returns:
-        The network, the epochs after which it stands, what chose them, and what the run keeps of the choice.
+    Raises:
+        StagkitError: epochs to be selected and fewer than two training subjects.
     """
-    everyone = np.arange(len(known))
-    more = {"on_epoch_end": on_epoch_end, "on_epoch": on_epoch, "checkpoint": checkpoint, "auxiliary": auxiliary}
+    settings, every = (stag_config, train_config, seed, device), np.arange(len(train_data))
+    more = {"on_epoch_end": on_epoch_end, "checkpoint": checkpoint, "auxiliary": auxiliary}
     if train_config.epoch_selection == "fixed":
-        model = train_fold(known, everyone, stag_config, train_config, seed, device, **more)
-        return model, train_config.epochs, "fixed beforehand", {}
-    choice, model = select_epochs(known, stag_config, train_config, seed, device, on_epoch, auxiliary)
-    by, record = describe_selection(choice.held_out, choice.curve, train_config)
-    if not train_config.refit:
-        return model, choice.epochs, by, record
-    model = train_fold(known, everyone, stag_config, train_config, seed, device, stop_after=choice.epochs, **more)
-    return model, choice.epochs, by, record
+        return train_fold(train_data, every, *settings, **more), train_config.epochs, "fixed beforehand", {}
+    progress = checkpoint and checkpoint.progress_only()
+    model, curve, held_out = _select_epoch(train_data, *settings, checkpoint=progress, auxiliary=auxiliary)
+    epochs = int(np.argmin(curve)) + 1
+    if train_config.refit:
+        model = train_fold(train_data, every, *settings, stop_after=epochs, **more)
+    return model, epochs, *_describe(held_out, curve, train_config)
 
 
 @dataclass(frozen=True)
 class TrainingPart:
-    """What a stack needs of one fold's training clips, and nothing of its test clips.
+    """What an ensemble needs of one fold's training clips, and nothing of its test clips.
 
     Args:
         final: the network trained on all of them.
-        choosing: the one that is trained without the held-out subjects; None where the epochs are fixed.
-        validation: int "clip", places of the held-out clips among the shared motion; ``validation_label`` theirs.
-        held_out: the subjects who choose.
+        selecting: the one that is trained without the validation subjects; None where the epochs are fixed.
+        validation: int "clip", places of the validation clips among the shared motion; ``label``: theirs.
+        held_out: the validation subjects.
     """
 
     final: Task
-    choosing: Task | None = None
+    selecting: Task | None = None
     validation: np.ndarray | None = None
-    validation_label: np.ndarray | None = None
+    label: np.ndarray | None = None
     held_out: tuple[str, ...] = ()
 
     @classmethod
     def make(
-        cls, known: RoiDataset, index: np.ndarray, stag_config: StagConfig, train_config: TrainConfig, seed: int
+        cls, train_data: RoiDataset, index: np.ndarray, stag_config: StagConfig, train_config: TrainConfig, seed: int
     ) -> TrainingPart:
         """From the training clips of a fold.
 
         Args:
-            known: these clips, with their labels.
             index: int "clip", where they stand among the shared motion.
             seed: of weights, order, and who is held out.
 
         Raises:
-            StagkitError: no clips; epochs to be chosen and fewer than two subjects.
+            StagkitError: no clips; epochs to be selected and fewer than two subjects.
         """
-        final = Task.make(known, index, stag_config, train_config, seed)
+        settings = (train_data, index, stag_config, train_config, seed)
+        final = Task.make(*settings)
         if train_config.epoch_selection == "fixed":
             return cls(final)
-        held, names = split_validation_subjects(known, train_config, seed)
-        choosing = Task.make(known, index, stag_config, train_config, seed, np.flatnonzero(~held))
-        return cls(final, choosing, index[held], known.label[held], names)
+        held, names = split_validation_subjects(train_data, train_config, seed)
+        selecting = Task.make(*settings, np.flatnonzero(~held))
+        return cls(final, selecting, index[held], train_data.label[held], names)
 
 
 def fit_ensemble(
@@ -207,40 +167,38 @@ def fit_ensemble(
     train_config: TrainConfig,
     device: torch.device | str = "cpu",
     chunk: int | None = None,
-    on_epoch: Callable[[int, float, int], None] | None = None,
+    checkpoint: Checkpoint | None = None,
     auxiliary: Batch | None = None,
-) -> list[tuple[Stag, int, str, dict]]:
-    """Train all parts as ``train_config.epoch_selection`` says; networks that have had their epochs leave the stack.
+) -> list[Fitted]:
+    """``fit_network`` for many networks at once; those that have had their epochs leave the ensemble.
 
     Args:
         data: the shared clips, of which motion alone is looked at.
         parts: one for each network.
-        device, chunk, on_epoch, auxiliary: as for ``stacked.train_ensemble``.
-
-    Returns:
-        For each part what ``epochs.fit_network`` returns: network, epochs, what chose them, what the run keeps of it.
+        device, chunk, checkpoint, auxiliary: as for ``ensemble.train_ensemble``.
     """
-    how = (stag_config, train_config, device, chunk, on_epoch)
+    how = {"device": device, "chunk": chunk, "checkpoint": checkpoint, "auxiliary": auxiliary}
     if train_config.epoch_selection == "fixed":
-        models = train_ensemble(data, [part.final for part in parts], *how, auxiliary=auxiliary)
+        models = train_ensemble(data, [part.final for part in parts], stag_config, train_config, **how)
         return [(model, train_config.epochs, "fixed beforehand", {}) for model in models]
     curves: list[list[float]] = [[] for _ in parts]
     best: dict[int, Stag] = {}
 
-    def on_epoch_end(epoch: int, stack: Ensemble) -> None:
-        longest = max(len(parts[name].validation) for name in stack.names)
-        places = [np.resize(parts[name].validation, longest) for name in stack.names]
-        said = stack.predict(torch.from_numpy(np.stack(places)).to(stack.device)).cpu().numpy()
-        for row, name in enumerate(stack.names):
-            label, curve = parts[name].validation_label, curves[name]
-            curve.append(compute_balanced_loss(said[row, : len(label)], label))
+    def on_epoch_end(_, __, ensemble: Ensemble) -> None:
+        longest = max(len(parts[name].validation) for name in ensemble.names)
+        places = torch.from_numpy(np.stack([np.resize(parts[name].validation, longest) for name in ensemble.names]))
+        probability = ensemble.predict(places.to(ensemble.device)).cpu().numpy()
+        for row, name in enumerate(ensemble.names):
+            label, curve = parts[name].label, curves[name]
+            curve.append(compute_balanced_loss(probability[row, : len(label)], label))
             if curve[-1] == min(curve) and not train_config.refit:
-                best[name] = stack.extract_model(row)
+                best[name] = ensemble.extract_model(row)
 
-    train_ensemble(data, [part.choosing for part in parts], *how, on_epoch_end, auxiliary)
+    selecting = [part.selecting for part in parts]
+    train_ensemble(data, selecting, stag_config, train_config, on_epoch_end=on_epoch_end, **how)
     epochs = [int(np.argmin(curve)) + 1 for curve in curves]
     if train_config.refit:
         finals = [replace(part.final, stop_after=n) for part, n in zip(parts, epochs, strict=True)]
-        best = dict(enumerate(train_ensemble(data, finals, *how, auxiliary=auxiliary)))
-    told = [describe_selection(part.held_out, curve, train_config) for part, curve in zip(parts, curves, strict=True)]
-    return [(best[i], epochs[i], *told[i]) for i in range(len(parts))]
+        best = dict(enumerate(train_ensemble(data, finals, stag_config, train_config, **how)))
+    described = [_describe(part.held_out, curve, train_config) for part, curve in zip(parts, curves, strict=True)]
+    return [(best[i], epochs[i], *described[i]) for i in range(len(parts))]

@@ -1,13 +1,13 @@
-"""One optimiser for one network or for many: AdamW over parameters that lie side by side.
+"""AdamW over parameters that lie side by side, for one network or for many.
 
-A network has a hundred small parameters; stepping through them one by one costs an eighth of its training time on a CPU and
-one kernel launch each on a GPU. Here those with weight decay (matrices) are one vector and those without (vectors,
-numbers) another; networks that are trained together have one row each. The numbers are those of the long way, bit by bit.
+A network has a hundred small parameters; stepping through them one by one costs an eighth of its training time on a CPU
+and one kernel launch each on a GPU. Here those with weight decay (matrices) are one vector and the others another, with
+one row per network where several are trained together. The numbers are those of torch's AdamW on single parameters, bit
+by bit.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Iterator, Sequence
 
@@ -32,69 +32,79 @@ class Optimiser:
         decayed, plain: parameters with and without weight decay: float "parameter", or "network parameter".
         config: learning rate, weight decay, warm-up, clipping norm.
         n_steps: of the whole plan, which the rate follows even where training ends earlier.
+        gradients: of one network's parameters, whose norm is clipped; None: each row has its own norm.
     """
 
-    def __init__(self, decayed: Tensor, plain: Tensor, config: TrainConfig, n_steps: int):
-        self.decayed, self.plain, self.config, self.n_steps, self.taken = decayed, plain, config, n_steps, 0
+    def __init__(
+        self,
+        decayed: Tensor,
+        plain: Tensor,
+        config: TrainConfig,
+        n_steps: int,
+        gradients: Sequence[Tensor] | None = None,
+    ):
+        self.vectors = {"decayed": decayed, "plain": plain}
+        self.config, self.n_steps, self.gradients, self.step_count = config, n_steps, gradients, 0
         groups = [{"params": [decayed]}, {"params": [plain], "weight_decay": 0.0}]
         self._adam = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=decayed.is_cuda)
 
-    def clear(self) -> None:
-        """Gradients to zero."""
-        for vector in (self.decayed, self.plain):
-            vector.grad.zero_()
+    def zero_grad(self) -> None:
+        """Gradients to zero, or away where nothing else refers to them."""
+        for vector in self.vectors.values():
+            if self.gradients is None:
+                vector.grad = None
+            else:
+                vector.grad.zero_()
 
-    def step(self, norm: Tensor) -> None:
-        """Clip by the norm of each network's gradient (a number, or float "network") and move."""
+    def step(self) -> None:
+        """Clip each network's gradient and move."""
+        if self.gradients is None:
+            norm = torch.stack([v.grad.norm(dim=1) for v in self.vectors.values()]).norm(dim=0)[:, None]
+        else:
+            norm = torch.nn.utils.get_total_norm(self.gradients)
         share = (self.config.clip_norm / (norm + 1e-6)).clamp(max=1.0)
-        rate = self.config.lr * compute_rate(self.taken, self.n_steps, self.config.warmup)
         for group in self._adam.param_groups:
-            group["lr"] = rate
-        for vector in (self.decayed, self.plain):
-            vector.grad.mul_(share[:, None] if share.ndim else share)
+            group["lr"] = self.config.lr * compute_rate(self.step_count, self.n_steps, self.config.warmup)
+        for vector in self.vectors.values():
+            vector.grad.mul_(share)
         self._adam.step()
-        self.taken += 1
+        self.step_count += 1
 
-    def state(self) -> dict[str, Tensor]:
-        """Everything that has to be kept to go on with the same numbers."""
-        kept = {"taken": torch.tensor(self.taken), "decayed": self.decayed, "plain": self.plain}
-        for name in ("decayed", "plain"):
-            for key, value in self._adam.state.get(getattr(self, name), {}).items():
-                kept[f"{name}.{key}"] = value
-        return {key: value.detach().clone() for key, value in kept.items()}
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that is needed to resume with the same numbers."""
+        state = {"step_count": torch.tensor(self.step_count), **self.vectors}
+        for name, vector in self.vectors.items():
+            state |= {f"{name}.{key}": value for key, value in self._adam.state.get(vector, {}).items()}
+        return {key: value.detach().clone() for key, value in state.items()}
 
-    def restore(self, kept: dict[str, Tensor]) -> None:
-        """Take up what ``state`` gave; the parameters stay where they are in memory."""
-        self.taken = int(kept["taken"])
-        for name in ("decayed", "plain"):
-            vector = getattr(self, name)
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Resume from ``state_dict``; the parameters stay where they are in memory."""
+        self.step_count = int(state["step_count"])
+        for name, vector in self.vectors.items():
             with torch.no_grad():
-                vector.copy_(kept[name])
-            of = {key.split(".", 1)[1]: value for key, value in kept.items() if key.startswith(f"{name}.")}
-            self._adam.state[vector] = {k: v.to(vector.device) for k, v in of.items()}
+                vector.copy_(state[name])
+            moments = {k.split(".", 1)[1]: v for k, v in state.items() if k.startswith(f"{name}.")}
+            self._adam.state[vector] = {k: v.to(vector.device) for k, v in moments.items()}
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some networks only: ``rows`` int "network"."""
-        for vector in (self.decayed, self.plain):
-            vector.grad = None
-            vector.data = vector.data[rows]
+    def select(self, rows: Tensor) -> None:
+        """Keep some networks only: ``rows`` int "network"."""
+        for vector in self.vectors.values():
+            vector.grad, vector.data = None, vector.data[rows]
             state = self._adam.state.get(vector, {})
-            for key, value in state.items():
-                state[key] = value[rows] if value.ndim else value
+            state.update({key: value[rows] for key, value in state.items() if value.ndim})
 
 
 def flatten_parameters(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
-    """One vector with its gradient, of which the parameters given and their gradients become windows.
+    """One vector with its gradient, of which the parameters given and their gradients become views.
 
-    Undone by ``unflatten_parameters``: windows of a common memory are not for keeping.
+    Undone by ``unflatten_parameters``: views of common memory cannot be saved or moved one by one.
     """
-    joined = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
-    joined.grad = torch.zeros_like(joined)
-    for p, values, gradients in zip(
-        parameters, *(_windows(t, parameters) for t in (joined.data, joined.grad)), strict=True
-    ):
+    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    views = (_make_views(tensor, parameters) for tensor in (flat.data, flat.grad))
+    for p, values, gradients in zip(parameters, *views, strict=True):
         p.data, p.grad = values, gradients
-    return joined
+    return flat
 
 
 def unflatten_parameters(model: nn.Module) -> None:
@@ -103,19 +113,5 @@ def unflatten_parameters(model: nn.Module) -> None:
         p.data, p.grad = p.data.clone(), None
 
 
-def _windows(vector: Tensor, like: Sequence[Tensor]) -> Iterator[Tensor]:
+def _make_views(vector: Tensor, like: Sequence[Tensor]) -> Iterator[Tensor]:
     return (part.view_as(p) for part, p in zip(vector.split([p.numel() for p in like]), like, strict=True))
-
-
-def tune_malloc() -> None:
-    """Tell glibc to keep freed memory in this process: fetching fresh pages costs up to a third of training on a CPU.
-
-    Elsewhere than on glibc nothing happens.
-    """
-    try:
-        tell = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # names of <malloc.h>
-    for name, size in ((mmap_threshold, 1 << 30), (trim_threshold, 2**31 - 1), (top_pad, 1 << 28)):
-        tell(name, size)

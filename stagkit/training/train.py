@@ -1,12 +1,13 @@
-"""Fit one fold: everything that is learned or computed here comes from the training clips alone."""
+"""Train one network: everything that is learned or computed here comes from the training clips alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.facs import AU_NUMBERS
@@ -21,10 +22,10 @@ from stagkit.training.optim import Optimiser, flatten_parameters, unflatten_para
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` takes a CUDA GPU where there is one, else the CPU; any torch device name is taken as it is.
+    """``auto`` takes a CUDA GPU if available, otherwise the CPU; any other torch device name is taken as it is.
 
     Raises:
-        StagkitError: the device asked for is not there.
+        StagkitError: the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -32,7 +33,7 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise StagkitError(f"the device {name!r} is not to be had here; try auto or cpu.") from error
+        raise StagkitError(f"device {name!r} is not available; use auto or cpu.") from error
     return device
 
 
@@ -41,32 +42,94 @@ def compute_scale(data: RoiDataset, index: np.ndarray) -> np.ndarray:
 
     The network divides by it. u and v share one value, so directions stay; nothing is shifted: zero stays 'no motion'.
     """
-    seen = data.x[index][data.mask[index]]  # "patches chan py px"
-    power = (seen.astype(np.float64) ** 2).mean((0, 2, 3))
+    patches = data.x[index][data.mask[index]]  # "patches chan py px"
+    power = (patches.astype(np.float64) ** 2).mean((0, 2, 3))
     uv = math.sqrt(power[:2].mean())
     return np.maximum([uv, uv, math.sqrt(power[2])], 1e-6).astype(np.float32)
 
 
 def make_model(data: RoiDataset, train: np.ndarray, config: StagConfig, seed: int, atlas: RoiAtlas = ATLAS) -> Stag:
     """An untrained network whose input scale and AU prior come from the clips ``train`` alone."""
+    if not len(train):
+        raise StagkitError("the training part of the fold is empty.")
     if data.roi_names != atlas.names:
         raise StagkitError(
             f"the data has {len(data.roi_names)} regions, the atlas {len(atlas.names)}: prepare it again."
         )
     if config.head == "graph" and np.isnan(data.aus[train]).all():
         raise StagkitError(
-            f"the network answers from action units alone (stag.head=graph), but none of the {len(train)} training clips "
-            "is coded: take stag.head=fused, or add AU codes."
+            f"stag.head=graph predicts from action units alone, but none of the {len(train)} training clips is coded: "
+            "use stag.head=fused, or add AU codes."
         )
     torch.manual_seed(seed)
-    return Stag(
-        config,
-        n_classes=len(data.classes),
-        atlas=atlas,
-        patch=data.x.shape[-1],
-        au_prior=compute_au_prior(torch.from_numpy(data.aus[train])),
-        scale=compute_scale(data, train),
-    )
+    prior = compute_au_prior(data.aus[train])
+    return Stag(config, len(data.classes), atlas, data.x.shape[-1], prior, compute_scale(data, train))
+
+
+def run_epochs(
+    epochs: Iterable[int],
+    draw: Callable[[], Iterable],
+    step: Callable[..., Tensor],
+    finish: Callable[[int, float], None],
+) -> None:
+    """The training loop of all networks.
+
+    Args:
+        epochs: their numbers, from 0.
+        draw: the batches of one epoch.
+        step: takes one batch, updates the parameters and returns the loss (one number, or one per network).
+        finish: called with (epoch, mean loss) after each epoch.
+
+    Raises:
+        StagkitError: a loss that is not finite, with the epoch.
+    """
+    for epoch in epochs:
+        mean = float(torch.stack([step(batch) for batch in draw()]).mean())
+        if not math.isfinite(mean):
+            raise StagkitError(f"the loss became {mean} in epoch {epoch + 1}: use a smaller learning rate.")
+        finish(epoch, mean)
+
+
+def train_network(
+    model: nn.Module,
+    clips: Batch,
+    compute_batch_loss: Callable[[Batch], Tensor],
+    optimiser: Optimiser | torch.optim.Optimizer,
+    epochs: Iterable[int],
+    batch_size: int,
+    order: torch.Generator,
+    finish: Callable[[int, float], None] | None = None,
+    on_epoch_end: Callable[[int, float, nn.Module], None] | None = None,
+) -> None:
+    """Train one network, STAG or a baseline, on mini-batches in random order.
+
+    Args:
+        clips: on the network's device.
+        compute_batch_loss: from some of the clips to a scalar.
+        order: draws the order of the clips; a CPU generator.
+        finish: called with (epoch, mean loss) after each epoch, last.
+        on_epoch_end: as for ``train_fold``.
+    """
+    n_clips, device = len(clips.label), clips.label.device
+
+    def draw() -> tuple[Tensor, ...]:
+        return torch.randperm(n_clips, generator=order).chunk(math.ceil(n_clips / batch_size))
+
+    def step(part: Tensor) -> Tensor:
+        loss = compute_batch_loss(clips.select(part.to(device)))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    def end(epoch: int, mean: float) -> None:
+        if on_epoch_end:
+            on_epoch_end(epoch, mean, model.eval())
+            model.train()
+        if finish:
+            finish(epoch, mean)
+
+    run_epochs(epochs, draw, step, end)
 
 
 def train_fold(
@@ -76,96 +139,80 @@ def train_fold(
     train_config: TrainConfig,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    on_epoch: Callable[[int, float], None] | None = None,
-    on_epoch_end: Callable[[int, Stag], None] | None = None,
+    on_epoch_end: Callable[[int, float, Stag], None] | None = None,
     stop_after: int | None = None,
     checkpoint: Checkpoint | None = None,
     change: Callable[[Stag], object] | None = None,
     auxiliary: Batch | None = None,
 ) -> Stag:
-    """Train the network on the clips ``train`` for a fixed number of epochs.
-
-    AdamW with linear warm-up and cosine decay to zero, gradients clipped (``optimiser.Optimiser``).
+    """Train STAG on the clips ``train`` for a fixed number of epochs (optimiser: ``optim.Optimiser``).
 
     Args:
         train: int, indices of the training clips; no other clip is looked at.
         seed: fixes weights, order and augmentation.
-        on_epoch: called with (epoch, mean loss).
-        on_epoch_end: called with (epoch, network in evaluation mode) after each epoch; must not change it.
+        on_epoch_end: called with (epoch from 0, mean loss, network in evaluation mode) after each epoch; must not change
+            the network.
         stop_after: end after that many epochs, on the learning rates of the whole plan of ``train_config.epochs``.
-        checkpoint: saved and resumed from; a training that was killed ends with the same bits on a CPU.
-        change: called once with the untrained network, to put own layers into it (``custom.replace_layers``).
-        auxiliary: further clips of the same shape and classes. As many as a training batch holds are drawn for each
-            step, and their loss is added with weight ``train_config.auxiliary_weight``.
+        checkpoint: saved to and resumed from; a training that was killed ends with the same bits on a CPU.
+        change: called once with the untrained network, to put custom layers into it (``custom.replace_layers``).
+        auxiliary: further clips of the same shape and classes. For each step as many as the training batch holds are
+            drawn, and their loss is added with weight ``train_config.auxiliary_weight``.
 
     Returns:
         The trained network on the CPU, in evaluation mode.
 
     Raises:
-        StagkitError: no training clips, an auxiliary weight without auxiliary clips, or a loss that is not finite (with
-            the epoch).
+        StagkitError: no training clips, an auxiliary weight without auxiliary clips, or a loss that is not finite.
     """
-    if not len(train):
-        raise StagkitError("the training part of the fold is empty.")
     device = torch.device(device)
     model = make_model(data, train, stag_config, seed)
     if change:
         change(model)
     model = model.to(device).train()
-    whole = data.batch(train).to(device)
+    clips = data.batch(train).to(device)
     auxiliary = check_auxiliary(auxiliary, train_config, device)
-    class_weights = compute_class_weights(whole.label, len(data.classes)).to(device)
-    steps_per_epoch = math.ceil(len(train) / train_config.batch_size)
-    optimiser = Optimiser(
-        flatten_parameters([p for p in model.parameters() if p.ndim > 1]),
-        flatten_parameters([p for p in model.parameters() if p.ndim <= 1]),
-        train_config,
-        steps_per_epoch * train_config.epochs,
-    )
+    class_weights = compute_class_weights(clips.label, len(data.classes)).to(device)
+    n_steps = math.ceil(len(train) / train_config.batch_size)
+    decayed = flatten_parameters([p for p in model.parameters() if p.ndim > 1])
+    plain = flatten_parameters([p for p in model.parameters() if p.ndim <= 1])
     gradients = [p.grad for p in model.parameters()]
-    order = torch.Generator().manual_seed(seed)
-    chance = torch.Generator(device).manual_seed(seed)
-    found = checkpoint.load() if checkpoint else None
-    if found is not None:
-        optimiser.restore(found)
-        _restore_chance(found, order, chance)
-    for epoch in range(optimiser.taken // steps_per_epoch, min(train_config.epochs, stop_after or train_config.epochs)):
-        losses = []
-        for part in torch.randperm(len(train), generator=order).chunk(steps_per_epoch):
-            batch = make_augmented(whole.select(part.to(device)), train_config, chance)
-            output = model(batch.x, batch.mask, batch.times_ms)
-            loss = compute_loss(output, batch, class_weights, train_config).total
-            if auxiliary is not None:
-                drawn = torch.randint(len(auxiliary.label), (len(batch.label),), generator=order)
-                aux_batch = make_augmented(auxiliary.select(drawn.to(device)), train_config, chance)
-                aux_output = model(aux_batch.x, aux_batch.mask, aux_batch.times_ms)
-                aux_loss = compute_loss(aux_output, aux_batch, torch.ones_like(class_weights), train_config)
-                loss = loss + train_config.auxiliary_weight * aux_loss.total
-            optimiser.clear()
-            loss.backward()
-            optimiser.step(torch.nn.utils.get_total_norm(gradients))
-            losses.append(loss.detach())
-        mean = float(torch.stack(losses).mean())
-        if not math.isfinite(mean):
-            raise StagkitError(
-                f"the loss became {mean} in epoch {epoch + 1}: try a smaller learning rate than {train_config.lr}."
-            )
-        if on_epoch:
-            on_epoch(epoch, mean)
-        if checkpoint and checkpoint.is_due():
-            checkpoint.save(optimiser.state() | _keep_chance(order, chance))
-        if on_epoch_end:
-            on_epoch_end(epoch, model.eval())
-            model.train()
+    optimiser = Optimiser(decayed, plain, train_config, n_steps * train_config.epochs, gradients)
+    order, rng = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
+    state = checkpoint.load() if checkpoint else None
+    if state is not None:
+        optimiser.load_state_dict(state)
+        _set_rng_state(state, order, rng)
+
+    def compute_one_loss(batch: Batch, weights: Tensor) -> Tensor:
+        batch = make_augmented(batch, train_config, rng)
+        return compute_loss(model(batch.x, batch.mask, batch.times_ms), batch, weights, train_config).total
+
+    def compute_batch_loss(batch: Batch) -> Tensor:
+        loss = compute_one_loss(batch, class_weights)
+        if auxiliary is not None:
+            drawn = torch.randint(len(auxiliary.label), (len(batch.label),), generator=order).to(device)
+            aux_loss = compute_one_loss(auxiliary.select(drawn), torch.ones_like(class_weights))
+            loss = loss + train_config.auxiliary_weight * aux_loss
+        return loss
+
+    def finish(epoch: int, mean: float) -> None:
+        if checkpoint:
+            checkpoint.log_progress(train_config.epochs, epoch, mean)
+            if checkpoint.is_due():
+                checkpoint.save(optimiser.state_dict() | _get_rng_state(order, rng))
+
+    epochs = range(optimiser.step_count // n_steps, min(train_config.epochs, stop_after or train_config.epochs))
+    plan = (epochs, train_config.batch_size, order)
+    train_network(model, clips, compute_batch_loss, optimiser, *plan, finish, on_epoch_end)
     unflatten_parameters(model)
     return model.eval().cpu()
 
 
 def check_auxiliary(auxiliary: Batch | None, config: TrainConfig, device: torch.device | str) -> Batch | None:
-    """The auxiliary clips on ``device``; None where their weight is 0.
+    """The auxiliary clips on ``device``; None if their weight is 0.
 
     Raises:
-        StagkitError: there is a weight, but no clips were given.
+        StagkitError: a weight above 0 without clips.
     """
     if not config.auxiliary_weight:
         return None
@@ -177,22 +224,21 @@ def check_auxiliary(auxiliary: Batch | None, config: TrainConfig, device: torch.
     return auxiliary.to(device)
 
 
-def _keep_chance(order: torch.Generator, chance: torch.Generator) -> dict[str, torch.Tensor]:
-    """Where every source of chance stands: order, augmentation, dropout."""
-    kept = {"order": order.get_state(), "chance": chance.get_state(), "dropout": torch.get_rng_state()}
-    return kept | ({"dropout.cuda": torch.cuda.get_rng_state(chance.device)} if chance.device.type == "cuda" else {})
+def _get_rng_state(order: torch.Generator, rng: torch.Generator) -> dict[str, Tensor]:
+    """The state of every random generator of a training: order, augmentation, dropout."""
+    state = {"order": order.get_state(), "augmentation": rng.get_state(), "dropout": torch.get_rng_state()}
+    return state | ({"dropout.cuda": torch.cuda.get_rng_state(rng.device)} if rng.device.type == "cuda" else {})
 
 
-def _restore_chance(found: dict[str, torch.Tensor], order: torch.Generator, chance: torch.Generator) -> None:
-    order.set_state(found["order"])
-    chance.set_state(found["chance"])
-    torch.set_rng_state(found["dropout"])
-    if "dropout.cuda" in found:
-        torch.cuda.set_rng_state(found["dropout.cuda"], chance.device)
+def _set_rng_state(state: dict[str, Tensor], order: torch.Generator, rng: torch.Generator) -> None:
+    order.set_state(state["order"])
+    rng.set_state(state["augmentation"])
+    torch.set_rng_state(state["dropout"])
+    if "dropout.cuda" in state:
+        torch.cuda.set_rng_state(state["dropout.cuda"], rng.device)
 
 
-@torch.no_grad()
-def predict(model: Stag, data: HasBatch, index: np.ndarray, batch_size: int = 256) -> np.ndarray:
+def predict(model: nn.Module, data: HasBatch, index: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class probabilities: float "clip cls", rows sum to 1. Labels and AU codes are not looked at."""
     return predict_with_aus(model, data, index, batch_size)[0]
 
@@ -203,12 +249,10 @@ def predict_with_aus(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities float "clip cls", and the probability of each action unit, float "clip au"."""
     device = next(model.parameters()).device
-    classes, aus = [], []
+    classes, aus = [np.zeros((0, len(data.classes)), np.float32)], [np.zeros((0, len(AU_NUMBERS)), np.float32)]
     for start in range(0, len(index), batch_size):
         batch = data.batch(index[start : start + batch_size]).to(device)
         output = model(batch.x, batch.mask, batch.times_ms)
         classes.append(output.logits.softmax(-1).cpu().numpy())
         aus.append(compute_clip_aus(output.au_logits, batch.mask.any(2)).sigmoid().cpu().numpy())
-    if not classes:
-        return np.zeros((0, len(data.classes)), np.float32), np.zeros((0, len(AU_NUMBERS)), np.float32)
     return np.concatenate(classes), np.concatenate(aus)
