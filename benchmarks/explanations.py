@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from method_ranking import METHODS, SCORES, format_ranking, score_method, summarise
 from recognition import describe_commit, describe_machine, make_marks, write_markdown
 
 from stagkit.cli.options import read_settings
@@ -32,14 +33,14 @@ from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.bootstrap import Mean, compute_mean
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.splits import make_folds
-from stagkit.explain.attribution import attribute, by_roi, to_map
+from stagkit.explain.aggregate import by_roi, to_map
+from stagkit.explain.attribution import attribute
 from stagkit.explain.ground_truth import (
     compute_annotated_truth,
     compute_ground_truth,
     compute_pointing_chance,
     score_mass,
 )
-from stagkit.explain.ranking import SCORES, SPEAKERS, format_ranking, score_method, summarise
 from stagkit.explain.sanity_checks import train_on_permuted_labels
 from stagkit.synthetic.auxiliary import make_auxiliary
 from stagkit.synthetic.clip import make_clips
@@ -80,7 +81,7 @@ def measure_phantoms(seed: int, quick: bool, folder: Path, stag: StagConfig, tra
     truth = compute_ground_truth(list(make_clips(settings)))
     probability = predict(model, data, np.arange(len(data)))
     scores = {}
-    for name in SPEAKERS:
+    for name in METHODS:
         started = time.perf_counter()
         scores[name] = score_method(name, model, data.batch(), truth, probability.argmax(1), permuted, seed)
         tell(f"phantoms: {name}, {time.perf_counter() - started:.1f} s")
@@ -106,7 +107,7 @@ def measure_maps(path: Path, seed: int, quick: bool) -> dict:
     training = defaults.train.replace(epochs=3) if quick else defaults.train
     auxiliary = make_auxiliary(data, training)
     n_folds = 2 if quick else 5
-    parts, rows, right = {name: [] for name in SPEAKERS}, [], []
+    parts, rows, right = {name: [] for name in METHODS}, [], []
     for number, fold in enumerate(make_folds(data, "groupkfold", n_folds)):
         tell(f"maps: group {number + 1} of {n_folds}")
         # the folds are over here: nothing is chosen by them, and the AU codes of test clips serve for scoring alone
@@ -118,7 +119,7 @@ def measure_maps(path: Path, seed: int, quick: bool) -> dict:
             continue
         truth = compute_annotated_truth(data.aus[coded], [data.clip_ids[i] for i in coded])
         answer = predict(model, data, coded).argmax(1)
-        for name in SPEAKERS:
+        for name in METHODS:
             parts[name].append(score_method(name, model, data.batch(coded), truth, answer, permuted, seed))
         rows.append((coded, compute_pointing_chance(truth)))
         right.append(answer == data.label[coded])

@@ -70,14 +70,12 @@ def make_command(name: str, home: Path) -> Callable[[Path], None]:
             evaluate(load_data(maps), out, TINY, TrainConfig(epochs=1, batch_size=24), **settings)
 
         def explain(out: Path) -> None:
-            from stagkit.explain.graph_record import save_graphs
             from stagkit.explain.run import explain_run, hold_explanations
 
             if not out.exists():
                 shutil.copytree(home / "run", out)
-            with hold_explanations(out, 0) as (run, _):
+            with hold_explanations(out, 0):
                 explain_run(out, n_steps=1, controls=False)
-                save_graphs(run)
 
         if name == "explain":
             in_child(lambda: evaluate(home / "run"))

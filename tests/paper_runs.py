@@ -8,7 +8,6 @@ from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
 from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.ablation import ablate
 from stagkit.evaluation.evaluate import evaluate
-from stagkit.explain.graph_record import save_graphs
 from stagkit.explain.run import explain_run
 from stagkit.synthetic.dataset import PhantomSource
 from tests.small import save_maps
@@ -26,7 +25,6 @@ def make_phantom_run(home: Path) -> Path:
     train = TrainConfig(epochs=12, batch_size=6, lr=6e-3)
     run = evaluate(data, home / "phantoms", SMALL, train, workers=1, data_path=home / "clips")
     explain_run(run.path, n_steps=8)
-    save_graphs(run)
     return run.path
 
 

@@ -8,8 +8,12 @@ import sys
 import numpy as np
 import pytest
 
+from stagkit.core.facs import AU_LABELS
+from stagkit.explain.attribution import attribute
+from stagkit.explain.ground_truth import compute_annotated_truth
 from tests.lockfile import ROOT
-from tests.small import save_maps
+from tests.small import make_dataset, make_small_model, save_maps
+from tests.tiny import make_model
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +114,7 @@ def explanations(monkeypatch):
 def test_explanations_quick(explanations, monkeypatch, tmp_path, capsys):
     """Planted and annotated truth, every method with an interval, and a line for each aim whether it is reached."""
     few = ("integrated_gradients", "au_graph", "flow_magnitude", "random", "attention")
-    monkeypatch.setattr(explanations, "SPEAKERS", {n: explanations.SPEAKERS[n] for n in few})
+    monkeypatch.setattr(explanations, "METHODS", {n: explanations.METHODS[n] for n in few})
     options = ["--quick", "--seed", "3", "--json", str(tmp_path / "e.json")]
     explanations.main([*options, "--only", "phantoms"])
     result = json.loads((tmp_path / "e.json").read_text())
@@ -127,6 +131,28 @@ def test_explanations_quick(explanations, monkeypatch, tmp_path, capsys):
     result = json.loads((tmp_path / "e.json").read_text())
     assert result["sets"]["real"]["n_clips"] == 16
     assert 0 < result["sets"]["real"]["compute_pointing_chance"] < 1
+
+
+def test_every_method_is_scored(explanations):
+    ranking = sys.modules["method_ranking"]
+    data, trained = make_dataset(), make_small_model()
+    batch = data.batch([18, 19, 20])
+    aus = data.aus[18:21].copy()
+    aus[:, AU_LABELS.index("AU06")] = 1  # two each, so that there is a pair
+    truth = compute_annotated_truth(aus, batch.clip_ids)
+    answer = attribute(trained, batch).target
+    scores = {
+        name: ranking.score_method(name, trained, batch, truth, answer, make_model(n_classes=2))
+        for name in ranking.METHODS
+    }
+    table = ranking.summarise(scores, ["a", "b", "b"])
+    for name, row in table.items():
+        assert row, name
+        assert set(row) <= set(ranking.SCORES)
+    assert table["flow_magnitude"]["randomised"]["mean"] == 1.0
+    assert table["integrated_gradients"]["faithfulness"]["minus"].keys() == {"flow_magnitude", "attention", "random"}
+    assert "region_pointing" not in table["au_graph"]
+    assert len(ranking.format_ranking(table).splitlines()) == len(ranking.METHODS) + 1
 
 
 def test_the_confounder_is_told_in_logits(explanations):

@@ -12,8 +12,8 @@ import torch
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
-from stagkit.explain.aggregate import ExplainError, to_map
-from stagkit.explain.attribution import attribute, by_au, by_muscle, by_roi
+from stagkit.explain.aggregate import ExplainError, by_au, by_muscle, by_roi, to_map
+from stagkit.explain.attribution import attribute
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.faithfulness import compute_curves
 from tests.small import make_dataset, train_small

@@ -8,18 +8,8 @@ import torch
 
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
-from stagkit.explain.attribution import (
-    ExplainError,
-    attribute,
-    by_au,
-    by_frame,
-    by_roi,
-    by_roi_and_frame,
-    check_complete,
-    load_attribution,
-    save_attribution,
-    tabulate,
-)
+from stagkit.explain.aggregate import ExplainError, by_au, by_frame, by_roi, by_roi_and_frame, tabulate
+from stagkit.explain.attribution import attribute, check_complete, load_attribution, save_attribution
 from stagkit.explain.evidence import Evidence
 from stagkit.explain.run import describe_evidence
 from stagkit.plots.attributions import draw_attributions, plot_attribution

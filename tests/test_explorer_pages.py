@@ -12,7 +12,7 @@ from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Attribution
-from stagkit.explain.attribution import by_au, by_roi
+from stagkit.explain.aggregate import by_au, by_roi
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.synthetic.clip import make_clip
 from tests.browser import (

@@ -13,8 +13,7 @@ from stagkit.evaluation.compare_runs import compare_runs
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.run_check import check_run
-from stagkit.explain.graph_record import load_graphs, save_graphs
-from stagkit.explain.run import explain_run, load_evidence
+from stagkit.explain.run import explain_run, load_evidence, load_graphs
 from stagkit.plots.attributions import draw_attributions
 from stagkit.reports.run_report import write_report
 from tests.small import make_dataset
@@ -61,7 +60,6 @@ def test_hostile_names_pass_through_every_command(run, tmp_path):
     assert sorted(table["label"]) == sorted(data.classes[k] for k in data.label)
     assert set(loaded.metrics["per_dataset"]) == {"NA", "<i>"}
     evidence, out = explain_run(run.path, n_steps=1, controls=False)
-    save_graphs(loaded)
     assert load_evidence(out).attribution.clip_ids == evidence.attribution.clip_ids
     assert set(load_graphs(out / "graph.npz")[1].clip_ids) == set(data.clip_ids)
     odd = [data.clip_ids.index(name) for name in ("a/b", "a_b")]
@@ -85,7 +83,6 @@ def test_hostile_names_pass_through_figures_and_explorers(run, tmp_path):
 
     run, _ = run
     evidence, _ = explain_run(run.path, n_steps=1, controls=False)
-    save_graphs(Run.load(run.path))
     for path in make_figures([run.path], tmp_path / "figures"):
         if path.suffix == ".tex":
             assert r"\input{/etc" not in path.read_text(encoding="utf-8")

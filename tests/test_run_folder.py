@@ -26,8 +26,7 @@ from stagkit.evaluation.compare_runs import compare_runs
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.run import DamagedFoldWarning, OtherEnvironmentWarning, Run, RunError
 from stagkit.evaluation.run_check import check_run, is_sound
-from stagkit.explain.graph_record import load_graphs, save_graphs
-from stagkit.explain.run import explain_run, load_evidence
+from stagkit.explain.run import explain_run, load_evidence, load_graphs
 from stagkit.training.checkpoint import Checkpoint, DamagedCheckpointWarning
 from tests.small import renew_digests, save_maps
 
@@ -43,7 +42,6 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run_folder")
     run_on(save_maps(folder / "maps.npz"), folder / "run")
     explain_run(folder / "run", n_steps=1, controls=False)
-    save_graphs(Run.load(folder / "run"))
     return folder
 
 

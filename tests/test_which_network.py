@@ -160,9 +160,7 @@ def test_the_weights_of_a_run_say_which_networks_are_asked(loso, monkeypatch):
 
 def test_an_explanation_refuses_a_network_that_was_trained_on_the_clip(loso, monkeypatch):
     """A run whose predictions name another fold than the one that tested the clip."""
-    from stagkit.explain.attribution import compute_run_attribution
-    from stagkit.explain.graph_record import save_graphs
-    from stagkit.explain.run import explain_run
+    from stagkit.explain.run import compute_run_attribution, explain_run
 
     run = load(*loso, monkeypatch)
     table = run.predictions.copy()
@@ -172,7 +170,6 @@ def test_an_explanation_refuses_a_network_that_was_trained_on_the_clip(loso, mon
     for ask in (
         lambda: explain_run(run.path, n_steps=4, controls=False),
         lambda: compute_run_attribution(run, n_steps=4),
-        lambda: save_graphs(run),
         lambda: RunSource(run).scene(0),
     ):
         with pytest.raises(RunError, match="trained on this clip"):

@@ -31,11 +31,10 @@ def explain(
     ] = True,
 ) -> None:
     """Explain the predictions of a run by regions, muscles and frames, with controls for each explanation."""
-    from stagkit.explain.graph_record import save_graphs
     from stagkit.explain.run import describe_evidence, explain_run, hold_explanations
     from stagkit.plots.attributions import draw_attributions
 
-    with hold_explanations(run, seed) as (opened, _):  # until the figures are drawn
+    with hold_explanations(run, seed):  # until the figures are drawn
         evidence, out = explain_run(
             run,
             clips=clip,
@@ -45,7 +44,6 @@ def explain(
             method=method,
             controls=sanity_checks,
         )
-        save_graphs(opened, seed, clip)
         drawn = draw_attributions(evidence if evidence.scores else evidence.attribution, out, n_figures)
     say(describe_evidence(evidence))
     say(f"tables, values and {len(drawn)} figures in {out}; next: stagkit figures {run}")

@@ -1,7 +1,6 @@
-"""Sums of an attribution: to regions, muscles, action units, frames, sides, edges. Signed, in logits, nothing lost.
+"""Sums of an attribution over regions, muscles, action units, frames, sides or edges: signed, in logits, complete.
 
-Every table adds up to the whole attribution; a test holds them to it. Where a sum needs an axis that was not varied (an
-attribution to edges has no muscles), ``ExplainError`` says which.
+Each adds up to the whole attribution. A sum over an axis that was not varied (edges have no muscles) is an ``ExplainError``.
 """
 
 from __future__ import annotations
@@ -43,28 +42,28 @@ def sum_over(attribution: Attribution, *kept: str) -> np.ndarray:
 
 
 def by_roi(attribution: Attribution) -> np.ndarray:
-    """Signed sum for each region: float "clip roi", logits; sums to the whole."""
+    """Signed sum per region: float "clip roi", logits."""
     return sum_over(attribution, "roi")
 
 
 def by_frame(attribution: Attribution) -> np.ndarray:
-    """Signed sum for each frame: float "clip time", logits; sums to the whole."""
+    """Signed sum per frame: float "clip time", logits."""
     return sum_over(attribution, "time")
 
 
 def by_roi_and_frame(attribution: Attribution) -> np.ndarray:
-    """Signed sum for each region in each frame: float "clip time roi", logits; sums to the whole."""
+    """Signed sum per region and frame: float "clip time roi", logits."""
     return sum_over(attribution, "time", "roi")
 
 
 def to_map(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """The attribution as a map: float "clip time roi", logits; sums to the whole.
+    """The attribution as a map: float "clip time roi", logits.
 
-    Where only regions or only frames were varied, their value is spread evenly over what was seen of them. AU evidence is
-    drawn where each AU acts: on the regions that it moves, by its incidence (stagkit's choice).
+    If only regions or only frames were varied, their value is spread evenly over their visible cells. AU evidence is
+    assigned to the regions that each AU moves, by its incidence (stagkit's choice).
 
     Raises:
-        ExplainError: an attribution to something that has no place (edges, units).
+        ExplainError: an attribution to something without a place (edges, sided AUs).
     """
     axes, mask = attribution.axes.split(), attribution.mask
     if "roi" in axes and "time" in axes:
@@ -80,51 +79,49 @@ def to_map(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
 
 
 def by_edge(attribution: Attribution) -> np.ndarray:
-    """Signed sum for each region edge: float "clip target source", logits; sums to the whole."""
+    """Signed sum per region edge: float "clip target source", logits."""
     return sum_over(attribution, "target", "source")
 
 
 def by_side(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """Signed sum for the subject's left side, the midline and the right side: float "clip side" (``SIDES``), logits."""
+    """Signed sum of the subject's left side, midline and right side: float "clip side" (``SIDES``), logits."""
     sides = np.array([{"L": 0, "": 1, "R": 2}[roi.side] for roi in atlas.rois])
     return by_roi(attribution) @ np.eye(len(SIDES))[sides]
 
 
 def by_sided_au_and_frame(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """Signed sum for each unit (``motion_decomposition.SIDED_AUS``) in each frame: float "clip time sided_au", logits.
+    """Signed sum per sided AU (``SIDED_AUS``) and frame: float "clip time sided_au", logits.
 
-    A region's value in a frame goes to the muscles that moved it then, in their shares (``compute_au_shares``); what no
-    muscle accounts for goes to 'none'.
+    A region's value in a frame is divided among the sided AUs that moved it (``compute_au_shares``); the rest is 'none'.
     """
     each = by_roi_and_frame(attribution)
     return np.einsum("ctn,ctnu->ctu", each, compute_au_shares(attribution.flow, attribution.mask, atlas))
 
 
 def by_sided_au(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """Signed sum for each action unit, left and right apart: float "clip sided_au", logits; the last column is 'none'."""
+    """Signed sum per sided AU: float "clip sided_au", logits; the last column is 'none'."""
     if "sided_au" in attribution.axes.split():
         return sum_over(attribution, "sided_au")
     return by_sided_au_and_frame(attribution, atlas).sum(1)
 
 
 def by_au(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """Signed sum for each AU: float "clip au", logits; the last column is 'none', sums to the whole."""
+    """Signed sum per AU: float "clip au", logits; the last column is 'none'."""
     if "au" in attribution.axes.split():
         return np.pad(sum_over(attribution, "au"), ((0, 0), (0, 1)))
     return by_sided_au(attribution, atlas) @ np.eye(len(AU_LABELS) + 1)[SIDED_AU_INDEX]
 
 
 def by_muscle(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """Signed sum for each muscle, left and right apart: float "clip muscle" (``motion_decomposition.MUSCLES``), logits.
+    """Signed sum per muscle of either side: float "clip muscle" (``motion_decomposition.MUSCLES``), logits.
 
-    Muscles that one AU always moves together share a column (corrugator and depressor supercilii). The last column is
-    'none'; sums to the whole.
+    Muscles that one AU always moves together share a column. The last column is 'none'.
     """
     return by_sided_au(attribution, atlas) @ np.eye(len(MUSCLES))[[MUSCLES.index(m) for m in SIDED_AU_MUSCLES]]
 
 
 def tabulate(attribution: Attribution) -> dict[str, pd.DataFrame]:
-    """The sums that this attribution has, as tables, one row a clip, and ``clips`` (target, gap, delta)."""
+    """The sums that this attribution has as tables, one row per clip; ``clips``: target, logit difference, delta."""
     import pandas as pd
 
     index = pd.Index(attribution.clip_ids, name="clip")
@@ -159,36 +156,32 @@ def tabulate(attribution: Attribution) -> dict[str, pd.DataFrame]:
 
 
 def describe_clip(attribution: Attribution, clip: int = 0) -> str:
-    """One sentence on a clip that says only what the numbers say: the muscle that carries most, its share, its time.
+    """One sentence on a clip: the muscle with the largest attribution, its share, its time.
 
-    Left and right are named together where both carry the same sign and the weaker at least a quarter of the two. The
-    time is the shortest stretch of frames that holds half of what that muscle carries.
+    Left and right are named together if both have the same sign and the weaker at least a quarter of the two. The time is
+    the shortest interval of frames that holds half of that muscle's attribution.
 
-    Example of the form: 'left and right zygomaticus major carry +1.8 of the +2.3 logits for happiness, mostly 80-140 ms
-    after onset.'
+    Form: 'left and right zygomaticus major carry +1.8 of the +2.3 logits for happiness, mostly 80-140 ms after onset.'
     """
-    name, gap = attribution.classes[attribution.target[clip]], float(attribution.logit_difference[clip])
-    units = by_sided_au(attribution)[clip]
-    sign = 1.0 if gap >= 0 else -1.0
-    word = "for" if gap >= 0 else "against"
-    muscles, sides = _join_sides(units * sign)
+    name, whole = attribution.classes[attribution.target[clip]], float(attribution.logit_difference[clip])
+    values = by_sided_au(attribution)[clip]
+    sign, word = (1.0, "for") if whole >= 0 else (-1.0, "against")
+    muscles, sides = _join_sides(values * sign)
     best = max(muscles, key=muscles.get)
-    nobody = units[-1] * sign
-    if muscles[best] <= 0 or nobody > max(muscles.values()):
+    if muscles[best] <= 0 or values[-1] * sign > muscles[best]:
         return (
-            f"no muscle carries the {gap:+.1f} logits {word} {name}: {units[-1]:+.1f} of them lie in motion that no "
+            f"no muscle carries the {whole:+.1f} logits {word} {name}: {values[-1]:+.1f} of them lie in motion that no "
             "action unit accounts for."
         )
     verb = "carry" if " and " in sides[best] else "carries"
-    said = f"{sides[best]}{best} {verb} {muscles[best] * sign:+.1f} of the {gap:+.1f} logits {word} {name}"
+    text = f"{sides[best]}{best} {verb} {muscles[best] * sign:+.1f} of the {whole:+.1f} logits {word} {name}"
     if "time" in attribution.axes.split() and attribution.mask[clip].any(1).sum() > 1:
         chosen = [i for i, m in enumerate(SIDED_AU_MUSCLES) if _bare(m) == best and _side(m) in sides[best]]
-        course = by_sided_au_and_frame(attribution)[clip][:, chosen].sum(1) * sign
-        first, last = _find_stretch(course)
+        first, last = _find_interval(by_sided_au_and_frame(attribution)[clip][:, chosen].sum(1) * sign)
         times = attribution.times_ms[clip]
         at = f"at {times[first]:.0f} ms" if first == last else f"{times[first]:.0f}-{times[last]:.0f} ms"
-        said += f", mostly {at} after onset"
-    return said + "."
+        text += f", mostly {at} after onset"
+    return text + "."
 
 
 def _side(muscle: str) -> str:
@@ -199,31 +192,29 @@ def _bare(muscle: str) -> str:
     return muscle.removeprefix("left ").removeprefix("right ")
 
 
-def _join_sides(units: np.ndarray) -> tuple[dict[str, float], dict[str, str]]:
-    """Muscle without side -> value, and -> the words for the sides that carry it; 'none' is left out."""
+def _join_sides(values: np.ndarray) -> tuple[dict[str, float], dict[str, str]]:
+    """Muscle without side -> value, and -> the words for its sides; 'none' is left out."""
     each: dict[str, dict[str, float]] = {}
-    for muscle, value in zip(SIDED_AU_MUSCLES[:-1], units[:-1], strict=True):
+    for muscle, value in zip(SIDED_AU_MUSCLES[:-1], values[:-1], strict=True):
         sides = each.setdefault(_bare(muscle), {})
         sides[_side(muscle)] = sides.get(_side(muscle), 0.0) + float(value)
-    values, words = {}, {}
+    joined, words = {}, {}
     for muscle, sides in each.items():
         strong = max(sides, key=sides.get)
         both = sum(sides.values())
         if len(sides) == 2 and min(sides.values()) >= 0.25 * both > 0:
-            values[muscle], words[muscle] = both, "left and right "
+            joined[muscle], words[muscle] = both, "left and right "
         else:
-            values[muscle], words[muscle] = sides[strong], f"{strong} " if strong else ""
-    return values, words
+            joined[muscle], words[muscle] = sides[strong], f"{strong} " if strong else ""
+    return joined, words
 
 
-def _find_stretch(course: np.ndarray) -> tuple[int, int]:
-    """First and last frame of the shortest stretch that holds at least half of the sum (of what is positive, where the
-    sum is not)."""
-    gain = course if course.sum() > 0 else np.maximum(course, 0)
-    reached = np.concatenate([[0.0], np.cumsum(gain)])
-    n = len(course)
+def _find_interval(values: np.ndarray) -> tuple[int, int]:
+    """First and last frame of the shortest interval with half of the sum (of the positive part if the sum is not > 0)."""
+    gain = values if values.sum() > 0 else np.maximum(values, 0)
+    total, n = np.concatenate([[0.0], np.cumsum(gain)]), len(values)
     for length in range(1, n + 1):
-        sums = reached[length:] - reached[: n - length + 1]
+        sums = total[length:] - total[: n - length + 1]
         if sums.max() >= 0.5 * gain.sum():
             return int(sums.argmax()), int(sums.argmax()) + length - 1
     return 0, n - 1

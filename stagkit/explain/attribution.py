@@ -1,88 +1,34 @@
-"""Which regions, muscles, action units, frames and edges a decision rests on: attributions in logits, with what they miss.
+"""Attributions of a logit to regions, muscles, action units, frames and edges, with what they miss; sums: ``aggregate``.
 
-One verb, ``attribute``; the sums of what it gives are in ``sums``, and can be had from here too. An attribution is a claim
-about the network, not about the person. It is complete when its values sum to the difference between the logit of the clip
-and the logit of the same face without motion; how far it misses is stored with it. Whether it is true is another question:
-``evidence``.
+An attribution is a statement about the network, not about the person. It is complete if its values sum to the logit of the
+clip minus the logit of the same face without motion. Whether it is faithful is another question: see ``evidence``.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.core.files import Progress, check_digest, load_arrays, no_progress, read_digests, write_atomically
+from stagkit.core.files import check_digest, load_arrays, read_digests, write_atomically
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import MAX_DELTA, Attribution, Batch, StagkitError
-from stagkit.explain.aggregate import (
-    ExplainError,
-    by_au,
-    by_edge,
-    by_frame,
-    by_muscle,
-    by_roi,
-    by_roi_and_frame,
-    by_side,
-    by_sided_au,
-    by_sided_au_and_frame,
-    describe_clip,
-    tabulate,
-    to_map,
-)
+from stagkit.explain.aggregate import ExplainError
 
 if TYPE_CHECKING:
-    from stagkit.evaluation.run import Run
     from stagkit.network.model import Stag
 
-__all__ = [
-    "GROUPS",
-    "LAYERS",
-    "METHODS",
-    "ExplainError",
-    "attribute",
-    "by_au",
-    "by_edge",
-    "by_frame",
-    "by_muscle",
-    "by_roi",
-    "by_roi_and_frame",
-    "by_side",
-    "by_sided_au",
-    "by_sided_au_and_frame",
-    "check_complete",
-    "choose_target",
-    "compute_fold_attribution",
-    "compute_run_attribution",
-    "describe_clip",
-    "find_steps",
-    "join_attributions",
-    "load_attribution",
-    "save_attribution",
-    "select_clips",
-    "tabulate",
-    "to_map",
-]
+#: Clips that are not complete are tried again with this many times the steps.
+FACTORS = (4, 16)
 
-#: Names that ``attribute`` takes; underscores may stand for blanks.
-METHODS = (
-    "integrated gradients",
-    "gradient x input",
-    "gradient shap",
-    "feature ablation",
-    "shapley sampling",
-    "layer integrated gradients",
-    "edge integrated gradients",
-)
-GROUPS = ("roi", "frame", "au", "roi x frame")
-LAYERS = ("region tokens", "frame tokens", "au evidence")
-
-#: How many times the steps asked for are tried at most when they do not suffice.
-_MOST = 16
-
-_ARRAYS = ("values", "target", "logit_difference", "convergence_delta", "times_ms", "mask", "flow")
+_VALUES = ("values", "target", "logit_difference", "convergence_delta")
+_ARRAYS = (*_VALUES, "times_ms", "mask", "flow")
+_NAMES = ("inputs", "clip_ids", "classes", "roi_names")
+_TEXTS = ("method", "settings", "baseline", "run", "axes")
 
 
 def attribute(
@@ -100,94 +46,111 @@ def attribute(
 ) -> Attribution:
     """Attribute a logit of each clip to what was varied: its motion, groups of it, tokens, or edges.
 
-    The baseline is zero flow, 'no motion', with the same regions present at the same times. How many clips or points on
-    the path are held in memory at once is found by a probe of one clip; no hook and no gradient is left behind, after an
-    error neither.
+    The baseline is zero flow, 'no motion', with the same regions visible at the same times. The batch size is found by a
+    probe of one clip; no hook and no gradient is left behind, even after an error.
 
     Args:
         model: in evaluation mode.
-        method: one of ``METHODS``; see ``captum_methods`` for what each does and its source. Integrated gradients and
-            Shapley sampling are complete; of the others the delta says how far off they are.
-        target: class explained, for all or for each clip; the predicted class where None.
-        n_steps: points on the path from no motion to the clip (integrated gradients, of any kind).
+        method: one of ``methods.METHODS``, underscores allowed. Integrated gradients and Shapley sampling are complete;
+            for the others the convergence delta says how much is missing.
+        target: class explained, for all or for each clip; the predicted class if None.
+        n_steps: points on the path from no motion to the clip (integrated gradients of any kind).
         run: name of the run whose weights these are.
-        groups: what is stilled together by feature ablation and Shapley sampling, one of ``GROUPS``.
-        layer: whose output layer integrated gradients vary, one of ``LAYERS``.
+        groups: what feature ablation and Shapley sampling set to zero together, one of ``methods.GROUPS``.
+        layer: whose output layer integrated gradients vary, one of ``methods.LAYERS``.
         n_samples: random points (gradient shap) or random orders (Shapley sampling).
         seed: of those.
-        search: where a clip is not complete, find the number of steps that would do.
+        search: if a clip is not complete, find a sufficient number of steps.
 
     Returns:
-        ``Attribution`` in logits; its ``axes`` say what was varied. Zero where the mask is False. Where the sum misses
-        more than ``MAX_DELTA`` of a gap, ``settings["n_steps_needed"]`` is the number that would do (None: not found).
+        ``Attribution`` in logits; its ``axes`` say what was varied. Zero where the mask is False. If the sum misses more
+        than ``MAX_DELTA`` of a logit difference, ``settings["n_steps_needed"]`` is a sufficient number (None: not found).
 
     Raises:
-        ExplainError: an unknown method, group or layer, a class that does not exist, a network in training mode, or one
-            without the part that was asked for.
+        ExplainError: an unknown method, group, layer or class, a network in training mode or without the part asked for.
     """
-    from dataclasses import replace
-
     import torch
 
-    from stagkit.explain import methods as captum_methods
+    from stagkit.explain import methods
 
     method = method.replace("_", " ")
-    for name, value, known in (("method", method, METHODS), ("groups", groups, GROUPS), ("layer", layer, LAYERS)):
+    for name, value, known in (
+        ("method", method, methods.METHODS),
+        ("groups", groups, methods.GROUPS),
+        ("layer", layer, methods.LAYERS),
+    ):
         if value not in known:
             raise ExplainError(f"there is no {name} {value!r}; expected one of {', '.join(known)}.")
     if model.training:
-        raise ExplainError(
-            "the network is in training mode, where dropout makes every answer differ: call model.eval()."
-        )
+        raise ExplainError("the network is in training mode, where dropout makes it random: call model.eval().")
     if method == "edge integrated gradients" and getattr(model, "connectivity", None) is None:
-        raise ExplainError(
-            "this network has no graph (graph='none' or branches='time'), so there are no edges to vary."
-        )
+        raise ExplainError("this network has no graph (graph='none' or branches='time'), so no edges to vary.")
     if method == "layer integrated gradients" and layer == "frame tokens" and model.frame_tokens is None:
         raise ExplainError("this network has no frame tokens (branches='graph'): take layer='region tokens'.")
     x = (batch.x * batch.mask[..., None, None, None]).detach()
     with torch.no_grad():
         chosen = choose_target(target, model.logits(x, batch.mask, batch.times_ms))
-    given = captum_methods.Inputs(x, batch.mask, batch.times_ms, chosen)
-    function, reads = captum_methods.METHODS[method]
+    inputs = methods.Inputs(x, batch.mask, batch.times_ms, chosen)
+    function, reads = methods.METHODS[method]
     asked = {"n_steps": n_steps, "groups": groups, "layer": layer, "n_samples": n_samples, "seed": seed}
     settings = {name: asked[name] for name in reads}
-    with captum_methods.frozen(model):
-        size = captum_methods.probe_batch_size(model.logits, x[:1], batch.mask[:1], batch.times_ms[:1])
+    with methods.frozen(model):
+        size = methods.probe_batch_size(model.logits, x[:1], batch.mask[:1], batch.times_ms[:1])
         if method == "gradient shap":
             size = max(1, size // n_samples)
         starts = range(0, len(x), size)
-        answers = [function(model, given.take(slice(s, s + size)), {**asked, "batch_size": size}) for s in starts]
-    values = torch.cat([answer.values.detach() for answer in answers])
-    gap = torch.cat([answer.at_clip - answer.at_baseline for answer in answers])
+        parts = [function(model, inputs.take(slice(s, s + size)), {**asked, "batch_size": size}) for s in starts]
+    values = torch.cat([part.values.detach() for part in parts])
+    difference = torch.cat([part.at_clip - part.at_baseline for part in parts])
     attribution = Attribution(
         values=values.cpu().numpy().astype(np.float32),
-        inputs=(answers[0].varied,),
+        inputs=(parts[0].varied,),
         method=method,
         settings=settings,
         target=chosen.cpu().numpy(),
-        baseline=answers[0].baseline,
-        logit_difference=gap.cpu().numpy(),
-        convergence_delta=(values.double().flatten(1).sum(1) - gap.double()).cpu().numpy(),
+        baseline=parts[0].baseline,
+        logit_difference=difference.cpu().numpy(),
+        convergence_delta=(values.double().flatten(1).sum(1) - difference.double()).cpu().numpy(),
         clip_ids=batch.clip_ids,
         classes=batch.classes,
-        roi_names=model.roi_names if hasattr(model, "roi_names") else ATLAS.names,
+        roi_names=getattr(model, "roi_names", ATLAS.names),
         times_ms=batch.times_ms.cpu().numpy(),
         mask=batch.mask.cpu().numpy(),
         flow=x.mean((-1, -2))[..., :2].cpu().numpy(),
         run=run,
-        axes=answers[0].axes,
+        axes=parts[0].axes,
     )
     worst = int(attribution.relative_delta.argmax())
-    if "n_steps" in reads and attribution.relative_delta[worst] > MAX_DELTA and search:
-        one = batch.select(torch.tensor([worst]))
-        needed = find_steps(model, one, chosen[worst : worst + 1], n_steps, method=method, layer=layer)
+    if search and "n_steps" in reads and attribution.relative_delta[worst] > MAX_DELTA:
+        one, at = batch.select(torch.tensor([worst])), chosen[worst : worst + 1]
+        tries = (attribute(model, one, method, at, n_steps * f, layer=layer, search=False) for f in FACTORS)
+        needed = next((t.settings["n_steps"] for t in tries if t.relative_delta[0] <= MAX_DELTA), None)
         attribution = replace(attribution, settings={**settings, "n_steps_needed": needed})
     return attribution
 
 
+def attribute_completely(
+    model: Stag, batch: Batch, n_steps: int = 32, run: str = "", method: str = "integrated gradients"
+) -> Attribution:
+    """Attribution of the predicted classes; clips that are not complete are repeated with ``FACTORS`` times the steps."""
+    import torch
+
+    done = attribute(model, batch, method, n_steps=n_steps, run=run, search=False)
+    for factor in FACTORS:
+        missing = np.flatnonzero(done.relative_delta > MAX_DELTA)
+        if not len(missing) or "n_steps" not in done.settings:
+            break
+        part = batch.select(torch.from_numpy(missing))
+        better = attribute(model, part, method, n_steps=factor * n_steps, run=run, search=False)
+        arrays = {name: getattr(done, name).copy() for name in _VALUES}
+        for name, values in arrays.items():
+            values[missing] = getattr(better, name)
+        done = replace(done, **arrays)
+    return done
+
+
 def choose_target(target: Sequence[int] | int | None, logits):
-    """The class explained for each clip, int64 "clip": as given, or the predicted one where None.
+    """The class explained for each clip, int64 "clip": as given, or the predicted one if None.
 
     Raises:
         ExplainError: a class that does not exist.
@@ -203,29 +166,11 @@ def choose_target(target: Sequence[int] | int | None, logits):
     return chosen
 
 
-def find_steps(model: Stag, batch: Batch, target=None, n_steps: int = 32, **asked) -> int | None:
-    """How many steps make integrated gradients complete within ``MAX_DELTA`` on these clips.
-
-    Args:
-        target: as in ``attribute``.
-        n_steps: a number that is too small; 2, 4, 8 and 16 times as many are tried.
-        **asked: more for ``attribute``, e.g. ``method``.
-
-    Returns:
-        The first number that does, or None.
-    """
-    for more in (2, 4, 8, _MOST):
-        tried = attribute(model, batch, target=target, n_steps=more * n_steps, search=False, **asked)
-        if (tried.relative_delta <= MAX_DELTA).all():
-            return more * n_steps
-    return None
-
-
 def check_complete(attribution: Attribution) -> None:
-    """Check that every clip's values sum to its logit gap within ``MAX_DELTA``.
+    """Check that every clip's values sum to its logit difference within ``MAX_DELTA``.
 
     Raises:
-        ExplainError: names the worst clip and the number of steps that would do.
+        ExplainError: names the worst clip and a sufficient number of steps.
     """
     worst = int(attribution.relative_delta.argmax())
     miss = attribution.relative_delta[worst]
@@ -235,53 +180,37 @@ def check_complete(attribution: Attribution) -> None:
     if not steps:
         remedy = "use integrated gradients, which is complete"
     elif needed is None:
-        remedy = (
-            f"{_MOST * int(steps)} steps do not mend it either, the gap is too close to zero: explain another class"
-        )
+        remedy = f"{FACTORS[-1] * int(steps)} steps do not suffice, it is too close to zero: explain another class"
     else:
-        remedy = f"n_steps={needed} does" if needed > 0 else f"try n_steps={4 * int(steps)}"
+        remedy = f"n_steps={needed} does" if needed > 0 else f"try n_steps={FACTORS[0] * int(steps)}"
     raise ExplainError(
-        f"the attribution of clip {attribution.clip_ids[worst]!r} misses {miss:.0%} of its logit gap "
+        f"the attribution of clip {attribution.clip_ids[worst]!r} misses {miss:.0%} of its logit difference "
         f"({attribution.logit_difference[worst]:+.3f}), more than {MAX_DELTA:.0%}: {remedy}."
     )
 
 
 def select_clips(attribution: Attribution, index: Sequence[int]) -> Attribution:
     """Some clips of an attribution."""
-    from dataclasses import replace
-
     index = [int(i) for i in index]
-    return replace(
-        attribution,
-        **{n: getattr(attribution, n)[index] for n in _ARRAYS},
-        clip_ids=tuple(attribution.clip_ids[i] for i in index),
-    )
+    arrays = {name: getattr(attribution, name)[index] for name in _ARRAYS}
+    return replace(attribution, **arrays, clip_ids=tuple(attribution.clip_ids[i] for i in index))
 
 
 def join_attributions(parts: Sequence[Attribution]) -> Attribution:
     """Attributions of different clips by the same method, one after another."""
-    from dataclasses import replace
-
-    return replace(
-        parts[0],
-        **{n: np.concatenate([getattr(p, n) for p in parts]) for n in _ARRAYS},
-        clip_ids=tuple(c for p in parts for c in p.clip_ids),
-    )
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    return replace(parts[0], **arrays, clip_ids=tuple(c for part in parts for c in part.clip_ids))
 
 
 def save_attribution(attribution: Attribution, path: str | Path) -> None:
     """Write an attribution as an ``.npz`` of plain arrays."""
-    import json
-
+    texts = {name: getattr(attribution, name) for name in _TEXTS}
     with write_atomically(path) as aside:
         np.savez_compressed(
             aside,
-            **{n: getattr(attribution, n) for n in _ARRAYS},
-            **{n: np.array(getattr(attribution, n), str) for n in ("inputs", "clip_ids", "classes", "roi_names")},
-            text=json.dumps(
-                {n: getattr(attribution, n) for n in ("method", "settings", "baseline", "run", "axes")},
-                ensure_ascii=False,
-            ),
+            **{name: getattr(attribution, name) for name in _ARRAYS},
+            **{name: np.array(getattr(attribution, name), str) for name in _NAMES},
+            text=json.dumps(texts, ensure_ascii=False),
         )
 
 
@@ -291,61 +220,12 @@ def load_attribution(path: str | Path) -> Attribution:
     Raises:
         ExplainError: missing or damaged.
     """
-    import json
-
     path = Path(path)
     if not path.is_file():
         raise ExplainError(f"there is no file {path}: run 'stagkit explain' first.")
     try:
         file = load_arrays(check_digest(path.parent, path.name, read_digests(path.parent)))
-        text = json.loads(str(file["text"]))
-        arrays = {n: file[n] for n in _ARRAYS}
-        names = {n: tuple(str(v) for v in file[n]) for n in ("inputs", "clip_ids", "classes", "roi_names")}
-        return Attribution(**arrays, **names, **text)
+        names = {name: tuple(str(v) for v in file[name]) for name in _NAMES}
+        return Attribution(**{name: file[name] for name in _ARRAYS}, **names, **json.loads(str(file["text"])))
     except (StagkitError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExplainError(f"{path} is damaged: run 'stagkit explain' again.") from error
-
-
-def compute_run_attribution(
-    run: Run, clips: Sequence[str] | None = None, seed: int = 0, n_steps: int = 32, progress: Progress = no_progress
-) -> Attribution:
-    """Attribution of a run's test clips, each by the network of its own fold."""
-    data = run.load_data()
-    wanted = set(clips) if clips else set(data.clip_ids)
-    unknown = sorted(wanted - set(data.clip_ids))
-    if unknown:
-        raise ExplainError(f"the run has no clip {', '.join(unknown[:5])}; its first is {data.clip_ids[0]!r}.")
-    parts = []
-    for fold in progress(range(len(run.split)), len(run.split)):
-        index = [i for i in run.test_index(data, seed, fold) if data.clip_ids[i] in wanted]
-        if index:
-            run.check_unseen(seed, fold, [data.clip_ids[i] for i in index], data.clip_ids)
-            parts.append(compute_fold_attribution(run.load_model(seed, fold), data.batch(index), n_steps, run.name))
-    return join_attributions(parts)
-
-
-def compute_fold_attribution(
-    model: Stag, batch: Batch, n_steps: int = 32, run: str = "", method: str = "integrated gradients"
-) -> Attribution:
-    """Attribution of the predicted classes; clips that are not complete are tried with four and sixteen times the steps."""
-    import torch
-
-    done = attribute(model, batch, method, n_steps=n_steps, run=run, search=False)
-    for more in (4, 16):
-        open_ = np.flatnonzero(done.relative_delta > MAX_DELTA)
-        if not len(open_) or "n_steps" not in done.settings:
-            break
-        some = batch.select(torch.from_numpy(open_))
-        done = _with_clips(done, open_, attribute(model, some, method, n_steps=more * n_steps, run=run, search=False))
-    return done
-
-
-def _with_clips(whole: Attribution, places: np.ndarray, better: Attribution) -> Attribution:
-    """``whole`` with the clips at ``places`` replaced by those of ``better``."""
-    from dataclasses import replace
-
-    arrays = {}
-    for name in ("values", "target", "logit_difference", "convergence_delta"):
-        arrays[name] = getattr(whole, name).copy()
-        arrays[name][places] = getattr(better, name)
-    return replace(whole, **arrays)

@@ -1,7 +1,7 @@
-"""An attribution together with its controls: the only form in which stagkit shows an explanation without a stamp.
+"""Evidence: an attribution together with its controls, the only form in which stagkit shows an explanation unmarked.
 
-A control is a number a clip and a rule that says what it has to be; the rules are stagkit's choice and stand in
-``RULES``. A map that fails one is still drawn, with the failure beside it.
+A control is a number per clip and a rule that it has to satisfy; the rules are stagkit's choice (``RULES``). A map that
+fails one is still drawn, with the failure next to it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from stagkit.explain.sanity_checks import compute_dependence, compute_similarity
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
 
-#: Largest rank correlation of a map with that of a randomised network which still counts as depending on the weights.
+#: Largest rank correlation with the map of a randomised network that still counts as depending on the weights.
 MAX_SIMILARITY = 0.5
-#: Largest change of an explanation, as a share of its size, when the clip is shaken by 5 % of its motion.
+#: Largest change of an explanation, as a share of its size, when the clip is perturbed by 5 % of its motion.
 MAX_CHANGE = 0.5
 
 
 class CheckResult(NamedTuple):
-    """One control of one clip: its name, whether it holds, and what was measured, in words."""
+    """One control of one clip: its name, whether it holds, and what was measured, as text."""
 
     name: str
     passed: bool
@@ -55,7 +55,7 @@ class Evidence:
         scores: name -> float "clip", NaN where it does not apply: ``completeness``; areas ``deletion`` and ``insertion``
             of the map, of ``_flow`` and of ``_random`` orders, logits; ``infidelity``; ``sensitivity``; ``randomised``
             (similarity to the map of a network with random weights) and ``permuted`` (with shuffled labels);
-            ``attention_agreement``; where the truth is known ``pointing``, ``mass``, ``peak_error_ms``, ``au_auroc`` (of the
+            ``attention_agreement``; if the truth is known ``pointing``, ``mass``, ``peak_error_ms``, ``au_auroc`` (of the
             map) and ``edge_auroc`` (of the network's AU graph).
     """
 
@@ -65,7 +65,7 @@ class Evidence:
     def __post_init__(self):
         for name, values in self.scores.items():
             if np.shape(values) != (len(self.attribution),):
-                raise ExplainError(f"control {name!r} has {np.shape(values)}, expected one value a clip.")
+                raise ExplainError(f"control {name!r} has {np.shape(values)}, expected one value per clip.")
 
     def __len__(self) -> int:
         return len(self.attribution)
@@ -77,58 +77,58 @@ class Evidence:
         return replace(self, attribution=select_clips(self.attribution, index), scores=scores)
 
     def checks(self, clip: int = 0) -> tuple[CheckResult, ...]:
-        """Every control of a clip that was measured, judged."""
+        """The result of every control of a clip that was measured."""
         at = {name: float(values[clip]) for name, values in self.scores.items()}
-        out = []
-        for name, needs, judge in RULES:
-            if all(n in at and not np.isnan(at[n]) for n in needs):
-                out.append(CheckResult(name, *judge(*(at[n] for n in needs))))
-        return tuple(out)
+        return tuple(
+            CheckResult(name, *rule(*(at[n] for n in needs)))
+            for name, needs, rule in RULES
+            if all(n in at and not np.isnan(at[n]) for n in needs)
+        )
+
+    def count_checks(self) -> dict[str, list[bool]]:
+        """Name of each control -> whether it holds, for the clips in which it was measured."""
+        held: dict[str, list[bool]] = {}
+        for clip in range(len(self)):
+            for check in self.checks(clip):
+                held.setdefault(check.name, []).append(check.passed)
+        return held
 
     def passed(self, clip: int = 0) -> bool:
-        """True where every control that was measured holds; False where none was."""
+        """True if every control that was measured holds; False if none was."""
         checks = self.checks(clip)
-        return bool(checks) and all(v.passed for v in checks)
+        return bool(checks) and all(check.passed for check in checks)
 
     def describe(self, clip: int = 0) -> str:
         """One sentence: which controls hold and which fail."""
         checks = self.checks(clip)
-        failed = [f"{v.name} ({v.text})" for v in checks if not v.passed]
+        failed = [f"{check.name} ({check.text})" for check in checks if not check.passed]
         if not checks:
             return "no control was run."
         if not failed:
-            return f"all {len(checks)} controls hold: {', '.join(v.name for v in checks)}."
+            return f"all {len(checks)} controls hold: {', '.join(check.name for check in checks)}."
         return f"{len(failed)} of {len(checks)} controls fail: {'; '.join(failed)}."
 
 
-def _judge_order(deletion: float, insertion: float, other_deletion: float, other_insertion: float) -> tuple[bool, str]:
+def _better_order(deletion: float, insertion: float, other_deletion: float, other_insertion: float) -> tuple[bool, str]:
     mine, other = insertion - deletion, other_insertion - other_deletion
     return mine > other, f"insertion minus deletion {mine:+.2f} against {other:+.2f} logits"
 
 
+def _dissimilar(other: str):
+    return lambda rho: (abs(rho) <= MAX_SIMILARITY, f"rank correlation {rho:+.2f} with {other}")
+
+
 _AREAS = ("deletion", "insertion")
 
-#: (name, scores it reads, judge: values -> (holds, words)).
+#: (name, scores it reads, rule: values -> (holds, text)).
 RULES = (
     ("complete", ("completeness",), lambda miss: (miss <= MAX_DELTA, f"sum misses {miss:.1%}")),
-    ("better than random order", (*_AREAS, *(f"{a}_random" for a in _AREAS)), _judge_order),
-    ("better than flow magnitude", (*_AREAS, *(f"{a}_flow" for a in _AREAS)), _judge_order),
-    ("stable", ("sensitivity",), lambda change: (change <= MAX_CHANGE, f"changes by {change:.0%} when shaken")),
-    (
-        "depends on the weights",
-        ("randomised",),
-        lambda same: (abs(same) <= MAX_SIMILARITY, f"rank correlation {same:+.2f} with a random network's"),
-    ),
-    (
-        "depends on the labels",
-        ("permuted",),
-        lambda same: (abs(same) <= MAX_SIMILARITY, f"rank correlation {same:+.2f} with one trained on shuffled labels"),
-    ),
-    (
-        "pointing game",
-        ("pointing",),
-        lambda hit: (hit == 1, "largest region " + ("moved" if hit else "did not")),
-    ),
+    ("better than random order", (*_AREAS, *(f"{a}_random" for a in _AREAS)), _better_order),
+    ("better than flow magnitude", (*_AREAS, *(f"{a}_flow" for a in _AREAS)), _better_order),
+    ("stable", ("sensitivity",), lambda change: (change <= MAX_CHANGE, f"changes by {change:.0%} when perturbed")),
+    ("depends on the weights", ("randomised",), _dissimilar("a random network's")),
+    ("depends on the labels", ("permuted",), _dissimilar("one trained on shuffled labels")),
+    ("pointing game", ("pointing",), lambda hit: (hit == 1, "largest region " + ("moved" if hit else "did not move"))),
 )
 
 
@@ -147,15 +147,15 @@ def make_evidence(
     Args:
         model: in evaluation mode.
         batch: the clips.
-        method: a name for ``explain.attribute``, or an attribution of these clips made before.
+        method: a name for ``attribute``, or an attribution of these clips made before.
         target: as there.
         ground_truth: of these clips, if known (``compute_ground_truth``, ``compute_annotated_truth``).
-        permuted: a network trained on shuffled labels (``sanity.train_on_permuted_labels``), where there is one.
+        permuted: a network trained on shuffled labels (``sanity_checks.train_on_permuted_labels``), if available.
         seed: of random orders, perturbations and random weights.
         **asked: more for ``attribute``.
 
     Raises:
-        ExplainError: a method that gives no map over regions and frames (edges, AU evidence).
+        ExplainError: a method that gives no map over regions and frames (edges).
     """
     if isinstance(method, Attribution):
         attribution = method

@@ -1,7 +1,7 @@
-"""Is the map true to the network? Controls that need no knowledge of the clip: deletion, insertion, infidelity, sensitivity.
+"""Faithfulness of a map to the network: deletion, insertion, infidelity, sensitivity; no knowledge of the clip is needed.
 
-Each is compared with what costs nothing: a random order and the order of flow magnitude. A map is float "clip time roi"
-(larger = speaks more for the target); an order of cells, region by frame, follows from it.
+A map is float "clip time roi" (larger = supports the target more); it gives an order of cells (region by frame), which is
+compared with a random order and with the order of flow magnitude.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Curves(NamedTuple):
-    """Logit of the target above no motion while cells are taken away or put in: float "clip step", logits.
+    """Logit of the target minus that of no motion while cells are deleted or inserted: float "clip step", logits.
 
     The first step of ``deletion`` and the last of ``insertion`` are the whole clip. ``share``: float "step", cells changed.
     """
@@ -38,15 +38,15 @@ class Curves(NamedTuple):
 
 
 def compute_curves(model: Stag, batch: Batch, maps: np.ndarray, target=None, n_steps: int = 10) -> Curves:
-    """Take away the motion of the most important cells first, and put it into a still face in the same order.
+    """Delete the motion of the most important cells first, and insert it into a face without motion in the same order.
 
-    Samek et al. 2017 (doi:10.1109/TNNLS.2016.2599820); Petsiuk et al. 2018 (arXiv:1806.07421). A cell is one region in one
-    frame; 'away' is no motion, with the region still present.
+    Samek et al. 2017 (doi:10.1109/TNNLS.2016.2599820); Petsiuk et al. 2018 (arXiv:1806.07421). A deleted cell has no
+    motion; its region stays visible.
 
     Args:
-        maps: float "clip time roi"; ties and cells under the mask come last.
+        maps: float "clip time roi"; cells under the mask come last.
         target: as in ``explain.attribute``.
-        n_steps: in how many equal parts the cells are changed.
+        n_steps: number of equal parts in which the cells are changed.
     """
     x = batch.x * batch.mask[..., None, None, None]
     n_clips = len(x)
@@ -92,9 +92,9 @@ def compute_orders(
 def compute_infidelity(
     model: Stag, batch: Batch, attribution: Attribution, n_samples: int = 20, seed: int = 0
 ) -> np.ndarray:
-    """How far the values miss the change of the logit when random cells are stilled: Captum's, normalised.
+    """Error of the values in predicting the logit when random cells are set to zero: Captum's infidelity, normalised.
 
-    Yeh et al. 2019 (arXiv:1901.09392); the perturbation stills each cell (region by frame) with probability one half.
+    Yeh et al. 2019 (arXiv:1901.09392); each cell (region by frame) is set to zero with probability one half.
 
     Args:
         attribution: to motion ("clip time roi chan py px"), of this batch in this order.
@@ -106,17 +106,17 @@ def compute_infidelity(
 
     x = batch.x * batch.mask[..., None, None, None]
 
-    def still_some(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        kept = (torch.rand(inputs.shape[:3], generator=chance) < 0.5).to(inputs)[..., None, None, None]
+    def perturb(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        kept = (torch.rand(inputs.shape[:3], generator=rng) < 0.5).to(inputs)[..., None, None, None]
         return inputs * (1 - kept), inputs * kept
 
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     target = torch.from_numpy(attribution.target).to(x.device)
     with torch.no_grad(), frozen(model):
         size = probe_batch_size(model.logits, x[:1], batch.mask[:1], batch.times_ms[:1])
-        missed = infidelity(
+        error = infidelity(
             model.logits,
-            still_some,
+            perturb,
             x,
             torch.from_numpy(attribution.values).to(x),
             additional_forward_args=(batch.mask, batch.times_ms),
@@ -125,13 +125,13 @@ def compute_infidelity(
             max_examples_per_batch=min(max(size, len(x)), n_samples * len(x)),
             normalize=True,
         )
-    return missed.cpu().numpy().astype(float)
+    return error.cpu().numpy().astype(float)
 
 
 def compute_sensitivity(
     model: Stag, batch: Batch, attribution: Attribution, n_samples: int = 4, radius: float = 0.05, seed: int = 0
 ) -> np.ndarray:
-    """How much the explanation changes at most when the clip hardly does: Captum's max-sensitivity.
+    """Largest change of the explanation for small changes of the clip: Captum's max-sensitivity.
 
     Yeh et al. 2019 (arXiv:1901.09392). Uniform noise of at most ``radius`` times the clip's root mean square.
 
@@ -140,28 +140,28 @@ def compute_sensitivity(
     """
     from captum.metrics import sensitivity_max
 
-    asked = {n: v for n, v in attribution.settings.items() if n != "n_steps_needed"}
+    settings = {n: v for n, v in attribution.settings.items() if n != "n_steps_needed"}
 
     def explain(inputs: tuple[Tensor, ...], target: Tensor, mask: Tensor, times_ms: Tensor) -> tuple[Tensor, ...]:
-        n = len(inputs[0])  # Captum repeats the clips, not always the rest
+        n = len(inputs[0])  # Captum repeats the clips, but not always the rest
         target, mask, times_ms = (v.repeat_interleave(n // len(v), 0) for v in (target, mask, times_ms))
         names = tuple(str(i) for i in range(n))
         none = torch.full((n, batch.aus.shape[1]), float("nan"))
         one = Batch(inputs[0], mask, times_ms, target.cpu(), none, names, names, batch.classes)
-        again = attribute(model, one, attribution.method, target, search=False, **asked)
+        again = attribute(model, one, attribution.method, target, search=False, **settings)
         return (torch.from_numpy(again.values),)
 
-    def shake(inputs: Tensor | tuple[Tensor, ...], r: float):
+    def jitter(inputs: Tensor | tuple[Tensor, ...], r: float):
         inputs = inputs[0] if isinstance(inputs, tuple) else inputs
         level = r * inputs.square().mean((1, 2, 3, 4, 5), keepdim=True).sqrt()
-        return (inputs + level * (2 * torch.rand(inputs.shape, generator=chance).to(inputs) - 1),)
+        return (inputs + level * (2 * torch.rand(inputs.shape, generator=rng).to(inputs) - 1),)
 
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     x = batch.x * batch.mask[..., None, None, None]
     change = sensitivity_max(
         explain,
         (x,),
-        perturb_func=shake,
+        perturb_func=jitter,
         perturb_radius=radius,
         n_perturb_samples=n_samples,
         target=torch.from_numpy(attribution.target).to(x.device),

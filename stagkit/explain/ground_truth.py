@@ -1,7 +1,7 @@
-"""What is known to be true of a clip, and how well a map of it agrees: planted truth of phantoms, annotated AUs.
+"""Ground truth of clips, known motion of phantoms or annotated AUs, and how well a map agrees with it.
 
-A map is float "clip time roi": an attribution summed over channels and pixels, or a trivial map. Its size counts, not its
-sign: how much a decision rests on a region. Truth is used for scoring only, never in training or in making the map.
+A map is float "clip time roi": an attribution summed over channels and pixels, or a reference map. Its size counts, not its
+sign. The truth is used for scoring only, never in training or in making the map.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from stagkit.core.types import Clip, check_axes
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.motion_decomposition import PARSIMONY
 
-#: A region counts as moved where its planted displacement, mean over its square, exceeds this at some time, px.
+#: A region counts as moved if its true displacement, mean over its square, exceeds this at some time, px.
 MOVED_PX = 0.2
-#: Two planted AUs are joined by a planted edge where they are active together at least so much (0..1).
+#: Two AUs are joined by a true edge if their co-activation is at least this (0..1).
 JOINED = 0.5
 
 
@@ -28,10 +28,10 @@ class GroundTruth:
     """The truth of several clips, in the axes of a map.
 
     Args:
-        moved: bool "clip roi", regions that the planted muscles move.
-        aus: bool "clip au", planted action units.
-        edges: bool "clip au au", planted co-activation of two different AUs, symmetric.
-        peak_ms: float "clip", when the planted motion is largest, ms from the onset; NaN where there is no time.
+        moved: bool "clip roi", regions that the muscles move.
+        aus: bool "clip au", active action units.
+        edges: bool "clip au au", co-activation of two different AUs, symmetric.
+        peak_ms: float "clip", time of the largest motion, ms from the onset; NaN if unknown.
         clip_ids: names.
     """
 
@@ -62,13 +62,13 @@ def compute_ground_truth(clips: Sequence[Clip], atlas: RoiAtlas = ATLAS) -> Grou
     """The truth of phantom clips.
 
     Raises:
-        ExplainError: a clip without planted truth.
+        ExplainError: a clip that is no phantom.
     """
     moved, aus, edges, peaks = [], [], [], []
     for clip in clips:
         truth = clip.truth
         if truth is None:
-            raise ExplainError(f"clip {clip.clip_id!r} has no planted truth: only phantoms have; score annotated AUs.")
+            raise ExplainError(f"clip {clip.clip_id!r} has no known motion: only phantoms have; use annotated AUs.")
         squares, inside = atlas.cut(truth.fields.astype(np.float32), clip.landmarks[clip.onset or 0], 5)
         course = np.einsum("tk,knipq->tnipq", truth.au_intensity, squares)
         speed = np.linalg.norm(course, axis=2).mean((-1, -2))  # px "time roi"
@@ -104,13 +104,9 @@ def compute_annotated_truth(
 
 
 def score_pointing(maps: np.ndarray, truth: GroundTruth) -> np.ndarray:
-    """Pointing game (Zhang et al. 2016, arXiv:1608.00507) over regions: 1 where the largest lies in a moved region.
+    """Pointing game (Zhang et al. 2016, arXiv:1608.00507): 1 if the largest region of the map moved, float "clip".
 
-    Args:
-        maps: float "clip time roi".
-
-    Returns:
-        float "clip": 1, 0, or NaN where no region is known to have moved.
+    0 otherwise; NaN if no region is known to have moved.
     """
     regions = np.abs(maps.sum(1))
     hit = truth.moved[np.arange(len(maps)), regions.argmax(1)].astype(float)
@@ -118,24 +114,23 @@ def score_pointing(maps: np.ndarray, truth: GroundTruth) -> np.ndarray:
 
 
 def compute_pointing_chance(truth: GroundTruth) -> np.ndarray:
-    """Share of regions that moved: float "clip", what pointing at random would hit."""
+    """Chance level of the pointing game: share of regions that moved, float "clip"."""
     return np.where(truth.moved.any(1), truth.moved.mean(1), np.nan)
 
 
 def score_mass(maps: np.ndarray, truth: GroundTruth) -> np.ndarray:
-    """Share of the map's size (summed over time with its sign, then taken without) in moved regions: float "clip", 0..1."""
+    """Share of the map's size, after a signed sum over time, in moved regions: float "clip", 0..1."""
     regions = np.abs(maps.sum(1))
     share = (regions * truth.moved).sum(1) / np.maximum(regions.sum(1), 1e-12)
     return np.where(truth.moved.any(1) & (regions.sum(1) > 0), share, np.nan)
 
 
 def fit_aus(maps: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """The AUs that a map names, told from the places of its values alone: float "clip time au", >= 0.
+    """The AUs that a map names, from the places of its values alone: float "clip time au", >= 0.
 
-    The size of the map in each frame is written as a non-negative sum of the places that each AU moves, of few rather than
-    many. The motion itself is not looked at: shared out by its direction even a random map would rank the planted AUs
-    first (measured: AUROC 0.99), so such a score would say nothing of the map. AUs that move the same places (12, 14, 15,
-    20) cannot be told apart this way, whatever the map.
+    The size of the map in each frame is fitted by a sparse non-negative sum of the places that each AU moves. The motion is
+    not used: divided by its direction, even a random map would rank the true AUs first (measured: AUROC 0.99). AUs that
+    move the same places (12, 14, 15, 20) cannot be distinguished this way.
     """
     from scipy.optimize import nnls
 
@@ -149,50 +144,40 @@ def fit_aus(maps: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
     return out
 
 
-def score_aus(aus: np.ndarray, truth: GroundTruth) -> np.ndarray:
-    """How well the planted AUs rank above the others: AUROC of the size, float "clip" (NaN where all or none).
+def _compute_auroc(positive: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """AUROC per clip, NaN if one kind is missing; ``positive`` bool and ``score`` float, both "clip case"."""
+    from sklearn.metrics import roc_auc_score
 
-    Args:
-        aus: float "clip au".
-    """
-    return np.array([compute_auroc(t, np.abs(a)) for a, t in zip(aus, truth.aus, strict=True)])
+    mixed = positive.any(1) & ~positive.all(1)
+    pairs = zip(mixed, positive, score, strict=True)
+    return np.array([roc_auc_score(p, s) if ok else np.nan for ok, p, s in pairs])
+
+
+def score_aus(aus: np.ndarray, truth: GroundTruth) -> np.ndarray:
+    """AUROC of the size of ``aus`` (float "clip au") for the true AUs: float "clip", NaN if all or none are true."""
+    return _compute_auroc(truth.aus, np.abs(aus))
 
 
 def score_au_pointing(aus: np.ndarray, truth: GroundTruth) -> np.ndarray:
-    """1 where the AU with the largest size is a planted (annotated) one: float "clip", 1, 0 or NaN where none is.
-
-    Args:
-        aus: float "clip au".
-    """
+    """1 if the largest of ``aus`` (float "clip au") is a true AU, else 0: float "clip", NaN if none is true."""
     hit = truth.aus[np.arange(len(aus)), np.abs(aus).argmax(1)].astype(float)
     return np.where(truth.aus.any(1), hit, np.nan)
 
 
 def join_aus(aus: np.ndarray) -> np.ndarray:
-    """A graph of AUs from their course: edge = how much two of them count at the same time, sqrt|a b|, summed over time.
-
-    Args:
-        aus: float "clip time au".
-
-    Returns:
-        float "clip au au", symmetric, >= 0.
-    """
+    """A graph of AUs from ``aus`` (float "clip time au"): edge = sqrt|a b| summed over time, float "clip au au"."""
     return np.einsum("ctk,ctl->ckl", *(np.sqrt(np.abs(aus)),) * 2)
 
 
 def score_edges(graph: np.ndarray, truth: GroundTruth) -> np.ndarray:
-    """How well planted AU pairs rank above all others: AUROC, float "clip"; NaN where no pair was planted.
-
-    Args:
-        graph: float "clip au au"; made symmetric by its mean.
-    """
+    """AUROC of ``graph`` (float "clip au au", made symmetric) for the true AU pairs: float "clip", NaN without a pair."""
     upper = np.triu_indices(graph.shape[1], 1)
     both = (graph + graph.transpose(0, 2, 1)) / 2
-    return np.array([compute_auroc(t[upper], g[upper]) for g, t in zip(both, truth.edges, strict=True)])
+    return _compute_auroc(truth.edges[:, *upper], both[:, *upper])
 
 
 def score_peak(maps: np.ndarray, truth: GroundTruth, times_ms: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """How far the frame with the largest sum lies from the planted peak: float "clip", ms; NaN where there is no time."""
+    """Distance of the frame with the largest sum from the true peak: float "clip", ms; NaN if the peak is unknown."""
     course = np.where(mask.any(2), np.abs(maps.sum(2)), -np.inf)
     at = np.take_along_axis(times_ms, course.argmax(1)[:, None], 1)[:, 0]
     return np.abs(at - truth.peak_ms)
@@ -202,15 +187,3 @@ def project_edges(edges: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
     """Edges between regions as edges between the AUs that move them: float "clip target source" -> "clip au au"."""
     share = atlas.incidence / np.maximum(atlas.incidence.sum(1, keepdims=True), 1e-9)
     return np.einsum("kn,cnm,lm->ckl", share, np.abs(edges), share)
-
-
-def compute_auroc(positive: np.ndarray, score: np.ndarray) -> float:
-    """Chance that a positive ranks above a negative, ties half: NaN where one kind is missing."""
-    from scipy.stats import rankdata
-
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if not n_positive or not n_negative:
-        return float("nan")
-    ranks = rankdata(score)[positive].sum()
-    return float((ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))

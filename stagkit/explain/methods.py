@@ -1,4 +1,4 @@
-"""The methods behind ``explain.attribute``: each a few lines around Captum, all against the same face without motion.
+"""The methods of ``attribution.attribute``: a few lines around Captum each, all against the same face without motion.
 
 Captum: Kokhlikyan et al. 2020 (arXiv:2009.07896). DeepLift, guided backpropagation and LRP are not offered: they break on
 attention with layers used in this way, or fail published sanity checks (Adebayo et al. 2018, arXiv:1810.03292).
@@ -23,12 +23,13 @@ from stagkit.network.hooks import intervene
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
 
-#: What may be varied together in feature ablation and Shapley sampling.
+#: What feature ablation and Shapley sampling may set to zero together.
 GROUPS = ("roi", "frame", "au", "roi x frame")
-#: Which layer's output is varied by layer integrated gradients.
+#: Layers whose output layer integrated gradients vary.
 LAYERS = ("region tokens", "frame tokens", "au evidence")
 
 _BUDGET = 256 * 2**20  # bytes of saved activations that one pass may hold on a CPU
+_MOTION = ("clip time roi chan py px", "x", "zero flow (no motion)")
 
 
 class Inputs(NamedTuple):
@@ -39,13 +40,18 @@ class Inputs(NamedTuple):
     times_ms: Tensor
     target: Tensor
 
+    @property
+    def more(self) -> tuple[Tensor, Tensor]:
+        """The arguments of ``model.logits`` after ``x``."""
+        return self.mask, self.times_ms
+
     def take(self, part: slice) -> Inputs:
         """Some clips."""
         return Inputs(*(value[part] for value in self))
 
 
-class Answer(NamedTuple):
-    """Values with their axes, and the logit at either end of what was varied."""
+class Values(NamedTuple):
+    """Attributed values with their axes, and the logits at the clip and at the baseline."""
 
     values: Tensor
     axes: str
@@ -56,7 +62,7 @@ class Answer(NamedTuple):
 
 
 def probe_batch_size(function: Callable[..., Tensor], *one: Tensor) -> int:
-    """How many clips a pass may hold, told from the activations that one clip's pass keeps for its gradient.
+    """How many clips fit into one pass, measured by the activations that one clip's pass keeps for its gradient.
 
     Args:
         function: from the tensors to logits.
@@ -75,55 +81,52 @@ def probe_batch_size(function: Callable[..., Tensor], *one: Tensor) -> int:
 
 @contextmanager
 def frozen(model: torch.nn.Module):
-    """Weights need no gradient inside the block: explaining takes less time and leaves none behind."""
+    """No weight needs a gradient inside the block: faster, and no gradient is left behind."""
     wanted = [(p, p.requires_grad) for p in model.parameters()]
     try:
-        for parameter, _ in wanted:
-            parameter.requires_grad_(False)
+        model.requires_grad_(False)
         yield
     finally:
         for parameter, was in wanted:
             parameter.requires_grad_(was)
 
 
-def _ends(model: Stag, given: Inputs, at_clip: Callable[[], Tensor] | None = None, at_baseline=None):
+def _ends(model: Stag, inputs: Inputs, at_baseline: Callable[[], Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """The target's logit of the clip and of the baseline: by default, no motion."""
     with torch.no_grad():
-        top = at_clip() if at_clip else model.logits(given.x, given.mask, given.times_ms)
-        low = at_baseline() if at_baseline else model.logits(torch.zeros_like(given.x), given.mask, given.times_ms)
-    return tuple(logits.gather(1, given.target[:, None])[:, 0] for logits in (top, low))
+        top = model.logits(inputs.x, *inputs.more)
+        low = at_baseline() if at_baseline else model.logits(torch.zeros_like(inputs.x), *inputs.more)
+    return tuple(logits.gather(1, inputs.target[:, None])[:, 0] for logits in (top, low))
 
 
-_MOTION = ("clip time roi chan py px", "x", "zero flow (no motion)")
+def _path(inputs: Inputs, settings: Mapping) -> dict[str, int]:
+    return {"n_steps": settings["n_steps"], "internal_batch_size": max(settings["batch_size"], len(inputs.x))}
 
 
-def integrated_gradients(model: Stag, given: Inputs, settings: Mapping) -> Answer:
+def integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """Sundararajan, Taly and Yan 2017 (arXiv:1703.01365), Gauss-Legendre points on the straight path from no motion."""
     from captum.attr import IntegratedGradients
 
     values = IntegratedGradients(model.logits).attribute(
-        given.x,
-        baselines=torch.zeros_like(given.x),
-        target=given.target,
-        additional_forward_args=(given.mask, given.times_ms),
-        n_steps=settings["n_steps"],
-        internal_batch_size=max(settings["batch_size"], len(given.x)),
+        inputs.x,
+        baselines=torch.zeros_like(inputs.x),
+        target=inputs.target,
+        additional_forward_args=inputs.more,
+        **_path(inputs, settings),
     )
-    return Answer(values, *_MOTION, *_ends(model, given))
+    return Values(values, *_MOTION, *_ends(model, inputs))
 
 
-def gradient_x_input(model: Stag, given: Inputs, settings: Mapping) -> Answer:
+def gradient_x_input(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """The gradient at the clip times the clip; exact for a linear network only."""
     from captum.attr import InputXGradient
 
-    values = InputXGradient(model.logits).attribute(
-        given.x.clone().requires_grad_(),
-        target=given.target,
-        additional_forward_args=(given.mask, given.times_ms),
-    )
-    return Answer(values, *_MOTION, *_ends(model, given))
+    x = inputs.x.clone().requires_grad_()
+    values = InputXGradient(model.logits).attribute(x, target=inputs.target, additional_forward_args=inputs.more)
+    return Values(values, *_MOTION, *_ends(model, inputs))
 
 
-def gradient_shap(model: Stag, given: Inputs, settings: Mapping) -> Answer:
+def gradient_shap(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """Expected gradients at random points between no motion and the clip (Lundberg and Lee 2017, arXiv:1705.07874)."""
     from captum.attr import GradientShap
 
@@ -133,27 +136,27 @@ def gradient_shap(model: Stag, given: Inputs, settings: Mapping) -> Answer:
         np.random.seed(settings["seed"])  # noqa: NPY002
         try:
             values = GradientShap(model.logits).attribute(
-                given.x.clone().requires_grad_(),
-                baselines=torch.zeros_like(given.x[:1]),
+                inputs.x.clone().requires_grad_(),
+                baselines=torch.zeros_like(inputs.x[:1]),
                 n_samples=settings["n_samples"],
-                target=given.target,
-                additional_forward_args=(given.mask, given.times_ms),
+                target=inputs.target,
+                additional_forward_args=inputs.more,
             )
         finally:
             np.random.set_state(state)  # noqa: NPY002
-    return Answer(values, *_MOTION, *_ends(model, given))
+    return Values(values, *_MOTION, *_ends(model, inputs))
 
 
-def make_groups(given: Inputs, groups: str) -> tuple[Tensor, str]:
+def make_groups(inputs: Inputs, groups: str) -> tuple[Tensor, str]:
     """Which part of each region's motion in each frame belongs to which group.
 
     Args:
-        groups: one of ``GROUPS``. ``au``: units of ``motion_decomposition`` and 'none', in their shares of the motion.
+        groups: one of ``GROUPS``. ``au``: sided AUs and 'none', in their shares of the motion.
 
     Returns:
-        float "clip time roi group", summing to 1 over groups where something was seen, and the axes of the values.
+        float "clip time roi group", summing to 1 over groups for visible regions, and the axes of the values.
     """
-    n_frames, n_rois = given.mask.shape[1:]
+    n_frames, n_rois = inputs.mask.shape[1:]
     if groups == "roi":
         weights = torch.eye(n_rois)[None, None].expand(1, n_frames, -1, -1)
     elif groups == "frame":
@@ -161,59 +164,56 @@ def make_groups(given: Inputs, groups: str) -> tuple[Tensor, str]:
     elif groups == "roi x frame":
         weights = torch.eye(n_frames * n_rois).unflatten(0, (n_frames, n_rois))[None]
     else:
-        flow = given.x.mean((4, 5))[..., :2].cpu().numpy()
-        weights = torch.from_numpy(compute_au_shares(flow, given.mask.cpu().numpy())).float()
+        flow = inputs.x.mean((4, 5))[..., :2].cpu().numpy()
+        weights = torch.from_numpy(compute_au_shares(flow, inputs.mask.cpu().numpy())).float()
     axes = {"roi": "clip roi", "frame": "clip time", "au": "clip sided_au", "roi x frame": "clip time roi"}[groups]
-    return weights.expand(len(given.x), -1, -1, -1).to(given.x), axes
+    return weights.expand(len(inputs.x), -1, -1, -1).to(inputs.x), axes
 
 
-def _play(model: Stag, given: Inputs, settings: Mapping, sample: bool) -> Answer:
-    """Ablation or Shapley sampling of a game: each group's motion is there (1) or not (0)."""
-    from captum.attr import FeatureAblation, ShapleyValueSampling
+def _perturb(model: Stag, inputs: Inputs, settings: Mapping, method: str, **more) -> Values:
+    """A perturbation method of Captum over groups, clip by clip: each group's motion is present (1) or zero (0)."""
+    from captum import attr
 
-    weights, axes = make_groups(given, settings["groups"])
+    weights, axes = make_groups(inputs, settings["groups"])
 
-    def forward(there: Tensor, x: Tensor, weights: Tensor, mask: Tensor, times_ms: Tensor) -> Tensor:
-        kept = torch.einsum("bk,btnk->btn", there, weights)
+    def forward(present: Tensor, x: Tensor, weights: Tensor, mask: Tensor, times_ms: Tensor) -> Tensor:
+        kept = torch.einsum("bk,btnk->btn", present, weights)
         return model.logits(x * kept[..., None, None, None], mask, times_ms)
 
     parts = []
-    for i in range(len(given.x)):
-        one = given.take(slice(i, i + 1))
-        there = torch.ones(1, weights.shape[-1]).to(one.x)
-        common = {
-            "baselines": 0,
-            "target": one.target,
-            "additional_forward_args": (one.x, weights[i : i + 1].contiguous(), one.mask, one.times_ms),
-            "perturbations_per_eval": min(settings["batch_size"], 64),
-        }
+    for i in range(len(inputs.x)):
+        one = inputs.take(slice(i, i + 1))
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings["seed"])
-            if sample:
-                parts.append(ShapleyValueSampling(forward).attribute(there, n_samples=settings["n_samples"], **common))
-            else:
-                parts.append(FeatureAblation(forward).attribute(there, **common))
+            part = getattr(attr, method)(forward).attribute(
+                torch.ones(1, weights.shape[-1]).to(one.x),
+                baselines=0,
+                target=one.target,
+                additional_forward_args=(one.x, weights[i : i + 1].contiguous(), *one.more),
+                perturbations_per_eval=min(settings["batch_size"], 64),
+                **more,
+            )
+        parts.append(part)
     values = torch.cat(parts)
     if settings["groups"] == "roi x frame":
-        values = values.unflatten(1, given.mask.shape[1:])
-    return Answer(values, axes, "x", "zero flow (no motion)", *_ends(model, given))
+        values = values.unflatten(1, inputs.mask.shape[1:])
+    return Values(values, axes, *_MOTION[1:], *_ends(model, inputs))
 
 
-def feature_ablation(model: Stag, given: Inputs, settings: Mapping) -> Answer:
-    """How far the logit falls when the motion of one group is stilled (Zeiler and Fergus 2014, arXiv:1311.2901)."""
-    return _play(model, given, settings, sample=False)
+def feature_ablation(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
+    """Decrease of the logit when the motion of one group is zero (Zeiler and Fergus 2014, arXiv:1311.2901)."""
+    return _perturb(model, inputs, settings, "FeatureAblation")
 
 
-def shapley_sampling(model: Stag, given: Inputs, settings: Mapping) -> Answer:
-    """Mean effect of a group over random orders of stilling (Castro et al. 2009, doi:10.1016/j.cor.2008.04.004)."""
-    return _play(model, given, settings, sample=True)
+def shapley_sampling(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
+    """Mean effect of a group over random orders of ablation (Castro et al. 2009, doi:10.1016/j.cor.2008.04.004)."""
+    return _perturb(model, inputs, settings, "ShapleyValueSampling", n_samples=settings["n_samples"])
 
 
-def layer_integrated_gradients(model: Stag, given: Inputs, settings: Mapping) -> Answer:
-    """Integrated gradients over the output of a layer, all else as in the clip.
+def layer_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
+    """Integrated gradients over the output of a layer, everything else as in the clip.
 
-    Motion reaches the AU evidence and the edges past the tokens; what is not varied stays as it is and is in neither end.
-    The AU evidence is the network's own (before the sigmoid): no flow is shared out afterwards.
+    Motion reaches the AU evidence and the edges without passing the tokens; what is not varied is the same at both ends.
     """
     from captum.attr import LayerIntegratedGradients
 
@@ -222,47 +222,41 @@ def layer_integrated_gradients(model: Stag, given: Inputs, settings: Mapping) ->
         "frame tokens": (model.frame_tokens, "clip time"),
         "au evidence": (model.aus.logits, "clip time au"),
     }[settings["layer"]]
-    still = torch.zeros_like(given.x)
+    zero = torch.zeros_like(inputs.x)
     values = LayerIntegratedGradients(model.logits, layer).attribute(
-        given.x,
-        baselines=still,
-        target=given.target,
-        additional_forward_args=(given.mask, given.times_ms),
-        n_steps=settings["n_steps"],
-        internal_batch_size=max(settings["batch_size"], len(given.x)),
+        inputs.x,
+        baselines=zero,
+        target=inputs.target,
+        additional_forward_args=inputs.more,
+        **_path(inputs, settings),
     )
 
     def at_baseline() -> Tensor:
         kept = []
-        for hook, x in ((lambda _, __, value: kept.append(value), still), (lambda _, __, value: kept[0], given.x)):
+        for hook, x in ((lambda _, __, value: kept.append(value), zero), (lambda _, __, value: kept[0], inputs.x)):
             handle = layer.register_forward_hook(hook)
             try:
-                logits = model.logits(x, given.mask, given.times_ms)
+                logits = model.logits(x, *inputs.more)
             finally:
                 handle.remove()
         return logits
 
-    what = f"the {settings['layer']} of a face without motion"
-    return Answer(
-        values if axes.endswith("au") else values.sum(-1),
-        axes,
-        settings["layer"],
-        what,
-        *_ends(model, given, at_baseline=at_baseline),
-    )
+    values = values if axes.endswith("au") else values.sum(-1)
+    baseline = f"the {settings['layer']} of a face without motion"
+    return Values(values, axes, settings["layer"], baseline, *_ends(model, inputs, at_baseline))
 
 
-def edge_integrated_gradients(model: Stag, given: Inputs, settings: Mapping) -> Answer:
+def edge_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """Integrated gradients over the weights of the region edges, motion as in the clip.
 
-    Only ratios within a row of edges matter, so zero edges are no baseline: the baseline is what the edges are in a face
-    without motion, where no AU is active (stagkit's choice).
+    Only ratios within a row of edges matter, so zero edges are no baseline: the baseline is the edges of a face without
+    motion, where no AU is active (stagkit's choice).
     """
     from captum.attr import IntegratedGradients
 
     with torch.no_grad():
-        edges = model(given.x, given.mask, given.times_ms).edges
-        rest = model(torch.zeros_like(given.x), given.mask, given.times_ms).edges
+        edges = model(inputs.x, *inputs.more).edges
+        rest = model(torch.zeros_like(inputs.x), *inputs.more).edges
 
     def forward(edges: Tensor, x: Tensor, mask: Tensor, times_ms: Tensor) -> Tensor:
         return model.logits(x, mask, times_ms, edges)
@@ -270,14 +264,12 @@ def edge_integrated_gradients(model: Stag, given: Inputs, settings: Mapping) -> 
     values = IntegratedGradients(forward).attribute(
         edges,
         baselines=rest,
-        target=given.target,
-        additional_forward_args=(given.x, given.mask, given.times_ms),
-        n_steps=settings["n_steps"],
-        internal_batch_size=max(settings["batch_size"], len(given.x)),
+        target=inputs.target,
+        additional_forward_args=(inputs.x, *inputs.more),
+        **_path(inputs, settings),
     )
-    more = (given.x, given.mask, given.times_ms)
-    ends = _ends(model, given, at_baseline=lambda: forward(rest, *more))
-    return Answer(values, "clip time target source", "edges", "the edges of a face without motion", *ends)
+    ends = _ends(model, inputs, lambda: forward(rest, inputs.x, *inputs.more))
+    return Values(values, "clip time target source", "edges", "the edges of a face without motion", *ends)
 
 
 def compute_au_edge_attribution(model: Stag, one: Batch, target: int, n_steps: int = 16) -> tuple[np.ndarray, float]:
@@ -313,8 +305,8 @@ def compute_au_edge_attribution(model: Stag, one: Batch, target: int, n_steps: i
     return values[0].cpu().numpy().astype(float), float(delta)
 
 
-#: name -> (function, the settings that it reads). ``batch_size`` is found by a probe.
-METHODS: dict[str, tuple[Callable[..., Answer], tuple[str, ...]]] = {
+#: name -> (function, the settings that it reads); ``batch_size`` is found by a probe.
+METHODS: dict[str, tuple[Callable[..., Values], tuple[str, ...]]] = {
     "integrated gradients": (integrated_gradients, ("n_steps",)),
     "gradient x input": (gradient_x_input, ()),
     "gradient shap": (gradient_shap, ("n_samples", "seed")),

@@ -1,7 +1,6 @@
-"""Maps that need no explanation method: what a real one has to beat. Float "clip time roi", larger = more important.
+"""Reference attributions, to compare explanation methods with: float "clip time roi", larger = more important.
 
-Flow magnitude is the strong one: where something moves is usually where the answer lies. Raw attention is what papers
-show. None of them is in logits, none is complete, and ``random`` knows nothing.
+Flow magnitude is a strong reference: what moves is usually what counts. None is in logits, none is complete.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def compute_flow_magnitude(batch: Batch) -> np.ndarray:
 
 
 def compute_attention_received(output: StagOutput, mask: Tensor) -> np.ndarray:
-    """How much each region is looked at: graph attention, mean over layers, heads and targets, times the frame's weight.
+    """Attention that each region receives: graph attention, mean over layers, heads and targets, times the frame's weight.
 
     Raises:
         ExplainError: a network without graph attention.
@@ -46,14 +45,14 @@ def compute_attention_received(output: StagOutput, mask: Tensor) -> np.ndarray:
 
 
 def compute_grad_cam(model: Stag, batch: Batch, target: Tensor) -> np.ndarray:
-    """Grad-CAM on the region tokens (Selvaraju et al. 2017, arXiv:1610.02391): ReLU of channels weighed by mean slope."""
+    """Grad-CAM on the region tokens (Selvaraju et al. 2017, arXiv:1610.02391): ReLU of gradient-weighted channels."""
     with record(model, "roi.embed") as seen, torch.no_grad():
         model.logits(batch.x, batch.mask, batch.times_ms)
     tokens = seen["roi.embed"].to(batch.x.device).requires_grad_()
     with intervene(model, {"roi.embed": lambda _: tokens}):
         logits = model.logits(batch.x, batch.mask, batch.times_ms)
-    (slope,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), tokens)
-    weights = slope.sum((1, 2), keepdim=True) / batch.mask.sum((1, 2))[:, None, None, None].clamp_min(1)
+    (gradient,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), tokens)
+    weights = gradient.sum((1, 2), keepdim=True) / batch.mask.sum((1, 2))[:, None, None, None].clamp_min(1)
     cam = (weights * tokens).sum(-1).clamp_min(0) * batch.mask
     return cam.detach().cpu().numpy().astype(float)
 

@@ -1,9 +1,8 @@
-"""Explain a finished run: every test clip by the network that never saw its subject, each with its controls, on disk.
+"""Explain a finished run: every test clip by the network that never saw its subject, with controls and graphs, on disk.
 
-Written to ``RUN/explanations/seed0/``: ``attribution.npz``, the sums ``by_roi``, ``by_muscle``, ``by_au``, ``by_side`` and
-``by_frame`` as CSV, ``clips.csv`` (target, gap, delta, one sentence), ``controls.csv`` (every score of every clip),
-``by_class.csv`` (group means), ``digests.json`` and, last, ``summary.json``. Fold by fold: an interrupted explanation
-resumes where it stopped. One command at a time explains a seed.
+Written to ``RUN/explanations/seed0/``: ``attribution.npz``, ``graph.npz`` (what the networks computed), tables of sums by
+region, muscle, AU, side and frame, ``clips.csv``, ``controls.csv``, ``by_class.csv``, ``digests.json`` and, last,
+``summary.json``. Finished folds are kept in ``parts/`` until then, so that an interrupted explanation resumes.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from stagkit.core.config import PhantomConfig
+from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.files import (
     Progress,
     check_digest,
@@ -36,19 +36,11 @@ from stagkit.core.files import (
     write_json,
     write_table,
 )
-from stagkit.core.types import MAX_DELTA, RoiDataset, StagkitError
+from stagkit.core.types import MAX_DELTA, Attribution, Batch, RoiDataset, StagkitError, StagOutput
 from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
-from stagkit.evaluation.run import Run
-from stagkit.explain.aggregate import describe_clip
-from stagkit.explain.attribution import (
-    ExplainError,
-    by_roi,
-    compute_fold_attribution,
-    join_attributions,
-    load_attribution,
-    save_attribution,
-    tabulate,
-)
+from stagkit.evaluation.run import Run, RunError
+from stagkit.explain.aggregate import ExplainError, by_roi, describe_clip, tabulate
+from stagkit.explain.attribution import attribute_completely, join_attributions, load_attribution, save_attribution
 from stagkit.explain.class_means import compute_class_evidence
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.ground_truth import GroundTruth, compute_annotated_truth, compute_ground_truth
@@ -58,10 +50,19 @@ FOLDER = "explanations"
 #: Every table that an explanation may have; those that a new one does not write are removed.
 _TABLES = ("clips", "controls", "by_class", "by_roi", "by_muscle", "by_au", "by_side", "by_frame", "by_edge")
 
+_OUTPUTS = ("logits", "au_logits", "edges", "au_edges", "time_weights")
+#: Attention of the last layer: name in ``graph.npz`` -> pattern of the names and, when read, the name in
+#: ``StagOutput.attention``.
+_ATTENTION = {
+    "attention": (r"graph\.\d+", "graph.0"),
+    "roi_from_frame": (r"cross\.\d+\.roi_from_frame", "cross.0.roi_from_frame"),
+    "frame_from_roi": (r"cross\.\d+\.frame_from_roi", "cross.0.frame_from_roi"),
+}
+
 
 @contextmanager
 def hold_explanations(path: str | Path, seed: int) -> Iterator[tuple[Run, Path]]:
-    """Be the only process that explains the networks of one seed: the run and its folder ``explanations/seedN``.
+    """Lock the explanations of one seed for this process: the run and its folder ``explanations/seedN``.
 
     Raises:
         RunError: no finished run. ExplainError: no such seed. StagkitError: another process explains it, or the folder
@@ -86,76 +87,96 @@ def explain_run(
 ) -> tuple[Evidence, Path]:
     """Attribute the predicted class of every test clip by the network of its own fold, run the controls, write both.
 
-    Clips that are not complete within ``MAX_DELTA`` are tried again with four and sixteen times the steps; those that
-    still miss are listed. Phantoms are scored by what was planted in them, other clips by their annotated AUs.
+    Clips that are not complete within ``MAX_DELTA`` are repeated with more steps; those that still are not are listed.
+    Phantoms are scored by their known motion, other clips by their annotated AUs.
 
     Args:
         path: a finished run.
-        clips: clip ids; all where None.
+        clips: clip ids; all if None.
         seed: which seed's networks.
-        method: for ``explain.attribute``; it has to give a map over regions or frames.
-        controls: False leaves them out; pictures are then stamped 'no control'.
+        method: for ``attribute``; it has to give a map over regions or frames.
+        controls: False leaves them out; figures are then marked 'no control'.
 
     Returns:
-        The evidence (without scores where there are no controls) and the folder written.
+        The evidence (without scores if there are no controls) and the folder written.
 
     Raises:
-        RunError: no finished run, its data is gone, or a network was trained on the clip that it is to explain.
+        RunError: no finished run, its data is missing, or a network was trained on the clip that it is to explain.
         ExplainError: no such seed or clip. StagkitError: another process explains the same seed.
     """
     with hold_explanations(path, seed) as (run, out):
-        return _explain(run, out, clips, seed, n_steps, progress, method, controls), out
+        return _explain(run, out, clips, seed, n_steps, progress, method.replace("_", " "), controls), out
 
 
-def _explain(run: Run, out: Path, clips, seed: int, n_steps: int, progress: Progress, method: str, controls: bool):
-    data = run.load_data()
+def _test_folds(
+    run: Run, data: RoiDataset, seed: int, clips: Sequence[str] | None, progress: Progress
+) -> Iterator[tuple[int, list[int]]]:
+    """Number and test clips of each fold, some clips only if given; checked to be unseen by its network."""
     wanted = set(clips) if clips else set(data.clip_ids)
     unknown = sorted(wanted - set(data.clip_ids))
     if unknown:
         raise ExplainError(f"the run has no clip {', '.join(unknown[:5])}; its first is {data.clip_ids[0]!r}.")
-    method = method.replace("_", " ")
-    asked = {"method": method, "n_steps": n_steps, "controls": controls, "clips": sorted(wanted)}
+    for fold in progress(range(len(run.split)), len(run.split)):
+        index = [int(i) for i in run.test_index(data, seed, fold) if data.clip_ids[i] in wanted]
+        if index:
+            run.check_unseen(seed, fold, [data.clip_ids[i] for i in index], data.clip_ids)
+            yield fold, index
+
+
+def compute_run_attribution(
+    run: Run, clips: Sequence[str] | None = None, seed: int = 0, n_steps: int = 32, progress: Progress = no_progress
+) -> Attribution:
+    """Attribution of a run's test clips, each by the network of its own fold; nothing is written."""
+    data = run.load_data()
+    return join_attributions(
+        [
+            attribute_completely(run.load_model(seed, fold), data.batch(index), n_steps, run.name)
+            for fold, index in _test_folds(run, data, seed, clips, progress)
+        ]
+    )
+
+
+def _explain(run: Run, out: Path, clips, seed: int, n_steps: int, progress: Progress, method: str, controls: bool):
+    data = run.load_data()
+    wanted = sorted(set(clips or data.clip_ids))
+    asked = {"method": method, "n_steps": n_steps, "controls": controls, "clips": wanted}
     digest = compute_digest(json.dumps({**asked, "run": run.metrics}, sort_keys=True, default=str).encode())
     remove_temporary(out)
     resolve_inside(run.path, f"{FOLDER}/seed{seed}/parts")  # refused if it is a link out of the run
-    parts, subjects, folds = [], [], []
-    for fold in progress(range(len(run.split)), len(run.split)):
-        index = [int(i) for i in run.test_index(data, seed, fold) if data.clip_ids[i] in wanted]
-        if not index:
-            continue
-        run.check_unseen(seed, fold, [data.clip_ids[i] for i in index], data.clip_ids)
+    parts, graphs, order, folds = [], [], [], []
+    for fold, index in _test_folds(run, data, seed, clips, progress):
         kept = resolve_inside(out, f"parts/{digest}_fold{fold:03d}.npz")
-        evidence = _load_part(kept)
-        if evidence is None:
-            evidence = _explain_fold(run, data, seed, fold, index, method, n_steps, controls)
-            _save_part(evidence, kept)
-        parts.append(evidence)
-        subjects += [data.subjects[i] for i in index]
+        done = _load_part(kept)
+        if done is None:
+            model, batch = run.load_model(seed, fold), data.batch(index)
+            evidence = Evidence(attribute_completely(model, batch, n_steps, run.name, method), {})
+            if controls:
+                truth = find_ground_truth(data, index)
+                evidence = make_evidence(model, batch, evidence.attribution, ground_truth=truth, seed=seed)
+            done = evidence, _read_graph(model, batch)
+            _save_part(*done, kept)
+        parts.append(done[0])
+        graphs.append(done[1])
+        order += index
         folds += [fold] * len(index)
     whole = Evidence(
-        join_attributions([p.attribution for p in parts]),
-        {name: np.concatenate([p.scores[name] for p in parts]) for name in parts[0].scores},
+        join_attributions([part.attribution for part in parts]),
+        {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores},
     )
-    _write(whole, subjects, {**asked, "seed": seed, "folds": folds}, out, digest_file(run.find("predictions.csv")))
+    graph = {name: np.concatenate([part[name] for part in graphs]) for name in graphs[0]}
+    subjects = [data.subjects[i] for i in order]
+    summary = {**asked, "seed": seed, "folds": folds, "predictions": digest_file(run.find("predictions.csv"))}
+    _write(whole, subjects, summary, out, graph | _describe_clips(data, order))
     for part in (out / "parts").iterdir():
-        if re.fullmatch(r"[0-9a-f]{16}_fold\d+(_scores)?\.npz", part.name) and not part.is_symlink():
+        if re.fullmatch(r"[0-9a-f]{16}_fold\d+(_more)?\.npz", part.name) and not part.is_symlink():
             part.unlink()
     with suppress(OSError):  # other files are not removed
         (out / "parts").rmdir()
     return whole
 
 
-def _explain_fold(run: Run, data: RoiDataset, seed: int, fold: int, index: list[int], method, n_steps, controls):
-    model, batch = run.load_model(seed, fold), data.batch(index)
-    attribution = compute_fold_attribution(model, batch, n_steps, run.name, method)
-    if not controls:
-        return Evidence(attribution, {})
-    evidence = make_evidence(model, batch, attribution, ground_truth=find_ground_truth(data, index), seed=seed)
-    return evidence
-
-
 def find_ground_truth(data: RoiDataset, index: Sequence[int]) -> GroundTruth | None:
-    """What is known of clips: planted in phantoms (they are drawn again), annotated AUs elsewhere, None where neither is."""
+    """The truth of clips: known for phantoms, annotated AUs elsewhere, None without either."""
     source = data.meta.get("source")
     config = source.get("config") if isinstance(source, dict) else None
     if config is not None and "preset" in config:
@@ -169,21 +190,95 @@ def find_ground_truth(data: RoiDataset, index: Sequence[int]) -> GroundTruth | N
     return compute_annotated_truth(aus, [data.clip_ids[i] for i in index])
 
 
-def _save_part(evidence: Evidence, path: Path) -> None:
-    with write_atomically(path.with_name(f"{path.stem}_scores.npz")) as aside:
-        np.savez(aside, **evidence.scores)
+def _read_graph(model, batch: Batch) -> dict[str, np.ndarray]:
+    """Outputs and last attention of a network for some clips, float16."""
+    import torch
+
+    with torch.no_grad():
+        output = model(batch.x, batch.mask, batch.times_ms)
+    found = {name: getattr(output, name) for name in _OUTPUTS}
+    for stored, (pattern, _) in _ATTENTION.items():
+        names = sorted(name for name in output.attention if re.fullmatch(pattern, name))
+        found[stored] = output.attention[names[-1]] if names else None
+    return {name: value.numpy().astype(np.float16) for name, value in found.items() if value is not None}
+
+
+def _describe_clips(data: RoiDataset, order: list[int]) -> dict[str, np.ndarray]:
+    return {
+        "flow": data.x[order].mean((-1, -2)).astype(np.float16),
+        "mask": data.mask[order],
+        "times_ms": data.times_ms[order],
+        "label": data.label[order],
+        "clip_ids": np.array([data.clip_ids[i] for i in order]),
+        "subjects": np.array([data.subjects[i] for i in order]),
+        "classes": np.array(data.classes),
+    }
+
+
+def load_graphs(path: str | Path, clips: Sequence[int] | None = None) -> tuple[StagOutput, Batch]:
+    """Read ``graph.npz`` as an output and the batch it belongs to; each region's patch is its mean motion.
+
+    Args:
+        clips: positions of the clips wanted; all if None.
+
+    Raises:
+        RunError: missing or damaged.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise RunError(f"there is no file {path}: run 'stagkit explain' first.")
+    try:
+        arrays = load_arrays(check_digest(path.parent, path.name, read_digests(path.parent)))
+        missing = {"logits", "flow", "mask", "times_ms", "label", "clip_ids", "subjects", "classes"} - set(arrays)
+        if missing or len({len(arrays[name]) for name in ("logits", "flow", "mask", "label", "clip_ids")}) > 1:
+            raise StagkitError(f"{path} lacks arrays, or their lengths differ.")
+    except StagkitError as error:
+        raise RunError(f"{path} is damaged: run 'stagkit explain' again.") from error
+    chosen = np.arange(len(arrays["label"])) if clips is None else np.asarray(clips)
+
+    def tensor(name: str):
+        return torch.from_numpy(arrays[name][chosen].astype(np.float32)) if name in arrays else None
+
+    output = StagOutput(
+        **{name: tensor(name) for name in _OUTPUTS},
+        attention={name: tensor(stored) for stored, (_, name) in _ATTENTION.items() if stored in arrays},
+    )
+    batch = Batch(
+        x=tensor("flow")[..., None, None],
+        mask=torch.from_numpy(arrays["mask"][chosen]),
+        times_ms=tensor("times_ms"),
+        label=torch.from_numpy(arrays["label"][chosen]),
+        aus=torch.full((len(chosen), len(AU_NUMBERS)), float("nan")),
+        clip_ids=tuple(str(c) for c in arrays["clip_ids"][chosen]),
+        subjects=tuple(str(s) for s in arrays["subjects"][chosen]),
+        classes=tuple(str(c) for c in arrays["classes"]),
+    )
+    return output, batch
+
+
+def _save_part(evidence: Evidence, graph: dict[str, np.ndarray], path: Path) -> None:
+    more = {f"score_{name}": values for name, values in evidence.scores.items()}
+    with write_atomically(path.with_name(f"{path.stem}_more.npz")) as aside:
+        np.savez(aside, **more, **{f"graph_{name}": values for name, values in graph.items()})
     save_attribution(evidence.attribution, path)
 
 
-def _load_part(path: Path) -> Evidence | None:
-    """A fold that was finished before; None where it was not, or is damaged."""
+def _load_part(path: Path) -> tuple[Evidence, dict[str, np.ndarray]] | None:
+    """A fold that was finished before; None if it was not, or is damaged."""
     try:
-        return Evidence(load_attribution(path), load_arrays(path.with_name(f"{path.stem}_scores.npz")))
+        attribution, more = load_attribution(path), load_arrays(path.with_name(f"{path.stem}_more.npz"))
+        scores, graph = (
+            {name.removeprefix(kind): values for name, values in more.items() if name.startswith(kind)}
+            for kind in ("score_", "graph_")
+        )
+        return Evidence(attribution, scores), graph
     except StagkitError:
         return None
 
 
-def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, predictions: str) -> None:
+def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, graph: dict[str, np.ndarray]) -> None:
     """Write all files of an explanation; while ``summary.json`` is missing, it is not finished."""
     import pandas as pd
 
@@ -202,20 +297,18 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, pred
     for name, table in tables.items():
         write_table(resolve_inside(out, f"{name}.csv"), table if name == "by_class" else table.reset_index(), ".6g")
     save_attribution(attribution, resolve_inside(out, "attribution.npz"))
-    complete = attribution.relative_delta <= MAX_DELTA
-    held: dict[str, list[bool]] = {}
-    for i in range(len(evidence)):
-        for check in evidence.checks(i):
-            held.setdefault(check.name, []).append(check.passed)
+    with write_atomically(resolve_inside(out, "graph.npz")) as aside:
+        np.savez_compressed(aside, **graph)
+    complete, n_subjects = attribution.relative_delta <= MAX_DELTA, len(set(subjects))
     scores = {name: compute_mean(values, subjects)._asdict() for name, values in evidence.scores.items()}
     summary = {
-        "predictions": predictions,
+        "predictions": asked["predictions"],
         "method": attribution.method,
         "baseline": attribution.baseline,
         "n_clips": len(attribution),
-        "n_subjects": len(set(subjects)),
+        "n_subjects": n_subjects,
         "n_steps": asked["n_steps"],
-        "caveat": describe_caveat(len(set(subjects))),
+        "caveat": describe_caveat(n_subjects),
         "networks": f"of seed {asked['seed']}: each clip is explained by the network of the fold that tested it "
         "(clips.csv names it); none was trained on the clip that it explains",
         "median_relative_delta": float(np.median(attribution.relative_delta)),
@@ -225,21 +318,16 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, pred
             name: {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()}
             for name, row in scores.items()
         },
-        "controls_held": {name: {"clips": len(oks), "share": float(np.mean(oks))} for name, oks in held.items()},
+        "controls_held": {
+            name: {"clips": len(held), "share": float(np.mean(held))} for name, held in evidence.count_checks().items()
+        },
     }
     if not evidence.scores:
         summary["control"] = "none: these attributions have not been tested against controls"
     with write_atomically(resolve_inside(out, "summary.json")) as aside:
         write_json(aside, summary)
-        digests = compute_digests(out, ["attribution.npz", *(f"{name}.csv" for name in tables)])
-        older = {name: digest for name, digest in _read_old_digests(out).items() if name == "graph.npz"}
-        write_digests(out, {**older, **digests, "summary.json": digest_file(aside)})
-
-
-def _read_old_digests(out: Path) -> dict[str, str]:
-    with suppress(StagkitError):  # damaged: it is written again
-        return read_digests(out)
-    return {}
+        files = ["attribution.npz", "graph.npz", *(f"{name}.csv" for name in tables)]
+        write_digests(out, {**compute_digests(out, files), "summary.json": digest_file(aside)})
 
 
 def load_evidence(folder: str | Path) -> Evidence:
@@ -251,7 +339,7 @@ def load_evidence(folder: str | Path) -> Evidence:
     folder = Path(folder)
     attribution, scores = load_attribution(folder / "attribution.npz"), {}
     if not (folder / "summary.json").is_file():
-        raise ExplainError(f"{folder} holds an explanation that was not finished: run 'stagkit explain' again.")
+        raise ExplainError(f"{folder} holds an explanation that is not finished: run 'stagkit explain' again.")
     try:
         digests = read_digests(folder)
         summary = read_json(check_digest(folder, "summary.json", digests))
@@ -275,20 +363,18 @@ def load_evidence(folder: str | Path) -> Evidence:
 
 
 def describe_evidence(evidence: Evidence) -> str:
-    """A few sentences: how complete the explanations are, which regions weigh most, which controls hold and how often."""
+    """A few sentences: how complete the explanations are, the largest regions, and how often each control holds."""
     attribution = evidence.attribution
     complete = int((attribution.relative_delta <= MAX_DELTA).sum())
     text = (
         f"{len(attribution)} test clips explained by {attribution.method} against {attribution.baseline}; {complete} are "
-        f"complete within {MAX_DELTA:.0%} (median miss {np.median(attribution.relative_delta):.2%} of the logit gap). "
+        f"complete within {MAX_DELTA:.0%} (median convergence delta {np.median(attribution.relative_delta):.2%} of the "
+        "logit difference). "
     )
     if "roi" in attribution.axes.split():
         names = [attribution.roi_names[i] for i in np.argsort(-np.abs(by_roi(attribution)).mean(0))[:3]]
-        text += f"The regions that weigh most on average: {', '.join(names)}. "
-    held: dict[str, list[bool]] = {}
-    for i in range(len(evidence)):
-        for check in evidence.checks(i):
-            held.setdefault(check.name, []).append(check.passed)
+        text += f"The regions with the largest attributions on average: {', '.join(names)}. "
+    held = evidence.count_checks()
     if not held:
         return text + "No control was run on these explanations."
     return text + "Controls hold: " + ", ".join(f"{n} {sum(v)}/{len(v)}" for n, v in held.items()) + "."

@@ -1,7 +1,7 @@
-"""Does the map depend on what was learned? A map that survives random weights or shuffled labels explains nothing.
+"""Sanity checks: does a map depend on the weights and on the labels?
 
-Adebayo et al. 2018 (arXiv:1810.03292). Randomised one after another from the head down, since randomising one part alone
-changes little here; Binder et al. 2023 (arXiv:2211.12486) warn that the test can mislead: read it beside deletion.
+Adebayo et al. 2018 (arXiv:1810.03292). Parts are randomised one after another from the classifier down, since randomising
+one part alone changes little; Binder et al. 2023 (arXiv:2211.12486) warn that the test can mislead: read it with deletion.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stagkit.core.types import Batch, RoiDataset
     from stagkit.network.model import Stag
 
-#: Parts of the network from the answer down, as far as a network has them.
+#: Parts of the network from the classifier down; a network may lack some.
 CASCADE = ("head", "cross", "time", "frame_tokens", "graph", "connectivity", "time_weights", "aus", "tokens")
 
 
@@ -24,7 +24,7 @@ def randomise(model: Stag, parts: Sequence[str], seed: int = 0) -> Stag:
     """A copy of the network with some parts as they are before training.
 
     Args:
-        parts: names of ``CASCADE``; those that the network does not have are passed over.
+        parts: names of ``CASCADE``; those that the network lacks are skipped.
         seed: of the new weights. The scale of the input is kept.
     """
     import copy
@@ -48,7 +48,7 @@ def randomise(model: Stag, parts: Sequence[str], seed: int = 0) -> Stag:
 
 
 def compute_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman rank correlation of two maps, cell by cell, with sign: float "clip", -1..1; NaN where one is constant."""
+    """Spearman rank correlation of two maps, cell by cell, with sign: float "clip", -1..1; NaN if one is constant."""
     from scipy.stats import rankdata
 
     out = []
@@ -59,36 +59,30 @@ def compute_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def compute_cascade(
-    model: Stag,
-    batch: Batch,
-    explain: Callable[[Stag, Batch], np.ndarray],
-    seed: int = 0,
-    stages: Sequence[str] = CASCADE,
+    model: Stag, batch: Batch, explain: Callable[[Stag, Batch], np.ndarray], seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Similarity of the map to itself while the network is randomised from the head down.
+    """Similarity of the map to itself while the network is randomised from the classifier down.
 
     Args:
         explain: network and batch -> map "clip time roi"; has to explain the same class each time.
-        stages: parts randomised, one more each time.
 
     Returns:
         name of the part randomised last -> float "clip", rank correlation with the map of the trained network.
     """
     before = explain(model, batch)
     out, done = {}, []
-    for name in stages:
+    for name in CASCADE:
         part = getattr(model, name, None)
-        if part is None or not any(True for _ in part.parameters()):
-            continue
-        done.append(name)
-        out[name] = compute_similarity(before, explain(randomise(model, done, seed), batch))
+        if part is not None and any(True for _ in part.parameters()):
+            done.append(name)
+            out[name] = compute_similarity(before, explain(randomise(model, done, seed), batch))
     return out
 
 
 def compute_dependence(
     model: Stag, batch: Batch, explain: Callable[[Stag, Batch], np.ndarray], seed: int = 0
 ) -> np.ndarray:
-    """The end of the cascade alone: similarity to the map of a network that is random throughout, float "clip"."""
+    """The last step of the cascade: similarity to the map of an entirely random network, float "clip"."""
     return compute_similarity(explain(model, batch), explain(randomise(model, CASCADE, seed), batch))
 
 

@@ -18,7 +18,8 @@ from stagkit.core.errors import StagkitWarning
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.files import Progress, no_progress
 from stagkit.core.types import Attribution, Batch, Clip, FlowClip, StagkitError
-from stagkit.explain.attribution import attribute, by_au
+from stagkit.explain.aggregate import by_au
+from stagkit.explain.attribution import attribute
 from stagkit.inference.pretrained import PretrainedEnsemble, compute_softmax, load_weights
 from stagkit.motion.landmarks import FaceError, LandmarkFinder, check_face, load_finder, load_landmarks, make_aligner
 from stagkit.motion.optical_flow import compute_flow

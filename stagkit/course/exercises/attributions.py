@@ -7,7 +7,7 @@ import numpy as np
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.types import Attribution
 from stagkit.course.exercises import Verdict, exercise, right, wrong
-from stagkit.explain.attribution import by_au, by_frame
+from stagkit.explain.aggregate import by_au, by_frame
 
 
 @exercise("09.1")

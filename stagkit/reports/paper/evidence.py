@@ -199,10 +199,7 @@ def _draw_scores(axes: Axes, scores, subjects) -> dict:
 
 
 def _draw_passed(axes: Axes, evidence) -> dict:
-    passed: dict[str, list[bool]] = {}
-    for i in range(len(evidence)):
-        for check in evidence.checks(i):
-            passed.setdefault(check.name, []).append(check.passed)
+    passed = evidence.count_checks()
     names = [name for name, _, _ in RULES if name in passed]
     for y, name in enumerate(names):
         share = 100 * float(np.mean(passed[name]))

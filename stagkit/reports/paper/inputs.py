@@ -85,7 +85,7 @@ class Inputs:
     @cached_property
     def graphs(self) -> tuple[StagOutput, Batch]:
         """What the networks of the first run said of each explained test clip."""
-        from stagkit.explain.graph_record import load_graphs
+        from stagkit.explain.run import load_graphs
 
         if not (self.explanations / "graph.npz").is_file():
             raise MissingInput(f"the explanations of {self.run.name} hold no graphs: run 'stagkit explain' on it again")
