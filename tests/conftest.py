@@ -1,7 +1,5 @@
 """What every test may use: the local fixtures (or a skip that says why), and a machine without a network."""
 
-import importlib
-import multiprocessing
 import os
 import signal
 import socket
@@ -10,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import chromium, lab, tab  # noqa: F401 (fixtures of every test that needs a browser)
+from tests.forks import load_once, predict_in_fork
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -45,29 +44,9 @@ def forked(monkeypatch):
     """``check_blind`` forks its new processes, so that each has torch at once; test_seal also starts them from nothing."""
     import torch
 
-    for name in ("sklearn.linear_model", "sklearn.pipeline", "sklearn.svm", "torch._dynamo", "stagkit.training.train"):
-        importlib.import_module(name)  # loaded once for all forks; optimisers load torch._dynamo when first used
+    load_once()
     if not torch.cuda.is_available():  # autograd cannot go on in the fork of a process that has started its threads
-        monkeypatch.setattr("stagkit.evaluation.sealed._predict_in_new_process", _predict_in_fork)
-
-
-def _predict_in_fork(predict, data, fold):
-    from stagkit.evaluation.sealed import _make_other, _predict_both
-
-    def work():
-        try:
-            end.send(_predict_both(predict, data, _make_other(data, fold), fold.copy()))
-        except Exception as error:
-            end.send(error)
-
-    start, end = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    result = start.recv()
-    process.join()
-    if isinstance(result, Exception):
-        raise result
-    return result
+        monkeypatch.setattr("stagkit.evaluation.sealed._predict_in_new_process", predict_in_fork)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,14 @@
 """Kill a command, run it again, and compare what lies on disk with what an uninterrupted command writes.
 
-``python -m tests.kills COMMAND HOME FIRST STEP`` kills at every STEP-th rename from FIRST on, before and after it in turn.
-``python -m tests.kills COMMAND HOME --random N`` kills N times at random moments of the time that the command takes. Both
-print a line per fault and, last, ``POINTS n``. Only the process of the command is killed: its workers have to end alone.
-COMMAND is a name of ``COMMANDS``.
+``python -m tests.kills HOME [COMMAND ...] [--random N]`` runs the ``PLAN`` of some commands (without a name: all) in the
+folder HOME: kills before or after renames in turn, then N kills at random moments of the time that the command takes. It
+prints a line per fault and, last, command -> number of kills as JSON. Only the process of the command is killed: its workers
+have to end alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -34,8 +35,16 @@ from stagkit.core.types import Clip, StagkitError
 from stagkit.synthetic.dataset import PhantomSource
 from tests.small import save_maps
 
-#: "-2": with two worker processes.
-COMMANDS = ("evaluate", "evaluate-2", "explain", "prepare", "prepare-2", "frames", "casme2")
+#: Command -> (first rename, step to the next, random moments); "-2": with two worker processes, whose start takes seconds.
+PLAN = {
+    "evaluate": (1, 9, 5),
+    "explain": (0, 5, 4),
+    "prepare": (0, 3, 4),
+    "frames": (0, 29, 4),
+    "casme2": (0, 29, 4),
+    "evaluate-2": (0, 0, 1),
+    "prepare-2": (0, 0, 1),
+}
 #: Seconds that workers may take to end: they look every 0.2 s, but a busy machine may not let them.
 PATIENCE = 60.0
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -217,10 +226,10 @@ def _strip(value):
 
 
 class Trial:
-    """A command, what it writes without interruption, and how often it may be killed.
+    """A command, what it writes without interruption, and how often it was killed.
 
     Args:
-        name: of ``COMMANDS``.
+        name: of ``PLAN``.
         home: a folder for everything.
     """
 
@@ -230,13 +239,13 @@ class Trial:
         self.home, self.name, self.command = home, name, make_command(name, home)
         self.faults, self.tried, self.late, self.longest = [], 0, 0, 0.0
         wholes = []
-        for folder in ("load", "whole"):  # the first loads the modules
+        for folder in ("whole",) if name.endswith("-2") else ("load", "whole"):  # the first loads the modules
             begun = time.monotonic()
             code, self.points, _ = in_child(partial(self.command, self.make(folder)))
             self.seconds = time.monotonic() - begun
             assert code == 0
             wholes.append(read_tree(home / folder / "out"))
-        assert wholes[0] == wholes[1]
+        assert wholes[0] == wholes[-1]
         self.whole = wholes[0]
 
     def make(self, folder: str) -> Path:
@@ -269,31 +278,47 @@ class Trial:
 
 
 def try_renames(trial: Trial, first: int, step: int) -> None:
-    """Kill before or after every ``step``-th rename from ``first`` on."""
+    """Kill before or after every ``step``-th rename from ``first`` on, and after the last."""
     assert trial.points > 5
-    for at in range(first, trial.points, step):
-        if not trial.kill(f"rename {at}", kill_at=at, after=bool((at // step) % 2)):
+    for at in [*range(first, trial.points - 1, step), trial.points - 1]:
+        after = at == trial.points - 1 or bool((at // step) % 2)
+        if not trial.kill(f"rename {at}", kill_at=at, after=after):
             trial.faults.append(f"rename {at}: not reached")
 
 
 def try_moments(trial: Trial, n: int) -> None:
     """Kill ``n`` times at random moments, uniform over the seconds that the command takes; the same moments every time."""
-    moments = random.Random(0)
-    while trial.tried < n and trial.late < 10 * n:  # faster than when it was measured: it had ended
+    moments, aim = random.Random(0), trial.tried + n
+    while trial.tried < aim and trial.late < 10 * n:  # faster than when it was measured: it had ended
         after = moments.uniform(0, trial.seconds)
         trial.late += not trial.kill(f"after {after:.3f} s", kill_after=after)
 
 
+def main() -> int:
+    """Run the plan; exit code 1 with faults."""
+    parser = argparse.ArgumentParser(prog="python -m tests.kills")
+    parser.add_argument("home", type=Path)
+    parser.add_argument("commands", nargs="*", metavar="COMMAND", help=", ".join(PLAN))
+    parser.add_argument("--random", type=int, help="random kills of each command")
+    chosen = parser.parse_args()
+    kills, faults = {}, []
+    for name in chosen.commands or PLAN:
+        first, step, n = PLAN[name]
+        trial = Trial(name, chosen.home / name)
+        if step:
+            try_renames(trial, first, step)
+        try_moments(trial, n if chosen.random is None else chosen.random)
+        print(*trial.faults, sep="\n")
+        print(
+            f"{name}: {trial.seconds:.2f} s uninterrupted; {len(trial.faults)} faults of {trial.tried} kills; "
+            f"{trial.late} too late; workers ended after at most {trial.longest:.1f} s",
+            flush=True,
+        )
+        kills[name] = trial.tried
+        faults += trial.faults
+    print(json.dumps(kills))
+    return int(bool(faults))
+
+
 if __name__ == "__main__":
-    trial = Trial(sys.argv[1], Path(sys.argv[2]))
-    if sys.argv[3] == "--random":
-        try_moments(trial, int(sys.argv[4]))
-    else:
-        try_renames(trial, int(sys.argv[3]), int(sys.argv[4]))
-    print(*trial.faults, sep="\n")
-    print(
-        f"{trial.name}: {trial.seconds:.2f} s uninterrupted; {len(trial.faults)} faults of {trial.tried} kills; "
-        f"{trial.late} too late; workers ended after at most {trial.longest:.1f} s"
-    )
-    print("POINTS", trial.tried)
-    sys.exit(bool(trial.faults))
+    sys.exit(main())

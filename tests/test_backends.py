@@ -21,6 +21,7 @@ from stagkit.evaluation.run import Run
 from stagkit.evaluation.splits import make_folds
 from stagkit.training.checkpoint import Checkpoint
 from stagkit.training.train import train_fold
+from tests.forks import ForkedCommand
 from tests.small import make_dataset, save_maps
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -197,25 +198,21 @@ def test_two_processes_on_one_folder_are_refused(data, tmp_path, runs):
 @pytest.mark.parametrize("backend", ["sequential", "processes"])
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, backend):
     """Interrupted after its first fold: one sentence, code 130; the same command then ends with the usual numbers."""
-    maps = save_maps(tmp_path / "maps.npz")
-    command = [sys.executable, "-m", "stagkit.cli", "evaluate", str(maps), "--backend", backend, "--epochs", "8"]
-    command += ["--workers", "2", "--set", "stag.width=8", "--set", "stag.heads=2", "--out"]
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        [*command, str(run)], env=ONE_THREAD, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    command = ["evaluate", save_maps(tmp_path / "maps.npz"), "--backend", backend, "--epochs", 8, "--workers", 2]
+    command += ["--set", "stag.width=8", "--set", "stag.heads=2", "--out", tmp_path / "run"]
+    interrupted = ForkedCommand(command, tmp_path)
     for _ in range(2400):
-        if list(run.glob("folds/*.csv")):
+        if list(tmp_path.glob("run/folds/*.csv")):
             break
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    told = process.communicate()[1]
-    assert process.returncode == 130
-    assert "interrupted; finished work is kept: run the same command to resume." in told
-    assert "Traceback" not in told
-    done = subprocess.run([*command, str(run)], env=ONE_THREAD, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert len(pd.read_csv(run / "predictions.csv")) == 24
+    os.killpg(interrupted.pid, signal.SIGINT)
+    code, _, told = interrupted.wait()
+    assert code == 130
+    assert b"interrupted; finished work is kept: run the same command to resume." in told
+    assert b"Traceback" not in told
+    code, _, told = ForkedCommand(command, tmp_path).wait()
+    assert code == 0, told
+    assert len(pd.read_csv(tmp_path / "run" / "predictions.csv")) == 24
 
 
 def test_ctrl_c_is_told_in_one_sentence(monkeypatch, capsys):

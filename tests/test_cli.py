@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from stagkit.cli import main
 from stagkit.cli.doctor import OPTIONAL, REQUIRED, _import_only, check_library
 from stagkit.inference.pretrained import _FOLDER, _digest_contents
+from tests.forks import ForkedCommand
 from tests.lockfile import ROOT
 from tests.small import save_maps
 
@@ -268,7 +269,7 @@ ODD = "négatif 消极 \x1b[31mred\x07 \u202eback"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
-def test_a_screen_that_cannot_show_a_name_gets_escapes(encoding, tmp_path):
+def test_a_screen_that_cannot_show_a_name_gets_escapes(encoding, tmp_path, monkeypatch):
     """No traceback; and no name, also of a weights file, runs a command of the terminal."""
     with safe_open(_FOLDER / "phantom.safetensors", "pt") as file:
         header = json.loads(file.metadata()["stagkit"])
@@ -276,17 +277,15 @@ def test_a_screen_that_cannot_show_a_name_gets_escapes(encoding, tmp_path):
     header |= {"classes": ["négatif 消极", "<b>", ODD], "training_summary": ODD, "name": ODD}
     header["digest"] = _digest_contents(header, tensors)
     save_file(tensors, tmp_path / "odd.safetensors", metadata={"stagkit": json.dumps(header)})
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    monkeypatch.chdir(tmp_path)
     for arguments in (["weights", str(tmp_path / "odd.safetensors")], ["weights", ODD], ["report", ODD], ["--help"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "stagkit.cli", *arguments], capture_output=True, env=environment, cwd=tmp_path
-        )
-        whole = done.stdout + done.stderr
-        assert done.returncode == (2 if ODD in arguments else 0), whole
+        code, out, err = ForkedCommand(arguments, tmp_path, encoding=encoding).wait()
+        whole = out + err
+        assert code == (2 if ODD in arguments else 0), whole
         assert b"Traceback" not in whole and b"\x1b" not in whole and b"\x07" not in whole
         assert "\u202e".encode() not in whole
         if arguments == ["weights", str(tmp_path / "odd.safetensors")]:
-            assert b"tif" in done.stdout and rb"\x1b[31mred" in done.stdout
+            assert b"tif" in out and rb"\x1b[31mred" in out
 
 
 def test_the_commands_print_in_one_place():

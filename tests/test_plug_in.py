@@ -114,7 +114,7 @@ def test_a_time_layer_may_know_the_order_of_frames():
         (NoShortcut, "shapes"),
         (WrongAxis, "attention"),
         (ForgetsTheMask, "mask"),
-        (MixesAxes, "one by one"),
+        (MixesAxes, "independence"),
         (KnowsPlaces, "order of regions"),
         (IgnoresEdges, "edges"),
         (ShowsAnotherGraph, "probes"),

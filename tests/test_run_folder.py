@@ -28,6 +28,8 @@ from stagkit.evaluation.run import DamagedFoldWarning, OtherEnvironmentWarning, 
 from stagkit.evaluation.run_check import check_run, is_sound
 from stagkit.explain.run import explain_run, load_evidence, load_graphs
 from stagkit.training.checkpoint import Checkpoint, DamagedCheckpointWarning
+from tests.forks import ForkedCommand
+from tests.pieces import kill_always, kill_once
 from tests.small import renew_digests, save_maps
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -339,39 +341,22 @@ def test_what_a_killed_command_left_is_taken_up_or_cleaned(home, tmp_path):
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["thesis.doc"]
 
 
-def _kill_once(mark: str) -> str:
-    """Ends its own process when it is called first."""
-    if not os.path.exists(mark):
-        Path(mark).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return mark
-
-
-def _kill_always() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _sleep_and_name(seconds: float) -> int:
-    time.sleep(seconds)
-    return os.getpid()
-
-
 def test_a_killed_worker_is_replaced_and_its_piece_done(tmp_path):
-    work = [partial(str, i) for i in range(6)] + [partial(_kill_once, str(tmp_path / "mark"))]
+    work = [partial(str, i) for i in range(6)] + [partial(kill_once, str(tmp_path / "mark"))]
     assert sorted(run_in_processes(work, 2)) == sorted([*"012345", str(tmp_path / "mark")])
 
 
 def test_a_piece_that_kills_every_worker_is_one_sentence():
     with pytest.raises(StagkitError, match="killed twice in a row: is there enough memory"):
-        list(run_in_processes([_kill_always, partial(str, 1)], 2))
+        list(run_in_processes([kill_always, partial(str, 1)], 2))
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     """SIGKILL of the parent, which can clean up nothing: its workers are gone within seconds."""
     code = (
         "import os, sys; from functools import partial; from stagkit.core.parallel import run_in_processes\n"
-        "from tests.test_run_folder import _sleep_and_name\n"
-        "for pid in run_in_processes([partial(_sleep_and_name, 0.1)] * 2 + [partial(_sleep_and_name, 600)] * 2, 2):\n"
+        "from tests.pieces import sleep_and_name\n"
+        "for pid in run_in_processes([partial(sleep_and_name, 0.1)] * 2 + [partial(sleep_and_name, 600)] * 2, 2):\n"
         "    print(pid, flush=True)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=-1, text=True, cwd=ROOT)
@@ -417,12 +402,13 @@ def test_a_full_disk_is_one_sentence_with_the_file(home, tmp_path, monkeypatch, 
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    command = [sys.executable, "-m", "stagkit.cli", "evaluate", str(home / "maps.npz"), "--out", str(tmp_path / "run")]
-    command += ["--epochs", "1", "--workers", "1", "--set", "stag.width=8", "--set", "stag.heads=2"]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, preexec_fn=limited)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "seed0_fold000.safetensors cannot be written: File too large" in done.stderr
+    command = ["evaluate", home / "maps.npz", "--out", tmp_path / "run", "--epochs", 1, "--workers", 1]
+    code, _, told = ForkedCommand(
+        [*command, "--set", "stag.width=8", "--set", "stag.heads=2"], tmp_path, limited
+    ).wait()
+    assert code == 2
+    assert b"Traceback" not in told
+    assert b"seed0_fold000.safetensors cannot be written: File too large" in told
     assert not [p for p in (tmp_path / "run").rglob("*") if p.name.startswith(TEMPORARY)]
 
 

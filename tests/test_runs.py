@@ -1,12 +1,7 @@
 """Training, folds and runs: nothing of the test part is seen, a killed run ends with the same numbers."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -186,30 +181,6 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path):
     again = evaluate(run.load_data(), tmp_path / "run", SMALL, QUICK, workers=1, data_path=path)
     pd.testing.assert_frame_equal(again.predictions, run.predictions)
     assert again.metrics["uf1"] == run.metrics["uf1"]
-
-
-@pytest.mark.slow
-def test_a_killed_command_resumes(finished, tmp_path):
-    """SIGKILL in the middle of a run; the same command then finishes it with the numbers of a run never killed."""
-    path, _ = finished
-    command = [sys.executable, "-m", "stagkit.cli", "evaluate", str(path), "--workers", "1", "--epochs", "12"]
-    command += ["--set", "stag.width=16", "--set", "stag.heads=2", "--out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stderr=subprocess.DEVNULL)
-    for _ in range(600):
-        if list((tmp_path / "killed" / "folds").glob("*.csv")):
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "metrics.json").exists()
-    for name in ("killed", "whole"):
-        done = subprocess.run([*command, str(tmp_path / name)], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    killed, whole = (pd.read_csv(tmp_path / n / "predictions.csv") for n in ("killed", "whole"))
-    pd.testing.assert_frame_equal(killed, whole)
-    left = [p.name for p in (tmp_path / "killed").rglob(".*")]
-    assert len(left) <= 1, "at most the one file that was being written when it was killed"
 
 
 def test_another_run_in_the_folder_is_refused(finished):
