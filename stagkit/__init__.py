@@ -45,11 +45,11 @@ _PUBLIC = {
     "view_au_graph": "explorers",
     "plot_puppet": "explorers",
     "view_puppet": "explorers",
-    "plot_flow": "explorers",
+    "plot_flow": "plots.clips",
     "view_flow": "explorers",
-    "plot_evidence": "explorers",
+    "plot_attribution": "plots.attributions",
     "view_evidence": "explorers",
-    "plot_run": "explorers",
+    "plot_confusion": "plots.evaluation",
     "view_run": "explorers",
 }
 

@@ -1,7 +1,6 @@
 """The evidence explorer: its bars are the sums of the attribution, its controls are those that were measured."""
 
 import dataclasses
-import inspect
 import json
 import re
 
@@ -20,7 +19,7 @@ from tests.small import make_dataset, train_small
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
 
-from stagkit.explorers import plot_evidence, view_evidence
+from stagkit.explorers import view_evidence
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +70,9 @@ def test_a_bare_attribution_is_stamped_and_so_is_its_figure(small):
     widget = view_evidence(attribution)
     assert widget._payload["checks"] == [] and widget._payload["areas"] is None
     assert widget.evidence.scores == {}
-    texts = [t.get_text() for axes in plot_evidence(attribution).axes for t in axes.texts]
+    texts = [t.get_text() for axes in widget.to_figure().axes for t in axes.texts]
     assert "no control" in texts
-    texts = [t.get_text() for axes in plot_evidence(evidence, clip=1).axes for t in axes.texts]
+    texts = [t.get_text() for axes in view_evidence(evidence, clip=1).to_figure().axes for t in axes.texts]
     assert "no control" not in texts and "complete" in texts
     assert view_evidence(Evidence(attribution, {}))._payload["checks"] == []  # evidence without a score is none
 
@@ -162,9 +161,8 @@ def test_wrong_use_is_one_sentence(small):
         (np.zeros(3), "expected an Evidence"),
         ([evidence, dataclasses.replace(attribution, method="other", clip_ids=("a", "b"))], "different clips"),
     ):
-        for function in (view_evidence, plot_evidence):
-            with pytest.raises(StagkitError, match=says):
-                function(given)
+        with pytest.raises(StagkitError, match=says):
+            view_evidence(given)
     with pytest.raises(StagkitError, match="belong together"):
         view_evidence(evidence, model=model)
     with pytest.raises(StagkitError, match="other clips"):
@@ -182,7 +180,7 @@ def test_a_map_that_does_not_add_up_is_not_drawn(small):
     widget.clip = 1
     assert widget._payload["refused"] == "" and len(widget._payload["map"]) == 3
     with pytest.raises(ExplainError):
-        plot_evidence(lost)
+        view_evidence(lost).to_figure()
 
 
 def test_300_clips_travel_one_at_a_time(small):
@@ -197,14 +195,6 @@ def test_300_clips_travel_one_at_a_time(small):
     assert widget._payload["key"].startswith("123|") and len(widget._cache) == 1
     assert len(json.dumps([widget._payload, widget._scene])) < 40_000
     assert len(widget.to_html(clips=[0, "c001"])) < 200_000
-
-
-def test_view_and_plot_take_the_same_arguments():
-    view, plot = inspect.signature(view_evidence), inspect.signature(plot_evidence)
-    assert view.parameters == plot.parameters
-    for function in (view_evidence, plot_evidence):
-        described = re.findall(r"^    (\w+): ", inspect.getdoc(function), re.MULTILINE)
-        assert [name for name in described if name in view.parameters] == list(view.parameters)
 
 
 def test_page_is_self_contained_and_small(small, tmp_path):

@@ -155,11 +155,11 @@ def test_flow_page_shows_what_was_measured(tab, tmp_path):
 
 
 @pytest.mark.parametrize("tab", ["dark"], indirect=True)
-def test_browser_decodes_the_grid_and_colours_it_as_python_does(tab, tmp_path):
-    """Flow of one known direction: the pixels on the screen have the colour that colour_wheel gives."""
+def test_browser_decodes_the_grid_and_colours_it_by_direction(tab, tmp_path):
+    """Flow of one known direction: the pixels on the screen have its colour on the wheel."""
     from dataclasses import replace
 
-    from stagkit.explorers.flow.scene import colour_wheel, compute_payload
+    from stagkit.explorers.flow.scene import compute_payload
 
     motion = compute_flow(CLIP)
     flow = np.zeros_like(motion.flow)
@@ -171,7 +171,12 @@ def test_browser_decodes_the_grid_and_colours_it_as_python_does(tab, tmp_path):
     mask = np.frombuffer(zlib.decompress(base64.b64decode(payload["mask"])), np.uint8).reshape(payload["grid"][::-1])
     assert mask.max() == 255
     limit = payload["limits"]["speed"]
-    wanted = colour_wheel(np.array([0.4, -1.0]).reshape(2, 1, 1) * 100 / motion.iod, limit)[0, 0]
+    u, v = np.array([0.4, -1.0]) * 100 / motion.iod
+    turn = np.arctan2(v, u) / (2 * np.pi) % 1 * 4  # right, down, left, up and right again
+    first, part = int(turn), turn % 1
+    anchors = np.array([(213, 94, 0), (240, 200, 20), (0, 114, 178), (112, 48, 148), (213, 94, 0)])
+    colour = (1 - part) * anchors[first] + part * anchors[first + 1]
+    wanted = np.array([*colour, 255 * min(np.hypot(u, v) / limit, 1)])
     shown = tab.evaluate(
         "(() => { const c = document.querySelector('.sg-flow canvas'); return [...c.getContext('2d')"
         ".getImageData(c.width / 2, c.height / 2, 1, 1).data]; })()"

@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import inspect
 import json
 import re
 import zlib
@@ -19,8 +18,8 @@ from stagkit.synthetic.dataset import PhantomSource
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
 
-from stagkit.explorers import plot_flow, view_flow
-from stagkit.explorers.flow.scene import WHEEL, colour_wheel, compute_payload, explain_hidden, find_crop, find_kept
+from stagkit.explorers import view_flow
+from stagkit.explorers.flow.scene import compute_payload, explain_hidden, find_crop, find_kept
 
 SOURCE = PhantomSource(PhantomConfig(preset="smic", subjects=2, clips=2, size=96, difficulty=0.3))
 CLIP = SOURCE.read(SOURCE.keys[0])
@@ -67,17 +66,6 @@ def test_u_is_right_and_v_is_down_up_to_the_browser():
     seen = unpack(compute_payload(CLIP, 0, dataclasses.replace(MOTION, flow=flow), FlowConfig()))
     np.testing.assert_allclose(seen[:, 0], 1.0, atol=0.01)
     np.testing.assert_allclose(seen[:, 1], -0.5, atol=0.01)
-
-
-def test_the_wheel_has_its_colours_where_the_key_says():
-    right, down, left, up = (colour_wheel(np.array(d, float).reshape(2, 1, 1), 1.0)[0, 0] for d in
-                             ((1, 0), (0, 1), (-1, 0), (0, -1)))  # fmt: skip
-    for colour, anchor in zip((right, down, left, up), WHEEL, strict=True):
-        assert tuple(colour) == (*anchor, 255)
-    assert colour_wheel(np.zeros((2, 1, 1)), 1.0)[0, 0, 3] == 0  # where nothing moves, nothing is painted
-    half = colour_wheel(np.full((2, 1, 1), 0.25 * np.sqrt(2)), 1.0)[0, 0]  # right and down, half as long
-    assert half[3] == pytest.approx(128, abs=1)
-    assert half[:3] == pytest.approx(np.mean(WHEEL[:2], axis=0), abs=1)
 
 
 def test_traits_follow_each_other():
@@ -155,16 +143,6 @@ def test_wrong_use_is_one_sentence():
         view_flow(SOURCE, clip="sub09")
     with pytest.raises(StagkitError, match="no place is followed"):
         view_flow(CLIP, motion=MOTION).point_motion()
-    with pytest.raises(StagkitError, match="expected 1"):
-        plot_flow(CLIP, motion=MOTION, magnify=0.2)
-
-
-def test_view_and_plot_take_the_same_arguments():
-    view, plot = inspect.signature(view_flow), inspect.signature(plot_flow)
-    assert view.parameters == plot.parameters
-    for function in (view_flow, plot_flow):
-        described = re.findall(r"^    (\w+): ", inspect.getdoc(function), re.MULTILINE)
-        assert [name for name in described if name in view.parameters] == list(view.parameters)
 
 
 # ---------------------------------------------------------------------------------------------------- frames of subjects
@@ -185,7 +163,7 @@ def test_no_frame_of_a_licensed_clip_leaves_python(name):
         and "may be printed: none" in page
     )
     assert "data:image/webp;base64,UklGR" in view_flow(CLIP, motion=MOTION).to_html()
-    figure = plot_flow(clip, motion=MOTION, layer="speed", magnify=4)
+    figure = widget.to_figure()
     shown = [image.get_array() for axes in figure.axes for image in axes.get_images()]
     assert not [
         array for array in shown if array.shape[:2] == clip.frames.shape[1:3] and not np.ma.isMaskedArray(array)
@@ -234,16 +212,6 @@ def test_a_long_large_clip_still_fits():
     assert len(view_flow(clip, motion=motion).to_html()) < 1_000_000
 
 
-def test_figure_draws_the_selected_frames_and_a_magnified_face():
-    figure = plot_flow(CLIP, motion=MOTION, frame=CLIP.apex, magnify=6, point=[40, 50])
-    assert figure.get_figwidth() == pytest.approx(7.16)
-    lines = {line.get_label(): line for line in figure.axes[-1].lines}
-    (chosen,) = (line for name, line in lines.items() if name.startswith("selected"))
-    assert chosen.get_xdata() == pytest.approx(MOTION.times_ms[MOTION.selected])
-    picture = figure.axes[0].get_images()[0].get_array()
-    assert (picture == magnify_motion(CLIP.frames[CLIP.onset], MOTION, CLIP.apex, 6)).all()
-
-
 def test_magnified_motion_carries_a_picture_the_way_the_flow_says():
     """A bright square on the cheek, flow of half a pixel to the right everywhere: four times is two pixels."""
     flow = np.zeros_like(MOTION.flow)
@@ -259,4 +227,4 @@ def test_magnified_motion_carries_a_picture_the_way_the_flow_says():
 
 def test_mimebundle_carries_a_picture():
     bundle, _ = view_flow(CLIP, motion=MOTION)._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle and 20_000 < len(bundle["image/png"]) < 400_000
+    assert "application/vnd.jupyter.widget-view+json" in bundle and 10_000 < len(bundle["image/png"]) < 400_000

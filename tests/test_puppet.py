@@ -1,6 +1,5 @@
 """The puppet: what is moved is what is measured, wrong use is one sentence, and the page runs in a real Chromium."""
 
-import inspect
 import shutil
 
 import numpy as np
@@ -159,15 +158,6 @@ def puppet():
     from stagkit.explorers import view_puppet
 
     return view_puppet(1, "L12")
-
-
-def test_both_functions_take_the_same(puppet):
-    from stagkit.explorers import view_puppet
-
-    one, two = inspect.signature(plot_puppet), inspect.signature(view_puppet)
-    assert [p.replace(annotation=p.empty) for p in one.parameters.values()] == [
-        p.replace(annotation=p.empty) for p in two.parameters.values()
-    ]
 
 
 def test_a_move_is_measured_and_sent_whichever_side_it_comes_from(puppet):

@@ -1,5 +1,6 @@
 """The browser's half of every explorer: one module that asks its host for no more than the AFM, one pair of signs."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -83,10 +84,23 @@ def test_what_speaks_for_a_class_has_one_colour_in_figures_and_in_the_browser():
     assert set(re.findall(r"(--sg-(?:for|against|orange|blue)):", styles.replace(read_css("base"), ""))) == set()
 
 
+@pytest.mark.parametrize("name", ["au_graph", "puppet"])
+def test_view_and_plot_take_and_describe_the_same_arguments(name):
+    from stagkit import explorers
+
+    view, plot = (getattr(explorers, f"{verb}_{name}") for verb in ("view", "plot"))
+    assert inspect.signature(view).parameters == inspect.signature(plot).parameters
+    for function in (view, plot):
+        described = re.findall(r"^    (\w+): ", inspect.getdoc(function), re.MULTILINE)
+        assert [n for n in described if n in inspect.signature(view).parameters] == list(
+            inspect.signature(view).parameters
+        )
+
+
 def test_figures_need_no_widget_library():
     code = (
         "import sys\nfor name in ('anywidget', 'ipywidgets', 'traitlets', 'IPython'): sys.modules[name] = None\n"
-        "from stagkit.explorers import plot_au_graph, plot_evidence, plot_flow, plot_puppet, plot_run\n"
+        "from stagkit.explorers import plot_au_graph, plot_puppet\n"
         "print(len(plot_puppet(0, '12').axes))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

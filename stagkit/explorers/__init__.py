@@ -26,13 +26,10 @@ _PUBLIC = {
     "plot_puppet": "puppet.figure",
     "FlowExplorer": "flow.widget",
     "view_flow": "flow.widget",
-    "plot_flow": "flow.figure",
     "EvidenceExplorer": "evidence.widget",
     "view_evidence": "evidence.widget",
-    "plot_evidence": "evidence.figure",
     "RunBrowser": "run.widget",
     "view_run": "run.widget",
-    "plot_run": "run.figure",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -10,7 +10,6 @@ from stagkit.core.errors import import_optional
 from stagkit.core.types import Attribution, Batch
 from stagkit.explain.evidence import Evidence
 from stagkit.explorers.browser import read_css, read_esm
-from stagkit.explorers.evidence.figure import draw_evidence, plot_evidence
 from stagkit.explorers.evidence.scene import (
     CONTROLS,
     GROUPINGS,
@@ -20,14 +19,29 @@ from stagkit.explorers.evidence.scene import (
     compute_payload,
     make_key,
 )
-from stagkit.explorers.explorer import Choice, ClipExplorer, WidgetError, checked, same_arguments
+from stagkit.explorers.explorer import Choice, ClipExplorer, WidgetError, checked
 from stagkit.explorers.validation import check_choice, check_index
+from stagkit.plots.attributions import plot_attribution
 
 traitlets = import_optional("traitlets")
 
 
 class EvidenceExplorer(ClipExplorer):
-    """Explorer of an explanation; see ``view_evidence`` for the arguments.
+    """Explorer of an explanation; ``view_evidence`` is its short name.
+
+    Args:
+        evidence: an ``Evidence`` (``make_evidence``, ``load_evidence``); several in a list, one per method; or a bare
+            ``Attribution``, which is stamped 'no control'.
+        clip: index or id of the clip shown first.
+        frame: index of its frame, -1 = all together.
+        method: which of several explanations; the first where None.
+        target: class explained, index or name; the one that was explained where None.
+        model: the network, in evaluation mode; with it other methods and classes are computed on demand.
+        batch: the clips of ``evidence`` in the same order; needed with ``model``.
+        **traits: ``grouping``, ``control``.
+
+    Raises:
+        StagkitError: an argument that is out of range, an explanation of edges, clips that do not belong together.
 
     Traits (all synced with the browser):
         clip: index of the clip shown. ``frame``: index of its frame, -1 = all together. ``playing``: the frames run.
@@ -175,19 +189,9 @@ class EvidenceExplorer(ClipExplorer):
         return self._save(f"Evidence: {ids[self.clip]}", changes, path)
 
     def to_figure(self):
-        """The present state as a matplotlib Figure (``plot_evidence`` of the current traits)."""
-        choice = {name: getattr(self, name) for name in ("grouping", "control", "frame")}
-        return draw_evidence(self._cache[self._payload["key"]][0], self._payload, **choice)
+        """The clip shown as ``plots.attributions.plot_attribution`` draws it."""
+        explained = self._cache[self._payload["key"]][0]
+        return plot_attribution(explained.evidence or explained.one)
 
 
-@same_arguments(plot_evidence)
-def view_evidence(**arguments: object) -> EvidenceExplorer:
-    """Open the evidence explorer (``plot_evidence`` draws a static figure).
-
-    Returns:
-        An ``EvidenceExplorer`` widget whose traits follow the controls.
-
-    Raises:
-        StagkitError: an argument that is out of range, an explanation of edges, clips that do not belong together.
-    """
-    return EvidenceExplorer(**arguments)
+view_evidence = EvidenceExplorer

@@ -29,9 +29,6 @@ LAYERS = ("wheel", "speed", "strain")
 #: Largest factor by which motion is magnified (stagkit's choice).
 MAX_MAGNIFY = 20.0
 
-#: Right, down, left, up: distinguishable without colour vision (blue against orange, bright against dark).
-WHEEL = ((213, 94, 0), (240, 200, 20), (0, 114, 178), (112, 48, 148))
-
 #: Data sets whose frames may always be shown.
 _OWN = ("recording", "animated-photo")
 
@@ -277,19 +274,3 @@ def _shrink(clip: Clip, motion: FlowClip, kept: Sequence[int], soft: np.ndarray,
 
     flow = np.stack([[small(channel) for channel in motion.flow[t]] for t in kept])
     return flow, np.stack([small(motion.strain[t]) for t in kept]), small(soft)
-
-
-def colour_wheel(flow: np.ndarray, limit: float) -> np.ndarray:
-    """Directions as colours, length as opacity: uint8 "y x 4" (RGBA); the same rule as in the browser.
-
-    Args:
-        flow: float "2 y x".
-        limit: length that is opaque, in the unit of ``flow``.
-    """
-    turn = np.arctan2(flow[1], flow[0]) / (2 * np.pi) % 1.0 * 4
-    first = turn.astype(int) % 4
-    share = (turn - np.floor(turn))[..., None]
-    anchors = np.array(WHEEL, float)
-    colour = (1 - share) * anchors[first] + share * anchors[(first + 1) % 4]
-    opacity = 255 * np.clip(np.hypot(*flow) / max(limit, 1e-9), 0, 1)
-    return np.rint(np.concatenate([colour, opacity[..., None]], -1)).astype(np.uint8)

@@ -11,8 +11,7 @@ from stagkit.core.config import FlowConfig
 from stagkit.core.errors import import_optional
 from stagkit.core.types import FlowClip, StagkitError
 from stagkit.explorers.browser import read_css, read_esm
-from stagkit.explorers.explorer import Choice, ClipExplorer, Range, checked, same_arguments
-from stagkit.explorers.flow.figure import plot_flow
+from stagkit.explorers.explorer import Choice, ClipExplorer, Range, checked
 from stagkit.explorers.flow.scene import (
     LAYERS,
     MAX_MAGNIFY,
@@ -28,6 +27,7 @@ from stagkit.explorers.flow.scene import (
 )
 from stagkit.explorers.validation import check_choice, check_index
 from stagkit.motion.optical_flow import compute_flow
+from stagkit.plots.clips import plot_flow
 
 traitlets = import_optional("traitlets")
 
@@ -37,7 +37,22 @@ _MAX_CACHED = 12  # payloads in memory
 
 
 class FlowExplorer(ClipExplorer):
-    """Explorer of a clip's motion; see ``view_flow`` for the arguments.
+    """Explorer of a clip's motion; ``view_flow`` is its short name.
+
+    Args:
+        clips: a ``Clip`` with landmarks; a list of clips; or a source with ``keys`` and ``read`` (``open_source``,
+            ``PhantomSource``), of which a clip is read when it is shown.
+        clip: index or id of the clip shown first.
+        frame: index of its frame; the one with the most motion where None.
+        config: method, selection rule and their settings.
+        show_frames: None = only frames of phantoms, animated photographs and your own recordings are shown; of licensed
+            data landmarks and flow. True states that the agreement of these data allows showing this subject.
+        motion: the clip's motion, if already measured with ``config``.
+        point: ``[x, y]`` px, a place that is followed over time.
+        **traits: ``layer``, ``arrows``, ``magnify``.
+
+    Raises:
+        StagkitError: an argument that is out of range, a clip without landmarks or with a single frame.
 
     Traits (all synced with the browser):
         clip: index of the clip shown. ``frame``: index of its frame. ``playing``: the frames run.
@@ -207,20 +222,9 @@ class FlowExplorer(ClipExplorer):
         return self._save(f"Flow: {self.shown_clip.clip_id}", changes, path)
 
     def to_figure(self):
-        """The present state as a matplotlib Figure (``plot_flow`` of the current traits)."""
-        traits = {name: getattr(self, name) for name in ("frame", "layer", "arrows", "magnify", "point", "motion")}
-        config = self.config.replace(method=self.method, selection=self.selection)
-        return plot_flow(self.shown_clip, config=config, show_frames=self.show_frames, **traits)
+        """Flow of the frame shown (``plots.clips.plot_flow``), over the onset frame where that may be shown."""
+        clip = self.shown_clip
+        return plot_flow(self.motion, self.frame, None if self._header["hidden"] else clip.frames[clip.onset or 0])
 
 
-@same_arguments(plot_flow)
-def view_flow(**arguments: object) -> FlowExplorer:
-    """Open the flow explorer on a clip (``plot_flow`` draws a static figure).
-
-    Returns:
-        A ``FlowExplorer`` widget whose traits follow the controls.
-
-    Raises:
-        StagkitError: an argument that is out of range, a clip without landmarks or with a single frame.
-    """
-    return FlowExplorer(**arguments)
+view_flow = FlowExplorer

@@ -11,17 +11,28 @@ from stagkit.core.errors import import_optional
 from stagkit.core.types import Clip, StagkitError
 from stagkit.evaluation.run import Run
 from stagkit.explorers.browser import read_css, read_esm
-from stagkit.explorers.explorer import Choice, Explorer, WidgetError, checked, same_arguments
-from stagkit.explorers.run.figure import plot_run
+from stagkit.explorers.explorer import Choice, Explorer, WidgetError, checked
 from stagkit.explorers.run.scene import ALL, EXPLORERS, ORDERS, RunTable, compute_header, compute_table, open_run
 from stagkit.explorers.sources import RunSource
 from stagkit.explorers.validation import check_choice
+from stagkit.plots.evaluation import plot_confusion
 
 traitlets = import_optional("traitlets")
 
 
 class RunBrowser(Explorer):
-    """Browser of a finished run; see ``view_run`` for the arguments.
+    """Browser of a finished run; ``view_run`` is its short name.
+
+    Args:
+        run: a finished ``Run`` or its folder.
+        frames: function clip id -> ``Clip`` for the flow explorer; phantoms are rendered again without it.
+        clip: index or id of the clip selected.
+        cell: (true class, predicted class): only clips of that cell are listed.
+        subject: only this subject's clips are listed.
+        **traits: ``seed``, ``order``.
+
+    Raises:
+        RunError: no finished run, or it is damaged. StagkitError: an argument that is out of range.
 
     Traits (all synced with the browser):
         seed: whose predictions, -1 = all seeds. ``order``: ``"worst"``, ``"surprising"`` or ``"name"``.
@@ -234,19 +245,8 @@ class RunBrowser(Explorer):
         return self._save(f"Run: {self.run.name}", {"request": {}, "_opened": {}}, path)
 
     def to_figure(self):
-        """The present state as a matplotlib Figure (``plot_run`` of the current traits)."""
-        traits = {name: getattr(self, name) for name in ("seed", "order", "cell", "subject")}
-        return plot_run(self.run, **traits)
+        """The confusion matrix of the run (``plots.evaluation.plot_confusion``)."""
+        return plot_confusion(self.run)
 
 
-@same_arguments(plot_run)
-def view_run(**arguments: object) -> RunBrowser:
-    """Open the browser of a finished run (``plot_run`` draws a static figure).
-
-    Returns:
-        A ``RunBrowser`` widget; ``browser.explore("au graph" | "flow" | "evidence", clip)`` gives the explorer of a clip.
-
-    Raises:
-        RunError: no finished run, or it is damaged. StagkitError: an argument that is out of range.
-    """
-    return RunBrowser(**arguments)
+view_run = RunBrowser
