@@ -104,7 +104,7 @@ def test_the_set_at_a_glance_shows_what_was_drawn_and_what_was_not(records):
     assert not plt.fignum_exists(drawn.number), "it is closed, or a notebook shows it once more"
     assert [bool(axes.images) for axes in tiles[: len(FIGURES)]] == [e is entry for e in FIGURES]
     assert [axes.get_xlabel() for axes in tiles[6:8]] == ["7 confusion", "8 ablation"]
-    assert [text.get_text() for text in tiles[7].texts] == ["no record"]
+    assert [text.get_text() for text in tiles[7].texts] == ["no input"]
     with pytest.raises(StagkitError, match="no figure 'fig99_cats'"):
         plot_set({"fig99_cats": drawn})
 

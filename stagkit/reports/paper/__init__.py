@@ -1,29 +1,11 @@
-"""The figures and tables of a paper, drawn from what is on disk: runs, their explanations, ablations, tables of systems.
+"""The figures and tables of a paper, drawn from files: runs, their explanations, ablations, tables of systems.
 
-``inputs`` opens the folders; ``pipeline``, ``motion``, ``graphs``, ``scores`` and ``evidence`` hold one function for each
-numbered figure (``fig_NN_name(inputs, width) -> Figure``); ``tables`` makes LaTeX; ``make`` writes all of it; ``overview``
-shows the set at a glance. No network is ever asked: what a figure shows can be read in the files that its side-car names.
+``inputs`` opens the folders; ``pipeline``, ``motion``, ``graphs``, ``scores`` and ``evidence`` hold one function per
+numbered figure (``fig_NN_name(inputs, width) -> Figure``); ``tables`` makes LaTeX; ``make`` writes everything.
 """
 
-from importlib import import_module as _import_module
+from stagkit.reports.paper.inputs import Inputs, load_inputs
+from stagkit.reports.paper.make import FIGURES, make_figures, plot_set
+from stagkit.reports.paper.tables import make_tables
 
-_PUBLIC = {
-    "Inputs": "inputs",
-    "load_inputs": "inputs",
-    "FIGURES": "make",
-    "make_figures": "make",
-    "make_tables": "tables",
-    "plot_set": "overview",
-}
-
-__all__ = sorted(_PUBLIC)
-
-
-def __getattr__(name: str):
-    if name in _PUBLIC:
-        return getattr(_import_module(f"stagkit.reports.paper.{_PUBLIC[name]}"), name)
-    raise AttributeError(f"stagkit.reports.paper has no {name!r}; its public names are {', '.join(__all__)}.")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__ = ["FIGURES", "Inputs", "load_inputs", "make_figures", "make_tables", "plot_set"]

@@ -1,12 +1,11 @@
-"""What the figures of a paper are drawn from: folders that stagkit wrote, opened and told apart.
+"""Inputs of the figures of a paper: folders of runs, ablations and comparisons of systems.
 
 A folder is a **run** (``run.json``), an **ablation** (``ablation.json``) or a comparison of **systems**
-(``systems.csv`` or ``comparison.csv``). A table of systems has a line each and these columns; the first two are needed,
-others may be missing or empty (in ``comparison.csv``: ``title``, ``uf1_low``, ``uf1_high``, ``multiply_adds``):
+(``systems.csv`` or ``comparison.csv``). A table of systems has one line per system and these columns; the first two are
+required, others may be missing or empty (in ``comparison.csv``: ``title``, ``uf1_low``, ``uf1_high``, ``multiply_adds``):
 
-``system`` name · ``uf1`` score under the honest protocol, 0..1 · ``lo``, ``hi`` its 95 % interval · ``leaky_uf1`` the
-score where the epoch was chosen on the test subjects · ``parameters`` trained numbers · ``macs`` multiply-adds of one
-clip's answer.
+``system`` name · ``uf1`` score of the last epoch, 0..1 · ``lo``, ``hi`` its 95 % interval · ``leaky_uf1`` score of the
+epoch selected on the test subjects · ``parameters`` trained parameters · ``macs`` multiply-adds per clip.
 """
 
 from __future__ import annotations
@@ -15,23 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from stagkit.core.files import check_digest, read_digests, read_json, read_table, resolve_inside, shorten
-from stagkit.core.types import StagkitError
+from stagkit.core.types import Batch, StagkitError, StagOutput
 from stagkit.evaluation.bootstrap import FEW_SUBJECTS, describe_caveat
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run
-from stagkit.explain.run import FOLDER, load_evidence
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from stagkit.core.types import Batch, StagOutput
-    from stagkit.explain.evidence import Evidence
+from stagkit.explain.evidence import Evidence
+from stagkit.explain.run import FOLDER, load_evidence, load_graphs
 
 #: Columns of a table of systems.
 SYSTEM_COLUMNS = ("system", "uf1", "lo", "hi", "leaky_uf1", "parameters", "macs")
@@ -41,18 +35,20 @@ _TABLES = ("systems.csv", "comparison.csv")
 
 
 class MissingInput(StagkitError):
-    """A figure or table whose record was not given; the message says which command makes it."""
+    """The input of a figure or table was not given; the message says which command makes it."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that was given, by kind.
+    """The opened folders, by kind.
 
     Args:
-        runs: finished runs that count; the first is the one that most figures show.
-        cross: runs of the protocol ``cross``; leaky: leak demonstrations.
+        runs: finished runs; most figures show the first.
+        cross: runs of the protocol ``cross``.
+        leaky: leak demonstrations.
         ablations: what ``ablation.json`` holds, with ``path``.
-        systems: table with ``SYSTEM_COLUMNS``, None where none was given; systems_path: where it lies.
+        systems: table with ``SYSTEM_COLUMNS``; None if none was given.
+        systems_path: its file.
     """
 
     runs: tuple[Run, ...] = ()
@@ -64,7 +60,7 @@ class Inputs:
 
     @property
     def run(self) -> Run:
-        """The first run that counts."""
+        """The first run."""
         if not self.runs:
             raise MissingInput("no finished run was given: 'stagkit evaluate' makes one")
         return self.runs[0]
@@ -84,9 +80,7 @@ class Inputs:
 
     @cached_property
     def graphs(self) -> tuple[StagOutput, Batch]:
-        """What the networks of the first run said of each explained test clip."""
-        from stagkit.explain.run import load_graphs
-
+        """Outputs of the networks of the first run for each explained test clip."""
         if not (self.explanations / "graph.npz").is_file():
             raise MissingInput(f"the explanations of {self.run.name} hold no graphs: run 'stagkit explain' on it again")
         return load_graphs(self.explanations / "graph.npz")
@@ -115,10 +109,10 @@ class Inputs:
 
 
 def load_inputs(paths: Sequence[str | Path]) -> Inputs:
-    """Open folders of runs, ablations and comparisons of systems (or a table of systems itself).
+    """Open folders of runs, ablations and comparisons of systems, or a table of systems.
 
     Raises:
-        StagkitError: a folder that is none of these; a run that is unfinished or shows nothing about unseen people.
+        StagkitError: a folder that is none of these; a run that is unfinished or not subject-independent.
     """
     kinds: dict[str, list] = {"runs": [], "cross": [], "leaky": [], "ablations": []}
     table, table_path = None, None
@@ -173,13 +167,11 @@ def _load_ablation(path: Path) -> dict:
 
 
 def load_systems(path: str | Path) -> pd.DataFrame:
-    """Read a table of systems; columns that are missing come out empty, in the order of ``SYSTEM_COLUMNS``.
+    """Read a table of systems; missing columns become empty ones, in the order of ``SYSTEM_COLUMNS``.
 
     Raises:
         StagkitError: it cannot be read, lacks ``system`` or ``uf1``, or a score is no number from 0 to 1.
     """
-    import pandas as pd
-
     table = read_table(path)
     named = {old: new for old, new in _ALSO.items() if old in table.columns}
     table = table.drop(columns=[new for new in named.values() if new in table.columns]).rename(columns=named)
@@ -187,7 +179,7 @@ def load_systems(path: str | Path) -> pd.DataFrame:
     if lost or table.empty:
         raise StagkitError(
             f"{path} {'has no column ' + lost[0] if lost else 'has no line'}: a table of systems has the columns "
-            f"{', '.join(SYSTEM_COLUMNS)}, one line a system."
+            f"{', '.join(SYSTEM_COLUMNS)}, one line per system."
         )
     table = table.reindex(columns=list(SYSTEM_COLUMNS)).astype({"system": str})
     for column in SYSTEM_COLUMNS[1:]:
@@ -199,17 +191,17 @@ def load_systems(path: str | Path) -> pd.DataFrame:
 
 
 def is_phantom(source: Run | dict | Path) -> bool:
-    """True for a run on phantoms, for an ablation of one, or for a table of systems beside such runs."""
+    """True for a run on phantoms, an ablation of one, or a table of systems in a folder of such runs."""
     if isinstance(source, Run):
         return "phantom" in str(source.request["data"])
     if isinstance(source, Path):
-        beside = sorted(source.parent.glob("*/run.json"))
-        return bool(beside) and "phantom" in str(read_json(beside[0]).get("data"))
+        runs = sorted(source.parent.glob("*/run.json"))
+        return bool(runs) and "phantom" in str(read_json(runs[0]).get("data"))
     return is_phantom(Run.load(Path(source["path"]) / source["full"], complete=False))
 
 
 def describe_run(run: Run) -> dict[str, object]:
-    """What a side-car says of a run it was drawn from."""
+    """The entry of a run in a side-car."""
     data, metrics = run.request["data"], run.metrics
     return {
         "name": run.name,
@@ -223,12 +215,13 @@ def describe_run(run: Run) -> dict[str, object]:
 
 
 def note(figure: Figure, sources: Sequence[Run | dict | Path] = (), n: dict | None = None, **values: object) -> Figure:
-    """Keep with a figure what it was drawn from and the numbers in it; its side-car is written from that.
+    """Store the sources and the drawn numbers of a figure with it, for its side-car.
 
     Args:
+        figure: the figure.
         sources: runs, ablations as ``Inputs`` holds them, the table of systems.
         n: how many clips, subjects, ... an average is over.
-        **values: the numbers that are drawn, under their names.
+        **values: name -> the numbers that are drawn.
     """
     figure.stagkit_source = {
         "runs": [describe_run(s) for s in sources if isinstance(s, Run)]
@@ -248,7 +241,7 @@ def note(figure: Figure, sources: Sequence[Run | dict | Path] = (), n: dict | No
 
 
 def _find_caveat(sources: Sequence[Run | dict | Path], values: object) -> str:
-    """Why the intervals that are drawn are not to be relied on: from all ``ci95`` in the numbers and the fewest subjects."""
+    """Why the drawn intervals are unreliable: from all ``ci95`` in the numbers and the fewest subjects."""
     intervals, subjects = [], [n for n in map(_count_subjects, sources) if n is not None]
 
     def search(value: object) -> None:
@@ -267,10 +260,10 @@ def _find_caveat(sources: Sequence[Run | dict | Path], values: object) -> str:
 
 
 def _count_subjects(source: Run | dict | Path) -> int | None:
-    """Subjects behind a source; None for a table of systems that lies without its comparison."""
+    """Subjects of a source; None for a table of systems without its ``comparison.json``."""
     if isinstance(source, Run):
         return source.metrics["n_subjects"]
     if isinstance(source, dict):
         return source["n_subjects"]
-    beside = source.parent / "comparison.json"
-    return read_json(beside)["n_subjects"] if beside.is_file() else None
+    comparison = source.parent / "comparison.json"
+    return read_json(comparison)["n_subjects"] if comparison.is_file() else None

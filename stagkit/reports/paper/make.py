@@ -1,18 +1,25 @@
-"""``stagkit figures``: draw every figure in both widths, write the tables, and an index of what came from where."""
+"""``stagkit figures``: all figures in both widths, the tables, and an index of their sources."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from stagkit.core.files import Progress, no_progress, write_text
 from stagkit.core.types import StagkitError
-from stagkit.plots.style import COLUMN, PAGE, SOFT, save_figure, style
+from stagkit.evaluation.run import Run
+from stagkit.plots.style import COLUMN, FAINT, INK, PAGE, SOFT, save_figure, styled
 from stagkit.reports.paper.evidence import fig_11_muscles, fig_12_controls
 from stagkit.reports.paper.graphs import fig_04_au_graphs, fig_05_temporal_attention, fig_06_cross_attention
-from stagkit.reports.paper.inputs import Inputs, load_inputs
+from stagkit.reports.paper.inputs import Inputs, is_phantom, load_inputs
 from stagkit.reports.paper.motion import fig_02_motion, fig_03_regions_and_muscles
 from stagkit.reports.paper.pipeline import fig_01_pipeline
 from stagkit.reports.paper.scores import (
@@ -23,9 +30,6 @@ from stagkit.reports.paper.scores import (
     fig_13_complexity,
 )
 from stagkit.reports.paper.tables import TABLES, make_tables
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class Entry(NamedTuple):
@@ -60,45 +64,47 @@ FIGURES = (
 #: Ending of a file's stem -> width in inches.
 WIDTHS = {"": PAGE, "_column": COLUMN}
 
+#: Thumbnails per row of ``plot_set``.
+_COLUMNS = 5
 
+
+@styled
 def draw_figure(entry: Entry, inputs: Inputs, width: float) -> Figure:
-    """One figure in one width; at its foot stands that it shows phantoms, and the caveat of its intervals.
+    """One figure in one width; its foot says that it shows phantoms, and the caveat of its intervals.
 
     Raises:
-        MissingInput: its record was not given; the message says which command makes it.
+        MissingInput: its input was not given; the message says which command makes it.
     """
-    with style():
-        figure = entry.draw(inputs, width)
-        lines = [" phantom data"] if figure.stagkit_source["phantom"] else []
-        if figure.stagkit_source["caveat"]:
-            lines += wrap(f"caution: {figure.stagkit_source['caveat']}", int(25 * width), initial_indent=" ",
-                          subsequent_indent=" ")  # fmt: skip
-        if lines:
-            foot = 0.09 * len(lines) / figure.get_figheight()
-            figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
-            figure.text(0.0, 0.0, "\n".join(lines), ha="left", va="bottom", fontsize=5.5, color=SOFT)
+    figure = entry.draw(inputs, width)
+    lines = [" phantom data"] if figure.stagkit_source["phantom"] else []
+    if figure.stagkit_source["caveat"]:
+        caution = f"caution: {figure.stagkit_source['caveat']}"
+        lines += wrap(caution, int(25 * width), initial_indent=" ", subsequent_indent=" ")
+    if lines:
+        foot = 0.09 * len(lines) / figure.get_figheight()
+        figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
+        figure.text(0.0, 0.0, "\n".join(lines), ha="left", va="bottom", fontsize=5.5, color=SOFT)
     return figure
 
 
 def make_figures(
     paths: Sequence[str | Path], out: str | Path, progress: Progress = no_progress, only: Sequence[int] = ()
 ) -> list[Path]:
-    """Draw every numbered figure from what is on disk: PDF, PNG and JSON each, in two widths, LaTeX tables, an index.
+    """Draw every numbered figure from files: PDF, PNG and JSON each, in two widths, LaTeX tables, an index.
 
-    What has no record among ``paths`` is left out, with the reason in the index. The same inputs give the same bytes.
+    Figures whose input is not among ``paths`` are skipped, with the reason in the index. The same inputs give the same
+    bytes.
 
     Args:
-        paths: folders of runs, ablations, comparisons of systems; the first run is the one that most figures show.
+        paths: folders of runs, ablations, comparisons of systems; most figures show the first run.
         out: folder to fill.
         progress: wraps the figures.
-        only: numbers of the figures wanted; all (and the tables and the index) where empty.
+        only: numbers of the figures wanted; all, the tables and the index if empty.
 
     Raises:
-        StagkitError: a folder that is none of these, a run that is not finished, a number that is no figure's; a figure
-            that was asked for by its number and has no record.
+        StagkitError: a folder that is none of these, an unfinished run, an unknown number; the input of a figure of
+            ``only`` is missing.
     """
-    import matplotlib
-
     matplotlib.use("Agg")
     numbers = {int(e.name[3:5]): e for e in FIGURES}
     unknown = sorted(set(only) - set(numbers))
@@ -106,7 +112,7 @@ def make_figures(
         raise StagkitError(f"there is no figure {unknown[0]}; there are 1 to {len(FIGURES)}.")
     inputs, out = load_inputs(paths), Path(out)
     written: list[Path] = []
-    told: dict[str, str] = {}
+    problems: dict[str, str] = {}
     chosen = [numbers[k] for k in only] if only else list(FIGURES)
     for entry in progress(chosen, len(chosen)):
         try:
@@ -114,78 +120,102 @@ def make_figures(
                 figure = draw_figure(entry, inputs, width)
                 source = {"function": f"{entry.draw.__module__}.{entry.draw.__name__}", **figure.stagkit_source}
                 written += save_figure(figure, out, f"{entry.name}{ending}", source, sidecar=not ending)
-            told[entry.name] = ""
         except StagkitError as reason:
             if only:
                 raise
-            told[entry.name] = str(reason).removesuffix(".")
+            problems[entry.name] = str(reason).removesuffix(".")
     if not only:
-        reasons = make_tables(inputs, out)
-        written += [out / f"{name}.tex" for name, reason in reasons.items() if not reason]
-        write_text(out / "README.md", format_index(inputs, told, reasons))
+        table_problems = make_tables(inputs, out)
+        written += [out / f"{name}.tex" for name in TABLES if name not in table_problems]
+        write_text(out / "README.md", format_index(inputs, {**problems, **table_problems}))
         written.append(out / "README.md")
     return written
 
 
-def format_index(inputs: Inputs, told: dict[str, str], reasons: dict[str, str]) -> str:
-    """``README.md`` of a folder of figures: figure, function, notebook, what it was drawn from.
+def format_index(inputs: Inputs, problems: Mapping[str, str]) -> str:
+    """``README.md`` of a folder of figures: figure, function, notebook, sources.
 
     Args:
         inputs: what was given.
-        told: stem of each figure -> '' where it was drawn, else why not; reasons: the same of the tables.
+        problems: name of each figure or table that was not made -> why.
     """
+
+    def cell(name: str, verb: str, ending: str) -> str:
+        return f"{name}: not {verb}, {problems[name]}" if name in problems else f"[{name}]({name}.{ending})"
+
     lines = [
         "# Figures and tables",
         "",
-        "Made by `stagkit figures`; every figure as PDF and PNG, 7.16 inches wide and, with `_column`, 3.5 inches; the JSON "
-        "beside it names the function, the runs, the digests of their data, n, and the numbers that are drawn.",
+        "Made by `stagkit figures`. Each figure is a PDF and a PNG, 7.16 inches wide and, with `_column`, 3.5 inches; the "
+        "JSON file of the same name holds its function, the runs, the digests of their data, n, and the drawn numbers.",
         "",
-        "| drawn from | what | data | clips | subjects |",
+        "| source | kind | data | clips | subjects |",
         "|---|---|---|---|---|",
+        *_list_sources(inputs),
+        "",
+        "| figure | shows | function | notebook |",
+        "|---|---|---|---|",
     ]
-    lines += [_describe(*row) for row in _list_sources(inputs)]
-    lines += ["", "| figure | shows | function | notebook |", "|---|---|---|---|"]
     for entry in FIGURES:
-        what = (entry.draw.__doc__ or "").strip().splitlines()[0]
-        reason = told.get(entry.name, "")
-        name = f"{entry.name}: not drawn, {reason}" if reason else f"[{entry.name}]({entry.name}.png)"
-        module = entry.draw.__module__.removeprefix("stagkit.")
-        lines.append(f"| {name} | {what} | `{module}.{entry.draw.__name__}` | {entry.notebook} |")
+        function = f"{entry.draw.__module__.removeprefix('stagkit.')}.{entry.draw.__name__}"
+        name = cell(entry.name, "drawn", "png")
+        lines.append(f"| {name} | {_first_line(entry.draw)} | `{function}` | {entry.notebook} |")
     lines += ["", "| table | shows |", "|---|---|"]
-    for name, make in TABLES.items():
-        what = (make.__doc__ or "").strip().splitlines()[0]
-        lines.append(
-            f"| {f'{name}: not made, {reasons[name]}' if reasons[name] else f'[{name}]({name}.tex)'} | {what} |"
-        )
+    lines += [f"| {cell(name, 'made', 'tex')} | {_first_line(make)} |" for name, make in TABLES.items()]
     return "\n".join([*lines, ""])
 
 
-def _list_sources(inputs: Inputs):
-    from stagkit.evaluation.run import Run
-    from stagkit.reports.paper.inputs import is_phantom
+def _first_line(function: Callable) -> str:
+    return (function.__doc__ or "").strip().splitlines()[0]
 
-    for kind, runs in (
-        ("run", inputs.runs),
-        ("run across data sets", inputs.cross),
-        ("leak demonstration", inputs.leaky),
-    ):
-        for run in runs:
-            yield run.name, f"{kind}, {run.request['protocol']}", run, is_phantom(run)
+
+def _list_sources(inputs: Inputs) -> list[str]:
+    kinds = {"run": inputs.runs, "run across data sets": inputs.cross, "leak demonstration": inputs.leaky}
+    rows = [(run.name, f"{kind}, {run.request['protocol']}", run) for kind, runs in kinds.items() for run in runs]
     for result in inputs.ablations:
         full = Run.load(Path(result["path"]) / result["full"])
-        yield result["path"].name, f"ablation, {result['protocol']}", full, is_phantom(full)
+        rows.append((result["path"].name, f"ablation, {result['protocol']}", full))
+    lines = []
+    for name, kind, run in rows:
+        data = f"{'phantoms' if is_phantom(run) else 'recordings'} `{str(run.request['data'].get('digest', ''))[:16]}`"
+        lines.append(f"| {name} | {kind} | {data} | {run.metrics['n_clips']} | {run.metrics['n_subjects']} |")
     if inputs.systems is not None:
-        yield (
-            inputs.systems_path.parent.name,
-            f"{len(inputs.systems)} systems",
-            None,
-            is_phantom(inputs.systems_path),
-        )
+        data = "phantoms" if is_phantom(inputs.systems_path) else "recordings"
+        lines.append(f"| {inputs.systems_path.parent.name} | {len(inputs.systems)} systems | {data} | | |")
+    return lines
 
 
-def _describe(name: str, what: str, run, phantom: bool) -> str:
-    if run is None:
-        return f"| {name} | {what} | {'phantoms' if phantom else 'recordings'} | | |"
-    digest = str(run.request["data"].get("digest", ""))[:16]
-    data = f"{'phantoms' if phantom else 'recordings'} `{digest}`"
-    return f"| {name} | {what} | {data} | {run.metrics['n_clips']} | {run.metrics['n_subjects']} |"
+@styled
+def plot_set(drawn: Mapping[str, Figure]) -> Figure:
+    """Every figure of the set as a thumbnail; those that were not drawn are empty frames.
+
+    Args:
+        drawn: name (``Entry.name``) -> figure; they are closed, so that a notebook does not show them one by one.
+
+    Raises:
+        StagkitError: an unknown name.
+    """
+    names = [entry.name for entry in FIGURES]
+    unknown = sorted(set(drawn) - set(names))
+    if unknown:
+        raise StagkitError(f"there is no figure {unknown[0]!r} in the set; there are {', '.join(names)}.")
+    n_rows = -(-len(names) // _COLUMNS)
+    figure, grid = plt.subplots(n_rows, _COLUMNS, figsize=(PAGE, 0.95 * n_rows))
+    for axes in grid.flat[len(names) :]:
+        axes.axis("off")
+    for axes, name in zip(grid.flat, names, strict=False):
+        axes.set(xticks=[], yticks=[])
+        number, _, words = name.removeprefix("fig").partition("_")
+        there = name in drawn
+        axes.set_xlabel(f"{int(number)} {words.replace('_', ' ')}", fontsize=6.5, color=INK if there else SOFT)
+        axes.spines[:].set(visible=True, color=FAINT, linestyle="-" if there else (0, (3, 3)))
+        if there:
+            canvas = FigureCanvasAgg(drawn[name])
+            canvas.draw()
+            axes.imshow(np.asarray(canvas.buffer_rgba())[..., :3], interpolation="lanczos")
+            plt.close(drawn[name])
+        else:
+            axes.set_aspect(0.5)
+            put = {"transform": axes.transAxes, "ha": "center", "va": "center", "fontsize": 6.5, "color": SOFT}
+            axes.text(0.5, 0.5, "no input", **put)
+    return figure

@@ -1,35 +1,38 @@
-"""Figures 2 and 3: what is measured before the network: motion of a clip, and where muscles move the skin."""
+"""Figures 2 and 3: motion of a clip, and the regions that each muscle moves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS
 from stagkit.core.regions import ATLAS, compute_face_mask
+from stagkit.core.types import Clip, FlowClip
 from stagkit.evaluation.run import Run
-from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, nice_limit, styled
+from stagkit.motion.optical_flow import compute_flow
+from stagkit.plots.clips import draw_arrows, draw_motion, show_image
+from stagkit.plots.style import COLOURS, INK, PAGE, add_colour_bar, draw_face, hide_frame, nice_limit, styled
 from stagkit.reports.paper.inputs import Inputs, MissingInput, note
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from stagkit.core.types import Clip, FlowClip
+from stagkit.synthetic.dataset import PhantomSource
 
 
 def find_phantoms(run: Run) -> PhantomConfig | None:
-    """The settings that a run's phantoms were drawn with; None where it has none of its own."""
+    """The settings of a run's phantoms; None if its clips are no phantoms of its own."""
     source = run.request["data"].get("source")
     config = source.get("config") if isinstance(source, dict) else None
     return PhantomConfig.from_dict(config) if config and "preset" in config else None
 
 
 def _choose_clip(inputs: Inputs) -> str:
-    """Of the correctly recognised clips the one that moves most; without explanations the most surely recognised one."""
+    """The correctly recognised clip with most motion; without explanations the one with the highest probability."""
     try:
         _, batch = inputs.graphs
     except MissingInput:
@@ -43,16 +46,13 @@ def _choose_clip(inputs: Inputs) -> str:
 
 
 def make_example(inputs: Inputs) -> tuple[Clip, FlowClip, bool]:
-    """A phantom clip, drawn anew from the settings in the run record, its motion measured as the run measured its clips.
+    """A phantom clip, drawn again from the settings in the run record, its motion measured as in the run.
 
-    No licensed face is ever drawn: where the run is of other data, a phantom stands in.
+    No licensed face is ever drawn: if the run is of other data, another phantom is shown.
 
     Returns:
         The clip, its motion, and whether it is a test clip of the run.
     """
-    from stagkit.motion.optical_flow import compute_flow
-    from stagkit.synthetic.dataset import PhantomSource
-
     config = find_phantoms(inputs.run)
     clip_id = _choose_clip(inputs) if config else ""
     source = PhantomSource(config or PhantomConfig(subjects=1, clips=1))
@@ -64,10 +64,6 @@ def make_example(inputs: Inputs) -> tuple[Clip, FlowClip, bool]:
 @styled
 def fig_02_motion(inputs: Inputs, width: float = PAGE) -> Figure:
     """Flow of discriminative frames, and how they are chosen by the motion score."""
-    import matplotlib.pyplot as plt
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     clip, motion, own = make_example(inputs)
     n = min(6 if width > 5 else 4, len(motion.selected))
     shown = motion.selected[np.linspace(0, len(motion.selected) - 1, n).round().astype(int)]
@@ -81,11 +77,8 @@ def fig_02_motion(inputs: Inputs, width: float = PAGE) -> Figure:
         _draw_flow(axes, clip, motion, int(t), np.ma.masked_where(~face, speed), limit)
         axes.set_xlabel(f"{clip.times_ms[t]:.0f} ms", labelpad=2)
     shade = ScalarMappable(Normalize(0, limit), "viridis")
-    bar = figure.colorbar(
-        shade, ax=strip, label="motion (% IOD)" if width > 5 else "% IOD", shrink=0.85, aspect=14, pad=0.01
-    )
-    bar.outline.set_linewidth(0.4)
-    _draw_course(figure.add_subplot(grid[1, :]), clip, motion, shown)
+    add_colour_bar(figure, shade, strip, "motion (% IOD)" if width > 5 else "% IOD", aspect=14, pad=0.01)
+    _draw_score(figure.add_subplot(grid[1, :]), clip, motion, shown)
     note(
         figure,
         [inputs.run],
@@ -96,49 +89,36 @@ def fig_02_motion(inputs: Inputs, width: float = PAGE) -> Figure:
         score=np.round(motion.scores, 5).tolist(),
         selected=motion.selected.tolist(),
     )
-    figure.stagkit_source["phantom"] = True  # also where a phantom stands in for a recorded face
+    figure.stagkit_source["phantom"] = True  # also if the run is of recordings
     return figure
 
 
 def _draw_flow(axes: Axes, clip: Clip, motion: FlowClip, t: int, speed: np.ndarray, limit: float) -> None:
-    axes.imshow(clip.frames[clip.onset or 0], cmap="gray", vmin=0, vmax=255)
-    seen = np.clip(1.5 * speed.filled(0) / limit, 0.0, 0.85)  # where nothing moves, the face shows
-    axes.imshow(speed, cmap="viridis", vmin=0, vmax=limit, alpha=seen)
+    show_image(axes, clip.frames[clip.onset or 0])
+    visible = np.clip(1.5 * speed.filled(0) / limit, 0.0, 0.85)  # where nothing moves, the face shows
+    axes.imshow(speed, cmap="viridis", vmin=0, vmax=limit, alpha=visible)
     height, wide = speed.shape
     step = max(4, wide // 18)
-    ys, xs = np.mgrid[step // 2 : height : step, step // 2 : wide : step]
-    keep = (speed[ys, xs].filled(0) > 0.15 * limit) & ~np.ma.getmaskarray(speed)[ys, xs]
-    arrows = motion.flow[t][:, ys, xs][:, keep] * 100 / motion.iod
-    axes.quiver(xs[keep], ys[keep], *arrows, angles="xy", scale_units="xy", scale=limit / (2.4 * step), color="white",
-                width=0.011, headwidth=3.2, headlength=3.6, headaxislength=3.2)  # fmt: skip
-    axes.set(xlim=(-0.5, wide - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    moving = (speed.filled(0) > 0.15 * limit) & ~np.ma.getmaskarray(speed)
+    draw_arrows(axes, motion.flow[t] * (100 / motion.iod), moving, step, limit, scale=limit / (2.4 * step), width=0.011,
+                headwidth=3.2, headlength=3.6, headaxislength=3.2)  # fmt: skip
+    axes.set(xlim=(-0.5, wide - 0.5), ylim=(height - 0.5, -0.5))
 
 
-def _draw_course(axes: Axes, clip: Clip, motion: FlowClip, shown: np.ndarray) -> None:
-    axes.plot(motion.times_ms, motion.scores, color=COLOURS[0], zorder=2)
-    chosen = motion.selected
-    axes.plot(motion.times_ms[chosen], motion.scores[chosen], "o", ms=3.2, color=COLOURS[1], zorder=3,
-              label=f"{len(chosen)} discriminative frames")  # fmt: skip
+def _draw_score(axes: Axes, clip: Clip, motion: FlowClip, shown: np.ndarray) -> None:
+    draw_motion(axes, motion, clip)
     axes.plot(motion.times_ms[shown], motion.scores[shown], "o", ms=6.5, mfc="none", mec=COLOURS[1], mew=0.8, zorder=3,
               label="shown above")  # fmt: skip
-    for name in ("onset", "apex", "offset"):
-        at = getattr(clip, name)
-        if at is not None:
-            axes.axvline(clip.times_ms[at], color=FAINT, lw=0.9, zorder=0)
-            axes.annotate(name, (clip.times_ms[at], 1), xycoords=("data", "axes fraction"), ha="center", va="bottom",
-                          color=SOFT, fontsize=7)  # fmt: skip
-    axes.set(xlabel="time from onset (ms)", ylabel="motion (% IOD)", ylim=(0, 1.32 * motion.scores.max()))
+    axes.set(ylabel="motion (% IOD)", ylim=(0, 1.32 * motion.scores.max()))
     axes.margins(x=0.02)
-    axes.legend(loc="upper right", ncols=2, handletextpad=0.1, columnspacing=1.0, borderaxespad=0.1)
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[1:], labels[1:], loc="upper right", ncols=2, handletextpad=0.1, columnspacing=1.0,
+                borderaxespad=0.1)  # fmt: skip
 
 
 @styled
 def fig_03_regions_and_muscles(inputs: Inputs, width: float = PAGE) -> Figure:
-    """Regions of the face, and which of them each action unit moves, how strongly and which way."""
-    import matplotlib.pyplot as plt
-
+    """Regions of the face, and which of them each action unit moves, how strongly and in which direction."""
     wide = width > 5
     figure = plt.figure(figsize=(width, 3.5 if wide else 5.7))
     if wide:
@@ -161,8 +141,6 @@ def fig_03_regions_and_muscles(inputs: Inputs, width: float = PAGE) -> Figure:
 
 
 def _draw_regions(axes: Axes) -> None:
-    from matplotlib.patches import Rectangle
-
     draw_face(axes)
     half = ATLAS.radius
     number = {place: str(k + 1) for k, place in enumerate(dict.fromkeys(r.place for r in ATLAS.rois))}
@@ -174,20 +152,12 @@ def _draw_regions(axes: Axes) -> None:
         axes.text(x, y, number[roi.place], ha="center", va="center_baseline", fontsize=6, color=colour, weight="bold")
     words = (("subject's right", COLOURS[1], 0.16), ("midline", COLOURS[2], 0.5), ("subject's left", COLOURS[0], 0.84))
     for k, (text, colour, x) in enumerate(words):
-        axes.text(
-            x,
-            -0.03 if k != 1 else -0.1,
-            text,
-            transform=axes.transAxes,
-            ha="center",
-            va="top",
-            fontsize=6.5,
-            color=colour,
-        )
+        y = -0.03 if k != 1 else -0.1
+        axes.text(x, y, text, transform=axes.transAxes, ha="center", va="top", fontsize=6.5, color=colour)
 
 
 def shorten_muscles(muscles: Sequence[str]) -> str:
-    """Names of an action unit's muscles, short enough to stand beside an axis.
+    """Names of an action unit's muscles, short enough for an axis.
 
     Example:
         >>> shorten_muscles(["frontalis, pars medialis"])
@@ -225,7 +195,5 @@ def _draw_incidence(axes: Axes, places: list[str], left: list[int], wide: bool):
     axes.set_xticks(np.arange(len(places) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(units) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", lw=0.8)
-    axes.tick_params(which="both", length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    hide_frame(axes, ticks=True)
     return image

@@ -9,6 +9,7 @@ import numpy as np
 
 from stagkit.core.files import write_text
 from stagkit.core.types import StagkitError
+from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run
 from stagkit.reports.latex import Latex, format_difference, make_table
@@ -27,7 +28,7 @@ def _interval(row: dict) -> str:
 
 
 def table_data_sets(inputs: Inputs) -> str:
-    """Clips, subjects and classes of every data set that was tested on."""
+    """Clips, subjects and classes of every tested data set."""
     rows, seen = [], set()
     runs = [*inputs.runs, *inputs.cross]
     if not runs:
@@ -46,7 +47,7 @@ def table_data_sets(inputs: Inputs) -> str:
 
 
 def table_results(inputs: Inputs) -> str:
-    """UF1, UAR and accuracy of every run with intervals, beside answers that know nothing."""
+    """UF1, UAR and accuracy of every run with intervals, and two chance baselines."""
     run, rows = inputs.run, []
     for each in inputs.runs:
         spread = f"{each.metrics['uf1']['std']:.3f}" if len(each.request["seeds"]) > 1 else "--"
@@ -97,7 +98,7 @@ def table_ablation(inputs: Inputs) -> str:
 
 
 def table_across_data_sets(inputs: Inputs) -> str:
-    """UF1 of every pair of data sets, trained on the one and tested on the other."""
+    """UF1 of every pair of data sets: trained on one, tested on the other."""
     names, pairs = collect_pairs(inputs)
     rows = []
     for a in names:
@@ -127,9 +128,7 @@ _QUALITY = {
 
 
 def table_explanations(inputs: Inputs) -> str:
-    """Mean score of the explanations in every control, with intervals over subjects, and how often it holds."""
-    from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
-
+    """Mean score of the explanations in every control, with intervals over subjects."""
     evidence, subjects = inputs.evidence, inputs.subjects
     if not evidence.scores:
         raise MissingInput(f"the explanations of {inputs.run.name} were made without controls")
@@ -137,23 +136,23 @@ def table_explanations(inputs: Inputs) -> str:
     for end, words in (("", "this map"), ("_flow", "flow magnitude"), ("_random", "random order")):
         apart = np.asarray(evidence.scores[f"insertion{end}"]) - np.asarray(evidence.scores[f"deletion{end}"])
         mean = compute_mean(apart, subjects)
-        rows.append((f"Insertion minus deletion, {words}", _say(mean), "logits", mean.n))
+        rows.append((f"Insertion minus deletion, {words}", _format_mean(mean), "logits", mean.n))
     for name, (words, unit) in _QUALITY.items():
         if name in evidence.scores and not np.isnan(evidence.scores[name]).all():
             mean = compute_mean(evidence.scores[name], subjects)
-            rows.append((words, _say(mean), unit, mean.n))
+            rows.append((words, _format_mean(mean), unit, mean.n))
     notes = [*_mark(inputs.run), f"{evidence.attribution.method} against {evidence.attribution.baseline}"]
     caveat = describe_caveat(len(set(subjects)))
     notes += ["95 % intervals over subjects", *([f"caution: {caveat}"] if caveat else [])]
     return make_table("lrlr", ("Score", f"Mean{' (*)' if caveat else ''}", "Unit", "Clips"), rows, notes)
 
 
-def _say(mean) -> str:
+def _format_mean(mean) -> str:
     return f"{mean.mean:.3g} [{mean.low:.3g}, {mean.high:.3g}]"
 
 
 def table_cost(inputs: Inputs) -> str:
-    """What each run costs: size, work of a clip, seconds of training and of an answer; the systems where they are given."""
+    """Cost of each run and system: parameters, multiply-adds per clip, seconds of training, milliseconds per clip."""
     run = inputs.run
     rows = []
     for each in inputs.runs:
@@ -167,7 +166,7 @@ def table_cost(inputs: Inputs) -> str:
             rows.append((row["system"], f"{row['parameters']:,.0f}", macs, "--", "--"))
     if not rows:
         raise MissingInput(f"the run {run.name} was made by a stagkit that kept no costs")
-    head = ("System", "Parameters", "M multiply-adds", "s a fold", "ms a clip")
+    head = ("System", "Parameters", "M multiply-adds", "s per fold", "ms per clip")
     device = f"seconds on {run.metrics['device']}"
     return make_table("lrrrr", head, rows, [*_mark(*inputs.runs), device])
 
@@ -187,13 +186,12 @@ def make_tables(inputs: Inputs, out: str | Path) -> dict[str, str]:
     """Write every table that the inputs allow.
 
     Returns:
-        Name of each table -> '' where it was written, else why not.
+        Name of each table that was not written -> why.
     """
-    reasons = {}
+    problems = {}
     for name, make in TABLES.items():
         try:
             write_text(Path(out) / f"{name}.tex", make(inputs))
-            reasons[name] = ""
         except StagkitError as reason:
-            reasons[name] = str(reason).removesuffix(".")
-    return reasons
+            problems[name] = str(reason).removesuffix(".")
+    return problems
