@@ -136,7 +136,7 @@ def test_predictions_that_are_not_those_of_the_folds_are_refused(copy):
     """The truth written over every prediction: 'compare' must not report UF1 1.000; forged digests are found by 'doctor'."""
     table = pd.read_csv(copy / "predictions.csv", dtype=str)
     table.assign(prediction=table["label"]).to_csv(copy / "predictions.csv", index=False)
-    with pytest.raises(RunError, match="damaged"):
+    with pytest.raises(StagkitError, match="damaged"):
         compare_runs(copy, copy)
     renew_digests(copy)
     assert ("predictions.csv and folds/", "do not hold the same predictions") in check_run(copy)

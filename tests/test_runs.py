@@ -216,7 +216,7 @@ def test_damaged_weights_are_told(finished, tmp_path):
     weights = tmp_path / "run" / "weights" / "seed0_fold002.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     broken = Run.load(tmp_path / "run")
-    with pytest.raises(RunError, match="damaged"):
+    with pytest.raises(StagkitError, match="damaged"):
         broken.load_model(0, 2)
 
 

@@ -1,15 +1,7 @@
-"""Comparison of STAG with other systems on the same clips, sealed folds and seeds.
+"""Comparison of STAG with other systems on the same clips, sealed folds and seeds; each row is an ordinary run in ``OUT/NAME``.
 
-```
-OUT/
-  views/               the clips as the systems see them, made once
-  stag/  ststnet/ ...  each an ordinary run; a killed comparison resumes
-  comparison.json      every row: scores, intervals, paired difference, optimism, costs, explanations
-  comparison.csv  comparison.tex  comparison.html   the same as a table
-```
-Every system is trained for a number of epochs fixed beforehand (STAG: by its settings) on the training part of each fold.
-After every epoch it also predicts the sealed test clips: afterwards, these predictions show how optimistic selecting the
-epoch on the test clips would be. That number is a warning and part of no score.
+Every system is trained for a number of epochs fixed beforehand, on the training part of each fold. After every epoch it also
+predicts the sealed test clips, which shows afterwards how optimistic selecting the epoch on them would be: part of no score.
 """
 
 from __future__ import annotations

@@ -1,11 +1,6 @@
 """Ablation: each switch of STAG alone, on the same folds and seeds, compared with the whole network.
 
-```
-OUT/
-  ablation.json   settings, and every variant's scores and paired differences
-  ablation.csv    the same as a table (``stagkit ablate`` adds ablation.tex)
-  full/  graph-none/  ...    each an ordinary run: a killed ablation resumes
-```
+Each variant is an ordinary run in ``OUT/NAME``; the results are ``ablation.json`` and ``ablation.csv``.
 """
 
 from __future__ import annotations

@@ -1,22 +1,6 @@
-"""A run on disk: what is needed to trust it, resume it and explain it.
+"""A run on disk (its files: docs/evaluation.md): what is needed to trust it, resume it and explain it.
 
-```
-RUN/
-  run.json          the request: data and digest, protocol, seeds, settings (written first, never changes)
-  config.yaml       the same settings, for reading
-  split.json        for each fold: name, training clips, number of test clips
-  environment.json  versions, device; ``resumed``: those of every later start that differ
-  folds/            seed0_fold000.csv: predictions of a finished fold; .json: when its seal was opened, epoch, seconds,
-                    digests of its files; _au.csv: action units; _leak.npz: predictions of every epoch; _map.npz
-  weights/          seed0_fold000.safetensors
-  predictions.csv   all of them; au_predictions.csv: code (AU01..) and probability (p_AU01..) of each clip and seed
-  seal.json         the unblinding of every test part
-  subjects.csv, calibration.csv   accuracy per subject; reliability
-  leak.json         only with ``--leaky``
-  permuted/, stratifiedkfold/     further runs, if requested
-  digests.json      digest of every file above; checked on reading
-  metrics.json      the scores (written last: a run with metrics is complete)
-```
+``run.json`` is written first; a fold is done when its predictions are written, a run when ``metrics.json`` is.
 """
 
 from __future__ import annotations
@@ -113,11 +97,7 @@ class Record(dict):
 
 
 def read_record(path: Path, kind: type = dict):
-    """Read a JSON object (or list) of a run, ``Record`` at every level.
-
-    Raises:
-        StagkitError: missing or damaged.
-    """
+    """Read a JSON object (or list) of a run, ``Record`` at every level."""
     return _guard(read_json(path, kind), path)
 
 
@@ -148,14 +128,10 @@ class Run:
 
     @classmethod
     def start(cls, path: str | Path, request: dict, folds: Sequence[Fold], data: RoiDataset, device: str) -> Run:
-        """Use a folder for a run, or resume the same run. The caller holds the folder (``lock_folder``).
+        """Use a folder, which the caller holds (``lock_folder``), for a run, or resume the same run.
 
         Raises:
             RunError: the folder holds another run (settings, data or folds differ), or other files.
-            StagkitError: it cannot be written.
-
-        Warns:
-            OtherEnvironmentWarning: the run was started with other versions; both are recorded.
         """
         path = Path(path)
         request = {"format": FORMAT, **request}
@@ -248,29 +224,17 @@ class Run:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Digest of every file of a finished run, by its path."""
+        """Path -> digest of every file of a finished run."""
         digests = read_digests(self.path)
         if not digests:
             raise RunError(f"{self.path} is damaged: {DIGESTS} is missing; restore it from a copy, or evaluate again.")
         return digests
 
     def find(self, name: str) -> Path:
-        """Path of a file of the run, checked against its digest.
-
-        Raises:
-            RunError: it leads out of the run, or is not what was written.
-        """
-        try:
-            if self.is_finished:
-                digests = self.digests
-            else:
-                stem = re.match(r"(?:folds|weights)/(seed\d+_fold\d+)", name)
-                digests = self.read_fold_digests(stem[1]) if stem else {}
-            return check_digest(self.path, name, digests)
-        except RunError:
-            raise
-        except StagkitError as error:
-            raise RunError(str(error)) from error
+        """Path of a file of the run, checked against its digest."""
+        stem = re.match(r"(?:folds|weights)/(seed\d+_fold\d+)", name)
+        digests = self.digests if self.is_finished else self.read_fold_digests(stem[1]) if stem else {}
+        return check_digest(self.path, name, digests)
 
     @cached_property
     def metrics(self) -> Record:
@@ -307,11 +271,7 @@ class Run:
         return table
 
     def load_data(self) -> RoiDataset:
-        """The clips of the run, from where they were.
-
-        Raises:
-            RunError: they are gone, or changed.
-        """
+        """The clips of the run, from where they were; a ``RunError`` if they are gone or changed."""
         from stagkit.datasets.prepare import load_data
 
         meta, path = self.request["data"], self.request["data_path"]
@@ -367,11 +327,7 @@ class Run:
         return read_record(path).get("files", {}) if path.is_file() else {}
 
     def drop_damaged_folds(self) -> None:
-        """Forget finished folds of an interrupted run whose files are damaged or missing, so that they are trained again.
-
-        Warns:
-            DamagedFoldWarning: how many, and the first.
-        """
+        """Forget, with a warning, finished folds whose files are damaged or missing, so that they are trained again."""
         dropped = []
         for stem in self.list_done():
             record = resolve_inside(self.path, f"folds/{stem}.json")
@@ -420,11 +376,7 @@ class Run:
         )
 
     def load_model(self, seed: int, fold: int) -> Stag:
-        """The trained network of one fold, in evaluation mode.
-
-        Raises:
-            RunError: its weights are missing, damaged, or of another network.
-        """
+        """The trained network of one fold, in evaluation mode; a ``RunError`` if its weights are missing or damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -539,11 +491,7 @@ class Run:
 
 
 def check_place(path: str | Path, what: str = "run", kept: Sequence[str] = ("run.json",)) -> None:
-    """Check that a folder is new, empty, holds one of ``kept``, or only what a killed start left.
-
-    Raises:
-        RunError: it holds other files.
-    """
+    """Raise a ``RunError`` if a folder has files, but none of ``kept``, beyond what a killed start left."""
     names = {p.name for p in Path(path).iterdir()} if Path(path).is_dir() else set()
     other = sorted(n for n in names if n not in (*_BEFORE, *_PASSING) and not n.startswith(TEMPORARY))
     if other and not names & {*kept}:

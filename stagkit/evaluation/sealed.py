@@ -205,9 +205,8 @@ class BlindWarning(StagkitWarning):
 def check_blind(predict: Callable[[RoiDataset, Fold], np.ndarray], data: RoiDataset, fold: Fold) -> np.ndarray:
     """Check that the predictions of a system do not depend on test labels, metadata, names, clip order or earlier calls.
 
-    It predicts in three new processes: once with the data unchanged, twice with corrupted test labels
-    (``Fold.corrupt_test_labels``), numbered clips and subjects and sealed metadata, once of these with reordered test clips.
-    Each process first predicts another fold, whose training part holds these test clips.
+    Three new processes predict: from the data unchanged, and twice with corrupted test labels, numbered clips and subjects,
+    and sealed metadata (once with reordered test clips), each after another fold that trains on these test clips.
 
     Args:
         predict: (data set, fold) -> probabilities "clip cls" of the test clips; deterministic, picklable by cloudpickle.
