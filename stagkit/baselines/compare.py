@@ -1,4 +1,4 @@
-"""Comparison of STAG with other systems on the same clips, sealed folds and seeds; each row is an ordinary run in ``OUT/NAME``.
+"""Comparison of STAG with other systems on the same clips, folds and seeds; each row is an ordinary run in ``OUT/NAME``.
 
 Every system is trained for a number of epochs fixed beforehand, on the training part of each fold. After every epoch it also
 predicts the sealed test clips, which shows afterwards how optimistic selecting the epoch on them would be: part of no score.

@@ -28,11 +28,9 @@ class FoldResult:
     """What a run keeps of a fold (written by ``Run.save_fold``).
 
     Args:
-        seed, number: which.
-        unblinding: when its seal was opened.
         record: seconds, sizes, validation.
         rows: predictions, one row per test clip; ``aus``: action units, if coded.
-        model: the trained network, on the CPU; None keeps no weights.
+        model: on the CPU; None keeps no weights.
         arrays: name of a file -> its arrays.
     """
 
@@ -79,8 +77,7 @@ def run_fold(
     from stagkit import __version__
 
     configure_process(device)
-    fold = fold.copy()  # each seed opens its own seal
-    fit = fit or fit_stag
+    fold, fit = fold.copy(), fit or fit_stag  # each seed opens its own seal
     test, probability, trained = fit_and_predict(
         data, fold, lambda train, inputs: fit(run, train, inputs, seed, number, device, checkpoint)
     )
@@ -134,17 +131,9 @@ def fit_stag(
 
     if watched and checkpoint:  # a resumed fold would lack the predictions of earlier epochs
         checkpoint = checkpoint.progress_only()
+    settings = (run.stag_config, run.train_config, own, device, on_epoch_end if watched else None, checkpoint)
     auxiliary, started = make_auxiliary(train, run.train_config), time.perf_counter()
-    *network, record = fit_network(
-        _permute(run, train, own),
-        run.stag_config,
-        run.train_config,
-        own,
-        device,
-        on_epoch_end if watched else None,
-        checkpoint,
-        auxiliary,
-    )
+    *network, record = fit_network(_permute(run, train, own), *settings, auxiliary)
     record = {**record, "train_seconds": round(time.perf_counter() - started, 3)}
     trained = _finish_stag((*network, record), train, inputs)
     return replace(trained, arrays={"leak": {"predictions": np.stack(predictions)}}) if predictions else trained

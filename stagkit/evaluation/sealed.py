@@ -47,40 +47,30 @@ class SealedInputs:
     """
 
     def __init__(self, data: RoiDataset, index: np.ndarray, fold: str):
-        self._fold = fold
-        self.x, self.mask, self.times_ms = (np.array(a[index]) for a in (data.x, data.mask, data.times_ms))
-        self.clip_ids = _number_clips(len(index), "test clip")
-        self.subjects = _number_names([data.subjects[i] for i in index], "test subject")
-        self.datasets = tuple(data.datasets[i] for i in index)
-        self.classes, self.roi_names, self.unit = data.classes, data.roi_names, data.unit
+        self._fold, part = fold, data.select(index)
+        names = {
+            "clip_ids": _number_clips(len(part), "test clip"),
+            "subjects": _number_names(part.subjects, "test subject"),
+        }
+        blank = {"label": np.zeros_like(part.label), "aus": np.full_like(part.aus, np.nan), "meta": {}, "parts": ()}
+        self._data = replace(part, **names, **blank)
 
     def __len__(self) -> int:
-        return len(self.clip_ids)
+        return len(self._data)
 
     def __getattr__(self, name: str):
         if name in ("label", "aus", "meta", "parts"):
             raise SealError(
                 f"`{name}` of the test clips of fold {self._fold!r} is sealed: decide everything first, then open_test()."
             )
+        if name in ("x", "mask", "times_ms", "clip_ids", "subjects", "datasets", "classes", "roi_names", "unit"):
+            return getattr(self._data, name)
         raise AttributeError(f"sealed test clips have no {name!r}.")
 
     def batch(self, index: np.ndarray | None = None) -> Batch:
         """The clips at ``index`` (None: all), labels ``BLANK``, AUs NaN."""
-        import torch
-
-        from stagkit.core.facs import AU_NUMBERS
-
-        index = np.arange(len(self)) if index is None else np.asarray(index, np.int64)
-        return Batch(
-            x=torch.from_numpy(self.x[index]),
-            mask=torch.from_numpy(self.mask[index]),
-            times_ms=torch.from_numpy(self.times_ms[index]),
-            label=torch.full((len(index),), BLANK, dtype=torch.int64),
-            aus=torch.full((len(index), len(AU_NUMBERS)), float("nan")),
-            clip_ids=tuple(self.clip_ids[i] for i in index),
-            subjects=tuple(self.subjects[i] for i in index),
-            classes=self.classes,
-        )
+        batch = self._data.batch(index)
+        return replace(batch, label=batch.label * 0 + BLANK)
 
 
 @dataclass

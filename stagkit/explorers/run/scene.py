@@ -183,7 +183,7 @@ def find_warning(run: Run) -> str:
     """Why the run does not count as evidence, '' where it does."""
     try:
         run.check_evidence()
-    except RunError as error:
+    except StagkitError as error:
         return str(error).removeprefix(f"{run.path} ").split("; it is refused")[0].split(":")[0]
     return ""
 
