@@ -169,7 +169,7 @@ def format_latex(result: dict[str, object]) -> str:
 def make_comparison_page(result: dict[str, object]) -> Page:
     """The table as an HTML page: honest and optimistic scores on one scale, and published results."""
     rows = [
-        {**row, "name": name, "cells": cells, "clear": is_clear(row.get("minus_stag", {}).get("uf1"))}
+        {"leak": None, **row, "name": name, "cells": cells, "clear": is_clear(row.get("minus_stag", {}).get("uf1"))}
         for (name, row), cells in zip(result["systems"].items(), _format_rows(result), strict=True)
     ]
     setting, notes = _describe_setting(result), _list_notes(result)
