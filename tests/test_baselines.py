@@ -232,7 +232,7 @@ def test_the_grid_is_read_cell_by_cell():
 def make_views(seed=0):
     """An easy set in every view: classes differ in which half of the face moves; four people, 24 clips."""
     data, rng = make_dataset(4, 6, 4, seed=seed), np.random.default_rng(seed)
-    views = {"regions": data, "course": data}
+    views = {"regions": data, "time_series": data}
 
     def picture(side: int, noise: float) -> np.ndarray:
         x = noise * rng.standard_normal((24, 1, 1, 3, side, side)).astype(np.float32)

@@ -40,7 +40,7 @@ NAMES = ("stag", "majority", "mdmo", "evolution")
 @pytest.fixture(scope="module")
 def views():
     data = make_dataset(4, 6, 3)
-    return {"regions": data, "course": data}
+    return {"regions": data, "time_series": data}
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_views_of_a_phantom(phantom):
     assert {name for name in VIEWS if name != "regions"} <= set(views)
     assert views["face"].shape == (1, 1, 3, 28, 28) and views["mesti"].shape == (1, 1, 3, 64, 64)
     assert views["film"].shape == (8, 1, 3, 64, 64) and 0 <= views["film"].min() <= views["film"].max() <= 1
-    assert views["course"].shape == (25, 22, 3, 5, 5)
+    assert views["time_series"].shape == (25, 22, 3, 5, 5)
     times = views["film_times"][views["film_mask"][:, 0]]
     assert (np.diff(times) > 0).all() and times[0] <= 0 <= times[-1], "ms from the apex"
     truth = phantom.truth
@@ -206,7 +206,7 @@ def test_face_flow_is_in_per_cent_of_the_eye_distance(phantom):
 def test_published_maps_have_faces_and_regions_only(tmp_path):
     path = save_maps(tmp_path / "maps.npz")
     views = make_views(path)
-    assert set(views) == {"regions", "course", "face"} and views["course"] is views["regions"]
+    assert set(views) == {"regions", "time_series", "face"} and views["time_series"] is views["regions"]
     face = load_face(path)
     assert np.array_equal(face.x, views["face"].x) and face.clip_ids == views["regions"].clip_ids
     with np.load(path) as file:

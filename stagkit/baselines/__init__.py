@@ -100,7 +100,13 @@ _ALL = (
     System("dynamic-meganet", "Dynamic image + MEGANet", "dynamic", _MESTI, **_MEGA),
     System("mesti-meganet", "MESTI + MEGANet", "mesti", _MESTI, published="MESTI + MEGANet", uses=_APEX, **_MEGA),
     System(
-        "evolution", "Evolution transformer", "course", _HE, _build_evolution, evolution.SCHEDULE, published="He et al."
+        "evolution",
+        "Evolution transformer",
+        "time_series",
+        _HE,
+        _build_evolution,
+        evolution.SCHEDULE,
+        published="He et al.",
     ),
     System("fdp", "FDP", source=_FDP, build=_build_fdp, published="FDP", uses=f"{_APEX}, in training", **_FILM),
     System(

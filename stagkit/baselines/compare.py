@@ -34,15 +34,15 @@ from stagkit.explain.ground_truth import compute_pointing_chance, score_mass, sc
 #: Name of the reference system.
 STAG = "stag"
 #: Views in which zero is 'no motion', so that a decision can be attributed to regions of the face.
-EXPLAINED = ("regions", "course", "face", "mesti", "dynamic")
+EXPLAINED = ("regions", "time_series", "face", "mesti", "dynamic")
 N_STEPS = 16  # of integrated gradients
 
 
 def list_systems() -> str:
     """Every system with its view and its source, as text."""
-    lines = [f"{'name':<18}{'reads':<10}{'system':<34}source", f"{STAG:<18}{'regions':<10}{'STAG':<34}arXiv:2606.28083"]
+    lines = [f"{'name':<18}{'reads':<13}{'system':<34}source", f"{STAG:<18}{'regions':<13}{'STAG':<34}arXiv:2606.28083"]
     for name, system in SYSTEMS.items():
-        lines.append(f"{name:<18}{system.view:<10}{system.title:<34}{system.source}".rstrip())
+        lines.append(f"{name:<18}{system.view:<13}{system.title:<34}{system.source}".rstrip())
     return "\n".join(lines)
 
 

@@ -32,18 +32,18 @@ REFERENCE = "nose_bridge"
 STEPS = 25
 
 
-def compute_local_motion(patches: Tensor, share: float = 0.3) -> Tensor:
+def compute_local_motion(patches: Tensor, fraction: float = 0.3) -> Tensor:
     """Mean (u, v) of the pixels of each patch that move most.
 
     Args:
         patches: "... chan py px", chan = (u, v, ...).
-        share: of the pixels, at least one.
+        fraction: of the pixels, at least one.
 
     Returns:
         "... 2", in the unit of ``patches``.
     """
     uv = rearrange(patches[..., :2, :, :], "... chan py px -> ... chan (py px)")
-    n_kept = max(1, round(share * uv.shape[-1]))
+    n_kept = max(1, round(fraction * uv.shape[-1]))
     at = (uv**2).sum(-2).topk(n_kept, dim=-1).indices
     return uv.gather(-1, at[..., None, :].expand(*uv.shape[:-1], n_kept)).mean(-1)
 

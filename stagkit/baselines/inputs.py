@@ -5,16 +5,16 @@ maps have ``regions`` and ``face`` only (T = 1, no images). Prepared clips are r
 rendered again. Face images show the window of the published maps (``datasets.flow_maps.MAP_FRAME``) with the measured head
 motion removed.
 
-========= ============================================================= =========================================
-view      ``x`` "clip time roi chan py px"                              unit
-========= ============================================================= =========================================
-regions   as prepared                                                   per cent of the IOD (published maps: map)
-course    the regions at 25 frames spread evenly over the clip          the same
-face      flow from onset to apex (u, v, strain), 28 px                 the same
-mesti     apex-centred rank pooling (``baselines.rank_pooling``), 64 px share of the grey range
-dynamic   classic dynamic image, 64 px                                  share of the grey range
-film      8 frames, 64 px; ``times_ms`` counts from the apex            0..1
-========= ============================================================= =========================================
+=========== ============================================================= =========================================
+view        ``x`` "clip time roi chan py px"                              unit
+=========== ============================================================= =========================================
+regions     as prepared                                                   % of the IOD (published maps: map)
+time_series the regions at 25 frames spread evenly over the clip          the same
+face        flow from onset to apex (u, v, strain), 28 px                 the same
+mesti       apex-centred rank pooling (``baselines.rank_pooling``), 64 px fraction of the grey range
+dynamic     classic dynamic image, 64 px                                  fraction of the grey range
+film        8 frames, 64 px; ``times_ms`` counts from the apex            0..1
+=========== ============================================================= =========================================
 
 The apex is the coded one if available, otherwise the frame of largest motion.
 """
@@ -41,12 +41,12 @@ from stagkit.datasets.prepare import load_data
 from stagkit.motion.landmarks import locate_and_align
 from stagkit.motion.optical_flow import compute_flow, compute_rois, select_frames
 
-VIEWS = ("regions", "course", "face", "mesti", "dynamic", "film")
+VIEWS = ("regions", "time_series", "face", "mesti", "dynamic", "film")
 #: Views that are made from the images of a clip.
-OF_IMAGES = ("course", "face", "mesti", "dynamic", "film")
+OF_IMAGES = ("time_series", "face", "mesti", "dynamic", "film")
 
-FACE_SIDE, IMAGE_SIDE, FILM_FRAMES, COURSE_FRAMES = 28, 64, 8, 25
-FORMAT = 1  # raised when a view changes: cached ones are made again
+FACE_SIDE, IMAGE_SIDE, FILM_FRAMES, SERIES_FRAMES = 28, 64, 8, 25
+FORMAT = 2  # raised when a view changes: cached ones are made again
 
 
 def make_frame(side: int) -> np.ndarray:
@@ -120,13 +120,13 @@ def compute_views(clip: Clip, flow: FlowConfig = FlowConfig(), roi: RoiConfig = 
     film[: len(at), 0] = images[at]
     film_times = np.zeros(FILM_FRAMES, np.float32)
     film_times[: len(at)] = clip.times_ms[span[at]] - clip.times_ms[apex]
-    spread = flow.replace(selection="uniform", n_frames=COURSE_FRAMES)
+    spread = flow.replace(selection="uniform", n_frames=SERIES_FRAMES)
     chosen = select_frames(motion.scores, clip.times_ms, spread, clip.onset or 0)
-    course = compute_rois(replace(motion, selected=chosen), clip, roi)
-    n, shape = len(chosen), course.patches.shape[1:]
-    patches, present = np.zeros((COURSE_FRAMES, *shape), np.float32), np.zeros((COURSE_FRAMES, shape[0]), bool)
-    times = np.zeros(COURSE_FRAMES, np.float32)
-    patches[:n], present[:n], times[:n] = course.patches, course.present, course.times_ms
+    series = compute_rois(replace(motion, selected=chosen), clip, roi)
+    n, shape = len(chosen), series.patches.shape[1:]
+    patches, present = np.zeros((SERIES_FRAMES, *shape), np.float32), np.zeros((SERIES_FRAMES, shape[0]), bool)
+    times = np.zeros(SERIES_FRAMES, np.float32)
+    patches[:n], present[:n], times[:n] = series.patches, series.present, series.times_ms
     one, none = np.ones((1, 1), bool), np.zeros(1, np.float32)
     pooled = {
         "face": sample_flow(motion, apex),
@@ -136,7 +136,7 @@ def compute_views(clip: Clip, flow: FlowConfig = FlowConfig(), roi: RoiConfig = 
     views = {name: image[None, None].astype(np.float32) for name, image in pooled.items()}
     views |= {f"{name}_mask": one for name in pooled} | {f"{name}_times": none for name in pooled}
     views |= {"film": film, "film_mask": np.arange(FILM_FRAMES)[:, None] < len(at), "film_times": film_times}
-    return views | {"course": patches, "course_mask": present, "course_times": times}
+    return views | {"time_series": patches, "time_series_mask": present, "time_series_times": times}
 
 
 def open_clips(data: RoiDataset, sources: Mapping[str, ClipSource] | None = None) -> ClipSource | None:
@@ -182,7 +182,7 @@ def make_views(
         if not all(name in clip for clip in clips):
             continue
         stacked = {k: np.stack([c[f"{name}{k}"] for c in clips]) for k in ("", "_mask", "_times")}
-        names = data.roi_names if name == "course" else ("face",)
+        names = data.roi_names if name == "time_series" else ("face",)
         views[name] = replace(
             data,
             x=stacked[""],
@@ -191,7 +191,7 @@ def make_views(
             roi_names=names,
             meta={**data.meta, "view": name},
         )
-    views.setdefault("course", data)  # without images: the prepared regions
+    views.setdefault("time_series", data)  # without images: the prepared regions
     return views
 
 

@@ -63,9 +63,8 @@ def compute_mesti_weights(n_frames: int, apex: int, prefix: bool = False) -> np.
 
 
 def pool_frames(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Frames "time ..." -> one picture "...": their weighted sum, divided by the sum of the positive weights.
+    """Frames "time ..." -> one image "...": their weighted sum, divided by the sum of the positive weights.
 
-    So the picture is the mean of the frames that count for, minus the mean of those that count against, in the unit of the
-    frames, whatever the length of the clip (stagkit's choice).
+    The image is in the unit of the frames, whatever the length of the clip (stagkit's choice).
     """
     return np.tensordot(weights / max(np.maximum(weights, 0).sum(), 1e-9), frames, axes=1)

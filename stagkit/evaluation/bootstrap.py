@@ -104,12 +104,12 @@ def compute_mean(values: np.ndarray, subjects: Sequence[str] | None = None) -> M
         subjects: "clip"; None: every clip is a subject.
     """
     values = np.asarray(values, float)
-    known = ~np.isnan(values)
-    if not known.any():
+    valid = ~np.isnan(values)
+    if not valid.any():
         return Mean(float("nan"), float("nan"), float("nan"), 0)
-    names = (np.arange(len(values)) if subjects is None else np.asarray(subjects))[known]
-    mean, low, high = (float(part[0]) for part in compute_mean_map(values[known, None], names))
-    return Mean(mean, low, high, int(known.sum()), len(np.unique(names)))
+    names = (np.arange(len(values)) if subjects is None else np.asarray(subjects))[valid]
+    mean, low, high = (float(part[0]) for part in compute_mean_map(values[valid, None], names))
+    return Mean(mean, low, high, int(valid.sum()), len(np.unique(names)))
 
 
 def compute_mean_map(
