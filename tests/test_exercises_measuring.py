@@ -92,7 +92,7 @@ def test_pooled_score(answer, ok, words):
     [
         (0.2, True, "+0.200"),
         (0.1, False, "*true* labels"),
-        (-0.2, False, "turned round"),
+        (-0.2, False, "reversed"),
         (0.5, False, "not the gain"),
         (0.9, False, "permuted_last_epoch"),
     ],

@@ -25,7 +25,7 @@ FILES = {
     "05": "time_axis",
     "06": "whole_network",
     "07": "training",
-    "08": "honesty",
+    "08": "evaluation",
     "09": "attributions",
     "10": "controls",
     "11": "au_graph",

@@ -36,10 +36,10 @@ def claimed_accuracy(answer: float, *, said: np.ndarray, label: np.ndarray) -> V
     """The accuracy of the epoch with the best test accuracy."""
     accuracy, given = (said == label).mean(1), float(answer)
     if abs(given - accuracy.max()) < 1e-6:
-        return right(f"claimed {accuracy.max():.2f}, honest {accuracy[-1]:.2f}: the difference is the leak.")
+        return right(f"optimistic {accuracy.max():.2f}, last epoch {accuracy[-1]:.2f}: the difference is the optimism.")
     if abs(given - accuracy[-1]) < 1e-6:
         return wrong(
-            "that is the honest one, of the last epoch; published code looks at the test clips and keeps the best."
+            "that is the score of the last epoch; some published code keeps the epoch with the best test score."
         )
     if abs(given - accuracy.mean()) < 1e-6:
         return wrong("that is the mean over the epochs; the habit keeps the best one.")

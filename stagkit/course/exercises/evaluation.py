@@ -41,10 +41,10 @@ def gain_from_nothing(answer: float, *, leak: Mapping) -> Verdict:
         return right(f"{wanted:+.3f} in UF1, out of labels that mean nothing: the rule invents it.")
     if abs(answer - (mean["best_test_epoch"] - mean["last_epoch"])) < 0.002:
         return wrong(
-            "that is the gain with the *true* labels; the shuffled ones are the keys that begin with `noise_`."
+            "that is the gain with the *true* labels; the shuffled ones are the keys that begin with `permuted_`."
         )
     if abs(answer + wanted) < 0.002:
-        return wrong("the sign is turned round: leaked minus honest.")
+        return wrong("the sign is reversed: best test epoch minus last epoch.")
     if abs(answer - mean["permuted_best_test_epoch"]) < 0.002:
         return wrong("that is the score, not the gain: take off what the last epoch gets by chance.")
     return wrong('`leak["mean"]` has "permuted_best_test_epoch" and "permuted_last_epoch", each with "uf1".')
