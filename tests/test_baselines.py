@@ -135,7 +135,7 @@ def test_any_length_and_padding_changes_nothing():
     assert torch.allclose(whole, padded.logits, atol=1e-5)
     assert torch.allclose(padded.parts["time.0"][..., 5:], torch.zeros(1)), "nobody looks at padding"
     assert model.logits(x[:, :1], mask[:, :1], times[:, :1]).isfinite().all(), "one frame will do"
-    positions = model.place_in_time(mask.any(2))
+    positions = model.interpolate_positions(mask.any(2))
     assert torch.allclose(positions[0, 0], model.positions[0]) and torch.allclose(positions[0, 3], model.positions[-1])
 
 
