@@ -109,13 +109,7 @@ _ALL = (
         published="He et al.",
     ),
     System("fdp", "FDP", source=_FDP, build=_build_fdp, published="FDP", uses=f"{_APEX}, in training", **_FILM),
-    System(
-        "fdp-as-published",
-        "FDP, axes as published",
-        source=_CODE,
-        build=_build_published_fdp,
-        **_FILM,
-    ),
+    System("fdp-as-published", "FDP, axes as published", source=_CODE, build=_build_published_fdp, **_FILM),
 )
 
 #: Every system by name, in the order of the table.

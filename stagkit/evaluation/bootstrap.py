@@ -131,10 +131,7 @@ def compute_mean_map(
 
 
 def compute_mean_difference(
-    one: np.ndarray,
-    other: np.ndarray,
-    one_subjects: Sequence[str],
-    other_subjects: Sequence[str],
+    one: np.ndarray, other: np.ndarray, one_subjects: Sequence[str], other_subjects: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``compute_mean_map`` of ``other`` minus that of ``one``; a subject is drawn for both."""
     names = np.concatenate([np.asarray(one_subjects), np.asarray(other_subjects)])

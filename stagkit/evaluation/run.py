@@ -144,11 +144,8 @@ class Run:
         environment = describe_environment(device)
         if (path / "run.json").is_file():
             run = cls(path, _check_request(read_record(resolve_inside(path, "run.json"))))
-            same = {
-                **run.request,
-                "data_path": request["data_path"],
-            }  # the same data may have moved: its digest decides
-            differ = sorted(k for k in {*request, *same} if same.get(k) != request.get(k))
+            keys = {*request, *run.request} - {"data_path"}  # the same data may have moved: its digest decides
+            differ = sorted(k for k in keys if run.request.get(k) != request.get(k))
             if not differ and run.split != split:
                 differ = ["split.json, the clips of the folds"]
             if differ:

@@ -102,7 +102,7 @@ def format_metrics(metrics: dict) -> str:
     """The scores of a run as a small table with intervals and baselines."""
     lines = [
         f"{metrics['model']} · {metrics['protocol']} · {metrics['n_clips']} clips, {metrics['n_subjects']} subjects, "
-        f"{metrics['n_folds']} folds, {len(metrics['seeds'])} seed(s) · {metrics['seconds']} s on {metrics['device']}",
+        f"{metrics['n_folds']} folds, {len(metrics['seeds'])} seed(s) · {metrics['seconds']} s on {metrics['device']}"
     ]
     rows, reference = _collect_rows(metrics), metrics.get("comparison", {})
     if reference:
