@@ -117,6 +117,7 @@ def test_a_clean_split_is_found_clean_and_a_shared_subject_is_found(run, tmp_pat
     tested = run.predictions.loc[run.predictions["fold"] == 0].iloc[0]
     split[0]["train"].append(tested["clip"])
     (copy.path / "split.json").write_text(json.dumps(split))
+    renew_digests(copy.path)
     copy = Run.load(copy.path)
     assert check_split(copy)["shared"] == {split[0]["name"]: [tested["subject"]]}
     assert "a subject is in both parts" in make_report(copy).html
