@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from method_ranking import METHODS, SCORES, format_ranking, score_method, summarise
+from method_ranking import METHODS, SCORES, format_ranking, score_method, summarise, train_on_permuted_labels
 from recognition import describe_commit, describe_machine, make_marks, write_markdown
 
 from stagkit.cli.options import read_settings
@@ -41,7 +41,6 @@ from stagkit.explain.ground_truth import (
     compute_pointing_chance,
     score_mass,
 )
-from stagkit.explain.sanity_checks import train_on_permuted_labels
 from stagkit.synthetic.auxiliary import make_auxiliary
 from stagkit.synthetic.clip import make_clips
 from stagkit.synthetic.dataset import PhantomSource

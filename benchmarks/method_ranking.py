@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.core.types import Attribution, Batch
+from stagkit.core.config import StagConfig, TrainConfig
+from stagkit.core.regions import ATLAS
+from stagkit.core.types import Attribution, Batch, RoiDataset
 from stagkit.evaluation.bootstrap import compute_mean
+from stagkit.evaluation.fold import shuffle_labels
 from stagkit.explain.aggregate import by_au, by_edge, sum_over, to_map
 from stagkit.explain.attribution import attribute
 from stagkit.explain.faithfulness import compute_curves, compute_infidelity, compute_sensitivity
 from stagkit.explain.ground_truth import (
     GroundTruth,
     fit_aus,
-    join_aus,
-    project_edges,
-    score_au_pointing,
     score_aus,
     score_edges,
     score_mass,
@@ -32,6 +32,7 @@ from stagkit.explain.ground_truth import (
 from stagkit.explain.interventions import compute_edge_ablation, compute_edge_attention
 from stagkit.explain.reference_maps import compute_reference_map
 from stagkit.explain.sanity_checks import CASCADE, compute_dependence, compute_similarity, randomise
+from stagkit.training.train import train_fold
 
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
@@ -76,6 +77,31 @@ class Explanation:
     graph: np.ndarray | None = None
     attribution: Attribution | None = None
     has_time: bool = True
+
+
+def score_au_pointing(aus: np.ndarray, truth: GroundTruth) -> np.ndarray:
+    """1 if the largest of ``aus`` (float "clip au") is a true AU, else 0: float "clip", NaN if none is true."""
+    hit = truth.aus[np.arange(len(aus)), np.abs(aus).argmax(1)].astype(float)
+    return np.where(truth.aus.any(1), hit, np.nan)
+
+
+def join_aus(aus: np.ndarray) -> np.ndarray:
+    """A graph of AUs from ``aus`` (float "clip time au"): edge = sqrt|a b| summed over time, float "clip au au"."""
+    return np.einsum("ctk,ctl->ckl", *(np.sqrt(np.abs(aus)),) * 2)
+
+
+def project_edges(edges: np.ndarray) -> np.ndarray:
+    """Edges between regions as edges between the AUs that move them: float "clip target source" -> "clip au au"."""
+    share = ATLAS.incidence / np.maximum(ATLAS.incidence.sum(1, keepdims=True), 1e-9)
+    return np.einsum("kn,cnm,lm->ckl", share, np.abs(edges), share)
+
+
+def train_on_permuted_labels(
+    data: RoiDataset, train: np.ndarray, stag: StagConfig, training: TrainConfig, seed: int = 0, auxiliary=None
+) -> Stag:
+    """A network trained on the clips ``train`` with their labels (and AU codes with them) shuffled."""
+    shuffled, every = shuffle_labels(data.take(train), seed), np.arange(len(train))
+    return train_fold(shuffled, every, stag, training, seed, auxiliary=auxiliary)
 
 
 def _attributed(name: str, **asked) -> Callable[..., Explanation]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
 from stagkit.explain.attribution import attribute
 from stagkit.explain.ground_truth import compute_annotated_truth
 from tests.lockfile import ROOT
@@ -131,6 +132,20 @@ def test_explanations_quick(explanations, monkeypatch, tmp_path, capsys):
     result = json.loads((tmp_path / "e.json").read_text())
     assert result["sets"]["real"]["n_clips"] == 16
     assert 0 < result["sets"]["real"]["compute_pointing_chance"] < 1
+
+
+def test_aus_and_their_graph_of_a_map(explanations):
+    ranking, twelve = sys.modules["method_ranking"], AU_LABELS.index("AU12")
+    aus = np.zeros((1, 17))
+    aus[0, [twelve, 0]] = 3.0, -2.0
+    truth = compute_annotated_truth(np.eye(17)[[twelve]], ["a"])
+    assert ranking.score_au_pointing(aus, truth) == [1.0] and ranking.score_au_pointing(-np.eye(17)[:1], truth) == [0.0]
+    assert ranking.join_aus(aus[:, None])[0, 0, twelve] == pytest.approx(6**0.5)
+    edges = np.zeros((1, 22, 22))
+    edges[0, ATLAS.index("chin"), ATLAS.index("brow_outer_L")] = 1.0
+    graph = ranking.project_edges(edges)[0]
+    chin, brow = AU_LABELS.index("AU17"), AU_LABELS.index("AU02")
+    assert graph[chin, brow] > 0 and graph[brow, chin] == 0 and graph[AU_LABELS.index("AU05")].sum() == 0
 
 
 def test_every_method_is_scored(explanations):

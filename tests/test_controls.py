@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import PhantomConfig
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.course.exercises import find_check
@@ -22,9 +22,6 @@ from stagkit.explain.ground_truth import (
     compute_ground_truth,
     compute_pointing_chance,
     fit_aus,
-    join_aus,
-    project_edges,
-    score_au_pointing,
     score_aus,
     score_edges,
     score_mass,
@@ -38,7 +35,6 @@ from stagkit.explain.sanity_checks import (
     compute_cascade,
     compute_similarity,
     randomise,
-    train_on_permuted_labels,
 )
 from stagkit.network.hooks import intervene
 from stagkit.plots.attributions import plot_attribution, plot_cascade, plot_curves, plot_maps
@@ -153,15 +149,6 @@ def test_the_cascade_tells_magnitude_from_explanation(data, trained):
     assert list(compute_cascade(trained, batch, magnitude).values())[-1] == pytest.approx(np.ones(4))
 
 
-def test_permuted_labels_are_dealt_among_training_clips_alone(data, monkeypatch):
-    seen = {}
-    monkeypatch.setattr("stagkit.training.train.train_fold", lambda d, *rest, **more: seen.update(data=d))
-    train_on_permuted_labels(data, np.arange(12), StagConfig(), TrainConfig())
-    assert sorted(seen["data"].label[:12]) == sorted(data.label[:12])
-    assert (seen["data"].label[12:] == data.label[12:]).all()
-    assert (seen["data"].label[:12] != data.label[:12]).any()
-
-
 # edge ablation
 
 
@@ -224,9 +211,7 @@ def test_ranks_of_aus_and_edges_by_hand():
     aus = np.zeros((1, 17))
     aus[0, AU_LABELS.index("AU12")], aus[0, AU_LABELS.index("AU06")], aus[0, 0] = 3.0, 1.0, 2.0
     assert score_aus(aus, truth) == pytest.approx([(15 + 14) / 30])
-    assert score_au_pointing(aus, truth) == [1.0]
-    assert score_au_pointing(-np.eye(17)[:1], truth) == [0.0], "the size counts, and AU01 was not planted"
-    graph = join_aus(aus[:, None])
+    graph = np.sqrt(np.abs(aus[:, :, None] * aus[:, None]))
     pairs = graph[0][np.triu_indices(17, 1)]
     assert np.count_nonzero(pairs) == 3
     assert score_edges(graph, truth) == pytest.approx([134 / 135])
@@ -240,15 +225,6 @@ def test_a_map_names_the_muscle_whose_places_it_marks():
         found = fit_aus(ATLAS.incidence[k][None, None])
         assert found[0, 0].argmax() == k, label
     assert not fit_aus(np.zeros((1, 1, 22))).any()
-
-
-def test_edges_are_projected_to_the_muscles_that_move_their_ends():
-    edges = np.zeros((1, 22, 22))
-    edges[0, ATLAS.index("chin"), ATLAS.index("brow_outer_L")] = 1.0
-    graph = project_edges(edges)[0]
-    assert graph[AU_LABELS.index("AU17"), AU_LABELS.index("AU02")] > 0
-    assert graph[AU_LABELS.index("AU02"), AU_LABELS.index("AU17")] == 0
-    assert graph[AU_LABELS.index("AU05")].sum() == 0
 
 
 def test_truth_is_read_from_what_was_planted():

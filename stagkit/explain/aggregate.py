@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.core.facs import AU_LABELS
-from stagkit.core.regions import ATLAS, RoiAtlas
+from stagkit.core.regions import ATLAS
 from stagkit.core.types import Attribution, StagkitError
 from stagkit.explain.motion_decomposition import MUSCLES, SIDED_AU_INDEX, SIDED_AU_MUSCLES, compute_au_shares
 
@@ -56,7 +56,7 @@ def by_roi_and_frame(attribution: Attribution) -> np.ndarray:
     return sum_over(attribution, "time", "roi")
 
 
-def to_map(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def to_map(attribution: Attribution) -> np.ndarray:
     """The attribution as a map: float "clip time roi", logits.
 
     If only regions or only frames were varied, their value is spread evenly over their visible cells. AU evidence is
@@ -71,7 +71,7 @@ def to_map(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
     if "roi" in axes:
         return by_roi(attribution)[:, None] * mask / np.maximum(mask.sum(1, keepdims=True), 1)
     if "au" in axes:
-        share = atlas.incidence / np.maximum(atlas.incidence.sum(1, keepdims=True), 1e-9)
+        share = ATLAS.incidence / np.maximum(ATLAS.incidence.sum(1, keepdims=True), 1e-9)
         return sum_over(attribution, "time", "au") @ share
     if "target" in axes:
         sum_over(attribution, "roi")
@@ -83,41 +83,41 @@ def by_edge(attribution: Attribution) -> np.ndarray:
     return sum_over(attribution, "target", "source")
 
 
-def by_side(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def by_side(attribution: Attribution) -> np.ndarray:
     """Signed sum of the subject's left side, midline and right side: float "clip side" (``SIDES``), logits."""
-    sides = np.array([{"L": 0, "": 1, "R": 2}[roi.side] for roi in atlas.rois])
+    sides = np.array([{"L": 0, "": 1, "R": 2}[roi.side] for roi in ATLAS.rois])
     return by_roi(attribution) @ np.eye(len(SIDES))[sides]
 
 
-def by_sided_au_and_frame(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def by_sided_au_and_frame(attribution: Attribution) -> np.ndarray:
     """Signed sum per sided AU (``SIDED_AUS``) and frame: float "clip time sided_au", logits.
 
     A region's value in a frame is divided among the sided AUs that moved it (``compute_au_shares``); the rest is 'none'.
     """
     each = by_roi_and_frame(attribution)
-    return np.einsum("ctn,ctnu->ctu", each, compute_au_shares(attribution.flow, attribution.mask, atlas))
+    return np.einsum("ctn,ctnu->ctu", each, compute_au_shares(attribution.flow, attribution.mask))
 
 
-def by_sided_au(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def by_sided_au(attribution: Attribution) -> np.ndarray:
     """Signed sum per sided AU: float "clip sided_au", logits; the last column is 'none'."""
     if "sided_au" in attribution.axes.split():
         return sum_over(attribution, "sided_au")
-    return by_sided_au_and_frame(attribution, atlas).sum(1)
+    return by_sided_au_and_frame(attribution).sum(1)
 
 
-def by_au(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def by_au(attribution: Attribution) -> np.ndarray:
     """Signed sum per AU: float "clip au", logits; the last column is 'none'."""
     if "au" in attribution.axes.split():
         return np.pad(sum_over(attribution, "au"), ((0, 0), (0, 1)))
-    return by_sided_au(attribution, atlas) @ np.eye(len(AU_LABELS) + 1)[SIDED_AU_INDEX]
+    return by_sided_au(attribution) @ np.eye(len(AU_LABELS) + 1)[SIDED_AU_INDEX]
 
 
-def by_muscle(attribution: Attribution, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def by_muscle(attribution: Attribution) -> np.ndarray:
     """Signed sum per muscle of either side: float "clip muscle" (``motion_decomposition.MUSCLES``), logits.
 
     Muscles that one AU always moves together share a column. The last column is 'none'.
     """
-    return by_sided_au(attribution, atlas) @ np.eye(len(MUSCLES))[[MUSCLES.index(m) for m in SIDED_AU_MUSCLES]]
+    return by_sided_au(attribution) @ np.eye(len(MUSCLES))[[MUSCLES.index(m) for m in SIDED_AU_MUSCLES]]
 
 
 def tabulate(attribution: Attribution) -> dict[str, pd.DataFrame]:

@@ -150,7 +150,7 @@ def make_evidence(
         method: a name for ``attribute``, or an attribution of these clips made before.
         target: as there.
         ground_truth: of these clips, if known (``compute_ground_truth``, ``compute_annotated_truth``).
-        permuted: a network trained on shuffled labels (``sanity_checks.train_on_permuted_labels``), if available.
+        permuted: a network trained on shuffled labels (``evaluation.fold.shuffle_labels``), if available.
         seed: of random orders, perturbations and random weights.
         **asked: more for ``attribute``.
 

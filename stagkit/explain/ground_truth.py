@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stagkit.core.facs import AU_LABELS, AU_NUMBERS
-from stagkit.core.regions import ATLAS, RoiAtlas
+from stagkit.core.regions import ATLAS
 from stagkit.core.types import Clip, check_axes
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.motion_decomposition import PARSIMONY
@@ -58,7 +58,7 @@ class GroundTruth:
         return GroundTruth(*arrays, tuple(self.clip_ids[i] for i in index))
 
 
-def compute_ground_truth(clips: Sequence[Clip], atlas: RoiAtlas = ATLAS) -> GroundTruth:
+def compute_ground_truth(clips: Sequence[Clip]) -> GroundTruth:
     """The truth of phantom clips.
 
     Raises:
@@ -69,7 +69,7 @@ def compute_ground_truth(clips: Sequence[Clip], atlas: RoiAtlas = ATLAS) -> Grou
         truth = clip.truth
         if truth is None:
             raise ExplainError(f"clip {clip.clip_id!r} has no known motion: only phantoms have; use annotated AUs.")
-        squares, inside = atlas.cut(truth.fields.astype(np.float32), clip.landmarks[clip.onset or 0], 5)
+        squares, inside = ATLAS.cut(truth.fields.astype(np.float32), clip.landmarks[clip.onset or 0], 5)
         course = np.einsum("tk,knipq->tnipq", truth.au_intensity, squares)
         speed = np.linalg.norm(course, axis=2).mean((-1, -2))  # px "time roi"
         moved.append((speed.max(0) > MOVED_PX) & inside)
@@ -88,9 +88,7 @@ def compute_ground_truth(clips: Sequence[Clip], atlas: RoiAtlas = ATLAS) -> Grou
     )
 
 
-def compute_annotated_truth(
-    aus: np.ndarray, clip_ids: Sequence[str], atlas: RoiAtlas = ATLAS, least: float = 0.5
-) -> GroundTruth:
+def compute_annotated_truth(aus: np.ndarray, clip_ids: Sequence[str], least: float = 0.5) -> GroundTruth:
     """Truth from annotated AUs: their regions count as moved. Clips without any code have no moved region.
 
     Args:
@@ -98,7 +96,7 @@ def compute_annotated_truth(
         least: smallest incidence at which an AU is taken to move a region (its main places).
     """
     present = np.nan_to_num(aus) > 0
-    moved = present.astype(float) @ (atlas.incidence >= least) > 0
+    moved = present.astype(float) @ (ATLAS.incidence >= least) > 0
     edges = present[:, :, None] & present[:, None, :] & ~np.eye(len(AU_LABELS), dtype=bool)
     return GroundTruth(moved, present, edges, np.full(len(aus), np.nan), tuple(clip_ids))
 
@@ -125,7 +123,7 @@ def score_mass(maps: np.ndarray, truth: GroundTruth) -> np.ndarray:
     return np.where(truth.moved.any(1) & (regions.sum(1) > 0), share, np.nan)
 
 
-def fit_aus(maps: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def fit_aus(maps: np.ndarray) -> np.ndarray:
     """The AUs that a map names, from the places of its values alone: float "clip time au", >= 0.
 
     The size of the map in each frame is fitted by a sparse non-negative sum of the places that each AU moves. The motion is
@@ -135,7 +133,7 @@ def fit_aus(maps: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
     from scipy.optimize import nnls
 
     n_aus = len(AU_LABELS)
-    columns = np.concatenate([atlas.incidence.T.astype(float), np.full((1, n_aus), np.sqrt(PARSIMONY))])
+    columns = np.concatenate([ATLAS.incidence.T.astype(float), np.full((1, n_aus), np.sqrt(PARSIMONY))])
     size = np.abs(maps).astype(float)
     out = np.zeros((*size.shape[:2], n_aus))
     for clip, time in np.ndindex(size.shape[:2]):
@@ -158,17 +156,6 @@ def score_aus(aus: np.ndarray, truth: GroundTruth) -> np.ndarray:
     return _compute_auroc(truth.aus, np.abs(aus))
 
 
-def score_au_pointing(aus: np.ndarray, truth: GroundTruth) -> np.ndarray:
-    """1 if the largest of ``aus`` (float "clip au") is a true AU, else 0: float "clip", NaN if none is true."""
-    hit = truth.aus[np.arange(len(aus)), np.abs(aus).argmax(1)].astype(float)
-    return np.where(truth.aus.any(1), hit, np.nan)
-
-
-def join_aus(aus: np.ndarray) -> np.ndarray:
-    """A graph of AUs from ``aus`` (float "clip time au"): edge = sqrt|a b| summed over time, float "clip au au"."""
-    return np.einsum("ctk,ctl->ckl", *(np.sqrt(np.abs(aus)),) * 2)
-
-
 def score_edges(graph: np.ndarray, truth: GroundTruth) -> np.ndarray:
     """AUROC of ``graph`` (float "clip au au", made symmetric) for the true AU pairs: float "clip", NaN without a pair."""
     upper = np.triu_indices(graph.shape[1], 1)
@@ -181,9 +168,3 @@ def score_peak(maps: np.ndarray, truth: GroundTruth, times_ms: np.ndarray, mask:
     course = np.where(mask.any(2), np.abs(maps.sum(2)), -np.inf)
     at = np.take_along_axis(times_ms, course.argmax(1)[:, None], 1)[:, 0]
     return np.abs(at - truth.peak_ms)
-
-
-def project_edges(edges: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """Edges between regions as edges between the AUs that move them: float "clip target source" -> "clip au au"."""
-    share = atlas.incidence / np.maximum(atlas.incidence.sum(1, keepdims=True), 1e-9)
-    return np.einsum("kn,cnm,lm->ckl", share, np.abs(edges), share)

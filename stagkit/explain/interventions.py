@@ -235,33 +235,31 @@ def compute_ablations(model: Stag, one: Batch, n_frames: int | None = None) -> A
     n_frames = n_frames or one.mask.shape[1]
     with torch.no_grad():
         output = model(one.x, one.mask, one.times_ms)
-    cases: list[list] = [[]]
-    places: list[tuple] = [("base",)]
-    edges = {"region": output.edges, "au": output.au_edges}
-    for kind, names in (("region", ATLAS.names), ("au", AU_LABELS)):
-        pairs = [] if edges[kind] is None else (edges[kind][0] > 0).any(0).nonzero().tolist()
-        cases += [[Intervention(kind, names[target], names[source])] for target, source in pairs]
-        cases += [[Intervention(kind, name)] for name in names]
-        places += [(kind, *pair) for pair in pairs] + [(kind, k) for k in range(len(names))]
+    cases: dict[tuple, Intervention] = {}
+    for kind, names, edges in (("region", ATLAS.names, output.edges), ("au", AU_LABELS, output.au_edges)):
+        pairs = [] if edges is None else (edges[0] > 0).any(0).nonzero().tolist()
+        cases |= {(kind, i, j): Intervention(kind, names[i], names[j]) for i, j in pairs}
+        cases |= {(kind, i): Intervention(kind, name) for i, name in enumerate(names)}
     if one.mask[0].any(1).sum() > 1:
-        cases += [[Intervention("frame", t)] for t in range(n_frames)]
-        places += [("frame", t) for t in range(n_frames)]
-    base, *logits = compute_logits(model, one, cases)
+        cases |= {("frame", t): Intervention("frame", t) for t in range(n_frames)}
+    base, *logits = compute_logits(model, one, [[], *([case] for case in cases.values())])
     n_rois, n_aus = len(ATLAS.names), len(AU_LABELS)
-    shapes = {
-        ("region", 3): None if edges["region"] is None else (n_rois, n_rois),
-        ("au", 3): None if edges["au"] is None else (n_aus, n_aus),
-        ("region", 2): (n_rois,),
-        ("au", 2): (n_aus,),
-        ("frame", 2): (n_frames,),
-    }
-    tables = {
-        key: None if shape is None else np.broadcast_to(base, (*shape, len(base))).copy()
-        for key, shape in shapes.items()
-    }
-    for place, after in zip(places[1:], logits, strict=True):
-        tables[place[0], len(place)][place[1:]] = after
-    return Ablations(base, *tables.values())
+
+    def table(kind: str, *shape: int) -> np.ndarray:
+        out = np.broadcast_to(base, (*shape, len(base))).copy()
+        for (of, *place), after in zip(cases, logits, strict=True):
+            if of == kind and len(place) == len(shape):
+                out[tuple(place)] = after
+        return out
+
+    return Ablations(
+        base,
+        None if output.edges is None else table("region", n_rois, n_rois),
+        None if output.au_edges is None else table("au", n_aus, n_aus),
+        table("region", n_rois),
+        table("au", n_aus),
+        table("frame", n_frames),
+    )
 
 
 def compute_edge_ablation(model: Stag, batch: Batch, target=None) -> np.ndarray:

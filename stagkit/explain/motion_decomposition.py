@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
-from stagkit.core.regions import ATLAS, RoiAtlas
+from stagkit.core.regions import ATLAS
 
 _SIDED = tuple((n, s) for n, unit in ACTION_UNITS.items() for s in (("L", "R") if unit.sided else ("",)))
 
@@ -34,19 +34,19 @@ SIDED_AU_MUSCLES: tuple[str, ...] = (
 MUSCLES: tuple[str, ...] = tuple(dict.fromkeys(SIDED_AU_MUSCLES))
 
 
-def make_templates(atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def make_templates() -> np.ndarray:
     """Motion of each region by each sided AU: float "sided_au roi 2" without 'none'; the midline follows a side by half."""
-    sides = np.array([roi.side for roi in atlas.rois])
+    sides = np.array([roi.side for roi in ATLAS.rois])
     out = []
     for number, side in _SIDED:
-        moves = atlas.directions[AU_NUMBERS.index(number)].astype(float)
+        moves = ATLAS.directions[AU_NUMBERS.index(number)].astype(float)
         if side:
             moves = moves * np.select([sides == side, sides == ""], [1.0, 0.5], 0.0)[:, None]
         out.append(moves)
     return np.stack(out)
 
 
-def compute_activity(flow: np.ndarray, mask: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def compute_activity(flow: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Activity of each sided AU in each frame, fitted to the motion of the whole face.
 
     Args:
@@ -58,7 +58,7 @@ def compute_activity(flow: np.ndarray, mask: np.ndarray, atlas: RoiAtlas = ATLAS
     """
     from scipy.optimize import nnls
 
-    templates = make_templates(atlas)
+    templates = make_templates()
     n_aus = len(templates)
     cost = np.full((1, n_aus), np.sqrt(PARSIMONY))
     out = np.zeros((*flow.shape[:2], n_aus))
@@ -71,7 +71,7 @@ def compute_activity(flow: np.ndarray, mask: np.ndarray, atlas: RoiAtlas = ATLAS
     return out
 
 
-def compute_au_shares(flow: np.ndarray, mask: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def compute_au_shares(flow: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Share of each region's motion that each sided AU accounts for.
 
     An AU's part is how far it moves the region along the observed direction of motion; the rest is 'none', and so is a
@@ -83,7 +83,7 @@ def compute_au_shares(flow: np.ndarray, mask: np.ndarray, atlas: RoiAtlas = ATLA
     Returns:
         float "clip time roi sided_au" in the order of ``SIDED_AUS``, >= 0, summing to 1 over the last axis.
     """
-    activity, templates = compute_activity(flow, mask, atlas), make_templates(atlas)
+    activity, templates = compute_activity(flow, mask), make_templates()
     speed = np.linalg.norm(flow, axis=-1, keepdims=True)
     direction = flow / np.maximum(speed, 1e-12)
     along = np.maximum(np.einsum("ctni,uni->ctnu", direction, templates), 0.0) * activity[:, :, None]

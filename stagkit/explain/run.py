@@ -183,7 +183,7 @@ def find_ground_truth(data: RoiDataset, index: Sequence[int]) -> GroundTruth | N
         from stagkit.synthetic.dataset import PhantomSource
 
         made = PhantomSource(PhantomConfig.from_dict(config))
-        return compute_ground_truth([made.read(data.clip_ids[i]) for i in index])
+        return compute_ground_truth([made.read(data.clip_ids[i], render=False) for i in index])
     aus = data.aus[list(index)]
     if np.isnan(aus).all():
         return None

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from stagkit.core.config import StagConfig, TrainConfig
-    from stagkit.core.types import Batch, RoiDataset
+    from stagkit.core.types import Batch
     from stagkit.network.model import Stag
 
 #: Parts of the network from the classifier down; a network may lack some.
@@ -84,19 +83,3 @@ def compute_dependence(
 ) -> np.ndarray:
     """The last step of the cascade: similarity to the map of an entirely random network, float "clip"."""
     return compute_similarity(explain(model, batch), explain(randomise(model, CASCADE, seed), batch))
-
-
-def train_on_permuted_labels(
-    data: RoiDataset,
-    train: np.ndarray,
-    stag_config: StagConfig,
-    train_config: TrainConfig,
-    seed: int = 0,
-    auxiliary: Batch | None = None,
-) -> Stag:
-    """A network trained on the same clips with their labels (and AU codes with them) permuted; see ``train_fold``."""
-    from stagkit.evaluation.fold import shuffle_labels
-    from stagkit.training.train import train_fold
-
-    shuffled, every = shuffle_labels(data.take(train), seed), np.arange(len(train))
-    return train_fold(shuffled, every, stag_config, train_config, seed, auxiliary=auxiliary)

@@ -55,12 +55,13 @@ def sample_identity(config: PhantomConfig, subject: int) -> Subject:
     return make_subject(int(_rng(config, "subject", subject).integers(2**31)))
 
 
-def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
+def make_clip(config: PhantomConfig, subject: int, clip: int, render: bool = True) -> Clip:
     """One phantom clip, independent of which other clips are made.
 
     Args:
         config: see ``PhantomConfig``.
         subject, clip: 0-based, below ``config.subjects`` and ``config.clips``.
+        render: False leaves the frames blank: truth and landmarks alone, much faster.
 
     Returns:
         A ``Clip`` of ``config.size`` px: uint8 frames (RGB or grey as in the data set), landmarks of every frame (moved
@@ -98,8 +99,12 @@ def make_clip(config: PhantomConfig, subject: int, clip: int) -> Clip:
     spec = ClipSpec(face, pattern, peaks, intensity, head, incidental, difficulty, config.occlusion, mark)
     peaks = limit_strain(spec.fields / peaks[:, None, None, None], peaks)
     spec = replace(spec, peaks=peaks)
-    neutral, images = render_frames(spec)
-    frames = simulate_sensor(images, gain, preset, difficulty, rng)
+    if render:
+        neutral, images = render_frames(spec)
+        frames = simulate_sensor(images, gain, preset, difficulty, rng)
+    else:
+        neutral = np.zeros((config.size, config.size, 3)[: 2 + preset.colour])
+        frames = np.zeros((len(intensity), *neutral.shape), np.uint8)
     truth = Truth(
         codes=tuple(str(AUCode(n, s)) for n, s in pattern),
         au_intensity=intensity,

@@ -20,11 +20,11 @@ class PhantomSource:
         )
         self.keys = tuple(self._places)
 
-    def read(self, key: str) -> Clip:
-        """Draw one clip."""
+    def read(self, key: str, render: bool = True) -> Clip:
+        """Draw one clip; without ``render``, its truth and landmarks alone."""
         from stagkit.synthetic.clip import make_clip
 
-        return make_clip(self.config, *self._places[key])
+        return make_clip(self.config, *self._places[key], render=render)
 
     def describe(self) -> dict[str, object]:
         """Settings and their digest."""
