@@ -15,7 +15,7 @@ import numpy as np
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Attribution, Batch, RoiDataset
-from stagkit.evaluation.bootstrap import compute_mean
+from stagkit.evaluation.bootstrap import Mean, bootstrap, compute_mean
 from stagkit.evaluation.fold import shuffle_labels
 from stagkit.explain.aggregate import by_au, by_edge, sum_over, to_map
 from stagkit.explain.attribution import attribute
@@ -225,6 +225,24 @@ def score_method(
     return out
 
 
+def compute_median(values: np.ndarray, subjects: Sequence[str]) -> Mean:
+    """As ``compute_mean``, of the median over clips."""
+    known = ~np.isnan(values)
+    order = np.argsort(values[known])
+    ascending, names = values[known][order], np.asarray(subjects)[known][order]
+    which = np.unique(names, return_inverse=True)[1]
+
+    def median(weights: np.ndarray) -> np.ndarray:
+        reached = weights[:, which].cumsum(1)
+        total = reached[:, -1:]
+        below = ascending[(reached < total / 2).sum(1)]
+        return (below + ascending[np.minimum((reached <= total / 2).sum(1), len(ascending) - 1)]) / 2
+
+    found, n = bootstrap(median, names), int(which.max()) + 1
+    ends = (float(found[1]), float(found[2])) if n > 1 else (float("nan"),) * 2
+    return Mean(float(found[0]), *ends, len(ascending), n)
+
+
 def summarise(scores: dict[str, dict[str, np.ndarray]], subjects: Sequence[str]) -> dict[str, dict[str, dict]]:
     """Means with intervals over subjects, and paired differences from each of ``REFERENCES``.
 
@@ -238,7 +256,7 @@ def summarise(scores: dict[str, dict[str, np.ndarray]], subjects: Sequence[str])
     """
 
     def row(values: np.ndarray, median: bool) -> dict:
-        mean = compute_mean(values, subjects, median)._asdict()
+        mean = (compute_median if median else compute_mean)(values, subjects)._asdict()
         return {k: round(v, 6) if isinstance(v, float) else v for k, v in mean.items()}
 
     out: dict[str, dict[str, dict]] = {}
