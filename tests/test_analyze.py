@@ -219,7 +219,7 @@ def test_first_windows_without_a_face_are_no_traceback(recording, tmp_path):
     points[:8] *= 0.2
     np.save(tmp_path / "points.npy", points)
     found = analyze_video(tmp_path / "still", "phantom", landmarks=tmp_path / "points.npy", fps=100, window=0.08)
-    assert [bool(w.why) for w in found.windows] == [True, True, False, False]
+    assert [bool(w.reason) for w in found.windows] == [True, True, False, False]
     assert found.shown == 2 and found.clip.clip_id == "still, frames 8 to 15"
     assert "2 without a usable face" in describe_analysis(found)
 
@@ -265,10 +265,10 @@ def test_an_animated_astronaut_as_film_and_as_pictures(tmp_path, capsys):
         assert "On real recordings nothing was measured" in capsys.readouterr().out
         found = json.loads((out / "analysis.json").read_text())
         (only,) = found["windows"]
-        assert (only["start"], only["stop"], only["why"]) == (0, 23, "")
+        assert (only["start"], only["stop"], only["reason"]) == (0, 23, "")
         assert abs(only["peak_frame"] - clip.apex) <= 3
         assert (out / "page.html").read_text().count("data:image/png;base64") == 4
-        assert max(found["au_evidence"], key=found["au_evidence"].get) == "AU12", "the muscle that was moved"
+        assert max(found["au_probabilities"], key=found["au_probabilities"].get) == "AU12", "the muscle that was moved"
 
 
 class Film(Video):
@@ -292,7 +292,7 @@ def test_however_long_the_window_few_frames_of_real_size_are_alive(recording, tm
     monkeypatch.setattr("stagkit.inference.analyze.open_video", lambda path, fps: film)
     np.save(tmp_path / "large.npy", clip.landmarks[0] @ large[:, :2].T + large[:, 2])
     found = analyze_video("film", "phantom", landmarks=tmp_path / "large.npy", window=1.0)
-    assert [(w.start, w.stop, w.why) for w in found.windows] == [(0, 99, ""), (50, 149, "")]
+    assert [(w.start, w.stop, w.reason) for w in found.windows] == [(0, 99, ""), (50, 149, "")]
     assert film.counter.made == 2 * 150, "counted, then looked at"
     assert film.counter.most <= AHEAD + 3
     gc.collect()

@@ -36,7 +36,7 @@ def test_the_last_answer_is_that_of_the_clip(clip):
     stream = open_stream(model, clip)
     for t in range(clip.onset + 1, len(clip.frames)):
         stream.add(clip.frames[t], float(clip.times_ms[t]))
-        answers.append(stream.answer())
+        answers.append(stream.predict())
     whole = replace(clip, frames=clip.frames[clip.onset :], landmarks=clip.landmarks[clip.onset :], onset=0, truth=None)
     whole = replace(whole, apex=None, offset=None)
     assert np.allclose(answers[-1], whole_answer(model, whole), atol=1e-6)
@@ -44,25 +44,12 @@ def test_the_last_answer_is_that_of_the_clip(clip):
     assert len(stream) == len(clip.frames) - clip.onset - 1
 
 
-def test_flow_may_be_handed_over(clip):
-    """The flow that the whole clip has, head taken out: the same answer."""
-    model = make_model()
-    flows, motion = open_stream(model, clip), compute_flow(clip, FEW)
-    for t in range(clip.onset + 1, len(clip.frames)):
-        flows.add_flow(motion.flow[t], float(clip.times_ms[t]))
-    assert np.allclose(flows.answer(), whole_answer(model, replace(clip, apex=None)), atol=1e-6)
-
-
 def test_what_does_not_fit_is_told(clip):
     stream = open_stream(make_model(), clip)
-    with pytest.raises(StagkitError, match="no frame was handed over"):
-        stream.answer()
+    with pytest.raises(StagkitError, match="no frame was added"):
+        stream.predict()
     with pytest.raises(ShapeError, match="expected the same size"):
         stream.add(clip.frames[1][:9], 5.0)
-    with pytest.raises(ShapeError, match="`flow` is"):
-        stream.add_flow(np.zeros((2, 3, 3)), 5.0)
     stream.add(clip.frames[1], 5.0)
     with pytest.raises(StagkitError, match="frames come in order"):
         stream.add(clip.frames[2], 5.0)
-    with pytest.raises(StagkitError, match="frames or flow, not both"):
-        stream.add_flow(np.zeros((2, 64, 64)), 10.0)

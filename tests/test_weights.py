@@ -77,7 +77,7 @@ def test_a_damaged_file_is_told(some, tmp_path, damage):
     save_weights(some, path)
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"no weights" * 99, "empty": b""}[damage])
-    with pytest.raises(StagkitError, match=r"w\.safetensors is damaged, or no file of weights"):
+    with pytest.raises(StagkitError, match=r"w\.safetensors is damaged, or not a weights file"):
         load_weights(path)
 
 
@@ -88,7 +88,7 @@ def test_files_of_others_are_told(some, tmp_path):
     save_weights(some, path)
     tensors = load_file(path)
     save_file(tensors, tmp_path / "strange.safetensors")
-    with pytest.raises(StagkitError, match="no file of weights of stagkit"):
+    with pytest.raises(StagkitError, match="not a weights file of stagkit"):
         load_weights(tmp_path / "strange.safetensors")
     header = {"format": 99}
     save_file(tensors, tmp_path / "young.safetensors", metadata={"stagkit": json.dumps(header)})
@@ -191,7 +191,7 @@ def test_networks_that_answer_nan_are_refused(some, batch):
     network = Stag(SMALL, n_classes=2).eval()
     for value in network.parameters():
         value.data.fill_(float("nan"))
-    with pytest.raises(StagkitError, match="some answer with NaN"):
+    with pytest.raises(StagkitError, match="some output NaN"):
         replace(some, networks=(network,)).compute_logits(batch)
 
 
@@ -277,15 +277,15 @@ def test_they_are_made_the_whole_way(made):
 
 def test_nobody_asked_about_was_learned_from():
     """Another seed has other people: their faces differ, though their numbers are the same."""
-    from stagkit.inference.build_pretrained import ASKED_ABOUT, LEARNED_FROM
+    from stagkit.inference.build_pretrained import TEST_PHANTOMS, TRAIN_PHANTOMS
     from stagkit.synthetic.clip import sample_identity
 
     for preset in PRESETS:
         known, asked = (
             {sample_identity(c.replace(preset=preset), i).seed for i in range(c.subjects)}
-            for c in (LEARNED_FROM, ASKED_ABOUT)
+            for c in (TRAIN_PHANTOMS, TEST_PHANTOMS)
         )
-        assert len(known) == LEARNED_FROM.subjects and not known & asked
+        assert len(known) == TRAIN_PHANTOMS.subjects and not known & asked
 
 
 def test_subjects_are_filmed_from_easy_to_hard():

@@ -1,18 +1,17 @@
-"""``stagkit analyze``: any clip -> motion -> prediction -> evidence by muscle -> one self-contained page.
+"""``stagkit analyze``: any clip -> motion -> prediction -> attribution to muscles.
 
-A long recording is cut into windows that overlap by half; each is measured from its first frame. The timeline shows where
-something moved. That is no spotting: nothing here has been trained or tested to find micro-expressions in a long recording.
+A long recording is split into windows that overlap by half, each measured from its first frame. The timeline shows motion;
+it does not spot micro-expressions: nothing here was trained or tested for that.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 
 from stagkit.core.errors import StagkitWarning
 from stagkit.core.facs import AU_LABELS
@@ -20,7 +19,7 @@ from stagkit.core.files import Progress, no_progress
 from stagkit.core.types import Attribution, Batch, Clip, FlowClip, StagkitError
 from stagkit.explain.aggregate import by_au
 from stagkit.explain.attribution import attribute
-from stagkit.inference.pretrained import PretrainedEnsemble, compute_softmax, load_weights
+from stagkit.inference.pretrained import PretrainedEnsemble, load_weights
 from stagkit.motion.landmarks import FaceError, LandmarkFinder, check_face, load_finder, load_landmarks, make_aligner
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.motion.stream import read_ahead
@@ -32,26 +31,26 @@ SIZE, MAX_FRAMES = 192, 240
 #: Longest window, s (stagkit's choice).
 MAX_WINDOW = 3600.0
 
-#: Motion that camera noise alone makes in a film of a still face, % of the eye distance: 0.04 to 0.19 were measured with
-#: noise of 1 to 4 grey levels and with two codecs; the weakest phantoms move 0.26.
+#: Motion of a still face by camera noise alone, % of IOD: 0.04 to 0.19 with noise of 1 to 4 grey levels and two codecs; the
+#: weakest phantoms move 0.26.
 STILL = 0.2
 
 
 @dataclass(frozen=True)
 class Window:
-    """What was seen in a part of a recording.
+    """A part of a recording.
 
     Args:
         start, stop: first and last frame, 0-based.
-        why: why it could not be measured, '' where it could.
-        peak: largest motion score, % of the eye distance; ``peak_frame``: where.
+        reason: why it could not be measured, or ''.
+        peak: largest motion score, % of IOD; ``peak_frame``: its frame.
         probabilities: float "cls", mean over networks.
         spread: largest difference between networks in the probability of the predicted class.
     """
 
     start: int
     stop: int
-    why: str = ""
+    reason: str = ""
     peak: float = 0.0
     peak_frame: int = 0
     probabilities: tuple[float, ...] = ()
@@ -60,14 +59,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A recording, looked at.
+    """The analysis of a recording.
 
     Args:
         name, fps: of the recording.
         windows: in order; ``shown``: the one with the most motion (the first of equal ones), which is explained.
-        classes: of the weights; ``run``: their name; ``training_summary``: one sentence on what its weights were trained on.
-        clip, motion, attribution: of the shown window; ``au_evidence`` "time au", 0..1, mean over networks.
-        warnings: what was wrong with the recording, one sentence each, e.g. a frame rate that varies.
+        classes, run, training_summary: classes, name and training of the networks.
+        clip, motion, attribution: of the shown window; ``au_probabilities`` "time au", 0..1, mean over networks.
+        warnings: one sentence per problem of the recording, e.g. a frame rate that varies.
     """
 
     name: str
@@ -80,7 +79,7 @@ class Analysis:
     clip: Clip = field(repr=False)
     motion: FlowClip = field(repr=False)
     attribution: Attribution = field(repr=False)
-    au_evidence: np.ndarray = field(repr=False)
+    au_probabilities: np.ndarray = field(repr=False)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -90,14 +89,13 @@ class Analysis:
 
     @property
     def stillness(self) -> str:
-        """One sentence for a recording in which nothing moved more than camera noise does; '' where something did."""
+        """One sentence if nothing moved more than camera noise does, or ''."""
         best = self.best
         if best.peak >= STILL:
             return ""
         return (
             f"The recording is motionless: the largest motion, in frames {best.start} to {best.stop}, is {best.peak:.2f} % "
-            f"of the eye distance, and camera noise alone makes up to {STILL} %. What the networks answer means nothing "
-            "here."
+            f"of the eye distance, and camera noise alone causes up to {STILL} %. The prediction means nothing here."
         )
 
 
@@ -110,16 +108,15 @@ def analyze_video(
     window: float = 0.75,
     progress: Progress = no_progress,
 ) -> Analysis:
-    """Look at a recording and write ``page.html`` and ``analysis.json``.
+    """Analyse a recording; ``save_analysis`` writes the page.
 
     Args:
-        path: video file or folder of pictures.
-        run: what ``weights.load_weights`` takes: a finished run on prepared clips, ``"phantom"``, or a file; its networks
-            judge together (mean of their logits).
+        path: video file or folder of images.
+        run: as for ``load_weights``; the mean of the networks' logits is used.
         landmarks: stored points of the first frame "68 2", or of all frames "time 68 2", px.
-        landmarker: mediapipe's ``face_landmarker.task``; finds the face anew in each window.
-        fps: frames per second, where the file does not say.
-        window: length of a window, s; a recording no longer than that is one.
+        landmarker: mediapipe's ``face_landmarker.task``, which finds the face in each window.
+        fps: frames per second, if the file does not state it.
+        window: length of a window, s.
         progress: wraps the windows.
 
     Raises:
@@ -127,23 +124,25 @@ def analyze_video(
     """
     if not 0 < window <= MAX_WINDOW:
         raise StagkitError(f"`window` is {window:g} s, expected more than 0 and at most {MAX_WINDOW:g}.")
-    with collect_warnings() as warned:
-        return _analyze(path, run, landmarks, landmarker, fps, window, progress, warned)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", StagkitWarning)
+            analysis = _analyze(path, run, landmarks, landmarker, fps, window, progress)
+    finally:
+        for w in caught:
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    texts = [str(w.message) for w in caught if issubclass(w.category, StagkitWarning)]
+    return replace(analysis, warnings=tuple(dict.fromkeys(texts)))
 
 
-def _analyze(path, run, landmarks, landmarker, fps, window: float, progress, warned: list[str]) -> Analysis:
-    """``analyze_video``; ``warned`` grows while the recording is read."""
+def _analyze(path, run, landmarks, landmarker, fps, window: float, progress) -> Analysis:
     video = open_video(path, fps)
     known = load_weights(run)
     if landmarks is None and landmarker is None:
         raise StagkitError("landmarks are needed: give --landmarks FILE.npy, or --landmarker face_landmarker.task.")
-    stored = None
-    if landmarks is not None:
-        stored = load_landmarks(landmarks, video.count_frames(), video.name)
+    stored = None if landmarks is None else load_landmarks(landmarks, video.count_frames(), video.name)
     finder = load_finder(str(landmarker)) if landmarker is not None else None
-    flow = known.flow.replace(
-        device="cpu"
-    )  # this machine need not have the GPU that the weights' clips were measured on
+    flow = known.flow.replace(device="cpu")  # the clips may have been measured on a GPU that this machine lacks
     length = int(np.clip(round(window * video.fps), 8, MAX_FRAMES))
 
     windows: list[Window] = []
@@ -154,29 +153,29 @@ def _analyze(path, run, landmarks, landmarker, fps, window: float, progress, war
             raise StagkitError(f"{path} has a single frame: motion needs at least two.")
         try:
             clip = part.make_clip()
-            seen = compute_flow(clip, flow)
+            motion = compute_flow(clip, flow)
         except StagkitError as error:
-            windows.append(Window(start, start + part.n_frames - 1, why=str(error)))
+            windows.append(Window(start, start + part.n_frames - 1, reason=str(error)))
             continue
-        logits = known.compute_logits(known.collate(seen, clip))[:, 0]
-        p, mean = compute_softmax(logits), compute_softmax(logits.mean(0))
-        at = int(seen.scores.argmax())
+        logits = known.compute_logits(known.collate(motion, clip))[:, 0]
+        each, mean = softmax(logits, axis=-1), softmax(logits.mean(0))
+        at = int(motion.scores.argmax())
         windows.append(
             Window(
                 start=start,
                 stop=start + part.n_frames - 1,
-                peak=float(seen.scores[at]),
+                peak=float(motion.scores[at]),
                 peak_frame=start + at,
                 probabilities=tuple(float(v) for v in mean),
-                spread=float(np.ptp(p[:, mean.argmax()])),
+                spread=float(np.ptp(each[:, mean.argmax()])),
             )
         )
         if best is None or windows[-1].peak > windows[shown].peak:
-            shown, best = len(windows) - 1, (clip, seen)
+            shown, best = len(windows) - 1, (clip, motion)
     if best is None:
-        raise FaceError(f"no window of {path} shows a usable face; the first: {windows[0].why}")
+        raise FaceError(f"no window of {path} shows a usable face; the first: {windows[0].reason}")
     video.warn_of_rate()
-    explained, evidence = _explain(known, known.collate(best[1], best[0]))
+    attribution, au_probabilities = _explain(known, known.collate(best[1], best[0]))
     return Analysis(
         name=video.name,
         fps=video.fps,
@@ -187,47 +186,26 @@ def _analyze(path, run, landmarks, landmarker, fps, window: float, progress, war
         training_summary=known.training_summary,
         clip=best[0],
         motion=best[1],
-        attribution=explained,
-        au_evidence=evidence,
-        warnings=tuple(dict.fromkeys(warned)),
+        attribution=attribution,
+        au_probabilities=au_probabilities,
     )
 
 
 def describe_analysis(analysis: Analysis) -> str:
-    """What was seen, in a few sentences for a terminal."""
+    """The result in a few sentences for a terminal."""
     best = analysis.best
     k = int(np.argmax(best.probabilities))
     parts = [f"{c} {p:.0%}" for c, p in zip(analysis.classes, best.probabilities, strict=True)]
-    missed = sum(bool(w.why) for w in analysis.windows)
+    missed = sum(bool(w.reason) for w in analysis.windows)
     faceless = f" {missed} without a usable face." if missed else ""
     motion = (
         analysis.stillness or f"Most motion around frame {best.peak_frame} ({best.peak:.2f} % of the eye distance)."
     )
     return (
-        f"{analysis.name}: {len(analysis.windows)} window(s) at {analysis.fps:g} frames a second.{faceless} {motion}\n"
-        f"There the networks say {analysis.classes[k]}: {', '.join(parts)}; they differ by up to {best.spread:.0%}.\n"
+        f"{analysis.name}: {len(analysis.windows)} window(s) at {analysis.fps:g} frames per second.{faceless} {motion}\n"
+        f"Prediction: {analysis.classes[k]} ({', '.join(parts)}); the networks differ by up to {best.spread:.0%}.\n"
         f"{analysis.training_summary}"
     )
-
-
-# ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def collect_warnings() -> Iterator[list[str]]:
-    """The texts of stagkit's warnings in the block, which are shown as always too."""
-    texts: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", StagkitWarning)
-        show = warnings.showwarning
-
-        def note(message, category, *where, **more) -> None:
-            if issubclass(category, StagkitWarning):
-                texts.append(str(message))
-            show(message, category, *where, **more)
-
-        warnings.showwarning = note
-        yield texts
 
 
 class _Part:
@@ -241,18 +219,18 @@ class _Part:
     def __init__(self, video: Video, start: int, stored: np.ndarray | None, finder: LandmarkFinder | None):
         self.video, self.start, self.stored, self.finder = video, start, stored, finder
         self.frames: list[np.ndarray] = []  # "SIZE SIZE" or "SIZE SIZE chan", aligned
-        self.n_frames, self.why = 0, ""
+        self.n_frames, self.reason = 0, ""
 
     def append(self, frame: np.ndarray) -> None:
-        """Keep the next frame, made small; keep none where there is no usable face in the first."""
+        """Keep the next frame, aligned and reduced; none if the first shows no usable face."""
         if not self.n_frames:
             try:
                 self.points = self._find(frame)
                 self.matrix, self.align = make_aligner(self.points, SIZE)
             except StagkitError as error:
-                self.why = str(error)
+                self.reason = str(error)
         self.n_frames += 1
-        if not self.why:
+        if not self.reason:
             self.frames.append(self.align(frame))
 
     def _find(self, frame: np.ndarray) -> np.ndarray:
@@ -262,19 +240,19 @@ class _Part:
         else:
             faces = self.finder.find(frame)
             if len(faces) != 1:
-                raise FaceError("no face was found" if not faces else "two faces are in the picture; crop it to one")
+                raise FaceError("no face was found" if not faces else "two faces are in the image; crop it to one")
             points = faces[0]
         check_face(points, frame, self.video.name)
         return points
 
     def make_clip(self) -> Clip:
-        """What was kept, with landmarks; the first frame is the onset.
+        """The kept frames with landmarks; the first is the onset.
 
         Raises:
             StagkitError: there is no usable face in the first frame.
         """
-        if self.why:
-            raise FaceError(self.why)
+        if self.reason:
+            raise FaceError(self.reason)
         stop = self.start + self.n_frames
         points = self.points[None] if self.stored is None else self.stored[self.start : stop]
         return Clip(
@@ -291,7 +269,7 @@ class _Part:
 
 
 def _explain(weights: PretrainedEnsemble, batch: Batch) -> tuple[Attribution, np.ndarray]:
-    """Attribution of the mean logit (the mean of the attributions), and mean AU evidence "time au"."""
+    """Attribution of the mean logit (the mean of the attributions), and mean AU probabilities "time au"."""
     target = int(weights.compute_logits(batch).mean(0)[0].argmax())
     parts = [attribute(n, batch, target=target, n_steps=128, run=weights.name) for n in weights.networks]
     mean = {
@@ -303,8 +281,8 @@ def _explain(weights: PretrainedEnsemble, batch: Batch) -> tuple[Attribution, np
 
 
 def tabulate_analysis(analysis: Analysis) -> dict[str, object]:
-    """The numbers of an analysis as plain values: what ``analysis.json`` holds."""
-    at_peak = analysis.au_evidence.max(0)
+    """The numbers of an analysis as plain values, for ``analysis.json``."""
+    at_peak = analysis.au_probabilities.max(0)
     return {
         "recording": analysis.name,
         "fps": analysis.fps,
@@ -314,19 +292,8 @@ def tabulate_analysis(analysis: Analysis) -> dict[str, object]:
         "shown": analysis.shown,
         "motionless": bool(analysis.stillness),
         "warnings": list(analysis.warnings),
-        "windows": [
-            {
-                "start": w.start,
-                "stop": w.stop,
-                "why": w.why,
-                "peak": w.peak,
-                "peak_frame": w.peak_frame,
-                "probabilities": list(w.probabilities),
-                "spread": w.spread,
-            }
-            for w in analysis.windows
-        ],
-        "au_evidence": {label: float(v) for label, v in zip(AU_LABELS, at_peak, strict=True)},
+        "windows": [asdict(w) for w in analysis.windows],
+        "au_probabilities": {label: float(v) for label, v in zip(AU_LABELS, at_peak, strict=True)},
         "attribution": {
             "target": analysis.classes[int(analysis.attribution.target[0])],
             "logit_difference": float(analysis.attribution.logit_difference[0]),
@@ -334,6 +301,6 @@ def tabulate_analysis(analysis: Analysis) -> dict[str, object]:
             "by_au": {
                 label: float(v) for label, v in zip((*AU_LABELS, "none"), by_au(analysis.attribution)[0], strict=True)
             },
-            "control": "none: this attribution has not been tested against controls",
+            "control": "none: no sanity check was run on this attribution",
         },
     }

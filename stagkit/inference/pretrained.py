@@ -1,22 +1,21 @@
-"""Trained networks that travel: one file with all that is needed to ask them, and what they learned from.
+"""Pretrained ensembles of networks in one file.
 
-A file of weights is a safetensors file: the tensors of every network as ``NUMBER.NAME``, and in its header, as JSON, the
-classes, the settings of network, flow and regions, one sentence on the training, and a digest of all of it, by which a file
-that was changed after it was written is refused. stagkit ships one, ``phantom``: five
-networks trained on phantoms, with a model card beside it (``data/weights/phantom.md``).
+A weights file is a safetensors file: tensors ``NUMBER.NAME`` of every network, and as JSON in its header the classes, the
+settings of network, flow and regions, a summary of the training, and a digest of it all. stagkit ships one, ``phantom``:
+five networks trained on phantoms, with the model card ``resources/weights/phantom.md``.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 
 from stagkit.core.config import FlowConfig, RoiConfig, StagConfig
-from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.files import RESOURCES, compute_digest, shorten, write_atomically
 from stagkit.core.types import Batch, RoiDataset, StagkitError
 from stagkit.evaluation.run import Run, RunError
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
 
     from stagkit.network.model import Stag
 
-#: Weights that come with stagkit.
+#: Weights shipped with stagkit.
 SHIPPED = ("phantom",)
 
-#: Most networks of a run that are asked together (stagkit's choice).
+#: Most networks of an ensemble (stagkit's choice).
 MAX_NETWORKS = 10
 
 #: Raised when the layout of a file of weights changes.
@@ -39,19 +38,19 @@ _FOLDER = RESOURCES / "weights"
 
 
 class WeightsError(StagkitError):
-    """Weights that are not there, are damaged, or are of another kind."""
+    """Weights that are missing, damaged, or of another kind."""
 
 
 @dataclass(frozen=True)
 class PretrainedEnsemble:
-    """Networks that judge together, and how to measure a clip for them.
+    """Networks that predict together, and how to measure a clip for them.
 
     Args:
         name: of the shipped weights, the file or the run.
-        networks: in evaluation mode; trained on different people each.
-        classes: what ``logits`` stand for, in order.
-        flow, roi: how a clip has to be measured and cut (``flow.compute_flow``, ``flow.compute_rois``).
-        training_summary: one sentence on what they were trained on, and how well they did on people they had not seen.
+        networks: in evaluation mode, each trained on different subjects.
+        classes: of the logits, in order.
+        flow, roi: settings of ``compute_flow`` and ``compute_rois``.
+        training_summary: one sentence on the training data and the scores on subjects not trained on.
         stag: settings of the networks.
     """
 
@@ -64,14 +63,7 @@ class PretrainedEnsemble:
     stag: StagConfig
 
     def collate(self, motion, clip) -> Batch:
-        """One measured clip as the networks' input; its label is a filler where it is none of ``classes``.
-
-        Args:
-            motion: ``flow.compute_flow(clip, weights.flow)``.
-            clip: the ``Clip``, with landmarks.
-        """
-        from dataclasses import replace
-
+        """A clip measured with ``self.flow`` as network input; a label outside ``classes`` is replaced."""
         from stagkit.motion.optical_flow import compute_rois
 
         sequence = compute_rois(motion, clip, self.roi)
@@ -80,25 +72,25 @@ class PretrainedEnsemble:
         return RoiDataset.from_sequences([sequence], self.classes).batch()
 
     def compute_logits(self, batch: Batch) -> np.ndarray:
-        """What each network says: logits, float "network clip cls".
+        """Logits of each network: float "network clip cls".
 
         Raises:
-            WeightsError: a network answers with numbers that are not finite.
+            WeightsError: logits that are not finite.
         """
         import torch
 
         with torch.no_grad():
             logits = np.stack([n.logits(batch.x, batch.mask, batch.times_ms).numpy() for n in self.networks])
         if not np.isfinite(logits).all():
-            raise WeightsError(f"the networks of {self.name} answer with NaN or infinity: they cannot be used.")
+            raise WeightsError(f"the networks of {self.name} output NaN or infinity: they cannot be used.")
         return logits.astype(float)
 
     def predict(self, batch: Batch) -> np.ndarray:
-        """What they say together, from the mean of their logits: probabilities, float "clip cls"."""
-        return compute_softmax(self.compute_logits(batch).mean(0))
+        """Probabilities from the mean of the logits: float "clip cls"."""
+        return softmax(self.compute_logits(batch).mean(0), axis=-1)
 
     def compute_au_probabilities(self, batch: Batch) -> np.ndarray:
-        """Evidence for every action unit, mean over the networks: float "clip time au", 0..1."""
+        """Activation of every action unit, mean over the networks: float "clip time au", 0..1."""
         import torch
 
         with torch.no_grad():
@@ -106,17 +98,11 @@ class PretrainedEnsemble:
         return np.mean(each, axis=0)
 
 
-def compute_softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities along the last axis."""
-    e = np.exp(logits - logits.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
 def load_weights(source: str | Path) -> PretrainedEnsemble:
-    """Load networks to ask.
+    """Load pretrained networks.
 
     Args:
-        source: ``"phantom"`` (shipped: trained on phantoms, which say nothing about real people), a ``.safetensors``
+        source: ``"phantom"`` (shipped; trained on phantoms, which say nothing about real people), a ``.safetensors``
             file made by ``stagkit weights``, or the folder of a finished run on prepared clips (the networks of its
             first seed, at most ten).
 
@@ -141,22 +127,14 @@ def load_weights(source: str | Path) -> PretrainedEnsemble:
 
 
 def load_card(name: str = "phantom") -> str:
-    """The model card of shipped weights, markdown.
-
-    Raises:
-        StagkitError: no such weights are shipped.
-    """
+    """The model card of shipped weights, Markdown."""
     if name not in SHIPPED:
         raise WeightsError(f"no weights {name!r} are shipped, only {', '.join(SHIPPED)}.")
     return (_FOLDER / f"{name}.md").read_text(encoding="utf-8")
 
 
 def save_weights(weights: PretrainedEnsemble, path: str | Path) -> None:
-    """Write networks into one file, whole or not at all.
-
-    Args:
-        weights: what to write.
-        path: a ``.safetensors`` file.
+    """Write the networks to one ``.safetensors`` file, atomically.
 
     Raises:
         StagkitError: another ending, or a folder that cannot be written.
@@ -192,7 +170,7 @@ def _digest_contents(header: dict, tensors: dict[str, Tensor]) -> str:
 
 
 def describe_training(run: Run) -> str:
-    """One sentence on what a run's weights have learned from, and how well it did there."""
+    """One sentence on the training data of a run and its scores."""
     report = run.metrics
     sets = sorted(report["per_dataset"]) or ["unnamed clips"]
     drawn = all("phantom" in name or name == "animated-photo" for name in sets)
@@ -201,46 +179,33 @@ def describe_training(run: Run) -> str:
     caveat = f"; caution: {report['caveat']}" if report["caveat"] else ""
     return (
         f"The networks were trained on {report['n_clips']} clips of {report['n_subjects']} subjects of "
-        f"{', '.join(sets)} ({what}); there they reached a UF1 of {score['mean']:.2f} on people they had not seen "
+        f"{', '.join(sets)} ({what}); there they reached a UF1 of {score['mean']:.2f} on subjects they were not trained on "
         f"(95 % interval {score['ci95'][0]:.2f} to {score['ci95'][1]:.2f}, majority class "
-        f"{report['baselines']['majority']['uf1']:.2f}{caveat}). On other people, cameras and "
-        "situations nothing was measured."
+        f"{report['baselines']['majority']['uf1']:.2f}{caveat}). For other subjects, cameras "
+        "and situations nothing was measured."
     )
 
 
 def _from_run(run: Run) -> PretrainedEnsemble:
-    """The first networks of a run's first seed."""
+    """The networks of a run's first seed, at most ``MAX_NETWORKS``."""
     data = run.request["data"]
     data = data["of"][0] if "of" in data else data
     if "flow" not in data or "roi" not in data:
         raise RunError(
             f"{run.path} was trained on published flow maps, whose amplitude is lost: give a run on prepared clips."
         )
-    classes, roi = tuple(run.request.get("classes") or run.metrics["classes"]), RoiConfig.from_dict(data["roi"])
-    shape = RoiDataset(
-        x=np.zeros((0, 1, 0, 3, roi.patch, roi.patch), np.float32),
-        mask=np.zeros((0, 1, 0), bool),
-        times_ms=np.zeros((0, 1), np.float32),
-        label=np.zeros(0, np.int64),
-        aus=np.zeros((0, len(AU_NUMBERS)), np.float32),
-        clip_ids=(),
-        subjects=(),
-        datasets=(),
-        classes=classes,
-        roi_names=(),
-    )
     seed, n = run.request["seeds"][0], min(MAX_NETWORKS, len(run.split))
-    asked = (
-        f" Asked are the networks of seed {seed}, folds 0 to {n - 1}: each was trained on clips of this run, so what they "
-        "predict for a recording that is among these clips is no test."
+    used = (
+        f" Used are the networks of seed {seed}, folds 0 to {n - 1}: each was trained on clips of this run, so a prediction "
+        "for a recording among these clips is no test."
     )
     return PretrainedEnsemble(
         name=run.name,
-        networks=tuple(run.load_model(seed, fold, shape) for fold in range(n)),
-        classes=classes,
+        networks=tuple(run.load_model(seed, fold) for fold in range(n)),
+        classes=tuple(run.request["classes"]),
         flow=FlowConfig.from_dict(data["flow"]),
-        roi=roi,
-        training_summary=describe_training(run) + asked,
+        roi=RoiConfig.from_dict(data["roi"]),
+        training_summary=describe_training(run) + used,
         stag=run.stag_config,
     )
 
@@ -254,12 +219,12 @@ def _from_file(path: Path) -> PretrainedEnsemble:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise WeightsError(
-            f"{path} is damaged, or no file of weights of stagkit: make it again with 'stagkit weights'."
+            f"{path} is damaged, or not a weights file of stagkit: write it again with 'stagkit weights'."
         ) from error
     try:
         return _unpack(header, tensors)
     except WeightsError as error:
-        raise WeightsError(f"{path} {error}: make it again with 'stagkit weights'.") from error
+        raise WeightsError(f"{path} {error}: write it again with 'stagkit weights'.") from error
     except StagkitError as error:
         raise WeightsError(f"{path} has a header that cannot be used: {error}") from error
 
@@ -279,7 +244,7 @@ _HEADER = {
 
 
 def _unpack(header: object, tensors: dict[str, Tensor]) -> PretrainedEnsemble:
-    """The networks of a file, after its header and its tensors were checked; nothing is built that is not in the file.
+    """The networks of a file whose header and tensors are checked first.
 
     Raises:
         WeightsError: what is wrong, as the end of a sentence that begins with the file.
@@ -289,7 +254,7 @@ def _unpack(header: object, tensors: dict[str, Tensor]) -> PretrainedEnsemble:
     from stagkit.network.model import Stag
 
     if not isinstance(header, dict):
-        raise WeightsError("is damaged, or no file of weights of stagkit")
+        raise WeightsError("is damaged, or not a weights file of stagkit")
     if header.get("format") != FORMAT:
         raise WeightsError(f"has format {shorten(header.get('format'))}, this stagkit reads {FORMAT}")
     for key, kind in _HEADER.items():
@@ -302,7 +267,7 @@ def _unpack(header: object, tensors: dict[str, Tensor]) -> PretrainedEnsemble:
         raise WeightsError(f"states {shorten(header['networks'])} networks, expected 1 to {MAX_NETWORKS}")
     stag, roi = StagConfig.from_dict(header["stag"]), RoiConfig.from_dict(header["roi"])
     flow = FlowConfig.from_dict(header["flow"])
-    with torch.device("meta"):  # shapes alone, so that a header cannot ask for more memory than its tensors fill
+    with torch.device("meta"):  # shapes only: a header cannot ask for more memory than its tensors fill
         shapes = Stag(stag, n_classes=len(classes), patch=roi.patch).state_dict()
     expected = {
         f"{i}.{name}": (value.shape, value.dtype) for i in range(header["networks"]) for name, value in shapes.items()

@@ -34,7 +34,7 @@ def make_analysis_page(analysis: Analysis) -> Page:
     """The analysis as an HTML page."""
     best, units = analysis.best, list(ACTION_UNITS.values())
     peak = int(analysis.motion.scores.argmax())
-    activation = analysis.au_evidence.max(0)
+    activation = analysis.au_probabilities.max(0)
     missed = float(analysis.attribution.relative_delta[0])
     return Page(
         "analysis.html",
@@ -78,7 +78,7 @@ def _plot_timeline(analysis: Analysis) -> Figure:
     figure, axes = plt.subplots(figsize=(PAGE, 2.2))
     for i, w in enumerate(analysis.windows):
         left, width = w.start / analysis.fps, (w.stop - w.start + 1) / analysis.fps
-        if w.why:
+        if w.reason:
             axes.axvspan(left, left + width, color=SOFT, alpha=0.12, lw=0)
         else:
             colour = COLOURS[1] if i == analysis.shown else COLOURS[0]
