@@ -132,7 +132,7 @@ def test_a_folder_of_pictures(run, recording, tmp_path, capsys):
         "it may load nothing and run nothing"
     )
     assert "Not a lie detector" in page
-    assert "no spotting" in page
+    assert "does not spot micro-expressions" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page), "the page needs no other file"
     assert page.count("data:image/png;base64") == 4
     warned = read_warnings(page)
