@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml
 test: setup      ## lint, then run all tests (browser tests are skipped without Chromium)
 	$(VENV)/bin/ruff check stagkit tests benchmarks
 	$(VENV)/bin/ruff format --check stagkit tests benchmarks
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: setup      ## fix format and imports
 	$(VENV)/bin/ruff check --fix stagkit tests benchmarks

@@ -57,6 +57,29 @@ def map_records(tmp_path_factory) -> dict[str, Path]:
     return make_map_records(tmp_path_factory.mktemp("records"))
 
 
+#: Where tests run in several processes, a file stays in one, a notebook counts as a file, and what takes longest begins.
+LONGEST = (
+    "test_kills", "test_backends", "test_notebook_12", "test_notebook_21", "test_notebook_13", "test_notebook_09",
+    "test_run_folder", "test_notebook_07", "test_benchmarks", "test_au_graph_browser", "test_paper", "test_notebook_05",
+    "test_notebook_10", "test_notebook_06", "test_notebook_11", "test_notebook_08", "test_analyze", "test_notebook_04",
+    "test_notebook_03", "test_notebook_20", "test_explorer_pages", "test_notebook_api", "test_cli", "test_packaging",
+    "test_seal",
+)  # fmt: skip
+RUNS = "::test_it_runs_and_every_solution_is_right["
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    def name_group(item):
+        notebook = item.nodeid.partition(RUNS)[2][:2]
+        return f"test_notebook_{notebook}" if notebook else item.path.stem
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(name_group(item)))
+    order = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(name_group(item), len(order)))
+
+
 class NotebookLines:
     """Prints a line for each notebook as it finishes; where tests run in several processes, in the one that reports."""
 
@@ -64,8 +87,8 @@ class NotebookLines:
         self.terminal = terminal
 
     def pytest_runtest_logreport(self, report):
-        if report.when == "call" and "::test_it_runs_and_every_solution_is_right[" in report.nodeid:
-            name = report.nodeid.rpartition("[")[2].rstrip("]")
+        if report.when == "call" and RUNS in report.nodeid:
+            name = report.nodeid.partition(RUNS)[2].partition("]")[0]
             self.terminal.ensure_newline()
             self.terminal.write_line(f"notebook {name}: {report.outcome}, {report.duration:.0f} s")
 

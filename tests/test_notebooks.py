@@ -8,10 +8,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from stagkit.core.parallel import stop_processes
 from stagkit.course import notebooks as course_files
 from stagkit.course import runner
 from stagkit.course.exercises import find_check
+from stagkit.course.notebook import Notebook
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
@@ -171,8 +174,16 @@ def test_the_solution_notebook_is_up_to_date(node, path):
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory):
-    """One small run for all notebooks, as on a reader's machine."""
-    return tmp_path_factory.mktemp("course")
+    """One small run for all notebooks and all processes that run them, as on a reader's machine."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    root = tmp_path_factory.getbasetemp().parent if parallel else tmp_path_factory.getbasetemp()
+    with FileLock(root / "course.lock"), pytest.MonkeyPatch.context() as patch:
+        for name in ("RUN", "DATA"):
+            patch.delenv(name, raising=False)
+        patch.setenv("STAGKIT_CACHE", str(root / "course"))
+        Notebook("01").phantom_run(progress=False)
+        stop_processes()
+    return root / "course"
 
 
 @pytest.mark.slow
