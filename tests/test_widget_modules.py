@@ -85,16 +85,11 @@ def test_what_speaks_for_a_class_has_one_colour_in_figures_and_in_the_browser():
 
 
 @pytest.mark.parametrize("name", ["au_graph", "puppet"])
-def test_view_and_plot_take_and_describe_the_same_arguments(name):
+def test_view_and_plot_take_the_same_arguments(name):
     from stagkit import explorers
 
     view, plot = (getattr(explorers, f"{verb}_{name}") for verb in ("view", "plot"))
     assert inspect.signature(view).parameters == inspect.signature(plot).parameters
-    for function in (view, plot):
-        described = re.findall(r"^    (\w+): ", inspect.getdoc(function), re.MULTILINE)
-        assert [n for n in described if n in inspect.signature(view).parameters] == list(
-            inspect.signature(view).parameters
-        )
 
 
 def test_figures_need_no_widget_library():

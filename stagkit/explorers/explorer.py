@@ -1,13 +1,10 @@
-"""Base of the explorers: kinds of traits, saved page, PNG for readers without widgets, arguments shared with ``plot_*``."""
+"""Base of the explorers: kinds of traits, saved page, PNG for readers that run no widgets."""
 
 from __future__ import annotations
 
 import base64
-import inspect
 import os
-import re
 from collections.abc import Callable, Mapping
-from functools import wraps
 from typing import TYPE_CHECKING
 
 from stagkit.core.errors import import_optional
@@ -150,27 +147,3 @@ class ClipExplorer(Explorer):
     @traitlets.validate("frame")
     def _valid_frame(self, proposal):
         return checked(check_frame, proposal["value"], *self._count_frames(), self._first_frame)
-
-
-def same_arguments(plot: Callable) -> Callable:
-    """Decorator of a ``view_*`` function: it takes the arguments of ``plot``, and its docstring describes them.
-
-    The decorated function gets every argument by name, with defaults filled in.
-    """
-    described = re.search(r"\n    Args:\n.*?(?=\n    Returns:)", plot.__doc__, re.DOTALL)[0]
-
-    def decorate(view: Callable) -> Callable:
-        signature = inspect.signature(plot).replace(return_annotation=view.__annotations__["return"])
-
-        @wraps(view)
-        def call(*args, **kwargs):
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            return view(**bound.arguments)
-
-        call.__signature__ = signature
-        first, rest = view.__doc__.split("\n", 1)
-        call.__doc__ = f"{first}\n{described}\n{rest}"
-        return call
-
-    return decorate

@@ -1,4 +1,4 @@
-// Beside the graph: activation over time with the clock, class probabilities with what was changed, and the details.
+// Below the graph: activation over time with the clock, class probabilities with the interventions, and the details.
 
 const HEAT = { left: 26, top: 20, row: 9.2, bottom: 12 }; // px of the screen
 
@@ -60,7 +60,7 @@ function makeTime(ctx, parent) {
     const step = (right() - HEAT.left) / side.frames;
     const height = HEAT.row * n;
     heat.setAttribute("viewBox", `0 0 ${width} ${HEAT.top + height + HEAT.bottom + 2}`);
-    heat.setAttribute("aria-label", `Evidence for ${n} action units in ${side.frames} frames; click to go to a frame`);
+    heat.setAttribute("aria-label", `Activation of ${n} action units in ${side.frames} frames; click to go to a frame`);
     make("rect", { class: "sg-back", x: HEAT.left, y: HEAT.top, width: right() - HEAT.left, height }, heat);
     const chosen = get("selected_au");
     if (side.weights) {

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stagkit.core.errors import import_optional
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
-from stagkit.core.types import StagkitError
+from stagkit.core.types import Batch, StagkitError
 from stagkit.evaluation.bootstrap import describe_caveat
 from stagkit.explain.interventions import Ablations, compute_probabilities, read_intervention
 from stagkit.explorers.au_graph.compare import check_compare, compute_difference, compute_side, load_measured
@@ -22,13 +23,15 @@ from stagkit.explorers.au_graph.scene import (
     QUANTITIES,
     SIGNED,
     VIEWS,
-    Scene,
     check_edges,
 )
 from stagkit.explorers.browser import pack, pack_exact, read_css, read_esm
-from stagkit.explorers.explorer import Choice, ClipExplorer, Range, WidgetError, checked, same_arguments
-from stagkit.explorers.sources import OWN_FOLD, Source, as_source
+from stagkit.explorers.explorer import Choice, ClipExplorer, Range, WidgetError, checked
+from stagkit.explorers.sources import OWN_FOLD, as_source
 from stagkit.explorers.validation import check_choice
+
+if TYPE_CHECKING:
+    from stagkit.network.model import Stag
 
 traitlets = import_optional("traitlets")
 
@@ -49,7 +52,7 @@ def _list_classes(explorer: AUGraph) -> tuple[str, ...]:
 
 
 class AUGraph(ClipExplorer):
-    """Explorer of learned AU and region connectivity; see ``view_au_graph`` for the arguments.
+    """Explorer of AU and region connectivity; ``view_au_graph`` is its short name, ``plot_au_graph`` lists the arguments.
 
     Traits (all synced with the browser):
         clip: index of the clip shown. ``frame``: index of its frame. ``playing``: the frames run.
@@ -104,11 +107,28 @@ class AUGraph(ClipExplorer):
     _disabled = traitlets.Unicode("").tag(sync=True)
     _computed = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, source: Source | Scene, **traits: object):
-        self.source = source = as_source(source)
-        clip, frame, seed = (traits.pop(name, None) for name in ("clip", "frame", "seed"))
-        clip = source.clip_index(0 if clip is None else clip)
-        seed, fold = source.seeds[0] if seed is None else seed, traits.pop("fold", OWN_FOLD)
+    def __init__(
+        self,
+        run_or_output: object,
+        batch: Batch | None = None,
+        *,
+        clip: int | str = 0,
+        frame: int | None = None,
+        view: str = "both",
+        quantity: str = "weight",
+        head: int = -1,
+        threshold: float = DEFAULT_THRESHOLD,
+        edge_kind: str = "all",
+        au: str | None = None,
+        target: str | None = None,
+        seed: int | None = None,
+        fold: int = OWN_FOLD,
+        compare: Mapping | None = None,
+        model: Stag | None = None,
+        allow_trained: bool = False,
+    ):
+        self.source = source = as_source(run_or_output, batch, model, allow_trained)
+        clip, seed = source.clip_index(clip), source.seeds[0] if seed is None else seed
         check_choice("seed", seed, source.seeds)
         check_choice("fold", fold, _list_folds(self))
         source.check_network(clip, seed, fold)
@@ -119,10 +139,17 @@ class AUGraph(ClipExplorer):
             seed=seed,
             fold=fold,
             frame=self.scene.peak_frame(self.place) if frame is None else frame,
+            view=view,
+            quantity=quantity,
+            head=head,
+            threshold=threshold,
+            edge_kind=edge_kind,
+            selected_au=au or "",
+            target_class=target or "",
+            compare=dict(compare or {}),
             _scene=self._make_header(),
             _payload=self._make_payload(clip, seed, fold),
             _disabled="" if source.network(clip, seed, fold) is not None else _NO_NETWORK,
-            **traits,
         )
         self._update_probabilities()
         self._update_measured()
@@ -397,20 +424,7 @@ class AUGraph(ClipExplorer):
         return plot_au_graph(self.source, **traits, **selected, **self._how())
 
 
-@same_arguments(plot_au_graph)
-def view_au_graph(**arguments: object) -> AUGraph:
-    """Open the AU-graph explorer (``plot_au_graph`` draws a static figure).
-
-    Returns:
-        An ``AUGraph`` widget whose traits follow the controls.
-
-    Raises:
-        StagkitError: an argument that is out of range (the message lists what is possible), values that are NaN, or a
-            network without a graph.
-    """
-    source = as_source(*(arguments.pop(name) for name in ("run_or_output", "batch", "model", "allow_trained")))
-    au, target, compare = (arguments.pop(name) for name in ("au", "target", "compare"))
-    return AUGraph(source, selected_au=au or "", target_class=target or "", compare=dict(compare or {}), **arguments)
+view_au_graph = AUGraph
 
 
 def _pack_interval(values: np.ndarray | None) -> dict | None:

@@ -16,7 +16,6 @@ from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.methods import METHODS
 from stagkit.explain.motion_decomposition import MUSCLES
 from stagkit.explorers.browser import shorten
-from stagkit.explorers.validation import check_choice, check_index
 
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
@@ -95,27 +94,6 @@ class Explanations:
                 f"`batch` holds other clips ({len(batch.clip_ids)}, first {batch.clip_ids[0]!r}) than the evidence "
                 f"({len(self.clip_ids)}, first {self.clip_ids[0]!r}): give the batch that was explained."
             )
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Methods that can be shown."""
-        return tuple(dict.fromkeys([*self.by_method, *(LIVE_METHODS if self.model is not None else ())]))
-
-    def read_method(self, method: str | None) -> str:
-        """Name of a method; the first one given where None."""
-        if method is None:
-            return next(iter(self.by_method))
-        method = method.replace("_", " ")
-        check_choice("method", method, tuple(dict.fromkeys([*self.by_method, *METHODS])))
-        return method
-
-    def read_target(self, target: int | str | None) -> int:
-        """Index of a class; -1 (the one explained first) where None."""
-        return -1 if target is None else check_index("target", target, self.classes)
-
-    def n_frames(self, clip: int) -> int:
-        """Frames of a clip that are not padding."""
-        return int(self.first.mask[clip].any(1).sum())
 
     def get(self, clip: int, method: str) -> Explained:
         """A given explanation."""

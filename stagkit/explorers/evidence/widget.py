@@ -83,10 +83,10 @@ class EvidenceExplorer(ClipExplorer):
         super().__init__(
             clip=self._find_clip(clip),
             frame=frame,
-            method=given.read_method(method),
-            target=given.read_target(target),
+            method=method.replace("_", " ") if method else next(iter(given.by_method)),
+            target=-1 if target is None else check_index("target", target, given.classes),
             _scene=given.make_header(),
-            _methods=list(given.methods),
+            _methods=list(dict.fromkeys([*given.by_method, *(() if model is None else LIVE_METHODS)])),
             **traits,
         )
         self._payload = self._compute()
@@ -97,7 +97,7 @@ class EvidenceExplorer(ClipExplorer):
         return check_index("clip", clip, self.given.clip_ids)
 
     def _count_frames(self) -> tuple[str, int]:
-        return self.given.clip_ids[self.clip], self.given.n_frames(self.clip)
+        return self.given.clip_ids[self.clip], int(self.given.first.mask[self.clip].any(1).sum())
 
     @traitlets.validate("control")
     def _valid_control(self, proposal):

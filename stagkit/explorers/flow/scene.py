@@ -130,7 +130,7 @@ def reselect(motion: FlowClip, clip: Clip, config: FlowConfig, rule: str) -> Flo
 
 
 def find_crop(clip: Clip) -> tuple[int, int, int, int]:
-    """The part of the picture with the face: x, y, width, height in px."""
+    """The part of the frame with the face: x, y, width, height in px."""
     points = np.asarray(clip.landmarks[clip.onset or 0], float)
     height, width = clip.frames.shape[1:3]
     span = 0.75 * max(np.ptp(points, axis=0))

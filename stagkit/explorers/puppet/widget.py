@@ -16,9 +16,9 @@ from stagkit.core.files import encode_image
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import inter_ocular_distance
 from stagkit.explorers.browser import read_css, read_esm
-from stagkit.explorers.explorer import Explorer, Range, checked, same_arguments
+from stagkit.explorers.explorer import Explorer, Range, checked
 from stagkit.explorers.muscles import UPPER_FACE
-from stagkit.explorers.puppet.figure import draw_pose, find_arrows, list_places, paint_flow, plot_puppet
+from stagkit.explorers.puppet.figure import draw_pose, find_arrows, list_places, paint_flow
 from stagkit.explorers.puppet.scene import (
     FPS,
     MAX_ENLARGE,
@@ -43,7 +43,7 @@ traitlets = import_optional("traitlets")
 
 
 class Puppet(Explorer):
-    """A face with a slider per action unit; see ``view_puppet`` for the arguments.
+    """A face with a slider per action unit; ``view_puppet`` is its short name, ``plot_puppet`` lists the arguments.
 
     Traits (synced with the browser):
         aus: code such as ``AU12L`` -> peak, % of the eye distance, 0..3; a code without a side moves both sides.
@@ -184,14 +184,4 @@ def _encode(image: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(code).decode("ascii")
 
 
-@same_arguments(plot_puppet)
-def view_puppet(**arguments: object) -> Puppet:
-    """Open a face with a slider per action unit (``plot_puppet`` draws a static figure).
-
-    Returns:
-        A ``Puppet`` widget whose traits follow the sliders.
-
-    Raises:
-        StagkitError: an unknown action unit, side, strength, frame or face; the message lists what is possible.
-    """
-    return Puppet(**arguments)
+view_puppet = Puppet
