@@ -98,14 +98,8 @@ def sample_flow(motion: FlowClip, at: int, side: int = FACE_SIDE) -> np.ndarray:
 
 
 def compute_views(clip: Clip, flow: FlowConfig = FlowConfig(), roi: RoiConfig = RoiConfig()) -> dict[str, np.ndarray]:
-    """Every view of one clip (with landmarks) that is made from its images.
-
-    Args:
-        flow: how motion is measured; ``selection`` is ignored.
-        roi: how regions are sampled.
-
-    Returns:
-        name -> "time roi chan py px", with ``NAME_mask`` and ``NAME_times``.
+    """Every view of one clip (with landmarks) made from its images: name -> "time roi chan py px", ``NAME_mask``,
+    ``NAME_times``; the ``selection`` of ``flow`` is ignored.
     """
     motion = compute_flow(clip, flow)
     onset = clip.onset or 0

@@ -122,32 +122,26 @@ class Block(nn.Module):
 def fit_network(
     build: Callable[[RoiDataset], Network],
     schedule: Schedule,
-    known: RoiDataset,
+    train: RoiDataset,
     seed: int = 0,
     device: torch.device | str = "cpu",
     on_epoch_end: Callable[[int, float, Network], None] | None = None,
 ) -> Network:
-    """Train a system on the clips of a fold's training part.
+    """Train a network on the clips of a fold's training part; it returns on the CPU, in evaluation mode.
 
     Args:
         build: makes the untrained network from the training clips (sizes, scale).
-        schedule: how; the number of epochs is fixed.
-        known: the training clips, nothing else.
         seed: of weights, order and dropout.
-        device: where to train.
         on_epoch_end: as for ``train.train_fold``.
-
-    Returns:
-        The network after the last epoch, on the CPU, in evaluation mode.
 
     Raises:
         StagkitError: no training clips, or a loss that is not finite.
     """
-    if not len(known):
+    if not len(train):
         raise StagkitError("the training part of the fold is empty.")
     torch.manual_seed(seed)
-    model = build(known).to(device).train()
-    weights = compute_class_weights(known.label, len(known.classes), 0.999 if schedule.balanced else 0.0).to(device)
+    model = build(train).to(device).train()
+    weights = compute_class_weights(train.label, len(train.classes), 0.999 if schedule.balanced else 0.0).to(device)
     kind = torch.optim.AdamW if schedule.weight_decay else torch.optim.Adam
     optimiser = kind(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
     decay = torch.optim.lr_scheduler.ExponentialLR(optimiser, schedule.decay)
@@ -156,7 +150,7 @@ def fit_network(
         return model.loss(model(batch.x, batch.mask, batch.times_ms), batch, weights)
 
     plan = (range(schedule.epochs), schedule.batch_size, torch.Generator().manual_seed(seed))
-    clips = known.batch().to(device)
+    clips = train.batch().to(device)
     train_network(model, clips, compute_batch_loss, optimiser, *plan, lambda epoch, loss: decay.step(), on_epoch_end)
     return model.eval().cpu()
 

@@ -78,12 +78,8 @@ def describe_caveat(n_subjects: int, *intervals: Sequence[float | None]) -> str:
         intervals: (low, high) of the statistics shown; None and NaN are left out.
 
     Example:
-        >>> describe_caveat(30, (0.4, 0.6))
-        ''
         >>> describe_caveat(4, (0.4, 0.6))
         'the interval is from 4 subjects: fewer than 10 are too few for it to be reliable'
-        >>> describe_caveat(30, (1.0, 1.0))
-        'an interval without width does not mean certainty: every draw of these subjects gives the same number'
     """
     words = []
     if n_subjects < FEW_SUBJECTS:

@@ -9,7 +9,7 @@ import numpy as np
 from stagkit.core.types import StagkitError
 
 
-def compute_calibration(probability: np.ndarray, label: Sequence[int], n_bins: int = 10) -> dict[str, object]:
+def compute_calibration(probability: np.ndarray, label: Sequence[int]) -> dict[str, object]:
     r"""Reliability of the predicted class's probability.
 
     :math:`ECE = \sum_b \frac{n_b}{n} |acc_b - conf_b|` over equal bins of the confidence (Guo et al. 2017,
@@ -18,14 +18,10 @@ def compute_calibration(probability: np.ndarray, label: Sequence[int], n_bins: i
     Args:
         probability: float "clip cls", rows sum to 1; a clip may be repeated (several seeds).
         label: int "clip".
-        n_bins: bins of the confidence between 0 and 1.
 
     Returns:
         ``ece``; ``brier`` (mean squared distance to the truth, 0..2); ``log_loss`` (nats); ``bins``: for each its bounds,
         ``n``, mean ``confidence`` and ``accuracy`` (None if empty).
-
-    Raises:
-        StagkitError: rows that are no probabilities, or not one label per row.
 
     Example:
         >>> compute_calibration(np.array([[0.8, 0.2]] * 5), [0, 0, 0, 0, 1])["ece"]
@@ -38,6 +34,7 @@ def compute_calibration(probability: np.ndarray, label: Sequence[int], n_bins: i
         )
     if not np.allclose(probability.sum(1), 1, atol=1e-3):
         raise StagkitError("the probabilities of a clip do not sum to 1.")
+    n_bins = 10
     confidence, correct = probability.max(1), probability.argmax(1) == label
     edges = np.linspace(0, 1, n_bins + 1)
     which = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
@@ -59,14 +56,9 @@ def compute_calibration(probability: np.ndarray, label: Sequence[int], n_bins: i
 
 
 def tabulate_subjects(table):
-    """Accuracy per subject, the worst first.
+    """Accuracy per subject, the worst first, from a table of predictions (pandas).
 
-    Args:
-        table: pandas DataFrame of predictions (columns ``seed, dataset, subject, label, prediction``).
-
-    Returns:
-        pandas DataFrame with columns ``dataset, subject, n_clips, acc`` and, for each class, ``n_CLASS`` and
-        ``right_CLASS`` (correct clips, mean over seeds).
+    Columns: ``dataset, subject, n_clips, acc`` and, for each class, ``n_CLASS`` and ``right_CLASS`` (mean over seeds).
     """
     import pandas as pd
 

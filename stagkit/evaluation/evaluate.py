@@ -133,10 +133,7 @@ def run_request(
 ) -> Run:
     """Train the missing folds of a run and write its scores.
 
-    Args:
-        request: what ``run.json`` holds.
-        fit: trains the system (``fold.run_fold``).
-        extend: adds to the metrics before they are written.
+    ``request``: the content of ``run.json``; ``fit``: trains the system; ``extend``: adds to the metrics.
     """
     backend, device = compute.choose(bool(request.get("leaky")))
     check_place(out)
@@ -168,11 +165,7 @@ def run_request(
 
 
 def check_seeds(seeds: int | Sequence[int]) -> list[int]:
-    """0, 1, ... for a number, otherwise the given seeds.
-
-    Raises:
-        StagkitError: none, a negative or a repeated one.
-    """
+    """0, 1, ... for a number, otherwise the given seeds; none, negative or repeated ones raise."""
     chosen = list(range(seeds)) if isinstance(seeds, (int, np.integer)) else [int(s) for s in seeds]
     if not chosen or min(chosen) < 0:
         raise StagkitError(f"`seeds` is {seeds!r}: expected at least one, and none below 0.")

@@ -43,11 +43,7 @@ class Compute:
     cluster: str = ""
 
     def choose(self, leaky: bool = False) -> tuple[str, str]:
-        """Backend and device with ``auto`` resolved; ``leaky`` runs predict after every epoch, which ensembles cannot.
-
-        Raises:
-            StagkitError: an unknown or unable backend, or a missing device.
-        """
+        """Backend and device with ``auto`` resolved; ``leaky`` runs predict after every epoch, which ensembles cannot."""
         from stagkit.training.train import choose_device
 
         if self.backend not in BACKENDS:

@@ -65,12 +65,7 @@ def run_fold(
     checkpoint: Checkpoint | None = None,
     fit: Fit | None = None,
 ) -> FoldResult:
-    """Train on a fold's training part, predict its test part, then open it.
-
-    Args:
-        checkpoint: keeps checkpoints and progress; None: none.
-        fit: trains the system; None: ``fit_stag``.
-    """
+    """Train the system of ``fit`` (None: ``fit_stag``) on a fold's training part, predict its test part, then open it."""
     import pandas as pd
     import torch
 
@@ -93,10 +88,8 @@ def run_fold(
         "prediction": [data.classes[k] for k in probability.argmax(1)],
         **{f"p_{c}": probability[:, k].astype(float).round(6) for k, c in enumerate(data.classes)},
     }
-    versions = {
-        "stagkit": __version__,
-        "torch": torch.__version__,
-    }  # kept with the fold: a run may be resumed elsewhere
+    # kept with the fold, as a run may be resumed elsewhere
+    versions = {"stagkit": __version__, "torch": torch.__version__}
     return FoldResult(
         seed,
         number,
@@ -147,12 +140,7 @@ def run_ensemble(
     device: str,
     checkpoint: Checkpoint | None = None,
 ) -> list[FoldResult]:
-    """Train several folds at once.
-
-    Args:
-        folds: all of the run.
-        pairs: (seed, number) of those to train; the same pairs in the same order give the same numbers.
-    """
+    """Train the folds ``pairs``, (seed, number), at once; the same pairs in the same order give the same numbers."""
     from stagkit.synthetic.auxiliary import make_auxiliary
     from stagkit.training.epoch_selection import fit_ensemble
 

@@ -37,7 +37,6 @@ def compute_leak(
     Args:
         labels: of each fold's test clips, int "clip".
         predictions: of each fold, int "epoch clip".
-        n_classes: number of classes.
         seed: of the permuted labels.
 
     Returns:

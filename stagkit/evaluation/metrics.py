@@ -112,17 +112,11 @@ def _get_intervals(found: Estimate) -> dict[str, tuple[float, float]]:
 def compute_interval(
     label: Sequence[int], prediction: Sequence[int], subject: Sequence[str], n_classes: int
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the mean over seeds by bootstrap over subjects.
-
-    A drawn subject brings the predictions of all seeds; each seed is scored by itself, then the mean is taken.
+    """95 % intervals by bootstrap over subjects of the mean over seeds: score -> (low, high).
 
     Args:
-        label: "clip".
-        prediction: int "clip", or "seed clip".
-        subject: "clip".
-
-    Returns:
-        ``{"uf1": (low, high), "uar": ..., "acc": ...}``.
+        label, subject: "clip".
+        prediction: int "clip", or "seed clip": each seed is scored by itself.
     """
     _, which = np.unique(np.asarray(subject), return_inverse=True)
     return _get_intervals(bootstrap(_mean_statistic(_count_clips(which, label, prediction, n_classes)), subject))
@@ -133,14 +127,8 @@ def compute_baselines(
 ) -> dict[str, dict[str, object]]:
     """Scores of two predictions without knowledge of the clips, with ``ci95``: score -> [low, high].
 
-    Args:
-        label: "clip".
-        prediction: int "clip", or "seed clip".
-        subject: "clip".
-
-    Returns:
-        ``majority``: always the most frequent class. ``permuted``: the given predictions shuffled over the clips (mean of
-        ``N_SHUFFLES`` shuffles of each seed).
+    ``majority``: always the most frequent class. ``permuted``: the given predictions shuffled over the clips (mean of
+    ``N_SHUFFLES`` shuffles of each seed). Arguments as in ``compute_interval``.
     """
     label, prediction = np.asarray(label, int), np.atleast_2d(np.asarray(prediction, int))
     rng, which = np.random.default_rng(0), np.unique(np.asarray(subject), return_inverse=True)[1]
@@ -168,12 +156,7 @@ def compute_report(table, classes: Sequence[str]) -> dict[str, object]:
 
 
 def compute_groups(table, classes: Sequence[str], group: Sequence[str]) -> dict[str, dict[str, object]]:
-    """The three scores of each group of rows (data sets, pairs, official parts), with ``n_clips, n_subjects, caveat``.
-
-    Args:
-        table, classes: as for ``compute_report``.
-        group: name of each row's group.
-    """
+    """The three scores of each ``group`` of rows of a table, with ``n_clips, n_subjects, caveat``."""
     kept, out = (*SCORES, "n_subjects", "caveat"), {}
     for name, part in table.groupby(np.asarray(group)):
         scores = compute_pooled(part, classes, baselines=False)
@@ -184,10 +167,8 @@ def compute_groups(table, classes: Sequence[str], group: Sequence[str]) -> dict[
 def compute_pooled(table, classes: Sequence[str], baselines: bool = True) -> dict[str, object]:
     """Scores of all rows of a table (as for ``compute_report``), pooled.
 
-    Returns:
-        ``uf1/uar/acc``: mean and standard deviation over seeds, ``per_seed``, ``ci95`` of the mean over subjects;
-        ``n_subjects``; ``caveat``; ``per_class`` F1 and recall (mean over seeds); ``confusion`` (summed over seeds);
-        ``baselines``.
+    ``uf1/uar/acc``: mean and standard deviation over seeds, ``per_seed``, ``ci95`` of the mean; ``n_subjects``; ``caveat``;
+    ``per_class`` F1 and recall (mean over seeds); ``confusion`` (summed over seeds); ``baselines``.
     """
     classes = list(classes)
     order = np.argsort(table["seed"].to_numpy(), kind="stable")
@@ -233,19 +214,13 @@ def compute_paired(
 ) -> dict[str, object]:
     """How much better the first predictions are than the second on the same clips: a paired bootstrap over subjects.
 
-    Each draw scores both on the same subjects, every seed by itself, and takes the difference of the means over seeds.
-
     Args:
-        label: int "clip".
+        label, subject: "clip".
         first, second: int "seed clip", predicted classes; the numbers of seeds may differ.
-        subject: "clip".
 
     Returns:
-        For ``uf1, uar, acc``: ``first``, ``second`` (means over seeds), ``difference``, ``ci95`` and ``above_zero`` (share
-        of draws in which the first is better); ``per_class``: the same of each class's F1 (by number); ``caveat``.
-
-    Raises:
-        StagkitError: not one prediction per clip.
+        For ``uf1, uar, acc``: ``first``, ``second`` (means over seeds), ``difference``, ``ci95`` and ``above_zero``
+        (fraction of draws in which the first is better); ``per_class``: the same of each class's F1 (by number); ``caveat``.
     """
     subjects, which = np.unique(np.asarray(subject), return_inverse=True)
     sides = [_mean_statistic(_count_clips(which, label, side, n_classes)) for side in (first, second)]

@@ -90,11 +90,7 @@ class Fold:
     unblinding: Unblinding | None = field(default=None, repr=False)
 
     def open_test(self, epoch: int | None = None, selected_by: str = "not stated") -> np.ndarray:
-        """Indices of the test clips, once, when every decision is made; arguments as in ``Unblinding``.
-
-        Raises:
-            SealError: it was opened before.
-        """
+        """Indices of the test clips, once, when every decision is made; arguments as in ``Unblinding``."""
         if self.unblinding is not None:
             raise SealError(f"the test part of fold {self.name!r} was opened already: a fold is tested once.")
         self.unblinding = Unblinding(self.name, epoch, selected_by, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -119,11 +115,7 @@ class Fold:
             )
 
     def training_part(self, data: RoiDataset) -> RoiDataset:
-        """The training clips with their labels, clip ids numbered, ``meta`` reduced to ``OPEN_META``.
-
-        Raises:
-            SealError: a clip or a subject is in both parts.
-        """
+        """The training clips with their labels, clip ids numbered, ``meta`` reduced to ``OPEN_META``."""
         self.check_disjoint(data)
         train = data.select(self.train)
         return replace(train, clip_ids=_number_clips(len(train), "clip"), meta=_open_meta(data))

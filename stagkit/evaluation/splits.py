@@ -107,10 +107,6 @@ def _make_official(data: RoiDataset) -> tuple[Fold, ...]:
 def make_stratified_folds(data: RoiDataset, n_folds: int = 10, seed: int = 0) -> tuple[Fold, ...]:
     """Folds with equal class shares and subjects in both parts: **not** subject-disjoint, for demonstration only.
 
-    Args:
-        n_folds: at most the clips of the rarest class.
-        seed: of the shuffle.
-
     Raises:
         StagkitError: a class with fewer clips than folds, or data that cannot be split.
     """
@@ -128,11 +124,7 @@ def make_stratified_folds(data: RoiDataset, n_folds: int = 10, seed: int = 0) ->
 
 
 def check_splittable(data: RoiDataset) -> None:
-    """Check that there are two subjects, every class has a clip, and no clip or recording stands under two names.
-
-    Raises:
-        StagkitError: says which is not so.
-    """
+    """Raise unless there are two subjects, a clip of every class, and one name and one subject per recording."""
     subjects = sorted(set(data.subjects))
     if len(subjects) < 2:
         raise StagkitError(
