@@ -27,7 +27,7 @@ UPPER = np.arange(4)[:, None] * np.ones(4) < 2
     ],
 )
 def test_end_point_error(answer, ok, words):
-    verdict = check_answer("02.1", answer, measured=MEASURED, planted=PLANTED, where=UPPER)
+    verdict = check_answer("02.1", answer, measured=MEASURED, truth=PLANTED, where=UPPER)
     assert verdict.ok is ok and words in verdict.text
 
 

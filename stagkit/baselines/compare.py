@@ -279,7 +279,7 @@ def score_explanations(runs: Mapping[str, Run], data: RoiDataset, rows: dict) ->
         maps = _collect_maps(run, data)
         rows[name]["explanation"] = None if maps is None else score(maps[:, None])
     return {
-        "truth": "annotated AUs" if np.isnan(truth.peak_ms).all() else "planted",
+        "truth": "annotated AUs" if np.isnan(truth.peak_ms).all() else "known motion",
         "method": f"integrated gradients, {N_STEPS} steps, against no motion; first seed",
         "chance": summarize(compute_pointing_chance(truth)),
         "flow_magnitude": score(compute_flow_magnitude(data.batch())),

@@ -105,20 +105,20 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class Truth:
-    """What was planted in a phantom clip, complete and exact.
+    """Ground truth of a phantom clip, complete and exact.
 
     A skin point at ``p`` in the neutral face lies at ``head[t] @ [p + displacement(t)[p], 1]`` in frame ``t``, where
     ``displacement(t) = sum_k au_intensity[t, k] * fields[k]``.
 
     Args:
-        codes: planted AU codes with side where unilateral, e.g. ``("AU04", "AU12L")``; the axis ``au`` below.
+        codes: AU codes with side where unilateral, e.g. ``("AU04", "AU12L")``; the axis ``au`` below.
         au_intensity: float "time au", 0..1, 1 = the AU's own peak.
         fields: float32 "au chan y x" px, displacement of the neutral face at intensity 1; chan = (u right, v down).
         head: float "time 2 3", affine head motion in px (identity = still head).
-        visible: bool "time y x", False where the planted motion cannot be seen (blink, parted lips, glasses).
-        coactivation: float "au au", how much two planted AUs are active together (1 on the diagonal, symmetric, 0..1).
+        visible: bool "time y x", False where the motion cannot be seen (blink, parted lips, glasses).
+        coactivation: float "au au", how much two AUs are active together (1 on the diagonal, symmetric, 0..1).
         neutral: uint8 "y x" (or "y x chan"), the neutral face without noise.
-        confounder: name of the planted confounder, '' if none.
+        confounder: name of the confounder, '' if none.
     """
 
     codes: tuple[str, ...]
@@ -150,7 +150,7 @@ class Truth:
 
     @property
     def peak_frames(self) -> dict[str, int]:
-        """Frame at which each planted AU is strongest."""
+        """Frame at which each AU is strongest."""
         return {code: int(self.au_intensity[:, k].argmax()) for k, code in enumerate(self.codes)}
 
 
@@ -164,7 +164,7 @@ class Clip:
         landmarks: float "time 68 2" px (x, y), iBUG order; None until found.
         onset, apex, offset: 0-based inclusive positions in ``frames``; None where not coded.
         aus: annotated action units; None where the set is not coded, () where it is coded and none was seen.
-        truth: what was planted (phantoms only).
+        truth: ground truth (phantoms only).
         part: official part of the data set (DFME: ``train, testA, testB``), '' where there is none.
         timestamps: float "time", ms, increasing: when each frame was taken, where frames do not follow at a constant rate.
     """

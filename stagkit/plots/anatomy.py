@@ -47,7 +47,7 @@ def plot_muscles(numbers: Sequence[int] = AU_NUMBERS) -> Figure:
 
 @styled
 def plot_incidence(measured: Mapping[str, Sequence[float]] | None = None) -> Figure:
-    """Which regions each action unit moves: as planted, and to its right as measured.
+    """Which regions each action unit moves: by the atlas, and to its right as measured.
 
     Args:
         measured: label such as ``AU12`` -> mean speed of each region, "roi", in one common unit, e.g. % of the eye
@@ -56,7 +56,7 @@ def plot_incidence(measured: Mapping[str, Sequence[float]] | None = None) -> Fig
     Raises:
         StagkitError: a unit is missing, or has not one value per region.
     """
-    tables = [("planted: share of the pull (1)", ATLAS.incidence)]
+    tables = [("atlas: share of the pull (1)", ATLAS.incidence)]
     if measured is not None:
         missing = [label for label in AU_LABELS if label not in measured]
         if missing:

@@ -69,14 +69,14 @@ def plot_motion(motion: FlowClip, clip: Clip | None = None) -> Figure:
     draw_motion(axes, motion, clip)
     handles, labels = axes.get_legend_handles_labels()
     if clip is not None and clip.truth is not None:
-        planted = axes.twinx()
+        intensity = axes.twinx()
         for k, code in enumerate(clip.truth.codes):
-            planted.plot(clip.times_ms, clip.truth.au_intensity[:, k], ls=":", lw=1, color=COLOURS[2 + k % 5],
-                         label=f"planted {code}")  # fmt: skip
-        planted.set_ylim(0, 1.3)
-        planted.set_ylabel("planted intensity (share of peak)")
-        planted.spines["right"].set_visible(True)
-        more = planted.get_legend_handles_labels()
+            intensity.plot(clip.times_ms, clip.truth.au_intensity[:, k], ls=":", lw=1, color=COLOURS[2 + k % 5],
+                         label=f"true {code}")  # fmt: skip
+        intensity.set_ylim(0, 1.3)
+        intensity.set_ylabel("true intensity (share of peak)")
+        intensity.spines["right"].set_visible(True)
+        more = intensity.get_legend_handles_labels()
         handles, labels = handles + more[0], labels + more[1]
     figure.legend(handles, labels, loc="outside right upper")
     return figure
@@ -106,7 +106,7 @@ def draw_arrows(axes: Axes, field: np.ndarray, keep: np.ndarray, step: int, limi
 def plot_flow(
     motion: FlowClip, frame: int, image: np.ndarray | None = None, truth: np.ndarray | None = None, step: int = 5
 ) -> Figure:
-    """Flow of one frame: speed as colour, direction as arrows; to its right the planted displacement, if given.
+    """Flow of one frame: speed as colour, direction as arrows; to its right the true displacement, if given.
 
     Args:
         motion: of a clip.
@@ -116,7 +116,7 @@ def plot_flow(
         step: distance of two arrows, px.
     """
     scale, face = 100 / motion.iod, compute_face_mask(motion.landmarks, motion.flow.shape[2:])
-    fields = {"measured": motion.flow[frame] * scale} | ({} if truth is None else {"planted": truth * scale})
+    fields = {"measured": motion.flow[frame] * scale} | ({} if truth is None else {"ground truth": truth * scale})
     speeds = {name: np.linalg.norm(field, axis=0) for name, field in fields.items()}
     limit = nice_limit(np.concatenate([speed[face] for speed in speeds.values()]))
     figure, row = plt.subplots(1, len(fields), figsize=(2.5 * len(fields) + 0.6, 2.6), squeeze=False)
@@ -197,54 +197,54 @@ def plot_amounts(amounts: Mapping[str, np.ndarray], label: str, limit: float | N
 
 
 def compute_lengths(
-    measured: np.ndarray, planted: np.ndarray, where: np.ndarray, n_bins: int = 8
+    measured: np.ndarray, truth: np.ndarray, where: np.ndarray, n_bins: int = 8
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Median measured length along the planted direction, for bins of the planted length.
+    """Median measured length along the true direction, for bins of the true length.
 
     Args:
         measured: float "2 y x" px.
-        planted: float "2 y x" px.
-        where: bool "y x", the pixels that count; those without planted motion never do.
+        truth: float "2 y x" px.
+        where: bool "y x", the pixels that count; those without true motion never do.
         n_bins: bins with equally many pixels.
 
     Returns:
-        float "bin" planted length (mean of the bin), float "bin" measured length, both px; negative = opposite direction.
+        float "bin" true length (mean of the bin), float "bin" measured length, both px; negative = opposite direction.
 
     Raises:
         StagkitError: fewer pixels than bins.
 
     Example:
-        >>> planted = np.stack([np.tile(np.linspace(0.5, 2, 16), (4, 1)), np.zeros((4, 16))])
-        >>> x, y = compute_lengths(planted / 2, planted, np.ones((4, 16), bool), n_bins=4)
+        >>> truth = np.stack([np.tile(np.linspace(0.5, 2, 16), (4, 1)), np.zeros((4, 16))])
+        >>> x, y = compute_lengths(truth / 2, truth, np.ones((4, 16), bool), n_bins=4)
         >>> bool(np.allclose(y, x / 2, atol=0.02))
         True
     """
-    length = np.linalg.norm(planted, axis=0)
+    length = np.linalg.norm(truth, axis=0)
     use = where & (length > 0)
     if use.sum() < n_bins:
         raise StagkitError(f"{use.sum()} pixels moved, expected at least one for each of the {n_bins} bins.")
-    along = (measured * planted).sum(0)[use] / length[use]
+    along = (measured * truth).sum(0)[use] / length[use]
     parts = np.array_split(np.argsort(length[use], kind="stable"), n_bins)
     return np.array([length[use][p].mean() for p in parts]), np.array([np.median(along[p]) for p in parts])
 
 
 @styled
-def plot_lengths(fields: Mapping[str, np.ndarray], planted: np.ndarray, where: np.ndarray) -> Figure:
-    """Measured against planted length of displacements, per method (``compute_lengths``).
+def plot_lengths(fields: Mapping[str, np.ndarray], truth: np.ndarray, where: np.ndarray) -> Figure:
+    """Measured against true length of displacements, per method (``compute_lengths``).
 
     Args:
         fields: method -> float "2 y x" px, measured.
-        planted: float "2 y x" px.
+        truth: float "2 y x" px.
         where: bool "y x", the pixels that count.
     """
     figure, axes = plt.subplots(figsize=(PAGE * 0.6, 2.5))
     top = 0.0
     for (name, field), colour, mark in zip(fields.items(), COLOURS, "osD^vP*X", strict=False):
-        x, y = compute_lengths(field, planted, where)
+        x, y = compute_lengths(field, truth, where)
         axes.plot(x, y, mark, ls="-", ms=4, color=colour, label=name)
         top = max(top, x.max())
     axes.plot([0, top], [0, top], "--", color=SOFT, lw=1, label="exact")
-    axes.set(xlabel="planted length (px)", ylabel="measured along it (px)")
+    axes.set(xlabel="true length (px)", ylabel="measured along it (px)")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
     figure.legend(loc="outside right upper")

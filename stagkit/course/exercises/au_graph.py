@@ -48,7 +48,7 @@ def strongest_unit_shown(answer: str, *, widget: AUGraph) -> Verdict:
 
 
 @exercise("11.3")
-def drop_when_silenced(answer: float, *, model: Stag, batch: Batch, au: str) -> Verdict:
+def drop_without_an_au(answer: float, *, model: Stag, batch: Batch, au: str) -> Verdict:
     """By how many percentage points the probability of the answer drops when an AU is clamped to zero."""
     import torch
 

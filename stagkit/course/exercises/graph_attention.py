@@ -52,13 +52,13 @@ def twice_the_weight(answer: float, *, p: float) -> Verdict:
 
 @exercise("04.3")
 def weight_without_the_muscle(answer: float, *, s: np.ndarray, pair: tuple[int, int]) -> Verdict:
-    """The weight of an edge when the strongest AU is silenced."""
+    """The weight of an edge when the strongest AU is clamped to zero."""
     target, source = pair
     share = ATLAS.incidence / ATLAS.incidence.max(1, keepdims=True)
     rest = float(np.log1p(np.exp(-2.5)) * np.log(2))
-    silenced = np.where(np.arange(len(s)) == s.argmax(), 0.0, s)
+    clamped = np.where(np.arange(len(s)) == s.argmax(), 0.0, s)
     affinity = 0.1 + 0.9 * np.eye(len(s))
-    before, after = (float((share.T @ (np.outer(v, v) * affinity) @ share)[target, source]) for v in (s, silenced))
+    before, after = (float((share.T @ (np.outer(v, v) * affinity) @ share)[target, source]) for v in (s, clamped))
     anatomy = float(ATLAS.anatomy[target, source])
     answer, wanted = float(answer), anatomy + after + rest
     if abs(answer - wanted) < 1e-4:
@@ -70,5 +70,5 @@ def weight_without_the_muscle(answer: float, *, s: np.ndarray, pair: tuple[int, 
     if abs(answer - (anatomy + after)) < 1e-4:
         return wrong("the small learned rest is missing; it is the same for every edge here.")
     if abs(answer - (anatomy + rest)) < 1e-4:
-        return wrong("you silenced every AU; others move these regions too.")
+        return wrong("you clamped every AU to zero; others move these regions too.")
     return wrong("set one entry of a copy of `s` to 0 and run the lines of C and A again.")

@@ -23,13 +23,15 @@ def frames_in_a_movement(answer: float, *, fps: float, duration_ms: float) -> Ve
 
 @exercise("01.2")
 def brow_up_or_down(answer: str, *, clip: Clip) -> Verdict:
-    """Which of AU02 and AU04 was planted, told from the vertical flow of a brow."""
+    """Which of AU02 and AU04 is active, from the vertical flow of a brow."""
     number = int(re.sub(r"\D", "", str(answer)) or 0)
-    planted = {code.number for code in clip.aus or ()}
+    true = {code.number for code in clip.aus or ()}
     if number not in (2, 4):
         return wrong(f"{answer!r} is neither AU02 nor AU04: v > 0 tells one, v < 0 the other.")
-    if number in planted:
-        return right(f"planted were {', '.join(clip.truth.codes)}; v is {'negative' if number == 2 else 'positive'}.")
+    if number in true:
+        return right(
+            f"the true AUs are {', '.join(clip.truth.codes)}; v is {'negative' if number == 2 else 'positive'}."
+        )
     return wrong("the sign is turned round: rows of a picture count downwards, so v > 0 means down.")
 
 
@@ -39,7 +41,7 @@ def time_of_the_apex(answer: float, *, clip: Clip, tolerance_ms: float = 30.0) -
     answer, wanted = float(answer), float(clip.times_ms[clip.apex])
     frame_ms = 1000 / clip.fps
     if abs(answer - wanted) <= tolerance_ms:
-        return right(f"the planted movement is largest at {wanted:.0f} ms.")
+        return right(f"the true movement is largest at {wanted:.0f} ms.")
     if abs(answer * 1000 - wanted) <= tolerance_ms:
         return wrong("that is in seconds; the question asks for milliseconds.")
     if abs(answer * frame_ms - clip.onset * frame_ms - wanted) <= tolerance_ms:

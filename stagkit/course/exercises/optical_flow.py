@@ -11,14 +11,14 @@ from stagkit.motion.optical_flow import select_frames
 
 
 @exercise("02.1")
-def end_point_error(answer: float, *, measured: np.ndarray, planted: np.ndarray, where: np.ndarray) -> Verdict:
+def end_point_error(answer: float, *, measured: np.ndarray, truth: np.ndarray, where: np.ndarray) -> Verdict:
     """Mean end-point error of a flow over the skin that moved, px."""
-    gap = measured - planted
+    gap = measured - truth
     error = np.linalg.norm(gap, axis=0)
-    lengths = np.linalg.norm(measured, axis=0) - np.linalg.norm(planted, axis=0)
+    lengths = np.linalg.norm(measured, axis=0) - np.linalg.norm(truth, axis=0)
     answer, wanted = float(answer), float(error[where].mean())
     if abs(answer - wanted) < 0.002:
-        return right(f"{wanted:.2f} px, of {np.linalg.norm(planted, axis=0)[where].mean():.2f} px that were planted.")
+        return right(f"{wanted:.2f} px, of {np.linalg.norm(truth, axis=0)[where].mean():.2f} px of true displacement.")
     if abs(answer - error.mean()) < 0.002:
         return wrong("that is the mean over the whole picture, most of which stands still; take the pixels of `moved`.")
     if min(abs(answer - lengths[where].mean()), abs(answer - np.abs(lengths[where]).mean())) < 0.002:
@@ -27,7 +27,7 @@ def end_point_error(answer: float, *, measured: np.ndarray, planted: np.ndarray,
         return wrong("that averages u and v; the error of a pixel is the length of the vector between the two ends.")
     if abs(answer - np.sqrt((error[where] ** 2).mean())) < 0.002:
         return wrong("that is the root mean square, which counts large errors more; take the plain mean.")
-    return wrong("`np.linalg.norm(measured - planted, axis=0)`, then its mean over `moved`.")
+    return wrong("`np.linalg.norm(measured - truth, axis=0)`, then its mean over `moved`.")
 
 
 @exercise("02.2")

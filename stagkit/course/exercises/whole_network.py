@@ -53,8 +53,8 @@ def when_a_region_listens(answer: float, *, ways: Mapping[str, torch.Tensor], ti
 
 
 @exercise("06.3")
-def two_parts_silenced(answer: float, *, model: Stag, batch: Batch, clip: int) -> Verdict:
-    """By how much a logit changes when messages and cross-attention are silenced together."""
+def two_parts_removed(answer: float, *, model: Stag, batch: Batch, clip: int) -> Verdict:
+    """By how much a logit changes when messages and cross-attention are set to zero together."""
     import torch
 
     from stagkit.network.hooks import intervene
@@ -74,9 +74,9 @@ def two_parts_silenced(answer: float, *, model: Stag, batch: Batch, clip: int) -
     if abs(answer + together) <= close:
         return wrong("the sign is turned round: a change is after minus before.")
     if abs(answer - first - second) <= 1e-4:
-        return wrong("that is the sum of the two single effects; silence both in one pass.")
+        return wrong("that is the sum of the two single effects; set both to zero in one pass.")
     if min(abs(answer - first), abs(answer - second)) <= 1e-4:
-        return wrong("only one of the two was silenced.")
+        return wrong("only one of the two was set to zero.")
     if abs(answer - float(after[0][said])) <= close:
         return wrong("that is the logit afterwards; subtract the one before.")
     return wrong(f"both changes in one dictionary, then class {said} of clip {clip}, after minus before.")

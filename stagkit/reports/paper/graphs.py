@@ -170,7 +170,7 @@ def fig_05_temporal_attention(inputs: Inputs, width: float = PAGE) -> Figure:
         top.text(0.02, 1.02, name, transform=top.transAxes, va="bottom", fontsize=8)
         first, second = first or top, second or low
     if find_phantoms(inputs.run) is not None:
-        figure.text(1.0, 0.0, "dotted: planted intensity ", ha="right", va="bottom", fontsize=5.5, color=SOFT)
+        figure.text(1.0, 0.0, "dotted: true intensity ", ha="right", va="bottom", fontsize=5.5, color=SOFT)
     course = _compute_course(inputs)
     _draw_course(figure.add_subplot(cells[len(clips)]), course)
     return note(figure, [inputs.run], {"clips": course["n_clips"]}, clips=shown, course=course)
@@ -186,7 +186,7 @@ def _draw_clip_in_time(inputs: Inputs, top: Axes, low: Axes, clip: int, labelled
         top.plot(times, activation[:, k], "-", color=colour)
         top.text(0.99, 1.1 - 0.15 * row, f"AU {AU_NUMBERS[k]}", transform=top.transAxes, ha="right", va="top",
                  fontsize=6.5, color=colour)  # fmt: skip
-    for colour, at, level in _read_planted(inputs, batch.clip_ids[clip], strongest):
+    for colour, at, level in _read_true_intensity(inputs, batch.clip_ids[clip], strongest):
         top.plot(at, level, ":", lw=1, color=colour, zorder=1)
     width = 0.72 * (np.diff(times).min() if len(times) > 1 else 10.0)
     low.bar(times, weights * seen.sum(), width=width, color=COLOURS[4])
@@ -202,8 +202,8 @@ def _draw_clip_in_time(inputs: Inputs, top: Axes, low: Axes, clip: int, labelled
             "weights": np.round(weights.astype(float), 4).tolist()}  # fmt: skip
 
 
-def _read_planted(inputs: Inputs, clip_id: str, units: np.ndarray):
-    """Planted intensity of these AUs over time, if the clip is a phantom that can be drawn again from the record."""
+def _read_true_intensity(inputs: Inputs, clip_id: str, units: np.ndarray):
+    """True intensity of these AUs over time, if the clip is a phantom that can be drawn again from the record."""
     config = find_phantoms(inputs.run)
     if config is None:
         return
