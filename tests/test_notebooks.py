@@ -19,7 +19,7 @@ from stagkit.course.notebook import Notebook
 FOLDER = Path(__file__).parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 SETUP = 'from stagkit.course.notebook import setup; nb = setup("{}")'
-LINE, LINES, KILOBYTES, SECONDS = 112, 15, 400, 120
+LINE, LINES, KILOBYTES, SECONDS = 112, 16, 400, 120
 FOLDED = re.compile(r"(?s)<details>.*?</details>")
 UNREAD = re.compile(r"(?s)```.*?```|`[^`]*`|\]\([^)]*\)|arXiv:[\d.]+|\b\d\d\.\d\b|\$\$.*?\$\$|\$[^$]*\$")
 
