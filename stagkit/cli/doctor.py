@@ -9,9 +9,9 @@ import io
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module, metadata, util
 from pathlib import Path
+from typing import NamedTuple
 
 from stagkit.core.errors import EXTRAS
 
@@ -20,15 +20,8 @@ OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "o
 OPENCV_NEEDED = "opencv-contrib-python-headless"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report.
-
-    Args:
-        name: of the library or the subject of the check.
-        text: what was found.
-        ok: whether it works; None if it is absent and not needed.
-    """
+class Finding(NamedTuple):
+    """One line of the report; ``ok`` is None if something is absent and not needed."""
 
     name: str
     text: str

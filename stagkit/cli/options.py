@@ -79,12 +79,7 @@ def clean(text: object) -> str:
 
 
 def say(text: object, error: bool = False) -> None:
-    """Print text: the one place where the commands write to the screen.
-
-    Args:
-        text: one line or several.
-        error: a message for the error stream: one line, after the name of the command.
-    """
+    """Print text: the one place where the commands write to the screen; an error is one line on the error stream."""
     if error:
         text = f"stagkit: {' '.join(str(text).splitlines())}"
     typer.echo(clean(text), err=error)
@@ -98,11 +93,7 @@ def prepare_streams() -> None:
 
 
 def read_pairs(texts: list[str] | None, option: str, form: str) -> dict[str, str]:
-    """Values of a repeatable option ``NAME=VALUE``: name -> value.
-
-    Raises:
-        StagkitError: a text of another form.
-    """
+    """Values of a repeatable option ``NAME=VALUE``: name -> value."""
     pairs = {}
     for text in texts or ():
         name, equals, value = text.partition("=")

@@ -19,12 +19,7 @@ def show(what: str):
 
 
 def show_folds(what: str, out: Path):
-    """A bar over folds that also shows epoch and loss of the folds in progress.
-
-    Args:
-        what: e.g. ``folds of loso``.
-        out: folder of the run, or of several.
-    """
+    """A bar over folds that also shows epoch and loss of the folds in progress in the run folder(s) ``out``."""
 
     def progress(stream, total):
         from rich import progress as bars

@@ -230,7 +230,7 @@ def compute_ablations(model: Stag, one: Batch, n_frames: int | None = None) -> A
         n_frames: frames that are not padding; all if None.
 
     Returns:
-        ``Ablations``. Where an edge does not exist, or nothing would be left, the logits are those of the clip unchanged.
+        ``Ablations``; the logits of the clip unchanged where an edge does not exist, or nothing would be left.
     """
     n_frames = n_frames or one.mask.shape[1]
     with torch.no_grad():
@@ -263,13 +263,9 @@ def compute_ablations(model: Stag, one: Batch, n_frames: int | None = None) -> A
 
 
 def compute_edge_ablation(model: Stag, batch: Batch, target=None) -> np.ndarray:
-    """Decrease of the target's logit when one directed region edge is removed in all frames, for every edge.
+    """Decrease of the target's logit when one directed region edge is removed in all frames: float "clip target source".
 
-    Args:
-        target: as in ``explain.attribute``.
-
-    Returns:
-        float "clip target source", logits: positive where the edge supports the class; 0 where there is no edge.
+    Positive where the edge supports the class; 0 where there is no edge. ``target``: as in ``attribute``.
 
     Raises:
         ExplainError: a network without a graph.
