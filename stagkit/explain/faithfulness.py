@@ -74,11 +74,7 @@ def compute_curves(model: Stag, batch: Batch, maps: np.ndarray, target=None, n_s
 def compute_orders(
     model: Stag, batch: Batch, maps: np.ndarray, target=None, n_steps: int = 10, n_random: int = 5, seed: int = 0
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Areas under deletion and insertion of the map's order, of flow magnitude, and of ``n_random`` random orders.
-
-    Returns:
-        name (``map``, ``flow magnitude``, ``random``) -> (deletion, insertion), float "clip", logits.
-    """
+    """Areas (deletion, insertion), float "clip", logits, of the orders ``map``, ``flow magnitude`` and ``random`` (mean)."""
     rng = np.random.default_rng(seed)
     out = {
         "map": compute_curves(model, batch, maps, target, n_steps).areas,
@@ -100,7 +96,7 @@ def compute_infidelity(
         attribution: to motion ("clip time roi chan py px"), of this batch in this order.
 
     Returns:
-        float "clip", squared logits, >= 0; 0 for an explanation that predicts every change.
+        float "clip", squared logits, >= 0; 0 if every change is predicted.
     """
     from captum.metrics import infidelity
 

@@ -31,16 +31,11 @@ def _edges(output: StagOutput, clip: int, frame: int | None, of: str) -> Tensor:
 
 
 def to_pyg(output: StagOutput, clip: int = 0, frame: int | None = None, of: str = "region") -> Data:
-    """One graph as PyTorch Geometric's ``Data``.
-
-    Args:
-        output: of the network.
-        clip: which clip; ``frame``: which frame, the mean over frames if None.
-        of: ``region`` or ``au``.
+    """One graph (``of``: ``region`` or ``au``) of a clip and frame as ``Data``; the mean over frames if ``frame`` is None.
 
     Returns:
         ``Data`` with ``edge_index`` int "2 edge" (rows source, target), ``edge_weight``, ``num_nodes`` and ``names``; for
-        AUs also ``x`` "au 1", the mean evidence.
+        AUs also ``x`` "au 1", the mean activation.
 
     Raises:
         ExplainError: a network without that graph.
@@ -60,12 +55,7 @@ def to_pyg(output: StagOutput, clip: int = 0, frame: int | None = None, of: str 
 def to_networkx(
     output: StagOutput, clip: int = 0, frame: int | None = None, of: str = "region", least: float = 0.0
 ) -> networkx.DiGraph:
-    """One graph as a networkx graph: nodes are names, an edge source -> target has ``weight``.
-
-    Args:
-        output, clip, frame, of: as in ``to_pyg``.
-        least: edges of this weight or less are left out.
-    """
+    """As ``to_pyg``, a networkx graph: nodes are names, an edge source -> target has ``weight`` above ``least``."""
     import networkx
 
     edges = _edges(output, clip, frame, of).numpy()

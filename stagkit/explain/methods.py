@@ -62,14 +62,9 @@ class Values(NamedTuple):
 
 
 def probe_batch_size(function: Callable[..., Tensor], *one: Tensor) -> int:
-    """How many clips fit into one pass, measured by the activations that one clip's pass keeps for its gradient.
+    """How many clips fit into one pass (>= 1), from the activations that ``function`` keeps for the tensors of one clip.
 
-    Args:
-        function: from the tensors to logits.
-        *one: the tensors of a single clip.
-
-    Returns:
-        >= 1. The budget is 256 MiB on a CPU and half of the free memory on a GPU (stagkit's choice).
+    The budget is 256 MiB on a CPU and half of the free memory on a GPU (stagkit's choice).
     """
     first = one[0].detach().requires_grad_()
     kept = measure_saved_bytes(lambda: function(first, *one[1:]))
@@ -273,13 +268,7 @@ def edge_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) ->
 
 
 def compute_au_edge_attribution(model: Stag, one: Batch, target: int, n_steps: int = 16) -> tuple[np.ndarray, float]:
-    """Integrated gradients of a logit over the edges between action units, from no such edges to those of the clip.
-
-    Args:
-        model: in evaluation mode.
-        one: a batch of one clip.
-        target: class.
-        n_steps: points on the path.
+    """Integrated gradients of a logit of one clip over the edges between action units, from no edges to those of the clip.
 
     Returns:
         Values, float "time target source", logits; and the convergence delta: their sum minus the logit difference.

@@ -58,14 +58,11 @@ def compute_grad_cam(model: Stag, batch: Batch, target: Tensor) -> np.ndarray:
 
 
 def compute_reference_map(name: str, model: Stag, batch: Batch, target=None, seed: int = 0) -> np.ndarray:
-    """One of ``REFERENCE_MAPS`` for each clip.
+    """One of ``REFERENCE_MAPS`` for each clip: float "clip time roi", >= 0, 0 under the mask.
 
     Args:
-        target: class for Grad-CAM, as in ``explain.attribute``.
+        target: class for Grad-CAM, as in ``attribute``.
         seed: of ``random``.
-
-    Returns:
-        float "clip time roi", >= 0, 0 under the mask.
 
     Raises:
         ExplainError: an unknown name, or a network without the part.

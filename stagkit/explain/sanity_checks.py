@@ -20,12 +20,7 @@ CASCADE = ("head", "cross", "time", "frame_tokens", "graph", "connectivity", "ti
 
 
 def randomise(model: Stag, parts: Sequence[str], seed: int = 0) -> Stag:
-    """A copy of the network with some parts as they are before training.
-
-    Args:
-        parts: names of ``CASCADE``; those that the network lacks are skipped.
-        seed: of the new weights. The scale of the input is kept.
-    """
+    """A copy of the network with some parts (names of ``CASCADE``) as before training; the scale of the input is kept."""
     import copy
 
     import torch
