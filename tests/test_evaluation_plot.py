@@ -59,8 +59,6 @@ def test_the_leak_goes_from_the_honest_score_to_the_leaked_one():
     drawn = {(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in axes.lines}
     assert drawn == {(0.6, 0), (0.7, 0), (0.3, 1), (0.45, 1)}
     assert [t.get_text() for t in axes.get_yticklabels()] == ["true labels", "shuffled labels"]
-    with pytest.raises(StagkitError, match="no score 'f2'"):
-        plot_leak(leak(0.6, 0.7, 0.3, 0.45), "f2")
 
 
 def test_intervals_are_drawn_where_they_lie_and_signs_show_for_differences():

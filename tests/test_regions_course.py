@@ -26,16 +26,13 @@ def close():
 
 
 def test_arrows_are_the_directions_of_the_atlas():
-    figure = plot_muscles([12, 17])
-    for ax, number in zip(figure.axes, (12, 17), strict=True):
+    figure = plot_muscles()
+    assert [ax.texts[0].get_text().split()[0] for ax in figure.axes if ax.texts] == [str(n) for n in AU_NUMBERS]
+    for ax, rows in zip(figure.axes, ATLAS.directions, strict=False):
         arrows = next(c for c in ax.collections if hasattr(c, "U"))
-        rows = ATLAS.directions[AU_NUMBERS.index(number)]
         pulled = np.hypot(*rows.T) > 0
         assert np.allclose(arrows.U, rows[pulled, 0]) and np.allclose(arrows.V, rows[pulled, 1])
         assert np.allclose(arrows.XY, ATLAS.mean_centres[pulled])
-    for wrong in ([99], []):
-        with pytest.raises(StagkitError, match="stagkit draws 1, 2, 4"):
-            plot_muscles(wrong)
 
 
 def test_the_tables_hold_what_was_planted_and_measured():

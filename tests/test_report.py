@@ -25,7 +25,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'\">"
 )
 SCORE = {"mean": 0.5, "ci95": [0.4, 0.6]}
-ROW = {"name": "a", "title": "<x>", "uses": "", "uf1": SCORE, "leak": None, "published": [], "clear": False}
+ROW = {"name": "a", "title": "<x>", "uses": "", "uf1": SCORE, "leak": None, "published": [], "bold": False}
 ROW["cells"] = {"system": "<x>", "UF1": "0.50"}
 
 

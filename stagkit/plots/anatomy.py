@@ -15,32 +15,21 @@ from stagkit.plots.style import COLOURS, FAINT, PAGE, draw_face, hide_frame, sty
 
 
 @styled
-def plot_muscles(numbers: Sequence[int] = AU_NUMBERS) -> Figure:
-    """One schematic face per action unit with arrows where its muscle pulls a region; their length is its strength.
-
-    Args:
-        numbers: FACS numbers.
-
-    Raises:
-        StagkitError: one that stagkit does not know, or none.
-    """
-    unknown = [n for n in numbers if n not in ACTION_UNITS]
-    if unknown or not numbers:
-        known = ", ".join(map(str, AU_NUMBERS))
-        raise StagkitError(f"AU {', '.join(map(str, unknown)) or 'none'} was asked for; stagkit draws {known}.")
-    across = min(6, len(numbers))
-    rows = -(-len(numbers) // across)
+def plot_muscles() -> Figure:
+    """One schematic face per action unit with arrows where its muscle pulls a region; their length is its strength."""
+    across = 6
+    rows = -(-len(AU_NUMBERS) // across)
     figure, grid = plt.subplots(rows, across, figsize=(PAGE, 1.42 * rows), squeeze=False)
     x, y = ATLAS.mean_centres.T
-    for ax, number in zip(grid.flat, numbers, strict=False):
+    for ax, number, directions in zip(grid.flat, AU_NUMBERS, ATLAS.directions, strict=False):
         draw_face(ax, colour=FAINT, width=0.9)
-        u, v = ATLAS.directions[AU_NUMBERS.index(number)].T
+        u, v = directions.T
         pulled = np.hypot(u, v) > 0
         wide = {"angles": "xy", "scale_units": "xy", "scale": 3.4, "width": 0.016, "headwidth": 3.5, "zorder": 3}
         ax.quiver(x[pulled], y[pulled], u[pulled], v[pulled], color=COLOURS[1], **wide)
         words = f"{number}  {ACTION_UNITS[number].name}"
         ax.text(0.5, -0.02, words, ha="center", va="top", fontsize=6.5, transform=ax.transAxes)
-    for ax in grid.flat[len(numbers) :]:
+    for ax in grid.flat[len(AU_NUMBERS) :]:
         ax.axis("off")
     return figure
 

@@ -15,7 +15,6 @@ from scipy.special import softmax
 
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS
 from stagkit.core.files import safe_name
-from stagkit.core.regions import ATLAS
 from stagkit.core.types import MAX_DELTA, Attribution, check_axes
 from stagkit.explain.aggregate import ExplainError, by_au, by_frame, by_muscle, by_roi, describe_clip
 from stagkit.explain.attribution import check_complete, select_clips
@@ -31,7 +30,6 @@ from stagkit.plots.style import (
     PAGE,
     SOFT,
     add_colour_bar,
-    draw_face,
     draw_region_values,
     name_rows,
     nice_limit,
@@ -39,7 +37,9 @@ from stagkit.plots.style import (
     write_figure,
 )
 
-STAMP = "no control"
+_STAMP = "no control"
+#: Rows per panel of ``plot_sums``.
+_MOST_ROWS = 6
 
 #: Short names of the controls of ``evidence.RULES``.
 SHORT_NAMES = {
@@ -75,11 +75,11 @@ def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
     bar.outline.set_linewidth(0.4)
     bar.ax.set_title("logits", fontsize=7, pad=4)
     _draw_units(row[1], by_au(one)[0], named=evidence is None)
-    draw_frames(row[2], one)
+    _draw_frames(row[2], one)
     if evidence:
-        draw_checks(row[3], evidence)
+        _draw_checks(row[3], evidence)
     else:
-        row[0].text(0.5, 0.5, STAMP, transform=row[0].transAxes, rotation=24, ha="center", va="center", fontsize=19,
+        row[0].text(0.5, 0.5, _STAMP, transform=row[0].transAxes, rotation=24, ha="center", va="center", fontsize=19,
                     color=COLOURS[1], alpha=0.35, zorder=5, weight="bold")  # fmt: skip
     head = fill(f"{one.clip_ids[0]}: {describe_clip(one, 0)}", 130)
     head += f"\n{one.method} against {one.baseline}; the sum misses {one.relative_delta[0]:.1%}"
@@ -87,7 +87,7 @@ def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
     return figure
 
 
-def colour_signs(values: np.ndarray) -> list[str]:
+def _colour_signs(values: np.ndarray) -> list[str]:
     """``FOR`` above 0, ``AGAINST`` below."""
     return [FOR if v > 0 else AGAINST for v in values]
 
@@ -96,13 +96,13 @@ def _draw_units(axes: Axes, units: np.ndarray, named: bool) -> None:
     least = max(1e-9, 0.01 * np.abs(units).max())
     order = [k for k in np.argsort(-np.abs(units)) if abs(units[k]) > least][:8][::-1]
     labels = [*(f"{u.label} {u.name}" if named else u.label for u in ACTION_UNITS.values()), "none"]
-    axes.barh(range(len(order)), units[order], color=colour_signs(units[order]))
+    axes.barh(range(len(order)), units[order], color=_colour_signs(units[order]))
     axes.set_yticks(range(len(order)), [labels[k] for k in order], fontsize=6)
     axes.axvline(0, color=SOFT, lw=0.6)
     axes.set_xlabel("action units (logits)")
 
 
-def draw_frames(axes: Axes, one: Attribution) -> None:
+def _draw_frames(axes: Axes, one: Attribution) -> None:
     """The frames of a single clip as bars over time, logits."""
     seen = one.mask[0].any(1)
     times, frames = one.times_ms[0][seen], by_frame(one)[0][seen]
@@ -110,13 +110,13 @@ def draw_frames(axes: Axes, one: Attribution) -> None:
         axes.axis("off")
         axes.annotate("one frame\n(a flow map)", (0.5, 0.5), xycoords="axes fraction", ha="center", color=SOFT)
         return
-    axes.bar(times, frames, width=0.7 * np.diff(times).min(), color=colour_signs(frames))
+    axes.bar(times, frames, width=0.7 * np.diff(times).min(), color=_colour_signs(frames))
     axes.axhline(0, color=SOFT, lw=0.6)
     axes.set_xlabel("time from onset (ms)")
     axes.set_ylabel("logits", labelpad=3)
 
 
-def draw_checks(axes: Axes, evidence: Evidence) -> None:
+def _draw_checks(axes: Axes, evidence: Evidence) -> None:
     """A list of the controls: whether each holds, its name, and below it what was measured."""
     axes.axis("off")
     checks = evidence.checks(0)
@@ -149,13 +149,12 @@ def draw_attributions(shown: Attribution | Evidence, out: str | Path, most: int 
 
 
 @styled
-def plot_sums(shown: Mapping[str, Attribution], clip: int = 0, most: int = 6) -> Figure:
+def plot_sums(shown: Mapping[str, Attribution], clip: int = 0) -> Figure:
     """Regions, muscles, action units and frames of one clip: an attribution and its controls, as shares of each map.
 
     Args:
         shown: name -> attribution of the same clips by region and frame; the first decides which rows are drawn.
         clip: which.
-        most: rows per panel.
 
     Raises:
         ExplainError: an attribution without an axis that is drawn.
@@ -171,7 +170,7 @@ def plot_sums(shown: Mapping[str, Attribution], clip: int = 0, most: int = 6) ->
     for axes, (title, (view, names)) in zip(grid.flat, panels.items(), strict=True):
         sums = {name: view(attribution)[clip] for name, attribution in shown.items()}
         shares = {name: 100 * values / max(np.abs(values).sum(), 1e-12) for name, values in sums.items()}
-        order = np.argsort(-np.abs(shares[next(iter(shown))]), kind="stable")[:most]
+        order = np.argsort(-np.abs(shares[next(iter(shown))]), kind="stable")[:_MOST_ROWS]
         order = np.sort(order) if title == "frames" else order
         thick = 0.8 / len(shares)
         for i, (name, share) in enumerate(shares.items()):
@@ -201,11 +200,7 @@ def plot_maps(maps: Mapping[str, np.ndarray]) -> Figure:
     limit = nice_limit(np.array(list(shares.values())))
     figure, row = plt.subplots(1, len(maps), figsize=(PAGE, PAGE / len(maps) + 0.1), squeeze=False)
     for axes, (name, share) in zip(row[0], shares.items(), strict=True):
-        draw_face(axes)
-        size = 110 * (0.1 + 0.9 * share / limit)
-        points = axes.scatter(
-            *ATLAS.mean_centres.T, c=share, s=size, cmap="YlOrRd", vmin=0, vmax=limit, lw=0.5, ec=INK, zorder=3
-        )
+        points = draw_region_values(axes, share, limit, cmap="YlOrRd", size=115, low=0.0)
         axes.text(0.5, -0.03, name, transform=axes.transAxes, ha="center", color=INK)
     add_colour_bar(figure, points, row[0].tolist(), "share of the map (%)", shrink=0.75)
     return figure
@@ -273,7 +268,7 @@ def plot_interventions(names: Iterable[str], logits: np.ndarray, classes: Sequen
     moved = logits[1:, target] - logits[0, target]
     before, *after = softmax(logits, axis=1)[:, target]
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 0.75 + 0.28 * len(names)), sharey=True)
-    left.barh(range(len(names)), moved, 0.6, color=colour_signs(moved))
+    left.barh(range(len(names)), moved, 0.6, color=_colour_signs(moved))
     left.axvline(0, color=SOFT, lw=0.6)
     right.axvline(before, color=SOFT, lw=1, ls="--", label="the clip as it is")
     right.plot(after, range(len(names)), "o", color=COLOURS[2], ms=5, label="without it")
@@ -323,7 +318,7 @@ def plot_edge_ablation(attention: np.ndarray, effects: np.ndarray, au_effects: n
     left.set_ylim(bottom=0)
     shift = np.linspace(-0.22, 0.22, len(au_effects)) if len(au_effects) > 1 else np.zeros(1)
     for k, values in enumerate(au_effects.T):
-        right.scatter(k + shift, values, s=9, c=colour_signs(values), lw=0, alpha=0.7, zorder=3)
+        right.scatter(k + shift, values, s=9, c=_colour_signs(values), lw=0, alpha=0.7, zorder=3)
         right.plot([k - 0.32, k + 0.32], [values.mean()] * 2, color="k", lw=1.2, zorder=4)
     right.axhline(0, color=SOFT, lw=0.6)
     right.set_xticks(range(len(AU_LABELS)), [label[2:] for label in AU_LABELS])

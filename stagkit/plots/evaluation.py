@@ -36,7 +36,7 @@ from stagkit.plots.style import (
 SCORE_NAMES = dict(zip(SCORES, ("UF1", "UAR", "accuracy"), strict=True))
 
 #: Keys of ``leak.json`` in the order they are drawn: (last epoch, best test epoch) of true and of shuffled labels.
-LEAK_PAIRS = {
+_LEAK_PAIRS = {
     "true labels": ("last_epoch", "best_test_epoch"),
     "shuffled labels": ("permuted_last_epoch", "permuted_best_test_epoch"),
 }
@@ -241,27 +241,21 @@ def draw_leak(axes: Axes, rows: Sequence[tuple[str, float, float, Sequence[float
 
 
 @styled
-def plot_leak(source: Mapping, score: str = "uf1") -> Figure:
-    """Optimism of selecting the epoch on the test set: honest and optimistic score, side by side.
+def plot_leak(source: Mapping) -> Figure:
+    """Optimism of selecting the epoch on the test set: honest and optimistic UF1 in one row.
 
     Args:
         source: what ``leak.json`` holds (true and shuffled labels), or a comparison of systems (one row per system).
-        score: ``uf1``, ``uar`` or ``acc``.
-
-    Raises:
-        StagkitError: no such score.
     """
-    if score not in SCORE_NAMES:
-        raise StagkitError(f"there is no score {score!r} in the leak; there are {', '.join(SCORE_NAMES)}.")
     if "systems" in source:
         trained = [row for row in source["systems"].values() if row.get("leak")]
-        rows = [(r["title"], r[score]["mean"], r["leak"]["optimistic"][score], r[score]["ci95"]) for r in trained]
+        rows = [(r["title"], r["uf1"]["mean"], r["leak"]["optimistic"]["uf1"], r["uf1"]["ci95"]) for r in trained]
     else:
         mean = source["mean"]
-        rows = [(name, mean[a][score], mean[b][score], (None, None)) for name, (a, b) in LEAK_PAIRS.items()]
+        rows = [(name, mean[a]["uf1"], mean[b]["uf1"], (None, None)) for name, (a, b) in _LEAK_PAIRS.items()]
     figure, axes = plt.subplots(figsize=(PAGE * 0.85, 0.85 + 0.25 * len(rows)))
     draw_leak(axes, rows)
-    axes.set_xlabel(SCORE_NAMES[score])
+    axes.set_xlabel("UF1")
     figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2)
     return figure
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from stagkit.core.regions import ATLAS, RoiAtlas
+from stagkit.core.regions import ATLAS
 from stagkit.core.types import ShapeError, check_axes
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SIGNED_SCALE, SOFT, draw_face, hide_frame, nice_limit, styled
 
@@ -22,9 +22,9 @@ _MANY = 14
 _CLIPS, _ACROSS = 6, 3
 
 
-def _name_places(axes: Axes, atlas: RoiAtlas) -> None:
+def _name_places(axes: Axes) -> None:
     """Name each place once, next to the subject's left region or below the one on the midline."""
-    for (x, y), roi in zip(atlas.mean_centres, atlas.rois, strict=True):
+    for (x, y), roi in zip(ATLAS.mean_centres, ATLAS.rois, strict=True):
         if roi.side != "R":
             at, anchor = ((5, 0), "left") if roi.side else ((0, -8), "center")
             at = (0, 7) if roi.place in ("brow_inner", "brow_mid") else at
@@ -34,20 +34,17 @@ def _name_places(axes: Axes, atlas: RoiAtlas) -> None:
 
 
 @styled
-def plot_region_graph(
-    edges: np.ndarray, flow: np.ndarray | None = None, unit: str = "% of IOD", atlas: RoiAtlas = ATLAS
-) -> Figure:
+def plot_region_graph(edges: np.ndarray, flow: np.ndarray | None = None, unit: str = "% of IOD") -> Figure:
     """The regions and the edges between them; to the right their motion, if given.
 
     Args:
         edges: float "roi roi" (target, source), >= 0; drawn as lines, the mean of both directions as opacity.
         flow: float "roi 2" = (u right, v down), in ``unit``.
         unit: of the flow.
-        atlas: order of the regions.
     """
-    sizes = {"roi": len(atlas.names)}
+    sizes = {"roi": len(ATLAS.names)}
     check_axes(sizes, edges=(edges, "roi roi"), **({} if flow is None else {"flow": (flow, "roi 2")}))
-    centres, both = atlas.mean_centres, (np.asarray(edges) + np.asarray(edges).T) / 2
+    centres, both = ATLAS.mean_centres, (np.asarray(edges) + np.asarray(edges).T) / 2
     between = both - np.diag(np.diag(both))
     most = between.max() or 1.0
     n_faces = 1 if flow is None else 2
@@ -59,7 +56,7 @@ def plot_region_graph(
         strength = float(between[i, j] / most)
         graph.plot(*centres[[i, j]].T, color=COLOURS[0], lw=0.4 + strength, alpha=0.15 + 0.6 * strength, zorder=2)
     graph.scatter(*centres.T, s=22, c="white", ec=INK, lw=0.8, zorder=3)
-    _name_places(graph, atlas)
+    _name_places(graph)
     words = f"{(np.triu(between) > 0).sum()} edges between {len(centres)} regions"
     graph.text(0.5, -0.03, words, ha="center", transform=graph.transAxes)
     if flow is not None:
@@ -76,25 +73,20 @@ def plot_region_graph(
 
 
 @styled
-def plot_region_attention(
-    rows: Mapping[str, np.ndarray], target: str, label: str = "attention of the target to a source",
-    atlas: RoiAtlas = ATLAS,
-) -> Figure:  # fmt: skip
+def plot_region_attention(rows: Mapping[str, np.ndarray], target: str) -> Figure:
     """Attention of one region to all others: one face per row; area and colour of a source by its weight, one scale.
 
     Args:
         rows: name -> float "roi", the row of ``target`` in an attention map.
         target: name of the region (ringed).
-        label: of the scale.
-        atlas: order of the regions.
 
     Raises:
         ShapeError: no such region, or a row of another length.
     """
-    at = atlas.index(target)
+    at = ATLAS.index(target)
     for name, values in rows.items():
-        check_axes({"roi": len(atlas.names)}, **{name.replace(" ", "_"): (values, "roi")})
-    centres, most = atlas.mean_centres, max(float(np.max(values)) for values in rows.values()) or 1.0
+        check_axes({"roi": len(ATLAS.names)}, **{name.replace(" ", "_"): (values, "roi")})
+    centres, most = ATLAS.mean_centres, max(float(np.max(values)) for values in rows.values()) or 1.0
     figure, faces = plt.subplots(1, len(rows), figsize=(min(PAGE, 2.45 * len(rows) + 0.6), 2.9), squeeze=False)
     for axes, (name, values) in zip(faces[0], rows.items(), strict=True):
         draw_face(axes, colour=FAINT)
@@ -111,7 +103,7 @@ def plot_region_attention(
         )
         axes.plot(*centres[at], "o", ms=15, mfc="none", mec=COLOURS[1], mew=1.6, zorder=4)
         axes.text(0.5, -0.03, name, ha="center", transform=axes.transAxes)
-    figure.colorbar(points, ax=faces[0].tolist(), label=label, shrink=0.75)
+    figure.colorbar(points, ax=faces[0].tolist(), label="attention of the target to a source", shrink=0.75)
     return figure
 
 

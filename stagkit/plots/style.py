@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from stagkit.core.errors import StagkitError, StagkitWarning
 from stagkit.core.files import shorten, write_atomically, write_json
-from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_mask, load_mean_face
+from stagkit.core.regions import ATLAS, compute_face_mask, load_mean_face
 
 if TYPE_CHECKING:
     from stagkit.core.types import FlowClip
@@ -189,20 +189,30 @@ def draw_face(axes: Axes, landmarks: np.ndarray | None = None, colour: str = SOF
 
 
 def draw_region_values(
-    axes: Axes, values: np.ndarray, limit: float, atlas: RoiAtlas = ATLAS, cmap: str = SIGNED_SCALE, size: float = 150.0
+    axes: Axes,
+    values: np.ndarray,
+    limit: float,
+    cmap: str = SIGNED_SCALE,
+    size: float = 150.0,
+    low: float | None = None,
 ):
-    """Regions on the schematic face, coloured from -limit to limit; area grows with |value|. Returns the scatter.
+    """Regions on the schematic face, coloured from ``low`` (-limit if None) to limit; area grows with |value|.
 
     Args:
+        axes: to draw on.
         values: float "roi".
         limit: > 0, shared by all faces of a figure.
+        cmap: colour map.
+        size: largest area, pt².
+        low: lower end of the colours.
+
+    Returns:
+        The scatter, for a colour bar.
     """
     draw_face(axes)
-    strength = np.clip(np.abs(values) / limit, 0, 1)
-    x, y = atlas.mean_centres.T
-    return axes.scatter(
-        x, y, c=values, s=size * (0.15 + 0.85 * strength), cmap=cmap, vmin=-limit, vmax=limit, lw=0.5, ec=INK, zorder=3
-    )
+    area = size * (0.15 + 0.85 * np.clip(np.abs(values) / limit, 0, 1))
+    scale = {"cmap": cmap, "vmin": -limit if low is None else low, "vmax": limit}
+    return axes.scatter(*ATLAS.mean_centres.T, c=values, s=area, lw=0.5, ec=INK, zorder=3, **scale)
 
 
 def magnify_motion(image: np.ndarray, motion: FlowClip, frame: int, times: float) -> np.ndarray:

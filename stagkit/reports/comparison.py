@@ -136,7 +136,7 @@ def format_comparison(result: dict[str, object]) -> str:
 def format_markdown(result: dict[str, object]) -> str:
     """The table as Markdown."""
     rows = _format_rows(result)
-    lines = [f"{_describe_setting(result)}. {_OPTIMISTIC.capitalize()}.", ""]
+    lines = [f"{_describe_setting(result)}. {_OPTIMISTIC[:1].upper()}{_OPTIMISTIC[1:]}.", ""]
     lines += [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
     lines += [f"| {' | '.join(row.values())} |" for row in rows]
     return "\n".join([*lines, *(f"\n{note}" for note in _list_notes(result))])
@@ -169,7 +169,7 @@ def format_latex(result: dict[str, object]) -> str:
 def make_comparison_page(result: dict[str, object]) -> Page:
     """The table as an HTML page: honest and optimistic scores on one scale, and published results."""
     rows = [
-        {"leak": None, **row, "name": name, "cells": cells, "clear": is_clear(row.get("minus_stag", {}).get("uf1"))}
+        {"leak": None, **row, "name": name, "cells": cells, "bold": is_clear(row.get("minus_stag", {}).get("uf1"))}
         for (name, row), cells in zip(result["systems"].items(), _format_rows(result), strict=True)
     ]
     setting, notes = _describe_setting(result), _list_notes(result)
