@@ -246,8 +246,8 @@ def read_everything(name: str, root: Path) -> tuple[dict[str, dict[str, object]]
             assert str(error).strip(), "an error says something"
             said.append(f"{key}: {error}")
             continue
-        record = getattr(source, "_records", {}).get(key)  # frame numbers, as the sheet writes them
-        files = record.frame_paths if record else source._list_frames(key)[0]
+        record = source.get_record(key)  # with frame numbers, as the annotation file writes them
+        files = record.frame_paths
         clips[key] = {
             "files": set(files),
             "frames": tuple(hash(frame.tobytes()) for frame in clip.frames),

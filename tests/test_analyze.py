@@ -19,8 +19,8 @@ from stagkit.core.types import StagkitError
 from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.inference.analyze import SIZE, STILL, _Part, analyze_video, describe_analysis
+from stagkit.motion.frames import AHEAD
 from stagkit.motion.landmarks import align_clip
-from stagkit.motion.stream import AHEAD
 from stagkit.motion.video import Video, iter_windows, open_video
 from stagkit.reports.analysis import read_warnings, save_analysis
 from stagkit.synthetic.clip import make_clip
@@ -92,7 +92,7 @@ def test_bad_recordings_are_told(tmp_path, recording):
     (tmp_path / "empty").mkdir()
     for path, fps, words in (
         (tmp_path / "film.mp4", None, "cannot be read as a video"),
-        (tmp_path / "notes.txt", None, "no video that stagkit knows"),
+        (tmp_path / "notes.txt", None, "is no known video format"),
         (tmp_path / "none", None, "no file or folder"),
         (tmp_path / "empty", 50, "holds no pictures"),
         (home / "pictures", None, "give --fps"),

@@ -206,14 +206,16 @@ def test_rows_without_cells_are_skipped_and_short_ones_told(tmp_path):
     table.write_text(sound + ",,,\n\n", encoding="utf-8")
     assert open_source("manifest", str(tmp_path)).keys == ("a1", "a2")
     table.write_text(sound + "a3,s1\n", encoding="utf-8")
-    with pytest.warns(StagkitWarning, match="clip 'a3'.* is left out: it has no dataset, label, folder, fps"):
+    with pytest.warns(StagkitWarning, match="clip 'a3'.* is skipped: it has no dataset, label, folder, fps"):
         source = open_source("manifest", str(tmp_path))
     assert source.keys == ("a1", "a2")
     assert list(source.describe()["skipped"]) == ["row 3 below the header (clip 'a3')"]
 
 
 def test_twice_the_same_clip(tmp_path):
-    with pytest.raises(StagkitError, match="no clip that can be used; the first, a2: its clip_id stands twice"):
+    with pytest.raises(
+        StagkitError, match="no clip that can be used; the first, a2: its clip_id is in the table twice"
+    ):
         open_source("manifest", str(write_clips(tmp_path, clip_id="a2")))
 
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from stagkit.core.errors import StagkitError
-from stagkit.datasets.flow_maps import cut_maps
+from stagkit.datasets.flow_maps import make_map_dataset
 from stagkit.evaluation.splits import make_folds, make_stratified_folds
 from stagkit.plots.evaluation import plot_epoch_choice, plot_folds, plot_intervals, plot_leak
 from stagkit.plots.style import COLOURS, FAINT
@@ -21,7 +21,7 @@ def closed():
 
 @pytest.fixture(scope="module")
 def data():
-    return cut_maps(vars(make_maps(18, seed=3, clips_per_subject=6)), "phantom maps")
+    return make_map_dataset(vars(make_maps(18, seed=3, clips_per_subject=6)), "phantom maps")
 
 
 def colours_of(axes):

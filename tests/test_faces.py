@@ -185,7 +185,7 @@ def test_faces_that_cannot_be_measured_are_told(clip):
     for landmarks, picture, words in (
         (points * 0.3, frame, "too small: 1"),
         (points + [90, 0], frame, "cut off"),
-        (aside, frame, "turned away: its nose lies 0.4"),
+        (aside, frame, "turned away: its nose is 0.4"),
         (points, blurred, "blurred"),
         (points * np.nan, frame, "NaN"),
     ):

@@ -11,7 +11,6 @@ from stagkit.core.regions import ATLAS, compute_face_frame, load_mean_face
 from stagkit.core.types import Clip, StagkitError
 from stagkit.motion.head_motion import (
     add_head_motion,
-    compute_head_motion,
     compute_rigid_mask,
     compute_rigid_weights,
     make_head_fit,
@@ -133,7 +132,7 @@ def test_head_motion_is_undone_exactly(dx, dy, angle, scale):
     moved = np.stack([xs, ys]) + skin
     flow = np.einsum("ij,jyx->iyx", head[:, :2], moved) + head[:, 2, None, None] - np.stack([xs, ys])
     rigid = compute_rigid_mask(make_landmarks(), (SIZE, SIZE))
-    found = compute_head_motion(flow.astype(np.float32), rigid)
+    found = make_head_fit(rigid)(flow.astype(np.float32))
     assert np.allclose(found, head, atol=2e-3)
     assert np.allclose(remove_head_motion(flow, head), skin, atol=1e-4)
 
@@ -177,11 +176,11 @@ def test_pixels_where_nothing_can_be_seen_do_not_count():
     flow = np.zeros((2, SIZE, SIZE), np.float32)
     flow[0] = 1.0
     flow[0, :, SIZE // 2 + 4 :] = -0.5
-    found = compute_head_motion(flow, rigid, compute_rigid_weights(grey, rigid))
+    found = make_head_fit(rigid, compute_rigid_weights(grey, rigid))(flow)
     middle = np.array([SIZE / 4, SIZE / 2])
     assert found[:, :2] @ middle + found[:, 2] - middle == pytest.approx([1.0, 0.0], abs=0.1)
-    trust = compute_rigid_weights(np.tile(np.arange(SIZE, dtype=np.uint8)[None], (SIZE, 1)), rigid)
-    assert (trust[:, 0, 0] > 10 * trust[:, 1, 1]).all(), "a slope along x shows motion along x only"
+    weights = compute_rigid_weights(np.tile(np.arange(SIZE, dtype=np.uint8)[None], (SIZE, 1)), rigid)
+    assert (weights[:, 0, 0] > 10 * weights[:, 1, 1]).all(), "a slope along x shows motion along x only"
 
 
 def make_path(shift_x) -> np.ndarray:

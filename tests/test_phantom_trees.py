@@ -9,7 +9,7 @@ from stagkit.cli import main
 from stagkit.cli.options import DATASETS
 from stagkit.core.config import PhantomConfig
 from stagkit.core.types import StagkitError
-from stagkit.datasets import NAMES, load_layouts, open_source
+from stagkit.datasets import NAMES, load_layout, open_source
 from stagkit.synthetic.dataset import PhantomSource
 from stagkit.synthetic.releases import LAYOUTS, write_tree
 from tests.test_cli import QUICK
@@ -31,8 +31,8 @@ def drawn(request, tmp_path_factory):
 
 
 def test_every_layout_can_be_drawn_and_named():
-    assert set(LAYOUTS) == set(NAMES) == set(DATASETS) == set(load_layouts())
-    assert all(name == layout.card.name for name, layout in load_layouts().items())
+    assert set(LAYOUTS) == set(NAMES) == set(DATASETS)
+    assert all(name == load_layout(name).card.name for name in NAMES)
 
 
 def test_readers_find_the_frames_that_were_written(drawn):

@@ -1,7 +1,8 @@
 """Preparation: resumable, whole or not at all, never into somebody else's folder."""
 
+import json
+import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
 from stagkit.datasets.prepare import SkippedClipsWarning, load_data, load_prepared, prepare_clips, prepare_dataset
-from stagkit.datasets.store import PreparedClips, pack_clips, stage_clip
+from stagkit.datasets.store import read_clip, write_clip
 from stagkit.synthetic.dataset import PhantomSource
 
 FEW = PhantomConfig(subjects=2, clips=2, size=64)
@@ -41,10 +42,6 @@ class Breaks(PhantomSource):
 
     bad: tuple[int, ...] = ()
     error: type[Exception] = StagkitError
-
-    @staticmethod
-    def pull(*_):
-        raise KeyboardInterrupt
 
     def read(self, key):
         self.asked = [*getattr(self, "asked", []), key]
@@ -74,11 +71,11 @@ def test_a_bad_clip_is_listed_and_the_rest_goes_on(prepared, tmp_path):
     source = Breaks(FEW)
     source.bad = (2,)
     with pytest.warns(
-        SkippedClipsWarning, match=f"clip '{source.keys[1]}' cannot be prepared and is left out: the disk was"
+        SkippedClipsWarning, match=f"clip '{source.keys[1]}' cannot be prepared and is skipped: the disk was"
     ):
-        told = prepare_clips(source, tmp_path / "p", FAST)
-    assert told == {**told, "clips": 3, "subjects": 2, "frames": 4, "skipped": 1}
-    assert sum(told["classes"].values()) == 3
+        counts = prepare_clips(source, tmp_path / "p", FAST)
+    assert counts == {**counts, "clips": 3, "subjects": 2, "frames": 4, "skipped": 1, "issues": 0}
+    assert sum(counts["classes"].values()) == 3
     listed = pd.read_csv(tmp_path / "p" / "skipped.csv")
     assert listed.values.tolist() == [[source.keys[1], "the disk was pulled out"]]
     assert load_prepared(tmp_path / "p").clip_ids == tuple(np.delete(data.clip_ids, 1))
@@ -113,102 +110,70 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
         prepare_dataset(PhantomSource(FEW), tmp_path, FAST)
 
 
-def test_the_array_on_disk_is_memory_mapped_and_in_the_order_of_the_index(prepared):
-    """Frames of all clips in one .npy, half precision; the table says where each clip lies."""
+def test_there_is_one_file_per_clip_in_half_precision(prepared):
     out, data = prepared
-    index = pd.read_parquet(out / "index.parquet")
-    array = np.load(next(out.glob("patches-*.npy")), mmap_mode="r")
-    assert isinstance(PreparedClips(out).patches, np.memmap)
-    assert (array.dtype, array.shape) == (np.float16, (16, 22, 3, 5, 5))
-    assert index[["first", "frames"]].values.tolist() == [[0, 4], [4, 4], [8, 4], [12, 4]]
-    assert index["clip_id"].tolist() == list(data.clip_ids)
-    assert np.array_equal(array[8:12].astype(np.float32), data.x[2])
-    assert not (out / "clips").exists()
+    index = json.loads((out / "prepared.json").read_text())
+    assert list(index["clips"]) == list(data.clip_ids)
+    assert len(list((out / "clips").iterdir())) == 4
+    with np.load(out / "clips" / f"{data.clip_ids[2]}.npz") as file:
+        assert file["patches"].dtype == np.float16
+        assert np.array_equal(file["patches"].astype(np.float32), data.x[2])
 
 
 def test_a_key_that_is_no_file_name(prepared, tmp_path):
     """Two keys that differ only in what a file system does not take stay two clips."""
-    clip = PreparedClips(prepared[0])[PhantomSource(FEW).keys[0]]
+    clip = read_clip(prepared[0], PhantomSource(FEW).keys[0])[0]
     for i, key in enumerate(("s1/a:b", "s1/a?b")):
-        stage_clip(tmp_path, key, replace(clip, clip_id=key, patches=np.full_like(clip.patches, i)))
-    clips = pack_clips(tmp_path, ["s1/a?b", "s1/a:b"])
-    assert [(key, c.clip_id, c.patches.max()) for key, c in clips.items()] == [
-        ("s1/a?b",) * 2 + (1,),
-        ("s1/a:b",) * 2 + (0,),
-    ]
+        write_clip(tmp_path, key, replace(clip, clip_id=key, patches=np.full_like(clip.patches, i)), f"digest {i}")
+    for i, key in enumerate(("s1/a:b", "s1/a?b")):
+        again, digest = read_clip(tmp_path, key)
+        assert (again.clip_id, again.patches.max(), digest) == (key, i, f"digest {i}")
 
 
-def test_clips_of_unequal_length_come_back_as_they_were(prepared, tmp_path):
-    clip = PreparedClips(prepared[0])[PhantomSource(FEW).keys[0]]
-    cut = {
-        str(n): replace(clip, patches=clip.patches[:n], present=clip.present[:n], times_ms=clip.times_ms[:n])
-        for n in (3, 1, 4)
-    }
-    for key, sequence in cut.items():
-        stage_clip(tmp_path, key, sequence)
-    clips = pack_clips(tmp_path, list(cut))
-    for key, sequence in cut.items():
-        for name in ("patches", "present", "times_ms", "aus"):
-            assert np.array_equal(getattr(clips[key], name), getattr(sequence, name), equal_nan=True), name
-        assert clips[key].subject == clip.subject
+@pytest.mark.parametrize("n", [3, 1])
+def test_a_clip_comes_back_as_it_was(prepared, tmp_path, n):
+    clip = read_clip(prepared[0], PhantomSource(FEW).keys[0])[0]
+    short = replace(clip, patches=clip.patches[:n], present=clip.present[:n], times_ms=clip.times_ms[:n], part="testA")
+    write_clip(tmp_path, "c", short)
+    again, _ = read_clip(tmp_path, "c")
+    for name in ("patches", "present", "times_ms", "aus"):
+        assert np.array_equal(getattr(again, name), getattr(short, name), equal_nan=True), name
+    assert (again.subject, again.part, again.roi_names) == (clip.subject, "testA", clip.roi_names)
 
 
-@pytest.mark.parametrize("harm", ["cut short", "one byte", "index cut", "no array", "no index"])
-def test_damage_is_told(prepared, tmp_path, harm):
-    import shutil
-
+@pytest.mark.parametrize("harm", ["truncated", "one byte", "no file", "another clip", "no index", "index truncated"])
+def test_damage_is_found_and_mended_by_the_same_command(prepared, tmp_path, harm):
     root = shutil.copytree(prepared[0], tmp_path / "p")
-    array, index = next(root.glob("patches-*.npy")), root / "index.parquet"
-    if harm == "cut short":
-        array.write_bytes(array.read_bytes()[:-1])
+    index, (first, second, *_) = root / "prepared.json", sorted((root / "clips").iterdir())
+    if harm == "truncated":
+        first.write_bytes(first.read_bytes()[:-1])
     elif harm == "one byte":
-        whole = bytearray(array.read_bytes())
-        whole[-7] ^= 8
-        array.write_bytes(whole)
-    elif harm == "index cut":
-        index.write_bytes(index.read_bytes()[:-9])
+        whole = bytearray(first.read_bytes())
+        whole[len(whole) // 2] ^= 8
+        first.write_bytes(whole)
+    elif harm == "no file":
+        first.unlink()
+    elif harm == "another clip":
+        shutil.copy(second, first)
+    elif harm == "no index":
+        index.unlink()
     else:
-        (array if harm == "no array" else index).unlink()
-    said = {
-        "one byte": "values of clip .* are damaged",
-        "no array": "there is no .*patches-",
-        "no index": "there is no",
-    }
-    with pytest.raises(StagkitError, match=said.get(harm, "is damaged: remove the folder")):
+        index.write_bytes(index.read_bytes()[:-9])
+    words = {"no file": "is missing", "no index": "is no prepared folder", "index truncated": "no readable JSON"}
+    with pytest.raises(StagkitError, match=words.get(harm, "is damaged: run the same 'stagkit prepare' again")):
         load_prepared(root)
-
-
-def test_the_index_is_whole_however_many_rows_are_written_at_once(prepared, tmp_path, monkeypatch):
-    import stagkit.datasets.store
-
-    _, data = prepared
-    monkeypatch.setattr(stagkit.datasets.store, "_ROWS", 1)
-    again = prepare_dataset(PhantomSource(FEW), tmp_path / "one", FAST)
-    assert again.clip_ids == data.clip_ids and again.meta["digest"] == data.meta["digest"]
-
-
-def test_packing_that_is_cut_off_loses_nothing(prepared, tmp_path, monkeypatch):
-    """Killed while the array is written, or between array and index: the same command goes on and measures nothing anew."""
-    import stagkit.datasets.store
-
-    _, data = prepared
-    put_in_place = Path.replace
-
-    def put_all_but_the_index(aside, path):
-        return Breaks.pull() if path.name == stagkit.datasets.store.INDEX else put_in_place(aside, path)
-
-    for i, (home, name, breaks) in enumerate(
-        ((stagkit.datasets.store, "_write_rows", Breaks.pull), (Path, "replace", put_all_but_the_index))
-    ):
-        with monkeypatch.context() as patch:
-            patch.setattr(home, name, breaks)
-            with pytest.raises(KeyboardInterrupt):
-                prepare_dataset(PhantomSource(FEW), tmp_path / str(i), FAST)
+    if "index" not in harm:
         source = Breaks(FEW)
-        again = prepare_dataset(source, tmp_path / str(i), FAST)
-        assert not getattr(source, "asked", [])
-        assert again.meta["digest"] == data.meta["digest"]
-        assert len(list((tmp_path / str(i)).glob("patches-*.npy"))) == 1
+        again = prepare_dataset(source, root, FAST)
+        assert len(source.asked) == 1 and again.meta["digest"] == prepared[1].meta["digest"]
+
+
+def test_a_clip_that_is_not_the_one_in_the_index_is_refused(prepared, tmp_path):
+    """As after a preparation that was killed when it had replaced a clip."""
+    root, key = shutil.copytree(prepared[0], tmp_path / "p"), PhantomSource(FEW).keys[0]
+    write_clip(root, key, read_clip(root, key)[0], "other files")
+    with pytest.raises(StagkitError, match="is not the one in prepared.json: run the same"):
+        load_prepared(root)
 
 
 def test_phantoms_through_pictures_on_disk(prepared, tmp_path):
@@ -226,18 +191,18 @@ def test_phantoms_through_pictures_on_disk(prepared, tmp_path):
     assert [again.classes[k] for k in again.label] == [data.classes[k] for k in data.label]
 
 
-def test_empty_and_missing_folders_are_told(tmp_path):
+def test_empty_and_missing_folders_are_counts(tmp_path):
     with pytest.raises(StagkitError, match="no folder"):
         load_data(tmp_path / "none")
     with pytest.raises(StagkitError, match="no prepared folder"):
         load_data(tmp_path)
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(StagkitError, match="does not know"):
+    with pytest.raises(StagkitError, match="expected a prepared folder"):
         load_data(tmp_path / "notes.txt")
 
 
 def test_shorter_clips_are_padded_under_the_mask(prepared):
-    sequences = list(PreparedClips(prepared[0]).values())
+    sequences = [read_clip(prepared[0], key)[0] for key in PhantomSource(FEW).keys[:2]]
     short = replace(
         sequences[0],
         patches=sequences[0].patches[:2],

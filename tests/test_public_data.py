@@ -310,7 +310,7 @@ def test_frames_of_a_manifest_follow_the_number_that_counts(tmp_path):
     (root / "a1" / "frame_5_crop128.png").unlink()
     assert "1 frame(s) seem to be missing" in ManifestSource(root).find_issues("a1")[0]
     shutil.copy(root / "a1" / "frame_3_crop128.png", root / "a1" / "frame_3_crop128.jpg")
-    with pytest.raises(StagkitError, match="two files .* claim frame 3"):
+    with pytest.raises(StagkitError, match="two files .* are frame 3"):
         ManifestSource(root).read("a1")
 
 
@@ -398,7 +398,7 @@ def test_missing_maps_are_counted_on_screen_and_in_the_run(tmp_path, capsys):
     maps = write_htnet_folder(tmp_path)
     (maps / "sub01_EP02_01f .png").unlink()
     cv2.imwrite(str(maps / "nobody_x .png"), np.zeros((28, 28, 3), np.uint8))
-    with pytest.warns(StagkitWarning, match="1 of 4 clips have no map and are left out: sub01/EP02_01f"):
+    with pytest.warns(StagkitWarning, match="1 of 4 clips have no map and are skipped: sub01/EP02_01f"):
         data = load_flow_maps(maps)
     assert len(data) == 3
     assert "1 of 4 clips" in data.meta["dropped"][0] and "nobody_x" in data.meta["dropped"][1]
@@ -444,7 +444,7 @@ def test_pictures_that_were_replaced_are_measured_again(tmp_path):
     before = load_prepared(tmp_path / "p")
     path = root / "f1" / "2.png"
     cv2.imwrite(str(path), np.roll(load_image(path), 3))
-    with pytest.warns(StagkitWarning, match=r"1 clip\(s\) changed since they were measured .* 'c1'"):
+    with pytest.warns(StagkitWarning, match=r"1 clip\(s\) have changed .* 'c1'"):
         prepare_clips(ManifestSource(root), tmp_path / "p", FlowConfig(n_frames=3))
     after = load_prepared(tmp_path / "p")
     assert np.array_equal(before.x[0], after.x[0]) and not np.array_equal(before.x[1], after.x[1])
@@ -546,7 +546,7 @@ def test_landmarks_that_cannot_be_are_refused_at_once(kind, align, tmp_path):
     else:
         np.save(path, {"far": points * 1e4, "NaN": points * [np.nan, 1], "point": points * 0 + 20}[kind])
     with pytest.raises(StagkitError, match="c0"):
-        ManifestSource(root).read("c0", align)
+        ManifestSource(root).read_aligned("c0", align)
 
 
 def test_stored_landmarks_beyond_any_picture_are_refused(tmp_path):
@@ -595,7 +595,7 @@ def test_times_of_a_film_are_its_own_where_its_rate_varies(tmp_path):
     with pytest.warns(StagkitWarning, match="the rate given is used"):
         given.warn_of_rate()
     film.stamps[:] = [0.0, 10.0, 5.0]
-    with pytest.warns(StagkitWarning, match="no usable times"):
+    with pytest.warns(StagkitWarning, match="no usable frame times"):
         film.warn_of_rate()
 
 
@@ -641,7 +641,7 @@ def test_a_clip_that_is_not_there_is_one_sentence(tmp_path):
     (root / "manifest.csv").write_text(table.replace("sub01_002,", "sub01_001,", 1))
     with pytest.warns(StagkitWarning):
         manifest = ManifestSource(root)
-    with pytest.raises(StagkitError, match="'sub01_001' is left out: its clip_id stands twice"):
+    with pytest.raises(StagkitError, match="'sub01_001' is skipped: its clip_id is in the table twice"):
         manifest.read("sub01_001")
     for one in (source, manifest):
         with pytest.raises(StagkitError, match="there is no clip 'nobody'"):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stagkit.core.regions import load_mean_face
 from stagkit.core.types import StagkitError
-from stagkit.datasets import NAMES, DatasetNotAvailable, load_layout, load_layouts, open_source
+from stagkit.datasets import NAMES, DatasetNotAvailable, load_layout, open_source
 from stagkit.datasets.cards import BEGIN, END, fill_page
 from stagkit.datasets.check import check_data, find_version, format_check, load_annotation_versions
 from stagkit.datasets.index import load_corrections, load_index
@@ -235,7 +235,7 @@ def test_the_number_that_differs_counts_the_frames(numbers, pattern, chance):
 
 def test_names_that_do_not_give_the_order_are_refused():
     assert number_frames(["t2_crop128.png", "t10_crop96.png"]).files == {2: "t2_crop128.png", 10: "t10_crop96.png"}
-    assert number_frames(["img1.png", "img1.jpg", "img2.png"]).claimed == (1,)
+    assert number_frames(["img1.png", "img1.jpg", "img2.png"]).duplicates == (1,)
     assert number_frames(["img1.png", "cover.png"]).ignored == ("cover.png",)
     with pytest.raises(UnclearFramesError, match="2 numbers differ"):
         number_frames(["12-00_900.png", "12-01_000.png", "12-01_200.png"])
@@ -268,7 +268,7 @@ def test_a_hole_in_the_frames_is_told_and_a_large_one_leaves_the_clip_out(tmp_pa
     assert index.skipped["sub02/EP02_01f"] == "10 of its 40 frames are missing"
     assert "onset frame 1 is missing" in index.skipped["sub03/EP02_01f"]
     assert index.missing == 1
-    with pytest.warns(UserWarning, match="2 of 4 clips are left out"):
+    with pytest.warns(UserWarning, match="2 of 4 clips are skipped"):
         about = open_source("casme2", str(tmp_path)).describe()
     assert set(about["skipped"]) == {"sub02/EP02_01f", "sub03/EP02_01f"}
 
@@ -342,7 +342,7 @@ def test_two_files_of_one_frame(tmp_path):
     folder = tmp_path / "CASME2_RAW_selected" / "sub01" / "EP02_01f"
     shutil.copy(folder / "img13.png", folder / "img00013.png")
     index = load_index(load_layout("casme2"), tmp_path)
-    assert index.skipped == {"sub01/EP02_01f": "two files claim frame 13"}
+    assert index.skipped == {"sub01/EP02_01f": "two files are frame 13"}
 
 
 def test_damaged_pictures_are_found_and_named(tmp_path):
@@ -502,7 +502,7 @@ def test_a_set_without_pictures_is_refused_with_the_first_reason(tmp_path):
 
 def test_cards_and_page_are_equal():
     text = (ROOT / "data_README.md").read_text(encoding="utf-8")
-    cards = [layout.card for layout in load_layouts().values()]
+    cards = [load_layout(name).card for name in NAMES]
     assert text == fill_page(text, cards), "run 'make cards'"
     for card in cards:
         assert card.printable.startswith("none"), "no agreement is in our hands"

@@ -152,7 +152,7 @@ def test_corrections_and_cards_are_told(run, tmp_path):
     text = make_report(change(run, tmp_path, data={"digest": "cd34", "source": source})).html
     assert "Corrections to the annotations: 1" in text and "apex 1 -&gt; 2" in text
     assert "no frame &lt;1&gt;" in text and "sub03: odd" in text
-    assert "granted by" in text and "may be printed" in text and "doi:" in text
+    assert "provided by" in text and "may be printed" in text and "doi:" in text
 
 
 def test_text_is_escaped_and_numbers_stand_right():

@@ -15,9 +15,9 @@ from stagkit.core.config import PhantomConfig
 from stagkit.core.types import StagkitError
 from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
-from stagkit.motion import stream
+from stagkit.motion import frames as frames_module
+from stagkit.motion.frames import AHEAD, read_ahead, read_frames
 from stagkit.motion.landmarks import align_clip, locate_and_align
-from stagkit.motion.stream import AHEAD, read_ahead, read_frames
 from stagkit.synthetic.clip import make_clip
 from stagkit.synthetic.dataset import PhantomSource
 
@@ -120,9 +120,9 @@ def test_the_queue_is_what_the_sources_use(monkeypatch, tmp_path):
     key = source.keys[0]
     expected = locate_and_align(source.read(key), 64)
     passed = []
-    real = stream.read_ahead
-    monkeypatch.setattr(stream, "read_ahead", lambda frames: (passed.append(1) or f for f in real(frames)))
-    clip = source.read(key, 64)
+    real = frames_module.read_ahead
+    monkeypatch.setattr(frames_module, "read_ahead", lambda frames: (passed.append(1) or f for f in real(frames)))
+    clip = source.read_aligned(key, 64)
     assert (clip.frames == expected.frames).all() and np.array_equal(clip.landmarks, expected.landmarks)
     assert len(passed) == len(clip.frames) > 10
 

@@ -143,7 +143,7 @@ def prepare(
     from stagkit.core.config import FlowConfig
     from stagkit.datasets import open_source
     from stagkit.datasets.prepare import prepare_clips
-    from stagkit.motion.optical_flow_cuda import choose_flow_device
+    from stagkit.motion.optical_flow import choose_flow_device
 
     device = choose_flow_device(flow_device, method)
     config = FlowConfig(method=method, n_frames=n_frames, selection=selection, device=device)

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from stagkit.core.files import shorten
 from stagkit.core.types import Clip, StagkitError
 
 if TYPE_CHECKING:
-    from stagkit.datasets.layout import Layout
+    from stagkit.datasets.index import Layout
 
-#: Name of a data set -> (module, what it is called there); in the order of data_README.md.
+#: Name of a data set -> (module of readers/, attribute); in the order of data_README.md.
 _LAYOUTS = {
     "casme2": ("casme2", "LAYOUT"),
     "samm": ("samm", "LAYOUT"),
@@ -34,53 +34,75 @@ NAMES = tuple(_LAYOUTS)
 
 
 class DatasetNotAvailable(StagkitError):
-    """A data set that is not where it was looked for: who grants it, what was expected, what was found."""
+    """A data set that is not at the given place: who provides it, what was expected, what was found."""
 
 
 class Clips(dict):
-    """What is known of each clip, by its key; a key that is not there is one sentence.
+    """Key of a clip -> its entry; a missing key raises a ``StagkitError`` with the reason.
 
     Args:
-        known: key -> what is known.
-        skipped: key -> why the clip cannot be used; looked at when a key is missing.
+        entries: key -> entry.
+        skipped: key -> why the clip cannot be used.
     """
 
-    def __init__(self, known: Mapping[str, object] = MappingProxyType({}), skipped: Mapping[str, str] | None = None):
-        super().__init__(known)
-        self._skipped = {} if skipped is None else skipped
+    def __init__(self, entries: Mapping[str, object], skipped: Mapping[str, str] = MappingProxyType({})):
+        super().__init__(entries)
+        self._skipped = skipped
 
     def __missing__(self, key: str):
         if key in self._skipped:
-            raise StagkitError(f"clip {shorten(key, 60)} is left out: {self._skipped[key]}.")
+            raise StagkitError(f"clip {shorten(key, 60)} is skipped: {self._skipped[key]}.")
         some = ", ".join(shorten(name, 60) for name in list(self)[:3])
         raise StagkitError(f"there is no clip {shorten(key, 60)}; the {len(self)} clips are {some}, ...")
 
 
-class ClipSource(Protocol):
-    """What every data set of clips offers.
+class ClipSource:
+    """A data set of clips; sources of files on disk are ``annotated.FileSource``.
 
     Attributes:
         name: e.g. ``casme2-phantom``.
         classes: class names in order.
-        keys: what names the clips; ``read`` takes one.
+        keys: names of the clips.
+        skipped: clip or row -> why it cannot be used.
     """
 
     name: str
     classes: tuple[str, ...]
     keys: tuple[str, ...]
+    skipped: Mapping[str, str] = MappingProxyType({})
 
     def read(self, key: str) -> Clip:
         """Read one clip."""
+        raise NotImplementedError
 
     def describe(self) -> dict[str, object]:
-        """What the run record keeps: enough to know the same data again."""
+        """What the run record keeps: enough to recognise the same data."""
+        raise NotImplementedError
+
+    def read_aligned(self, key: str, size: int = 0, landmarker: str = "") -> Clip:
+        """The clip with landmarks, aligned to a square of ``size`` px unless 0 (``landmarks.locate_and_align``)."""
+        from stagkit.motion.landmarks import locate_and_align
+
+        return locate_and_align(self.read(key), size, landmarker)
+
+    def only(self, key: str) -> ClipSource:
+        """The source of one clip alone, small enough to be sent to another process."""
+        return self
+
+    def compute_input_digest(self, key: str, contents: bool = False) -> str:
+        """Digest of the files and values that a clip is read from; '' if there are none."""
+        return ""
+
+    def find_issues(self, key: str) -> list[str]:
+        """Irregularities of one clip's files, a sentence each; no image is decoded."""
+        return []
 
 
 def load_layout(name: str) -> Layout:
-    """How a coded data set lies on disk.
+    """How an annotated data set lies on disk.
 
     Raises:
-        StagkitError: no such data set, with the ones there are.
+        StagkitError: no such data set.
     """
     if name not in _LAYOUTS:
         raise StagkitError(
@@ -91,31 +113,26 @@ def load_layout(name: str) -> Layout:
     return getattr(import_module(f"stagkit.datasets.readers.{module}"), attribute)
 
 
-def load_layouts() -> dict[str, Layout]:
-    """Every coded data set: name -> layout."""
-    return {name: load_layout(name) for name in NAMES}
-
-
 def open_source(name: str, root: str, annotations: str | Sequence[str] = "") -> ClipSource:
     """Open a data set of clips by name.
 
     Args:
-        name: one of ``NAMES``, or ``manifest`` (any clips listed in a ``manifest.csv``; written by ``stagkit phantom
-            --layout frames`` too).
+        name: one of ``NAMES``, or ``manifest`` (any clips listed in a ``manifest.csv``; also written by ``stagkit phantom
+            --layout frames``).
         root: its folder.
-        annotations: file name of the annotation file, where there are several; one per part where a set has parts.
+        annotations: name of the annotation file, if there are several; one per part of a set that has parts.
 
     Raises:
-        DatasetNotAvailable: it is not there: who grants it, what was expected, what was found.
-        StagkitError: no such data set, with the ones there are.
+        DatasetNotAvailable: it is not there: who provides it, what was expected, what was found.
+        StagkitError: no such data set.
     """
     if name == "manifest":
         from stagkit.datasets.manifest import ManifestSource
 
-        named = [annotations] if isinstance(annotations, str) else list(annotations)
-        if len(named) > 1:
-            raise StagkitError(f"{len(named)} tables are named for a manifest, expected one: give --annotations once.")
-        return ManifestSource(root, named[0] if named else "")
+        files = [annotations] if isinstance(annotations, str) else list(annotations)
+        if len(files) > 1:
+            raise StagkitError(f"{len(files)} tables were given for a manifest, expected one: give --annotations once.")
+        return ManifestSource(root, files[0] if files else "")
     from stagkit.datasets.annotated import AnnotatedDataset
 
     return AnnotatedDataset(load_layout(name), root, annotations)

@@ -1,130 +1,60 @@
-"""Coded data sets as a source of clips: the same class for every set, told by its ``Layout``. A clip is onset to offset."""
+"""Clips in files on disk as a source: annotated data sets, each described by its ``Layout``, and the base of manifests."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
+import numpy as np
+
 from stagkit.core.errors import StagkitWarning
-from stagkit.core.files import compute_digest
-from stagkit.core.types import Clip
-from stagkit.datasets import Clips, DatasetNotAvailable
-from stagkit.datasets.index import load_index
-from stagkit.datasets.layout import Layout
-from stagkit.datasets.stamps import stamp_files
-from stagkit.motion.frames import has_exif_rotation
+from stagkit.core.files import compute_digest, digest_file
+from stagkit.core.types import Clip, ClipRecord, StagkitError
+from stagkit.datasets import Clips, ClipSource, DatasetNotAvailable
+from stagkit.datasets.index import Layout, load_index
+from stagkit.motion.frames import has_exif_rotation, read_frames
 from stagkit.motion.landmarks import load_landmarks
-from stagkit.motion.stream import read_frames
 
 
-class AnnotatedDataset:
-    """The usable clips of a coded data set; what is left out is told in one warning and kept in ``describe``.
+class FileSource(ClipSource):
+    """A source whose clips are images on disk; a subclass has ``root`` and ``get_record``."""
 
-    Raises:
-        DatasetNotAvailable: not there, or fewer than half of its clips can be used.
-    """
+    root: Path
 
-    def __init__(self, layout: Layout, root: str | Path, annotations: str | Sequence[str] = ""):
-        index = load_index(layout, root, annotations)
-        card = layout.card
-        self.name = f"{card.name}-phantom" if index.phantom else card.name
-        remedy = f"'stagkit check-data {card.name} ROOT' lists them"
-        if not index.usable:
-            key, why = next(iter(index.skipped.items()), (card.title, "the annotation file names no clip"))
-            raise DatasetNotAvailable(
-                f"{card.title} at {root}: {len(index.skipped)} of {len(index.rows)} clips cannot be used, the first is "
-                f"{key}: {why}; expected {'; '.join(card.tree)}; {remedy}. It is granted by {card.provider}."
-            )
-        self.skipped = index.skipped
-        if index.issues:
-            key, text = index.issues[0]
-            warnings.warn(
-                f"{card.title}: {len(index.issues)} things in annotations or folders are odd, the first: "
-                f"{f'{key}: ' if key else ''}{text}; {remedy}.",
-                StagkitWarning,
-                stacklevel=3,
-            )
-        if index.skipped:
-            key, why = next(iter(index.skipped.items()))
-            warnings.warn(
-                f"{card.title}: {len(index.skipped)} of {len(index.rows)} clips are left out, the first is {key}: "
-                f"{why}; {remedy}.",
-                StagkitWarning,
-                stacklevel=3,
-            )
-        self.keys = tuple(index.records)
-        self.classes = tuple(sorted({record.label for record in index.records.values()}))
-        self._records = Clips(index.records, index.skipped)
-        self._root = Path(root)
-        self._about = {
-            "source": self.name,
-            "name": self.name,
-            "digest": compute_digest(
-                *(
-                    repr(
-                        (
-                            r.clip_id,
-                            r.subject,
-                            r.label,
-                            r.frame_numbers,
-                            r.onset,
-                            r.apex,
-                            r.offset,
-                            r.fps,
-                            r.aus,
-                            r.part,
-                        )
-                    ).encode()
-                    for r in index.records.values()
-                ),
-                *(digest.encode() for digest in index.annotation_files.values()),
-            ),
-            "annotation_files": index.annotation_files,
-            "frames_from": index.base,
-            "corrections": list(index.corrections),
-            "skipped": index.skipped,
-            "issues": [f"{key}: {text}" if key else text for key, text in index.issues],
-            "labels": dict(Counter(record.label for record in index.records.values())),
-        }
-
-    def describe(self) -> dict[str, object]:
-        """Sheets and their digests, what was corrected, what was left out and why."""
-        return self._about
-
-    def only(self, key: str) -> AnnotatedDataset:
-        """The source of one clip alone: light enough to be handed to another process."""
-        one = copy(self)
-        one.keys, one._records = (key,), {key: self._records[key]}
-        return one
-
-    def stamp(self, key: str, contents: bool = False) -> str:
-        """Digest of what the clip is read from: its row, and size and time (or content) of each of its files."""
-        r = self._records[key]
-        about = (r.subject, r.label, r.fps, r.onset, r.apex, r.offset, r.aus, r.part)
-        paths = [*r.frame_paths, *([r.landmarks] if r.landmarks else [])]
-        return stamp_files(paths, self._root, contents, repr(about))
-
-    def find_issues(self, key: str) -> list[str]:
-        """What is odd about one clip's pictures, a sentence each; they are not decoded."""
-        turned = has_exif_rotation(self._records[key].frame_paths)
-        return ["its pictures carry an EXIF rotation, which is applied"] if turned else []
-
-    #: ``read`` can align frame by frame, so that few frames of real size are in memory at once.
-    aligns = True
-
-    def read(self, key: str, size: int = 0, landmarker: str = "") -> Clip:
-        """Read the pictures of one clip; aligned to a square of ``size`` px where it is not 0 (``stream.read_frames``).
+    def get_record(self, key: str) -> ClipRecord:
+        """Files and annotations of a clip.
 
         Raises:
-            StagkitError: a damaged picture or landmark file.
+            StagkitError: no such clip, or one that cannot be used.
         """
-        record = self._records[key]
-        paths = record.frame_paths
-        stored = load_landmarks(record.landmarks, len(paths), key) if record.landmarks else None
-        frames, landmarks = read_frames(paths, key, stored, record.position("onset"), size, landmarker)
+        raise NotImplementedError
+
+    def load_landmarks(self, record: ClipRecord) -> np.ndarray | None:
+        """Stored landmarks of a clip, float "time 68 2" px; None if there are none."""
+        path = record.landmarks
+        return load_landmarks(path, len(record.frame_paths), record.clip_id) if path else None
+
+    def read(self, key: str) -> Clip:
+        """Read the images of one clip.
+
+        Raises:
+            StagkitError: a damaged image or landmark file.
+        """
+        return self._read(key, 0, "")
+
+    def read_aligned(self, key: str, size: int = 0, landmarker: str = "") -> Clip:
+        """As ``ClipSource.read_aligned``, frame by frame, so that few full-size frames are in memory (``read_frames``)."""
+        return self._read(key, size, landmarker) if size else super().read_aligned(key, size, landmarker)
+
+    def _read(self, key: str, size: int, landmarker: str) -> Clip:
+        record = self.get_record(key)
+        moments = {name: record.position(name) for name in ("onset", "apex", "offset")}
+        stored = self.load_landmarks(record)
+        frames, landmarks = read_frames(record.frame_paths, key, stored, moments["onset"], size, landmarker)
         return Clip(
             frames=frames,
             fps=record.fps,
@@ -133,7 +63,86 @@ class AnnotatedDataset:
             dataset=record.dataset,
             label=record.label,
             landmarks=landmarks,
-            **{name: record.position(name) for name in ("onset", "apex", "offset")},
+            **moments,
             aus=record.aus,
             part=record.part,
         )
+
+    def compute_input_digest(self, key: str, contents: bool = False) -> str:
+        """Digest of a clip's annotations, and of size and time (or content) of each of its files."""
+        r = self.get_record(key)
+        parts = [repr((r.subject, r.label, r.fps, r.onset, r.apex, r.offset, r.aus, r.part))]
+        for path in (*r.frame_paths, *([r.landmarks] if r.landmarks else [])):
+            try:
+                state = os.stat(path)
+            except OSError as error:
+                raise StagkitError(f"{path} cannot be read: {error.strerror}.") from error
+            version = digest_file(path) if contents else str(state.st_mtime_ns)
+            parts.append(f"{os.path.relpath(path, self.root)} {state.st_size} {version}")
+        return compute_digest(*(part.encode("utf-8", "surrogatepass") for part in parts))
+
+    def find_issues(self, key: str) -> list[str]:
+        """Irregularities of one clip's images, a sentence each; they are not decoded."""
+        rotated = has_exif_rotation(self.get_record(key).frame_paths)
+        return ["its images carry an EXIF rotation, which is applied"] if rotated else []
+
+
+class AnnotatedDataset(FileSource):
+    """The usable clips of an annotated data set, each from onset to offset; skipped ones are warned of once.
+
+    Raises:
+        DatasetNotAvailable: not there, or fewer than half of its clips can be used.
+    """
+
+    def __init__(self, layout: Layout, root: str | Path, annotations: str | Sequence[str] = ""):
+        index, card = load_index(layout, root, annotations), layout.card
+        self.root, self.skipped = Path(root), index.skipped
+        self.name = f"{card.name}-phantom" if index.phantom else card.name
+        remedy = f"'stagkit check-data {card.name} ROOT' lists them"
+        issues = [f"{key}: {text}" if key else text for key, text in index.issues]
+        key, why = next(iter(index.skipped.items()), (card.title, "the annotation file names no clip"))
+        skipped = f"{len(index.skipped)} of {len(index.rows)} clips"
+        if not index.usable:
+            raise DatasetNotAvailable(
+                f"{card.title} at {root}: {skipped} cannot be used, the first is {key}: {why}; expected "
+                f"{'; '.join(card.tree)}; {remedy}. It is provided by {card.provider}."
+            )
+        if issues:
+            text = f"{card.title}: {len(issues)} issue(s), the first: {issues[0]}; {remedy}."
+            warnings.warn(text, StagkitWarning, stacklevel=3)
+        if index.skipped:
+            text = f"{card.title}: {skipped} are skipped, the first is {key}: {why}; {remedy}."
+            warnings.warn(text, StagkitWarning, stacklevel=3)
+        self.keys = tuple(index.records)
+        self.classes = tuple(sorted({record.label for record in index.records.values()}))
+        self._records = Clips(index.records, index.skipped)
+        about = [
+            (r.clip_id, r.subject, r.label, r.frame_numbers, r.onset, r.apex, r.offset, r.fps, r.aus, r.part)
+            for r in index.records.values()
+        ]
+        digests = [*map(repr, about), *index.annotation_files.values()]
+        self._description = {
+            "source": self.name,
+            "name": self.name,
+            "digest": compute_digest(*(text.encode() for text in digests)),
+            "annotation_files": index.annotation_files,
+            "frames_from": index.base,
+            "corrections": list(index.corrections),
+            "skipped": index.skipped,
+            "issues": issues,
+            "labels": dict(Counter(record.label for record in index.records.values())),
+        }
+
+    def describe(self) -> dict[str, object]:
+        """Annotation files with digests, corrections, skipped clips with reasons, and issues."""
+        return self._description
+
+    def get_record(self, key: str) -> ClipRecord:
+        """Files and annotations of a clip."""
+        return self._records[key]
+
+    def only(self, key: str) -> AnnotatedDataset:
+        """The source of one clip alone, small enough to be sent to another process."""
+        one = copy(self)
+        one.keys, one._records = (key,), {key: self._records[key]}
+        return one

@@ -1,44 +1,38 @@
-"""Published onset-apex flow maps: the one real set that needs no licence agreement.
+"""Published onset-apex flow maps of the MEGC2019 composite: real data without a licence agreement.
 
-The HTNet repository (wangzhifengharrison/HTNet, ``datasets/STSNet_whole_norm_u_v_os``) holds a 28x28 PNG for each of
-the 442 clips of the MEGC2019 composite: R = u, G = v, B = optical strain, each channel stretched to 0..255 per map. So the
-amplitude is lost and zero motion has no fixed code; here the median of each channel is taken as zero motion (most of a
-face does not move) and u and v are scaled together by their common spread. Every clip becomes a sequence of one frame.
-
-The maps show a cropped face: eyes at row 7, mouth corners at row 19, chin at row 24. ``MAP_FRAME`` places stagkit's
-regions on them; it was read off the mean motion of the annotated AUs (AU12 and AU15 at the mouth corners, AU17 on the
-chin, AU4 at the brows).
+The HTNet repository (wangzhifengharrison/HTNet, ``datasets/STSNet_whole_norm_u_v_os``) has a 28x28 PNG per clip: R = u,
+G = v, B = optical strain, each channel stretched to 0..255 per map. The amplitude is lost and zero motion has no fixed
+value: the median of each channel is taken as zero, and u and v are scaled together. Every clip is a sequence of one frame.
 """
 
 from __future__ import annotations
 
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from stagkit.core.errors import StagkitWarning
 from stagkit.core.facs import compute_au_vector, read_aus
 from stagkit.core.files import compute_digest, load_arrays, shorten
 from stagkit.core.regions import ATLAS, RoiAtlas
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.spreadsheets import load_table, read_name
+from stagkit.datasets.subjects import warn_of
 from stagkit.motion.frames import Tree, load_image
 
 #: Classes of the MEGC2019 composite, in the order of the published labels 0, 1, 2.
 CLASSES = ("negative", "positive", "surprise")
 
-#: Face frame (IOD) -> px of a 28x28 map; x and y differ because the crop was squeezed to a square.
+#: Face frame (IOD) -> px of a 28x28 map, from the mean motion of the annotated AUs; the crop was squeezed to a square.
 MAP_FRAME = np.array([[21.0, 0.0, 13.5], [0.0, 16.0, 7.0]])
 
-#: The standard regions with wider squares. The maps are coarse (21 px an IOD), and motion away from the 22 centres tells
-#: classes apart too: with this half side (IOD) the regions see as much of the face as a 7x7 grid does.
+#: The standard regions with larger squares, since the maps are coarse (21 px per IOD): together they cover as much of the
+#: face as a 7x7 grid.
 MAP_ATLAS = replace(ATLAS, radius=0.3)
 
-#: Raised when the measurement of maps changes, so that a run of the older one is not resumed.
+#: Raised when the computation changes, so that older runs are not resumed.
 MAP_VERSION = 1
 
 _FIELDS = ("flow", "label", "subject", "dataset", "clip")
@@ -47,7 +41,7 @@ _TABLE = "combined_3_class2_for_optical_flow.csv"
 
 
 def compute_map_motion(flow: np.ndarray) -> np.ndarray:
-    """Undo the stretching of published maps as far as it can be undone.
+    """Undo the stretching of published maps as far as possible.
 
     Args:
         flow: uint8 or float "clip y x chan", chan = (u, v, strain), 0..255.
@@ -64,16 +58,16 @@ def compute_map_motion(flow: np.ndarray) -> np.ndarray:
 
 
 def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS) -> RoiDataset:
-    """Read flow maps as the network's input, one frame a clip.
+    """Read flow maps as the network's input, one frame per clip.
 
     Args:
-        path: an ``.npz`` with ``flow`` uint8 "clip y x chan" and ``label, subject, dataset, clip`` (and ``aus``, text,
-            where coded), or a folder of the HTNet repository: its PNG maps with ``combined_3_class2_for_optical_flow.csv``
-            beside or above them.
-        patch: samples a side of a region.
+        path: an ``.npz`` with ``flow`` uint8 "clip y x chan" and ``label, subject, dataset, clip`` (and, if coded, ``aus``,
+            text), or a folder of the HTNet repository: PNG maps with ``combined_3_class2_for_optical_flow.csv`` in it or
+            up to two folders above.
+        patch: samples per side of a region.
 
     Raises:
-        StagkitError: nothing there, fields missing, axes that do not fit, NaN, labels outside the classes.
+        StagkitError: nothing there, fields missing, wrong axes, NaN, labels outside the classes.
     """
     path = Path(path)
     notes: list[str] = []
@@ -95,38 +89,37 @@ def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS
             f"{path}: `flow` holds NaN or infinity in {len(bad)} clips, the first is {bad[0]}; remove them."
         )
     if not np.issubdtype(label.dtype, np.number) or not np.isin(label, range(len(CLASSES))).all():
-        odd = sorted({str(v) for v in label} - {str(i) for i in range(len(CLASSES))})
+        wrong = sorted({str(v) for v in label} - {str(i) for i in range(len(CLASSES))})
         raise StagkitError(
-            f"{path}: `label` holds {', '.join(odd[:5])}; expected 0 (negative), 1 (positive) or 2 (surprise)."
+            f"{path}: `label` holds {', '.join(wrong[:5])}; expected 0 (negative), 1 (positive) or 2 (surprise)."
         )
-    return cut_maps(arrays, path.name, patch, atlas, notes)
+    return make_map_dataset(arrays, path.name, patch, atlas, notes)
 
 
-def cut_maps(
+def make_map_dataset(
     arrays: dict[str, np.ndarray],
     name: str,
     patch: int = 5,
     atlas: RoiAtlas = MAP_ATLAS,
     notes: Sequence[str] = (),
 ) -> RoiDataset:
-    """Regions of maps that are in memory, checked already.
+    """Regions of maps in memory.
 
     Args:
-        arrays: as ``read_maps`` returns them.
-        name: what the record calls them.
+        arrays: from ``read_maps``, checked.
+        name: for the run record.
         patch, atlas: as in ``load_flow_maps``.
-        notes: what was left out or repaired while they were read, a sentence each.
+        notes: issues found while reading, a sentence each.
 
     Warns:
         StagkitWarning: the notes, and AU codes that cannot be read (those clips are not coded).
     """
     flow, label = arrays["flow"], arrays["label"]
-    n_clips = len(label)
     motion = compute_map_motion(flow)
     frame = MAP_FRAME * (np.array([[flow.shape[2]], [flow.shape[1]]]) / 28.0)
     patches, inside = atlas.cut_at(motion, atlas.mean_centres, frame, patch)
     cells = arrays.get("aus")
-    read = [read_aus(str(cells[i])) if cells is not None else (None, ()) for i in range(n_clips)]
+    read = [read_aus(str(cell)) for cell in cells] if cells is not None else [(None, ())] * len(label)
     datasets = tuple(str(d) for d in arrays["dataset"])
     notes = [
         *notes,
@@ -136,13 +129,11 @@ def cut_maps(
             if unread
         ),
     ]
-    for note in notes[:3]:
-        more = f" (and {len(notes) - 3} more)" if len(notes) > 3 and note is notes[2] else ""
-        warnings.warn(f"{name}: {note}{more}.", StagkitWarning, stacklevel=3)
+    warn_of([f"{name}: {note}" for note in notes])
     data = RoiDataset(
         x=patches[:, None],
-        mask=np.tile(inside, (n_clips, 1, 1)),
-        times_ms=np.zeros((n_clips, 1), np.float32),
+        mask=np.tile(inside, (len(label), 1, 1)),
+        times_ms=np.zeros((len(label), 1), np.float32),
         label=label.astype(np.int64),
         aus=np.stack([compute_au_vector(codes) for codes, _ in read]),
         clip_ids=tuple(f"{s}/{c}" for s, c in zip(arrays["subject"], arrays["clip"], strict=True)),
@@ -166,40 +157,35 @@ def cut_maps(
 
 
 def read_maps(path: str | Path, notes: list[str] | None = None) -> dict[str, np.ndarray]:
-    """The maps as they are published: ``flow, label, subject, dataset, clip`` and, where coded, ``aus``.
+    """The published maps: ``flow, label, subject, dataset, clip`` and, if coded, ``aus``.
 
-    Labels may be numbers, numbers as text, or class names; they come out as numbers where they can be read so.
+    Labels as text (``"1"``, ``"1.0"``, ``"Positive"``) become numbers, unless one is unknown.
 
     Args:
         path: as in ``load_flow_maps``.
-        notes: what was left out or repaired is added here, a sentence each.
+        notes: issues are added here, a sentence each.
     """
     path = Path(path)
-    arrays = _read_npz(path) if path.suffix == ".npz" else _read_folder(path, [] if notes is None else notes)
-    return {**arrays, "label": _read_labels(arrays["label"])}
-
-
-def _read_labels(label: np.ndarray) -> np.ndarray:
-    """``"1"``, ``"1.0"`` and ``"Positive"`` are 1; anything else stays as it is, to be named by whoever checks it."""
-    if label.dtype.kind not in "US":
-        return label
-    words = [str(v).strip().lower() for v in label.astype(str)]
-    number = {c: i for i, c in enumerate(CLASSES)} | {f"{i}{end}": i for i in range(len(CLASSES)) for end in ("", ".0")}
-    return np.array([number[w] for w in words]) if set(words) <= set(number) else label
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    arrays = load_arrays(path)
-    missing = [name for name in _FIELDS if name not in arrays]
-    if missing:
-        raise StagkitError(
-            f"{path} has no {', '.join(missing)}; expected an .npz with {', '.join(_FIELDS)} (and aus, if coded)."
-        )
-    return {name: arrays[name] for name in (*_FIELDS, "aus") if name in arrays}
+    if path.suffix == ".npz":
+        arrays = load_arrays(path)
+        missing = [name for name in _FIELDS if name not in arrays]
+        if missing:
+            raise StagkitError(
+                f"{path} has no {', '.join(missing)}; expected an .npz with {', '.join(_FIELDS)} (and aus, if coded)."
+            )
+        arrays = {name: arrays[name] for name in (*_FIELDS, "aus") if name in arrays}
+    else:
+        arrays = _read_folder(path, [] if notes is None else notes)
+    if arrays["label"].dtype.kind in "US":
+        words = [str(v).strip().lower() for v in arrays["label"].astype(str)]
+        numbers = {word: i for i, c in enumerate(CLASSES) for word in (c, f"{i}", f"{i}.0")}
+        if set(words) <= set(numbers):
+            arrays["label"] = np.array([numbers[w] for w in words])
+    return arrays
 
 
 def _read_folder(root: Path, notes: list[str]) -> dict[str, np.ndarray]:
-    """The HTNet layout: map file names end in a space before ``.png``; labels stand in one table."""
+    """The HTNet layout: names of maps end in a space before ``.png``; one table holds the labels."""
     if not root.is_dir():
         raise StagkitError(f"there is no folder {root}.")
     images = _list_maps(root, notes)
@@ -207,7 +193,7 @@ def _read_folder(root: Path, notes: list[str]) -> dict[str, np.ndarray]:
         raise StagkitError(f"{root} holds no PNG maps; expected the HTNet folder STSNet_whole_norm_u_v_os.")
     tables = [folder / _TABLE for folder in (root, root.parent, root.parent.parent) if (folder / _TABLE).is_file()]
     if not tables:
-        raise StagkitError(f"no {_TABLE} beside or above {root}: it holds the labels of the maps.")
+        raise StagkitError(f"no {_TABLE} in or above {root}: it holds the labels of the maps.")
     rows = [
         {name: read_name(cell) for name, cell in row.items()}
         for _, row in load_table(tables[0], {name: (name,) for name in _NEEDED}, {n: (n,) for n in _NAMES}, notes)
@@ -219,12 +205,14 @@ def _read_folder(root: Path, notes: list[str]) -> dict[str, np.ndarray]:
             missing.append(f"{row['sub']}/{row['filename_o']}")
             continue
         if used.get(image) == row:
-            notes.append(f"the row of {row['sub']}/{row['filename_o']} stands twice, alike: the second is left out")
+            notes.append(
+                f"the row of {row['sub']}/{row['filename_o']} is in the table twice, alike: the second is skipped"
+            )
             continue
         if image in used:
             first, second = (f"{r['sub']}/{r['filename_o']}" for r in (used[image], row))
             raise StagkitError(
-                f"{tables[0]}: the clips {first} and {second} have one map, {image.name}: remove the wrong row."
+                f"{tables[0]}: the clips {first} and {second} have the same map, {image.name}: remove the wrong row."
             )
         used[image] = row
         read = load_image(image)
@@ -239,12 +227,10 @@ def _read_folder(root: Path, notes: list[str]) -> dict[str, np.ndarray]:
         raise StagkitError(f"{root}: maps of {len(missing)} of {len(rows)} clips are missing: {shorten(missing[:1])}.")
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        notes.append(
-            f"{len(missing)} of {len(rows)} clips have no map and are left out: {', '.join(missing[:5])}{more}"
-        )
+        notes.append(f"{len(missing)} of {len(rows)} clips have no map and are skipped: {', '.join(missing[:5])}{more}")
     if len(images) > len(used):
-        idle = sorted(path.name for path in set(images.values()) - set(used))
-        notes.append(f"{len(idle)} map(s) stand in no row of the table and are not read, the first is {idle[0]}")
+        others = sorted(path.name for path in set(images.values()) - set(used))
+        notes.append(f"{len(others)} map(s) are in no row of the table and are not read, the first is {others[0]}")
     return {
         "flow": np.stack(maps),
         "label": np.array([r["label"] for r in kept]),
@@ -261,15 +247,11 @@ def _list_maps(root: Path, notes: list[str]) -> dict[str, Path]:
         for name in tree.list(folder)[1]:
             if not name.lower().endswith(".png"):
                 continue
-            if images.setdefault(make_stem(name), folder / name) != folder / name:
-                raise StagkitError(f"{root} holds two maps named {make_stem(name)}: remove one.")
+            stem = unicodedata.normalize("NFC", name[: -len(".png")]).strip()
+            if images.setdefault(stem, folder / name) != folder / name:
+                raise StagkitError(f"{root} holds two maps named {stem}: remove one.")
     notes += [f"the link {link} leads out of {root} and is not followed" for link in tree.escaped]
     return images
-
-
-def make_stem(name: str) -> str:
-    """Name of a map without its ending and the spaces around it."""
-    return unicodedata.normalize("NFC", name[: -len(".png")]).strip()
 
 
 def _find_map(images: dict[str, Path], row: dict[str, str]) -> Path | None:
@@ -278,13 +260,6 @@ def _find_map(images: dict[str, Path], row: dict[str, str]) -> Path | None:
     named = [row[k].removesuffix(".png").strip() for k in _NAMES]
     padded = f"s{int(subject[1:]):02d}" if subject[:1] == "s" and subject[1:].isdigit() else subject
     clip_padded = f"{padded}{clip[clip.find('_') :]}" if clip.startswith("s") and "_" in clip else clip
-    for stem in (
-        *named,
-        f"{subject}_{clip}",
-        f"{padded}_{clip}",
-        f"{padded}_{clip_padded}",
-        f"{subject.zfill(3)}_{clip}",
-    ):
-        if stem and stem in images:
-            return images[stem]
-    return None
+    pairs = ((subject, clip), (padded, clip), (padded, clip_padded), (subject.zfill(3), clip))
+    stems = [stem for stem in named if stem] + [f"{a}_{b}" for a, b in pairs]
+    return next((images[stem] for stem in stems if stem in images), None)

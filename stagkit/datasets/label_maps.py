@@ -1,10 +1,8 @@
-"""Class mappings as data: which label of an annotation file belongs to which class, and how many clips that must give.
+"""Class mappings: label in the annotation file -> class, with the published number of clips per class.
 
-``data/class_maps.csv`` holds dataset, mapping, label_raw, label, source; ``data/class_counts.csv`` the counts that the
-published lists and sheets give. A mapping is named by its number of classes (``3-class``, ``4-class``, ``5-class``,
-``7-class``) or by the list it comes from (``megc2019``: See et al., doi:10.1109/FG.2019.8756611). Labels that a mapping
-does not name are left out of it, and so are the clips of ``data/class_exclusions.csv`` (the MEGC2019 list leaves out some
-whose label it names).
+Tables of ``resources``: ``class_maps.csv`` (labels that are not named are excluded), ``class_counts.csv`` and
+``class_exclusions.csv`` (clips that a mapping excludes although it names their label). A mapping is named by its number of
+classes (``3-class``, ...) or by its list (``megc2019``: See et al., doi:10.1109/FG.2019.8756611).
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -23,16 +20,15 @@ from stagkit.core.errors import StagkitWarning
 from stagkit.core.files import RESOURCES, compute_digest
 from stagkit.core.types import RoiDataset, StagkitError
 
-_DATA = RESOURCES
 _PHANTOM = "-phantom"
 
 
 class ClassMapError(StagkitError):
-    """A class mapping that does not exist, contradicts itself, or does not give the clips it should."""
+    """A class mapping that does not exist, contradicts itself, or gives other counts than published."""
 
 
 class ClassCountWarning(StagkitWarning):
-    """The clips of a class are not as many as the published list says."""
+    """Classes with other numbers of clips than published."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +39,9 @@ class ClassMap:
         dataset, mapping: e.g. ``casme2``, ``3-class``.
         label_of: label in the annotation file (lower case) -> class.
         counts: class -> clips that the whole data set has; the classes in order.
-        excluded: clip name -> why the mapping leaves it out, whatever its label.
-        verified: False where the counts are recalled rather than counted.
-        source: where the mapping comes from; ``note``: what else there is to know.
+        excluded: clip name -> why the mapping excludes it, whatever its label.
+        verified: False if the counts are recalled rather than counted.
+        source: of the mapping; ``note``: remarks.
     """
 
     dataset: str
@@ -63,7 +59,7 @@ class ClassMap:
         return tuple(self.counts)
 
     def compute_label(self, label_raw: str, clip_id: str = "") -> str | None:
-        """The class of a label, None where the mapping leaves it or the clip out; a class name stands for itself."""
+        """The class of a label, None if the mapping excludes it or the clip; a class name maps to itself."""
         if clip_id in self.excluded:
             return None
         name = label_raw.strip().lower()
@@ -77,18 +73,15 @@ class ClassMap:
             strict: raise instead of warn; never for counts that are only recalled.
 
         Returns:
-            One sentence, '' where all counts agree.
-
-        Raises:
-            ClassMapError: they differ, and ``strict`` is asked for.
+            One sentence, '' if all counts agree.
         """
         found = Counter(labels)
         differ = [f"{c} {found[c]} instead of {n}" for c, n in self.counts.items() if found[c] != n]
         if not differ:
             return ""
-        told = "" if self.verified else " (counts recalled, not verified)"
+        caveat = "" if self.verified else " (counts recalled, not verified)"
         sentence = (
-            f"{self.dataset}, mapping {self.mapping}: {', '.join(differ)} clips{told}; {self.note}: "
+            f"{self.dataset}, mapping {self.mapping}: {', '.join(differ)} clips{caveat}; {self.note}: "
             "is the set complete, and is this the annotation file that was counted?"
         )
         if strict and self.verified:
@@ -98,39 +91,25 @@ class ClassMap:
 
 
 @cache
-def load_class_maps(root: Path = _DATA) -> dict[tuple[str, str], ClassMap]:
-    """All mappings: (dataset, mapping) -> ``ClassMap``.
-
-    Args:
-        root: folder with ``class_maps.csv``, ``class_counts.csv`` and, where clips are left out, ``class_exclusions.csv``.
-
-    Raises:
-        ClassMapError: the two tables do not name the same classes, a label has two classes, a count is no number.
-    """
-    maps, counts = (_read(root / name) for name in ("class_maps.csv", "class_counts.csv"))
+def load_class_maps() -> dict[tuple[str, str], ClassMap]:
+    """All mappings: (dataset, mapping) -> ``ClassMap``."""
     found: dict[tuple[str, str], ClassMap] = {}
-    for row in counts:
+    for row in _read("class_counts.csv"):
         key = (row["dataset"], row["mapping"])
-        if not row["count"].isdigit():
-            raise ClassMapError(f"class_counts.csv: the count of {', '.join(key)}, {row['label']} is {row['count']!r}.")
         entry = found.setdefault(key, ClassMap(*key, {}, {}, row["verified"] == "yes", "", row["note"]))
         entry.counts[row["label"]] = int(row["count"])
-    for row in maps:
+    for row in _read("class_maps.csv"):
         key = (row["dataset"], row["mapping"])
-        if key not in found or row["label"] not in found[key].counts:
-            raise ClassMapError(f"class_maps.csv has {', '.join(key)}, {row['label']}, class_counts.csv has not.")
-        if found[key].label_of.setdefault(row["label_raw"], row["label"]) != row["label"]:
-            raise ClassMapError(f"class_maps.csv: {', '.join(key)}: {row['label_raw']} has two classes.")
+        found[key].label_of[row["label_raw"]] = row["label"]
         found[key] = replace(found[key], source=row["source"])
-    for row in _read(root / "class_exclusions.csv") if (root / "class_exclusions.csv").exists() else ():
-        if (key := (row["dataset"], row["mapping"])) not in found:
-            raise ClassMapError(f"class_exclusions.csv has {', '.join(key)}, class_counts.csv has not.")
-        found[key].excluded[row["clip_id"]] = f"{row['reason']} ({row['source']})"
-    for key, entry in found.items():
-        empty = set(entry.counts) - set(entry.label_of.values())
-        if empty:
-            raise ClassMapError(f"class_maps.csv has no label for {', '.join(key)}, {', '.join(sorted(empty))}.")
+    for row in _read("class_exclusions.csv"):
+        found[row["dataset"], row["mapping"]].excluded[row["clip_id"]] = f"{row['reason']} ({row['source']})"
     return found
+
+
+def _read(table: str) -> list[dict[str, str]]:
+    with (RESOURCES / table).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def load_class_map(dataset: str, mapping: str) -> ClassMap:
@@ -141,7 +120,7 @@ def load_class_map(dataset: str, mapping: str) -> ClassMap:
         mapping: e.g. ``3-class``.
 
     Raises:
-        ClassMapError: there is none, with those there are.
+        ClassMapError: there is none.
 
     Example:
         >>> load_class_map("samm", "3-class").compute_label("Contempt")
@@ -156,12 +135,12 @@ def load_class_map(dataset: str, mapping: str) -> ClassMap:
 
 
 def map_classes(data: RoiDataset, mapping: str, strict: bool = False) -> RoiDataset:
-    """The data set in other classes; clips that the mapping leaves out are left out.
+    """The data set in other classes, without the clips that the mapping excludes.
 
     Args:
         data: its classes are labels of the annotation file (or classes of the mapping already).
         mapping: e.g. ``3-class``; taken for each data set of ``data`` from the table.
-        strict: raise where a whole real data set has other counts than published, instead of warning.
+        strict: raise instead of warn if a real data set has other counts than published.
 
     Raises:
         ClassMapError: no such mapping; data sets that it gives different classes; no clip left.
@@ -174,7 +153,7 @@ def map_classes(data: RoiDataset, mapping: str, strict: bool = False) -> RoiData
                 f"the mapping {mapping} gives {name} the classes {', '.join(entry.classes)}, but the others "
                 f"{', '.join(classes)}: choose one that all data sets share, e.g. 3-class."
             )
-    # a phantom may bear the name of a real clip that a mapping leaves out: it is kept
+    # a phantom may have the name of an excluded real clip: it is kept
     real = [clip_id if d == maps[d].dataset else "" for d, clip_id in zip(data.datasets, data.clip_ids, strict=True)]
     labels = [
         maps[d].compute_label(data.classes[k], clip_id)
@@ -182,7 +161,7 @@ def map_classes(data: RoiDataset, mapping: str, strict: bool = False) -> RoiData
     ]
     kept = np.array([i for i, label in enumerate(labels) if label is not None], np.int64)
     if not len(kept):
-        raise ClassMapError(f"the mapping {mapping} leaves out every clip: the labels are {', '.join(data.classes)}.")
+        raise ClassMapError(f"the mapping {mapping} excludes every clip: the labels are {', '.join(data.classes)}.")
     for name, entry in maps.items():
         if not name.endswith(_PHANTOM):
             entry.check_counts((x for x, d in zip(labels, data.datasets, strict=True) if d == name and x), strict)
@@ -191,11 +170,3 @@ def map_classes(data: RoiDataset, mapping: str, strict: bool = False) -> RoiData
     meta["digest"] = compute_digest(str(data.meta.get("digest", "")).encode(), mapping.encode())
     label = np.array([classes.index(str(labels[i])) for i in kept], np.int64)
     return replace(taken, label=label, classes=classes, meta=meta)
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise ClassMapError(f"{path} cannot be read: {error}.") from error

@@ -1,19 +1,20 @@
-"""Any clips at all, listed in a table: a folder with ``manifest.csv`` and one folder of frames per clip.
+"""Any clips, listed in a table: a folder with ``manifest.csv`` and one folder of frames per clip.
 
-Columns of ``manifest.csv``: ``clip_id, subject, dataset, label, folder, fps`` and, where known, ``onset, apex, offset``
-(0-based positions among the clip's sorted frames), ``aus`` (FACS codes as in the sheets; empty = not coded, ``-`` = coded,
-none seen), ``landmarks`` (an ``.npy`` of float "time 68 2" px) and ``part`` (official part, e.g. ``train``, ``testA``).
-Paths are relative to the table and cannot leave its folder, by links neither. The table is read like any other
-(``datasets.annotation_files``), the frames are listed like those of any other set (``datasets.tree``).
-
-A subject is one person within its data set. A subject that holds a ``/`` is taken as it is: so one person can have the same
-name in several data sets.
+Columns of ``manifest.csv``: ``clip_id, subject, dataset, label, folder, fps`` and, if known, ``onset, apex, offset``
+(0-based positions among the clip's sorted frames), ``aus`` (FACS codes; empty = not coded, ``-`` = coded, none active),
+``landmarks`` (an ``.npy`` of float "time 68 2" px) and ``part`` (official part, e.g. ``train``, ``testA``). Paths are
+relative to the table and cannot leave its folder. A subject is one person within its data set; one with a ``/`` is used as
+it is, so that one person can be in several data sets.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import warnings
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,36 +24,44 @@ import numpy as np
 from stagkit.core.errors import StagkitWarning
 from stagkit.core.facs import read_aus
 from stagkit.core.files import (
+    TEMPORARY,
     Progress,
+    check_writable,
     digest_file,
+    lock_folder,
     no_progress,
+    read_json,
+    remove_temporary,
     resolve_inside,
     safe_name,
     shorten,
     write_atomically,
     write_image,
+    write_json,
     write_table,
 )
-from stagkit.core.types import Clip, StagkitError
+from stagkit.core.parallel import run_in_processes
+from stagkit.core.types import ClipRecord, StagkitError
 from stagkit.datasets import Clips, ClipSource, DatasetNotAvailable
+from stagkit.datasets.annotated import FileSource
 from stagkit.datasets.spreadsheets import TableError, load_table, read_frame, read_name, read_rate, read_text
-from stagkit.datasets.stamps import stamp_files
-from stagkit.datasets.writing import is_unfinished, resume_writing
-from stagkit.motion.frames import Tree, has_exif_rotation, normalise_name
-from stagkit.motion.landmarks import load_landmarks
-from stagkit.motion.stream import read_frames
+from stagkit.motion.frames import Tree, normalise_name
 
 _NEEDED = ("clip_id", "subject", "dataset", "label", "folder", "fps")
-_MORE = ("onset", "apex", "offset", "aus", "landmarks", "part")
+_OPTIONAL = ("onset", "apex", "offset", "aus", "landmarks", "part")
 _TEXTS = ("clip_id", "subject", "dataset", "label", "folder", "landmarks", "part")
+_MOMENTS = ("onset", "apex", "offset")
+
+#: Folder with the state of a command that writes clips; removed when all are written.
+_STATE = ".stagkit-writing"
 
 
-class ManifestSource:
-    """Clips listed in ``ROOT/manifest.csv``; rows that cannot be used are left out with a warning.
+class ManifestSource(FileSource):
+    """Clips listed in ``ROOT/manifest.csv``; rows that cannot be used are skipped with a warning.
 
     Args:
-        root: folder of the table and of all that it names.
-        annotations: file name of the table, where it is another one than ``manifest.csv``.
+        root: folder of the table and of all files that it names.
+        annotations: file name of the table, if it is not ``manifest.csv``.
 
     Raises:
         DatasetNotAvailable: no table.
@@ -67,94 +76,81 @@ class ManifestSource:
                 f"{table} is missing: expected a manifest.csv and frames; found: {Tree(self.root).describe()}."
             )
         table = resolve_inside(self.root, annotations or "manifest.csv")
-        self._notes: list[str] = []
-        columns, more = ({name: (name,) for name in names} for names in (_NEEDED, _MORE))
-        rows = load_table(table, columns, more, self._notes, complete=True)
+        self.table, self._digest = table.name, digest_file(table)
+        self.issues: list[str] = []
         self.skipped: dict[str, str] = {}
-        self._rows: dict[str, dict[str, object]] = Clips(skipped=self.skipped)
-        for number, cells in rows:
-            row = {**cells, **{name: read_name(cells[name]) for name in _TEXTS}}
-            lacking = [name for name in _NEEDED if not row[name] and not read_text(cells[name])]
-            if lacking:
-                name = f"row {number + 1} below the header"
-                name += f" (clip {shorten(row['clip_id'], 60)})" if row["clip_id"] else ""
-                self.skipped[name] = f"it has no {', '.join(lacking)}"
-                continue
-            first = self._rows.setdefault(str(row["clip_id"]), row)
-            if first is not row and first == row:
-                self._notes.append(f"clip {shorten(row['clip_id'], 60)} stands twice, alike: the second is left out")
-            elif first is not row:
-                self.skipped[str(row["clip_id"])] = "its clip_id stands twice, and the rows disagree"
-        for key in self.skipped:
-            self._rows.pop(key, None)
+        self._rows = self._load_rows(table)
         if not self._rows:
             name, why = next(iter(self.skipped.items()), ("the table", "it has no row below its header"))
             raise StagkitError(f"{table} names no clip that can be used; the first, {name}: {why}.")
-        self.issues = _find_issues(self._rows)
-        self.table, self._digest = table.name, digest_file(table)
+        self._find_row_issues()
         self.keys = tuple(self._rows)
-        self.name = "+".join(sorted({str(row["dataset"]) for row in self._rows.values()}))
-        self.classes = tuple(sorted({str(row["label"]) for row in self._rows.values()}))
-        _warn_of(table, self.skipped, [*self._notes, *self.issues])
+        self.name = "+".join(sorted({row["dataset"] for row in self._rows.values()}))
+        self.classes = tuple(sorted({row["label"] for row in self._rows.values()}))
+        skipped = [f"{name} is skipped: {why}" for name, why in self.skipped.items()]
+        for texts in (skipped, self.issues):
+            if texts:
+                more = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
+                warnings.warn(f"{table}: {texts[0]}{more}.", StagkitWarning, stacklevel=2)
+
+    def _load_rows(self, table: Path) -> Clips:
+        """Clip -> its row, texts as ``read_name`` reads them."""
+        columns, optional = ({name: (name,) for name in names} for names in (_NEEDED, _OPTIONAL))
+        rows = Clips({}, self.skipped)
+        for number, cells in load_table(table, columns, optional, self.issues, complete=True):
+            row = {**cells, **{name: read_name(cells[name]) for name in _TEXTS}}
+            key = row["clip_id"]
+            missing = [name for name in _NEEDED if not row[name] and not read_text(cells[name])]
+            if missing:
+                clip = f" (clip {shorten(key, 60)})" if key else ""
+                self.skipped[f"row {number + 1} below the header{clip}"] = f"it has no {', '.join(missing)}"
+                continue
+            first = rows.setdefault(key, row)
+            if first is not row and first == row:
+                self.issues.append(f"clip {shorten(key, 60)} is in the table twice, alike: the second is skipped")
+            elif first is not row:
+                self.skipped[key] = "its clip_id is in the table twice, and the rows disagree"
+        for key in self.skipped:
+            rows.pop(key, None)
+        return rows
+
+    def _find_row_issues(self) -> None:
+        """Irregularities of the table alone."""
+        for key, row in self._rows.items():
+            codes, unread = read_aus(row["aus"])
+            if codes is None and not _is_blank(row["aus"]):
+                what = f"{', '.join(map(repr, unread))} of " if unread else ""
+                text = f"action units: {what}{shorten(row['aus'], 60)} cannot be read: taken as not coded"
+                self.issues.append(f"{key}: {text}")
+            if "/" in row["dataset"]:
+                name = shorten(row["dataset"], 60)
+                self.issues.append(f"{key}: its data set {name} holds a '/': is it in the right column?")
+            for name in _MOMENTS:
+                if not _is_blank(row[name]) and not read_text(row[name]):
+                    self.issues.append(f"{key}: {name} is {shorten(row[name], 60)}: not coded")
+        folders = Counter(row["folder"] for row in self._rows.values())
+        self.issues += [f"{n} clips have the folder {shorten(f, 60)}" for f, n in folders.items() if n > 1]
 
     def describe(self) -> dict[str, object]:
-        """Digest of the table, rows that are left out, and what is odd about the others."""
+        """Digest of the table, skipped rows, and issues of the others."""
         return {
             "source": "manifest",
             "name": self.name,
             "digest": self._digest,
             **({"skipped": self.skipped} if self.skipped else {}),
-            **({"issues": [*self._notes, *self.issues]} if self._notes or self.issues else {}),
+            **({"issues": self.issues} if self.issues else {}),
         }
 
-    #: ``read`` can align frame by frame, so that few frames of real size are in memory at once.
-    aligns = True
-
-    def stamp(self, key: str, contents: bool = False) -> str:
-        """Digest of what the clip is read from: its row, and size and time (or content) of each of its files."""
-        row = self._rows[key]
-        paths = self._list_frames(key)[0]
-        if row["landmarks"]:
-            paths = [*paths, self._resolve(str(row["landmarks"]))]
-        return stamp_files(paths, self.root, contents, *(f"{name}={row[name]!r}" for name in sorted(row)))
-
-    def read(self, key: str, size: int = 0, landmarker: str = "") -> Clip:
-        """Read one clip; aligned to a square of ``size`` px where it is not 0 (``stream.read_frames``).
+    def get_record(self, key: str) -> ClipRecord:
+        """Files and annotations of a clip.
 
         Raises:
-            StagkitError: a path that leaves the folder, no frames, a damaged picture, a number that is none, an apex before
-            the onset or behind the offset.
+            StagkitError: a path that leaves the folder, no frames, a cell that is no number, an apex before the onset or
+                after the offset.
         """
-        row = self._rows[key]
-        paths, moments, fps, stored = self._look_up(key)
-        frames, landmarks = read_frames(paths, key, stored, moments["onset"], size, landmarker)
-        subject, dataset = str(row["subject"]), str(row["dataset"])
-        return Clip(
-            frames=frames,
-            fps=fps,
-            clip_id=key,
-            subject=subject if "/" in subject else f"{dataset}/{subject}",
-            dataset=dataset,
-            label=str(row["label"]),
-            landmarks=landmarks,
-            **moments,
-            aus=read_aus(row["aus"])[0],
-            part=str(row["part"]),
-        )
-
-    def check(self, key: str) -> int:
-        """Everything that ``read`` refuses, without decoding a picture; how many frames there are.
-
-        Raises:
-            StagkitError: as ``read``.
-        """
-        return len(self._look_up(key)[0])
-
-    def _look_up(self, key: str) -> tuple[list[Path], dict[str, int | None], float, np.ndarray | None]:
-        """Files of the frames, positions of onset, apex and offset, frame rate, stored landmarks."""
         row = self._rows[key]
         paths, _ = self._list_frames(key)
-        moments = {name: self._read_position(key, name, len(paths)) for name in ("onset", "apex", "offset")}
+        moments = {name: self._read_position(key, name, len(paths)) for name in _MOMENTS}
         coded = [(name, at) for name, at in moments.items() if at is not None]
         for (first, early), (second, late) in pairwise(coded):
             if early > late:
@@ -166,40 +162,44 @@ class ManifestSource:
             fps = read_rate(row["fps"])
         except TableError as error:
             raise StagkitError(f"clip {key!r}: {error}.") from error
-        place = str(row["landmarks"])
-        return paths, moments, fps, load_landmarks(self._resolve(place), len(paths), key) if place else None
-
-    def list_rows(self) -> list[dict[str, object]]:
-        """The rows that can be used, field -> cell."""
-        return list(self._rows.values())
+        subject, dataset = row["subject"], row["dataset"]
+        return ClipRecord(
+            clip_id=key,
+            dataset=dataset,
+            subject=subject if "/" in subject else f"{dataset}/{subject}",
+            frame_paths=tuple(paths),
+            frame_numbers=tuple(range(len(paths))),
+            fps=fps,
+            **moments,
+            label_raw=row["label"],
+            label=row["label"],
+            aus=read_aus(row["aus"])[0],
+            part=row["part"],
+            landmarks=self._resolve(row["landmarks"]) if row["landmarks"] else None,
+        )
 
     def find_issues(self, key: str) -> list[str]:
-        """What is odd about one clip's frames, a sentence each; the pictures are not decoded."""
-        paths, notes = self._list_frames(key)
-        return notes + (["its pictures carry an EXIF rotation, which is applied"] if has_exif_rotation(paths) else [])
+        """Irregularities of one clip's frames, a sentence each; the images are not decoded."""
+        return self._list_frames(key)[1] + super().find_issues(key)
 
     def _list_frames(self, key: str) -> tuple[list[Path], list[str]]:
-        folder = self._resolve(str(self._rows[key]["folder"]))
+        folder = self._resolve(self._rows[key]["folder"])
         if not folder.is_dir():
             raise StagkitError(f"clip {key!r}: there is no folder {folder}.")
-        tree = Tree(self.root)
         try:
-            return tree.list_frames(folder)
+            return Tree(self.root).list_frames(folder)
         except StagkitError as error:
             raise StagkitError(f"clip {key!r}: {str(error).rstrip('.')}.") from error
 
     def _resolve(self, relative: str) -> Path:
-        """A path of the table; where the system knows the name in another Unicode form, that one."""
+        """A path of the table; if the system has the name in another Unicode form, that one."""
         path = resolve_inside(self.root, relative)
         if path.exists():
             return path
         place = self.root
         for part in Path(relative).parts:
             names = os.listdir(place) if place.is_dir() else []
-            match = (
-                part if part in names else next((n for n in names if normalise_name(n) == normalise_name(part)), part)
-            )
-            place = place / match
+            place /= part if part in names else _find_name(part, names)
         return resolve_inside(self.root, place.relative_to(self.root))
 
     def _read_position(self, key: str, name: str, n_frames: int) -> int | None:
@@ -212,75 +212,53 @@ class ManifestSource:
         return at
 
 
-def _find_issues(rows: dict[str, dict[str, object]]) -> list[str]:
-    """What can be seen from the table alone, a sentence each."""
-    issues = []
-    for key, row in rows.items():
-        codes, unread = read_aus(row["aus"])
-        if codes is None and str(row["aus"] if row["aus"] is not None else "").strip():
-            what = f"{', '.join(map(repr, unread))} of " if unread else ""
-            issues.append(f"{key}: action units: {what}{shorten(row['aus'], 60)} cannot be read: taken as not coded")
-        if "/" in str(row["dataset"]):
-            issues.append(f"{key}: its data set {shorten(row['dataset'], 60)} holds a '/': is it in the right column?")
-        for name in ("onset", "apex", "offset"):
-            cell = row[name]
-            if str(cell if cell is not None else "").strip() and not read_text(cell):
-                issues.append(f"{key}: {name} is {shorten(cell, 60)}: not coded")
-    folders = Counter(str(row["folder"]) for row in rows.values())
-    issues += [f"{n} clips have the folder {shorten(f, 60)}" for f, n in folders.items() if n > 1]
-    return issues
+def _is_blank(cell: object) -> bool:
+    return cell is None or str(cell).strip() == ""
 
 
-def _warn_of(table: Path, skipped: dict[str, str], issues: list[str]) -> None:
-    import warnings
+def _find_name(name: str, names: list[str]) -> str:
+    return next((n for n in names if normalise_name(n) == normalise_name(name)), name)
 
-    if skipped:
-        name, why = next(iter(skipped.items()))
-        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-        warnings.warn(f"{table}: {name}{more} is left out: {why}.", StagkitWarning, stacklevel=3)
-    if issues:
-        more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
-        warnings.warn(f"{table}: {issues[0]}{more}.", StagkitWarning, stacklevel=3)
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no_progress, workers: int = 1) -> Path:
-    """Write every clip of a source as PNG frames, landmarks and one ``manifest.csv`` (last, so that it is complete).
+    """Write every clip of a source as PNG frames and landmarks, then ``manifest.csv``.
 
-    Phantoms keep their truth in ``truth/CLIP.npz`` (``codes, au_intensity, fields, head``).
+    Phantoms also get their ground truth, ``truth/CLIP.npz`` (``codes, au_intensity, fields, head``).
 
     Args:
         source: any data set of clips.
-        root: a new or empty folder, or one that the same call left unfinished.
+        root: a new or empty folder, or one that an interrupted call with the same source wrote.
         progress: wraps the clips and their number, e.g. in a progress bar.
         workers: processes that read (phantoms: draw) and write clips.
     """
     import pandas as pd
 
     root = Path(root)
-    if (root / "manifest.csv").exists() and not is_unfinished(root):
+    if (root / "manifest.csv").exists() and not _is_unfinished(root):
         raise StagkitError(f"{root} holds a manifest.csv already: give another folder, or remove it first.")
     with resume_writing(root, {"layout": "frames", **source.describe()}) as write_clips:
-        jobs = {key: partial(_write_clip, source, key, root) for key in source.keys}
-        lines = write_clips(jobs, workers, progress)
-        write_table(resolve_inside(root, "manifest.csv"), pd.DataFrame(lines, columns=[*_NEEDED, *_MORE]))
+        lines = write_clips({key: partial(_write_clip, source, key, root) for key in source.keys}, workers, progress)
+        write_table(resolve_inside(root, "manifest.csv"), pd.DataFrame(lines, columns=[*_NEEDED, *_OPTIONAL]))
     return root
 
 
 def _write_clip(source: ClipSource, key: str, root: Path) -> dict[str, str]:
-    """Write frames, landmarks and truth of one clip; its row of the manifest."""
+    """Write images, landmarks and ground truth of one clip; its row of the manifest."""
     clip, name = source.read(key), safe_name(key)
     for t, frame in enumerate(clip.frames):
         path = resolve_inside(root, f"frames/{name}/img{t + 1:05d}.png")
         write_image(path, frame[..., ::-1] if frame.ndim == 3 else frame)
     if clip.landmarks is not None:
-        with write_atomically(resolve_inside(root, f"landmarks/{name}.npy")) as aside:
-            np.save(aside, clip.landmarks.astype(np.float32))
+        with write_atomically(resolve_inside(root, f"landmarks/{name}.npy")) as temporary:
+            np.save(temporary, clip.landmarks.astype(np.float32))
     if clip.truth is not None:
-        truth = clip.truth
-        with write_atomically(resolve_inside(root, f"truth/{name}.npz")) as aside:
-            np.savez_compressed(
-                aside, codes=truth.codes, au_intensity=truth.au_intensity, fields=truth.fields, head=truth.head
-            )
+        with write_atomically(resolve_inside(root, f"truth/{name}.npz")) as temporary:
+            arrays = {k: getattr(clip.truth, k) for k in ("codes", "au_intensity", "fields", "head")}
+            np.savez_compressed(temporary, **arrays)
+    moments = {k: "" if getattr(clip, k) is None else str(getattr(clip, k)) for k in _MOMENTS}
     return {
         "clip_id": key,
         "subject": clip.subject,
@@ -288,12 +266,68 @@ def _write_clip(source: ClipSource, key: str, root: Path) -> dict[str, str]:
         "label": clip.label,
         "folder": f"frames/{name}",
         "fps": f"{clip.fps:g}",
-        **{k: "" if v is None else str(v) for k, v in _get_moments(clip).items()},
+        **moments,
         "aus": "" if clip.aus is None else "+".join(f"{c.side}{c.number}" for c in clip.aus) or "-",
         "landmarks": f"landmarks/{name}.npy" if clip.landmarks is not None else "",
         "part": clip.part,
     }
 
 
-def _get_moments(clip: Clip) -> dict[str, int | None]:
-    return {"onset": clip.onset, "apex": clip.apex, "offset": clip.offset}
+@contextmanager
+def resume_writing(root: str | Path, request: dict) -> Iterator[Callable]:
+    """Write clips into a folder, one command at a time, or resume the same request after an interruption.
+
+    Args:
+        root: a new or empty folder, or one that an interrupted command with the same request wrote.
+        request: JSON; all that decides what is written.
+
+    Yields:
+        ``write_clips(jobs, workers, progress)``: calls each job (key -> function that writes the files of a clip and
+        returns a JSON object) in that many processes, unless it was done before the interruption; the objects in order.
+
+    Raises:
+        StagkitError: other files, another request, or another process that writes.
+    """
+    root, request = Path(root), json.loads(json.dumps(request))
+    check_writable(root)
+    _check_empty(root)
+    state = resolve_inside(root, _STATE)
+    with lock_folder(state):
+        _check_empty(root)
+        remove_temporary(root)
+        if not _is_unfinished(root):
+            write_json(state / "request.json", request)
+        elif read_json(state / "request.json") != request:
+            raise StagkitError(
+                f"{root} holds clips of a command with other settings: give another folder, or remove it."
+            )
+
+        def write_clips(jobs: Mapping[str, Callable[[], dict]], workers: int, progress: Progress) -> list[dict]:
+            paths = {key: resolve_inside(root, f"{_STATE}/clips/{safe_name(key)}.json") for key in jobs}
+            waiting = {key: job for key, job in jobs.items() if not paths[key].is_file()}
+            pieces = (partial(_run_job, key, job) for key, job in waiting.items())
+            for key, row in progress(run_in_processes(pieces, max(1, min(workers, len(waiting)))), len(waiting)):
+                write_json(paths[key], row)
+            return [read_json(path) for path in paths.values()]
+
+        yield write_clips
+        for path in (*(state / "clips").glob("*.json"), *(state / n for n in ("request.json", "lock.json", "lock"))):
+            with suppress(OSError):  # Windows keeps a lock that is held
+                path.unlink(missing_ok=True)
+        for folder in (state / "clips", state):
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _run_job(key: str, job: Callable[[], dict]) -> tuple[str, dict]:
+    return key, job()
+
+
+def _is_unfinished(root: Path) -> bool:
+    return (root / _STATE / "request.json").is_file()
+
+
+def _check_empty(root: Path) -> None:
+    names = [p.name for p in root.iterdir()]
+    if not _is_unfinished(root) and any(n != _STATE and not n.startswith(TEMPORARY) for n in names):
+        raise StagkitError(f"{root} is not empty: give another folder.")

@@ -1,18 +1,17 @@
-"""A data set -> the network's input on disk: measured clip by clip, in parallel, resumable; then packed into one array.
+"""A data set -> the network's input on disk: computed clip by clip, in parallel, resumable.
 
 ```
 PREPARED/
-  patches-N.npy, index.parquet   the clips (``stagkit.datasets.store``); while it is at work also clips/*.npz
-  skipped.csv    clips that cannot be used, each with the reason; the next preparation tries them again
-  prepared.json   settings, classes, order of the clips (written last)
+  clips/NAME.npz  one file per clip (``stagkit.datasets.store``)
+  skipped.csv     clips that cannot be used, with the reason; the next preparation tries them again
+  prepared.json   settings, classes, and each clip with the digest of its file (written last)
 ```
-
-A folder made with other settings is refused.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -44,38 +43,27 @@ from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets import ClipSource
 from stagkit.datasets.join import join_datasets
 from stagkit.datasets.label_maps import map_classes
-from stagkit.datasets.store import INDEX, STAGED, PreparedClips, find_ready, pack_clips, stage_clip
+from stagkit.datasets.store import clip_path, read_clip, write_clip
 from stagkit.datasets.subjects import compute_signature, find_alike_subjects, find_near_duplicates, warn_of
-from stagkit.motion.landmarks import load_finder, locate_and_align
+from stagkit.motion.landmarks import load_finder
 
-#: Raised when the layout of a prepared folder, or what is measured, changes.
-FORMAT = 4
+#: Raised when the layout of a prepared folder, or what is computed, changes.
+FORMAT = 5
 
-#: Modules whose code decides what is measured; clips that older code measured are not mixed with new ones.
-_MEASURES = ("motion/optical_flow", "motion/head_motion", "core/regions", "motion/landmarks", "datasets/prepare")
+#: Modules whose code decides what is computed; clips of older code are not mixed with new ones.
+_CODE = ("motion/optical_flow", "motion/head_motion", "core/regions", "motion/landmarks", "datasets/prepare")
 
 _INDEX = "prepared.json"
 _STARTED = "preparing.json"
 
 
 class SkippedClipsWarning(StagkitWarning):
-    """Clips that cannot be used are left out; the rest goes on."""
+    """Clips that cannot be used are skipped; the others are prepared."""
 
 
-def prepare_dataset(
-    source: ClipSource,
-    out: str | Path,
-    flow_config: FlowConfig = FlowConfig(),
-    roi_config: RoiConfig = RoiConfig(),
-    workers: int = 1,
-    progress: Progress = no_progress,
-    align: int = 0,
-    landmarker: str = "",
-    cluster: str = "",
-    contents: bool = False,
-) -> RoiDataset:
-    """``prepare_clips``, and then the whole data set in memory, as ``load_prepared(out)`` gives it."""
-    prepare_clips(source, out, flow_config, roi_config, workers, progress, align, landmarker, cluster, contents)
+def prepare_dataset(source: ClipSource, out: str | Path, *args, **kwargs) -> RoiDataset:
+    """``prepare_clips`` with the same arguments, then ``load_prepared(out)``."""
+    prepare_clips(source, out, *args, **kwargs)
     return load_prepared(out)
 
 
@@ -91,32 +79,32 @@ def prepare_clips(
     cluster: str = "",
     contents: bool = False,
 ) -> dict:
-    """Read, measure and cut every clip of a data set; clips that are there already are kept.
+    """Compute the network's input for every clip of a data set; finished clips are kept.
 
-    A clip that is there is measured again if its row, or the size or time of one of its files, has changed since.
+    A finished clip is computed again if its row, or the size or time of one of its files, has changed.
 
     Args:
         source: the data set.
-        out: folder to fill; memory stays flat, since each clip is written as soon as it is ready.
-        workers: processes of one thread each.
+        out: folder to write; each clip is written as soon as it is finished, so memory use is constant.
+        workers: processes with one thread each.
         progress: wraps the stream of finished clips and their number, e.g. in a progress bar.
-        align: turn, scale and cut every face to a square of this many px first (``faces.align_clip``); 0 = as they are.
-        landmarker: mediapipe's ``face_landmarker.task``, for clips that bring no landmarks.
+        align: rotate, scale and crop every face to a square of this many px (``landmarks.align_clip``); 0 = do not.
+        landmarker: mediapipe's ``face_landmarker.task``, for clips without stored landmarks.
         cluster: a Dask scheduler whose workers see the same files (``parallel.connect``); '' for none.
-        contents: compare the contents of all files instead of their times; slow.
+        contents: detect changed files by content instead of modification time; slow.
 
     Returns:
-        How many ``clips``, ``subjects``, ``frames`` (at most, of a clip), clips of each of the ``classes``, ``skipped``
-        (rows of the annotation file and clips), ``issues`` (about the others).
+        Numbers of ``clips``, ``subjects``, ``frames`` (at most, per clip), clips per class (``classes``), ``skipped``
+        (annotation rows and clips) and ``issues`` (of the prepared clips).
 
     Raises:
-        StagkitError: no clips, a folder that holds something else, or no clip that can be used.
+        StagkitError: no clips, a folder that holds something else or was made with other settings, no usable clip.
 
     Warns:
-        SkippedClipsWarning: clips that cannot be used; they are listed in ``skipped.csv`` and the rest goes on.
-        StagkitWarning: clips that changed since they were measured; people who may be one person under two names.
+        SkippedClipsWarning: clips that cannot be used; ``skipped.csv`` lists them.
+        StagkitWarning: clips that have changed; subjects that may be one person under two names.
     """
-    out = Path(out).resolve() if cluster else Path(out)  # workers have a folder of their own
+    out = Path(out).resolve() if cluster else Path(out)  # workers have another working directory
     if not source.keys:
         raise StagkitError(f"{source.name} holds no clips.")
     settings = {
@@ -126,137 +114,148 @@ def prepare_clips(
         "roi": roi_config.to_dict(),
         "classes": list(source.classes),
         "clips": list(source.keys),
-        "measured_by": compute_code_version(),
+        "code": compute_code_version(),
     }
     if contents:
         settings["contents"] = True
     if align or landmarker:
         settings["faces"] = {"align": align, "landmarker": load_finder(landmarker).digest[:16] if landmarker else ""}
-    _check_place(out, settings)
+    _check_folder(out, settings)
     with lock_folder(out):
-        return _prepare(
-            source, out, settings, flow_config, roi_config, workers, progress, align, landmarker, cluster, contents
+        is_new = _check_folder(out, settings)
+        remove_temporary(out)
+        if is_new:
+            write_json(resolve_inside(out, _STARTED), settings)
+        digests = {key: _compute_input_digest(source, key, contents) for key in source.keys}
+        todo = _find_unfinished(out, digests)
+        pieces = (
+            (source.only(key), key, out, flow_config, roi_config, align, landmarker, digests[key]) for key in todo
         )
+        if cluster:
+            stream = run_on_cluster(cluster, _prepare_clip, pieces)
+        else:
+            stream = run_in_processes((partial(_prepare_clip, *piece) for piece in pieces), workers)
+        reasons = {key: reason for key, reason in progress(stream, len(todo)) if reason}
+        if not cluster and workers != 1:  # these processes would slow down a training in the same process
+            stop_processes()
+        return _write_index(source, out, settings, {key: reasons[key] for key in source.keys if key in reasons})
 
 
-def _prepare(
-    source, out: Path, settings: dict, flow_config, roi_config, workers, progress, align, landmarker, cluster, contents
-):
-    _claim(out, settings)
-    stamps = {key: _stamp(source, key, contents) for key in source.keys}
-    ready, changed = find_ready(out, stamps)
+def _prepare_clip(
+    source: ClipSource,
+    key: str,
+    out: Path,
+    flow_config: FlowConfig,
+    roi_config: RoiConfig,
+    align: int,
+    landmarker: str,
+    input_digest: str,
+) -> tuple[str, str]:
+    """Write one clip; its key, and the reason if it cannot be used."""
+    import cv2
+
+    from stagkit.motion.optical_flow import compute_flow, compute_rois
+
+    cv2.setNumThreads(1)
+    try:
+        clip = source.read_aligned(key, align, landmarker)
+        sequence = compute_rois(compute_flow(clip, flow_config), clip, roi_config)
+    except StagkitError as error:
+        return key, str(error)
+    write_clip(out, key, sequence, input_digest)
+    return key, ""
+
+
+def _compute_input_digest(source: ClipSource, key: str, contents: bool) -> str:
+    try:
+        return source.compute_input_digest(key, contents)
+    except StagkitError:
+        return ""  # reading the clip gives the reason
+
+
+def _find_unfinished(out: Path, digests: dict[str, str]) -> list[str]:
+    """Clips that have to be computed: not there, damaged, or of files that have changed since."""
+    unfinished, changed = [], []
+    for key, digest in digests.items():
+        path = clip_path(out, key)
+        if path.is_file():
+            try:
+                if read_clip(out, key)[1] == digest:
+                    continue
+                changed.append(key)
+            except StagkitError:
+                pass
+            path.unlink()
+        unfinished.append(key)
     if changed:
         warnings.warn(
-            f"{len(changed)} clip(s) changed since they were measured and are measured again, the first is "
-            f"{min(changed)!r}.",
+            f"{len(changed)} clip(s) have changed and are prepared again, the first is {min(changed)!r}.",
             StagkitWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    todo = [key for key in source.keys if key not in ready]
-    narrow = getattr(source, "only", lambda key: source)  # a set's whole list of frames is much to hand to a process
-    pieces = ((narrow(key), key, out, flow_config, roi_config, align, landmarker, stamps[key]) for key in todo)
-    if cluster:
-        stream = run_on_cluster(cluster, _prepare_clip, pieces)
+    return unfinished
+
+
+def _write_index(source: ClipSource, out: Path, settings: dict, reasons: dict[str, str]) -> dict:
+    """Write ``skipped.csv`` and ``prepared.json``, warn, and count; one clip is in memory at a time."""
+    import pandas as pd
+
+    keys = [key for key in source.keys if key not in reasons]
+    first, reason = next(iter(reasons.items()), ("", ""))
+    if not keys:
+        raise StagkitError(f"no clip can be prepared; the first, {first!r}: {reason}")
+    skipped, path = {**source.skipped, **reasons}, resolve_inside(out, "skipped.csv")
+    if skipped:
+        write_table(path, pd.DataFrame(list(skipped.items()), columns=["clip", "reason"]))
     else:
-        stream = run_in_processes((partial(_prepare_clip, *piece) for piece in pieces), workers)
-    skipped = {key: reason for key, reason in progress(stream, len(todo)) if reason}
-    if not cluster and workers != 1:  # training in processes that measured flow would take several times as long
-        stop_processes()
-    usable = [key for key in source.keys if key not in skipped]
-    if not usable:
-        key, reason = next(iter(skipped.items()))
-        raise StagkitError(f"no clip can be prepared; the first, {key!r}: {reason}")
-    packed = pack_clips(out, usable)
-    skipped = {key: skipped[key] for key in source.keys if key in skipped}
-    _list_skipped(out, skipped, getattr(source, "skipped", {}))
-    issues = _find_issues(source, packed)
-    about = {"clips": usable, "index": digest_file(out / INDEX), **({"issues": issues} if issues else {})}
-    write_json(resolve_inside(out, _INDEX), {**settings, **about, **({"skipped": skipped} if skipped else {})})
-    (out / _STARTED).unlink(missing_ok=True)
-    warn_of(issues)
-    dropped = {**getattr(source, "skipped", {}), **skipped}
-    return {**_count(packed, settings["classes"], dropped), "issues": len(issues)}
-
-
-def _stamp(source: ClipSource, key: str, contents: bool) -> str:
-    """Digest of what a clip is read from; '' where the source has none, or where its files cannot be read."""
-    try:
-        return source.stamp(key, contents) if hasattr(source, "stamp") else ""
-    except StagkitError:
-        return ""  # reading the clip says why
-
-
-def _find_issues(source: ClipSource, clips: PreparedClips) -> list[str]:
-    """What is odd about the clips that were prepared, a sentence each; one clip is in memory at a time."""
-    issues, signatures, subjects = [], [], []
-    for key, clip in clips.items():
-        if hasattr(source, "find_issues"):
-            issues += [f"clip {key!r}: {text}" for text in source.find_issues(key)]
+        path.unlink(missing_ok=True)
+    if reasons:
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        warnings.warn(
+            f"clip {first!r}{more} cannot be prepared and is skipped: {reason} All are listed in {path}; the same command "
+            "tries them again.",
+            SkippedClipsWarning,
+            stacklevel=3,
+        )
+    counts, subjects, signatures, issues, n_frames = Counter(dict.fromkeys(settings["classes"], 0)), [], [], [], 0
+    for key in keys:
+        clip, _ = read_clip(out, key)
+        issues += [f"clip {key!r}: {text}" for text in source.find_issues(key)]
         signatures.append(compute_signature(clip.patches, clip.present))
         subjects.append(clip.subject)
-    return issues + find_alike_subjects(subjects) + find_near_duplicates(np.array(signatures), subjects, list(clips))
+        counts[clip.label] += 1
+        n_frames = max(n_frames, len(clip.patches))
+    issues += find_alike_subjects(subjects) + find_near_duplicates(np.array(signatures), subjects, keys)
+    index = {**settings, "clips": {key: digest_file(clip_path(out, key)) for key in keys}}
+    index |= {name: found for name, found in (("issues", issues), ("skipped", reasons)) if found}
+    write_json(resolve_inside(out, _INDEX), index)
+    (out / _STARTED).unlink(missing_ok=True)
+    warn_of(issues)
+    numbers = {"clips": len(keys), "subjects": len(set(subjects)), "frames": n_frames, "classes": dict(counts)}
+    return {**numbers, "skipped": len(skipped), "issues": len(issues)}
 
 
 def compute_code_version() -> str:
-    """16 hex digits that change with the code that measures clips, and with the version of OpenCV."""
+    """16 hex digits that change with the code that computes clips, and with the version of OpenCV."""
     import cv2
 
-    code = [(RESOURCES.parent / f"{name}.py").read_bytes() for name in _MEASURES]
+    code = [(RESOURCES.parent / f"{name}.py").read_bytes() for name in _CODE]
     return compute_digest(*code, cv2.__version__.encode())
 
 
-def _count(clips: PreparedClips, classes: list[str], skipped: dict[str, str]) -> dict:
-    counts = dict.fromkeys(classes, 0)
-    for label in clips.column("label"):
-        counts[label] = counts.get(label, 0) + 1
-    subjects = set(zip(clips.column("dataset"), clips.column("subject"), strict=True))
-    told = {"clips": len(clips), "subjects": len(subjects), "frames": max(clips.column("frames"))}
-    return {**told, "classes": counts, "skipped": len(skipped)}
-
-
-def _list_skipped(out: Path, reasons: dict[str, str], rows: dict[str, str]) -> None:
-    """List the rows and the clips that cannot be used, and warn of the clips; the source has warned of its rows."""
-    import pandas as pd
-
-    path = resolve_inside(out, "skipped.csv")
-    if not reasons and not rows:
-        path.unlink(missing_ok=True)
-        return
-    write_table(path, pd.DataFrame(list({**rows, **reasons}.items()), columns=["clip", "reason"]))
-    if not reasons:
-        return
-    key, reason = next(iter(reasons.items()))
-    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    warnings.warn(
-        f"clip {key!r}{more} cannot be prepared and is left out: {reason} All are listed in {path}; the same command "
-        "tries them again.",
-        SkippedClipsWarning,
-        stacklevel=3,
-    )
-
-
-def _claim(out: Path, settings: dict) -> None:
-    """Take the folder, which is held, for these settings."""
-    is_new = _check_place(out, settings)
-    remove_temporary(out)
-    if is_new:
-        write_json(resolve_inside(out, _STARTED), settings)
-
-
-def _check_place(out: Path, settings: dict) -> bool:
+def _check_folder(out: Path, settings: dict) -> bool:
     """Refuse a folder that holds other work; True if ``preparing.json`` has to be written."""
     check_writable(out)
     for name in (_INDEX, _STARTED):
         if (out / name).is_file():
             found = read_json(out / name)
-            skipped = found.pop("skipped", [])
-            for more in ("issues", "index"):
-                found.pop(more, None)
-            clips = sorted([*found.get("clips", []), *skipped])
-            if {**found, "clips": clips} != {**settings, "clips": sorted(settings["clips"])}:
-                if name == _STARTED and not any((out / STAGED).glob("*.npz")):
+            found.pop("issues", None)
+            found["clips"] = sorted([*found.get("clips", []), *found.pop("skipped", [])])
+            wanted = {**settings, "clips": sorted(settings["clips"])}
+            if found != wanted:
+                if name == _STARTED and not any((out / "clips").glob("*.npz")):
                     return True  # it failed at its first clip: nothing is lost by other settings
-                differs = [k for k in {**settings, **found} if k != "clips" and settings.get(k) != found.get(k)]
+                differs = [k for k in {**wanted, **found} if k != "clips" and wanted.get(k) != found.get(k)]
                 raise StagkitError(
                     f"{out} was prepared from another source or with other settings "
                     f"(other {', '.join(differs) or 'clips'}): give another folder, or remove it."
@@ -268,39 +267,11 @@ def _check_place(out: Path, settings: dict) -> bool:
     return True
 
 
-def _prepare_clip(
-    source: ClipSource,
-    key: str,
-    out: Path,
-    flow_config: FlowConfig,
-    roi_config: RoiConfig,
-    align: int,
-    landmarker: str,
-    stamp: str,
-) -> tuple[str, str]:
-    """Write one clip; its key, and the reason where it cannot be used."""
-    import cv2
-
-    from stagkit.motion.optical_flow import compute_flow, compute_rois
-
-    cv2.setNumThreads(1)
-    try:
-        if align and getattr(source, "aligns", False):
-            clip = source.read(key, align, landmarker)
-        else:
-            clip = locate_and_align(source.read(key), align, landmarker)
-        sequence = compute_rois(compute_flow(clip, flow_config), clip, roi_config)
-    except StagkitError as error:
-        return key, str(error)
-    stage_clip(out, key, sequence, stamp)
-    return key, ""
-
-
 def load_prepared(root: str | Path) -> RoiDataset:
     """Read a prepared folder.
 
     Raises:
-        StagkitError: no prepared folder, one whose preparation was not finished, or another format.
+        StagkitError: no prepared folder, one whose preparation was not finished, another format, damage.
     """
     root = Path(root)
     if not root.is_dir():
@@ -312,59 +283,64 @@ def load_prepared(root: str | Path) -> RoiDataset:
             else "expected one made by 'stagkit prepare' or 'stagkit phantom', or flow maps (.npz, or PNG folder)"
         )
         raise StagkitError(f"{root} is no prepared folder; {state}.")
-    settings = read_json(root / _INDEX)
-    if settings.get("format") != FORMAT:
-        raise StagkitError(
-            f"{root} has format {settings.get('format')}, this stagkit reads {FORMAT}: prepare it again."
-        )
-    keys, classes = settings.get("clips"), settings.get("classes")
-    if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in (keys, classes)):
+    index = read_json(root / _INDEX)
+    if index.get("format") != FORMAT:
+        raise StagkitError(f"{root} has format {index.get('format')}, this stagkit reads {FORMAT}: prepare it again.")
+    clips, classes = index.get("clips"), index.get("classes")
+    if not isinstance(clips, dict) or not isinstance(classes, list) or not all(isinstance(c, str) for c in classes):
         raise StagkitError(f"{root / _INDEX} is damaged: remove the folder and prepare it again.")
-    if not resolve_inside(root, INDEX).is_file():
-        raise StagkitError(f"there is no {root / INDEX}: run the same 'stagkit prepare' again.")
-    if settings.get("index") != digest_file(root / INDEX):
-        raise StagkitError(f"{root / INDEX} is damaged: remove the folder {root} and prepare it again.")
-    clips = PreparedClips(root)
-    if list(clips) != keys:
-        raise StagkitError(f"{root / _INDEX} and {INDEX} list other clips: remove the folder and prepare it again.")
-    kept = ("source", "flow", "roi", "faces", "measured_by", "skipped", "issues")
-    meta = {k: settings[k] for k in kept if k in settings}
-    data = RoiDataset.from_sequences([clips[key] for key in keys], classes, meta)
-    stamps = [clips.read_stamp(key) for key in keys]
-    data.meta["digest"] = data.compute_digest(
-        *(settings.get(k) for k in ("flow", "roi", "faces", "measured_by")), stamps
-    )
+    sequences, input_digests = [], []
+    for key, digest in clips.items():
+        sequence, input_digest = read_clip(root, key)
+        if digest_file(clip_path(root, key)) != digest:
+            raise StagkitError(
+                f"clip {key!r} in {root} is not the one in {_INDEX}: run the same 'stagkit prepare' again."
+            )
+        sequences.append(sequence)
+        input_digests.append(input_digest)
+    kept = ("source", "flow", "roi", "faces", "code", "skipped", "issues")
+    data = RoiDataset.from_sequences(sequences, classes, {k: index[k] for k in kept if k in index})
+    data.meta["digest"] = data.compute_digest(*(index.get(k) for k in ("flow", "roi", "faces", "code")), input_digests)
     return data
 
 
 def load_data(
     path: str | Path | Sequence[str | Path], mapping: str = "", frames: str = "all", same_subjects: bool = False
 ) -> RoiDataset:
-    """Read whatever ``stagkit evaluate`` takes: a prepared folder, an ``.npz`` of flow maps, or a folder of PNG maps.
+    """Read any input of ``stagkit evaluate``: a prepared folder, an ``.npz`` of flow maps, or a folder of PNG maps.
 
     Args:
-        path: one, or several that are joined (``composite.join_datasets``).
-        mapping: class mapping, e.g. ``3-class`` (``classes.map_classes``); '' leaves the classes as they are.
+        path: one, or several that are joined (``join.join_datasets``).
+        mapping: class mapping, e.g. ``3-class`` (``label_maps.map_classes``); '' leaves the classes as they are.
         same_subjects: subjects of equal name in several of the data sets joined are one subject.
-        frames: ``all``, or ``apex``: of each clip only the frame with the largest motion (``keep_apex``).
+        frames: ``all``, or ``apex``: only the frame with the largest motion of each clip (``keep_apex``).
 
     Raises:
         StagkitError: nothing there, another format, sets that cannot be joined.
     """
+    if frames not in ("all", "apex"):
+        raise StagkitError(f"`frames` is {frames!r}, expected all or apex.")
     if isinstance(path, (str, Path)):
-        data = _load_one(Path(path))
+        path = Path(path)
+        started = any((path / name).is_file() for name in (_INDEX, _STARTED))
+        if path.suffix == ".npz" or (path.is_dir() and not started and any(path.rglob("*.png"))):
+            from stagkit.datasets.flow_maps import load_flow_maps
+
+            data = load_flow_maps(path)
+        elif path.is_file():
+            raise StagkitError(f"{path} cannot be read: expected a prepared folder or an .npz of flow maps.")
+        else:
+            data = load_prepared(path)
         data = map_classes(data, mapping) if mapping else data
     else:
         data = join_datasets([load_data(p, mapping) for p in path], same_subjects)
         if mapping:
             data.meta["mapping"] = mapping
-    if frames not in ("all", "apex"):
-        raise StagkitError(f"`frames` is {frames!r}, expected all or apex.")
     return keep_apex(data) if frames == "apex" else data
 
 
 def keep_apex(data: RoiDataset) -> RoiDataset:
-    """Of each clip only the frame with the largest motion: what onset-apex methods see (T = 1)."""
+    """Only the frame with the largest motion of each clip: the input of onset-apex methods (T = 1)."""
     strength = (data.x[:, :, :, :2] ** 2).sum((2, 3, 4, 5)) * data.mask.any(2)
     at = strength.argmax(1)[:, None]
 
@@ -374,19 +350,3 @@ def keep_apex(data: RoiDataset) -> RoiDataset:
     digest = compute_digest(str(data.meta.get("digest", "")).encode(), b"apex")
     meta = {**data.meta, "frames": "apex", "digest": digest}
     return replace(data, x=pick(data.x), mask=pick(data.mask), times_ms=pick(data.times_ms), meta=meta)
-
-
-def _load_one(path: Path) -> RoiDataset:
-    if path.suffix == ".npz" or (path.is_dir() and not (path / _INDEX).is_file() and _holds_maps(path)):
-        from stagkit.datasets.flow_maps import load_flow_maps
-
-        return load_flow_maps(path)
-    if path.is_file():
-        raise StagkitError(
-            f"{path} is a file that stagkit does not know: give a prepared folder or an .npz of flow maps."
-        )
-    return load_prepared(path)
-
-
-def _holds_maps(root: Path) -> bool:
-    return not (root / _STARTED).is_file() and any(True for _ in root.rglob("*.png"))

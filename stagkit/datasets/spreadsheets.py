@@ -1,8 +1,7 @@
-"""Tables as people have them: Excel or CSV, a header somewhere near the top, columns under several names.
+"""Excel and CSV tables: annotation files, ``manifest.csv``, the table of the published flow maps.
 
-One reader for annotation files, ``manifest.csv`` and the table of the published flow maps. Columns are found by name,
-never by place: names are compared by their letters and digits alone, so ``Onset Frame``, ``OnsetFrame`` and
-``onset_frame`` are one. Text is normalised (Unicode NFC), so that one name is one string.
+The header is found near the top, and columns by the letters and digits of their names: ``Onset Frame``, ``OnsetFrame`` and
+``onset_frame`` are one. Text is normalised (Unicode NFC).
 """
 
 from __future__ import annotations
@@ -20,22 +19,21 @@ from stagkit.core.files import FORMULA, MAX_TEXT, shorten
 from stagkit.core.types import StagkitError
 from stagkit.motion.frames import MAX_FPS, MIN_FPS, RATE
 
-#: How far down the header is looked for (SAMM: row 14).
+#: Rows in which the header is searched (SAMM: row 14).
 HEADER_WITHIN = 40
 
-#: Endings of the tables that are read, and of those that are recognised but have to be saved in another format first.
+#: Suffixes of tables that are read, and of those that have to be saved in another format first.
 TABLES, OTHER_TABLES = (".xlsx", ".xlsm", ".csv", ".tsv", ".txt"), (".xls", ".ods", ".numbers")
 
-
-#: Cells that say 'nothing here'.
+#: Cells that mean 'empty'.
 _EMPTY = {"", "/", "-", "–", "nan", "none", "null", "n/a"}
 
-#: Most cells of a workbook that are read; annotation files have some ten thousand.
+#: Largest number of cells that is read; annotation files have some ten thousand.
 _MAX_CELLS = 5_000_000
 
 
 class TableError(StagkitError):
-    """An annotation file that cannot be read: which, what was expected, what to do."""
+    """A table or cell that cannot be read."""
 
 
 def compute_name(cell: object) -> str:
@@ -44,12 +42,12 @@ def compute_name(cell: object) -> str:
 
 
 def is_empty(cell: object) -> bool:
-    """Nothing written, or a sign for nothing (``/``, ``-``, ``nan``)."""
+    """Blank, or a sign for it (``/``, ``-``, ``nan``)."""
     return cell is None or (isinstance(cell, float) and cell != cell) or str(cell).strip().lower() in _EMPTY
 
 
 def read_text(cell: object) -> str:
-    """A cell as text (NFC): whole numbers without a point, '' where empty."""
+    """A cell as text (NFC): whole numbers without a point, '' if empty."""
     if is_empty(cell):
         return ""
     text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
@@ -57,18 +55,14 @@ def read_text(cell: object) -> str:
 
 
 def read_name(cell: object) -> str:
-    """A cell that names something, as text (NFC); unlike ``read_text``, words such as 'None' are names too."""
+    """A name as text (NFC); unlike in ``read_text``, words such as 'None' are names too."""
     if cell is None or cell != cell:
         return ""
     return read_text(cell) or unicodedata.normalize("NFC", str(cell).strip())
 
 
 def read_frame(cell: object) -> int | None:
-    """A frame number; None where empty.
-
-    Raises:
-        TableError: text that is no whole number >= 0.
-    """
+    """A frame number; None if empty, ``TableError`` for text that is no whole number >= 0."""
     text = read_text(cell)
     if not text:
         return None
@@ -78,11 +72,7 @@ def read_frame(cell: object) -> int | None:
 
 
 def read_rate(cell: object) -> float:
-    """A frame rate, frames per second.
-
-    Raises:
-        TableError: no finite number within ``MIN_FPS`` and ``MAX_FPS``.
-    """
+    """A frame rate, frames per second; ``TableError`` unless within ``MIN_FPS`` and ``MAX_FPS``."""
     try:
         rate = float("nan" if isinstance(cell, bool) else str(cell).strip() or "nan")
     except (ValueError, OverflowError):
@@ -93,11 +83,11 @@ def read_rate(cell: object) -> float:
 
 
 def name_subject(cell: object, prefix: str = "", digits: int = 0) -> str:
-    """Name of a subject that a sheet writes as ``1``, ``01``, ``1.0`` or ``sub01``: ``sub01``; '' where empty.
+    """Name of a subject written as ``1``, ``01``, ``1.0`` or ``sub01``: ``sub01``; '' if empty.
 
     Args:
         cell: as written.
-        prefix: what stands before the number; digits: how many digits the number has at least.
+        prefix: text before the number; digits: smallest number of digits.
 
     Example:
         >>> name_subject(3.0, "sub", 2), name_subject("Sub03", "sub", 2), name_subject("", "sub", 2)
@@ -109,7 +99,7 @@ def name_subject(cell: object, prefix: str = "", digits: int = 0) -> str:
     return f"{prefix}{text.zfill(digits)}" if text else ""
 
 
-#: Columns of the sheets that follow the one of CASME II: field -> names it may have.
+#: Columns of annotation files in the format of CASME II: field -> names it may have.
 CASME_COLUMNS = {
     "subject": ("Subject",),
     "clip": ("Filename",),
@@ -121,14 +111,12 @@ CASME_COLUMNS = {
 
 
 def load_grids(path: str | Path, notes: list[str] | None = None) -> dict[str, list[tuple]]:
-    """All worksheets of a file: name -> rows of cells; empty rows are kept, so that row numbers stay.
-
-    A cell of a merged area has the value of the area's first cell.
+    """All worksheets of a file: name -> rows of cells, empty rows included; merged cells all have the first one's value.
 
     Args:
         path: ``.xlsx``, or text separated by commas, semicolons or tabs (``.csv``, ``.tsv``, ``.txt``; UTF-8, UTF-16 or
-            Windows-1252), which has one sheet named ``csv``.
-        notes: what had to be guessed is added here, a sentence each.
+            Windows-1252), which is one worksheet named ``csv``.
+        notes: guesses are added here, a sentence each.
 
     Raises:
         TableError: missing, damaged, another format, too large.
@@ -157,13 +145,13 @@ def load_grids(path: str | Path, notes: list[str] | None = None) -> dict[str, li
 
 
 def _read_worksheet(path: Path, sheet) -> list[tuple]:
-    """Rows of a worksheet; the size it states is not trusted (WPS states a wrong one)."""
+    """Rows of a worksheet; its stated size is ignored (WPS writes a wrong one)."""
     from openpyxl.utils.cell import range_boundaries
 
     sheet.reset_dimensions()
     rows, n_cells = [], 0
     for row in sheet.iter_rows(values_only=True):
-        rows.append(tuple(row))
+        rows.append(row)
         n_cells += 1 + len(row)
         if n_cells > _MAX_CELLS:
             raise TableError(f"{path} has more than {_MAX_CELLS:,} cells: is it the official file?")
@@ -182,7 +170,7 @@ def _read_worksheet(path: Path, sheet) -> list[tuple]:
 
 
 def _read_csv(path: Path, notes: list[str]) -> list[tuple]:
-    """Rows of a text table, whatever it is separated by."""
+    """Rows of a text table with any separator."""
     try:
         if not path.is_file():
             raise TableError(f"{path} is missing, or no file.")
@@ -228,62 +216,56 @@ def load_table(
     notes: list[str] | None = None,
     complete: bool = False,
 ) -> list[tuple[int, dict[str, object]]]:
-    """The rows of the first worksheet that has the columns asked for.
+    """The rows of the first worksheet that has the given columns.
 
     Args:
         path, notes: see ``load_grids``.
-        columns: field -> names it may have; all must be there, within the first rows of a worksheet.
-        optional: the same, for fields that may be missing (None then).
-        complete: columns under other names are noted.
+        columns: field -> names it may have; all must be in one of the first rows of a worksheet.
+        optional: the same for fields that may be missing; their cells are then None.
+        complete: note columns that are not read.
 
     Returns:
-        (0-based number among the rows below the header, field -> cell), rows without any cell left out.
+        (0-based number below the header, field -> cell) of every row that is not empty.
 
     Raises:
-        TableError: unreadable, or no worksheet with these columns: names those missing; two columns of one name.
+        TableError: unreadable, no worksheet with these columns, or two columns of one name.
     """
-    best: tuple[int, list[str], Sequence[object]] = (-1, [], ())
+    path, notes = Path(path), [] if notes is None else notes
+    best: tuple[int, Sequence[str], Sequence[object]] = (-1, tuple(columns), ())
     for rows in load_grids(path, notes).values():
-        for top, row in enumerate(rows[:HEADER_WITHIN]):
-            names = [compute_name(cell) for cell in row]
-            missing = [field for field, options in columns.items() if _find(names, options) is None]
-            if not missing:
-                at = {field: _find(names, options) for field, options in {**columns, **(optional or {})}.items()}
-                twice = [row[i] for i in at.values() if i is not None and names.count(names[i]) > 1]
-                if twice:
-                    raise TableError(f"{Path(path).name} has two columns {shorten(str(twice[0]), 60)}: remove one.")
-                if notes is not None and "aus" in at and at["aus"] is None and not complete:
-                    notes.append(f"{Path(path).name} has no column of action units: no clip has any")
-                above = sum(sum(not is_empty(c) for c in r) >= len(columns) for r in rows[:top])
-                if notes is not None and above:
-                    notes.append(f"{Path(path).name} has {above} full row(s) above its header row that are not read")
-                others = [cell for i, cell in enumerate(row) if i not in at.values() and _has_cells(rows[top + 1 :], i)]
-                if notes is not None and complete and others:
-                    shown = ", ".join(shorten(cell, 40) for cell in others[:5])
-                    notes.append(f"{Path(path).name} has columns that are not read: {shown}")
-                return _take(rows[top + 1 :], at)
-            if len(columns) - len(missing) > best[0]:
-                best = (len(columns) - len(missing), missing, row)
-    what = ", ".join(f"{field} ({' or '.join(columns[field])})" for field in best[1] or columns)
+        for top, header in enumerate(rows[:HEADER_WITHIN]):
+            names = [compute_name(cell) for cell in header]
+            at = {field: _find(names, options) for field, options in {**columns, **(optional or {})}.items()}
+            missing = [field for field in columns if at[field] is None]
+            if missing:
+                best = max(best, (len(columns) - len(missing), missing, header), key=lambda found: found[0])
+                continue
+            duplicates = [header[i] for i in at.values() if i is not None and names.count(names[i]) > 1]
+            if duplicates:
+                raise TableError(f"{path.name} has two columns {shorten(str(duplicates[0]), 60)}: remove one.")
+            above = sum(sum(not is_empty(c) for c in row) >= len(columns) for row in rows[:top])
+            rows = rows[top + 1 :]
+            used = [i for i in range(len(header)) if not all(is_empty(_get(row, i)) for row in rows)]
+            others = ", ".join([shorten(header[i], 40) for i in used if i not in at.values()][:5])
+            if not complete and at.get("aus", 0) is None:
+                notes.append(f"{path.name} has no column of action units: no clip has any")
+            if above:
+                notes.append(f"{path.name} has {above} full row(s) above its header row that are not read")
+            if complete and others:
+                notes.append(f"{path.name} has columns that are not read: {others}")
+            cells = [{field: _get(row, i) for field, i in at.items()} for row in rows]
+            return [(i, found) for i, found in enumerate(cells) if not all(map(is_empty, found.values()))]
+    what = ", ".join(f"{field} ({' or '.join(columns[field])})" for field in best[1])
     has = ", ".join(shorten(str(cell), 40) for cell in best[2] if not is_empty(cell)) or "no header"
     raise TableError(
-        f"{Path(path).name} has no column {what}: is it the official file, with its header row? It has {has[:300]}."
+        f"{path.name} has no column {what}: is it the official file, with its header row? It has {has[:300]}."
     )
 
 
-def _has_cells(rows: Sequence[tuple], at: int) -> bool:
-    return any(at < len(row) and not is_empty(row[at]) for row in rows)
+def _get(row: tuple, at: int | None) -> object:
+    return row[at] if at is not None and at < len(row) else None
 
 
 def _find(names: Sequence[str], options: Sequence[str]) -> int | None:
     wanted = [compute_name(option) for option in options]
     return next((names.index(name) for name in wanted if name in names), None)
-
-
-def _take(rows: Sequence[tuple], at: Mapping[str, int | None]) -> list[tuple[int, dict[str, object]]]:
-    found = []
-    for number, row in enumerate(rows):
-        cells = {f: row[i] if i is not None and i < len(row) else None for f, i in at.items()}
-        if any(not is_empty(cell) for cell in cells.values()):
-            found.append((number, cells))
-    return found

@@ -1,7 +1,6 @@
-"""One person under two names, and one recording under two people: a network would be tested on whom it was trained.
+"""Warnings about subjects that may be one person under two names, and recordings that may be in the data twice.
 
-Nothing here is certain, so nothing is refused: people are warned and decide. Recordings that are exactly the same are
-refused (``splits.check_splittable``).
+Exactly equal recordings are refused (``splits.check_splittable``).
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from stagkit.core.errors import StagkitWarning
 from stagkit.core.types import RoiDataset
 from stagkit.datasets import NAMES
 
-#: Two clips whose motion differs by at most this share of its size are nearly the same recording (stagkit's choice).
-#: Measured: a copy with one grey level changed differs by less than 0.001; the closest two of the 309 public flow maps of
-#: different people differ by 0.19. A copy saved once more as JPEG of quality 90 differs by 0.23 and is not found.
+#: Two clips whose motion differs by at most this share are near duplicates (stagkit's choice). A copy with one grey level
+#: changed differs by less than 0.001, the closest of the 309 public flow maps of different subjects by 0.19. A copy saved
+#: again as JPEG of quality 90 differs by 0.23 and is not found.
 NEAR = 0.1
 
-#: Points in time at which the motion of two clips is compared.
+#: Time points at which two clips are compared.
 _TIMES = 4
 
 _PREFIX = re.compile(r"^(subject|subj|sub|spno|sp|person|participant|p|s)[\s._-]*(?=\d)")
@@ -43,10 +42,9 @@ def normalise_subject(name: str) -> str:
 
 
 def find_alike_subjects(subjects: Iterable[str]) -> list[str]:
-    """People who may be one, a sentence each.
+    """Subjects that may be one person, a sentence each: names that differ only in case, zero padding or prefix.
 
-    Within a data set: names that differ in case, zero padding or prefix only. Across data sets: the same, unless both are
-    published sets, whose numbers belong to different people.
+    Two published data sets have different subjects, so names are not compared between them.
 
     Args:
         subjects: ``DATASET/NAME``.
@@ -66,13 +64,13 @@ def find_alike_subjects(subjects: Iterable[str]) -> list[str]:
 
 
 def _published(subject: str) -> str:
-    """The published data set of a subject, '' where it is of none."""
+    """The published data set of a subject, '' if there is none."""
     name = subject.partition("/")[0].lower().removesuffix("-phantom")
     return name if name in NAMES else ""
 
 
 def compute_signature(motion: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """What two clips are compared by: mean motion of each region at four points in time.
+    """Values by which two clips are compared: mean motion of each region at four time points.
 
     Args:
         motion: float "time roi chan py px", chan = (u, v, ...); seen: bool "time roi".
@@ -89,14 +87,7 @@ def compute_signature(motion: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def compute_image_signature(frames: np.ndarray) -> np.ndarray:
-    """The same for pictures that were not measured: how small grey pictures differ from the first at four points in time.
-
-    Args:
-        frames: uint8 "time y x" or "time y x chan".
-
-    Returns:
-        float "value".
-    """
+    """The same for frames uint8 "time y x" or "time y x chan": differences of small grey images from the first one."""
     grey = frames if frames.ndim == 3 else frames.mean(-1)
     at = np.linspace(0, len(grey) - 1, _TIMES + 1).round().astype(int)
     small = np.stack([cv2.resize(grey[t].astype(np.float32), (16, 16), interpolation=cv2.INTER_AREA) for t in at])
@@ -106,7 +97,7 @@ def compute_image_signature(frames: np.ndarray) -> np.ndarray:
 def find_near_duplicates(
     signatures: np.ndarray, subjects: Sequence[str], clips: Sequence[str], near: float = NEAR
 ) -> list[str]:
-    """Clips of different people whose motion is nearly the same, a sentence each.
+    """Clips of different subjects with nearly the same motion, a sentence each.
 
     Args:
         signatures: float "clip value".
@@ -114,33 +105,33 @@ def find_near_duplicates(
         near: largest difference, as a share of the larger of the two motions.
     """
     size = np.linalg.norm(signatures, axis=1)
-    people = np.unique(np.asarray(subjects, dtype=object).astype(str), return_inverse=True)[1]
+    codes = np.unique(np.asarray(subjects, dtype=object).astype(str), return_inverse=True)[1]
     found = []
     for start in range(0, len(signatures), 512):
         part = slice(start, start + 512)
         squared = size[part, None] ** 2 + size**2 - 2 * signatures[part] @ signatures.T
         limit = near * np.maximum(size[part, None], size)
-        close = (squared <= limit**2) & (limit > 0) & (people[part, None] != people)
+        close = (squared <= limit**2) & (limit > 0) & (codes[part, None] != codes)
         for i, k in np.argwhere(close) + [start, 0]:
             if i < k:
                 found.append(
                     f"the clips {clips[i]} of {subjects[i]} and {clips[k]} of {subjects[k]} have nearly the same motion and "
-                    "may be one recording under two people"
+                    "may be one recording of one person"
                 )
     return found
 
 
 def find_identity_issues(data: RoiDataset) -> list[str]:
-    """People who may be one, and recordings that may stand under two people, a sentence each."""
+    """Subjects that may be one person, and near duplicates, a sentence each."""
     signatures = np.array([compute_signature(x, m) for x, m in zip(data.x, data.mask, strict=True)])
     return find_alike_subjects(data.subjects) + find_near_duplicates(signatures, data.subjects, data.clip_ids)
 
 
-def find_dropped(meta: Mapping[str, object]) -> list[str]:
-    """How many rows and clips were left out before the clips were read, a sentence for each data set."""
+def find_skipped(meta: Mapping[str, object]) -> list[str]:
+    """Numbers of skipped rows and clips, a sentence for each data set."""
     parts = meta.get("of")
     if isinstance(parts, list):
-        return [sentence for part in parts if isinstance(part, Mapping) for sentence in find_dropped(part)]
+        return [sentence for part in parts if isinstance(part, Mapping) for sentence in find_skipped(part)]
     source = meta.get("source")
     rows = source.get("skipped") if isinstance(source, Mapping) else None
     name = source.get("name", "the data set") if isinstance(source, Mapping) else "the data set"
@@ -154,14 +145,14 @@ def find_dropped(meta: Mapping[str, object]) -> list[str]:
 
 
 def add_warnings(data: RoiDataset) -> RoiDataset:
-    """The same data, with everything that a person should know of it warned of and kept in ``meta["warnings"]``."""
-    issues = find_dropped(data.meta) + find_identity_issues(data)
+    """Warn of skipped clips, subjects that may be one person and near duplicates; keep that in ``meta["warnings"]``."""
+    issues = find_skipped(data.meta) + find_identity_issues(data)
     warn_of(issues)
     return replace(data, meta={**data.meta, "warnings": issues}) if issues else data
 
 
 def warn_of(issues: Sequence[str], shown: int = 3) -> None:
-    """One warning for each of the first issues; the last of them counts the others."""
+    """One warning for each of the first issues; the last one counts the others."""
     for i, fault in enumerate(issues[:shown]):
         more = f" (and {len(issues) - shown} more such findings)" if i == shown - 1 and len(issues) > shown else ""
         warnings.warn(f"{fault}{more}.", StagkitWarning, stacklevel=3)

@@ -20,9 +20,9 @@ from stagkit.core.types import Attribution, Batch, Clip, FlowClip, StagkitError
 from stagkit.explain.aggregate import by_au
 from stagkit.explain.attribution import attribute
 from stagkit.inference.pretrained import PretrainedEnsemble, load_weights
+from stagkit.motion.frames import read_ahead
 from stagkit.motion.landmarks import FaceError, LandmarkFinder, check_face, load_finder, load_landmarks, make_aligner
 from stagkit.motion.optical_flow import compute_flow
-from stagkit.motion.stream import read_ahead
 from stagkit.motion.video import Video, iter_windows, open_video
 
 #: Side of the aligned face, px; most frames of a window (stagkit's choices).

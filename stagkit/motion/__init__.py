@@ -1,5 +1,5 @@
 """Frames to motion: landmarks, alignment, optical flow without head motion, regions.
 
-In: pictures or a video. Out: `FlowClip` and `RoiSequence`, in percent of the inter-ocular distance.
+In: images or a video. Out: `FlowClip` and `RoiSequence`, in percent of the inter-ocular distance.
 Start reading at ``optical_flow.py``.
 """

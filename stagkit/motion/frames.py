@@ -1,8 +1,7 @@
-"""Folders and frames below a root: each listed once, nothing outside the root is seen.
+"""Frames of clips on disk: folders below a root, listed once and never left; images decoded one at a time.
 
-One lister of frames for all data sets, manifests and recordings. Which number in the file names counts the frames is read
-from all names of a folder: the one that differs between them (``frame_3_crop128.png`` is frame 3; ``img46.jpg``,
-``reg_img46.jpg``, ``006_05562.jpg`` and ``006_0180.jpg`` are frames 46, 46, 5562 and 180).
+The frame number is read from all names of a folder: it is the number that differs between them (``frame_3_crop128.png`` is
+frame 3; ``img46.jpg``, ``reg_img46.jpg``, ``006_05562.jpg`` and ``006_0180.jpg`` are frames 46, 46, 5562 and 180).
 """
 
 from __future__ import annotations
@@ -11,41 +10,47 @@ import glob
 import io
 import os
 import re
+import threading
 import unicodedata
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
+from queue import Empty, Full, Queue
 
 import cv2
 import numpy as np
 
 from stagkit.core.types import StagkitError
+from stagkit.motion.landmarks import FaceError, align_frames, check_inside, find_points, load_finder
 
-#: Frame rates outside are a mistake (stagkit's choice), frames per second.
+#: Allowed frame rates, frames per second (stagkit's choice).
 MIN_FPS, MAX_FPS = 1.0, 100_000.0
 RATE = f"a number of frames per second from {MIN_FPS:g} to {MAX_FPS:g}"
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
-#: Largest picture that is decoded: pixels (8K film has 33 million) and bytes of its file (stagkit's choice).
+#: Largest image that is decoded: pixels (8K film has 33 million) and bytes of its file (stagkit's choice).
 MAX_PIXELS, MAX_BYTES = 64_000_000, 2**28
+
+#: Frames at full size that may wait in the queue of ``read_ahead`` (stagkit's choice).
+AHEAD = 4
 
 #: EXIF tag 'orientation'; 1 is upright.
 _ORIENTATION = 274
-
 _DIGITS = re.compile(r"[0-9]{1,40}")
+_END = object()
 
 
 class UnclearFramesError(StagkitError):
-    """Names of pictures from which the order of the frames cannot be read."""
+    """File names that do not give the order of the frames."""
 
 
 def normalise_name(name: str) -> str:
-    """A name as names are compared: lower case, Unicode NFC (macOS writes NFD)."""
+    """A name for comparison: lower case, Unicode NFC (macOS writes NFD)."""
     return unicodedata.normalize("NFC", name).lower()
 
 
@@ -54,23 +59,23 @@ class Frames:
     """The frames of a folder.
 
     Args:
-        files: frame number -> name, in the order of the numbers.
-        claimed: numbers that two files claim; ``files`` has one of the two.
-        ignored: pictures that have no number, where others have one.
-        odd: names that look like pictures but are links out of the root, broken links, named pipes or devices.
+        files: frame number -> name, sorted by number.
+        duplicates: numbers of two files; ``files`` has one of the two.
+        ignored: images without a number, where others have one.
+        invalid: image names that are links out of the root, broken links, named pipes or devices.
     """
 
     files: dict[int, str]
-    claimed: tuple[int, ...] = ()
+    duplicates: tuple[int, ...] = ()
     ignored: tuple[str, ...] = ()
-    odd: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
 
 
 def number_frames(names: Iterable[str]) -> Frames:
-    """Which frame each picture is, from the names of all pictures of a folder.
+    """Frame number of each image, from the names of all images of a folder.
 
-    Among names of the same pattern, the number that differs counts the frames. Where several differ, the last of those that
-    alone give the same order as all together. Pictures without a number are ignored where others have one.
+    Among names of the same pattern, the number that differs is the frame number. If several differ, it is the last of those
+    that alone give the same order as all together. Images without a number are ignored where others have one.
 
     Raises:
         UnclearFramesError: several numbers differ, and none of them gives the order.
@@ -80,7 +85,7 @@ def number_frames(names: Iterable[str]) -> Frames:
         {2: 'frame_2_crop128.png', 10: 'frame_10_crop128.png'}
     """
     patterns: dict[str, list[tuple[tuple[int, ...], str]]] = defaultdict(list)
-    ignored = []
+    ignored, duplicates = [], []
     for name in sorted(names):
         stem = os.path.splitext(name)[0]
         numbers = tuple(int(n) for n in _DIGITS.findall(stem))
@@ -89,36 +94,34 @@ def number_frames(names: Iterable[str]) -> Frames:
         else:
             ignored.append(name)
     found: dict[int, str] = {}
-    claimed = []
     for entries in patterns.values():
-        at = _find_counter([numbers for numbers, _ in entries], [name for _, name in entries])
+        at = _find_frame_number([numbers for numbers, _ in entries], [name for _, name in entries])
         for numbers, name in entries:
             if numbers[at] in found:
-                claimed.append(numbers[at])
+                duplicates.append(numbers[at])
             found[numbers[at]] = name
-    return Frames(dict(sorted(found.items())), tuple(sorted(claimed)), tuple(ignored))
+    return Frames(dict(sorted(found.items())), tuple(sorted(duplicates)), tuple(ignored))
 
 
-def _find_counter(rows: list[tuple[int, ...]], names: list[str]) -> int:
-    """Which of the numbers in each name counts the frames."""
+def _find_frame_number(rows: list[tuple[int, ...]], names: list[str]) -> int:
+    """Position of the frame number among the numbers of each name."""
     differ = [k for k in range(len(rows[0])) if len({row[k] for row in rows}) > 1]
     if not differ:
         return len(rows[0]) - 1
     if len(differ) == 1:
         return differ[0]
-    order = sorted(range(len(rows)), key=lambda i: rows[i])
+    rows = sorted(rows)
     for k in reversed(differ):
-        column = [rows[i][k] for i in order]
-        if all(a < b for a, b in zip(column, column[1:], strict=False)):
+        if all(a[k] < b[k] for a, b in pairwise(rows)):
             return k
     raise UnclearFramesError(
-        f"{len(differ)} numbers differ in the names of the pictures ({names[0]}, {names[-1]}), and none of them alone gives "
+        f"{len(differ)} numbers differ in the names of the images ({names[0]}, {names[-1]}), and none of them alone gives "
         "the order of the frames: rename the files so that one number counts them"
     )
 
 
 class Tree:
-    """What lies below a root.
+    """Folders and files below a root.
 
     Args:
         root: a folder; links that lead out of it are not followed but kept in ``escaped``.
@@ -136,13 +139,13 @@ class Tree:
         self.notes: list[str] = []
         self._real = self.root.resolve()
         self._listed: dict[Path, tuple[list[str], list[str]]] = {}
-        self._odd: dict[Path, list[str]] = {}
-        self._plain: dict[Path, defaultdict[str, list[str]]] = {}
+        self._invalid: dict[Path, list[str]] = {}
+        self._normalised: dict[Path, defaultdict[str, list[str]]] = {}
 
     def list(self, folder: Path) -> tuple[list[str], list[str]]:
-        """Names of the folders and of the files in ``folder``, sorted; hidden ones and ``__MACOSX`` left out."""
+        """Names of the folders and of the files in ``folder``, sorted; without hidden ones and ``__MACOSX``."""
         if folder not in self._listed:
-            folders, files, odd = [], [], []
+            folders, files, invalid = [], [], []
             try:
                 entries = sorted(os.scandir(folder), key=lambda e: e.name)
             except (FileNotFoundError, NotADirectoryError):
@@ -152,16 +155,16 @@ class Tree:
             for entry in entries:
                 if entry.name.startswith((".", "~$")) or entry.name == "__MACOSX":
                     continue
-                if entry.is_symlink() and not self._stays(entry.path):
+                escapes = entry.is_symlink() and not self._stays(entry.path)
+                if escapes:
                     self.escaped.append(os.path.relpath(entry.path, self.root))
-                    odd.append(entry.name)
-                elif entry.is_dir():
+                if not escapes and entry.is_dir():
                     folders.append(entry.name)
-                elif entry.is_file():
+                elif not escapes and entry.is_file():
                     files.append(entry.name)
-                else:  # a broken link, a named pipe, a device
-                    odd.append(entry.name)
-            self._listed[folder], self._odd[folder] = (folders, files), odd
+                else:  # leads out of the root, a broken link, a named pipe, a device
+                    invalid.append(entry.name)
+            self._listed[folder], self._invalid[folder] = (folders, files), invalid
         return self._listed[folder]
 
     def _stays(self, path: str) -> bool:
@@ -173,7 +176,7 @@ class Tree:
     def match(self, base: Path, pattern: str, skip: bool = False) -> list[Path]:
         """Folders below ``base`` whose path fits ``pattern`` (``*`` within a name; upper and lower case alike).
 
-        ``..`` and an absolute path fit nothing, since folders are only ever found by listing.
+        ``..`` and an absolute path fit nothing, since folders are only found by listing.
 
         Args:
             skip: pass over folders that cannot be listed.
@@ -182,19 +185,19 @@ class Tree:
         for part in normalise_name(pattern).split("/"):
             if skip:
                 found = [f for f in found if self._try_list(f) or f in self._listed]
-            found = [f / name for f in found for name in self._named(f, part)]
+            found = [f / name for f in found for name in self._match_names(f, part)]
         return found
 
-    def _named(self, folder: Path, part: str) -> Sequence[str]:
+    def _match_names(self, folder: Path, part: str) -> Sequence[str]:
         """Folders in ``folder`` that fit one part of a pattern."""
-        if folder not in self._plain:
-            plain = defaultdict(list)
+        if folder not in self._normalised:
+            names = defaultdict(list)
             for name in self.list(folder)[0]:
-                plain[normalise_name(name)].append(name)
-            self._plain[folder] = plain
+                names[normalise_name(name)].append(name)
+            self._normalised[folder] = names
         if not glob.has_magic(part):
-            return self._plain[folder].get(part, ())
-        return [name for low, names in self._plain[folder].items() if fnmatchcase(low, part) for name in names]
+            return self._normalised[folder].get(part, ())
+        return [name for low, names in self._normalised[folder].items() if fnmatchcase(low, part) for name in names]
 
     def iter_folders(self, depth: int, most: int = 4000) -> Iterator[Path]:
         """The root and the folders below it that can be listed, those nearer to the root first; at most ``most``."""
@@ -211,63 +214,56 @@ class Tree:
                 level = [folder / name for folder in level for name in self._try_list(folder)]
 
     def _try_list(self, folder: Path) -> Sequence[str]:
-        """Folders in ``folder``; none where it cannot be listed."""
+        """Folders in ``folder``; none if it cannot be listed."""
         try:
             return self.list(folder)[0]
         except StagkitError:
             return ()
 
     def has_images(self, folder: Path) -> bool:
-        """Whether a picture lies in ``folder``."""
+        """Whether ``folder`` holds an image."""
         return any(_is_image(name) for name in self.list(folder)[1])
 
     def frames(self, folder: Path) -> Frames:
-        """The frames in ``folder``; see ``number_frames``.
-
-        Raises:
-            UnclearFramesError: their order cannot be read from their names.
-        """
+        """The frames in ``folder``; see ``number_frames``."""
         found = number_frames(name for name in self.list(folder)[1] if _is_image(name))
-        odd = tuple(name for name in self._odd[folder] if _is_image(name))
-        return Frames(found.files, found.claimed, found.ignored, odd)
+        return replace(found, invalid=tuple(name for name in self._invalid[folder] if _is_image(name)))
 
     def list_frames(self, folder: Path) -> tuple[list[Path], list[str]]:
-        """Files of the frames of one clip in order, and what is odd about them, a sentence each.
-
-        Names without any number are sorted as text.
+        """Files of one clip's frames in order, and issues, a sentence each; names without numbers are sorted as text.
 
         Raises:
-            StagkitError: no picture, two files that claim one frame, an order that cannot be read from the names, a frame
-                that is a link out of the root or no file.
+            StagkitError: no image, two files of one frame, an order that cannot be read from the names, a frame that is a
+                link out of the root or no file.
         """
         found = self.frames(folder)
-        if found.odd:
+        if found.invalid:
             raise StagkitError(
-                f"{folder / found.odd[0]} is a link that leads out of {self.root} or nowhere, or no file: replace it by the "
-                "picture itself"
+                f"{folder / found.invalid[0]} is a link that leads out of {self.root} or nowhere, or no file: replace it by "
+                "the image itself"
             )
-        if found.claimed:
-            raise StagkitError(f"two files in {folder} claim frame {found.claimed[0]}: remove one of them")
+        if found.duplicates:
+            raise StagkitError(f"two files in {folder} are frame {found.duplicates[0]}: remove one of them")
         if not found.files and not found.ignored:
-            raise StagkitError(f"{folder} holds no pictures")
+            raise StagkitError(f"{folder} holds no images")
         if not found.files:
             return [folder / name for name in found.ignored], []
-        notes = []
+        issues = []
         if found.ignored:
-            shown = ", ".join(found.ignored[:3])
-            notes.append(f"{len(found.ignored)} picture(s) without a number in the name are ignored: {shown}")
+            names = ", ".join(found.ignored[:3])
+            issues.append(f"{len(found.ignored)} image(s) without a number in the name are ignored: {names}")
         numbers = list(found.files)
         step = min((b - a for a, b in pairwise(numbers)), default=1)
         gaps = (numbers[-1] - numbers[0]) // step + 1 - len(numbers)
         if gaps > 0:
             first = next(a + step for a, b in pairwise(numbers) if b - a > step)
-            notes.append(
+            issues.append(
                 f"{gaps} frame(s) seem to be missing between the first and the last, the first is number {first}"
             )
-        return [folder / name for name in found.files.values()], notes
+        return [folder / name for name in found.files.values()], issues
 
     def describe(self, n: int = 8) -> str:
-        """What stands at the top, in words."""
+        """Names in the root, for a message."""
         if not self.root.exists():
             return "no such folder"
         if not self.root.is_dir():
@@ -282,26 +278,29 @@ def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def read_header(path: Path, data: bytes = b"") -> tuple[tuple[int, int], int]:
-    """Size and EXIF orientation of a picture, without decoding it: ((height, width) px as stored, 1..8).
+# ── images ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_image_header(path: Path, data: bytes = b"") -> tuple[tuple[int, int], int]:
+    """Size and EXIF orientation of an image, without decoding it: ((height, width) px as stored, 1..8).
 
     Args:
-        path: the file; ``data``: its bytes, where they are in memory already.
+        path: the file; ``data``: its bytes, if already in memory.
 
     Raises:
-        OSError: no picture. StagkitError: more than ``MAX_PIXELS``.
+        OSError: no image. StagkitError: more than ``MAX_PIXELS``.
     """
     from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large pictures, which are refused here
+        warnings.simplefilter("ignore")  # of large images, which are refused here
         try:
             with Image.open(io.BytesIO(data) if data else path) as image:
                 width, height = image.size
                 orientation = image.getexif().get(_ORIENTATION, 1)
         except Image.DecompressionBombError:
             width, height, orientation = MAX_PIXELS, 2, 1
-        except Exception as error:  # a damaged picture makes Pillow raise nearly anything
+        except Exception as error:  # Pillow raises nearly anything for a damaged image
             raise OSError(str(error)) from error
     if width * height > MAX_PIXELS:
         raise StagkitError(f"{path} has more than {MAX_PIXELS:,} pixels: make it smaller")
@@ -309,56 +308,61 @@ def read_header(path: Path, data: bytes = b"") -> tuple[tuple[int, int], int]:
 
 
 def read_shape(path: Path, clip_id: str) -> tuple[int, int]:
-    """(height, width) px of a picture as it is shown, without decoding it.
+    """(height, width) px of an image as it is shown, without decoding it.
 
     Raises:
         StagkitError: damaged or too large.
     """
     try:
-        (height, width), orientation = read_header(path)
+        (height, width), orientation = read_image_header(path)
     except OSError as error:
-        raise StagkitError(f"clip {clip_id!r}: {path} is damaged and cannot be read as a picture.") from error
+        raise StagkitError(f"clip {clip_id!r}: {path} is damaged and cannot be read as an image.") from error
     except StagkitError as error:
         raise StagkitError(f"clip {clip_id!r}: {error}.") from error
     return (width, height) if orientation >= 5 else (height, width)
 
 
 def has_exif_rotation(paths: Sequence[Path]) -> bool:
-    """Whether the first or last of these pictures carries an EXIF orientation other than upright."""
+    """Whether the first or last of these images has an EXIF orientation other than upright."""
     for path in {paths[0], paths[-1]} if paths else ():
         try:
-            if read_header(path)[1] != 1:
+            if read_image_header(path)[1] != 1:
                 return True
-        except (OSError, StagkitError):  # whoever reads the picture names it
+        except (OSError, StagkitError):  # reported when the image is read
             continue
     return False
 
 
 def load_image(path: Path) -> np.ndarray:
-    """One picture, turned as its EXIF orientation says: uint8 "y x" (grey) or "y x chan" (RGB).
+    """One image with its EXIF orientation applied: uint8 "y x" (grey) or "y x chan" (RGB).
 
     Raises:
-        StagkitError: damaged, too large, or of more than 8 bits a channel.
+        StagkitError: damaged, too large, or of more than 8 bits per channel.
     """
     frame, orientation = None, 1
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise StagkitError(f"{path} has more than {MAX_BYTES:,} bytes: is it a picture?")
+            raise StagkitError(f"{path} has more than {MAX_BYTES:,} bytes: is it an image?")
         data = path.read_bytes()
-        _, orientation = read_header(path, data)
-        if not is_truncated(data):
+        _, orientation = read_image_header(path, data)
+        if not _is_truncated(data):
             frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error):
         pass
     if frame is None:
-        raise StagkitError(f"{path} is damaged and cannot be read as a picture")
+        raise StagkitError(f"{path} is damaged and cannot be read as an image")
     if frame.dtype != np.uint8:
-        raise StagkitError(f"{path.name} is {frame.dtype}, expected 8 bits a channel")
-    frame = frame[..., 2::-1] if frame.ndim == 3 and frame.shape[2] > 2 else frame[..., 0] if frame.ndim == 3 else frame
-    return apply_exif_orientation(frame, orientation)
+        raise StagkitError(f"{path.name} is {frame.dtype}, expected 8 bits per channel")
+    if frame.ndim == 3:
+        frame = frame[..., 2::-1] if frame.shape[2] > 2 else frame[..., 0]
+    if orientation >= 5:
+        frame = frame.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        frame = frame[::-1]
+    return frame[:, ::-1] if orientation in (2, 3, 6, 7) else frame
 
 
-def is_truncated(data: bytes) -> bool:
+def _is_truncated(data: bytes) -> bool:
     """Whether the end of a PNG, JPEG or BMP file is missing; decoders fill what is missing with grey."""
     if data[:4] == b"\x89PNG":
         return b"IEND" not in data[-64:]
@@ -373,25 +377,14 @@ def is_truncated(data: bytes) -> bool:
     return False
 
 
-def apply_exif_orientation(frame: np.ndarray, orientation: int) -> np.ndarray:
-    """A picture "y x" or "y x chan" as its EXIF orientation (1..8) says that it is to be shown."""
-    if orientation >= 5:
-        frame = frame.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        frame = frame[::-1]
-    if orientation in (2, 3, 6, 7):
-        frame = frame[:, ::-1]
-    return frame
-
-
 def iter_frames(paths: Sequence[Path], clip_id: str) -> Iterator[np.ndarray]:
     """The frames of a clip one by one: uint8 "y x" (grey) or "y x chan" (RGB).
 
     Raises:
-        StagkitError: no picture, a damaged one, or one of another size or colour than the first.
+        StagkitError: no image, a damaged one, or one of another size or colour than the first.
     """
     if not paths:
-        raise StagkitError(f"clip {clip_id!r} has no pictures.")
+        raise StagkitError(f"clip {clip_id!r} has no images.")
     shape = None
     for path in paths:
         try:
@@ -407,3 +400,90 @@ def iter_frames(paths: Sequence[Path], clip_id: str) -> Iterator[np.ndarray]:
 def load_frames(paths: Sequence[Path], clip_id: str) -> np.ndarray:
     """All frames of a clip: uint8 "time y x" (grey) or "time y x chan" (RGB); see ``iter_frames``."""
     return np.stack(list(iter_frames(paths, clip_id)))
+
+
+def read_ahead(frames: Iterable[np.ndarray], ahead: int = AHEAD) -> Iterator[np.ndarray]:
+    """The same frames in the same order, read by another thread while the last one is processed.
+
+    Args:
+        frames: e.g. ``iter_frames``; its errors are raised here, after the frames before.
+        ahead: frames that may wait; one more is being read.
+    """
+    waiting: Queue = Queue(maxsize=ahead)
+    stop = threading.Event()
+
+    def put(item: object) -> None:
+        while not stop.is_set():
+            try:
+                return waiting.put(item, timeout=0.1)
+            except Full:
+                continue
+
+    def work() -> None:
+        try:
+            for frame in frames:
+                put(frame)
+                del frame
+                if stop.is_set():
+                    return
+            put(_END)
+        except BaseException as error:  # raised by the consumer
+            put(error)
+
+    reader = threading.Thread(target=work, name="frames", daemon=True)
+    reader.start()
+    try:
+        while (item := waiting.get()) is not _END:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            del item
+    finally:  # also if the consumer stops early
+        stop.set()
+        while True:
+            try:
+                waiting.get_nowait()
+            except Empty:
+                break
+        reader.join()
+
+
+def read_frames(
+    paths: Sequence[Path],
+    clip_id: str,
+    landmarks: np.ndarray | None = None,
+    onset: int | None = None,
+    size: int = 0,
+    landmarker: str = "",
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Frames and landmarks of a clip; with a size, aligned frame by frame so that few full-size frames are in memory.
+
+    Args:
+        paths: files of the frames, in order.
+        landmarks: float "time 68 2" px if stored.
+        onset: position of the onset frame; None = the first.
+        size: side of the aligned square, px; 0 = all frames as they are.
+        landmarker: ``face_landmarker.task``, for clips without landmarks; '' = none.
+
+    Returns:
+        frames uint8 "time y x" or "time y x chan"; their landmarks float "time 68 2" px, or None.
+
+    Raises:
+        StagkitError: a damaged image, no usable face.
+    """
+    onset = onset or 0
+    if landmarks is not None and 0 <= onset < len(paths):
+        try:
+            check_inside(landmarks[onset], read_shape(paths[onset], clip_id))
+        except FaceError as error:
+            raise FaceError(f"clip {clip_id!r}: {error}") from error
+    if not size:
+        return load_frames(paths, clip_id), landmarks
+    if not 0 <= onset < len(paths):
+        raise StagkitError(f"clip {clip_id!r}: onset {onset} lies outside its {len(paths)} frames (0-based).")
+    if landmarks is None and landmarker:
+        points = find_points(load_frames(paths[onset : onset + 1], clip_id)[0], load_finder(landmarker), clip_id)
+        landmarks = np.broadcast_to(points, (len(paths), 68, 2)).copy()
+    if landmarks is None:
+        raise StagkitError(f"clip {clip_id!r} has no landmarks: store them, or find them (prepare --landmarker FILE).")
+    return align_frames(read_ahead(iter_frames(paths, clip_id)), landmarks, onset, size)

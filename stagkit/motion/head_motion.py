@@ -1,6 +1,6 @@
-"""Motion of the head: measured on the rigid parts of the face, made smooth over time, and taken out of the flow.
+"""Head motion: fitted to the rigid parts of the face, smoothed over time, removed from the flow.
 
-A head motion is a float "2 3": a still pixel ``p`` of the onset frame has gone to ``head[:, :2] @ p + head[:, 2]``, px.
+A head motion is a float "2 3": a rigid pixel ``p`` of the onset frame has moved to ``head[:, :2] @ p + head[:, 2]``, px.
 """
 
 from __future__ import annotations
@@ -17,19 +17,16 @@ from stagkit.core.types import inter_ocular_distance
 #: Rigid parts of the face: temples and upper jaw rim, nose bridge (iBUG landmarks).
 RIGID_LANDMARKS = (0, 1, 2, 14, 15, 16, 27, 28, 29)
 
-#: Radius of the rigid discs, IOD; half the window over which a head's path is made smooth, ms; the largest change, px, that
-#: may be taken for noise (stagkit's choices).
+#: Radius of the rigid discs, IOD; half the smoothing window, ms; largest change by smoothing, px (stagkit's choices).
 RIGID_RADIUS, SMOOTH_MS, MAX_NOISE = 0.14, 30.0, 0.25
 
 
 def compute_rigid_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Bool "y x": discs around the landmarks that action units move least (nose bridge, temples, upper jaw rim).
-
-    Cut off at the rim of the face, since what stands behind a head does not move with it.
+    """Bool "y x": discs, inside the face, around the landmarks that action units move least.
 
     Args:
         landmarks: float "68 2" px.
-        shape: (height, width) of the picture, px.
+        shape: (height, width) of the image, px.
     """
     mask = np.zeros(shape, np.uint8)
     radius = max(2, round(RIGID_RADIUS * inter_ocular_distance(landmarks)))
@@ -39,17 +36,16 @@ def compute_rigid_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndar
 
 
 def compute_rigid_weights(grey: np.ndarray, rigid: np.ndarray) -> np.ndarray:
-    """How well motion can be seen at each rigid pixel, direction by direction.
+    """Weight of each rigid pixel per direction: square root of the structure tensor (Bigun & Granlund 1987).
 
-    Square root of the structure tensor (Bigun & Granlund 1987): along an edge, and where the skin is smooth, there is
-    nothing to see, and flow there is a guess of the method.
+    Motion along an edge and on smooth skin is not visible, and flow there is a guess of the method.
 
     Args:
         grey: uint8 "y x", the onset frame.
         rigid: bool "y x".
 
     Returns:
-        float "pixel 2 2", in the order of ``np.nonzero(rigid)``; ``trust @ (u, v)`` is the part of a motion that is seen.
+        float "pixel 2 2", in the order of ``np.nonzero(rigid)``; ``weights @ (u, v)`` is the visible part of a motion.
     """
     smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 0.8)
     along_y, along_x = np.gradient(smooth)
@@ -62,15 +58,18 @@ def compute_rigid_weights(grey: np.ndarray, rigid: np.ndarray) -> np.ndarray:
     return np.linalg.cholesky(tensor + floor * np.eye(2)).swapaxes(1, 2)
 
 
-def make_head_fit(rigid: np.ndarray, trust: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:
-    """``compute_head_motion`` for many frames: what does not depend on the flow is worked out once.
+def make_head_fit(rigid: np.ndarray, weights: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that fits a similarity transform to the flow of the rigid pixels.
+
+    Robust least squares (Cauchy weights, 5 rounds), so that pixels with wrong flow or moved by a muscle do not count.
 
     Args:
         rigid: bool "y x".
-        trust: from ``compute_rigid_weights``; None trusts every pixel alike.
+        weights: from ``compute_rigid_weights``; None weights all pixels alike.
 
     Returns:
-        A function of a flow, float32 "2 y x" px; it gives the head's motion, float "2 3".
+        A function of a flow, float32 "2 y x" px -> head motion, float "2 3"; the identity if fewer than four pixels are
+        rigid.
     """
     ys, xs = np.nonzero(rigid)
     n = len(xs)
@@ -80,10 +79,10 @@ def make_head_fit(rigid: np.ndarray, trust: np.ndarray | None = None) -> Callabl
     x, y, one, zero = xs - middle[0], ys - middle[1], np.ones(n), np.zeros(n)
     # motion = [[a, -b], [b, a]] p + (c, d): one row for u, one for v
     design = np.stack([np.stack([x, -y, one, zero], -1), np.stack([y, x, zero, one], -1)], 1)
-    trust = repeat(np.eye(2), "row col -> pixel row col", pixel=n) if trust is None else trust
-    seen = trust @ design
+    weights = repeat(np.eye(2), "row col -> pixel row col", pixel=n) if weights is None else weights
+    seen = weights @ design
     squares = rearrange(seen.swapaxes(1, 2) @ seen, "pixel par other -> pixel (par other)")
-    towards = seen.swapaxes(1, 2) @ trust
+    towards = seen.swapaxes(1, 2) @ weights
     ranks = [(n - 1) // 2, n // 2]
 
     def fit(flow: np.ndarray) -> np.ndarray:
@@ -103,29 +102,11 @@ def make_head_fit(rigid: np.ndarray, trust: np.ndarray | None = None) -> Callabl
     return fit
 
 
-def compute_head_motion(flow: np.ndarray, rigid: np.ndarray, trust: np.ndarray | None = None) -> np.ndarray:
-    """Similarity transform that explains the flow of the rigid pixels.
-
-    Robust least squares (Cauchy weights, 5 rounds), so that a rigid pixel that was measured badly, or is moved by a muscle,
-    does not count.
-
-    Args:
-        flow: float32 "2 y x" px.
-        rigid: bool "y x".
-        trust: from ``compute_rigid_weights``; None trusts every pixel alike.
-
-    Returns:
-        float "2 3"; the identity where fewer than four pixels are rigid.
-    """
-    return make_head_fit(rigid, trust)(flow)
-
-
 def smooth_head_motion(head: np.ndarray, times_ms: np.ndarray, centre: np.ndarray, onset: int) -> np.ndarray:
-    """A head's path without the noise of single frames: it cannot turn about within hundredths of a second.
+    """Head motion without the noise of single frames.
 
-    Parabolas over 30 ms to either side (Savitzky & Golay 1964, doi:10.1021/ac60214a047): at 200 frames a second 13
-    frames, at 60 and less none. A frame that would change by more than a quarter of a pixel stays as it was measured: that
-    is a jolt.
+    Parabolas over 30 ms to either side (Savitzky & Golay 1964, doi:10.1021/ac60214a047): 13 frames at 200 per second, none
+    at 60 and less. A frame that would change by more than a quarter of a pixel is a jolt and keeps its value.
 
     Args:
         head: float "time 2 3" px.
@@ -153,33 +134,31 @@ def smooth_head_motion(head: np.ndarray, times_ms: np.ndarray, centre: np.ndarra
 
 
 def _estimate_common_error(path: np.ndarray, times_ms: np.ndarray, onset: int) -> np.ndarray:
-    """What noise in the onset frame adds to every frame's motion: float "par".
+    """Error that noise in the onset frame adds to every frame's motion: float "par".
 
-    A path without it runs through rest at the onset, so a parabola through the frames around (50 ms) tells it. As much of it
-    is believed as is likely where all frames are equally noisy: little where the onset is the first frame.
+    Without it a parabola through the frames within 50 ms is zero at the onset. The estimate is shrunk as for equally noisy
+    frames, so it is small if the onset is the first frame.
     """
     away = (times_ms - times_ms[onset]) / 50.0
     near = (np.abs(away) <= 1) & (away != 0)
     if near.sum() < 4:
         return np.zeros(path.shape[1])
-    shares = np.linalg.pinv(np.vander(away[near], 3, increasing=True))[
-        0
-    ]  # of each frame in the parabola's value at rest
+    shares = np.linalg.pinv(np.vander(away[near], 3, increasing=True))[0]  # of each frame in the value at the onset
     return shares @ (path[near] - path[onset]) / (1 + shares @ shares)
 
 
 def remove_head_motion(flow: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """Skin motion left when the head's is undone: ``head^-1 (p + flow(p)) - p``, float32 "2 y x" px."""
+    """Skin motion without head motion: ``head^-1 (p + flow(p)) - p``, float32 "2 y x" px."""
     inverse = np.linalg.inv(head[:, :2])
     return add_head_motion(flow, np.concatenate([inverse, -inverse @ head[:, 2:]], axis=1))
 
 
 def add_head_motion(flow: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """What is seen where a head moves beside the skin's ``flow``: ``head (p + flow(p)) - p``, float32 "2 y x" px."""
+    """Visible motion of skin that moves by ``flow`` on a moving head: ``head (p + flow(p)) - p``, float32 "2 y x" px."""
     height, width = flow.shape[1:]
     out = np.empty_like(flow, dtype=np.float32)
     for i, (along_x, along_y, shift) in enumerate(head):
-        still_x, still_y = along_x - (i == 0), along_y - (i == 1)  # what is left where the skin stays
+        still_x, still_y = along_x - (i == 0), along_y - (i == 1)  # head motion alone
         out[i] = np.add.outer(still_y * np.arange(height) + shift, still_x * np.arange(width))
         out[i] += np.float32(along_x) * flow[0]
         out[i] += np.float32(along_y) * flow[1]
@@ -187,10 +166,10 @@ def add_head_motion(flow: np.ndarray, head: np.ndarray) -> np.ndarray:
 
 
 def choose_warp(head: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-    """What is undone of a head's motion before flow is measured again: float "2 3", None where it is too small.
+    """The part of a head motion to undo before flow is measured again: float "2 3", None if it is too small.
 
-    Whole pixels, since they need no interpolation (which blurs, and so looks like motion); all of it where turn and zoom
-    carry some landmark by more than 1.5 px (stagkit's choice).
+    The shift in whole pixels, which need no interpolation (blur looks like motion); all of it if rotation and scale move
+    some landmark by more than 1.5 px (stagkit's choice).
 
     Args:
         head: float "2 3" px.
@@ -212,6 +191,6 @@ def choose_warp(head: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
 
 
 def warp_to_onset(frame: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """A frame "y x" as it would be had the head stayed: cubic interpolation, the rim repeated."""
+    """A frame "y x" with the head motion undone: cubic interpolation, borders repeated."""
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(frame, head, frame.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)

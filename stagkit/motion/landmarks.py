@@ -1,8 +1,4 @@
-"""Landmarks of real faces: stored, or found with mediapipe; the checks they must pass; and the alignment to one face.
-
-68 points in iBUG order, px (x, y). Phantoms bring their own (``Clip.landmarks``); the rest of stagkit does not care where
-points come from.
-"""
+"""Face landmarks: stored or found with mediapipe, checked, and used to align clips. 68 points in iBUG order, px (x, y)."""
 
 from __future__ import annotations
 
@@ -24,24 +20,19 @@ from stagkit.core.types import Clip, StagkitError, check_axes, inter_ocular_dist
 #: Side of the aligned square and its middle, face frame (IOD): forehead to chin with a margin (stagkit's choice).
 FACE_SIDE, FACE_MIDDLE = 2.2, (0.0, 0.42)
 
-#: Smallest distance of the outer eye corners, px; furthest the tip of the nose may be off the middle, IOD (profile);
-#: least share of detail in a face (blur). Stagkit's choices; see ``compute_quality``.
+#: Smallest distance of the outer eye corners, px; largest offset of the nose tip, IOD (profile); smallest share of detail
+#: (blur). Stagkit's choices; see ``compute_quality``.
 MIN_IOD, MAX_TURN, MIN_DETAIL = 24.0, 0.25, 0.03
 
-#: How many times a face may be larger or smaller than the square that it is brought to (stagkit's choice).
-MAX_SCALE = 100.0
+#: Largest factor between a face and the square it is aligned to; largest file of landmarks, bytes; largest coordinate, px
+#: (stagkit's choices).
+MAX_SCALE, MAX_LANDMARKS, MAX_PLACE = 100.0, 2**27, 1e5
 
-#: Bytes of stored landmarks that are read at most: some 100,000 frames.
-MAX_LANDMARKS = 2**27
-
-#: Landmarks further off than this many px are of no picture that is read.
-MAX_PLACE = 1e5
-
-#: SHA-256 of the model file that stagkit was tried with.
+#: SHA-256 of the tested model file.
 KNOWN_MODEL = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
-# The mesh has 478 points. Jaw: outline of the face from the chin up to the ear, cut into eight equal pieces a side. Brows:
-# between their upper and lower edge. Nose, eyes and lips: the mesh point that lies there.
+# The mesh has 478 points. Jaw: face outline from chin to ear in eight equal steps per side. Brows: between their upper and
+# lower edge. Nose, eyes and lips: the mesh point at that place.
 _JAW_RIGHT = (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127)
 _JAW_LEFT = (152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356)
 _BROW_UPPER = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
@@ -53,14 +44,14 @@ _LIPS = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 3
 
 
 class FaceError(StagkitError):
-    """A picture without one usable face: what was seen, and what to do."""
+    """An image without exactly one usable face."""
 
 
 def load_landmarks(path: str | Path, n_frames: int, clip_id: str = "") -> np.ndarray:
     """Stored landmarks of a clip: float "time 68 2" px (x, y), iBUG order.
 
     Args:
-        path: ``.npy`` of "time 68 2", or "68 2" (the onset frame's, which stands for all).
+        path: ``.npy`` of "time 68 2", or "68 2" (the onset frame's, used for all).
         n_frames: frames of the clip.
         clip_id: for the message.
 
@@ -93,7 +84,7 @@ def load_landmarks(path: str | Path, n_frames: int, clip_id: str = "") -> np.nda
 def compute_68(mesh: np.ndarray) -> np.ndarray:
     """The 68 points of a face mesh.
 
-    Measured on phantoms of 256 px (truth known): 0.03 IOD off on average, 0.01 at eyes and lips.
+    Mean error on phantoms of 256 px: 0.03 IOD, 0.01 at eyes and lips.
 
     Args:
         mesh: float "478 2", mediapipe's points.
@@ -102,22 +93,22 @@ def compute_68(mesh: np.ndarray) -> np.ndarray:
         float "68 2", in the unit of ``mesh``.
     """
     check_axes({}, mesh=(mesh, "478 2"))
-    right, left = (_cut_evenly(mesh[list(line)], 9) for line in (_JAW_RIGHT, _JAW_LEFT))
+    right, left = (_resample(mesh[list(line)], 9) for line in (_JAW_RIGHT, _JAW_LEFT))
     brows = (1 - _BROW_DOWN) * mesh[list(_BROW_UPPER)] + _BROW_DOWN * mesh[list(_BROW_LOWER)]
     return np.concatenate([right[::-1], left[1:], brows, mesh[list(_NOSE + _EYES + _LIPS)]])
 
 
-def _cut_evenly(line: np.ndarray, n: int) -> np.ndarray:
+def _resample(line: np.ndarray, n: int) -> np.ndarray:
     """``n`` points at equal steps along a line "point 2"."""
     along = np.concatenate([[0.0], np.linalg.norm(np.diff(line, axis=0), axis=1).cumsum()])
     return np.stack([np.interp(np.linspace(0, along[-1], n), along, line[:, k]) for k in (0, 1)], axis=1)
 
 
 class LandmarkFinder:
-    """Finds faces with mediapipe's Face Landmarker (extra ``landmarks``), one picture at a time, nothing smoothed.
+    """mediapipe's Face Landmarker (extra ``landmarks``), one image at a time.
 
     Args:
-        model: the file ``face_landmarker.task``; stagkit neither ships nor fetches it.
+        model: the file ``face_landmarker.task``; stagkit neither ships nor downloads it.
 
     Raises:
         FaceError: the file is not there.
@@ -134,9 +125,9 @@ class LandmarkFinder:
         self.digest = hashlib.sha256(model.read_bytes()).hexdigest()
         if self.digest != KNOWN_MODEL:
             warnings.warn(
-                f"{model} is another model than the one stagkit was tried with.", StagkitWarning, stacklevel=2
+                f"{model} is another model than the one stagkit was tested with.", StagkitWarning, stacklevel=2
             )
-        self._picture = lambda frame: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=frame)
+        self._image = lambda frame: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=frame)
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.IMAGE, num_faces=2
         )
@@ -150,19 +141,19 @@ class LandmarkFinder:
         """Landmarks "68 2" px of every face (at most two) in a frame uint8 "y x" or "y x chan" (RGB)."""
         colour = cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB) if frame.ndim == 2 else np.ascontiguousarray(frame)
         height, width = frame.shape[:2]
-        with self._open() as detector:  # left open, it would end with an error message at the interpreter's end
-            faces = detector.detect(self._picture(colour)).face_landmarks
+        with self._open() as detector:  # an open one prints an error when Python exits
+            faces = detector.detect(self._image(colour)).face_landmarks
         return [compute_68(np.array([(p.x * width, p.y * height) for p in face])) for face in faces]
 
 
 @lru_cache(maxsize=2)
 def load_finder(model: str) -> LandmarkFinder:
-    """One finder a process."""
+    """One finder per process."""
     return LandmarkFinder(model)
 
 
 def find_landmarks(clip: Clip, finder: LandmarkFinder) -> Clip:
-    """The clip with the landmarks of its onset frame (the first where none is coded), which stand for all frames.
+    """The clip with the landmarks of its onset frame (the first if none is coded), used for all frames.
 
     Raises:
         FaceError: no face, two faces, or one that fails ``check_face``.
@@ -180,22 +171,22 @@ def find_points(frame: np.ndarray, finder: LandmarkFinder, clip_id: str = "") ->
     faces = finder.find(frame)
     if len(faces) != 1:
         seen = "no face was found in its onset frame" if not faces else "two faces are in its onset frame"
-        raise FaceError(f"clip {clip_id!r}: {seen}; crop the pictures to one face, or store landmarks.")
+        raise FaceError(f"clip {clip_id!r}: {seen}; crop the images to one face, or store landmarks.")
     check_face(faces[0], frame, clip_id)
     return faces[0]
 
 
 def compute_quality(landmarks: np.ndarray, frame: np.ndarray) -> dict[str, float]:
-    """What is measured of a face before it is used.
+    """Quality of a face.
 
     Args:
         landmarks: float "68 2" px.
         frame: uint8 "y x" or "y x chan".
 
     Returns:
-        ``iod`` px; ``turn``: how far the tip of the nose lies off the line from the middle of the eyes to that of the mouth,
-        IOD (0 = frontal); ``tilt`` of the eye line, degrees; ``inside``: share of the points inside the picture;
-        ``detail``: standard deviation of what is finer than 2 % of the IOD, as a share of all contrast in the face.
+        ``iod`` px; ``turn``: distance of the nose tip from the line between the middles of eyes and mouth, IOD (0 =
+        frontal); ``tilt`` of the eye line, degrees; ``inside``: share of the points inside the image; ``detail``: standard
+        deviation of detail finer than 2 % of the IOD, as a share of the contrast of the face.
     """
     check_axes({}, landmarks=(landmarks, "68 2"))
     height, width = frame.shape[:2]
@@ -217,11 +208,7 @@ def compute_quality(landmarks: np.ndarray, frame: np.ndarray) -> dict[str, float
 
 
 def check_face(landmarks: np.ndarray, frame: np.ndarray, clip_id: str = "") -> None:
-    """Refuse a face that cannot be measured.
-
-    Raises:
-        FaceError: too small, cut off, turned away, or blurred: how much, and what would do.
-    """
+    """Raise ``FaceError`` for a face that is too small, cut off, turned away or blurred."""
     if not (np.abs(landmarks) < MAX_PLACE).all():  # False for NaN too
         raise FaceError(
             f"clip {clip_id!r}: landmarks hold NaN or places beyond {MAX_PLACE:g} px; a face must be found in the onset "
@@ -229,51 +216,50 @@ def check_face(landmarks: np.ndarray, frame: np.ndarray, clip_id: str = "") -> N
         )
     found = compute_quality(landmarks, frame)
     if found["iod"] > np.hypot(*frame.shape[:2]):
-        told = f"the eye corners are {found['iod']:.3g} px apart, more than the picture is long"
+        problem = f"the eye corners are {found['iod']:.3g} px apart, more than the image is long"
     elif found["iod"] < MIN_IOD:
-        told = (
-            f"the face is too small: {found['iod']:.0f} px between the eye corners, at least {MIN_IOD:.0f} are needed"
+        problem = (
+            f"the face is too small: {found['iod']:.0f} px between the eye corners, expected {MIN_IOD:.0f} or more"
         )
     elif found["inside"] < 0.97:
-        told = f"the face is cut off: {100 * (1 - found['inside']):.0f} % of its landmarks lie outside the picture"
+        problem = f"the face is cut off: {100 * (1 - found['inside']):.0f} % of its landmarks lie outside the image"
     elif found["turn"] > MAX_TURN:
-        told = (
-            f"the face is turned away: its nose lies {found['turn']:.2f} eye distances off, at most {MAX_TURN} will do"
+        problem = (
+            f"the face is turned away: its nose is {found['turn']:.2f} eye distances off, expected at most {MAX_TURN}"
         )
     elif found["detail"] < MIN_DETAIL:
-        told = f"the face is blurred: {100 * found['detail']:.1f} % fine detail, at least {100 * MIN_DETAIL:.0f} % is needed"
+        problem = (
+            f"the face is blurred: {100 * found['detail']:.1f} % fine detail, expected {100 * MIN_DETAIL:.0f} % or more"
+        )
     else:
         return
-    raise FaceError(f"clip {clip_id!r}: {told}.")
+    raise FaceError(f"clip {clip_id!r}: {problem}.")
 
 
 def check_inside(landmarks: np.ndarray, shape: Sequence[int]) -> None:
-    """Refuse landmarks of no face in the picture: fewer than half of them lie inside, or the eyes are further apart.
+    """Raise ``FaceError`` if more than half of the landmarks lie outside the image, or the eyes further apart than it is.
 
     Args:
         landmarks: float "68 2" px.
-        shape: of the picture, (height, width, ...).
-
-    Raises:
-        FaceError: how many lie inside, or how far apart the eye corners are.
+        shape: of the image, (height, width, ...).
     """
     if not 1 <= inter_ocular_distance(landmarks) <= np.hypot(*shape[:2]):
         raise FaceError(
             f"the eye corners are {inter_ocular_distance(landmarks):.3g} px apart, expected at least 1 and at most the "
-            f"length of the picture of {shape[1]} x {shape[0]} px: are the landmarks in px (x, y) of this picture?"
+            f"length of the image of {shape[1]} x {shape[0]} px: are the landmarks in px (x, y) of this image?"
         )
     inside = ((landmarks >= 0) & (landmarks < [shape[1], shape[0]])).all(1).sum()
     if inside < len(landmarks) / 2:
         raise FaceError(
-            f"{inside} of {len(landmarks)} landmarks lie inside the picture of {shape[1]} x {shape[0]} px: are they in px "
-            "(x, y) of this picture?"
+            f"{inside} of {len(landmarks)} landmarks lie inside the image of {shape[1]} x {shape[0]} px: are they in px "
+            "(x, y) of this image?"
         )
 
 
 def compute_alignment(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """The turn, scale and shift that bring a face onto the mean face in a square of ``size`` px.
+    """The similarity transform of a face onto the mean face in a square of ``size`` px.
 
-    Least squares over all points (Umeyama 1991, doi:10.1109/34.88573; no mirror image).
+    Least squares over all points (Umeyama 1991, doi:10.1109/34.88573; no reflection).
 
     Args:
         landmarks: float "68 2" px.
@@ -301,10 +287,10 @@ def compute_alignment(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 def align_clip(clip: Clip, size: int = 256) -> Clip:
-    """The clip turned, scaled and cut to a square around the face, by one transform from its onset frame.
+    """The clip rotated, scaled and cropped to a square around the face, by one transform for all frames.
 
-    One transform for all frames: motion is scaled and turned with the face, and nothing else is done to it. Enlarging adds
-    no detail. Where a picture is made smaller it is smoothed first, so that fine grain does not become motion.
+    Motion is scaled and rotated with the face. Before an image is made smaller it is smoothed, so that fine grain does not
+    become motion.
 
     Args:
         clip: with landmarks.
@@ -320,7 +306,7 @@ def align_clip(clip: Clip, size: int = 256) -> Clip:
 
 
 def make_aligner(landmarks: np.ndarray, size: int) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """The transform of ``compute_alignment``, and a function that does it to one frame.
+    """The transform of ``compute_alignment``, and a function that applies it to one frame.
 
     Args:
         landmarks: float "68 2" px of the onset frame.
@@ -330,13 +316,13 @@ def make_aligner(landmarks: np.ndarray, size: int) -> tuple[np.ndarray, Callable
         matrix float "2 3"; a function of a frame uint8 "y x" or "y x chan" that gives "size size" or "size size chan".
 
     Raises:
-        FaceError: a face more than ``MAX_SCALE`` times as large or as small as asked for.
+        FaceError: a face more than ``MAX_SCALE`` times larger or smaller than ``size``.
     """
     matrix = compute_alignment(np.asarray(landmarks, float), size)
     scale = float(np.linalg.norm(matrix[:, 0]))
     if not np.isfinite(matrix).all() or not 1 / MAX_SCALE <= scale <= MAX_SCALE:
         raise FaceError(
-            f"the face is {FACE_SIDE * size / scale if scale > 0 else np.inf:.3g} px wide, and cannot be brought to {size} "
+            f"the face is {FACE_SIDE * size / scale if scale > 0 else np.inf:.3g} px wide and cannot be scaled to {size} "
             "px: are the landmarks in px (x, y)?"
         )
     sigma = 0.5 * np.sqrt(max(0.0, scale**-2 - 1.0))
@@ -351,11 +337,11 @@ def make_aligner(landmarks: np.ndarray, size: int) -> tuple[np.ndarray, Callable
 def align_frames(
     frames: Iterable[np.ndarray], landmarks: np.ndarray, onset: int, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The work of ``align_clip``, frame by frame: each of them is needed only while its turn has come.
+    """``align_clip`` frame by frame, so that full-size frames need not be in memory together.
 
     Args:
         frames: uint8 "y x" or "y x chan" each.
-        landmarks: float "time 68 2" px; onset: the position whose points tell the transform.
+        landmarks: float "time 68 2" px; onset: position of the frame whose points define the transform.
 
     Returns:
         frames uint8 "time size size" or "time size size chan", landmarks float "time 68 2" px of the square.
@@ -370,12 +356,12 @@ def align_frames(
 
 
 def locate_and_align(clip: Clip, size: int = 0, model: str = "") -> Clip:
-    """The clip with landmarks, and aligned where that is asked for.
+    """The clip with landmarks, and aligned if a size is given.
 
     Args:
         clip: as read.
-        size: side of the aligned square, px; 0 leaves the pictures as they are.
-        model: ``face_landmarker.task``; used where the clip brings no landmarks, '' = none.
+        size: side of the aligned square, px; 0 = not aligned.
+        model: ``face_landmarker.task``, for a clip without landmarks; '' = none.
     """
     if clip.landmarks is None and model:
         clip = find_landmarks(clip, load_finder(model))

@@ -1,6 +1,6 @@
-"""Motion of a clip: optical flow from the onset frame, head motion removed, discriminative frames chosen.
+"""Optical flow of a clip from its onset frame, head motion removed; discriminative frames and their regions.
 
-Flow at a pixel of the onset frame is the displacement, in px, of the skin that lies there: chan = (u right, v down).
+Flow at a pixel of the onset frame is the displacement of the skin there in px: chan = (u right, v down).
 """
 
 from __future__ import annotations
@@ -26,31 +26,33 @@ from stagkit.motion.head_motion import (
     smooth_head_motion,
     warp_to_onset,
 )
-from stagkit.motion.optical_flow_cuda import make_cuda_method
+
+#: Methods that OpenCV also has for the GPU, each with its class and settings (those of the CPU; TV-L1's are the defaults).
+CUDA_METHODS = {
+    "tvl1": ("OpticalFlowDual_TVL1", ()),
+    "farneback": ("FarnebackOpticalFlow", (3, 0.5, False, 15, 5, 7, 1.5, 0)),
+}
 
 
-def make_flow_method(method: str, device: str = "cpu"):
+def make_flow_method(method: str, device: str = "cpu") -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function (first, second grey uint8 "y x") -> float32 "y x 2" for ``dis``, ``dis_fast``, ``tvl1`` or ``farneback``.
 
-    On ``device`` cpu or cuda (``flow_cuda``).
-
     DIS: Kroeger et al. 2016, doi:10.1007/978-3-319-46493-0_29. TV-L1: Zach et al. 2007,
-    doi:10.1007/978-3-540-74936-3_22. Farneback 2003, doi:10.1007/3-540-45103-X_50. All are OpenCV's.
+    doi:10.1007/978-3-540-74936-3_22. Farneback 2003, doi:10.1007/3-540-45103-X_50. All are OpenCV's. On a GPU (``device``
+    cuda) the numbers differ slightly.
+
+    Raises:
+        StagkitError: no such method, or not on this device.
     """
     if device != "cpu":
-        return make_cuda_method(method)
-    if method == "dis":
+        return _make_cuda_method(method)
+    if method in ("dis", "dis_fast"):
         dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        dis.setFinestScale(0)  # full resolution: the preset's half resolution loses half of a motion of one pixel
-        dis.setPatchStride(5)
-        dis.setVariationalRefinementIterations(3)
-        return lambda first, second: dis.calc(first, second, None)
-    if method == "dis_fast":
-        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        dis.setFinestScale(0)  # OpenCV's own fast preset is as quick and keeps a fifth of a motion of one pixel
-        dis.setPatchStride(8)
-        dis.setGradientDescentIterations(6)
-        dis.setVariationalRefinementIterations(0)
+        dis.setFinestScale(0)  # full resolution: the presets' coarser one loses half or more of a motion of one pixel
+        dis.setPatchStride(5 if method == "dis" else 8)
+        dis.setVariationalRefinementIterations(3 if method == "dis" else 0)
+        if method == "dis_fast":
+            dis.setGradientDescentIterations(6)
         return lambda first, second: dis.calc(first, second, None)
     if method == "tvl1":
         tvl1 = cv2.optflow.DualTVL1OpticalFlow_create()
@@ -60,8 +62,48 @@ def make_flow_method(method: str, device: str = "cpu"):
     raise StagkitError(f"there is no flow method {method!r}; expected dis, dis_fast, tvl1 or farneback.")
 
 
+def choose_flow_device(device: str, method: str) -> str:
+    """``cpu`` or ``cuda``; ``auto`` is the GPU if the method is available on it.
+
+    Raises:
+        StagkitError: cuda is not available, or not for this method; another word.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise StagkitError(f"there is no flow device {device!r}; expected auto, cpu, cuda.")
+    if device == "cpu":
+        return "cpu"
+    problem = ""
+    if method not in CUDA_METHODS:
+        problem = f"OpenCV has no {method} flow for the GPU: use {' or '.join(CUDA_METHODS)}, or the device cpu."
+    elif cv2.cuda.getCudaEnabledDeviceCount() < 1:
+        problem = (
+            "OpenCV sees no GPU (its wheels are built without CUDA): use the device cpu, or build OpenCV with CUDA."
+        )
+    elif not hasattr(cv2.cuda, CUDA_METHODS[method][0]):
+        problem = (
+            f"this OpenCV was built without cudaoptflow, which has {method}: use the device cpu, or build it with that."
+        )
+    if problem and device == "cuda":
+        raise StagkitError(problem)
+    return "cpu" if problem else "cuda"
+
+
+def _make_cuda_method(method: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    choose_flow_device("cuda", method)
+    name, settings = CUDA_METHODS[method]
+    estimator = getattr(cv2.cuda, name).create(*settings)
+
+    def compute_pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        on_gpu = [cv2.cuda.GpuMat(), cv2.cuda.GpuMat()]
+        for matrix, frame in zip(on_gpu, (first, second), strict=True):
+            matrix.upload(np.ascontiguousarray(frame))
+        return estimator.calc(*on_gpu, None).download()
+
+    return compute_pair
+
+
 def compute_grey(frames: np.ndarray) -> np.ndarray:
-    """Grey frames uint8 "time y x" of grey or RGB ones."""
+    """Frames as grey uint8 "time y x"."""
     if frames.ndim == 3:
         return frames
     return np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames])
@@ -85,14 +127,14 @@ def compute_strain(flow: np.ndarray) -> np.ndarray:
 
 
 def compute_frame_scores(flow: np.ndarray, landmarks: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
-    """How much a frame shows: mean over ROIs (the reference left out) of the top-quartile flow magnitude.
+    """Motion of each frame: mean over the ROIs, except the reference, of the top-quartile flow magnitude.
 
     Args:
         flow: float32 "time chan y x" px, head motion removed.
         landmarks: float "68 2" px of the onset frame.
 
     Returns:
-        float "time", per cent of IOD.
+        float "time", percent of the IOD.
     """
     patches, inside = atlas.cut(flow, landmarks, patch=7)
     use = inside & (np.array(atlas.names) != atlas.reference)
@@ -106,21 +148,20 @@ def select_frames(
 ) -> np.ndarray:
     """Choose the discriminative frames.
 
-    ``magnitude`` takes frames from the largest score down, leaving out any closer than ``min_gap_ms`` to one
-    already taken; where that yields fewer than ``n_frames``, the gap is halved until it does. The onset frame itself
-    (zero motion by definition) is never taken.
+    ``magnitude`` takes frames from the largest score down, but none within ``min_gap_ms`` of one already taken; if that
+    gives fewer than ``n_frames``, the gap is halved until it does. The onset frame (zero motion) is never taken.
 
     Args:
         scores: float "time".
         times_ms: float "time".
         onset: index of the onset frame.
-        apex: index of the apex frame, needed for ``apex`` only; the largest score stands in where it is not coded.
+        apex: index of the apex frame, for ``apex`` only; if not coded, the frame with the largest score.
 
     Returns:
         int "selected", increasing, between 1 and ``config.n_frames`` long (all candidates for ``all``).
 
     Raises:
-        StagkitError: the clip has no frame beside the onset.
+        StagkitError: the clip has only the onset frame.
     """
     candidates = np.flatnonzero(np.arange(len(scores)) != onset)
     if not len(candidates):
@@ -148,42 +189,45 @@ def select_frames(
 def make_flow_estimator(
     onset: np.ndarray, landmarks: np.ndarray, config: FlowConfig = FlowConfig()
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """How one frame is measured against the onset frame, whatever the other frames are.
+    """A function that computes one frame's motion from the onset frame, independent of other frames.
+
+    If the head has moved by more than half a pixel, the frame is warped back and measured again, so that large drifts cost
+    no accuracy (``head_motion.choose_warp``).
 
     Args:
         onset: uint8 "y x"; landmarks: float "68 2" px of that frame.
 
     Returns:
-        A function of a grey frame, uint8 "y x": its flow "2 y x" px, head motion still in it, and that motion "2 3".
+        A function of a grey frame, uint8 "y x": its flow "2 y x" px, including head motion, and the head motion "2 3".
     """
-    measure = make_flow_method(config.method, config.device)
+    compute_pair = make_flow_method(config.method, config.device)
     rigid = compute_rigid_mask(landmarks, onset.shape)
     fit_head = make_head_fit(rigid, compute_rigid_weights(onset, rigid))
 
-    def measure_frame(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        flow, head = rearrange(measure(onset, frame), "y x chan -> chan y x"), np.eye(2, 3)
+    def estimate(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        flow, head = rearrange(compute_pair(onset, frame), "y x chan -> chan y x"), np.eye(2, 3)
         if config.stabilise:
             head = fit_head(flow)
-            undone = choose_warp(head, landmarks)
-            if undone is not None:
-                rest = rearrange(measure(onset, warp_to_onset(frame, undone)), "y x chan -> chan y x")
-                flow = add_head_motion(rest, undone)
-                head = undone @ np.vstack([fit_head(rest), [0, 0, 1]])
+            warp = choose_warp(head, landmarks)
+            if warp is not None:
+                rest = rearrange(compute_pair(onset, warp_to_onset(frame, warp)), "y x chan -> chan y x")
+                flow = add_head_motion(rest, warp)
+                head = warp @ np.vstack([fit_head(rest), [0, 0, 1]])
         return flow, head
 
-    return measure_frame
+    return estimate
 
 
 def subtract_head_motion(
     flow: np.ndarray, head: np.ndarray, times_ms: np.ndarray, landmarks: np.ndarray, onset: int
 ) -> np.ndarray:
-    """Make the head's path smooth and take it out of the flow, in place.
+    """Smooth the head motion and subtract it from the flow, in place.
 
     Args:
-        flow: float32 "time 2 y x" px, changed; head: float "time 2 3", both as ``make_flow_estimator`` gives them.
+        flow: float32 "time 2 y x" px, changed; head: float "time 2 3"; both from ``make_flow_estimator``.
 
     Returns:
-        The path that was taken out.
+        The smoothed head motion.
     """
     head = smooth_head_motion(head, times_ms, compute_face_frame(landmarks)[:, 2], onset)
     for t in np.flatnonzero(np.arange(len(flow)) != onset):
@@ -192,17 +236,13 @@ def subtract_head_motion(
 
 
 def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas = ATLAS) -> FlowClip:
-    """Measure a clip's motion.
-
-    Flow is measured from the onset frame (first frame where none is coded) to every frame. Where the head has moved by
-    more than half a pixel, the frame is moved back first and measured again, so that large drifts cost no accuracy
-    (``head.choose_warp``).
+    """Motion of a clip from its onset frame (the first frame if none is coded) to every frame.
 
     Args:
         clip: with landmarks.
 
     Returns:
-        ``FlowClip``; ``flow`` is what the skin does when the head is held still (``stabilise``).
+        ``FlowClip``; with ``stabilise``, ``flow`` is the motion of the skin without head motion.
 
     Raises:
         StagkitError: no landmarks, or a single frame.
@@ -225,12 +265,12 @@ def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas 
     landmarks = np.asarray(clip.landmarks[onset], float)
     if inter_ocular_distance(landmarks) < 4:
         raise ShapeError(f"clip {clip.clip_id!r}: the eyes are less than 4 px apart; are the landmarks in px (x, y)?")
-    measure = make_flow_estimator(grey[onset], landmarks, config)
+    estimate = make_flow_estimator(grey[onset], landmarks, config)
     flow = np.zeros((len(grey), 2, *grey.shape[1:]), np.float32)
     head = np.tile(np.eye(2, 3), (len(grey), 1, 1))
     for t in range(len(grey)):
         if t != onset:
-            flow[t], head[t] = measure(grey[t])
+            flow[t], head[t] = estimate(grey[t])
     if config.stabilise:
         head = subtract_head_motion(flow, head, clip.times_ms, landmarks, onset)
     scores = compute_frame_scores(flow, landmarks, atlas)
@@ -248,10 +288,7 @@ def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas 
 
 
 def compute_rois(motion: FlowClip, clip: Clip, config: RoiConfig = RoiConfig(), atlas: RoiAtlas = ATLAS) -> RoiSequence:
-    """Cut the regions of the selected frames: the network's input for one clip, in per cent of the IOD.
-
-    Strain is dimensionless, so 'per cent' is per cent stretch.
-    """
+    """Regions of the selected frames: the network's input for one clip, flow in percent of the IOD, strain in percent."""
     chosen = motion.selected
     field = np.concatenate(
         [motion.flow[chosen] * (100 / motion.iod), motion.strain[chosen][:, None] * 100], axis=1, dtype=np.float32

@@ -1,4 +1,4 @@
-"""Any recording as frames: a video file, or a folder of pictures; in windows, so that memory stays flat."""
+"""Recordings as frames: a video file or a folder of images, in windows so that memory use is constant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,13 +18,6 @@ from stagkit.motion.frames import MAX_FPS, MIN_FPS, RATE, Tree, iter_frames
 _MOVIES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 
-class TakesFrames(Protocol):
-    """A part of a recording that is being filled, e.g. a list."""
-
-    def append(self, frame: np.ndarray, /) -> None:
-        """Take the next frame."""
-
-
 @dataclass(frozen=True)
 class Video:
     """A recording that is read frame by frame; iterating starts again each time.
@@ -33,8 +26,8 @@ class Video:
         path: the file or folder.
         fps: frames per second.
         name: of the file or folder, without ending.
-        given: ``fps`` was given, not read from the file: it decides the times of the frames.
-        stamps: times that the file states for the frames read so far, ms.
+        given: ``fps`` was given by the caller and decides the times of the frames.
+        stamps: times in the file of the frames read so far, ms.
     """
 
     path: Path
@@ -61,14 +54,14 @@ class Video:
             reader.release()
 
     def count_frames(self) -> int:
-        """How many frames there are; a film is read to its end."""
+        """Number of frames; a video file is read to its end."""
         return len(Tree(self.path).list_frames(self.path)[0]) if self.path.is_dir() else sum(1 for _ in self)
 
     def find_times(self, start: int, stop: int) -> np.ndarray | None:
-        """Times of frames that were read, where the film states other ones than its rate gives: float "time", ms.
+        """Times in the file of frames that were read, if they differ from the frame rate by more than half a frame.
 
-        None where the frames follow at the stated rate (to half a frame), where the rate was given, or where the film does
-        not state usable times.
+        Returns:
+            float "time", ms; None if they agree, the rate was given, or the file has no usable times.
         """
         times = np.array(self.stamps[start:stop])
         if self.given or not _are_times(times) or _find_deviation(times, self.fps) <= 500 / self.fps:
@@ -76,22 +69,22 @@ class Video:
         return times
 
     def warn_of_rate(self) -> None:
-        """Warn of a film that was read and whose frames do not follow at its rate, with the deviation."""
+        """Warn if the times of the frames that were read differ from the frame rate."""
         times = np.array(self.stamps)
         if len(times) < 2:
             return
         if not _are_times(times):
             if times.any():
                 warnings.warn(
-                    f"{self.path.name} states no usable times of its frames: they are taken from its rate of {self.fps:g} "
-                    "frames per second, which may vary.",
+                    f"{self.path.name} has no usable frame times: its rate of {self.fps:g} frames per second is used, which "
+                    "may vary.",
                     StagkitWarning,
                     stacklevel=2,
                 )
             return
         off, steps = _find_deviation(times, self.fps), np.diff(times)
         if off > 500 / self.fps:
-            used = "the rate given is used" if self.given else "the times in the film are used"
+            used = "the rate given is used" if self.given else "the times in the file are used"
             warnings.warn(
                 f"{self.path.name} has a variable frame rate, or another than the {self.fps:g} frames per second stated: "
                 f"frames follow each other by {steps.min():.1f} to {steps.max():.1f} ms, and the rate alone would be off by "
@@ -111,31 +104,31 @@ def _find_deviation(times: np.ndarray, fps: float) -> float:
 
 
 def open_video(path: str | Path, fps: float | None = None) -> Video:
-    """Open a video file (mp4, avi, mov, mkv, ...) or a folder of pictures, in the order of the numbers in their names.
+    """Open a video file (mp4, avi, mov, mkv, ...) or a folder of images with numbers in their names.
 
     Args:
         path: file or folder.
-        fps: frames per second; needed for a folder, and used instead of the file's own where given.
+        fps: frames per second; needed for a folder, replaces the rate of a file.
 
     Raises:
-        StagkitError: nothing there, no picture, no readable video, no frame rate.
+        StagkitError: nothing there, no image, no readable video, no frame rate.
     """
     path = Path(path)
     if path.is_dir():
         frames, notes = Tree(path).list_frames(path)
         if len(frames) < 2:
             raise StagkitError(
-                f"{path} holds {len(frames)} pictures; motion needs at least two: give the folder of one clip, or a film."
+                f"{path} holds {len(frames)} images; motion needs at least two: give the folder of one clip, or a video."
             )
         for note in notes:
             warnings.warn(f"{path}: {note}.", StagkitWarning, stacklevel=2)
         if fps is None:
-            raise StagkitError(f"{path} is a folder of pictures, which does not say how fast they follow: give --fps.")
+            raise StagkitError(f"{path} is a folder of images, which has no frame rate: give --fps.")
         return Video(path, _check_rate(fps), path.name, given=True)
     if not path.is_file():
         raise StagkitError(f"there is no file or folder {path}.")
     if path.suffix.lower() not in _MOVIES:
-        raise StagkitError(f"{path} is no video that stagkit knows ({', '.join(sorted(_MOVIES))}), and no folder.")
+        raise StagkitError(f"{path} is no known video format ({', '.join(sorted(_MOVIES))}), and no folder.")
     reader = cv2.VideoCapture(str(path))
     try:
         more, _ = reader.read()
@@ -156,18 +149,15 @@ def _check_rate(fps: float) -> float:
 
 
 def iter_windows(
-    frames: Iterable[np.ndarray], length: int, begin: Callable[[int], TakesFrames] = lambda start: []
-) -> Iterator[tuple[int, TakesFrames]]:
-    """Cut a recording into windows that overlap by half; one that is not longer is a single window.
-
-    Each frame is handed to the windows it belongs to as it comes, and is not kept beside: a window that keeps something
-    small of it keeps memory flat.
+    frames: Iterable[np.ndarray], length: int, begin: Callable = lambda start: []
+) -> Iterator[tuple[int, Any]]:
+    """Split a recording into windows that overlap by half; a short one is a single window.
 
     Args:
-        frames: a ``Video``, ``stream.read_ahead`` of one, or any other.
+        frames: a ``Video``, ``frames.read_ahead`` of one, or any other.
         length: frames of a window, at least 2.
-        begin: makes an empty window, given the index of its first frame; its ``append`` is called with each frame. A window
-            is begun before it is known that the recording goes on long enough to need it.
+        begin: makes an empty window from the index of its first frame; its ``append`` gets each frame, which is not kept
+            elsewhere. A window may be begun that the recording turns out to be too short for.
 
     Returns:
         (index of the first frame, window); the last may be shorter.
@@ -177,9 +167,9 @@ def iter_windows(
         [(0, ['a', 'b', 'c', 'd']), (2, ['c', 'd', 'e', 'f']), (4, ['e', 'f', 'g'])]
     """
     hop = max(1, length // 2)
-    filling: deque[tuple[int, TakesFrames]] = deque()
+    filling: deque[tuple[int, Any]] = deque()
     for t, frame in enumerate(frames):
-        if t >= length and (t - length) % hop == 0:  # the oldest is full, and the recording goes on
+        if t >= length and (t - length) % hop == 0:  # the oldest is full, and the recording continues
             yield filling.popleft()
         if t % hop == 0:
             filling.append((t, begin(t)))

@@ -203,7 +203,7 @@ def _describe_source(part: dict) -> dict[str, object]:
     facts = [("digest of the clips", part.get("digest")), ("digest of the source", source.get("digest"))]
     if card is not None:
         facts += [
-            ("data set", card.title), ("granted by", f"{card.provider}; {card.ask}"), ("licence", card.licence),
+            ("data set", card.title), ("provided by", f"{card.provider}; {card.contact}"), ("licence", card.licence),
             ("paper", f"doi:{card.doi}"), ("camera", f"{card.camera}; {card.fps}"), ("may be printed", card.printable),
             ("checked", card.checks),
         ]  # fmt: skip

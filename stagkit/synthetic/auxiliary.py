@@ -12,7 +12,7 @@ import numpy as np
 
 from stagkit.core.config import TrainConfig
 from stagkit.core.types import Batch, RoiDataset, StagkitError
-from stagkit.datasets.flow_maps import CLASSES, MAP_ATLAS, cut_maps
+from stagkit.datasets.flow_maps import CLASSES, MAP_ATLAS, make_map_dataset
 from stagkit.synthetic.flow_maps import make_maps
 
 #: How many phantom maps are made, and whose statistics they follow in turn.
@@ -35,7 +35,7 @@ def make_auxiliary_data(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDatas
     for i, preset in enumerate(PRESETS):
         maps = make_maps(len(range(i, n_clips, len(PRESETS))), seed=seed * len(PRESETS) + i, preset=preset)
         arrays = {k: getattr(maps, k) for k in ("flow", "label", "subject", "dataset", "clip", "aus")}
-        data = cut_maps(arrays, f"{preset} phantoms", patch)
+        data = make_map_dataset(arrays, f"{preset} phantoms", patch)
         parts.append(replace(data, aus=(maps.au_intensity.max(2) > 0.15).astype(np.float32)))
     joined = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("x", "mask", "times_ms", "label", "aus")}
     named = {k: sum((getattr(p, k) for p in parts), ()) for k in ("clip_ids", "subjects", "datasets")}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from stagkit.core.config import PhantomConfig
 from stagkit.core.types import Clip
-from stagkit.datasets import Clips
+from stagkit.datasets import Clips, ClipSource
 from stagkit.synthetic.presets import PRESETS
 
 
-class PhantomSource:
+class PhantomSource(ClipSource):
     """The clips of a ``PhantomConfig`` as a ``ClipSource``, drawn when read; the same settings give the same pixels."""
 
     def __init__(self, config: PhantomConfig):

@@ -18,7 +18,7 @@ from stagkit.core.facs import AUCode
 from stagkit.core.files import Progress, no_progress, resolve_inside, write_atomically, write_image, write_json
 from stagkit.core.types import StagkitError
 from stagkit.datasets.index import PHANTOM_MARK
-from stagkit.datasets.writing import resume_writing
+from stagkit.datasets.manifest import resume_writing
 from stagkit.synthetic.dataset import PhantomSource
 
 _POSITIVE = {"positive": ("happiness",), "surprise": ("surprise",)}

@@ -7,10 +7,11 @@ Clip names repeat across subjects and are irregular (``EP02_01f``, ``EP09f``, ``
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import AnnotationRow, Layout, exactly
+from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import CASME_COLUMNS, load_table, name_subject, read_text
 from stagkit.motion.frames import Tree
 
@@ -18,7 +19,7 @@ CARD = DatasetCard(
     name="casme2",
     title="CASME II",
     provider="the Institute of Psychology, Chinese Academy of Sciences",
-    ask="ask at casme.psych.ac.cn",
+    contact="ask at casme.psych.ac.cn",
     doi="10.1371/journal.pone.0086041",
     camera="640x480 px, face about 280x340 px (recalled)",
     fps="200 fps",
@@ -37,13 +38,13 @@ CARD = DatasetCard(
 )
 
 
-def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of ``Sheet1``; subjects are written ``01`` or, by Excel, 1."""
     rows = []
-    for number, cells in load_table(annotation_files[0], CASME_COLUMNS, {"aus": ("Action Units",)}, tree.notes):
+    for number, cells in load_table(files[0], CASME_COLUMNS, {"aus": ("Action Units",)}, tree.notes):
         subject = name_subject(cells.pop("subject"), "sub", 2)
         clip = read_text(cells.pop("clip"))
-        folder = exactly(f"{subject}/{clip}")
+        folder = escape(f"{subject}/{clip}")
         rows.append(AnnotationRow(subject=subject, clip=clip, folders=(folder,), fps=200, row=number, **cells))
     return rows
 

@@ -6,16 +6,17 @@ Several micro-expressions lie in one video, so a clip of part A is ``spNO.1/a/ON
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import AnnotationRow, Layout, exactly
+from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import load_table, name_subject, read_text
 from stagkit.motion.frames import Tree
 
 _GRANT = {
     "provider": "the Institute of Psychology, Chinese Academy of Sciences",
-    "ask": "ask at casme.psych.ac.cn/casme/e4",
+    "contact": "ask at casme.psych.ac.cn/casme/e4",
     "doi": "10.1109/TPAMI.2022.3174895",
     "camera": "1280x720 px (recalled); depth is not read",
     "fps": "30 fps (recalled)",
@@ -61,24 +62,24 @@ _COLUMNS_C = {
 }
 
 
-def load_rows_a(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+def load_rows_a(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of the annotation file ``label``."""
     rows = []
-    for number, cells in load_table(annotation_files[0], _COLUMNS_A, {"aus": ("AU",)}, tree.notes):
+    for number, cells in load_table(files[0], _COLUMNS_A, {"aus": ("AU",)}, tree.notes):
         subject, video = name_subject(cells.pop("subject"), "spNO."), read_text(cells.pop("video"))
         clip = f"{video.lower()}/{read_text(cells['onset']) or 'none'}" if video else ""
-        folder = exactly(f"{subject}/{video}") + "/color"
+        folder = escape(f"{subject}/{video}") + "/color"
         rows.append(AnnotationRow(subject=subject, clip=clip, folders=(folder,), fps=30, row=number, **cells))
     return rows
 
 
-def load_rows_c(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+def load_rows_c(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of the annotation file ``mockCrimeME``."""
     rows = []
-    for number, cells in load_table(annotation_files[0], _COLUMNS_C, {"aus": ("au",)}, tree.notes):
+    for number, cells in load_table(files[0], _COLUMNS_C, {"aus": ("au",)}, tree.notes):
         subject = name_subject(cells.pop("subject"))
         count = read_text(cells.pop("count"))
-        folders = tuple(f"{exactly(s)}/*/color" for s in dict.fromkeys((subject, subject.zfill(2))) if subject)
+        folders = tuple(f"{escape(s)}/*/color" for s in dict.fromkeys((subject, subject.zfill(2))) if subject)
         clip = f"{count}/{read_text(cells['onset']) or 'none'}" if count else ""
         person = name_subject(subject, "c", 2)
         rows.append(AnnotationRow(subject=person, clip=clip, folders=folders, fps=30, row=number, **cells))

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from stagkit.core.files import shorten
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import AnnotationRow, Layout, exactly
+from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import TableError, is_empty, load_grids, name_subject, read_text
 from stagkit.motion.frames import Tree
 
@@ -22,7 +23,7 @@ CARD = DatasetCard(
     name="casme-squared",
     title="CAS(ME)^2",
     provider="the Institute of Psychology, Chinese Academy of Sciences",
-    ask="ask at casme.psych.ac.cn",
+    contact="ask at casme.psych.ac.cn",
     doi="10.1109/TAFFC.2017.2654440",
     camera="640x480 px (recalled)",
     fps="30 fps (recalled)",
@@ -39,11 +40,11 @@ CARD = DatasetCard(
 )
 
 
-def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Micro-expressions of the first worksheet, folders by the naming rules of the other two."""
-    grids = load_grids(annotation_files[0], tree.notes)
+    grids = load_grids(files[0], tree.notes)
     if len(grids) < 3:
-        raise TableError(f"{annotation_files[0].name} has {len(grids)} sheets, expected codes and two naming rules.")
+        raise TableError(f"{files[0].name} has {len(grids)} sheets, expected codes and two naming rules.")
     codes, first, second = list(grids.values())[:3]
     people, videos = _read_people(first), _read_videos(second)
     rows = []
@@ -61,7 +62,7 @@ def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[
         video = videos.get(clip.lower().rpartition("_")[0], "")
         why = "" if person else f"subject {shorten(subject, 60)} is in no row of the first naming rule"
         why = why or ("" if video else f"the video of {shorten(clip, 60)} is in no row of the second naming rule")
-        folder = f"{exactly(person)}/{exactly(person[1:])}_{exactly(video)}*"
+        folder = f"{escape(person)}/{escape(person[1:])}_{escape(video)}*"
         rows.append(
             AnnotationRow(
                 subject=person or f"code {subject}",

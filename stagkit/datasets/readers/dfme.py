@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from stagkit.core.files import shorten
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import AnnotationRow, Layout, exactly
+from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import load_table, read_text
 from stagkit.motion.frames import Tree
 
@@ -20,7 +21,7 @@ CARD = DatasetCard(
     name="dfme",
     title="DFME",
     provider="MEA-LAB, University of Science and Technology of China",
-    ask="ask the authors of the paper",
+    contact="ask the authors of the paper",
     doi="10.1109/TAFFC.2023.3341918",
     camera="1024x768 px (recalled)",
     fps="200, 300 or 500 fps, one a subject",
@@ -51,15 +52,15 @@ def name_part(stem: str) -> str:
     return "train" if "train" in text else "testA" if "testa" in text else "testB" if "testb" in text else ""
 
 
-def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of all sheets found."""
     rows = []
-    for file in annotation_files:
+    for file in files:
         part = name_part(file.stem)
         for number, cells in load_table(file, _COLUMNS, {"aus": ("AU",), "emotion_id": ("EmotionId",)}, tree.notes):
             clip, subject = read_text(cells.pop("clip")), read_text(cells.pop("subject"))
             why = _find_fault(subject, clip, cells, cells.pop("emotion_id"))
-            folders = (exactly(clip),)
+            folders = (escape(clip),)
             rows.append(
                 AnnotationRow(subject=subject, clip=clip, folders=folders, part=part, row=number, why=why, **cells)
             )

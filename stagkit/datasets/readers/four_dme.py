@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import AnnotationRow, Layout, exactly
+from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import load_table, read_text
 from stagkit.motion.frames import Tree
 
@@ -21,7 +22,7 @@ CARD = DatasetCard(
     name="4dme",
     title="4DME",
     provider="the University of Oulu, with Imperial College London",
-    ask="ask the authors of the paper",
+    contact="ask the authors of the paper",
     doi="10.1109/TAFFC.2022.3182342",
     camera="grey, 640x480 px (recalled); its colour, depth and 4D recordings are not read",
     fps="60 fps (recalled)",
@@ -40,12 +41,10 @@ _COLUMNS = {
 }
 
 
-def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of the release sheet; the ``extras`` sheet is not needed."""
     rows = []
-    for number, cells in load_table(
-        annotation_files[0], _COLUMNS, {"aus": ("AUs",), "emotion": ("Emotion",)}, tree.notes
-    ):
+    for number, cells in load_table(files[0], _COLUMNS, {"aus": ("AUs",), "emotion": ("Emotion",)}, tree.notes):
         subject, clip = read_text(cells["subject"]), read_text(cells["clip"])
         label = "+".join(name.lower() for name in EMOTIONS if read_text(cells[name]) == "1")
         why = next(
@@ -59,7 +58,7 @@ def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[
                 subject=subject,
                 clip=clip,
                 label=label,
-                folders=(exactly(f"{subject}/{clip}"),),
+                folders=(escape(f"{subject}/{clip}"),),
                 fps=60,
                 row=number,
                 why=why,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import AnnotationRow, Layout, exactly
+from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import CASME_COLUMNS, load_table, name_subject, read_text
 from stagkit.motion.frames import Tree
 
@@ -14,7 +15,7 @@ CARD = DatasetCard(
     name="mmew",
     title="MMEW",
     provider="the authors of the paper",
-    ask="write to them",
+    contact="write to them",
     doi="10.1109/TPAMI.2021.3067464",
     camera="1920x1080 px (recalled), released as 231x231 px crops",
     fps="90 fps (recalled)",
@@ -25,13 +26,13 @@ CARD = DatasetCard(
 )
 
 
-def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of the annotation file; a clip lies in the folder of whichever emotion holds its name."""
     rows = []
-    for number, cells in load_table(annotation_files[0], CASME_COLUMNS, {"aus": ("Action Units",)}, tree.notes):
+    for number, cells in load_table(files[0], CASME_COLUMNS, {"aus": ("Action Units",)}, tree.notes):
         clip = read_text(cells.pop("clip"))
         subject = name_subject(cells.pop("subject"), "S", 2)
-        folders = (f"*/{exactly(clip)}",)
+        folders = (f"*/{escape(clip)}",)
         own = clip.upper().partition("-")[0]
         why = (
             f"the annotation file says subject {subject}, its name says {own}"

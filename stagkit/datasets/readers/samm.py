@@ -6,10 +6,11 @@ Frame numbers are padded to four digits in some clips and to five in others, so 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import AnnotationRow, Layout, exactly
+from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import load_table, name_subject, read_text
 from stagkit.motion.frames import Tree
 
@@ -17,7 +18,7 @@ CARD = DatasetCard(
     name="samm",
     title="SAMM",
     provider="Manchester Metropolitan University",
-    ask="ask the authors of the paper for the release agreement",
+    contact="ask the authors of the paper for the release agreement",
     doi="10.1109/TAFFC.2016.2573832",
     camera="grey, 2040x1088 px (recalled)",
     fps="200 fps",
@@ -39,12 +40,12 @@ _COLUMNS = {
 }
 
 
-def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of ``MICRO_ONLY``; subjects are written ``006`` or, by Excel, 6."""
     rows = []
-    for number, cells in load_table(annotation_files[0], _COLUMNS, {"aus": ("Action Units",)}, tree.notes):
+    for number, cells in load_table(files[0], _COLUMNS, {"aus": ("Action Units",)}, tree.notes):
         subject, clip = name_subject(cells.pop("subject"), "", 3), read_text(cells.pop("clip"))
-        folder = exactly(f"{subject}/{clip}")
+        folder = escape(f"{subject}/{clip}")
         rows.append(AnnotationRow(subject=subject, clip=clip, folders=(folder,), fps=200, row=number, **cells))
     return rows
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 
 from stagkit.core.files import shorten
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.layout import AnnotationRow, Layout, exactly
+from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import is_empty, load_table, read_text
 from stagkit.motion.frames import Tree
 
@@ -21,7 +22,7 @@ CARD = DatasetCard(
     name="smic",
     title="SMIC-HS",
     provider="the University of Oulu",
-    ask="ask the authors of the paper",
+    contact="ask the authors of the paper",
     doi="10.1109/FG.2013.6553717",
     camera="640x480 px (recalled)",
     fps="100 fps",
@@ -60,16 +61,16 @@ _MORE = {
 }
 
 
-def load_rows(annotation_files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
+def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of an annotation file where there is one, else the folders of the cropped or raw release."""
-    return _load_sheet(annotation_files[0], tree.notes) if annotation_files else _load_folders(tree, base)
+    return _load_table(files[0], tree.notes) if files else _load_folders(tree, base)
 
 
 def _load_folders(tree: Tree, base: Path) -> list[AnnotationRow]:
     rows = []
     for folder in tree.match(base, _CLIPS):
         subject, _, emotion, clip = folder.relative_to(base).parts
-        place = exactly(folder.relative_to(base).as_posix())
+        place = escape(folder.relative_to(base).as_posix())
         named, own = _read_emotion(clip), _name_subject(clip)
         why = "" if own == _name_subject(subject) else f"its folder says subject {subject}, its name says {own}"
         rows.append(AnnotationRow(_name_subject(subject), clip, emotion.lower(), (place,), 100, why=why, named=named))
@@ -79,7 +80,7 @@ def _load_folders(tree: Tree, base: Path) -> list[AnnotationRow]:
     return rows
 
 
-def _load_sheet(path: Path, notes: list[str]) -> list[AnnotationRow]:
+def _load_table(path: Path, notes: list[str]) -> list[AnnotationRow]:
     """One row per clip; a second and third micro-expression of a long clip become clips of their own (``_me2``, ``_me3``).
 
     Some sheets list such a micro-expression once more in a row of its own: then it is that row.
@@ -97,7 +98,7 @@ def _load_sheet(path: Path, notes: list[str]) -> list[AnnotationRow]:
         folders = tuple(
             pattern
             for s in dict.fromkeys((subject, f"s{int(own[1:]):02d}"))
-            for pattern in (exactly(f"{s}/{clip}"), f"{s}/micro/*/{exactly(clip)}")
+            for pattern in (escape(f"{s}/{clip}"), f"{s}/micro/*/{escape(clip)}")
         )
         for k in ("", "2", "3"):
             if k and is_empty(cells[f"onset{k}"]):
