@@ -27,7 +27,7 @@ def hostile(tmp_path_factory):
         (home / name / "predictions.csv").write_text("a;b\n1;2\n")
         (home / name / "manifest.csv").write_text("a;b\n1;2\n")
     (home / "noise").mkdir()
-    for record in ("run.json", "index.parquet", "manifest.csv", "ablation.json", "comparison.csv", "prepared.json"):
+    for record in ("run.json", "manifest.csv", "ablation.json", "comparison.csv", "prepared.json"):
         (home / "noise" / record).write_bytes(noise)
     (home / "loop").mkdir()
     (home / "loop" / "loop").symlink_to(home / "loop")

@@ -59,12 +59,6 @@ def _use_geometric(_) -> bool:
     return utils.softmax(torch.zeros(2), torch.tensor([0, 0])).tolist() == [0.5, 0.5]
 
 
-def _use_pyarrow(pyarrow) -> bool:
-    parquet, file = import_module("pyarrow.parquet"), io.BytesIO()
-    parquet.write_table(pyarrow.table({"a": [1, 2]}), file)
-    return parquet.read_table(io.BytesIO(file.getvalue())).num_rows == 2
-
-
 def _use_matplotlib(_) -> bool:
     figure, file = import_module("matplotlib.figure").Figure(figsize=(1, 1)), io.BytesIO()
     figure.add_subplot().plot([0, 1])
@@ -112,7 +106,6 @@ REQUIRED: dict[str, tuple[str, Callable[..., bool]]] = {
     ),
     "scipy": ("scipy", lambda _: import_module("scipy.interpolate").CubicSpline([0, 1, 2], [0, 1, 2])(1.5) == 1.5),
     "pandas": ("pandas", lambda m: m.DataFrame({"a": [1, 1], "b": [2, 4]}).groupby("a")["b"].mean()[1] == 3),
-    "pyarrow": ("pyarrow", _use_pyarrow),
     "matplotlib": ("matplotlib", _use_matplotlib),
     "seaborn": ("seaborn", _import_only),
     "networkx": ("networkx", lambda m: m.shortest_path_length(m.path_graph(3), 0, 2) == 2),

@@ -1,12 +1,13 @@
-"""Data-set cards: provider, size, folders, checks and corrections; ``data_README.md`` is generated from them."""
+"""Data-set cards (``resources/datasets.toml``), from which ``data_README.md`` is generated."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagkit.core.files import write_text
+from stagkit.core.files import RESOURCES, write_text
 from stagkit.core.types import StagkitError
 
 #: The part of data_README.md between these two lines is generated.
@@ -50,6 +51,12 @@ class DatasetCard:
             f"{self.title} is not at {root}{f' ({why})' if why else ''}: expected {'; '.join(self.tree)}; found: {found}. "
             f"It is provided by {self.provider} ({self.contact}); stagkit never downloads it."
         )
+
+
+def load_card(name: str) -> DatasetCard:
+    """The card of a data set."""
+    entry = tomllib.loads((RESOURCES / "datasets.toml").read_text(encoding="utf-8"))[name]
+    return DatasetCard(name=name, **{**entry, "tree": tuple(entry["tree"])})
 
 
 def format_card(card: DatasetCard) -> str:

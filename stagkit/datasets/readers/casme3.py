@@ -9,41 +9,10 @@ from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
 
-from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.cards import load_card
 from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import load_table, name_subject, read_text
 from stagkit.motion.frames import Tree
-
-_GRANT = {
-    "provider": "the Institute of Psychology, Chinese Academy of Sciences",
-    "contact": "ask at casme.psych.ac.cn/casme/e4",
-    "doi": "10.1109/TPAMI.2022.3174895",
-    "camera": "1280x720 px (recalled); depth is not read",
-    "fps": "30 fps (recalled)",
-}
-
-CARD_A = DatasetCard(
-    name="casme3",
-    title="CAS(ME)^3, part A",
-    size=(
-        "860 micro-expressions of 94 subjects: disgust 250, surprise 187, others 161, fear 86, anger 64, sad 57, happy 55"
-    ),
-    tree=("cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx (also below annotation/partA)", "part_A/spNO.1/a/color/355.jpg"),
-    checks=(
-        "video letters in either case (J); pictures that the owners put into exception/ count as missing; clips longer than "
-        "2 s (ten have 200 frames or more, the longest 730)"
-    ),
-    corrects="six rows whose onset, apex or offset cannot be, by row number and only where the faulty value stands",
-    **_GRANT,
-)
-CARD_C = DatasetCard(
-    name="casme3c",
-    title="CAS(ME)^3, part C",
-    size="165 micro-expressions of 30 subjects: negative 99, surprise 30, others 20, positive 16",
-    tree=("CAS(ME)3_part_C_ME.xlsx", "part_C/01/a/color/355.jpg (read off public code, not verified)"),
-    checks="codes joined by commas, also by Chinese ones",
-    **_GRANT,
-)
 
 _COLUMNS_A = {
     "subject": ("Subject",),
@@ -87,14 +56,14 @@ def load_rows_c(files: Sequence[Path], tree: Tree, base: Path) -> list[Annotatio
 
 
 PART_A = Layout(
-    card=CARD_A,
+    card=load_card("casme3"),
     load_rows=load_rows_a,
     annotation_files=("cas(me)3_part_A_ME_label_JpgIndex_v2*", "cas(me)3_part_A_ME_label*", "*part_A*ME_label*"),
     bases=("part_A",),
     whole_folders=False,
 )
 PART_C = Layout(
-    card=CARD_C,
+    card=load_card("casme3c"),
     load_rows=load_rows_c,
     annotation_files=("CAS(ME)3_part_C_ME*", "*part_C*ME*"),
     bases=("part_C/part_C", "part_C"),

@@ -14,30 +14,10 @@ from glob import escape
 from pathlib import Path
 
 from stagkit.core.files import shorten
-from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.cards import load_card
 from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import TableError, is_empty, load_grids, name_subject, read_text
 from stagkit.motion.frames import Tree
-
-CARD = DatasetCard(
-    name="casme-squared",
-    title="CAS(ME)^2",
-    provider="the Institute of Psychology, Chinese Academy of Sciences",
-    contact="ask at casme.psych.ac.cn",
-    doi="10.1109/TAFFC.2017.2654440",
-    camera="640x480 px (recalled)",
-    fps="30 fps (recalled)",
-    size="57 micro-expressions of 14 subjects: negative 21, others 19, surprise 9, positive 8; 300 macro-expressions unread",
-    tree=(
-        "CAS(ME)^2code_final.xlsx (or code_final.xlsx)",
-        "rawpic/s15/15_0101disgustingteeth/img1.jpg (or longVideoFaceCropped)",
-    ),
-    checks=(
-        "the three sheets of the workbook fit together: each subject of the codes has its folder by the third column of "
-        "naming rule1"
-    ),
-    corrects="apex and offset 0 are 'not coded'",
-)
 
 
 def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
@@ -119,7 +99,7 @@ def _read_videos(rows: Sequence[tuple]) -> dict[str, str]:
 
 
 LAYOUT = Layout(
-    card=CARD,
+    card=load_card("casme-squared"),
     load_rows=load_rows,
     annotation_files=("*code*final*", "*CAS(ME)*2*code*"),
     bases=("rawpic", "longVideoFaceCropped"),

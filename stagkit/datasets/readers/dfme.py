@@ -12,26 +12,10 @@ from glob import escape
 from pathlib import Path
 
 from stagkit.core.files import shorten
-from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.cards import load_card
 from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import load_table, read_text
 from stagkit.motion.frames import Tree
-
-CARD = DatasetCard(
-    name="dfme",
-    title="DFME",
-    provider="MEA-LAB, University of Science and Technology of China",
-    contact="ask the authors of the paper",
-    doi="10.1109/TAFFC.2023.3341918",
-    camera="1024x768 px (recalled)",
-    fps="200, 300 or 500 fps, one a subject",
-    size="2,629 clips of 259 subjects: train 1,856 of 176, testA 474 of 42, testB 299 of 41; seven emotions",
-    tree=(
-        "training_full_with_AU.xlsx, and for the test parts sheets with testA or testB in their names (DFME before or not)",
-        "DFME_train/sub0003_01/00109.png (or train_data/train_data/...), dfme_testA/..., test_data_B/test_data_B/...",
-    ),
-    checks="subjects of the parts are disjoint; subject and name, emotion and its number agree; 200, 300 or 500 fps",
-)
 
 _COLUMNS = {
     "subject": ("Subject",),
@@ -78,7 +62,7 @@ def _find_fault(subject: str, clip: str, cells: dict[str, object], emotion_id: o
 
 
 LAYOUT = Layout(
-    card=CARD,
+    card=load_card("dfme"),
     load_rows=load_rows,
     annotation_files=("*DFME*", "*training*full*", "*train*with_AU*", "test*A*", "test*B*"),
     bases=("dfme_train", "train_data", "dfme_testa", "dfme_testb", "test_data_a", "test_data_b"),

@@ -11,25 +11,13 @@ from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
 
-from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.cards import load_card
 from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import load_table, read_text
 from stagkit.motion.frames import Tree
 
 EMOTIONS = ("Positive", "Negative", "Surprise", "Repression", "Others")
 
-CARD = DatasetCard(
-    name="4dme",
-    title="4DME",
-    provider="the University of Oulu, with Imperial College London",
-    contact="ask the authors of the paper",
-    doi="10.1109/TAFFC.2022.3182342",
-    camera="grey, 640x480 px (recalled); its colour, depth and 4D recordings are not read",
-    fps="60 fps (recalled)",
-    size="267 micro-expressions; 41 subjects and the classes are recalled, not counted",
-    tree=("4DME_Labelling_Micro_release v1.xlsx", "gray_micro/SUB_ID/FOLD_NAME/ (or gray_micro_crop)"),
-    checks="frames missing between onset and offset; clips of several emotions",
-)
 
 _COLUMNS = {
     "subject": ("sub_ID",),
@@ -73,7 +61,7 @@ def _is_odd(cell: object) -> bool:
 
 
 LAYOUT = Layout(
-    card=CARD,
+    card=load_card("4dme"),
     load_rows=load_rows,
     annotation_files=("4DME_Labelling_Micro_release*", "*4DME*Micro_release*"),
     bases=("gray_micro", "gray_micro_crop"),

@@ -9,26 +9,10 @@ from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
 
-from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.cards import load_card
 from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import load_table, name_subject, read_text
 from stagkit.motion.frames import Tree
-
-CARD = DatasetCard(
-    name="samm",
-    title="SAMM",
-    provider="Manchester Metropolitan University",
-    contact="ask the authors of the paper for the release agreement",
-    doi="10.1109/TAFFC.2016.2573832",
-    camera="grey, 2040x1088 px (recalled)",
-    fps="200 fps",
-    size=(
-        "159 clips of 29 subjects: anger 57, happiness 26, other 26, surprise 15, contempt 12, disgust 9, fear 8, sadness 6"
-    ),
-    tree=("SAMM_Micro_FACS_Codes_v2.xlsx (or SAMM.xlsx)", "SAMM/006/006_1_2/006_05562.jpg"),
-    checks="frame numbers of four and five digits; files named with another number of digits than their neighbours",
-    corrects="the apex of 028_4_1, 032_3_1 and 032_3_2, on which public copies and readers disagree, is 'not coded'",
-)
 
 _COLUMNS = {
     "subject": ("Subject",),
@@ -51,7 +35,7 @@ def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationR
 
 
 LAYOUT = Layout(
-    card=CARD,
+    card=load_card("samm"),
     load_rows=load_rows,
     annotation_files=("SAMM*FACS_Codes*", "SAMM*Micro*", "SAMM", "*SAMM*"),
     bases=("SAMM",),

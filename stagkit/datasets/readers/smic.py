@@ -13,34 +13,10 @@ from glob import escape
 from pathlib import Path
 
 from stagkit.core.files import shorten
-from stagkit.datasets.cards import DatasetCard
+from stagkit.datasets.cards import load_card
 from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import is_empty, load_table, read_text
 from stagkit.motion.frames import Tree
-
-CARD = DatasetCard(
-    name="smic",
-    title="SMIC-HS",
-    provider="the University of Oulu",
-    contact="ask the authors of the paper",
-    doi="10.1109/FG.2013.6553717",
-    camera="640x480 px (recalled)",
-    fps="100 fps",
-    size=(
-        "164 clips of 16 subjects: negative 70, positive 51, surprise 43; the original file of SMIC-E has 162 rows with "
-        "167 micro-expressions, labelled negative 74, positive 51, surprise 42"
-    ),
-    tree=(
-        "SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/reg_image559740.bmp (or SMIC_all_raw)",
-        "or SMIC-E: SMIC-HS-E_annotation.xlsx and SMIC-HS-E/s01/s1_ne_01/image559740.jpg",
-        "(a SMIC_HS*.csv with Subject, Filename, OnsetFrame, OffsetFrame, Estimated Emotion is read where it lies there)",
-    ),
-    checks=(
-        "emotion and subject of folder or sheet against the clip's name (ne, po, sur); frame numbers of six and more "
-        "digits; micro-expressions that an annotation file of SMIC-E lists twice"
-    ),
-    corrects="s18_sur_03, 'negative' in two sheets of SMIC-E, is 'surprise'",
-)
 
 #: Folders of clips below the base of the cropped and raw releases.
 _CLIPS = "s*/micro/*/s*_*"
@@ -135,7 +111,7 @@ def _read_emotion(clip: str) -> str:
 
 
 LAYOUT = Layout(
-    card=CARD,
+    card=load_card("smic"),
     load_rows=load_rows,
     annotation_files=("SMIC-HS-E_annotation*", "SMIC*HS*", "SMIC*annotation*"),
     clips=_CLIPS,
