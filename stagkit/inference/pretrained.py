@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from scipy.special import softmax
 
 from stagkit.core.config import FlowConfig, RoiConfig, StagConfig
 from stagkit.core.files import RESOURCES, compute_digest, shorten, write_atomically
 from stagkit.core.types import Batch, RoiDataset, StagkitError
 from stagkit.evaluation.run import Run, RunError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from stagkit.network.model import Stag
+from stagkit.motion.optical_flow import compute_rois
+from stagkit.network.model import Stag
 
 #: Weights shipped with stagkit.
 SHIPPED = ("phantom",)
@@ -64,8 +63,6 @@ class PretrainedEnsemble:
 
     def collate(self, motion, clip) -> Batch:
         """A clip measured with ``self.flow`` as network input; a label outside ``classes`` is replaced."""
-        from stagkit.motion.optical_flow import compute_rois
-
         sequence = compute_rois(motion, clip, self.roi)
         if sequence.label not in self.classes:
             sequence = replace(sequence, label=self.classes[0])
@@ -77,8 +74,6 @@ class PretrainedEnsemble:
         Raises:
             WeightsError: logits that are not finite.
         """
-        import torch
-
         with torch.no_grad():
             logits = np.stack([n.logits(batch.x, batch.mask, batch.times_ms).numpy() for n in self.networks])
         if not np.isfinite(logits).all():
@@ -91,8 +86,6 @@ class PretrainedEnsemble:
 
     def compute_au_probabilities(self, batch: Batch) -> np.ndarray:
         """Activation of every action unit, mean over the networks: float "clip time au", 0..1."""
-        import torch
-
         with torch.no_grad():
             each = [torch.sigmoid(n(batch.x, batch.mask, batch.times_ms).au_logits).numpy() for n in self.networks]
         return np.mean(each, axis=0)
@@ -139,8 +132,6 @@ def save_weights(weights: PretrainedEnsemble, path: str | Path) -> None:
     Raises:
         StagkitError: another ending, or a folder that cannot be written.
     """
-    from safetensors.torch import save_file
-
     if Path(path).suffix != ".safetensors":
         raise WeightsError(f"{path} has the ending {Path(path).suffix!r}, expected .safetensors.")
     tensors = {f"{i}.{k}": v.contiguous() for i, n in enumerate(weights.networks) for k, v in n.state_dict().items()}
@@ -155,11 +146,11 @@ def save_weights(weights: PretrainedEnsemble, path: str | Path) -> None:
         "training_summary": weights.training_summary,
     }
     header["digest"] = _digest_contents(header, tensors)
-    with write_atomically(path) as aside:
-        save_file(tensors, aside, metadata={"stagkit": json.dumps(header, sort_keys=True)})
+    with write_atomically(path) as temporary:
+        save_file(tensors, temporary, metadata={"stagkit": json.dumps(header, sort_keys=True)})
 
 
-def _digest_contents(header: dict, tensors: dict[str, Tensor]) -> str:
+def _digest_contents(header: dict, tensors: dict[str, torch.Tensor]) -> str:
     """Digest of the header (without its digest) and of names, types, shapes and values of all tensors."""
     rest = json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True)
     parts = [rest.encode()]
@@ -211,8 +202,6 @@ def _from_run(run: Run) -> PretrainedEnsemble:
 
 
 def _from_file(path: Path) -> PretrainedEnsemble:
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["stagkit"])
@@ -230,29 +219,17 @@ def _from_file(path: Path) -> PretrainedEnsemble:
 
 
 #: What the header of a file must hold, and its types.
-_HEADER = {
-    "format": int,
-    "name": str,
-    "networks": int,
-    "classes": list,
-    "stag": dict,
-    "flow": dict,
-    "roi": dict,
-    "training_summary": str,
-    "digest": str,
-}
+_HEADER = dict(
+    format=int, name=str, networks=int, classes=list, stag=dict, flow=dict, roi=dict, training_summary=str, digest=str
+)
 
 
-def _unpack(header: object, tensors: dict[str, Tensor]) -> PretrainedEnsemble:
+def _unpack(header: object, tensors: dict[str, torch.Tensor]) -> PretrainedEnsemble:
     """The networks of a file whose header and tensors are checked first.
 
     Raises:
         WeightsError: what is wrong, as the end of a sentence that begins with the file.
     """
-    import torch
-
-    from stagkit.network.model import Stag
-
     if not isinstance(header, dict):
         raise WeightsError("is damaged, or not a weights file of stagkit")
     if header.get("format") != FORMAT:
@@ -279,11 +256,9 @@ def _unpack(header: object, tensors: dict[str, Tensor]) -> PretrainedEnsemble:
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise WeightsError(f"holds NaN or infinity in {name!r}")
-    networks = []
-    for i in range(header["networks"]):
-        network = Stag(stag, n_classes=len(classes), patch=roi.patch)
+    networks = [Stag(stag, n_classes=len(classes), patch=roi.patch).eval() for _ in range(header["networks"])]
+    for i, network in enumerate(networks):
         network.load_state_dict({name: tensors[f"{i}.{name}"] for name in shapes})
-        networks.append(network.eval())
     return PretrainedEnsemble(
         name=header["name"],
         networks=tuple(networks),

@@ -65,28 +65,24 @@ class ReleaseLayout:
         preset: phantoms that are drawn by default.
         emotions: class -> words of the annotation file.
         first: (subject, clip) -> number of the first frame.
-        path: (clip, frame number) -> path of the frame.
         key: name of the clip, as the reader gives it.
+        path: (clip, key, frame number) -> path of the frame.
         books: all clips and their keys -> annotation files.
         whole: frames outside onset..offset are written too.
     """
 
-    preset: str
     emotions: dict[str, tuple[str, ...]]
     first: Callable[[int, int], int]
-    path: Callable[[PlacedClip, int], str]
     key: Callable[[PlacedClip], str]
+    path: Callable[[PlacedClip, str, int], str]
     books: Callable[[Sequence[tuple[PlacedClip, list[str]]]], Books]
+    preset: str = "casme2"
     whole: bool = False
 
 
 def _one_book(name: str, sheet: str, columns: str, row: Callable[[int, PlacedClip, list[str]], list]) -> Callable:
     """Annotations in one worksheet: a header and a row per clip."""
     return lambda clips: {name: {sheet: [columns.split("|"), *(row(i, p, key) for i, (p, key) in enumerate(clips))]}}
-
-
-def _casme2_key(p: PlacedClip) -> str:
-    return f"sub{p.s + 1:02d}/{_CASME2_NAMES[p.n] if p.n < len(_CASME2_NAMES) else f'EP{p.n:02d}_03'}"
 
 
 def _casme2_books(clips: Sequence[tuple[PlacedClip, list[str]]]) -> Books:
@@ -99,15 +95,11 @@ def _casme2_books(clips: Sequence[tuple[PlacedClip, list[str]]]) -> Books:
     return {"CASME2-coding-20140508.xlsx": {"Sheet1": [*rows, [None] * 9], "Sheet2": [], "Sheet3": []}}
 
 
-def _samm_path(p: PlacedClip, number: int) -> str:
+def _samm_path(p: PlacedClip, key: str, number: int) -> str:
     """Four digits in every other clip, five in the rest; one file per clip has the other number of digits."""
     digits = 4 + p.n % 2
     digits = 9 - digits if number == p.onset + 1 else digits
-    return f"SAMM/{_samm_key(p)}/{p.s + 6:03d}_{number:0{digits}d}.jpg"
-
-
-def _samm_key(p: PlacedClip) -> str:
-    return f"{p.s + 6:03d}/{p.s + 6:03d}_{p.n // 5 + 1}_{p.n % 5 + 1}"
+    return f"SAMM/{key}/{p.s + 6:03d}_{number:0{digits}d}.jpg"
 
 
 def _samm_books(clips: Sequence[tuple[PlacedClip, list[str]]]) -> Books:
@@ -127,24 +119,11 @@ def _smic_key(p: PlacedClip) -> str:
     return f"s{subject}/s{subject}_{_SMIC_EMOTIONS[p.emotion]}_{p.n + 1:02d}"
 
 
-def _smic_path(p: PlacedClip, number: int) -> str:
-    subject, clip = _smic_key(p).split("/")
-    return f"SMIC_all_cropped/HS/{subject}/micro/{p.emotion}/{clip}/reg_image{number:06d}.bmp"
-
-
-def _four_dme_key(p: PlacedClip) -> str:
-    return f"S{p.s + 1:02d}/S{p.s + 1:02d}_1st_{p.n + 1:03d}_01_1"
-
-
 def _four_dme_row(i: int, p: PlacedClip, key: list[str]) -> list:
     """Five 0/1 columns; ``AU`` before some codes; an AU that is held, marked ``(k)``."""
     aus = f"{'AU' if i % 2 else ''}{p.format_aus()}{'+45(k)' if i % 3 == 1 else ''}"
     flags = [int(name == p.emotion) for name in ("positive", "negative", "surprise", "repression", "others")]
     return [p.s % 5, *key, aus, *flags, p.emotion.capitalize(), p.onset, p.apex, p.offset, p.offset - p.onset + 1]
-
-
-def _dfme_key(p: PlacedClip) -> str:
-    return f"sub{p.s + 3:04d}/sub{p.s + 3:04d}_{p.n + 1:02d}"
 
 
 def _dfme_books(clips: Sequence[tuple[PlacedClip, list[str]]]) -> Books:
@@ -160,11 +139,7 @@ def _dfme_books(clips: Sequence[tuple[PlacedClip, list[str]]]) -> Books:
     return books
 
 
-def _squared_key(p: PlacedClip) -> str:
-    return f"s{p.s + 15}/{_VIDEOS[p.n % len(_VIDEOS)][0]}_{p.n // len(_VIDEOS) + 1}"
-
-
-def _squared_path(p: PlacedClip, number: int) -> str:
+def _squared_path(p: PlacedClip, key: str, number: int) -> str:
     _, video, title = _VIDEOS[p.n % len(_VIDEOS)]
     return f"rawpic/s{p.s + 15}/{p.s + 15}_{video}{title}/img{number}.jpg"
 
@@ -197,10 +172,6 @@ def _casme3c_row(i: int, p: PlacedClip, key: list[str]) -> list:
     return [p.s + 1, p.n + 1, p.onset, p.offset, p.format_aus("，" if i % 2 else ","), p.emotion]
 
 
-def _mmew_clip(p: PlacedClip) -> str:
-    return f"S{p.s + 1:02d}-{p.n % 9 + 1:02d}-{p.n + 1:03d}"
-
-
 def _mmew_row(i: int, p: PlacedClip, key: list[str]) -> list:
     """The side of an AU comes first, in every other row last."""
     times = [p.onset, p.apex, p.offset]
@@ -209,19 +180,18 @@ def _mmew_row(i: int, p: PlacedClip, key: list[str]) -> list:
 
 LAYOUTS = {
     "casme2": ReleaseLayout(
-        preset="casme2",
         emotions={"negative": ("disgust", "repression"), **_POSITIVE},
         first=lambda s, n: 40 + 30 * n,
-        path=lambda p, number: f"CASME2_RAW_selected/{_casme2_key(p)}/img{number}.jpg",
-        key=_casme2_key,
+        key=lambda p: f"sub{p.s + 1:02d}/{_CASME2_NAMES[p.n] if p.n < len(_CASME2_NAMES) else f'EP{p.n:02d}_03'}",
+        path=lambda p, key, number: f"CASME2_RAW_selected/{key}/img{number}.jpg",
         books=_casme2_books,
     ),
     "samm": ReleaseLayout(
         preset="samm",
         emotions={"negative": ("anger", "contempt", "disgust", "fear", "sadness"), **_POSITIVE},
         first=lambda s, n: 170 + 97 * n,
+        key=lambda p: f"{p.s + 6:03d}/{p.s + 6:03d}_{p.n // 5 + 1}_{p.n % 5 + 1}",
         path=_samm_path,
-        key=_samm_key,
         books=_samm_books,
         whole=True,
     ),
@@ -229,16 +199,16 @@ LAYOUTS = {
         preset="smic",
         emotions={name: (name,) for name in _SMIC_EMOTIONS},
         first=lambda s, n: 76_530 + 310_000 * n,
-        path=_smic_path,
         key=_smic_key,
+        path=lambda p, key, n: f"SMIC_all_cropped/HS/{key.replace('/', f'/micro/{p.emotion}/')}/reg_image{n:06d}.bmp",
         books=lambda clips: {},
     ),
     "4dme": ReleaseLayout(
         preset="4dme",
         emotions={**_FOUR, "repression": ("repression",)},
         first=lambda s, n: 9 + 45 * n,
-        path=lambda p, number: f"gray_micro/{_four_dme_key(p)}/{number}.png",
-        key=_four_dme_key,
+        key=lambda p: f"S{p.s + 1:02d}/S{p.s + 1:02d}_1st_{p.n + 1:03d}_01_1",
+        path=lambda p, key, number: f"gray_micro/{key}/{number}.png",
         books=_one_book(
             "4DME_Labelling_Micro_release v1.xlsx",
             "Sheet1",
@@ -250,25 +220,23 @@ LAYOUTS = {
         preset="dfme",
         emotions=_SEVEN,
         first=lambda s, n: 20 + 31 * n,
-        path=lambda p, number: f"DFME_train/{_dfme_key(p).split('/')[1]}/{number:05d}.png",
-        key=_dfme_key,
+        key=lambda p: f"sub{p.s + 3:04d}/sub{p.s + 3:04d}_{p.n + 1:02d}",
+        path=lambda p, key, number: f"DFME_train/{key.split('/')[1]}/{number:05d}.png",
         books=_dfme_books,
     ),
     "casme-squared": ReleaseLayout(
-        preset="casme2",
         emotions=_FOUR,
         first=lambda s, n: 1 + 300 * (n // len(_VIDEOS)),
+        key=lambda p: f"s{p.s + 15}/{_VIDEOS[p.n % len(_VIDEOS)][0]}_{p.n // len(_VIDEOS) + 1}",
         path=_squared_path,
-        key=_squared_key,
         books=_squared_books,
         whole=True,
     ),
     "casme3": ReleaseLayout(
-        preset="casme2",
         emotions=_CASME3,
         first=lambda s, n: 80 + 250 * (n % 2),
-        path=lambda p, number: f"part_A/spNO.{p.s + 1}/{_casme3_video(p)}/color/{number}.jpg",
         key=lambda p: f"spNO.{p.s + 1}/{_casme3_video(p).lower()}/{p.onset}",
+        path=lambda p, key, number: f"part_A/spNO.{p.s + 1}/{_casme3_video(p)}/color/{number}.jpg",
         books=_one_book(
             "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",
             "label",
@@ -278,20 +246,18 @@ LAYOUTS = {
         whole=True,
     ),
     "casme3c": ReleaseLayout(
-        preset="casme2",
         emotions=_FOUR,
         first=lambda s, n: 355 + 250 * n,
-        path=lambda p, number: f"part_C/{p.s + 1:02d}/a/color/{number}.jpg",
         key=lambda p: f"c{p.s + 1:02d}/{p.n + 1}/{p.onset}",
+        path=lambda p, key, number: f"part_C/{p.s + 1:02d}/a/color/{number}.jpg",
         books=_one_book("CAS(ME)3_part_C_ME.xlsx", "mockCrimeME", "sub|count|onset|offset|au|emotion", _casme3c_row),
         whole=True,
     ),
     "mmew": ReleaseLayout(
-        preset="casme2",
         emotions={"negative": ("disgust", "anger", "fear", "sadness"), **_POSITIVE},
         first=lambda s, n: 1,
-        path=lambda p, number: f"Micro_Expression/{p.emotion}/{_mmew_clip(p)}/{number}.jpg",
-        key=lambda p: f"S{p.s + 1:02d}/{_mmew_clip(p)}",
+        key=lambda p: f"S{p.s + 1:02d}/S{p.s + 1:02d}-{p.n % 9 + 1:02d}-{p.n + 1:03d}",
+        path=lambda p, key, number: f"Micro_Expression/{p.emotion}/{key.split('/')[1]}/{number}.jpg",
         books=_one_book(
             "MMEW_Micro_Exp.xlsx",
             "Sheet1",
@@ -357,11 +323,12 @@ def _write_clip(source: PhantomSource, key: str, number: int, layout: str, root:
         fps=clip.fps,
         aus=clip.aus or (),
     )
+    name = chosen.key(p)
     for t in range(len(clip.frames)) if chosen.whole else range(clip.onset, clip.offset + 1):
-        frame, path = clip.frames[t], resolve_inside(root, chosen.path(p, t + shift))
+        frame, path = clip.frames[t], resolve_inside(root, chosen.path(p, name, t + shift))
         quality = (cv2.IMWRITE_JPEG_QUALITY, 98) if path.suffix == ".jpg" else ()
         write_image(path, frame[..., ::-1] if frame.ndim == 3 else frame, quality)
-    with write_atomically(resolve_inside(root, f"landmarks/{chosen.key(p)}.npy")) as path:
+    with write_atomically(resolve_inside(root, f"landmarks/{name}.npy")) as path:
         np.save(path, clip.landmarks[clip.onset : clip.offset + 1].astype(np.float32))
     return asdict(p)
 
