@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from stagkit.core.types import ShapeError
-from stagkit.network.attention import EGATDense, MaskedSoftmax, make_sparse
+from stagkit.explain.interop import make_sparse
+from stagkit.network.attention import EGATDense, MaskedSoftmax
 from tests.tiny import make_tiny_egat
 
 torch.set_num_threads(1)
@@ -63,10 +64,10 @@ def test_dense_equals_pyg_gatv2_with_edge_features():
 
 @pytest.mark.parametrize("n_heads", [1, 4])
 def test_dense_equals_sparse(n_heads):
-    from stagkit.network.attention import EGATConv
+    from stagkit.explain.egat_conv import EGATConv
 
     layer = make_layer(heads=n_heads)
-    sparse = EGATConv.from_dense(layer)
+    sparse = EGATConv(layer)
     x, features, edges = torch.randn(7, 8), torch.randn(7, 7, 6), torch.rand(7, 7) * 3
     edges[torch.rand(7, 7) < 0.3] = 0.0
     edges[3] = 0.0  # a target that nobody reaches
@@ -81,18 +82,18 @@ def test_dense_equals_sparse(n_heads):
 
 
 def test_twins_share_their_parameters():
-    from stagkit.network.attention import EGATConv
+    from stagkit.explain.egat_conv import EGATConv
 
     layer = make_layer()
-    twin = EGATConv.from_dense(layer)
+    twin = EGATConv(layer)
     assert {id(p) for p in twin.parameters()} == {id(p) for p in layer.parameters()}
     assert twin.state_dict().keys() == layer.state_dict().keys()
 
 
 def test_sparse_layer_treats_weight_zero_as_no_edge():
-    from stagkit.network.attention import EGATConv
+    from stagkit.explain.egat_conv import EGATConv
 
-    sparse = EGATConv.from_dense(make_layer(edge_dim=None))
+    sparse = EGATConv(make_layer(edge_dim=None))
     x, edge_index = torch.randn(3, 8), torch.tensor([[0, 1, 2], [0, 0, 0]])
     out, alpha = sparse(x, edge_index, None, torch.tensor([1.0, 0.0, 2.0]), return_attention=True)
     kept = sparse(x, edge_index[:, [0, 2]], None, torch.tensor([1.0, 2.0]))
@@ -103,10 +104,10 @@ def test_sparse_layer_treats_weight_zero_as_no_edge():
 def test_pyg_explainer_finds_the_edge_that_carries():
     from torch_geometric.explain import Explainer, GNNExplainer
 
-    from stagkit.network.attention import EGATConv
+    from stagkit.explain.egat_conv import EGATConv
 
     layer, x, _, _, _, _ = make_tiny_egat()
-    sparse = EGATConv.from_dense(layer)
+    sparse = EGATConv(layer)
     torch.manual_seed(0)
     config = {"mode": "regression", "task_level": "node", "return_type": "raw"}
     explainer = Explainer(
@@ -174,10 +175,3 @@ def test_training_path_does_not_import_pyg():
     code = "import sys, stagkit.network.losses; print([m for m in ('torch_geometric', 'captum') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_unknown_name_in_module():
-    import stagkit.network.attention
-
-    with pytest.raises(AttributeError, match="no 'EGATConvolution'"):
-        _ = stagkit.network.attention.EGATConvolution

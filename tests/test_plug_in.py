@@ -147,13 +147,13 @@ def test_the_same_seed_finds_the_same_and_leaves_chance_alone():
 
 
 def test_put_in_says_what_is_wrong():
-    with pytest.raises(CustomLayerError, match="no place 'head'.*graph or time"):
+    with pytest.raises(CustomLayerError, match="no slot 'head'.*graph or time"):
         replace_layers(make_model(), "head", NeighbourMean)
     with pytest.raises(CustomLayerError, match="no graph layers"):
         replace_layers(make_model(branches="time"), "graph", NeighbourMean)
     with pytest.raises(CustomLayerError, match="made a NoneType, expected an nn.Module"):
         replace_layers(make_model(), "graph", lambda config, number: None)
-    with pytest.raises(CustomLayerError, match="no place 'cross'"):
+    with pytest.raises(CustomLayerError, match="no slot 'cross'"):
         check_layer(NeighbourMean, "cross")
 
 

@@ -263,21 +263,6 @@ class RoiAtlas:
         return out, inside
 
 
-def make_affine_patterns(patch: int) -> np.ndarray:
-    """What a patch is read as: its mean, and its slopes to the right and down.
-
-    Args:
-        patch: samples a side, >= 1.
-
-    Returns:
-        float "pattern y x", 3 patterns: the sum of a patch times each is the mean, and the least-squares slope times 0.7
-        of half a patch (stagkit's choice: slopes a little fainter than means). All-zero slopes where ``patch`` is 1.
-    """
-    line = (np.arange(patch) + 0.5) / patch * 2 - 1
-    slope = np.broadcast_to(0.7 * line / max((line**2).sum(), 1e-9) / patch, (patch, patch))
-    return np.stack([np.full((patch, patch), patch**-2.0), slope, slope.T])
-
-
 #: The standard atlas: 22 regions, left and right apart, plus the nose bridge as reference.
 ATLAS = RoiAtlas(
     (

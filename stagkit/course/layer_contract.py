@@ -116,7 +116,7 @@ def check_layer(
         CustomLayerError: no such place, or something that makes no ``nn.Module``.
     """
     if place not in SLOTS:
-        raise CustomLayerError(f"there is no place {place!r}; a layer can be put in at {' or '.join(SLOTS)}.")
+        raise CustomLayerError(f"there is no slot {place!r}; layers can be replaced in {' or '.join(SLOTS)}.")
     config = config or StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
     findings = []
     with torch.random.fork_rng(devices=[]):

@@ -13,7 +13,6 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch, StagOutput
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.methods import frozen
-from stagkit.network.attention import make_sparse
 
 if TYPE_CHECKING:
     import networkx
@@ -21,6 +20,27 @@ if TYPE_CHECKING:
     from torch_geometric.explain import Explainer, Explanation
 
     from stagkit.network.model import Stag
+
+
+def make_sparse(
+    edges: Tensor, edge_attr: Tensor | None = None, valid: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """One dense graph as PyG wants it.
+
+    Args:
+        edges: "target source", 0 = no edge.
+        edge_attr: "target source feature" or None.
+        valid: bool "roi" or None; edges out of invalid sources are left out.
+
+    Returns:
+        edge_index int "2 edge" with rows (source, target), edge_weight "edge", edge_attr "edge feature" or None.
+    """
+    present = edges > 0
+    if valid is not None:
+        present = present & valid[None]
+    target, source = present.nonzero(as_tuple=True)
+    attr = None if edge_attr is None else edge_attr[target, source]
+    return torch.stack((source, target)), edges[target, source], attr
 
 
 def _edges(output: StagOutput, clip: int, frame: int | None, of: str) -> Tensor:

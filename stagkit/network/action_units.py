@@ -1,4 +1,4 @@
-"""Action units (AUs): how their evidence is read from the motion of regions, and how an answer is made from it alone.
+"""Action units (AUs): how their evidence is estimated from the motion of regions, and a head that uses nothing else.
 
 Every formula here is stagkit's choice (see the head of ``model``).
 """
@@ -17,15 +17,15 @@ from stagkit.network.hooks import HookPoint
 
 #: Sharpness of the pooling of AU evidence over frames: towards 0 it is the mean, towards infinity the maximum.
 AU_POOLING = 4.0
-#: Probability of an AU before anything is learned (its bias starts at -2.2): most are absent from most clips.
+#: Probability of an AU before training (its bias starts at -2.2): most are absent from most clips.
 AU_START = 0.1
 
 
 def compute_clip_aus(au_logits: Tensor, frames: Tensor) -> Tensor:
     """AU evidence of a clip: soft maximum over its valid frames, log-mean-exp with sharpness ``AU_POOLING``.
 
-    An AU is active in a part of a clip only, so the mean is too low, and the maximum would teach one frame alone
-    (Pinheiro and Collobert 2015, arXiv:1411.6228). With one frame it is that frame's evidence.
+    An AU is active in a part of a clip only, so the mean is too low, and the maximum would train one frame alone
+    (Pinheiro and Collobert 2015, arXiv:1411.6228).
 
     Args:
         au_logits: "batch time au".
@@ -44,10 +44,9 @@ class AUEvidence(nn.Module):
     .. math:: z_k = b_k + \frac{1}{\sum_n B_{kn}} \sum_n \left( softplus(g_k) \, d_{kn} \cdot \bar f_n
         + B_{kn} \, w_{kn} \cdot SiLU(W h_n) \right)
 
-    f mean motion of a region, d the direction in which the AU moves it (signed: a lip corner going down speaks against
-    AU12), B the incidence, h the token. b starts at 10 % evidence. Annotated AUs are never an input.
-
-    ``learned=False`` leaves the second term out: what the muscles' directions say by themselves, with 2 numbers an AU.
+    f mean motion of a region, d the direction in which the AU moves it (signed: a lip corner going down is evidence
+    against AU12), B the incidence, h the token. b starts at 10 % evidence. Annotated AUs are never an input.
+    ``learned=False`` leaves the second term out: the muscles' directions alone, with 2 parameters per AU.
     """
 
     def __init__(
@@ -64,19 +63,16 @@ class AUEvidence(nn.Module):
 
     def forward(self, tokens: Tensor, flow: Tensor, visible: Tensor) -> Tensor:
         """Tokens "batch time roi width" and mean flow "batch time roi 2" -> logits "batch time au"."""
-        among = torch.einsum("kn,btnx->btk", self.incidence, visible).clamp_min(1e-3)
-        told = softplus(self.gain) * torch.einsum("knc,btnc->btk", self.directions, flow)
+        total = torch.einsum("kn,btnx->btk", self.incidence, visible).clamp_min(1e-3)
+        evidence = softplus(self.gain) * torch.einsum("knc,btnc->btk", self.directions, flow)
         if self.hidden is not None:
             weights = self.readout * rearrange(self.incidence, "au roi -> au roi 1")
-            told = told + torch.einsum("knh,btnh->btk", weights, self.act(self.hidden(tokens)) * visible)
-        return self.logits(self.bias + told / among)
+            evidence = evidence + torch.einsum("knh,btnh->btk", weights, self.act(self.hidden(tokens)) * visible)
+        return self.logits(self.bias + evidence / total)
 
 
 class AUTokens(nn.Module):
-    """What action units are read from at last: each region of each frame, and a gated share of what the clip says of it.
-
-    The clip speaks twice, after cross-attention: as the region over all frames, and as the frame over all regions.
-    """
+    """Tokens for the final AU estimate: region states plus a gated share of the clip's regions and of its frames."""
 
     def __init__(self, config: StagConfig):
         super().__init__()
@@ -98,17 +94,17 @@ class AUTokens(nn.Module):
 
 
 class AUHead(nn.Module):
-    """AU evidence of a clip -> logits, and nothing goes past it (a concept bottleneck, Koh et al. 2020, arXiv:2007.04612).
+    """AU evidence of a clip -> logits: a concept bottleneck (Koh et al. 2020, arXiv:2007.04612).
 
-    In training the class teaches this head alone: action units are taught by AU codes, and classes do not bend them.
-    It reads each AU as a multiple of ``AU_START``: read as shares of 1, few clips taught it too slowly.
+    The classification loss trains this head alone; AU evidence is trained by AU codes. Each AU enters as a multiple of
+    ``AU_START``: as a probability it was learned too slowly from few clips.
     """
 
-    def __init__(self, config: StagConfig, n_classes: int, n_aus: int, wide: int = 64):
+    def __init__(self, config: StagConfig, n_classes: int, n_aus: int, hidden: int = 64):
         super().__init__()
-        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, wide), HookPoint("pooled")
+        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, hidden), HookPoint("pooled")
         self.act, self.drop = nn.GELU(), nn.Dropout(config.dropout)
-        self.classify, self.logits = nn.Linear(wide, n_classes), HookPoint("logits")
+        self.classify, self.logits = nn.Linear(hidden, n_classes), HookPoint("logits")
 
     def forward(self, aus: Tensor) -> Tensor:
         """AU logits "batch au" -> logits "batch cls"."""

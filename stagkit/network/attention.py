@@ -1,14 +1,6 @@
-"""Attention, as STAG needs it: between tokens (``CrossAttention``) and between regions joined by edges (E-GAT).
-
-E-GAT is GATv2 with edge features and edge weights, written twice on the same parameters.
-``EGATDense`` is what trains: every pair of regions at once. ``EGATConv`` is a PyTorch Geometric ``MessagePassing``
-layer for sparse graphs and PyG's explainers; it is built when first asked for, because importing PyG takes seconds.
-Both have the parameter names of PyG's ``GATv2Conv`` (lin_l, lin_r, lin_edge, att, bias): a state fits all three.
-"""
+"""Attention between tokens (``CrossAttention``) and between regions joined by edges (``EGATDense``)."""
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -21,7 +13,7 @@ from stagkit.network.hooks import HookPoint
 
 #: Smallest edge weight whose logarithm is taken; an edge of weight 0 is no edge and gets no attention at all.
 EDGE_FLOOR = 1e-9
-#: Width of the relations between two regions: right, down, neighbours, mirror partners, same, co-motion.
+#: Width of ``EdgeFeatures``: right, down, neighbours, mirror partners, same, co-motion.
 EDGE_FEATURES = 6
 
 
@@ -40,22 +32,21 @@ class MaskedSoftmax(nn.Module):
 
 
 class Gate(nn.Linear):
-    """Share of an answer that is let through, sigmoid(Wx + b): 12 % at first (W = 0, b = -2) unless opened further.
+    """Share of a message that passes, sigmoid(Wx + b): 12 % at first (W = 0, b = -2).
 
-    A part of the network that exchanges information has to prove useful before it changes much. The idea is that of
-    ReZero (Bachlechner et al. 2021, arXiv:2003.04887) and LayerScale (Touvron et al. 2021, arXiv:2103.17239).
+    As in ReZero (Bachlechner et al. 2021, arXiv:2003.04887) and LayerScale (Touvron et al. 2021, arXiv:2103.17239).
     """
 
     def reset_parameters(self) -> None:
-        """Nearly shut."""
+        """Nearly closed."""
         nn.init.zeros_(self.weight)
         nn.init.constant_(self.bias, -2.0)
 
 
 class CrossAttention(nn.Module):
-    """Tokens x ask tokens y: x + gate * attention(LayerNorm(x), LayerNorm(y)).
+    """Tokens x attend to tokens y: x + gate * attention(LayerNorm(x), LayerNorm(y)).
 
-    Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), written out so that probes and Captum see it.
+    Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), written out so that hooks and Captum see it.
     """
 
     def __init__(self, width: int, heads: int, dropout: float, name: str):
@@ -76,14 +67,14 @@ class CrossAttention(nn.Module):
         )
         scores = torch.einsum("bhic,bhjc->bhij", query, key) * query.shape[-1] ** -0.5
         attention = self.attn(self.softmax(scores, rearrange(valid, "batch source -> batch 1 1 source")))
-        answer = self.out(rearrange(attention @ value, "batch head target c -> batch target (head c)"))
-        return x + self.gate_act(self.gate(normed_x)) * self.drop(answer), attention
+        message = self.out(rearrange(attention @ value, "batch head target c -> batch target (head c)"))
+        return x + self.gate_act(self.gate(normed_x)) * self.drop(message), attention
 
 
 class EdgeFeatures(nn.Module):
-    """What E-GAT knows of a pair of regions, ``EDGE_FEATURES`` numbers; which ones is stagkit's choice.
+    """``EDGE_FEATURES`` numbers per pair of regions; which ones is stagkit's choice.
 
-    Where the source lies seen from the target (right, down; IOD); whether they are neighbours, mirror partners, the
+    Position of the source relative to the target (right, down; IOD); whether they are neighbours, mirror partners, the
     same; and their co-motion: the cosine of their mean motions, fading to 0 where motion is below about 0.1.
     """
 
@@ -110,14 +101,15 @@ class EGATDense(nn.Module):
 
     with target i, source j, edge features f and edge weights A, for each head. No self-loops are added: give them in A.
     GATv2 (Brody, Alon and Yahav, How Attentive are Graph Attention Networks?, ICLR 2022, arXiv:2105.14491) plus the
-    edge weights as an additive bias. STAG's abstract does not say what the 'E' of E-GAT adds: this is stagkit's choice.
+    edge weights as an additive bias; the parameter names are those of PyG's GATv2Conv. STAG's abstract does not say what
+    the 'E' of E-GAT adds: this is stagkit's choice.
 
     Args:
         in_channels: width of the node features.
         out_channels: width of one head; the heads are concatenated.
-        heads: how many.
+        heads: number of heads.
         edge_dim: width of the edge features; None for none.
-        name: prefix of the probes ``<name>.scores``, ``<name>.attn`` and ``<name>.out``.
+        name: prefix of the hook points ``<name>.scores``, ``<name>.attn`` and ``<name>.out``.
 
     Shape:
         x "... roi in"; edges "... target source", >= 0, 0 = no edge (None: all pairs, no bias); edge_attr
@@ -136,7 +128,16 @@ class EGATDense(nn.Module):
     ):
         super().__init__()
         self.heads, self.edge_dim, self.width = heads, edge_dim, heads * out_channels
-        _add_parameters(self, in_channels, out_channels, heads, edge_dim)
+        self.lin_l, self.lin_r = nn.Linear(in_channels, self.width), nn.Linear(in_channels, self.width)
+        self.lin_edge = None if edge_dim is None else nn.Linear(edge_dim, self.width, bias=False)
+        self.att = nn.Parameter(torch.empty(1, heads, out_channels))
+        self.bias = nn.Parameter(torch.zeros(self.width))
+        nn.init.xavier_uniform_(self.att)
+        for linear in (self.lin_l, self.lin_r):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        if edge_dim is not None:
+            nn.init.xavier_uniform_(self.lin_edge.weight)
         self.leaky = nn.LeakyReLU(0.2)
         self.softmax = MaskedSoftmax()
         self.scores, self.attn, self.out = (
@@ -175,105 +176,3 @@ class EGATDense(nn.Module):
         value = unpack(rearrange(source, "p j (h c) -> p h j c", h=self.heads), lead, "* h j c")[0]
         out = rearrange(attention @ value, "... h i c -> ... i (h c)") + self.bias
         return self.out(out), attention
-
-
-def _add_parameters(layer: nn.Module, width_in: int, width_out: int, heads: int, edge_dim: int | None) -> None:
-    """The parameters of both writings, with the names and the initial distribution of PyG's GATv2Conv."""
-    layer.lin_l = nn.Linear(width_in, heads * width_out)
-    layer.lin_r = nn.Linear(width_in, heads * width_out)
-    layer.lin_edge = None if edge_dim is None else nn.Linear(edge_dim, heads * width_out, bias=False)
-    layer.att = nn.Parameter(torch.empty(1, heads, width_out))
-    layer.bias = nn.Parameter(torch.zeros(heads * width_out))
-    nn.init.xavier_uniform_(layer.att)
-    for linear in (layer.lin_l, layer.lin_r):
-        nn.init.xavier_uniform_(linear.weight)
-        nn.init.zeros_(linear.bias)
-    if edge_dim is not None:
-        nn.init.xavier_uniform_(layer.lin_edge.weight)
-
-
-@lru_cache(maxsize=1)
-def _make_conv_class() -> type:
-    """Import PyG and build ``EGATConv``."""
-    from torch_geometric.nn import MessagePassing
-    from torch_geometric.utils import softmax
-
-    class EGATConv(MessagePassing):
-        """``EGATDense`` for sparse graphs: the same equation and parameters over a list of edges.
-
-        Args:
-            in_channels, out_channels, heads, edge_dim: as in ``EGATDense``.
-
-        Shape:
-            x "roi in"; edge_index int "2 edge", rows (source, target) as everywhere in PyG; edge_attr "edge edge_dim";
-            edge_weight "edge", >= 0. Returns out "roi heads*out_channels", and with ``return_attention`` also the
-            attention "edge head", summing to 1 over the edges of a target. Self-loops are never added.
-        """
-
-        def __init__(self, in_channels, out_channels, heads=1, edge_dim=None):
-            super().__init__(aggr="add", node_dim=0)
-            self.heads = heads
-            _add_parameters(self, in_channels, out_channels, heads, edge_dim)
-            self.leaky = nn.LeakyReLU(0.2)
-
-        @classmethod
-        def from_dense(cls, layer: EGATDense) -> EGATConv:
-            """The sparse twin of a dense layer; both hold the very same parameters."""
-            heads, width = layer.att.shape[1:]
-            twin = cls(layer.lin_l.in_features, width, heads, layer.edge_dim)
-            twin.lin_l, twin.lin_r, twin.lin_edge = layer.lin_l, layer.lin_r, layer.lin_edge
-            twin.att, twin.bias = layer.att, layer.bias
-            return twin.train(layer.training)
-
-        def forward(self, x, edge_index, edge_attr=None, edge_weight=None, return_attention=False):
-            """Node features and edges to node features."""
-            source = rearrange(self.lin_l(x), "roi (head c) -> roi head c", head=self.heads)
-            target = rearrange(self.lin_r(x), "roi (head c) -> roi head c", head=self.heads)
-            pair = target[edge_index[1]] + source[edge_index[0]]
-            if self.lin_edge is not None:
-                pair = pair + rearrange(self.lin_edge(edge_attr), "edge (head c) -> edge head c", head=self.heads)
-            scores = (self.leaky(pair) * self.att).sum(-1)
-            if edge_weight is not None:
-                absent = rearrange(edge_weight <= 0, "edge -> edge 1")
-                scores = scores + rearrange(edge_weight.clamp_min(EDGE_FLOOR).log(), "edge -> edge 1")
-                scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
-            alpha = softmax(scores, edge_index[1], num_nodes=x.shape[0])
-            if edge_weight is not None:
-                alpha = alpha.masked_fill(absent, 0.0)
-            out = self.propagate(edge_index, x=source, alpha=alpha)
-            out = rearrange(out, "roi head c -> roi (head c)") + self.bias
-            return (out, alpha) if return_attention else out
-
-        def message(self, x_j, alpha):
-            """What a source sends along an edge."""
-            return rearrange(alpha, "edge head -> edge head 1") * x_j
-
-    EGATConv.__module__, EGATConv.__qualname__ = __name__, "EGATConv"
-    return EGATConv
-
-
-def __getattr__(name: str):
-    if name == "EGATConv":
-        return _make_conv_class()
-    raise AttributeError(f"stagkit.network.attention has no {name!r}.")
-
-
-def make_sparse(
-    edges: Tensor, edge_attr: Tensor | None = None, valid: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """One dense graph as PyG wants it.
-
-    Args:
-        edges: "target source", 0 = no edge.
-        edge_attr: "target source feature" or None.
-        valid: bool "roi" or None; edges out of invalid sources are left out.
-
-    Returns:
-        edge_index int "2 edge" with rows (source, target), edge_weight "edge", edge_attr "edge feature" or None.
-    """
-    present = edges > 0
-    if valid is not None:
-        present = present & rearrange(valid, "source -> 1 source")
-    target, source = present.nonzero(as_tuple=True)
-    attr = None if edge_attr is None else edge_attr[target, source]
-    return torch.stack((source, target)), edges[target, source], attr

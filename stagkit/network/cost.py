@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from stagkit.core.types import RoiDataset
     from stagkit.network.model import Stag
 
@@ -21,21 +22,11 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def compute_cost(model: Stag, data: RoiDataset) -> dict[str, int]:
-    """Parameters, and the work of one prediction.
+    """``parameters`` (trained numbers) and ``multiply_adds`` of one clip (the first of ``data``).
 
     Multiply-adds are those of matrix products and convolutions (half the floating-point operations that torch counts);
     additions, softmaxes and normalisations are not counted, as usual in the field.
-
-    Args:
-        model: the network.
-        data: clips as long as those it will see.
-
-    Returns:
-        ``parameters`` (trained numbers) and ``multiply_adds`` (of one clip).
     """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
     batch, device = data.batch([0]), next(model.parameters()).device
     batch = batch.to(device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -49,8 +40,6 @@ def measure_inference(model: Stag, data: RoiDataset, repeats: int = 5) -> float:
     Args:
         data: anything with ``batch``; its first clip is used.
     """
-    import torch
-
     device = next(model.parameters()).device
     batch, times = data.batch([0]).to(device), []
     with torch.no_grad():
@@ -65,8 +54,6 @@ def measure_inference(model: Stag, data: RoiDataset, repeats: int = 5) -> float:
 
 def measure_saved_bytes(run: Callable[[], object]) -> int:
     """Bytes that a forward pass keeps for its backward pass; memory that several tensors share counts once."""
-    import torch
-
     kept: dict[int, int] = {}
 
     def count(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,4 @@
-"""What training makes smaller: class-balanced focal loss, AU evidence, and the entropy of the region edges.
-
-Everything that is counted from data here (class weights, AU prior) has to come from the training part of a fold.
-"""
+"""Training objective: class-balanced focal loss, AU loss, entropy of the region edges; class weights and AU prior."""
 
 from __future__ import annotations
 
@@ -32,8 +29,7 @@ def compute_class_weights(label: Tensor | np.ndarray, n_classes: int, beta: floa
 
     Args:
         label: int "clip", of the **training** clips of a fold only.
-        n_classes: how many classes there are.
-        beta: 0 weighs all classes alike; towards 1 it is the inverse frequency.
+        beta: 0 weights all classes equally; towards 1 it is the inverse frequency.
 
     Returns:
         float32 "cls"; the weights of the classes that occur have mean 1, a class that does not occur has weight 0.
@@ -86,13 +82,11 @@ def focal_loss(
 ) -> Tensor:
     r"""Class-balanced focal loss of each clip, :math:`-w_y (1 - p_y)^\gamma \sum_c q_c \log p_c`.
 
-    q is 1 for the label, or with ``smoothing`` s it is 1 - s, and s shared by all classes: labels of micro-expressions
-    are doubtful (Szegedy et al. 2016, arXiv:1512.00567). With gamma = 0 and unit weights it is the cross entropy.
+    q is 1 for the label; with ``smoothing`` s it is 1 - s, and s is shared by all classes (Szegedy et al. 2016,
+    arXiv:1512.00567). With gamma = 0 and unit weights it is the cross entropy.
 
     Args:
-        logits: "batch cls".
-        label: int64 "batch".
-        class_weights: "cls".
+        logits: "batch cls"; ``label``: int64 "batch"; ``class_weights``: "cls".
         gamma: >= 0; the larger, the less a clip counts that is already recognised.
         smoothing: 0..1.
 
@@ -103,18 +97,17 @@ def focal_loss(
         Lin et al., Focal loss for dense object detection, ICCV 2017, arXiv:1708.02002; class weights as in
         ``compute_class_weights``.
     """
-    which = rearrange(label, "batch -> batch 1")
-    every = logits.log_softmax(-1)
-    log_p = rearrange(every.gather(1, which), "batch 1 -> batch")
-    missed = (-torch.expm1(log_p)).clamp_min(1e-7)  # 1 - p, kept off 0 where the power has no slope
-    return -class_weights[label] * missed**gamma * ((1 - smoothing) * log_p + smoothing * every.mean(-1))
+    log_p = logits.log_softmax(-1)
+    own = rearrange(log_p.gather(1, rearrange(label, "batch -> batch 1")), "batch 1 -> batch")
+    missed = (-torch.expm1(own)).clamp_min(1e-7)  # 1 - p, kept off 0 where the power has no gradient
+    return -class_weights[label] * missed**gamma * ((1 - smoothing) * own + smoothing * log_p.mean(-1))
 
 
 def au_loss(clip_aus: Tensor, aus: Tensor) -> Tensor:
     """Binary cross entropy of AU evidence against annotated AUs: mean over the AUs that are coded in each clip.
 
     Args:
-        clip_aus: logits "batch au" (``model.compute_clip_aus``: soft maximum over frames).
+        clip_aus: logits "batch au" (``compute_clip_aus``).
         aus: "batch au", 1 present, 0 absent, NaN not coded: no loss and no gradient there.
 
     Returns:
@@ -126,14 +119,14 @@ def au_loss(clip_aus: Tensor, aus: Tensor) -> Tensor:
 
 
 def edge_entropy(edges: Tensor, mask: Tensor) -> Tensor:
-    """How evenly a region's edges are spread: row entropy of A, 0 (one edge) to 1 (all alike); stagkit's choice.
+    """How evenly a region's edges are spread: row entropy of A, 0 (one edge) to 1 (all equal); stagkit's choice.
 
     Args:
         edges: "batch time roi roi" (target, source), >= 0.
-        mask: bool "batch time roi"; edges from or to regions that are not seen do not count.
+        mask: bool "batch time roi"; edges from or to hidden regions do not count.
 
     Returns:
-        "batch": mean over the seen targets of all frames.
+        "batch": mean over the visible targets of all frames.
     """
     kept = edges * rearrange(mask, "batch time source -> batch time 1 source")
     share = kept / kept.sum(-1, keepdim=True).clamp_min(1e-9)
@@ -151,16 +144,14 @@ def compute_loss(
     """The loss of a batch and its parts; works inside ``torch.func.vmap``.
 
     Args:
-        output: what the network said.
-        batch: the clips; label, aus and mask are read.
+        batch: label, aus and mask are read.
         class_weights: float "cls" from the training part of the fold (``compute_class_weights``).
         train_config: loss (``ce`` has no class weights and no focusing), gamma, au_weight and edge_entropy.
-        clip_weight: float "batch", how much each clip counts (0: not at all, as in a batch that all folds share). None:
-            all alike.
+        clip_weight: float "batch", how much each clip counts; None: all equally.
 
     Returns:
-        ``LossParts``, means over the clips that count. AU evidence is scored once a clip, from its soft maximum over
-        frames, and its mean goes over the coded clips (and over both readings, where there are two).
+        ``LossParts``, means over the clips that count; the AU loss is a mean over the coded clips, and over both
+        estimates of the AUs where there are two.
     """
     weight = torch.ones_like(output.logits[:, 0]) if clip_weight is None else clip_weight.to(output.logits)
     frames = batch.mask.any(2)
@@ -170,8 +161,10 @@ def compute_loss(
     each = focal_loss(output.logits, batch.label, class_weights, gamma, train_config.label_smoothing)
     classification = _mean(each, weight)
     coded = weight * (~batch.aus.isnan()).any(1) * frames.any(1)
-    readings = [logits for logits in (output.au_logits, output.prior_au_logits) if logits is not None]
-    au = sum(_mean(au_loss(compute_clip_aus(logits, frames), batch.aus), coded) for logits in readings) / len(readings)
+    estimates = [logits for logits in (output.au_logits, output.prior_au_logits) if logits is not None]
+    au = sum(_mean(au_loss(compute_clip_aus(logits, frames), batch.aus), coded) for logits in estimates) / len(
+        estimates
+    )
     entropy = torch.zeros_like(classification)
     if output.edges is not None:
         entropy = _mean(edge_entropy(output.edges, batch.mask), weight)

@@ -1,12 +1,12 @@
-"""STAG, the whole network in one file, read top to bottom (attention is in ``egat``, action units in ``au_reading``).
+"""STAG, the whole network in one file, read top to bottom (attention: ``attention``, action units: ``action_units``).
 
 Motion patches of facial regions become tokens; action units (AUs) are estimated from them and shape the edges between
-regions; graph attention exchanges what regions know, a transformer reads the frames in time, cross-attention joins the
-two, and a gated head decides. Symbols: T frames, N regions, K action units, D width; axis words as in ``types``.
+regions; graph attention exchanges information between regions, a transformer reads the frames in time, cross-attention
+joins the two, and a gated head classifies. T frames, N regions, K action units, D width; axis words as in ``types``.
 
 The abstract of STAG (Sharma, Sharma and Singh 2026, arXiv:2606.28083) names the parts: optical flow of discriminative
 frames, temporal attention, E-GAT over facial regions, AU-guided dynamic connectivity, a transformer encoder,
-bidirectional cross-attention, focal loss. We worked from this abstract: every formula and size below is stagkit's choice.
+bidirectional cross-attention, focal loss. Every formula and size below is stagkit's choice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn.functional import softplus
 
 from stagkit.core.config import StagConfig
 from stagkit.core.facs import AU_NUMBERS
-from stagkit.core.regions import ATLAS, RoiAtlas, make_affine_patterns
+from stagkit.core.regions import ATLAS, RoiAtlas
 from stagkit.core.types import ShapeError, StagOutput, check_axes
 from stagkit.network.action_units import AUEvidence, AUHead, AUTokens, compute_clip_aus
 from stagkit.network.attention import EDGE_FEATURES, CrossAttention, EdgeFeatures, EGATDense, Gate, MaskedSoftmax
@@ -31,12 +31,23 @@ def mean_over(values: Tensor, visible: Tensor, axis: int) -> Tensor:
     return (values * visible).sum(axis) / visible.sum(axis).clamp_min(1)
 
 
-class RegionTokens(nn.Module):
-    """One token a region and frame: linear embedding of its motion + which region + when, 0 under the mask.
+def make_affine_patterns(patch: int) -> np.ndarray:
+    """Linear filters for a patch of ``patch`` samples per side: float "pattern y x".
 
-    Motion is read as a local affine field: mean of each channel of the patch and its slopes to the right and down (shift,
-    stretch, shear, turn); finer patterns recognised worse. Time is in ms, as sines and cosines with periods from 20 ms
-    to 2 s: frame rates differ. Zero motion adds nothing, so a clip without motion is a meaningful baseline.
+    The sum of a patch times each is its mean, and its least-squares slope to the right and down times 0.7 of half a patch
+    (stagkit's choice: slopes slightly weaker than means). Slopes are 0 where ``patch`` is 1.
+    """
+    line = (np.arange(patch) + 0.5) / patch * 2 - 1
+    slope = np.broadcast_to(0.7 * line / max((line**2).sum(), 1e-9) / patch, (patch, patch))
+    return np.stack([np.full((patch, patch), patch**-2.0), slope, slope.T])
+
+
+class RegionTokens(nn.Module):
+    """One token per region and frame: motion + region + time embedding, zero where masked.
+
+    Motion is read as a local affine field: mean of each channel and its slopes (shift, stretch, shear, turn). Time is in
+    ms, as sines and cosines with periods from 20 ms to 2 s: frame rates differ. Zero motion adds nothing, so a clip
+    without motion is a meaningful baseline.
     """
 
     def __init__(self, config: StagConfig, n_rois: int, patch: int, n_periods: int = 8):
@@ -45,7 +56,8 @@ class RegionTokens(nn.Module):
         self.register_buffer("patterns", torch.tensor(make_affine_patterns(patch), dtype=torch.float32))
         self.patch = nn.Linear(3 * self.patterns.shape[0], config.width, bias=False)
         self.region = nn.Parameter(torch.randn(n_rois, config.width) * 0.3)
-        self.time_embedding, self.embed = nn.Linear(2 * n_periods, config.width, bias=False), HookPoint("roi.embed")
+        self.time_embedding = nn.Linear(2 * n_periods, config.width, bias=False)
+        self.embed = HookPoint("roi.embed")
         nn.init.normal_(self.patch.weight)
 
     def forward(self, x: Tensor, visible: Tensor, times_ms: Tensor) -> Tensor:
@@ -53,9 +65,8 @@ class RegionTokens(nn.Module):
         motion = torch.einsum("btrcyx,kyx->btrck", x, self.patterns)
         motion = self.patch(rearrange(motion, "batch time roi chan pattern -> batch time roi (chan pattern)"))
         phase = torch.einsum("bt,f->btf", times_ms, self.frequencies)
-        when = self.time_embedding(torch.cat((phase.sin(), phase.cos()), -1))
-        when = rearrange(when, "batch time width -> batch time 1 width")
-        return self.embed((motion + self.region + when) * visible)
+        time = self.time_embedding(torch.cat((phase.sin(), phase.cos()), -1))
+        return self.embed((motion + self.region + rearrange(time, "batch time width -> batch time 1 width")) * visible)
 
 
 class TemporalAttention(nn.Module):
@@ -79,8 +90,8 @@ class Connectivity(nn.Module):
     .. math:: C_t = s_t s_t^T \odot softplus(M), \qquad A_t = A_{anatomy} + \alpha B^T C_t B + \beta \, softplus(R)
 
     s = sigmoid(AU logits); M (symmetrised) starts at the AU co-occurrence of the training fold; B is the incidence with
-    the strongest region of each AU at 1; alpha, beta > 0. ``fixed``: A = anatomy, 0 outside, and weight 0 is no edge.
-    ``learned``: no AU term. With a learned term every pair has an edge, strictly positive.
+    the strongest region of each AU at 1; alpha, beta > 0. ``fixed``: anatomy alone, and weight 0 is no edge. ``learned``:
+    no AU term. With a learned term every pair has an edge, strictly positive.
     """
 
     def __init__(self, kind: str, atlas: RoiAtlas, au_prior: np.ndarray | None):
@@ -103,7 +114,8 @@ class Connectivity(nn.Module):
     def forward(self, au_logits: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """AU logits "batch time au" -> edges "batch time roi roi" and AU edges "batch time au au" (or None).
 
-        Without AU-guided edges only the first two axes of ``au_logits`` are looked at.
+        ``given`` edges take the place of the network's own; without AU-guided edges only the first two axes of
+        ``au_logits`` count.
         """
         edges, au_edges = self.anatomy, None
         if self.kind != "fixed":
@@ -120,21 +132,21 @@ class Connectivity(nn.Module):
 
 
 class GraphLayer(nn.Module):
-    """Regions of one frame exchange what they know: x + gate * Linear(SiLU(E-GAT(LayerNorm(x)))).
+    """Regions of one frame exchange information: x + gate * Linear(SiLU(E-GAT(LayerNorm(x)))).
 
-    Where the answer comes from action units alone, the gates start half open and few messages are dropped (chosen on
-    development phantoms, where it found action units a little better; BENCHMARKS.md).
+    With ``head='graph'`` the gates start half open and few messages are dropped (chosen on development phantoms).
     """
 
     def __init__(self, config: StagConfig, number: int):
         super().__init__()
-        width, edge_dim, late = config.width, EDGE_FEATURES if config.graph == "egat" else None, config.head == "graph"
+        width, edge_dim = config.width, EDGE_FEATURES if config.graph == "egat" else None
         self.norm, self.act = nn.LayerNorm(width), nn.SiLU()
-        self.drop = nn.Dropout(config.dropout / 4 if late else config.dropout)
-        # attention over all pairs is the costly part: it works at half the width, and a linear map comes back
+        self.drop = nn.Dropout(config.dropout / 4 if config.head == "graph" else config.dropout)
+        # attention over all pairs is the costly part: it has half the width, and a linear map restores it
         self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, edge_dim, f"graph.{number}")
-        self.out_proj, self.gate, self.gate_act = nn.Linear(self.egat.width, width), Gate(width, width), nn.Sigmoid()
-        if late:
+        self.out_proj, self.gate = nn.Linear(self.egat.width, width), Gate(width, width)
+        self.gate_act = nn.Sigmoid()
+        if config.head == "graph":
             nn.init.zeros_(self.gate.bias)
 
     def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,7 +157,7 @@ class GraphLayer(nn.Module):
 
 
 class FrameTokens(nn.Module):
-    """One token a frame: each head pools the regions with its own learned attention."""
+    """One token per frame: each head pools the regions with its own learned attention."""
 
     def __init__(self, config: StagConfig):
         super().__init__()
@@ -180,44 +192,45 @@ class TimeLayer(nn.Module):
 class Head(nn.Module):
     """[AU evidence, regions, frames] -> gated fusion -> logits.
 
-    All regions are read side by side (a mean would forget which one moved), and not normalised: how far each moved counts.
+    All regions are concatenated (a mean would forget which one moved), and not normalised: how far each moved counts.
     In training regions and frames are left out of some clips, so that AU evidence is used.
     """
 
-    def __init__(self, config: StagConfig, n_classes: int, n_rois: int, n_aus: int, wide: int = 64):
+    def __init__(self, config: StagConfig, n_classes: int, n_rois: int, n_aus: int, hidden: int = 64):
         super().__init__()
         width, parts = config.width, 3 if config.branches == "both" else 2
         if config.branches != "time":
-            self.drop_regions, self.regions = nn.Dropout(0.1), nn.Linear(n_rois * width, wide)
+            self.drop_regions, self.regions = nn.Dropout(0.1), nn.Linear(n_rois * width, hidden)
         if config.branches != "graph":
-            self.norm_frames, self.frames = nn.LayerNorm(width), nn.Linear(width, wide)
-        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, wide), HookPoint("pooled")
-        self.gate, self.gate_act, self.act = nn.Linear(parts * wide, parts), nn.Sigmoid(), nn.GELU()
+            self.norm_frames, self.frames = nn.LayerNorm(width), nn.Linear(width, hidden)
+        self.active, self.aus, self.pooled = nn.Sigmoid(), nn.Linear(n_aus, hidden), HookPoint("pooled")
+        self.gate, self.gate_act, self.act = nn.Linear(parts * hidden, parts), nn.Sigmoid(), nn.GELU()
         self.drop_branches, self.drop = nn.Dropout(config.branch_dropout), nn.Dropout(config.dropout)
-        self.classify, self.logits = nn.Linear(wide, n_classes), HookPoint("logits")
+        self.classify, self.logits = nn.Linear(hidden, n_classes), HookPoint("logits")
 
     def forward(self, aus: Tensor, regions: Tensor | None, present: Tensor, frames: Tensor | None) -> Tensor:
         """AU logits "batch au", regions "batch roi width", mean frame "batch width" -> logits "batch cls"."""
         parts = [self.aus(self.active(aus))]
         if regions is not None:
-            parts.append(self.regions(self.drop_regions(rearrange(regions * present, "batch roi d -> batch (roi d)"))))
+            regions = self.drop_regions(rearrange(regions * present, "batch roi width -> batch (roi width)"))
+            parts.append(self.regions(regions))
         if frames is not None:
             parts.append(self.frames(self.norm_frames(frames)))
         pooled = self.pooled(torch.stack(parts, dim=1))
-        share = 2 * self.gate_act(self.gate(rearrange(pooled, "batch part wide -> batch (part wide)")))
-        share = torch.cat((share[:, :1], self.drop_branches(torch.ones_like(share[:, 1:])) * share[:, 1:]), dim=1)
-        return self.logits(self.classify(self.drop(self.act(torch.einsum("bp,bpd->bd", share, pooled)))))
+        gates = 2 * self.gate_act(self.gate(rearrange(pooled, "batch part hidden -> batch (part hidden)")))
+        gates = torch.cat((gates[:, :1], self.drop_branches(torch.ones_like(gates[:, 1:])) * gates[:, 1:]), dim=1)
+        return self.logits(self.classify(self.drop(self.act(torch.einsum("bp,bpd->bd", gates, pooled)))))
 
 
 class Stag(nn.Module):
-    """The STAG network (arXiv:2606.28083, in stagkit's reading; see the head of this file).
+    """The STAG network (arXiv:2606.28083; see the head of this file).
 
     Args:
         config: widths, depths and the switches of the ablation table. ``graph='gat'`` is plain GATv2 on the anatomical
             graph: no edge features and no edge weights, whatever ``connectivity`` says. ``branches='time'`` has no
-            graph, ``branches='graph'`` no transformer, and neither has cross-attention. ``head='graph'``: action units
-            are read from all that regions and frames have told each other, and the answer comes from them alone; a first
-            reading, of motion along the muscles, shapes the edges.
+            graph, ``branches='graph'`` no transformer, and neither has cross-attention. With ``head='graph'`` action
+            units are estimated after cross-attention and classified alone; a prior estimate, from motion along the
+            muscles, shapes the edges.
         n_classes: >= 2.
         atlas: the regions; the order of the axis ``roi``.
         patch: side of a patch, samples.
@@ -245,9 +258,8 @@ class Stag(nn.Module):
         self.tokens, self.aus = RegionTokens(config, self.n_rois, patch), AUEvidence(config, atlas)
         self.time_weights = TemporalAttention(config) if config.temporal_attention else None
         has_graph, has_time = config.branches != "time" and config.graph != "none", config.branches != "graph"
-        kind = "fixed" if config.graph == "gat" else config.connectivity
+        kind, late = "fixed" if config.graph == "gat" else config.connectivity, config.head == "graph"
         self.connectivity = Connectivity(kind, atlas, au_prior) if has_graph else None
-        late = config.head == "graph"
         twice = late and has_graph and kind == "au"
         self.prior_aus = AUEvidence(config, atlas, learned=False, name="au.logits.prior") if twice else None
         self.edge_features = EdgeFeatures(atlas) if has_graph and config.graph == "egat" else None
@@ -258,70 +270,92 @@ class Stag(nn.Module):
         ways = ways[config.cross_attention] if config.branches == "both" else ()
         of, layers = (config.width, config.heads, config.dropout), range(config.cross_layers if ways else 0)
         self.cross = nn.ModuleList(
-            nn.ModuleDict({w: CrossAttention(*of, f"cross.{i}.{w}") for w in ways}) for i in layers
+            nn.ModuleDict({way: CrossAttention(*of, f"cross.{i}.{way}") for way in ways}) for i in layers
         )
         self.au_tokens = AUTokens(config) if late else None
         n_aus = len(AU_NUMBERS)
         self.head = AUHead(config, n_classes, n_aus) if late else Head(config, n_classes, self.n_rois, n_aus)
 
     def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> StagOutput:
-        """The whole answer.
+        """All outputs.
 
         Args:
             x: float32 "batch time roi chan py px", chan = (u right, v down, strain), % of IOD; not read under the mask.
-            mask: bool "batch time roi", True where there is something to see.
+            mask: bool "batch time roi", True where the region is visible.
             times_ms: float32 "batch time", ms from the onset frame.
             edges: float "batch time roi roi", >= 0, used instead of the network's own edge weights: the input of edge
                 attribution (only ratios within a row matter, so zero edges are no baseline; the anatomy is one).
 
         Returns:
-            ``StagOutput``; what it holds at padded frames has no meaning.
+            ``StagOutput``; its values at padded frames have no meaning.
         """
-        sizes = {"roi": self.n_rois, "py": self.patch, "px": self.patch}
-        check_axes(sizes, x=(x, "batch time roi 3 py px"), mask=(mask, "batch time roi"))
-        check_axes(sizes, times_ms=(times_ms, "batch time"), edges=(edges, "batch time roi roi"))
-        if mask.dtype != torch.bool:
-            raise ShapeError(f"`mask` is {mask.dtype}, expected bool: True where there is something to see.")
+        self._check(x, mask, times_ms, edges)
         x = x.masked_fill(rearrange(~mask, "batch time roi -> batch time roi 1 1 1"), 0.0)
         x = x / rearrange(self.scale, "chan -> chan 1 1")
         flow, visible = x.mean((4, 5))[..., :2], rearrange(mask, "batch time roi -> batch time roi 1").to(x.dtype)
         frame_mask, present = mask.any(2), mask.any(1)
-        attention, weights, au_edges, regions, frames = {}, None, None, None, None
         tokens = self.tokens(x, visible, times_ms.masked_fill(~frame_mask, 0.0))
-        reading = self.aus if self.au_tokens is None else self.prior_aus
-        first = None if reading is None else reading(tokens, flow, visible)
-        if self.time_weights is not None:
-            weights = self.time_weights(tokens, visible, frame_mask)
-            strength = weights * frame_mask.sum(1, keepdim=True)  # 1 on average, whatever the number of frames
-            tokens = tokens * rearrange(strength, "batch time -> batch time 1 1")
-        if self.connectivity is not None:
-            edges, au_edges = self.connectivity(visible if first is None else first, edges)
-        features = self.edge_features(flow) if self.edge_features is not None else None
-        states = tokens
-        if self.config.branches != "time":
-            for i, layer in enumerate(self.graph):
-                states, attention[f"graph.{i}"] = layer(states, edges, features, mask)
-            regions = mean_over(states, visible, 1)
-        if self.frame_tokens is not None:
-            frames = self.frame_tokens(tokens, mask)
-            for i, layer in enumerate(self.time):
-                frames, attention[f"time.{i}"] = layer(frames, frame_mask)
-        for i, ways in enumerate(self.cross):
-            asked = {"roi_from_frame": (regions, frames, frame_mask), "frame_from_roi": (frames, regions, present)}
-            told = {way: layer(*asked[way]) for way, layer in ways.items()}
-            attention |= {f"cross.{i}.{way}": answer[1] for way, answer in told.items()}
-            regions, frames = told["roi_from_frame"][0], told.get("frame_from_roi", (frames,))[0]
-        edges = edges if self.connectivity is not None else None
+        estimate = self.aus if self.au_tokens is None else self.prior_aus
+        prior = None if estimate is None else estimate(tokens, flow, visible)
+        tokens, weights = self._weight_frames(tokens, visible, frame_mask)
+        aus = visible if prior is None else prior
+        edges, au_edges = (None, None) if self.connectivity is None else self.connectivity(aus, edges)
+        states, graph_attention = self._relate_regions(tokens, edges, flow, mask)
+        regions = None if self.config.branches == "time" else mean_over(states, visible, 1)
+        frames, time_attention = self._relate_frames(tokens, mask, frame_mask)
+        regions, frames, cross_attention = self._cross(regions, frames, frame_mask, present)
+        au_logits = prior
         if self.au_tokens is not None:
             au_logits = self.aus(self.au_tokens(states, regions, frames, visible), flow, visible)
-            logits = self.head(compute_clip_aus(au_logits, frame_mask))
-            return StagOutput(logits, au_logits, edges, au_edges, weights, attention, first)
-        if frames is not None:
-            frames = mean_over(frames, rearrange(frame_mask, "batch time -> batch time 1").to(x.dtype), 1)
-        present = rearrange(present, "batch roi -> batch roi 1")
-        logits = self.head(compute_clip_aus(first, frame_mask), regions, present, frames)
-        return StagOutput(logits, first, edges, au_edges, weights, attention)
+        logits = self._classify(compute_clip_aus(au_logits, frame_mask), regions, present, frames, frame_mask)
+        attention = graph_attention | time_attention | cross_attention
+        first = None if self.au_tokens is None else prior
+        return StagOutput(logits, au_logits, edges, au_edges, weights, attention, first)
 
     def logits(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> Tensor:
-        """Logits "batch cls" alone: what Captum is given. Arguments as in ``forward``."""
+        """Logits "batch cls" alone, for Captum. Arguments as in ``forward``."""
         return self.forward(x, mask, times_ms, edges).logits
+
+    def _check(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None) -> None:
+        sizes = {"roi": self.n_rois, "py": self.patch, "px": self.patch}
+        check_axes(sizes, x=(x, "batch time roi 3 py px"), mask=(mask, "batch time roi"))
+        check_axes(sizes, times_ms=(times_ms, "batch time"), edges=(edges, "batch time roi roi"))
+        if mask.dtype != torch.bool:
+            raise ShapeError(f"`mask` is {mask.dtype}, expected bool: True where the region is visible.")
+
+    def _weight_frames(self, tokens: Tensor, visible: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens times the attention of their frame, which is 1 on average, whatever the number of frames."""
+        if self.time_weights is None:
+            return tokens, None
+        weights = self.time_weights(tokens, visible, frame_mask)
+        strength = weights * frame_mask.sum(1, keepdim=True)
+        return tokens * rearrange(strength, "batch time -> batch time 1 1"), weights
+
+    def _relate_regions(self, tokens: Tensor, edges: Tensor | None, flow: Tensor, mask: Tensor) -> tuple[Tensor, dict]:
+        features, attention = self.edge_features(flow) if self.edge_features is not None else None, {}
+        for i, layer in enumerate(self.graph):
+            tokens, attention[f"graph.{i}"] = layer(tokens, edges, features, mask)
+        return tokens, attention
+
+    def _relate_frames(self, tokens: Tensor, mask: Tensor, frame_mask: Tensor) -> tuple[Tensor | None, dict]:
+        frames, attention = self.frame_tokens(tokens, mask) if self.frame_tokens is not None else None, {}
+        for i, layer in enumerate(self.time):
+            frames, attention[f"time.{i}"] = layer(frames, frame_mask)
+        return frames, attention
+
+    def _cross(self, regions: Tensor | None, frames: Tensor | None, frame_mask: Tensor, present: Tensor) -> tuple:
+        """Regions query frames and, at the same time, frames query regions."""
+        attention = {}
+        for i, layers in enumerate(self.cross):
+            inputs = {"roi_from_frame": (regions, frames, frame_mask), "frame_from_roi": (frames, regions, present)}
+            outputs = {way: layer(*inputs[way]) for way, layer in layers.items()}
+            attention |= {f"cross.{i}.{way}": output[1] for way, output in outputs.items()}
+            regions, frames = outputs["roi_from_frame"][0], outputs.get("frame_from_roi", (frames,))[0]
+        return regions, frames, attention
+
+    def _classify(self, aus: Tensor, regions: Tensor | None, present: Tensor, frames, frame_mask: Tensor) -> Tensor:
+        if self.au_tokens is not None:
+            return self.head(aus)
+        if frames is not None:
+            frames = mean_over(frames, rearrange(frame_mask, "batch time -> batch time 1").to(frames.dtype), 1)
+        return self.head(aus, regions, rearrange(present, "batch roi -> batch roi 1"), frames)
