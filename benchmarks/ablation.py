@@ -21,11 +21,11 @@ import torch
 from recognition import add_part_options, choose_parts, describe_commit, describe_machine, make_marks, write_markdown
 
 from stagkit.cli.options import read_settings
-from stagkit.core.config import PhantomConfig
 from stagkit.core.files import write_json
 from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.ablation import ablate, format_ablation
 from stagkit.evaluation.compare_runs import describe_interval
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
 PRESETS = ("casme2", "samm", "smic", "4dme", "dfme")

@@ -27,7 +27,7 @@ from method_ranking import METHODS, SCORES, format_ranking, score_method, summar
 from recognition import describe_commit, describe_machine, make_marks, write_markdown
 
 from stagkit.cli.options import read_settings
-from stagkit.core.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.files import write_json
 from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.bootstrap import Mean, compute_mean
@@ -41,8 +41,10 @@ from stagkit.explain.ground_truth import (
     compute_pointing_chance,
     score_mass,
 )
+from stagkit.motion.config import FlowConfig
 from stagkit.synthetic.auxiliary import make_auxiliary
 from stagkit.synthetic.clip import make_clips
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from stagkit.training.train import predict, train_fold
 

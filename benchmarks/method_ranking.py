@@ -14,10 +14,10 @@ import numpy as np
 
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.regions import ATLAS
-from stagkit.core.types import Attribution, Batch, RoiDataset
+from stagkit.core.types import Batch, RoiDataset
 from stagkit.evaluation.bootstrap import Mean, bootstrap, compute_mean
 from stagkit.evaluation.fold import shuffle_labels
-from stagkit.explain.aggregate import by_au, by_edge, sum_over, to_map
+from stagkit.explain.aggregate import Attribution, by_au, by_edge, sum_over, to_map
 from stagkit.explain.attribution import attribute
 from stagkit.explain.faithfulness import compute_curves, compute_infidelity, compute_sensitivity
 from stagkit.explain.ground_truth import (

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from stagkit import load_weights
-from stagkit.core.config import PhantomConfig
 from stagkit.core.files import write_json
 from stagkit.datasets.prepare import prepare_dataset
 from stagkit.explain.attribution import attribute
 from stagkit.explain.evidence import make_evidence
 from stagkit.explain.ground_truth import compute_ground_truth
 from stagkit.synthetic.clip import make_clips
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
 

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.files import write_json
 from stagkit.datasets.prepare import prepare_clips
+from stagkit.motion.config import FlowConfig
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 
 
 class Repeated:

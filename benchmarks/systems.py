@@ -16,11 +16,11 @@ from recognition import add_part_options, choose_parts, describe_commit, describ
 
 from stagkit.baselines.compare import compare_systems
 from stagkit.baselines.inputs import make_views
-from stagkit.core.config import PhantomConfig
 from stagkit.core.files import write_json
 from stagkit.datasets.prepare import prepare_clips
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.reports.comparison import format_comparison, format_markdown
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
 PARTS = {"maps": "Real flow maps", "phantoms": "Phantoms, difficulty 'real'"}

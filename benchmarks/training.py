@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.files import write_json, write_text
 from stagkit.core.types import RoiDataset
 from stagkit.datasets.prepare import keep_apex, load_prepared, prepare_clips
@@ -31,6 +31,7 @@ from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.executors import Compute
 from stagkit.evaluation.splits import make_folds
 from stagkit.network.cost import compute_cost
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from stagkit.training.ensemble import Task, train_ensemble
 from stagkit.training.train import choose_device, make_model, train_fold

@@ -34,13 +34,13 @@ from pathlib import Path
 
 import openpyxl
 
-from stagkit.core.config import PhantomConfig
-from stagkit.core.facs import read_aus
 from stagkit.core.types import StagkitError
 from stagkit.datasets import NAMES, open_source
+from stagkit.datasets.au_codes import read_aus
 from stagkit.datasets.check import check_data, format_check
 from stagkit.datasets.manifest import write_manifest
 from stagkit.datasets.spreadsheets import load_grids
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from stagkit.synthetic.releases import LAYOUTS, write_tree
 

@@ -29,9 +29,11 @@ import numpy as np
 import psutil
 from filelock import FileLock, Timeout
 
-from stagkit.core.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.files import TEMPORARY
 from stagkit.core.types import Clip, StagkitError
+from stagkit.motion.config import FlowConfig
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from tests.small import save_maps
 

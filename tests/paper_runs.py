@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.ablation import ablate
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.explain.run import explain_run
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from tests.small import save_maps
 

@@ -13,17 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagkit.cli import main
-from stagkit.core.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.errors import StagkitWarning
 from stagkit.core.types import StagkitError
 from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.inference.analyze import SIZE, STILL, _Part, analyze_video, describe_analysis
+from stagkit.motion.config import FlowConfig
 from stagkit.motion.frames import AHEAD
 from stagkit.motion.landmarks import align_clip
 from stagkit.motion.video import Video, iter_windows, open_video
 from stagkit.reports.analysis import read_warnings, save_analysis
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from stagkit.synthetic.photo import animate_photo, load_astronaut, load_astronaut_landmarks
 from tests.small import save_maps

@@ -325,11 +325,12 @@ def test_the_picture_of_readme_shows_the_graph_and_the_answer(chromium, tmp_path
     """The function that draws ``figures/au_graph_explorer.png``, here on a phantom run made on the spot."""
     import cv2
 
-    from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+    from stagkit.core.config import StagConfig, TrainConfig
     from stagkit.datasets.prepare import load_data, prepare_dataset
     from stagkit.evaluation.evaluate import evaluate
     from stagkit.evaluation.run import Run
     from stagkit.explorers import RunSource
+    from stagkit.synthetic.config import PhantomConfig
     from stagkit.synthetic.dataset import PhantomSource
     from tests.explorer_picture import drawn_explorer
 

@@ -21,7 +21,7 @@ from stagkit.baselines.inputs import (
 )
 from stagkit.baselines.published import describe_published, find_published, load_published
 from stagkit.cli import main
-from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.files import read_json
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
@@ -30,6 +30,7 @@ from stagkit.evaluation.sealed import check_blind, fit_and_predict
 from stagkit.evaluation.splits import make_folds
 from stagkit.reports.comparison import format_comparison, format_latex, save_tables
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from tests.small import Linear, make_dataset, save_maps
 
 SMALL = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)

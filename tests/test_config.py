@@ -6,16 +6,11 @@ import os
 import pytest
 
 from stagkit.cli.options import read_seeds, read_settings
-from stagkit.core.config import (
-    MAX_BYTES,
-    ConfigError,
-    FlowConfig,
-    PhantomConfig,
-    RoiConfig,
-    StagConfig,
-    TrainConfig,
-)
+from stagkit.cli.settings import MAX_BYTES
+from stagkit.core.config import ConfigError, StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
+from stagkit.motion.config import FlowConfig, RoiConfig
+from stagkit.synthetic.config import PhantomConfig
 
 ALL = (FlowConfig, PhantomConfig, RoiConfig, StagConfig, TrainConfig)
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from stagkit.core.config import PhantomConfig
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.course.exercises import find_check
@@ -39,6 +38,7 @@ from stagkit.explain.sanity_checks import (
 from stagkit.network.hooks import intervene
 from stagkit.plots.attributions import plot_attribution, plot_cascade, plot_curves, plot_maps
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from tests.small import Linear, make_dataset, train_small
 
 CORNER = ATLAS.index("lip_corner_L")

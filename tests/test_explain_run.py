@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 import stagkit.explain.run as module
-from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.run import describe_evidence, explain_run, find_ground_truth, load_evidence
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from tests.small import save_maps
 

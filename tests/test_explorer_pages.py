@@ -8,13 +8,13 @@ import zlib
 import numpy as np
 import pytest
 
-from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
-from stagkit.core.types import Attribution
-from stagkit.explain.aggregate import by_au, by_roi
+from stagkit.explain.aggregate import Attribution, by_au, by_roi
+from stagkit.motion.config import FlowConfig
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from tests.browser import (
     keep_shot,
     open_lab,
@@ -315,7 +315,7 @@ def test_run_page_lists_the_clips_of_a_cell(tab, tmp_path):
 CELLS = (
     """import sys, json
 sys.path.insert(0, {root!r})
-from stagkit.core.config import PhantomConfig
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.clip import make_clip
 from stagkit.explorers import view_run
 clip = make_clip(PhantomConfig(preset="smic", subjects=1, clips=1, size=96, difficulty=0.3), 0, 0)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.regions import ATLAS, MIRROR_68, compute_face_frame, compute_face_mask, load_mean_face
 from stagkit.core.types import StagkitError
 from stagkit.datasets.prepare import prepare_dataset
+from stagkit.motion.config import FlowConfig
 from stagkit.motion.landmarks import (
     FACE_MIDDLE,
     FACE_SIDE,
@@ -29,6 +29,7 @@ from stagkit.motion.landmarks import (
 )
 from stagkit.motion.optical_flow import compute_flow, compute_rois
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
 STILL = PhantomConfig(subjects=2, clips=2, size=128, difficulty=0)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS, AUCode, compute_au_vector, parse_aus
+from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS, AUCode, compute_au_vector
 from stagkit.core.regions import ATLAS
+from stagkit.datasets.au_codes import parse_aus
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stagkit.core.config import FlowConfig, PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.errors import StagkitWarning
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
 from stagkit.datasets.prepare import load_data
 from stagkit.evaluation.evaluate import evaluate
+from stagkit.motion.config import FlowConfig
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.plots.attributions import draw_attributions
 from stagkit.plots.clips import plot_clip, plot_flow, plot_motion, plot_rois_to_scale
@@ -21,6 +22,7 @@ from stagkit.plots.contact_sheet import plot_contact_sheet
 from stagkit.plots.evaluation import plot_confusion, plot_scores, plot_training
 from stagkit.plots.style import find_fonts, nice_limit, save_figure, style, write_figure
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from tests.lockfile import ROOT
 from tests.small import save_maps
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.regions import ATLAS, compute_face_frame, load_mean_face
 from stagkit.core.types import Clip, StagkitError
+from stagkit.motion.config import FlowConfig
 from stagkit.motion.head_motion import (
     add_head_motion,
     compute_rigid_mask,
@@ -25,7 +25,9 @@ from stagkit.motion.optical_flow import (
     compute_strain,
     select_frames,
 )
+from stagkit.motion.rois import sample_regions
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 
 SIZE = 128
 
@@ -289,7 +291,7 @@ def test_patches_keep_their_axes():
     ys, xs = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     marks = make_landmarks()
     field = np.stack([np.stack([xs, ys, 0 * xs]), np.stack([xs, ys, 1 + 0 * xs])])
-    patches, inside = ATLAS.cut(field, marks, patch=5)
+    patches, inside = sample_regions(field, marks, patch=5)
     assert patches.shape == (2, 22, 3, 5, 5)
     centres = ATLAS.centres(marks)
     fits = centres[:, 1] + 0.11 * 0.42 * SIZE < SIZE - 1
@@ -312,8 +314,8 @@ def test_a_turned_face_has_the_same_patches():
     up[:, 1] = -1  # straight up in the face
     turned = up.copy()
     turned[0, :2] = (turn @ np.array([0, -1.0]))[:, None, None]
-    straight, _ = ATLAS.cut(up, marks, 5)
-    again, _ = ATLAS.cut(turned, turned_marks, 5)
+    straight, _ = sample_regions(up, marks, 5)
+    again, _ = sample_regions(turned, turned_marks, 5)
     assert np.allclose(straight, again, atol=1e-5)
 
 

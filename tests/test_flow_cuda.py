@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from stagkit.cli import app
-from stagkit.core.config import ConfigError, FlowConfig
+from stagkit.core.config import ConfigError
 from stagkit.core.types import StagkitError
+from stagkit.motion.config import FlowConfig
 from stagkit.motion.optical_flow import CUDA_METHODS, choose_flow_device, make_flow_method
 
 

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.types import Clip, StagkitError
+from stagkit.motion.config import FlowConfig
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.plots.style import magnify_motion
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")

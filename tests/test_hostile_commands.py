@@ -103,8 +103,8 @@ def usable(tmp_path_factory):
     """Sound inputs for the places that are not under test."""
     import cv2
 
-    from stagkit.core.config import PhantomConfig
     from stagkit.synthetic.clip import make_clip
+    from stagkit.synthetic.config import PhantomConfig
     from tests.small import save_maps
 
     home = tmp_path_factory.mktemp("usable")

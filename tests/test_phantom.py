@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from stagkit.core.config import PhantomConfig
 from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError, inter_ocular_distance
 from stagkit.synthetic import clip as phantom
 from stagkit.synthetic.clip import make_clip, make_clips, make_label
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.habits import IncidentalMotion, make_habits
 from stagkit.synthetic.identity import make_shape, make_subject
 from stagkit.synthetic.presets import AU_PATTERNS, PRESETS, load_au_statistics, sample_au_pattern, sample_faint_au

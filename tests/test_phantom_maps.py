@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS, parse_aus
+from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
 from stagkit.core.types import StagkitError
+from stagkit.datasets.au_codes import parse_aus
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.synthetic.flow_maps import add_strain, make_maps, normalize_per_map
 

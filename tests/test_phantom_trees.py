@@ -7,9 +7,9 @@ import pytest
 
 from stagkit.cli import main
 from stagkit.cli.options import DATASETS
-from stagkit.core.config import PhantomConfig
 from stagkit.core.types import StagkitError
 from stagkit.datasets import NAMES, load_layout, open_source
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from stagkit.synthetic.releases import LAYOUTS, write_tree
 from tests.test_cli import QUICK

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.regions import ATLAS, load_mean_face
 from stagkit.core.types import StagkitError
+from stagkit.motion.config import FlowConfig
 from stagkit.motion.landmarks import FACE_MIDDLE, FACE_SIDE, compute_alignment
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.photo import animate_photo, load_astronaut, load_astronaut_landmarks, move_photo
 
 

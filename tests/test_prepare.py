@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.files import write_atomically, write_json
-from stagkit.core.types import RoiDataset, StagkitError
+from stagkit.core.types import StagkitError
 from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
 from stagkit.datasets.prepare import SkippedClipsWarning, load_data, load_prepared, prepare_clips, prepare_dataset
 from stagkit.datasets.store import read_clip, write_clip
+from stagkit.motion.config import FlowConfig
+from stagkit.motion.rois import stack_sequences
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
 FEW = PhantomConfig(subjects=2, clips=2, size=64)
@@ -209,7 +211,7 @@ def test_shorter_clips_are_padded_under_the_mask(prepared):
         present=sequences[0].present[:2],
         times_ms=sequences[0].times_ms[:2],
     )
-    data = RoiDataset.from_sequences([short, sequences[1]], ("negative", "positive", "surprise"))
+    data = stack_sequences([short, sequences[1]], ("negative", "positive", "surprise"))
     assert data.x.shape[1] == 4
     assert not data.x[0, 2:].any()
     assert not data.mask[0, 2:].any()

@@ -16,12 +16,11 @@ import pytest
 from PIL import Image
 
 from stagkit.cli import main
-from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.errors import StagkitError, StagkitWarning
-from stagkit.core.facs import read_aus
 from stagkit.core.files import read_json
 from stagkit.core.regions import load_mean_face
 from stagkit.datasets import NAMES, DatasetNotAvailable, load_layout, open_source
+from stagkit.datasets.au_codes import read_aus
 from stagkit.datasets.check import check_data, format_check
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.datasets.index import load_index
@@ -31,9 +30,11 @@ from stagkit.datasets.prepare import load_data, load_prepared, prepare_clips
 from stagkit.datasets.spreadsheets import load_grids
 from stagkit.datasets.subjects import find_alike_subjects, find_identity_issues, find_near_duplicates, normalise_subject
 from stagkit.evaluation.evaluate import evaluate
+from stagkit.motion.config import FlowConfig
 from stagkit.motion.frames import MAX_PIXELS, load_image
 from stagkit.motion.landmarks import FaceError, load_landmarks
 from stagkit.motion.video import Video, open_video
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from tests.damage import make_trees
 from tests.small import make_dataset, save_maps

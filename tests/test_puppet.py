@@ -13,6 +13,7 @@ from stagkit.core.types import StagkitError
 from stagkit.explorers import plot_puppet
 from stagkit.explorers.puppet.figure import find_arrows, list_places
 from stagkit.explorers.puppet.scene import MAX_STRENGTH, N_FRAMES, SIZE, Actor, compute_pose, read_aus
+from stagkit.motion.rois import sample_regions
 from stagkit.synthetic.photo import find_moments
 from tests.browser import wait_until
 
@@ -107,7 +108,7 @@ def test_measured_flow_points_where_the_muscle_pulls(actor):
             continue  # lids: the skin passes over the eye, which stays
         pose = compute_pose(actor, {unit.label: 2.5})
         at = max(range(len(ATLAS.names)), key=lambda n: ATLAS.incidence[k, n] * pose.speeds[ATLAS.names[n]])
-        patches, _ = ATLAS.cut(pose.motion.flow[1:], actor.landmarks, patch=7)
+        patches, _ = sample_regions(pose.motion.flow[1:], actor.landmarks, patch=7)
         mean, planted = patches[0, at, :2].mean((1, 2)), ATLAS.directions[k, at]
         assert mean @ planted > 0.7 * np.linalg.norm(mean) * np.linalg.norm(planted), unit.label
 

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
 from stagkit.datasets.prepare import load_data
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import compute_pooled
 from stagkit.evaluation.run import Run, RunError
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from tests.small import renew_digests, save_maps
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagkit.core.config import PhantomConfig
 from stagkit.core.types import StagkitError
 from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
@@ -19,6 +18,7 @@ from stagkit.motion import frames as frames_module
 from stagkit.motion.frames import AHEAD, read_ahead, read_frames
 from stagkit.motion.landmarks import align_clip, locate_and_align
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
 

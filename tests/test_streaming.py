@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stagkit.core.config import FlowConfig, PhantomConfig
-from stagkit.core.types import RoiDataset, ShapeError, StagkitError
+from stagkit.core.types import ShapeError, StagkitError
 from stagkit.inference.stream import Stream
+from stagkit.motion.config import FlowConfig
 from stagkit.motion.optical_flow import compute_flow, compute_rois
+from stagkit.motion.rois import stack_sequences
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.training.train import predict
 from tests.tiny import make_model
 
@@ -24,7 +26,7 @@ def clip():
 
 def whole_answer(model, clip):
     sequence = compute_rois(compute_flow(clip, FEW), clip)
-    return predict(model, RoiDataset.from_sequences([sequence], CLASSES), np.array([0]))[0]
+    return predict(model, stack_sequences([sequence], CLASSES), np.array([0]))[0]
 
 
 def open_stream(model, clip):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
-from stagkit.core.types import Attribution
 from stagkit.explain.aggregate import (
+    Attribution,
     ExplainError,
     by_au,
     by_edge,

@@ -10,12 +10,14 @@ import torch
 
 from stagkit import load_weights, make_clip
 from stagkit.cli import main
-from stagkit.core.config import FlowConfig, PhantomConfig, RoiConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
 from stagkit.inference.build_pretrained import LEVELS, PRESETS, GradedPhantoms, get_level, make_phantom_weights
 from stagkit.inference.pretrained import _FOLDER, _HEADER, PretrainedEnsemble, _digest_contents, load_card, save_weights
+from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.optical_flow import compute_flow
 from stagkit.network.model import Stag
+from stagkit.synthetic.config import PhantomConfig
 from tests.lockfile import ROOT
 
 SMALL = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)

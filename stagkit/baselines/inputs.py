@@ -30,16 +30,17 @@ import cv2
 import numpy as np
 
 from stagkit.baselines.rank_pooling import compute_mesti_weights, compute_rank_weights, pool_frames
-from stagkit.core.config import FlowConfig, PhantomConfig, RoiConfig
 from stagkit.core.files import Progress, compute_digest, load_arrays, no_progress, resolve_inside, write_atomically
 from stagkit.core.parallel import run_in_processes
 from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_frame
-from stagkit.core.types import Clip, FlowClip, RoiDataset, StagkitError
+from stagkit.core.types import Clip, RoiDataset, StagkitError
 from stagkit.datasets import ClipSource
 from stagkit.datasets.flow_maps import MAP_FRAME, load_flow_maps, read_maps
 from stagkit.datasets.prepare import load_data
+from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.landmarks import locate_and_align
-from stagkit.motion.optical_flow import compute_flow, compute_rois, select_frames
+from stagkit.motion.optical_flow import FlowClip, compute_flow, compute_rois, select_frames
+from stagkit.synthetic.config import PhantomConfig
 
 VIEWS = ("regions", "time_series", "face", "mesti", "dynamic", "film")
 #: Views that are made from the images of a clip.

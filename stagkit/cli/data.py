@@ -47,7 +47,7 @@ def phantom(
     workers: options.Workers = None,
 ) -> None:
     """Make phantoms: synthetic faces with known action units; no licence needed."""
-    from stagkit.core.config import PhantomConfig
+    from stagkit.synthetic.config import PhantomConfig
     from stagkit.synthetic.dataset import PhantomSource
 
     official = layout not in ("prepared", "frames")
@@ -140,9 +140,9 @@ def prepare(
     cluster: options.Cluster = "",
 ) -> None:
     """Measure the motion of every clip in the facial regions: the input of 'evaluate'."""
-    from stagkit.core.config import FlowConfig
     from stagkit.datasets import open_source
     from stagkit.datasets.prepare import prepare_clips
+    from stagkit.motion.config import FlowConfig
     from stagkit.motion.optical_flow import choose_flow_device
 
     device = choose_flow_device(flow_device, method)

@@ -129,7 +129,8 @@ def read_settings(
 
     Defaults that depend on the clips and the protocol (``choose_settings``) are printed; a file is used as it is.
     """
-    from stagkit.core.config import ConfigError, StagConfig, TrainConfig, read_yaml
+    from stagkit.cli.settings import read_yaml
+    from stagkit.core.config import ConfigError, StagConfig, TrainConfig
     from stagkit.core.files import shorten
 
     values: dict[str, dict] = {"stag": {}, "train": {}}
@@ -165,7 +166,7 @@ def read_settings(
 
 def _read_value(text: str):
     """A number as Python writes it (YAML reads 1e-3 as text), otherwise what YAML makes of it."""
-    from stagkit.core.config import parse_yaml
+    from stagkit.cli.settings import parse_yaml
 
     for kind in (int, float):
         try:

@@ -211,57 +211,6 @@ class RoiAtlas:
                         out.append((a.name, b.name, reason))
         return tuple(out)
 
-    def cut(self, field: np.ndarray, landmarks: np.ndarray, patch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Cut every region from maps of a face, upright in the face frame.
-
-        Args:
-            field: float "time chan y x"; where chan >= 2 the first two are (u, v) and are turned with the face.
-            landmarks: float "68 2" px.
-            patch: side of the patch in samples.
-
-        Returns:
-            patches float32 "time roi chan py px" in the unit of ``field``, and present bool "roi" (False where a
-            region's centre lies outside the picture).
-        """
-        frame = compute_face_frame(landmarks)
-        axes = frame[:, :2]
-        centres = (self.centres(landmarks) - frame[:, 2]) @ np.linalg.inv(axes).T
-        out, inside = self.cut_at(field, centres, frame, patch)
-        if field.shape[1] >= 2:
-            turn = axes.T / np.hypot(*axes[:, 0])  # from picture axes back to face axes
-            out[:, :, :2] = np.einsum("ij,tnjyx->tniyx", turn, out[:, :, :2])
-        return out, inside
-
-    def cut_at(
-        self, field: np.ndarray, centres: np.ndarray, frame: np.ndarray, patch: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Cut squares of half side ``radius`` around given centres; vectors are left as they are.
-
-        Args:
-            field: float "time chan y x".
-            centres: float "roi 2", face frame (IOD).
-            frame: float "2 3", face frame -> px of ``field``.
-            patch: side of the patch in samples.
-
-        Returns:
-            patches float32 "time roi chan py px", and present bool "roi".
-        """
-        n_time, n_chan, height, width = field.shape
-        steps = ((np.arange(patch) + 0.5) / patch * 2 - 1) * self.radius
-        offsets = np.stack(np.meshgrid(steps, steps, indexing="xy"))  # (x, y) of each sample, "2 py px"
-        axes, origin = frame[:, :2], frame[:, 2]
-        middle = centres @ axes.T + origin
-        points = middle[:, :, None, None] + np.einsum("ij,jyx->iyx", axes, offsets)[None]
-        xs, ys = (np.ascontiguousarray(points[:, i].reshape(-1, patch), np.float32) for i in (0, 1))  # (roi py) px
-        out = np.empty((n_time, len(centres), n_chan, patch, patch), np.float32)
-        for t in range(n_time):
-            for c in range(n_chan):
-                plane = np.ascontiguousarray(field[t, c], np.float32)
-                sampled = cv2.remap(plane, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-                out[t, :, c] = sampled.reshape(len(centres), patch, patch)
-        inside = (middle >= -0.5).all(1) & (middle[:, 0] <= width - 0.5) & (middle[:, 1] <= height - 0.5)
-        return out, inside
-
 
 #: The standard atlas: 22 regions, left and right apart, plus the nose bridge as reference.
 ATLAS = RoiAtlas(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from stagkit.core.config import StagConfig
 from stagkit.core.regions import ATLAS
-from stagkit.core.types import MAX_DELTA, Batch
+from stagkit.core.types import Batch
+from stagkit.explain.aggregate import MAX_DELTA
 from stagkit.explain.attribution import attribute
 from stagkit.network.attention import EDGE_FEATURES
 from stagkit.network.custom import SLOTS, CustomLayerError, replace_layers

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING
 from stagkit.core.errors import StagkitError
 
 if TYPE_CHECKING:
-    from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+    from stagkit.core.config import StagConfig, TrainConfig
     from stagkit.core.types import Clip, RoiDataset
     from stagkit.course.exercises import Verdict
     from stagkit.evaluation.run import Run
+    from stagkit.synthetic.config import PhantomConfig
 
 #: What differs on a screen from the style of all figures: larger, and PNGs of moderate size.
 _SCREEN = {
@@ -347,7 +348,8 @@ _COURSE_TRAIN = {"epochs": 20, "batch_size": 16, "lr": 3e-3, "region_dropout": 0
 
 def course_settings() -> tuple[PhantomConfig, StagConfig, TrainConfig]:
     """Settings of the course's small phantom run: seconds on a laptop, well above chance."""
-    from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+    from stagkit.core.config import StagConfig, TrainConfig
+    from stagkit.synthetic.config import PhantomConfig
 
     phantoms = PhantomConfig(preset="casme2", subjects=6, clips=6, size=96, difficulty=0.8)
     return phantoms, StagConfig(**_COURSE_STAG), TrainConfig(**_COURSE_TRAIN)

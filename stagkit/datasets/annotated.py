@@ -13,9 +13,9 @@ import numpy as np
 
 from stagkit.core.errors import StagkitWarning
 from stagkit.core.files import compute_digest, digest_file
-from stagkit.core.types import Clip, ClipRecord, StagkitError
+from stagkit.core.types import Clip, StagkitError
 from stagkit.datasets import Clips, ClipSource, DatasetNotAvailable
-from stagkit.datasets.index import Layout, load_index
+from stagkit.datasets.index import ClipRecord, Layout, load_index
 from stagkit.motion.frames import has_exif_rotation, read_frames
 from stagkit.motion.landmarks import load_landmarks
 

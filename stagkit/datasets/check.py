@@ -13,9 +13,8 @@ import numpy as np
 
 from stagkit.core.errors import StagkitError, StagkitWarning
 from stagkit.core.files import RESOURCES, Progress, no_progress
-from stagkit.core.types import ClipRecord
 from stagkit.datasets import load_layout, open_source
-from stagkit.datasets.index import Index, load_index
+from stagkit.datasets.index import ClipRecord, Index, load_index
 from stagkit.datasets.label_maps import load_class_maps
 from stagkit.datasets.spreadsheets import read_text
 from stagkit.datasets.subjects import compute_image_signature, find_alike_subjects, find_near_duplicates

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.core.facs import compute_au_vector, read_aus
+from stagkit.core.facs import compute_au_vector
 from stagkit.core.files import compute_digest, load_arrays, shorten
 from stagkit.core.regions import ATLAS, RoiAtlas
 from stagkit.core.types import RoiDataset, StagkitError
+from stagkit.datasets.au_codes import read_aus
 from stagkit.datasets.spreadsheets import load_table, read_name
 from stagkit.datasets.subjects import warn_of
 from stagkit.motion.frames import Tree, load_image
+from stagkit.motion.rois import sample_squares
 
 #: Classes of the MEGC2019 composite, in the order of the published labels 0, 1, 2.
 CLASSES = ("negative", "positive", "surprise")
@@ -117,7 +119,7 @@ def make_map_dataset(
     flow, label = arrays["flow"], arrays["label"]
     motion = compute_map_motion(flow)
     frame = MAP_FRAME * (np.array([[flow.shape[2]], [flow.shape[1]]]) / 28.0)
-    patches, inside = atlas.cut_at(motion, atlas.mean_centres, frame, patch)
+    patches, inside = sample_squares(motion, atlas.mean_centres, frame, patch, atlas.radius)
     cells = arrays.get("aus")
     read = [read_aus(str(cell)) for cell in cells] if cells is not None else [(None, ())] * len(label)
     datasets = tuple(str(d) for d in arrays["dataset"])

@@ -17,13 +17,52 @@ from functools import cache
 from glob import escape
 from pathlib import Path
 
-from stagkit.core.facs import read_aus
+from stagkit.core.facs import AUCode
 from stagkit.core.files import RESOURCES, digest_file, shorten
-from stagkit.core.types import ClipRecord, StagkitError
+from stagkit.core.types import StagkitError
 from stagkit.datasets import DatasetNotAvailable
+from stagkit.datasets.au_codes import read_aus
 from stagkit.datasets.cards import DatasetCard
 from stagkit.datasets.spreadsheets import OTHER_TABLES, TABLES, TableError, read_frame, read_rate, read_text
 from stagkit.motion.frames import Tree, normalise_name
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """One clip of a data set's index, before any picture is read.
+
+    Args:
+        clip_id: e.g. ``sub01/EP02_01f``; ``subject``: unique over data sets, e.g. ``casme2/sub01``.
+        frame_paths: files of the frames, in order; ``frame_numbers``: the integer in each file's name.
+        onset, apex, offset: numbers of the sheet; None where not coded or where there is no such frame.
+        label_raw: as in the sheet; ``label``: the same in lower case.
+        aus: annotated action units; None where not coded.
+        part: official part, '' where there is none.
+        landmarks: file of stored landmarks, None where there is none.
+        corrections: what was corrected in this clip's row.
+    """
+
+    clip_id: str
+    dataset: str
+    subject: str
+    frame_paths: tuple[Path, ...]
+    frame_numbers: tuple[int, ...]
+    fps: float
+    onset: int | None
+    apex: int | None
+    offset: int | None
+    label_raw: str
+    label: str
+    aus: tuple[AUCode, ...] | None = None
+    part: str = ""
+    landmarks: Path | None = None
+    corrections: tuple[str, ...] = ()
+
+    def position(self, name: str) -> int | None:
+        """0-based place of ``onset``, ``apex`` or ``offset`` among the frames found."""
+        number = getattr(self, name)
+        return None if number is None else self.frame_numbers.index(number)
+
 
 #: A clip that lacks more than this share of its frames is skipped (stagkit's choice).
 MAX_MISSING = 0.1

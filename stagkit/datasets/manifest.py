@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 
 from stagkit.core.errors import StagkitWarning
-from stagkit.core.facs import read_aus
 from stagkit.core.files import (
     TEMPORARY,
     Progress,
@@ -41,9 +40,11 @@ from stagkit.core.files import (
     write_table,
 )
 from stagkit.core.parallel import run_in_processes
-from stagkit.core.types import ClipRecord, StagkitError
+from stagkit.core.types import StagkitError
 from stagkit.datasets import Clips, ClipSource, DatasetNotAvailable
 from stagkit.datasets.annotated import FileSource
+from stagkit.datasets.au_codes import read_aus
+from stagkit.datasets.index import ClipRecord
 from stagkit.datasets.spreadsheets import TableError, load_table, read_frame, read_name, read_rate, read_text
 from stagkit.motion.frames import Tree, normalise_name
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.core.config import FlowConfig, RoiConfig
 from stagkit.core.errors import StagkitWarning
 from stagkit.core.files import (
     HOLDER,
@@ -45,7 +44,9 @@ from stagkit.datasets.join import join_datasets
 from stagkit.datasets.label_maps import map_classes
 from stagkit.datasets.store import clip_path, read_clip, write_clip
 from stagkit.datasets.subjects import compute_signature, find_alike_subjects, find_near_duplicates, warn_of
+from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.landmarks import load_finder
+from stagkit.motion.rois import stack_sequences
 
 #: Raised when the layout of a prepared folder, or what is computed, changes.
 FORMAT = 5
@@ -299,7 +300,7 @@ def load_prepared(root: str | Path) -> RoiDataset:
         sequences.append(sequence)
         input_digests.append(input_digest)
     kept = ("source", "flow", "roi", "faces", "code", "skipped", "issues")
-    data = RoiDataset.from_sequences(sequences, classes, {k: index[k] for k in kept if k in index})
+    data = stack_sequences(sequences, classes, {k: index[k] for k in kept if k in index})
     data.meta["digest"] = data.compute_digest(*(index.get(k) for k in ("flow", "roi", "faces", "code")), input_digests)
     return data
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from stagkit.core.files import load_arrays, resolve_inside, safe_name, write_atomically
-from stagkit.core.types import RoiSequence, StagkitError
+from stagkit.core.types import StagkitError
+from stagkit.motion.rois import RoiSequence
 
 _ARRAYS = ("present", "times_ms", "aus", "roi_names")
 _TEXTS = ("clip_id", "subject", "dataset", "label", "unit", "part")

@@ -5,17 +5,80 @@ Each adds up to the whole attribution. A sum over an axis that was not varied (e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
-from stagkit.core.types import Attribution, StagkitError
+from stagkit.core.types import StagkitError, check_axes
 from stagkit.explain.motion_decomposition import MUSCLES, SIDED_AU_INDEX, SIDED_AU_MUSCLES, compute_au_shares
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: An attribution whose sum misses the logit gap by more than this share of it is not drawn.
+MAX_DELTA = 0.05
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """How much each input value adds to the logit of ``target``, against a baseline; unit: logits.
+
+    Args:
+        values: float32, shaped like what was varied; ``axes`` names its axes.
+        inputs: what was varied: ``("x",)`` motion, ``("edges",)``, ``("region tokens",)``, ``("frame tokens",)``.
+        method: e.g. ``"integrated gradients"``; ``settings``: its steps etc.
+        target: int64 "clip", the class explained for each clip.
+        baseline: in words, e.g. ``"zero flow (no motion)"``.
+        flow: float32 "clip time roi 2", mean (u, v) of each region, in the unit of the data: what the values explain.
+        logit_difference: float "clip", logit(x) - logit(baseline).
+        convergence_delta: float "clip", sum(values) - logit_difference: what completeness misses.
+        run: id of the run whose weights were explained, '' where none.
+        axes: of ``values``: ``clip time roi chan py px`` (each motion value), or coarser: ``clip roi``, ``clip time``,
+            ``clip time roi``, ``clip sided_au``, ``clip time au``, ``clip time target source`` (edges).
+    """
+
+    values: np.ndarray
+    inputs: tuple[str, ...]
+    method: str
+    settings: Mapping[str, object]
+    target: np.ndarray
+    baseline: str
+    logit_difference: np.ndarray
+    convergence_delta: np.ndarray
+    clip_ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    roi_names: tuple[str, ...]
+    times_ms: np.ndarray
+    mask: np.ndarray
+    flow: np.ndarray
+    run: str = ""
+    axes: str = "clip time roi chan py px"
+
+    def __post_init__(self):
+        n_rois = len(self.roi_names)
+        check_axes(
+            {"clip": len(self.clip_ids), "roi": n_rois, "target": n_rois, "source": n_rois, "chan": 3},
+            values=(self.values, self.axes),
+            target=(self.target, "clip"),
+            logit_difference=(self.logit_difference, "clip"),
+            convergence_delta=(self.convergence_delta, "clip"),
+            times_ms=(self.times_ms, "clip time"),
+            mask=(self.mask, "clip time roi"),
+            flow=(self.flow, "clip time roi 2"),
+        )
+
+    @property
+    def relative_delta(self) -> np.ndarray:
+        """|convergence_delta| as a share of |logit_difference|: float "clip". Above ``MAX_DELTA`` no picture is drawn."""
+        return np.abs(self.convergence_delta) / np.maximum(np.abs(self.logit_difference), 1e-8)
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
 
 SIDES = ("left", "midline", "right")
 

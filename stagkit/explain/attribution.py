@@ -16,8 +16,8 @@ import numpy as np
 
 from stagkit.core.files import check_digest, load_arrays, read_digests, write_atomically
 from stagkit.core.regions import ATLAS
-from stagkit.core.types import MAX_DELTA, Attribution, Batch, StagkitError
-from stagkit.explain.aggregate import ExplainError
+from stagkit.core.types import Batch, StagkitError
+from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError
 
 if TYPE_CHECKING:
     from stagkit.network.model import Stag

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.core.facs import AU_LABELS, AU_NUMBERS
-from stagkit.core.types import Attribution
 from stagkit.evaluation.bootstrap import compute_mean
-from stagkit.explain.aggregate import ExplainError, by_au
+from stagkit.explain.aggregate import Attribution, ExplainError, by_au
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from stagkit.core.types import MAX_DELTA, Attribution, Batch
-from stagkit.explain.aggregate import ExplainError, to_map
+from stagkit.core.types import Batch
+from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError, to_map
 from stagkit.explain.attribution import attribute, select_clips
 from stagkit.explain.faithfulness import compute_infidelity, compute_orders, compute_sensitivity
 from stagkit.explain.ground_truth import (

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stagkit.core.types import Attribution, Batch
+from stagkit.core.types import Batch
+from stagkit.explain.aggregate import Attribution
 from stagkit.explain.attribution import attribute, choose_target
 from stagkit.explain.methods import frozen, probe_batch_size
 from stagkit.explain.reference_maps import compute_flow_magnitude

@@ -16,6 +16,7 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import Clip, check_axes
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.motion_decomposition import PARSIMONY
+from stagkit.motion.rois import sample_regions
 
 #: A region counts as moved if its true displacement, mean over its square, exceeds this at some time, px.
 MOVED_PX = 0.2
@@ -69,7 +70,7 @@ def compute_ground_truth(clips: Sequence[Clip]) -> GroundTruth:
         truth = clip.truth
         if truth is None:
             raise ExplainError(f"clip {clip.clip_id!r} has no known motion: only phantoms have; use annotated AUs.")
-        squares, inside = ATLAS.cut(truth.fields.astype(np.float32), clip.landmarks[clip.onset or 0], 5)
+        squares, inside = sample_regions(truth.fields.astype(np.float32), clip.landmarks[clip.onset or 0], 5)
         course = np.einsum("tk,knipq->tnipq", truth.au_intensity, squares)
         speed = np.linalg.norm(course, axis=2).mean((-1, -2))  # px "time roi"
         moved.append((speed.max(0) > MOVED_PX) & inside)

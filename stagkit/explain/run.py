@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stagkit.core.config import PhantomConfig
 from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.files import (
     Progress,
@@ -36,14 +35,15 @@ from stagkit.core.files import (
     write_json,
     write_table,
 )
-from stagkit.core.types import MAX_DELTA, Attribution, Batch, RoiDataset, StagkitError, StagOutput
+from stagkit.core.types import Batch, RoiDataset, StagkitError, StagOutput
 from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
 from stagkit.evaluation.run import Run, RunError
-from stagkit.explain.aggregate import ExplainError, by_roi, describe_clip, tabulate
+from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError, by_roi, describe_clip, tabulate
 from stagkit.explain.attribution import attribute_completely, join_attributions, load_attribution, save_attribution
 from stagkit.explain.class_means import compute_class_evidence
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.ground_truth import GroundTruth, compute_annotated_truth, compute_ground_truth
+from stagkit.synthetic.config import PhantomConfig
 
 FOLDER = "explanations"
 

@@ -16,13 +16,13 @@ from scipy.special import softmax
 from stagkit.core.errors import StagkitWarning
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.files import Progress, no_progress
-from stagkit.core.types import Attribution, Batch, Clip, FlowClip, StagkitError
-from stagkit.explain.aggregate import by_au
+from stagkit.core.types import Batch, Clip, StagkitError
+from stagkit.explain.aggregate import Attribution, by_au
 from stagkit.explain.attribution import attribute
 from stagkit.inference.pretrained import PretrainedEnsemble, load_weights
 from stagkit.motion.frames import read_ahead
 from stagkit.motion.landmarks import FaceError, LandmarkFinder, check_face, load_finder, load_landmarks, make_aligner
-from stagkit.motion.optical_flow import compute_flow
+from stagkit.motion.optical_flow import FlowClip, compute_flow
 from stagkit.motion.video import Video, iter_windows, open_video
 
 #: Side of the aligned face, px; most frames of a window (stagkit's choices).

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Template
 
-from stagkit.core.config import PhantomConfig, StagConfig, TrainConfig
+from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.files import RESOURCES, Progress, compute_digest, no_progress, write_json, write_text
 from stagkit.core.types import Clip, RoiDataset
@@ -26,6 +26,7 @@ from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import compute_confusion, compute_interval, compute_scores
 from stagkit.inference.pretrained import PretrainedEnsemble, load_weights, save_weights
 from stagkit.synthetic.clip import make_clip
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
 #: The presets with the three classes of MEGC2019; difficulties of their subjects, in turn (stagkit's choice).

@@ -17,11 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from scipy.special import softmax
 
-from stagkit.core.config import FlowConfig, RoiConfig, StagConfig
+from stagkit.core.config import StagConfig
 from stagkit.core.files import RESOURCES, compute_digest, shorten, write_atomically
-from stagkit.core.types import Batch, RoiDataset, StagkitError
+from stagkit.core.types import Batch, StagkitError
 from stagkit.evaluation.run import Run, RunError
+from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.optical_flow import compute_rois
+from stagkit.motion.rois import stack_sequences
 from stagkit.network.model import Stag
 
 #: Weights shipped with stagkit.
@@ -66,7 +68,7 @@ class PretrainedEnsemble:
         sequence = compute_rois(motion, clip, self.roi)
         if sequence.label not in self.classes:
             sequence = replace(sequence, label=self.classes[0])
-        return RoiDataset.from_sequences([sequence], self.classes).batch()
+        return stack_sequences([sequence], self.classes).batch()
 
     def compute_logits(self, batch: Batch) -> np.ndarray:
         """Logits of each network: float "network clip cls".

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from stagkit.core.config import FlowConfig, RoiConfig
-from stagkit.core.types import Clip, FlowClip, RoiDataset, ShapeError, StagkitError
+from stagkit.core.types import Clip, ShapeError, StagkitError
+from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.optical_flow import (
+    FlowClip,
     compute_frame_scores,
     compute_grey,
     compute_rois,
@@ -19,6 +20,7 @@ from stagkit.motion.optical_flow import (
     select_frames,
     subtract_head_motion,
 )
+from stagkit.motion.rois import stack_sequences
 from stagkit.network.model import Stag
 from stagkit.training.train import predict
 
@@ -90,4 +92,4 @@ class Stream:
         # label and subject of a stream are unknown; ``predict`` does not use them
         clip = Clip(np.stack([self.onset, self.onset]), 1.0, "stream", "", "", self.classes[0])
         sequence = compute_rois(motion, clip, self.roi_config)
-        return predict(self.model, RoiDataset.from_sequences([sequence], self.classes), np.array([0]))[0]
+        return predict(self.model, stack_sequences([sequence], self.classes), np.array([0]))[0]

@@ -6,16 +6,16 @@ Flow at a pixel of the onset frame is the displacement of the skin there in px: 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from einops import rearrange
 
-from stagkit.core.config import FlowConfig, RoiConfig
 from stagkit.core.facs import compute_au_vector
 from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_frame
-from stagkit.core.types import Clip, FlowClip, RoiSequence, ShapeError, StagkitError, inter_ocular_distance
+from stagkit.core.types import Clip, ShapeError, StagkitError, check_axes, inter_ocular_distance
+from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.head_motion import (
     add_head_motion,
     choose_warp,
@@ -26,6 +26,49 @@ from stagkit.motion.head_motion import (
     smooth_head_motion,
     warp_to_onset,
 )
+from stagkit.motion.rois import RoiSequence, sample_regions
+
+
+@dataclass(frozen=True)
+class FlowClip:
+    """Motion of a clip: displacement of every pixel of the onset frame.
+
+    Args:
+        flow: float32 "time chan y x", chan = (u right, v down), px from the onset frame, head motion removed.
+        strain: float32 "time y x", optical strain magnitude, dimensionless.
+        head_motion: float "time 2 3", the affine motion in px that was removed.
+        times_ms: float "time", ms from the onset frame.
+        scores: float "time", motion score of a frame (mean over ROIs of the top-quartile magnitude), % of IOD.
+        selected: int "selected", indices of the discriminative frames, increasing.
+        landmarks: float "68 2" px of the onset frame.
+    """
+
+    flow: np.ndarray
+    strain: np.ndarray
+    head_motion: np.ndarray
+    times_ms: np.ndarray
+    scores: np.ndarray
+    selected: np.ndarray
+    landmarks: np.ndarray
+    clip_id: str = ""
+
+    def __post_init__(self):
+        check_axes(
+            {},
+            flow=(self.flow, "time 2 y x"),
+            strain=(self.strain, "time y x"),
+            head_motion=(self.head_motion, "time 2 3"),
+            times_ms=(self.times_ms, "time"),
+            scores=(self.scores, "time"),
+            selected=(self.selected, "selected"),
+            landmarks=(self.landmarks, "68 2"),
+        )
+
+    @property
+    def iod(self) -> float:
+        """Inter-ocular distance, px."""
+        return inter_ocular_distance(self.landmarks)
+
 
 #: Methods that OpenCV also has for the GPU, each with its class and settings (those of the CPU; TV-L1's are the defaults).
 CUDA_METHODS = {
@@ -136,7 +179,7 @@ def compute_frame_scores(flow: np.ndarray, landmarks: np.ndarray, atlas: RoiAtla
     Returns:
         float "time", percent of the IOD.
     """
-    patches, inside = atlas.cut(flow, landmarks, patch=7)
+    patches, inside = sample_regions(flow, landmarks, 7, atlas)
     use = inside & (np.array(atlas.names) != atlas.reference)
     magnitude = rearrange(np.linalg.norm(patches[:, use], axis=2), "time roi py px -> time roi (py px)")
     quartile = np.sort(magnitude, axis=-1)[..., -max(1, magnitude.shape[-1] // 4) :]
@@ -293,7 +336,7 @@ def compute_rois(motion: FlowClip, clip: Clip, config: RoiConfig = RoiConfig(), 
     field = np.concatenate(
         [motion.flow[chosen] * (100 / motion.iod), motion.strain[chosen][:, None] * 100], axis=1, dtype=np.float32
     )
-    patches, inside = replace(atlas, radius=config.radius).cut(field, motion.landmarks, config.patch)
+    patches, inside = sample_regions(field, motion.landmarks, config.patch, replace(atlas, radius=config.radius))
     return RoiSequence(
         patches=patches,
         present=np.tile(inside, (len(chosen), 1)),

@@ -15,8 +15,17 @@ from scipy.special import softmax
 
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS
 from stagkit.core.files import safe_name
-from stagkit.core.types import MAX_DELTA, Attribution, check_axes
-from stagkit.explain.aggregate import ExplainError, by_au, by_frame, by_muscle, by_roi, describe_clip
+from stagkit.core.types import check_axes
+from stagkit.explain.aggregate import (
+    MAX_DELTA,
+    Attribution,
+    ExplainError,
+    by_au,
+    by_frame,
+    by_muscle,
+    by_roi,
+    describe_clip,
+)
 from stagkit.explain.attribution import check_complete, select_clips
 from stagkit.explain.evidence import Evidence
 from stagkit.explain.faithfulness import Curves

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from stagkit.core.regions import ATLAS, compute_face_mask
-from stagkit.core.types import Clip, FlowClip, ShapeError, StagkitError, inter_ocular_distance
+from stagkit.core.types import Clip, ShapeError, StagkitError, inter_ocular_distance
+from stagkit.motion.optical_flow import FlowClip
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, hide_frame, magnify_motion, nice_limit, styled
 
 

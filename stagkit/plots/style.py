@@ -23,7 +23,7 @@ from stagkit.core.files import shorten, write_atomically, write_json
 from stagkit.core.regions import ATLAS, compute_face_mask, load_mean_face
 
 if TYPE_CHECKING:
-    from stagkit.core.types import FlowClip
+    from stagkit.motion.optical_flow import FlowClip
 
 #: Widths of one and two columns, inches.
 COLUMN, PAGE = 3.5, 7.16

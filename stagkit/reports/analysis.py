@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from stagkit.core.facs import ACTION_UNITS
 from stagkit.core.files import write_json
-from stagkit.core.types import MAX_DELTA
+from stagkit.explain.aggregate import MAX_DELTA
 from stagkit.explorers.page import Page
 from stagkit.inference.analyze import Analysis, tabulate_analysis
 from stagkit.plots.attributions import plot_attribution

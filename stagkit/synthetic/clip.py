@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from stagkit.core.config import PhantomConfig
 from stagkit.core.facs import AU_NUMBERS, AUCode
-from stagkit.core.types import Clip, StagkitError, Truth, inter_ocular_distance
+from stagkit.core.types import Clip, StagkitError, check_axes, inter_ocular_distance
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.habits import Habits, make_habits, make_illumination, make_incidental_motion
 from stagkit.synthetic.identity import Subject, make_subject
 from stagkit.synthetic.presets import (
@@ -35,6 +35,57 @@ from stagkit.synthetic.skin_motion import (
     make_head_motion,
     make_intensity,
 )
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth of a phantom clip, complete and exact.
+
+    A skin point at ``p`` in the neutral face lies at ``head[t] @ [p + displacement(t)[p], 1]`` in frame ``t``, where
+    ``displacement(t) = sum_k au_intensity[t, k] * fields[k]``.
+
+    Args:
+        codes: AU codes with side where unilateral, e.g. ``("AU04", "AU12L")``; the axis ``au`` below.
+        au_intensity: float "time au", 0..1, 1 = the AU's own peak.
+        fields: float32 "au chan y x" px, displacement of the neutral face at intensity 1; chan = (u right, v down).
+        head: float "time 2 3", affine head motion in px (identity = still head).
+        visible: bool "time y x", False where the motion cannot be seen (blink, parted lips, glasses).
+        coactivation: float "au au", how much two AUs are active together (1 on the diagonal, symmetric, 0..1).
+        neutral: uint8 "y x" (or "y x chan"), the neutral face without noise.
+        confounder: name of the confounder, '' if none.
+    """
+
+    codes: tuple[str, ...]
+    au_intensity: np.ndarray
+    fields: np.ndarray
+    head: np.ndarray
+    visible: np.ndarray
+    coactivation: np.ndarray
+    neutral: np.ndarray
+    confounder: str = ""
+
+    def __post_init__(self):
+        check_axes(
+            {"au": len(self.codes)},
+            au_intensity=(self.au_intensity, "time au"),
+            fields=(self.fields, "au 2 y x"),
+            head=(self.head, "time 2 3"),
+            visible=(self.visible, "time y x"),
+            coactivation=(self.coactivation, "au au"),
+        )
+
+    def displacement(self, t: int) -> np.ndarray:
+        """Skin displacement from the neutral face to frame ``t``, head still: float32 "chan y x", px."""
+        return np.tensordot(self.au_intensity[t], self.fields, axes=1).astype(np.float32)
+
+    def moved(self, t: int, threshold: float = 0.2) -> np.ndarray:
+        """Bool "y x": where the skin moves by more than ``threshold`` px in frame ``t``."""
+        return np.linalg.norm(self.displacement(t), axis=0) > threshold
+
+    @property
+    def peak_frames(self) -> dict[str, int]:
+        """Frame at which each AU is strongest."""
+        return {code: int(self.au_intensity[:, k].argmax()) for k, code in enumerate(self.codes)}
 
 
 def _rng(config: PhantomConfig, *place: int | str) -> np.random.Generator:

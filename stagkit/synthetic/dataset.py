@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from stagkit.core.config import PhantomConfig
 from stagkit.core.types import Clip
 from stagkit.datasets import Clips, ClipSource
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.presets import PRESETS
 
 

@@ -11,9 +11,10 @@ from importlib import resources
 import numpy as np
 from scipy.ndimage import map_coordinates, spline_filter
 
-from stagkit.core.facs import parse_aus
-from stagkit.core.types import Clip, StagkitError, Truth
+from stagkit.core.types import Clip, StagkitError
+from stagkit.datasets.au_codes import parse_aus
 from stagkit.motion.landmarks import align_clip
+from stagkit.synthetic.clip import Truth
 from stagkit.synthetic.skin_motion import (
     compute_au_displacement,
     compute_coactivation,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from stagkit.core.facs import AU_LABELS
-from stagkit.core.types import Attribution
 from stagkit.course.exercises import Verdict, exercise, right, wrong
-from stagkit.explain.aggregate import by_au, by_frame
+from stagkit.explain.aggregate import Attribution, by_au, by_frame
 
 
 @exercise("09.1")

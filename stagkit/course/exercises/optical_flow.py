@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from stagkit.core.config import FlowConfig
-from stagkit.core.types import FlowClip
 from stagkit.course.exercises import Verdict, exercise, right, wrong
-from stagkit.motion.optical_flow import select_frames
+from stagkit.motion.config import FlowConfig
+from stagkit.motion.optical_flow import FlowClip, select_frames
 
 
 @exercise("02.1")

@@ -9,8 +9,17 @@ import numpy as np
 
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS
 from stagkit.core.regions import ATLAS, load_mean_face
-from stagkit.core.types import Attribution, Batch, StagkitError
-from stagkit.explain.aggregate import ExplainError, by_au, by_muscle, by_roi, by_side, describe_clip, to_map
+from stagkit.core.types import Batch, StagkitError
+from stagkit.explain.aggregate import (
+    Attribution,
+    ExplainError,
+    by_au,
+    by_muscle,
+    by_roi,
+    by_side,
+    describe_clip,
+    to_map,
+)
 from stagkit.explain.attribution import check_complete, select_clips
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.methods import METHODS

@@ -7,7 +7,8 @@ import os
 import numpy as np
 
 from stagkit.core.errors import import_optional
-from stagkit.core.types import Attribution, Batch
+from stagkit.core.types import Batch
+from stagkit.explain.aggregate import Attribution
 from stagkit.explain.evidence import Evidence
 from stagkit.explorers.browser import read_css, read_esm
 from stagkit.explorers.evidence.scene import (

@@ -13,13 +13,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from stagkit.core.config import FlowConfig
 from stagkit.core.files import encode_image
 from stagkit.core.regions import ATLAS, compute_face_mask
-from stagkit.core.types import Clip, FlowClip, StagkitError, inter_ocular_distance
+from stagkit.core.types import Clip, StagkitError, inter_ocular_distance
 from stagkit.datasets import NAMES, load_layout
 from stagkit.explorers.browser import deflate
-from stagkit.motion.optical_flow import select_frames
+from stagkit.motion.config import FlowConfig
+from stagkit.motion.optical_flow import FlowClip, select_frames
+from stagkit.motion.rois import sample_regions
 from stagkit.plots.style import nice_limit
 
 METHODS = ("dis", "dis_fast", "tvl1", "farneback")
@@ -259,7 +260,7 @@ def compute_head_path(motion: FlowClip) -> np.ndarray:
 def _find_fastest_regions(motion: FlowClip, kept: Sequence[int]) -> list[list]:
     """The region that moves most in each kept frame: name and mean speed, % of IOD."""
     speed = np.linalg.norm(motion.flow[list(kept)], axis=1, keepdims=True) * (100 / motion.iod)
-    patches, _ = ATLAS.cut(speed, motion.landmarks, patch=5)
+    patches, _ = sample_regions(speed, motion.landmarks, patch=5)
     means = patches.mean((2, 3, 4))
     return [[ATLAS.names[int(k)], round(float(row[k]), 3)] for row, k in zip(means, means.argmax(1), strict=True)]
 

@@ -7,9 +7,8 @@ import time
 
 import numpy as np
 
-from stagkit.core.config import FlowConfig
 from stagkit.core.errors import import_optional
-from stagkit.core.types import FlowClip, StagkitError
+from stagkit.core.types import StagkitError
 from stagkit.explorers.browser import read_css, read_esm
 from stagkit.explorers.explorer import Choice, ClipExplorer, Range, checked
 from stagkit.explorers.flow.scene import (
@@ -26,7 +25,8 @@ from stagkit.explorers.flow.scene import (
     reselect,
 )
 from stagkit.explorers.validation import check_choice, check_index
-from stagkit.motion.optical_flow import compute_flow
+from stagkit.motion.config import FlowConfig
+from stagkit.motion.optical_flow import FlowClip, compute_flow
 from stagkit.plots.clips import plot_flow
 
 traitlets = import_optional("traitlets")

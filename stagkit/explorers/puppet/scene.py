@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.core.config import FlowConfig
-from stagkit.core.facs import ACTION_UNITS, parse_aus
+from stagkit.core.facs import ACTION_UNITS
 from stagkit.core.regions import ATLAS
-from stagkit.core.types import Clip, FlowClip, StagkitError
+from stagkit.core.types import Clip, StagkitError
+from stagkit.datasets.au_codes import parse_aus
 from stagkit.explorers.validation import check_range
-from stagkit.motion.optical_flow import compute_flow
+from stagkit.motion.config import FlowConfig
+from stagkit.motion.optical_flow import FlowClip, compute_flow
+from stagkit.motion.rois import sample_regions
 from stagkit.synthetic.clip import limit_strain
 from stagkit.synthetic.habits import IncidentalMotion
 from stagkit.synthetic.photo import animate_photo, find_moments, make_splines, move_photo
@@ -217,7 +219,7 @@ def compute_pose(actor: Actor, aus: Mapping[str, float], frame: int | None = Non
     if enlarge > 1:  # the skin goes further, but is no more creased than it is
         frames = actor.move({code: peak * fraction * enlarge for code, peak in aus.items()}, intensity, 1 / enlarge)[0]
     speed = np.linalg.norm(motion.flow[1:2], axis=1, keepdims=True) * (100 / motion.iod)
-    patches, _ = ATLAS.cut(speed, actor.landmarks, patch=7)
+    patches, _ = sample_regions(speed, actor.landmarks, patch=7)
     speeds = dict(zip(ATLAS.names, patches[0].mean((1, 2, 3)).tolist(), strict=True))
     return Pose(dict(aus), int(frame), float(intensity[0]), float(enlarge), frames[0], motion, speeds, fraction)
 

@@ -210,7 +210,7 @@ class RunBrowser(Explorer):
                 f"the run holds no frames of {clip_id!r}: give view_run(run, frames=...), a function clip id -> Clip, e.g. "
                 "stagkit.open_source('casme2', ROOT).read."
             )
-        from stagkit.core.config import PhantomConfig
+        from stagkit.synthetic.config import PhantomConfig
         from stagkit.synthetic.dataset import PhantomSource
 
         return PhantomSource(PhantomConfig.from_dict(config)).read(clip_id)

@@ -12,15 +12,16 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from stagkit.core.config import FlowConfig, PhantomConfig
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS
 from stagkit.core.regions import ATLAS, compute_face_mask
-from stagkit.core.types import Clip, FlowClip
+from stagkit.core.types import Clip
 from stagkit.evaluation.run import Run
-from stagkit.motion.optical_flow import compute_flow
+from stagkit.motion.config import FlowConfig
+from stagkit.motion.optical_flow import FlowClip, compute_flow
 from stagkit.plots.clips import draw_arrows, draw_motion, show_image
 from stagkit.plots.style import COLOURS, INK, PAGE, add_colour_bar, draw_face, hide_frame, nice_limit, styled
 from stagkit.reports.paper.inputs import Inputs, MissingInput, note
+from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
 

@@ -1,0 +1,44 @@
+"""Settings of phantoms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stagkit.core.config import Config, ConfigError, ranged
+from stagkit.core.files import shorten
+
+
+@dataclass(frozen=True)
+class PhantomConfig(Config):
+    """Which phantoms are made. Same settings, same pixels.
+
+    Args:
+        preset: the data set that is imitated in frame rate, classes, intensity and noise.
+        subjects: how many different faces; clips: how many clips of each.
+        size: side of the square picture, px.
+        difficulty: 0 or ``clean`` .. 1 or ``real``, as hard as real data: noise, head drift, blinks, glances, folds
+            of the skin, habits of a person, ambiguity of the emotion's AUs. The default 0.4 or ``default`` is a
+            demonstration that a network solves well, but not fully.
+        confounder: a shortcut that is planted with one class, ``none`` by default.
+        occlusion: what hides part of every face.
+    """
+
+    preset: Literal["casme2", "samm", "smic", "4dme", "dfme"] = "casme2"
+    subjects: int = ranged(8, 1, 10_000)
+    clips: int = ranged(12, 1, 10_000)
+    seed: int = ranged(0, 0, 2**31 - 1)
+    size: int = ranged(128, 48, 1024)
+    difficulty: float = ranged(0.4, 0.0, 1.0)  # its words become numbers when it is made
+    confounder: Literal["none", "head shift", "brightness", "background mark"] = "none"
+    occlusion: Literal["none", "glasses", "fringe"] = "none"
+
+    def __post_init__(self):
+        words = {"clean": 0.0, "default": 0.4, "real": 1.0}
+        if isinstance(self.difficulty, str):
+            if self.difficulty not in words:
+                raise ConfigError(
+                    f"PhantomConfig.difficulty is {shorten(self.difficulty)}, expected 0 to 1, or {', '.join(words)}."
+                )
+            object.__setattr__(self, "difficulty", words[self.difficulty])
+        super().__post_init__()
