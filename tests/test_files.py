@@ -19,17 +19,16 @@ from stagkit.core.files import (
     digest_file,
     load_arrays,
     read_json,
-    read_table,
     remove_temporary,
     resolve_inside,
     safe_name,
     shorten,
     write_atomically,
-    write_image,
     write_json,
-    write_table,
     write_text,
 )
+from stagkit.datasets.tables import read_table, write_table
+from stagkit.motion.images import write_image
 
 HOSTILE = [
     "None",

@@ -6,7 +6,7 @@ import torch
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.evaluation.ablation import VARIANTS
 from stagkit.network.losses import compute_loss
-from stagkit.training.optim import Optimiser, compute_rate, flatten_parameters, unflatten_parameters
+from stagkit.training.train import Optimiser, compute_rate, flatten_parameters, unflatten_parameters
 from tests.tiny import make_batch, make_model
 
 CONFIG = TrainConfig(lr=1e-2, weight_decay=0.1, clip_norm=0.5, warmup=0.3)

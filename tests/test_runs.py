@@ -16,8 +16,7 @@ from stagkit.core.types import StagkitError
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.run import Run, RunError
 from stagkit.training.augment import make_augmented
-from stagkit.training.optim import compute_rate
-from stagkit.training.train import compute_scale, predict, train_fold
+from stagkit.training.train import compute_rate, compute_scale, predict, train_fold
 from tests.small import make_dataset, save_maps
 
 SMALL = StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)

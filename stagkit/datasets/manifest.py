@@ -35,9 +35,7 @@ from stagkit.core.files import (
     safe_name,
     shorten,
     write_atomically,
-    write_image,
     write_json,
-    write_table,
 )
 from stagkit.core.parallel import run_in_processes
 from stagkit.core.types import StagkitError
@@ -46,7 +44,9 @@ from stagkit.datasets.annotated import FileSource
 from stagkit.datasets.au_codes import read_aus
 from stagkit.datasets.index import ClipRecord
 from stagkit.datasets.spreadsheets import TableError, load_table, read_frame, read_name, read_rate, read_text
+from stagkit.datasets.tables import write_table
 from stagkit.motion.frames import Tree, normalise_name
+from stagkit.motion.images import write_image
 
 _NEEDED = ("clip_id", "subject", "dataset", "label", "folder", "fps")
 _OPTIONAL = ("onset", "apex", "offset", "aus", "landmarks", "part")

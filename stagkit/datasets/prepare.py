@@ -35,7 +35,6 @@ from stagkit.core.files import (
     remove_temporary,
     resolve_inside,
     write_json,
-    write_table,
 )
 from stagkit.core.parallel import run_in_processes, run_on_cluster, stop_processes
 from stagkit.core.types import RoiDataset, StagkitError
@@ -44,6 +43,7 @@ from stagkit.datasets.join import join_datasets
 from stagkit.datasets.label_maps import map_classes
 from stagkit.datasets.store import clip_path, read_clip, write_clip
 from stagkit.datasets.subjects import compute_signature, find_alike_subjects, find_near_duplicates, warn_of
+from stagkit.datasets.tables import write_table
 from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.landmarks import load_finder
 from stagkit.motion.rois import stack_sequences

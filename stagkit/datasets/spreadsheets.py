@@ -15,8 +15,9 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stagkit.core.files import FORMULA, MAX_TEXT, shorten
+from stagkit.core.files import MAX_TEXT, shorten
 from stagkit.core.types import StagkitError
+from stagkit.datasets.tables import FORMULA
 from stagkit.motion.frames import MAX_FPS, MIN_FPS, RATE
 
 #: Rows in which the header is searched (SAMM: row 14).

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from stagkit.core.config import StagConfig, TrainConfig
-from stagkit.core.files import Progress, lock_folder, no_progress, resolve_inside, write_json, write_table
+from stagkit.core.files import Progress, lock_folder, no_progress, resolve_inside, write_json
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.prepare import keep_apex
+from stagkit.datasets.tables import write_table
 from stagkit.evaluation.bootstrap import describe_caveat
 from stagkit.evaluation.compare_runs import compare_runs, describe_interval
 from stagkit.evaluation.defaults import choose_settings

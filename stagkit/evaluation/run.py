@@ -33,16 +33,15 @@ from stagkit.core.files import (
     load_arrays,
     read_digests,
     read_json,
-    read_table,
     resolve_inside,
     shorten,
     write_atomically,
     write_digests,
     write_json,
-    write_table,
     write_text,
 )
 from stagkit.core.types import RoiDataset, StagkitError
+from stagkit.datasets.tables import read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,15 +27,14 @@ from stagkit.core.files import (
     no_progress,
     read_digests,
     read_json,
-    read_table,
     remove_temporary,
     resolve_inside,
     write_atomically,
     write_digests,
     write_json,
-    write_table,
 )
 from stagkit.core.types import Batch, RoiDataset, StagkitError, StagOutput
+from stagkit.datasets.tables import read_table, write_table
 from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
 from stagkit.evaluation.run import Run, RunError
 from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError, by_roi, describe_clip, tabulate

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from stagkit.baselines.published import describe_published
-from stagkit.core.files import resolve_inside, write_table, write_text
+from stagkit.core.files import resolve_inside, write_text
+from stagkit.datasets.tables import write_table
 from stagkit.evaluation.compare_runs import describe_interval
 from stagkit.evaluation.metrics import SCORES
 from stagkit.explorers.page import Page

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 
 from stagkit.core.facs import AUCode
-from stagkit.core.files import Progress, no_progress, resolve_inside, write_atomically, write_image, write_json
+from stagkit.core.files import Progress, no_progress, resolve_inside, write_atomically, write_json
 from stagkit.core.types import StagkitError
 from stagkit.datasets.index import PHANTOM_MARK
 from stagkit.datasets.manifest import resume_writing
+from stagkit.motion.images import write_image
 from stagkit.synthetic.dataset import PhantomSource
 
 _POSITIVE = {"positive": ("happiness",), "surprise": ("surprise",)}

@@ -27,8 +27,7 @@ from stagkit.network.losses import compute_class_weights, compute_loss
 from stagkit.network.model import Stag
 from stagkit.training.augment import make_augmented
 from stagkit.training.checkpoint import Checkpoint
-from stagkit.training.optim import Optimiser
-from stagkit.training.train import check_auxiliary, make_model, run_epochs
+from stagkit.training.train import Optimiser, check_auxiliary, make_model, run_epochs
 
 #: Share of the free memory of a device that an ensemble may fill.
 FILL = 0.6

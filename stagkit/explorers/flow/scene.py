@@ -13,12 +13,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from stagkit.core.files import encode_image
 from stagkit.core.regions import ATLAS, compute_face_mask
 from stagkit.core.types import Clip, StagkitError, inter_ocular_distance
 from stagkit.datasets import NAMES, load_layout
 from stagkit.explorers.browser import deflate
 from stagkit.motion.config import FlowConfig
+from stagkit.motion.images import encode_image
 from stagkit.motion.optical_flow import FlowClip, select_frames
 from stagkit.motion.rois import sample_regions
 from stagkit.plots.style import nice_limit

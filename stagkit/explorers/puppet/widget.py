@@ -12,7 +12,6 @@ import numpy as np
 
 from stagkit.core.errors import import_optional
 from stagkit.core.facs import ACTION_UNITS
-from stagkit.core.files import encode_image
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import inter_ocular_distance
 from stagkit.explorers.browser import read_css, read_esm
@@ -33,6 +32,7 @@ from stagkit.explorers.puppet.scene import (
     read_aus,
 )
 from stagkit.explorers.validation import check_range
+from stagkit.motion.images import encode_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

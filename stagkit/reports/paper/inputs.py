@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stagkit.core.files import check_digest, read_digests, read_json, read_table, resolve_inside, shorten
+from stagkit.core.files import check_digest, read_digests, read_json, resolve_inside, shorten
 from stagkit.core.types import Batch, StagkitError, StagOutput
+from stagkit.datasets.tables import read_table
 from stagkit.evaluation.bootstrap import FEW_SUBJECTS, describe_caveat
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run

@@ -10,8 +10,8 @@ from itertools import chain
 import cv2
 import numpy as np
 
-from stagkit.core.files import encode_image
 from stagkit.core.types import inter_ocular_distance
+from stagkit.motion.images import encode_image
 from stagkit.synthetic.habits import IncidentalMotion
 from stagkit.synthetic.identity import EYES, Subject
 from stagkit.synthetic.presets import Preset
