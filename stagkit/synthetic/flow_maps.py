@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
-from stagkit.core.types import StagkitError, check_axes
+from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import CLASSES, MAP_FRAME
 from stagkit.synthetic.identity import EYES, make_shape
 from stagkit.synthetic.presets import PRESETS, STRENGTH, sample_au_pattern
@@ -45,12 +45,6 @@ class PhantomMaps:
     clip: np.ndarray
     aus: np.ndarray
     au_intensity: np.ndarray
-
-    def __post_init__(self):
-        check_axes({}, flow=(self.flow, "clip 28 28 3"), au_intensity=(self.au_intensity, "clip au 2"))
-
-    def __len__(self) -> int:
-        return len(self.label)
 
 
 def make_maps(

@@ -101,8 +101,12 @@ def animate_photo(
         coactivation=compute_coactivation(intensity),
         neutral=neutral,
     )
+    splines = make_splines(neutral)
+    frames = np.stack([move_photo(neutral, truth.displacement(t), splines) for t in range(n_frames)])
+    if noise:
+        frames += noise * np.random.default_rng(seed).standard_normal(frames.shape, dtype=np.float32)
     return Clip(
-        frames=_warp(neutral, truth, noise, np.random.default_rng(seed)),
+        frames=np.clip(np.round(frames), 0, 255).astype(np.uint8),
         fps=fps,
         landmarks=points + course[:, None, None] * moves,
         onset=onset,
@@ -150,12 +154,3 @@ def move_photo(image: np.ndarray, field: np.ndarray, splines: list[np.ndarray] |
     for k, spline in enumerate(splines or make_splines(image)):
         layers[moved, k] = map_coordinates(spline, at, order=3, mode="nearest", prefilter=False)
     return frame
-
-
-def _warp(neutral: np.ndarray, truth: Truth, noise: float, rng: np.random.Generator) -> np.ndarray:
-    """The image in every frame: uint8 "time y x" or "time y x chan"."""
-    splines = make_splines(neutral)
-    frames = np.stack([move_photo(neutral, truth.displacement(t), splines) for t in range(len(truth.au_intensity))])
-    if noise:
-        frames += noise * rng.standard_normal(frames.shape, dtype=np.float32)
-    return np.clip(np.round(frames), 0, 255).astype(np.uint8)

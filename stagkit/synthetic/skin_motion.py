@@ -102,20 +102,16 @@ def compute_au_patches(number: int, side: str, landmarks: np.ndarray, points: np
 def compute_au_displacement(
     number: int, side: str, landmarks: np.ndarray, points: np.ndarray, peak: float = 1.0
 ) -> np.ndarray:
-    """Displacement of skin points by one AU, evaluated at the points themselves.
+    """Displacement of skin points by one AU: float "... 2" px (right, down), evaluated at the points themselves.
 
     Each move of ``facs.ACTION_UNITS`` is a smooth patch of compact support around its region's centre, longer towards
     the muscle's origin; the sum is scaled to ``peak`` where the skin moves most.
 
     Args:
-        number: FACS number, one of ``facs.AU_NUMBERS``.
-        side: ``''`` both, ``'L'`` or ``'R'`` of the subject.
+        number, side: FACS number of ``facs.AU_NUMBERS``; ``''`` both sides, ``'L'`` or ``'R'`` of the subject.
         landmarks: float "68 2" px of the neutral face.
         points: float "... 2" px (x, y) in the neutral face.
         peak: largest displacement, % of IOD.
-
-    Returns:
-        float "... 2" px (right, down); zero on the background and on the nose bridge.
 
     Raises:
         StagkitError: an unknown AU, or a side that it does not have.
@@ -217,16 +213,12 @@ def find_displacement(
 
 
 def make_intensity(n_frames: int, onset: float, apex: int, offset: float, skew: float = 1.0) -> np.ndarray:
-    """Time course of one AU: at rest, smooth rise from onset to apex, smooth fall to offset, at rest.
+    """Time course of one AU, float "time" 0..1: at rest, smooth rise from onset to apex, smooth fall to offset, at rest.
 
     Args:
-        n_frames: length of the clip.
         onset, offset: frames (may be fractional) before and after which nothing moves.
         apex: frame of the peak, ``onset < apex < offset``.
-        skew: > 1 rises later and falls earlier; 0.5..2.
-
-    Returns:
-        float "time", 0..1, 1 at ``apex`` (raised cosine with warped time: stagkit's choice).
+        skew: > 1 rises later and falls earlier; 0.5..2 (raised cosine with warped time: stagkit's choice).
 
     Raises:
         StagkitError: onset, apex and offset out of order, or the apex outside the clip.

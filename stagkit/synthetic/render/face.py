@@ -137,8 +137,7 @@ class Eye:
         ball: float32 "Y X chan", the white with its shadow, and the inner corner.
         iris: float32 "Y X chan+1", iris, pupil and highlight (times opacity), and their opacity.
         shade: float32 "Y X", light below the upper lid, 0..1.
-        upper, lower: float "n 2", edges of the lids (IOD), sorted by x.
-        fold, ink: colours of the closed lid and of the lashes.
+        upper, lower: float "n 2", edges of the lids (IOD), sorted by x; fold, ink: colours of closed lid and lashes.
         k: samples per IOD; origin: sample of the origin of the face frame.
     """
 
@@ -210,13 +209,7 @@ def _sample(layer: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def draw_eye(canvas: Canvas, subject: Subject, eye: tuple[int, ...], box: tuple[slice, slice], optics: float) -> Eye:
-    """Draw one eye that looks straight ahead.
-
-    Args:
-        eye: its landmarks, outer corner first.
-        box: row and column slices of the canvas around it.
-        optics: blur of the lens, samples.
-    """
+    """Draw an eye (its landmarks, outer corner first) that looks straight ahead; ``optics`` is the blur, samples."""
     face, look = subject.face, subject.look
     x, y = canvas.x[:, box[1]], canvas.y[box[0]]
     edges = [edge[edge[:, 0].argsort()] for edge in find_lids(face, eye)]
@@ -329,13 +322,10 @@ def make_pixels(size: int) -> list[np.ndarray]:
 
 @lru_cache(maxsize=16)
 def draw_face(subject: Subject, size: int) -> Face:
-    """Draw a subject (half a second at 128 px; the last 16 are cached).
-
-    Args:
-        size: side of the square image, px, 48..1024.
+    """Draw a subject for a square image of ``size`` px (half a second at 128 px; the last 16 are cached).
 
     Raises:
-        StagkitError: a size outside that range.
+        StagkitError: a size outside 48..1024 px.
     """
     if not 48 <= size <= 1024:
         raise StagkitError(f"the size of a phantom image is {size}, expected 48 to 1024 px.")
@@ -395,11 +385,8 @@ def render_still(face: Face, gaze: tuple[float, float] = (0.0, 0.0), closed: flo
 def render_neutral(subject: Subject, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
     """The face at rest: image float32 "y x 3" RGB 0..255, and landmarks float "68 2" px.
 
-    Args:
-        size: side of the square image, px, 48..1024.
-
     Raises:
-        StagkitError: a size outside that range.
+        StagkitError: a ``size`` outside 48..1024 px.
     """
     face = draw_face(subject, size)
     return np.clip(render_still(face), 0, 255), face.landmarks
