@@ -112,7 +112,7 @@ def plot_au_graph(
     edges = scene.shown_edges(place, frame, view=view, **how)
     graphs = ("region", "au") if view == "both" else (view,)
     plus = FOR if quantity in SIGNED else _DATA
-    figure = Figure(figsize=(7.16 if view == "both" else 3.5, 3.9), facecolor="white", layout="none")
+    figure = Figure(figsize=(7.16 if view == "both" else 3.5, 4.2), facecolor="white", layout="none")
     for ax, graph in zip(_make_axes(figure, len(graphs)), graphs, strict=True):
         shown = [edge for edge in edges if edge.graph == graph]
         most, note = _describe_scale(scene, place, graph, quantity, head, explained)
@@ -120,7 +120,7 @@ def plot_au_graph(
             _draw_regions(ax, scene, place, frame, shown, au, most, plus)
         else:
             _draw_aus(ax, scene.activation[place, frame], shown, au, most, plus)
-            ax.text(0.94, -0.65, "fill: AU activation, white 0, blue 1", fontsize=7, color=_DATA, va="top", ha="right")
+            ax.text(0.94, -0.81, "fill: AU activation, white 0, blue 1", fontsize=7, color=_DATA, va="top", ha="right")
         _finish(ax, note if shown else "no such edges in this network or frame")
     return _name_network(figure, source, clip, seed, fold)
 
@@ -135,7 +135,7 @@ def _finish(ax: Axes, note: str) -> None:
     """Limits of the axes, and below the face what an edge is."""
     bottom = 1.45 + 0.16 * note.count("\n")
     ax.text(0, bottom, note, fontsize=7, color=SOFT, ha="center", va="bottom")
-    ax.set(xlim=(-0.98, 0.98), ylim=(bottom + 0.03, -0.68), aspect="equal")
+    ax.set(xlim=(-0.98, 0.98), ylim=(bottom + 0.03, -0.84), aspect="equal")
     ax.axis("off")
 
 
@@ -147,10 +147,10 @@ def _describe_scale(scene: Scene, place: int, graph: str, quantity: str, head: i
         what = "decrease of the logit when removed" if quantity == "effect" else "attribution, logits"
         return most, f"{what}, {scene.classes[target]}; orange for, blue against; at most {most:.2g}"
     most = scene.maxima["au" if graph == "au" else quantity]
-    symbol = "co-activation C" if graph == "au" else "edge weight A; dashed: not anatomical"
-    if graph == "region" and quantity == "attention":
-        symbol = f"attention {scene.attention_name}; dashed: not anatomical"
-    return most, f"source \u2192 target, at most {most:.2g}: {symbol}"
+    if graph == "au":
+        return most, f"co-activation C, source \u2192 target, at most {most:.2g}"
+    symbol = f"attention {scene.attention_name}" if quantity == "attention" else "weight A"
+    return most, f"{symbol}, source \u2192 target, at most {most:.2g}; dashed: not anatomical"
 
 
 def _name_network(figure: Figure, source: Source, clip: int, seed: int, fold: int) -> Figure:
@@ -193,7 +193,7 @@ def _draw_sides(scene: Scene, sides: list, threshold: float, shown: dict) -> Fig
     allowed, names = scene.candidates(graph), scene.names(graph)
     (_, activation, first), (_, other_activation, second) = sides
     both = np.abs(np.stack([first, second]))[:, allowed]
-    figure = Figure(figsize=(7.16, 2.9), facecolor="white", layout="none")
+    figure = Figure(figsize=(7.16, 3.1), facecolor="white", layout="none")
     panels = [*sides, ("difference", other_activation - activation, second - first)]
     for ax, (title, active, values) in zip(_make_axes(figure, 3), panels, strict=True):
         difference = title == "difference"
@@ -264,8 +264,8 @@ def _draw_regions(
             ax.annotate("", spot + move * (0.32 / longest), spot, arrowprops=arrow, zorder=5)
     ax.text(-0.94, 1.26, "subject's right", fontsize=7, color=SOFT)
     ax.text(0.94, 1.26, "subject's left", fontsize=7, color=SOFT, ha="right")
-    ax.text(-0.94, -0.65, f"{scene.times_ms[clip, frame]:.0f} ms", fontsize=8, color=INK, va="top")
-    ax.text(0.94, -0.65, f"motion: longest {longest:.2g} {scene.unit}", fontsize=7, color=_MOTION, va="top", ha="right")
+    ax.text(-0.94, -0.81, f"{scene.times_ms[clip, frame]:.0f} ms", fontsize=8, color=INK, va="top")
+    ax.text(0.94, -0.81, f"motion: longest {longest:.2g} {scene.unit}", fontsize=7, color=_MOTION, va="top", ha="right")
 
 
 def _draw_aus(

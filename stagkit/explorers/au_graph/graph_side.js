@@ -4,7 +4,7 @@ const HEAT = { left: 26, top: 20, row: 9.2, bottom: 12 }; // px of the screen
 
 function makeTime(ctx, parent) {
   const { scene, names, get, put, tip } = ctx;
-  const out = panel("sg-time", "Evidence over time", parent);
+  const out = panel("sg-time", "Activation over time", parent);
   const clock = html("div", { class: "sg-clock" }, out.box);
   const play = html("button", { type: "button", onclick: () => put({ playing: !get("playing") }) }, clock);
   const slider = html("input", { type: "range", min: 0, step: 1, "aria-label": "Frame", oninput: () => ctx.goTo(Number(slider.value)) }, clock);

@@ -318,7 +318,7 @@ function render(context) {
       html("i", { class: mark }, item);
       item.append(text);
     }
-    curve.note.textContent = `${motion.scores.length} frames at ${short(clip.fps)} per second`;
+    curve.note.textContent = `${motion.scores.length} frames, ${short(clip.fps)} per second`;
   }
 
   function drawDetails(k) {

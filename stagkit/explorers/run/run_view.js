@@ -67,7 +67,7 @@ function render(context) {
     const counts = scene.confusion[key()];
     const table = html("table", { "aria-label": "confusion matrix, rows true, columns predicted" }, matrixBox);
     const head = html("tr", {}, html("thead", {}, table));
-    html("th", { scope: "col" }, head, "true ↓ predicted →");
+    html("th", { scope: "col" }, head, "true ↓ pred. →");
     for (const name of scene.classes) html("th", { scope: "col" }, head, name);
     const body = html("tbody", {}, table);
     counts.forEach((row, t) => {
