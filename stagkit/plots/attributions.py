@@ -113,9 +113,9 @@ def _draw_units(axes: Axes, units: np.ndarray, named: bool) -> None:
 
 def _draw_frames(axes: Axes, one: Attribution) -> None:
     """The frames of a single clip as bars over time, logits."""
-    seen = one.mask[0].any(1)
-    times, frames = one.times_ms[0][seen], by_frame(one)[0][seen]
-    if seen.sum() < 2:
+    visible = one.mask[0].any(1)
+    times, frames = one.times_ms[0][visible], by_frame(one)[0][visible]
+    if visible.sum() < 2:
         axes.axis("off")
         axes.annotate("one frame\n(a flow map)", (0.5, 0.5), xycoords="axes fraction", ha="center", color=SOFT)
         return

@@ -275,7 +275,7 @@ def describe_parts(config: StagConfig, n_frames: int, n_classes: int) -> dict[in
         6: [count(config.graph_layers, "layer")],
         7: [count(config.time_layers, "layer")],
         8: [cross[config.cross_attention]],
-        9: [count(n_classes, "class").replace("classs", "classes")],
+        9: [f"{n_classes} classes"],
     }
 
 

@@ -90,9 +90,9 @@ def fig_04_au_graphs(inputs: Inputs, width: float = PAGE) -> Figure:
         raise MissingInput(f"the network of {inputs.run.name} has no AU-guided graph")
     classes, groups = _right_of_class(inputs)
     spots = place_on_face()
-    seen = batch.mask.any(2).numpy()
-    edges = np.where(seen[:, :, None, None], output.au_edges.numpy(), 0).max(1)  # "clip au au", at its strongest
-    activation = np.where(seen[:, :, None], output.au_logits.sigmoid().numpy(), 0).max(1)
+    visible = batch.mask.any(2).numpy()
+    edges = np.where(visible[:, :, None, None], output.au_edges.numpy(), 0).max(1)  # "clip au au", at its strongest
+    activation = np.where(visible[:, :, None], output.au_logits.sigmoid().numpy(), 0).max(1)
     subjects = np.asarray(batch.subjects)
     means = [edges[g].mean(0) for g in groups]
     upper = np.triu_indices(len(AU_LABELS), 1)
@@ -178,9 +178,9 @@ def fig_05_temporal_attention(inputs: Inputs, width: float = PAGE) -> Figure:
 
 def _draw_clip_in_time(inputs: Inputs, top: Axes, low: Axes, clip: int, labelled: bool) -> dict:
     output, batch = inputs.graphs
-    seen = batch.mask[clip].any(1).numpy()
-    times = batch.times_ms[clip].numpy()[seen]
-    activation, weights = output.au_logits.sigmoid()[clip].numpy()[seen], output.time_weights[clip].numpy()[seen]
+    visible = batch.mask[clip].any(1).numpy()
+    times = batch.times_ms[clip].numpy()[visible]
+    activation, weights = output.au_logits.sigmoid()[clip].numpy()[visible], output.time_weights[clip].numpy()[visible]
     strongest = np.argsort(-activation.max(0))[:2]
     for row, (k, colour) in enumerate(zip(strongest, COLOURS, strict=False)):
         top.plot(times, activation[:, k], "-", color=colour)
@@ -189,7 +189,7 @@ def _draw_clip_in_time(inputs: Inputs, top: Axes, low: Axes, clip: int, labelled
     for colour, at, level in _read_true_intensity(inputs, batch.clip_ids[clip], strongest):
         top.plot(at, level, ":", lw=1, color=colour, zorder=1)
     width = 0.72 * (np.diff(times).min() if len(times) > 1 else 10.0)
-    low.bar(times, weights * seen.sum(), width=width, color=COLOURS[4])
+    low.bar(times, weights * visible.sum(), width=width, color=COLOURS[4])
     low.axhline(1, color=SOFT, lw=0.6, ls=(0, (3, 2)))
     top.set_ylim(0, 1.06)
     top.tick_params(labelbottom=False)
@@ -218,19 +218,19 @@ def _read_true_intensity(inputs: Inputs, clip_id: str, units: np.ndarray):
 def _compute_course(inputs: Inputs) -> dict:
     """Mean frame weight by the frame's place from the peak of AU activation, intervals over subjects."""
     output, batch = inputs.graphs
-    seen = batch.mask.any(2).numpy()
-    activation = np.where(seen[:, :, None], output.au_logits.sigmoid().numpy(), -1)
-    relative = output.time_weights.numpy() * seen.sum(1, keepdims=True)
+    visible = batch.mask.any(2).numpy()
+    activation = np.where(visible[:, :, None], output.au_logits.sigmoid().numpy(), -1)
+    relative = output.time_weights.numpy() * visible.sum(1, keepdims=True)
     times = batch.times_ms.numpy()
     best = activation.max(1).argmax(1)
     peak = times[np.arange(len(times)), activation[np.arange(len(times)), :, best].argmax(1)]
     away = times - peak[:, None]
-    reach = float(np.percentile(np.abs(away[seen]), 90))
+    reach = float(np.percentile(np.abs(away[visible]), 90))
     bounds = np.linspace(-reach, reach, 10)
     subjects = np.asarray(batch.subjects)
     rows = []
     for low, high in zip(bounds[:-1], bounds[1:], strict=True):
-        inside = seen & (away >= low) & (away < high)
+        inside = visible & (away >= low) & (away < high)
         some = inside.any(1)
         if some.sum() < 3:
             continue
@@ -264,21 +264,21 @@ _DIRECTIONS = {"cross.0.roi_from_frame": "regions query frames", "cross.0.frame_
 def fig_06_cross_attention(inputs: Inputs, width: float = PAGE) -> Figure:
     """Cross-attention in both directions for each class, as a multiple of even attention."""
     output, batch = inputs.graphs
-    ways = [w for w in _DIRECTIONS if w in output.attention]
-    if not ways:
+    shown = [w for w in _DIRECTIONS if w in output.attention]
+    if not shown:
         raise MissingInput(
             f"{inputs.run.name} keeps no cross-attention: it has none, or was explained by an older stagkit"
         )
     classes, groups = _right_of_class(inputs)
-    seen = batch.mask.any(2).numpy()
-    maps = [[_fold_attention(output.attention[w].numpy(), w, seen, g) for g in groups] for w in ways]
+    visible = batch.mask.any(2).numpy()
+    maps = [[_fold_attention(output.attention[w].numpy(), w, visible, g) for g in groups] for w in shown]
     limit = float(np.ceil(10 * max(np.abs(m).max() for row in maps for m in row)) / 10)
-    figure, rows = plt.subplots(len(ways), len(classes), figsize=(width, 0.8 + 1.75 * len(ways) if width > 5 else 4.5),
+    figure, rows = plt.subplots(len(shown), len(classes), figsize=(width, 0.8 + 1.75 * len(shown) if width > 5 else 4.5),
                                 squeeze=False, sharex=True, sharey=True)  # fmt: skip
-    for row, way, each in zip(rows, ways, maps, strict=True):
+    for row, name, each in zip(rows, shown, maps, strict=True):
         for axes, values in zip(row, each, strict=True):
             image = axes.imshow(values, cmap=SIGNED_SCALE, vmin=-limit, vmax=limit, aspect="auto")
-        row[0].set_ylabel(_DIRECTIONS[way])
+        row[0].set_ylabel(_DIRECTIONS[name])
     for top, low, name, group in zip(rows[0], rows[-1], classes, groups, strict=True):
         top.set_title(f"{name} (n = {group.sum()})" if width > 5 else f"{name}\n(n = {group.sum()})")
         low.set_xlabel("frame, in time order" if width > 5 else "frame")
@@ -292,18 +292,18 @@ def fig_06_cross_attention(inputs: Inputs, width: float = PAGE) -> Figure:
     add_colour_bar(figure, image, rows.ravel().tolist(), "attention / even attention (log₂)", shrink=0.6, aspect=24)
     n = {name: int(g.sum()) for name, g in zip(classes, groups, strict=True)}
     values = {w: {c: np.round(m, 4).tolist() for c, m in zip(classes, each, strict=True)}
-              for w, each in zip(ways, maps, strict=True)}  # fmt: skip
+              for w, each in zip(shown, maps, strict=True)}  # fmt: skip
     return note(figure, [inputs.run], n, log2_ratio=values, places=places)
 
 
-def _fold_attention(attention: np.ndarray, way: str, seen: np.ndarray, group: np.ndarray) -> np.ndarray:
+def _fold_attention(attention: np.ndarray, name: str, visible: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Mean over heads, clips of a group and the two sides of the face, log2 of its multiple of even: "place time"."""
     mean = attention.mean(1)  # "clip target source"
-    if way.endswith("roi_from_frame"):
-        ratio = mean * seen.sum(1)[:, None, None]  # regions x frames: 1 = every frame alike
+    if name.endswith("roi_from_frame"):
+        ratio = mean * visible.sum(1)[:, None, None]  # regions x frames: 1 = even over frames
     else:
-        ratio = np.swapaxes(mean, 1, 2) * attention.shape[-1]  # regions x frames: 1 = every region alike
-    some = group[:, None] & seen
+        ratio = np.swapaxes(mean, 1, 2) * attention.shape[-1]  # regions x frames: 1 = even over regions
+    some = group[:, None] & visible
     total = np.einsum("crt,ct->rt", ratio, some.astype(float)) / np.maximum(some.sum(0), 1)
     places = list(dict.fromkeys(r.place for r in ATLAS.rois))
     rows = [[i for i, r in enumerate(ATLAS.rois) if r.place == p] for p in places]

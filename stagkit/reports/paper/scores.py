@@ -195,7 +195,7 @@ def collect_leaks(inputs: Inputs) -> list[dict]:
         leak = run.leak["mean"]
         rows.append({"system": f"STAG ({run.name})", "uf1": leak["last_epoch"]["uf1"], "lo": None, "hi": None,
                      "leaky_uf1": leak["best_test_epoch"]["uf1"],
-                     "noise": [leak["permuted_last_epoch"]["uf1"], leak["permuted_best_test_epoch"]["uf1"]]})  # fmt: skip
+                     "permuted": [leak["permuted_last_epoch"]["uf1"], leak["permuted_best_test_epoch"]["uf1"]]})  # fmt: skip
     if not rows:
         raise MissingInput("neither a table of systems with leaky_uf1 nor a run made with --leaky was given")
     return rows
@@ -211,8 +211,8 @@ def fig_10_leak_gap(inputs: Inputs, width: float = PAGE) -> Figure:
     rows, wide = collect_leaks(inputs), width > 5
     lines = [(r["system"], r["uf1"], r["leaky_uf1"], (r["lo"], r["hi"])) for r in rows]
     for r in rows:
-        if r.get("noise"):
-            lines.append((f"{r['system']},{' ' if wide else chr(10)}labels shuffled", *r["noise"], (None, None)))
+        if r.get("permuted"):
+            lines.append((f"{r['system']},{' ' if wide else chr(10)}labels shuffled", *r["permuted"], (None, None)))
     figure, axes = plt.subplots(figsize=(width, 0.85 + 0.27 * len(lines)))
     draw_leak(axes, lines)
     axes.set(xlim=(0, 1.12 if wide else 1.35), xticks=np.linspace(0, 1, 6 if wide else 3), xlabel="UF1")
