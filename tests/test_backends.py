@@ -122,7 +122,7 @@ def test_without_dask_the_extra_is_named(data, tmp_path, monkeypatch):
         ({"backend": "gpu"}, False, "expected one of auto, sequential"),
         ({"backend": "stacked"}, True, "predicts after every epoch"),
         ({"gpus": 2}, False, "no CUDA GPU"),
-        ({"device": "cuda:77"}, False, "not to be had"),
+        ({"device": "cuda:77"}, False, "is not available"),
     ],
 )
 def test_what_cannot_be_done_is_told(settings, leaky, words):
