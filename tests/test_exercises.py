@@ -26,7 +26,7 @@ FOUND = {
 @pytest.mark.parametrize(
     ("answer", "ok", "words"),
     [
-        (11, True, "11 pictures come before it"),
+        (11, True, "11 images come before it"),
         (31, False, "number in the file's name"),
         (22, False, "no number were left out"),
         (12, False, "positions begin at 0"),
@@ -46,7 +46,7 @@ def test_position_of_a_picture(answer, ok, words):
         (11, False, "*can* be used"),
         (2, False, "no row names"),
         (3, False, "missing *frames*"),
-        (4, False, "odd is not lost"),
+        (4, False, "a warning is not a loss"),
         (9, False, "rows minus usable"),
     ],
 )
@@ -76,7 +76,7 @@ def test_one_region_that_moves(right, left, lip, ok, words):
     [
         ("12.1", [-2, 0, 4, 0, -2], True, "add up to zero"),
         ("12.1", [-4, -2, 0, 2, 4], False, "rank pooling of the whole clip"),
-        ("12.1", [2, 0, -4, 0, 2], False, "signs are turned round"),
+        ("12.1", [2, 0, -4, 0, 2], False, "signs are reversed"),
         ("12.1", [-2, 0, 2, 0, -2], False, "gets its weight twice"),
         ("12.1", [1, 2, 3], False, "five numbers"),
         ("12.2", 0.75, True, "optimistic 0.75, last epoch 0.50"),
@@ -89,7 +89,7 @@ def test_one_region_that_moves(right, left, lip, ok, words):
     ],
 )
 def test_the_comparison_of_systems(number, answer, ok, words):
-    given = {"12.2": {"said": SAID, "label": np.array([1, 1, 2, 0])}, "12.3": {"film": FILM}}
+    given = {"12.2": {"predicted": SAID, "label": np.array([1, 1, 2, 0])}, "12.3": {"film": FILM}}
     verdict = check_answer(number, answer, **given.get(number, {}))
     assert verdict.ok is ok and words in verdict.text
 
@@ -246,7 +246,7 @@ def test_when_a_region_listens():
     for answer, ok, words in [
         (25, True, "25 ms, with 2.00 times"),
         (1, False, "number of a frame"),
-        (60, False, "other way round"),
+        (60, False, "other direction"),
         (40, False, "subject's left"),
         (10, False, "all regions together"),
         (99, False, "regions ask"),
@@ -282,8 +282,8 @@ def test_two_parts_silenced(network):
 @pytest.mark.parametrize(
     ("answer", "ok", "words"),
     [
-        (36, True, "of 6 people"),
-        (6, False, "those are the people"),
+        (36, True, "of 6 subjects"),
+        (6, False, "those are the subjects"),
         (72, False, "sum of the matrix"),
         (7, False, "look into"),
     ],

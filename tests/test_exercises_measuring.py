@@ -19,7 +19,7 @@ UPPER = np.arange(4)[:, None] * np.ones(4) < 2
     ("answer", "ok", "words"),
     [
         ((7 * 4 + 5) / 8, True, "px"),
-        ((7 * 4 + 5) / 16, False, "whole picture"),
+        ((7 * 4 + 5) / 16, False, "whole image"),
         (-(7 * 2 + 5) / 8, False, "*lengths*"),
         ((7 * 2 + 3.5) / 8, False, "averages u and v"),
         (((7 * 16 + 25) / 8) ** 0.5, False, "root mean square"),

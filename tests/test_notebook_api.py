@@ -67,7 +67,7 @@ def test_setup_names_the_readers_own_run(monkeypatch, tmp_path, capsys):
     with pytest.raises(StagkitError, match="holds no run"):
         nb.phantom_run()
     assert nb.phantom_clip("sub01_001") is None
-    assert "no planted truth" in capsys.readouterr().out
+    assert "no ground truth" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["RUN", "DATA"])

@@ -228,10 +228,10 @@ class Sharpened(NeighbourMean):
 @pytest.mark.parametrize(
     ("answer", "ok", "words"),
     [
-        (("attention", "mask"), True, "does not move"),
+        (("attention", "mask"), True, "do not move"),
         (["mask"], False, "1 of 2"),
         ("edges", False, "keeps at least one"),
-        (["masks"], False, "name of no promise"),
+        (["masks"], False, "not the name of a rule"),
         ([], False, "does break some"),
     ],
 )
@@ -245,7 +245,7 @@ def test_exercise_parameters():
     count = [sum(p.numel() for p in network.parameters()) for network in (model, own)]
     given = {"model": model, "own": own}
     assert check_answer("21.2", count[0] - count[1], **given).ok
-    assert "turned round" in check_answer("21.2", count[1] - count[0], **given).text
+    assert "reversed" in check_answer("21.2", count[1] - count[0], **given).text
     assert "difference of both" in check_answer("21.2", count[0], **given).text
     assert check_answer("21.2", 12, **given).ok is False
 

@@ -9,7 +9,7 @@ from stagkit.core.facs import AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
 from stagkit.course.exercises import check_answer
-from stagkit.course.exercises.regions import find_twin
+from stagkit.course.exercises.motion import find_most_similar
 from stagkit.plots.anatomy import plot_incidence, plot_muscles
 from stagkit.plots.contact_sheet import draw_subjects, main
 
@@ -116,4 +116,4 @@ def test_twins_by_hand():
     table = np.full((17, 2), 0.0)
     table[:] = (0.0, -1.0)
     table[:3] = (1, 0), (1, 0.1), (0, 1)
-    assert find_twin("AU01", table) == "AU02"
+    assert find_most_similar("AU01", table) == "AU02"

@@ -239,7 +239,7 @@ class Notebook:
             StagkitError: no such clip.
         """
         if self.own_data:
-            self.say("These are your clips: they have no planted truth, so this part is left out.")
+            self.say("These are your clips: they have no ground truth, so this part is left out.")
             return None
         from stagkit.synthetic.clip import make_clip
 

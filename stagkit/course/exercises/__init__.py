@@ -1,7 +1,7 @@
-"""The checks of the course's exercises: one readable function each, one file a notebook.
+"""The checks of the course's exercises: one readable function each.
 
-A check is given the answer (and what the stub hands over) and returns a ``Verdict``. It recognises the usual wrong
-answers and says which one it met. ``...`` and None never reach it: they are 'not answered yet'.
+A check gets the answer (and what the placeholder hands over) and returns a ``Verdict``. It recognises the usual wrong
+answers and names the mistake. ``...`` and None never reach it: they are 'not answered yet'.
 
     @exercise("01.1")
     def frames_in_a_movement(answer, *, fps):
@@ -16,23 +16,12 @@ from importlib import import_module
 
 from stagkit.core.errors import StagkitError
 
-#: notebook number -> the file of its checks
+#: file of checks -> the notebooks it belongs to
 FILES = {
-    "01": "meet",
-    "02": "optical_flow",
-    "03": "regions",
-    "04": "graph_attention",
-    "05": "time_axis",
-    "06": "whole_network",
-    "07": "training",
-    "08": "evaluation",
-    "09": "attributions",
-    "10": "controls",
-    "11": "au_graph",
-    "12": "systems",
-    "13": "paper",
-    "20": "own_data",
-    "21": "own_layer",
+    "motion": ("01", "02", "03"),
+    "network": ("04", "05", "06", "21"),
+    "scores": ("07", "08", "12", "13", "20"),
+    "explanation": ("09", "10", "11"),
 }
 
 _CHECKS: dict[str, Callable[..., Verdict]] = {}
@@ -40,21 +29,23 @@ _CHECKS: dict[str, Callable[..., Verdict]] = {}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says: ``ok`` True or False, or None where nothing was answered yet."""
+    """Result of a check: ``ok`` True or False, or None if not answered yet."""
 
     exercise: str
     ok: bool | None
     text: str
 
+    @property
+    def _mark(self) -> str:
+        return f"{self.exercise} " + {True: "✓ right", False: "✗ not yet", None: "○ not answered yet"}[self.ok]
+
     def __str__(self) -> str:
-        mark = {True: "✓ right", False: "✗ not yet", None: "○ not answered yet"}[self.ok]
-        return f"{self.exercise} {mark}: {self.text}"
+        return f"{self._mark}: {self.text}"
 
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        mark = {True: "✓ right", False: "✗ not yet", None: "○ not answered yet"}[self.ok]
-        data = {"text/plain": str(self), "text/markdown": f"**{self.exercise} {mark}:** {self.text}"}
+        data = {"text/plain": str(self), "text/markdown": f"**{self._mark}:** {self.text}"}
         return data, {"stagkit": {"exercise": self.exercise, "ok": self.ok}}
 
 
@@ -87,8 +78,8 @@ def find_check(number: str) -> Callable[..., Verdict]:
         StagkitError: there is none, with those there are.
     """
     notebook = str(number).partition(".")[0]
-    if notebook in FILES:
-        import_module(f"stagkit.course.exercises.{FILES[notebook]}")
+    for name in (name for name, notebooks in FILES.items() if notebook in notebooks):
+        import_module(f"stagkit.course.exercises.{name}")
     if number not in _CHECKS:
         known = ", ".join(sorted(k for k in _CHECKS if k.startswith(f"{notebook}."))) or "none in this notebook"
         raise StagkitError(f"there is no exercise {number!r}; there are: {known}.")
