@@ -173,7 +173,7 @@ def measure_confounder(seed: int, quick: bool, folder: Path) -> dict:
             "effect_of_confounder_logits": compute_mean(
                 done.logit_difference - clean.logit_difference, subjects
             )._asdict(),
-            "outside_mass": compute_mean(1 - score_mass(to_map(done), truth.take(confounded)), subjects)._asdict(),
+            "outside_mass": compute_mean(1 - score_mass(to_map(done), truth.select(confounded)), subjects)._asdict(),
         }
     out["difference"] = compute_mean(outside["confounded"] - outside["clean"], subjects)._asdict()
     return out

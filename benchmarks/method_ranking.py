@@ -100,7 +100,7 @@ def train_on_permuted_labels(
     data: RoiDataset, train: np.ndarray, stag: StagConfig, training: TrainConfig, seed: int = 0, auxiliary=None
 ) -> Stag:
     """A network trained on the clips ``train`` with their labels (and AU codes with them) shuffled."""
-    shuffled, every = shuffle_labels(data.take(train), seed), np.arange(len(train))
+    shuffled, every = shuffle_labels(data.select(train), seed), np.arange(len(train))
     return train_fold(shuffled, every, stag, training, seed, auxiliary=auxiliary)
 
 

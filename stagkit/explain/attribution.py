@@ -99,7 +99,7 @@ def attribute(
         if method == "gradient shap":
             size = max(1, size // n_samples)
         starts = range(0, len(x), size)
-        parts = [function(model, inputs.take(slice(s, s + size)), {**asked, "batch_size": size}) for s in starts]
+        parts = [function(model, inputs.select(slice(s, s + size)), {**asked, "batch_size": size}) for s in starts]
     values = torch.cat([part.values.detach() for part in parts])
     difference = torch.cat([part.at_clip - part.at_baseline for part in parts])
     attribution = Attribution(

@@ -52,7 +52,7 @@ class GroundTruth:
             peak_ms=(self.peak_ms, "clip"),
         )
 
-    def take(self, index: Sequence[int]) -> GroundTruth:
+    def select(self, index: Sequence[int]) -> GroundTruth:
         """Some clips."""
         index = [int(i) for i in index]
         arrays = (getattr(self, n)[index] for n in ("moved", "aus", "edges", "peak_ms"))

@@ -45,7 +45,7 @@ class Inputs(NamedTuple):
         """The arguments of ``model.logits`` after ``x``."""
         return self.mask, self.times_ms
 
-    def take(self, part: slice) -> Inputs:
+    def select(self, part: slice) -> Inputs:
         """Some clips."""
         return Inputs(*(value[part] for value in self))
 
@@ -177,7 +177,7 @@ def _perturb(model: Stag, inputs: Inputs, settings: Mapping, method: str, **more
 
     parts = []
     for i in range(len(inputs.x)):
-        one = inputs.take(slice(i, i + 1))
+        one = inputs.select(slice(i, i + 1))
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings["seed"])
             part = getattr(attr, method)(forward).attribute(
