@@ -24,7 +24,7 @@ from stagkit.motion.landmarks import (
     compute_68,
     compute_alignment,
     compute_quality,
-    find_landmarks,
+    find_points,
     locate_and_align,
 )
 from stagkit.motion.optical_flow import compute_flow, compute_rois
@@ -209,13 +209,11 @@ class Finds:
 
 
 def test_one_face_is_needed(clip):
-    blank, points = replace(clip, landmarks=None), clip.landmarks[clip.onset]
-    found = find_landmarks(blank, Finds(points))
-    assert (found.landmarks == points).all()
-    assert len(found.landmarks) == len(clip.frames)
+    frame, points = clip.frames[clip.onset], clip.landmarks[clip.onset]
+    assert (find_points(frame, Finds(points), "c") == points).all()
     for faces, words in (((), "no face was found"), ((points, points), "two faces")):
         with pytest.raises(FaceError, match=words):
-            find_landmarks(blank, Finds(*faces))
+            find_points(frame, Finds(*faces), "c")
 
 
 # ── mediapipe ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -250,7 +248,7 @@ def test_mediapipe_finds_phantoms(tmp_path):
     for subject in range(2):
         drawn = make_clip(PhantomConfig(subjects=2, clips=1, size=256, difficulty=0), subject, 0)
         truth = drawn.landmarks[drawn.onset]
-        found = find_landmarks(replace(drawn, landmarks=None), finder).landmarks[0]
+        found = find_points(drawn.frames[drawn.onset], finder)
         miss = np.linalg.norm(found - truth, axis=1) / np.linalg.norm(truth[45] - truth[36])
         assert miss.mean() < 0.05
         assert miss[36:].mean() < 0.03, "eyes and lips"

@@ -23,7 +23,17 @@ from stagkit.core.types import StagkitError
 from stagkit.datasets import DatasetNotAvailable
 from stagkit.datasets.au_codes import read_aus
 from stagkit.datasets.cards import DatasetCard
-from stagkit.datasets.spreadsheets import OTHER_TABLES, TABLES, TableError, read_frame, read_rate, read_text
+from stagkit.datasets.spreadsheets import (
+    CASME_COLUMNS,
+    OTHER_TABLES,
+    TABLES,
+    TableError,
+    load_table,
+    name_subject,
+    read_frame,
+    read_rate,
+    read_text,
+)
 from stagkit.motion.frames import Tree, normalise_name
 
 
@@ -138,6 +148,24 @@ class Layout:
     clips: str = ""
     name_part: Callable[[str], str] | None = None
     whole_folders: bool = True
+
+
+def load_casme_rows(
+    path: Path, notes: list[str], fps: int, prefix: str = "", digits: int = 0, folder: str = "{subject}/{clip}"
+) -> list[AnnotationRow]:
+    """Rows of an annotation file in the format of CASME II.
+
+    Args:
+        path, notes: see ``spreadsheets.load_grids``.
+        prefix, digits: of the subjects, see ``spreadsheets.name_subject``.
+        folder: pattern of a clip's folder below the base.
+    """
+    rows = []
+    for number, cells in load_table(path, CASME_COLUMNS, {"aus": ("Action Units",)}, notes):
+        subject, clip = name_subject(cells.pop("subject"), prefix, digits), read_text(cells.pop("clip"))
+        folders = (folder.format(subject=escape(subject), clip=escape(clip)),)
+        rows.append(AnnotationRow(subject=subject, clip=clip, folders=folders, fps=fps, row=number, **cells))
+    return rows
 
 
 @dataclass

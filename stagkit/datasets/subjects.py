@@ -69,20 +69,20 @@ def _published(subject: str) -> str:
     return name if name in NAMES else ""
 
 
-def compute_signature(motion: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def compute_signature(motion: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """Values by which two clips are compared: mean motion of each region at four time points.
 
     Args:
-        motion: float "time roi chan py px", chan = (u, v, ...); seen: bool "time roi".
+        motion: float "time roi chan py px", chan = (u, v, ...); visible: bool "time roi".
 
     Returns:
         float "value".
     """
-    valid = np.flatnonzero(seen.any(1))
+    valid = np.flatnonzero(visible.any(1))
     if not len(valid):
         return np.zeros(_TIMES * motion.shape[1] * 2)
     at = valid[np.linspace(0, len(valid) - 1, _TIMES).round().astype(int)]
-    flow = motion[at, :, :2].astype(float).mean((3, 4)) * seen[at][..., None]
+    flow = motion[at, :, :2].astype(float).mean((3, 4)) * visible[at][..., None]
     return flow.ravel()
 
 
@@ -153,6 +153,6 @@ def add_warnings(data: RoiDataset) -> RoiDataset:
 
 def warn_of(issues: Sequence[str], shown: int = 3) -> None:
     """One warning for each of the first issues; the last one counts the others."""
-    for i, fault in enumerate(issues[:shown]):
+    for i, issue in enumerate(issues[:shown]):
         more = f" (and {len(issues) - shown} more such findings)" if i == shown - 1 and len(issues) > shown else ""
-        warnings.warn(f"{fault}{more}.", StagkitWarning, stacklevel=3)
+        warnings.warn(f"{issue}{more}.", StagkitWarning, stacklevel=3)

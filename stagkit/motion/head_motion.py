@@ -80,9 +80,9 @@ def make_head_fit(rigid: np.ndarray, weights: np.ndarray | None = None) -> Calla
     # motion = [[a, -b], [b, a]] p + (c, d): one row for u, one for v
     design = np.stack([np.stack([x, -y, one, zero], -1), np.stack([y, x, zero, one], -1)], 1)
     weights = repeat(np.eye(2), "row col -> pixel row col", pixel=n) if weights is None else weights
-    seen = weights @ design
-    squares = rearrange(seen.swapaxes(1, 2) @ seen, "pixel par other -> pixel (par other)")
-    towards = seen.swapaxes(1, 2) @ weights
+    visible = weights @ design
+    squares = rearrange(visible.swapaxes(1, 2) @ visible, "pixel par other -> pixel (par other)")
+    towards = visible.swapaxes(1, 2) @ weights
     ranks = [(n - 1) // 2, n // 2]
 
     def fit(flow: np.ndarray) -> np.ndarray:

@@ -152,16 +152,6 @@ def load_finder(model: str) -> LandmarkFinder:
     return LandmarkFinder(model)
 
 
-def find_landmarks(clip: Clip, finder: LandmarkFinder) -> Clip:
-    """The clip with the landmarks of its onset frame (the first if none is coded), used for all frames.
-
-    Raises:
-        FaceError: no face, two faces, or one that fails ``check_face``.
-    """
-    points = find_points(clip.frames[clip.onset or 0], finder, clip.clip_id)
-    return replace(clip, landmarks=np.broadcast_to(points, (len(clip.frames), 68, 2)).copy())
-
-
 def find_points(frame: np.ndarray, finder: LandmarkFinder, clip_id: str = "") -> np.ndarray:
     """Landmarks float "68 2" px of the one usable face in an onset frame uint8 "y x" or "y x chan".
 
@@ -364,7 +354,8 @@ def locate_and_align(clip: Clip, size: int = 0, model: str = "") -> Clip:
         model: ``face_landmarker.task``, for a clip without landmarks; '' = none.
     """
     if clip.landmarks is None and model:
-        clip = find_landmarks(clip, load_finder(model))
+        points = find_points(clip.frames[clip.onset or 0], load_finder(model), clip.clip_id)
+        clip = replace(clip, landmarks=np.broadcast_to(points, (len(clip.frames), 68, 2)).copy())
     if clip.landmarks is not None:
         check_inside(clip.landmarks[clip.onset or 0], clip.frames.shape[1:])
     return align_clip(clip, size) if size else clip

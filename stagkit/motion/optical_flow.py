@@ -70,7 +70,7 @@ class FlowClip:
         return inter_ocular_distance(self.landmarks)
 
 
-#: Methods that OpenCV also has for the GPU, each with its class and settings (those of the CPU; TV-L1's are the defaults).
+#: OpenCV's methods for the GPU: class, and settings as on the CPU (TV-L1's are the defaults).
 CUDA_METHODS = {
     "tvl1": ("OpticalFlowDual_TVL1", ()),
     "farneback": ("FarnebackOpticalFlow", (3, 0.5, False, 15, 5, 7, 1.5, 0)),

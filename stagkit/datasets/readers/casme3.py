@@ -32,7 +32,7 @@ _COLUMNS_C = {
 
 
 def load_rows_a(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
-    """Rows of the annotation file ``label``."""
+    """Rows of the worksheet ``label``."""
     rows = []
     for number, cells in load_table(files[0], _COLUMNS_A, {"aus": ("AU",)}, tree.notes):
         subject, video = name_subject(cells.pop("subject"), "spNO."), read_text(cells.pop("video"))
@@ -43,15 +43,19 @@ def load_rows_a(files: Sequence[Path], tree: Tree, base: Path) -> list[Annotatio
 
 
 def load_rows_c(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
-    """Rows of the annotation file ``mockCrimeME``."""
+    """Rows of the worksheet ``mockCrimeME``."""
     rows = []
     for number, cells in load_table(files[0], _COLUMNS_C, {"aus": ("au",)}, tree.notes):
         subject = name_subject(cells.pop("subject"))
         count = read_text(cells.pop("count"))
         folders = tuple(f"{escape(s)}/*/color" for s in dict.fromkeys((subject, subject.zfill(2))) if subject)
         clip = f"{count}/{read_text(cells['onset']) or 'none'}" if count else ""
-        person = name_subject(subject, "c", 2)
-        rows.append(AnnotationRow(subject=person, clip=clip, folders=folders, fps=30, row=number, **cells))
+        subject = name_subject(subject, "c", 2)
+        rows.append(
+            AnnotationRow(
+                subject=name_subject(subject, "c", 2), clip=clip, folders=folders, fps=30, row=number, **cells
+            )
+        )
     return rows
 
 

@@ -1,6 +1,6 @@
 """CAS(ME)^2, its 57 micro-expressions: long videos at 30 fps, of which a clip is the coded part.
 
-``CAS(ME)^2code_final.xlsx`` has no header. Its first sheet codes expressions. The second (``naming rule1``) has three
+``CAS(ME)^2code_final.xlsx`` has no header. Its first worksheet codes expressions. The second (``naming rule1``) has three
 columns: a position, the folder of a subject and the number of that subject in the codes, e.g. ``15, s15, 1``. The third
 names the videos. So ``disgust1_1`` of subject 1 is the first expression in the video whose folder begins with
 ``s15/15_0101``.
@@ -24,9 +24,9 @@ def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationR
     """Micro-expressions of the first worksheet, folders by the naming rules of the other two."""
     grids = load_grids(files[0], tree.notes)
     if len(grids) < 3:
-        raise TableError(f"{files[0].name} has {len(grids)} sheets, expected codes and two naming rules.")
+        raise TableError(f"{files[0].name} has {len(grids)} worksheets, expected codes and two naming rules.")
     codes, first, second = list(grids.values())[:3]
-    people, videos = _read_people(first), _read_videos(second)
+    subjects, videos = _read_subjects(first), _read_videos(second)
     rows = []
     for number, row in enumerate(codes):
         cells = (*row, *[None] * 9)[:9]
@@ -38,14 +38,14 @@ def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationR
                     f"row {number + 1} of the codes is neither a micro- nor a macro-expression: {shorten(kind, 60)}"
                 )
             continue
-        person = people.get(subject, "")
+        folder_name = subjects.get(subject, "")
         video = videos.get(clip.lower().rpartition("_")[0], "")
-        why = "" if person else f"subject {shorten(subject, 60)} is in no row of the first naming rule"
+        why = "" if folder_name else f"subject {shorten(subject, 60)} is in no row of the first naming rule"
         why = why or ("" if video else f"the video of {shorten(clip, 60)} is in no row of the second naming rule")
-        folder = f"{escape(person)}/{escape(person[1:])}_{escape(video)}*"
+        folder = f"{escape(folder_name)}/{escape(folder_name[1:])}_{escape(video)}*"
         rows.append(
             AnnotationRow(
-                subject=person or f"code {subject}",
+                subject=folder_name or f"code {subject}",
                 clip=clip,
                 label=label,
                 folders=() if why else (folder,),
@@ -61,29 +61,29 @@ def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationR
     return rows
 
 
-def _read_people(rows: Sequence[tuple]) -> dict[str, str]:
+def _read_subjects(rows: Sequence[tuple]) -> dict[str, str]:
     """Subject number of the codes -> folder. The columns: position, folder (``s15``), subject number of the codes.
 
     Raises:
         TableError: no row of three such columns; a number with two folders, or a folder with two numbers.
     """
-    people: dict[str, str] = {}
+    subjects: dict[str, str] = {}
     for row in rows:
         texts = [read_text(cell).lower() for cell in row]
         at = next((i for i, text in enumerate(texts) if re.fullmatch(r"s\d{1,3}", text)), None)
         code = name_subject(row[at + 1]) if at is not None and at + 1 < len(row) else ""
         if at is None or not re.fullmatch(r"\d{1,3}", code):
             continue
-        if people.setdefault(code, texts[at]) != texts[at] or list(people.values()).count(texts[at]) > 1:
+        if subjects.setdefault(code, texts[at]) != texts[at] or list(subjects.values()).count(texts[at]) > 1:
             raise TableError(
                 f"the first naming rule pairs subject {code} or folder {texts[at]} twice: repair the workbook."
             )
-    if not people:
+    if not subjects:
         raise TableError(
             "the first naming rule has no row of position, folder (s15) and subject number of the codes: is it the "
             "official workbook?"
         )
-    return people
+    return subjects
 
 
 def _read_videos(rows: Sequence[tuple]) -> dict[str, str]:

@@ -14,36 +14,28 @@ from pathlib import Path
 from stagkit.core.files import shorten
 from stagkit.datasets.cards import load_card
 from stagkit.datasets.index import AnnotationRow, Layout
-from stagkit.datasets.spreadsheets import load_table, read_text
+from stagkit.datasets.spreadsheets import CASME_COLUMNS, load_table, read_text
 from stagkit.motion.frames import Tree
 
-_COLUMNS = {
-    "subject": ("Subject",),
-    "clip": ("Filename",),
-    "onset": ("OnsetFrame",),
-    "apex": ("ApexFrame",),
-    "offset": ("OffsetFrame",),
-    "label": ("Emotion",),
-    "fps": ("Fps",),
-}
+_COLUMNS = {**CASME_COLUMNS, "fps": ("Fps",)}
 _EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 _RATES = ("200", "300", "500")
 
 
 def name_part(stem: str) -> str:
-    """The official part an annotation file is of, by its file name; '' where it does not say."""
+    """The official part in the name of an annotation file; '' if there is none."""
     text = re.sub(r"[^a-z]", "", stem.lower())
     return "train" if "train" in text else "testA" if "testa" in text else "testB" if "testb" in text else ""
 
 
 def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
-    """Rows of all sheets found."""
+    """Rows of all annotation files."""
     rows = []
     for file in files:
         part = name_part(file.stem)
         for number, cells in load_table(file, _COLUMNS, {"aus": ("AU",), "emotion_id": ("EmotionId",)}, tree.notes):
             clip, subject = read_text(cells.pop("clip")), read_text(cells.pop("subject"))
-            why = _find_fault(subject, clip, cells, cells.pop("emotion_id"))
+            why = _find_contradiction(subject, clip, cells, cells.pop("emotion_id"))
             folders = (escape(clip),)
             rows.append(
                 AnnotationRow(subject=subject, clip=clip, folders=folders, part=part, row=number, why=why, **cells)
@@ -51,8 +43,8 @@ def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationR
     return rows
 
 
-def _find_fault(subject: str, clip: str, cells: dict[str, object], emotion_id: object) -> str:
-    """What in a row contradicts itself; '' where nothing does."""
+def _find_contradiction(subject: str, clip: str, cells: dict[str, object], emotion_id: object) -> str:
+    """A contradiction within a row; '' if there is none."""
     label, number, rate = read_text(cells["label"]).lower(), read_text(emotion_id), read_text(cells["fps"])
     if subject and clip and clip.rpartition("_")[0] != subject:
         return f"the annotation file says subject {subject}, its name says {clip.rpartition('_')[0]}"

@@ -30,7 +30,7 @@ _COLUMNS = {
 
 
 def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
-    """Rows of the release sheet; the ``extras`` sheet is not needed."""
+    """Rows of the release file; the ``extras`` file is not needed."""
     rows = []
     for number, cells in load_table(files[0], _COLUMNS, {"aus": ("AUs",), "emotion": ("Emotion",)}, tree.notes):
         subject, clip = read_text(cells["subject"]), read_text(cells["clip"])

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from glob import escape
+from dataclasses import replace
 from pathlib import Path
 
 from stagkit.datasets.cards import load_card
-from stagkit.datasets.index import AnnotationRow, Layout
-from stagkit.datasets.spreadsheets import CASME_COLUMNS, load_table, name_subject, read_text
+from stagkit.datasets.index import AnnotationRow, Layout, load_casme_rows
 from stagkit.motion.frames import Tree
 
 
 def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
-    """Rows of the annotation file; a clip lies in the folder of whichever emotion holds its name."""
-    rows = []
-    for number, cells in load_table(files[0], CASME_COLUMNS, {"aus": ("Action Units",)}, tree.notes):
-        clip = read_text(cells.pop("clip"))
-        subject = name_subject(cells.pop("subject"), "S", 2)
-        folders = (f"*/{escape(clip)}",)
-        own = clip.upper().partition("-")[0]
-        why = (
-            f"the annotation file says subject {subject}, its name says {own}"
-            if subject and clip and own != subject
-            else ""
-        )
-        rows.append(AnnotationRow(subject=subject, clip=clip, folders=folders, fps=90, row=number, why=why, **cells))
-    return rows
+    """Rows of the annotation file; a clip lies in the folder of its emotion."""
+    rows = load_casme_rows(files[0], tree.notes, fps=90, prefix="S", digits=2, folder="*/{clip}")
+    return [replace(row, why=_find_contradiction(row)) for row in rows]
+
+
+def _find_contradiction(row: AnnotationRow) -> str:
+    own = row.clip.upper().partition("-")[0]
+    if not row.subject or not row.clip or own == row.subject:
+        return ""
+    return f"the annotation file says subject {row.subject}, its name says {own}"
 
 
 LAYOUT = Layout(

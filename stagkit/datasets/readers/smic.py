@@ -38,7 +38,7 @@ _MORE = {
 
 
 def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
-    """Rows of an annotation file where there is one, else the folders of the cropped or raw release."""
+    """Rows of the annotation file if there is one, otherwise the folders of the cropped or raw release."""
     return _load_table(files[0], tree.notes) if files else _load_folders(tree, base)
 
 
@@ -59,7 +59,7 @@ def _load_folders(tree: Tree, base: Path) -> list[AnnotationRow]:
 def _load_table(path: Path, notes: list[str]) -> list[AnnotationRow]:
     """One row per clip; a second and third micro-expression of a long clip become clips of their own (``_me2``, ``_me3``).
 
-    Some sheets list such a micro-expression once more in a row of its own: then it is that row.
+    Some files list such a micro-expression again in its own row, which is then used.
     """
     rows, further = [], []
     for number, cells in load_table(path, _COLUMNS, _MORE, notes):
