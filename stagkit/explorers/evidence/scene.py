@@ -38,8 +38,6 @@ CONTROLS = ("flow magnitude", "random weights")
 #: Methods that can be computed on demand: those that give a map over regions and frames.
 LIVE_METHODS = tuple(m for m in METHODS if m not in ("edge integrated gradients", "layer integrated gradients"))
 
-_SIDES = ("subject's left", "midline", "subject's right")
-
 
 class Explained(NamedTuple):
     """The attribution of a single clip, and its evidence if controls were run."""
@@ -230,7 +228,7 @@ def _compute_bars(one: Attribution) -> dict[str, list]:
         "region": (by_roi, one.roi_names),
         "muscle": (by_muscle, MUSCLES),
         "au": (by_au, (*AU_LABELS, "none")),
-        "side": (by_side, _SIDES),
+        "side": (by_side, ("subject's left", "midline", "subject's right")),
     }
     out = {}
     for name, (compute, names) in sums.items():

@@ -44,7 +44,7 @@ class RunBrowser(Explorer):
 
     Example:
         >>> browser = view_run("runs/casme2")  # doctest: +SKIP
-        >>> browser.explore("evidence", clip=browser.worst()[0])  # doctest: +SKIP
+        >>> browser.explore("evidence", clip=browser.shown()[0])  # doctest: +SKIP
     """
 
     _esm = read_esm("base", "face", "export", "explorer", "run_view")
@@ -108,10 +108,6 @@ class RunBrowser(Explorer):
     def shown(self) -> list[int]:
         """Positions of the clips that are listed now, in their order."""
         return self.table.select(self.order, self.seed, self.cell, self.subject)
-
-    def worst(self, n: int = 10) -> list[str]:
-        """Ids of the ``n`` clips whose true class got the least probability."""
-        return [self.table.clip_ids[i] for i in self.table.order("worst", self.seed)[:n]]
 
     @cached_property
     def _source(self) -> RunSource:
