@@ -1,7 +1,4 @@
-"""Settings of every step: frozen, digestible, readable from YAML. An unknown key is an error, never ignored.
-
-Every number has a range, ``ranged(default, low, high)`` with both ends allowed; one outside is refused before any work.
-"""
+"""Settings: frozen, with a digest; an unknown key or a number out of range is an error before any work begins."""
 
 from __future__ import annotations
 
@@ -20,25 +17,25 @@ class ConfigError(StagkitError, ValueError):
 
 
 class Config:
-    """What all settings can do: check themselves, be digested, go to YAML and come back."""
+    """What all settings can do: check themselves, be digested, become plain values and come back."""
 
     def __post_init__(self):
         hints = get_type_hints(type(self))
         for f in dataclasses.fields(self):
             value, options = getattr(self, f.name), get_args(hints[f.name])
+            given = f"{type(self).__name__}.{f.name} is {shorten(value)}, expected"
             if options and all(isinstance(o, str) for o in options) and value not in options:
-                raise ConfigError(
-                    f"{type(self).__name__}.{f.name} is {shorten(value)}, expected one of {', '.join(options)}."
-                )
-            kind = hints[f.name]
-            fits = {bool: isinstance(value, bool), int: isinstance(value, int) and not isinstance(value, bool)}
-            fits[float] = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not fits.get(kind, True):
-                words = {bool: "true or false", int: "a whole number", float: "a number"}
-                raise ConfigError(f"{type(self).__name__}.{f.name} is {shorten(value)}, expected {words[kind]}.")
+                raise ConfigError(f"{given} one of {', '.join(options)}.")
+            words, types = {
+                bool: ("true or false", bool),
+                int: ("a whole number", int),
+                float: ("a number", (int, float)),
+            }.get(hints[f.name], ("", object))
+            if not isinstance(value, types) or (isinstance(value, bool) and hints[f.name] in (int, float)):
+                raise ConfigError(f"{given} {words}.")
             low, high = f.metadata.get("range", (None, None))
-            if low is not None and value is not None and not low <= value <= high:
-                raise ConfigError(f"{type(self).__name__}.{f.name} is {shorten(value)}, expected {low} to {high}.")
+            if low is not None and not low <= value <= high:
+                raise ConfigError(f"{given} {low} to {high}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only."""
@@ -55,11 +52,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Settings from plain values.
-
-        Raises:
-            ConfigError: a key that is no setting, with the ones that are; a value of the wrong kind.
-        """
+        """Settings from plain values; ``ConfigError`` for a key that is no setting, or a value of the wrong kind."""
         known = {f.name: f for f in dataclasses.fields(cls)}
         if not isinstance(values, dict):
             raise ConfigError(f"{cls.__name__} is {shorten(values)}, expected names with values.")
@@ -80,14 +73,14 @@ def ranged(default: Any, low: float, high: float) -> Any:
 
 @dataclass(frozen=True)
 class StagConfig(Config):
-    """The network, and the switches of the ablation table (DESIGN of the network: ``stagkit.network.model``).
+    """The network, and the switches of the ablation table (``stagkit.network.model``).
 
     Args:
         width: D, width of every token.
         heads: attention heads, a divisor of ``width``.
         graph_layers, time_layers, cross_layers: depths of the three parts.
         branch_dropout: share of training clips in which the head does not see the regions, and of those without frames.
-        temporal_attention: weigh the selected frames by learned softmax weights.
+        temporal_attention: weight the selected frames by learned softmax weights.
         graph: ``egat`` (edge features and AU-guided weights), ``gat`` (attention alone), ``none``.
         connectivity: region edges ``fixed`` (anatomy), ``learned`` (anatomy + one learned matrix), ``au`` (following
             the active action units).
@@ -124,7 +117,7 @@ class TrainConfig(Config):
     Args:
         epochs: how many; the most that are tried where ``epoch_selection`` is ``validation``.
         epoch_selection: ``fixed`` beforehand, or ``validation``: held-out training subjects select; never a test clip.
-        validation_fraction: share of the training subjects that is held out to choose.
+        validation_fraction: share of the training subjects that is held out to select.
         refit: after that selection, train again on all training clips for that many epochs.
         loss: class-balanced ``focal``, or plain cross entropy ``ce``.
         gamma: focusing parameter of the focal loss.
@@ -137,11 +130,10 @@ class TrainConfig(Config):
         region_jitter: all regions of a training clip are displaced together, by about this share of their half side.
         time_warp: times of a training clip are multiplied by exp(N(0, time_warp)).
         frame_dropout: share of frames hidden from a training clip.
-        auxiliary_weight: weight of a batch of phantom maps beside every batch of real ones (flow maps only); 0 = none.
+        auxiliary_weight: weight of the loss of auxiliary clips (phantom maps, for flow maps only); 0 = none.
         intra_class_mixup: a training clip is joined with another of its class, whose weight is at most half of this.
         deterministic: choose algorithms that give the same bits every time, where torch has them (GPU).
-        precision: of products in stacked training; weights, moments and losses stay float32. ``tf32`` means something on
-            GPUs only.
+        precision: of products in stacked training; weights, moments and losses stay float32. ``tf32``: GPUs only.
     """
 
     epochs: int = ranged(60, 1, 100_000)

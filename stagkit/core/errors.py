@@ -1,4 +1,4 @@
-"""The one family of errors that speak to a person, and the import of what is optional; light, as the command has to be."""
+"""Errors and warnings with a message for the user, and the import of optional libraries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class StagkitError(Exception):
 
 
 class StagkitWarning(UserWarning):
-    """Something that goes on, but that a person should know; the command says it in one sentence."""
+    """A problem that does not stop the work."""
 
 
 class MissingExtra(StagkitError, ImportError):
@@ -36,14 +36,7 @@ EXTRAS = {
 
 
 def import_optional(name: str) -> ModuleType:
-    """Import a library that an extra installs, or one of its modules.
-
-    Args:
-        name: e.g. ``"anywidget"`` or ``"mediapipe.tasks.python"``; its first part is one of ``EXTRAS``.
-
-    Raises:
-        MissingExtra: it is not installed, or it is and cannot be imported.
-    """
+    """Import a library that an extra installs, e.g. ``"mediapipe.tasks.python"``; ``MissingExtra`` if that fails."""
     library = name.partition(".")[0]
     remedy = f"pip install 'stagkit[{EXTRAS[library]}]'"
     try:

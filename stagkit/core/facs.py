@@ -1,10 +1,7 @@
-"""Facial action units (AUs): their muscles, where and in which direction they move the skin, and how sheets write them.
+"""Facial action units (AUs): their muscles, and where and in which direction they move the skin.
 
-Sides are the **subject's** sides: ``L`` is the subject's left, which lies on the right of the picture.
-
-Sources: names and muscles from Ekman, Friesen and Hager, *Facial Action Coding System* (2002), as tabulated in
-Molecular Autism 12 (2021), table 2. The directions are read off the muscles' action (pull towards the origin) and
-their weights are stagkit's choice: they say which regions an AU can move and which way, not how far.
+Names and muscles: Ekman, Friesen and Hager, *Facial Action Coding System* (2002), as in Molecular Autism 12 (2021),
+table 2. Directions follow the muscles' pull; their weights are stagkit's choice: which way, not how far.
 """
 
 from __future__ import annotations
@@ -28,10 +25,7 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True)
 class ActionUnit:
-    """One action unit: number, name, muscles, and the places it moves.
-
-    ``sided`` is True where left and right can act alone.
-    """
+    """One action unit; ``sided`` is True where left and right can act alone."""
 
     number: int
     name: str
@@ -121,14 +115,9 @@ class AUCode:
 
 
 def compute_au_vector(codes: tuple[AUCode, ...] | None) -> np.ndarray:
-    """Annotated AUs as a training target.
+    """Annotated AUs (None: not coded) as a training target: float32 "au", 1 present, 0 absent, NaN not coded.
 
-    Args:
-        codes: the clip's codes; None where the clip is not coded.
-
-    Returns:
-        float32 "au" in the order of ``AU_NUMBERS``: 1 present, 0 absent, NaN not coded. Alternatives and uncertain
-        codes are NaN (unknown), kept ones 0: they do not move.
+    Alternatives and uncertain codes are NaN (unknown), kept ones 0: they do not move.
     """
     if codes is None:
         return np.full(len(AU_NUMBERS), np.nan, np.float32)

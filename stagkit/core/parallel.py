@@ -19,15 +19,11 @@ _POLL_SECONDS = 0.2
 def run_in_processes(work: Iterable[Callable], n_processes: int) -> Iterator:
     """Call every piece of work in processes of one thread; results as they come. With one process: here, in order.
 
-    When a worker is killed (memory, a signal), the pieces that were running are given to a new pool. Workers end with
-    the process that started them. They should return what is to be kept, so that only the calling process writes it.
+    When a worker is killed (memory, a signal), its piece is given to a new pool; ``StagkitError`` if that happens twice
+    while no piece is finished. Workers end with the process that started them.
 
     Args:
         work: functions without arguments that can be pickled, e.g. ``functools.partial`` objects.
-        n_processes: at least 1.
-
-    Raises:
-        StagkitError: workers were killed twice while no piece was finished.
     """
     if n_processes == 1:
         for piece in work:
@@ -116,7 +112,7 @@ def configure_process(device: str) -> None:
 
 @contextmanager
 def connect(address: str):
-    """A client of a Dask scheduler.
+    """A client of a Dask scheduler; ``StagkitError`` if Dask is not installed or nothing answers.
 
     A scheduler at ``tcp://`` runs code for everyone who can reach its port: only use one in a network where you trust
     every user, or one that listens with TLS (``tls://``; certificates as in the configuration of Dask).
@@ -124,9 +120,6 @@ def connect(address: str):
     Args:
         address: as ``tcp://host:8786``, or ``local:N``: N worker processes of one thread each on this machine, which
             talk over TLS with certificates that are made for this call and never written to disk.
-
-    Raises:
-        StagkitError: dask.distributed is not installed, nothing answers, or the address cannot be read.
     """
     try:
         import dask
@@ -176,8 +169,6 @@ def _make_private() -> dict[str, object]:
 
 def run_on_cluster(address: str, function: Callable, pieces: Iterable[tuple], shared: tuple = ()) -> Iterator:
     """``function(*shared, *piece)`` for every piece, on the workers of a cluster; results as they come.
-
-    When a worker dies, Dask gives its piece, and what all pieces share, to another.
 
     Args:
         address: as for ``connect``.

@@ -1,8 +1,7 @@
-"""The facial regions (ROIs) that are the nodes of the graph: where each is cut, which AUs move it, its neighbours.
+"""Facial regions (ROIs), the nodes of the graph: where each lies, which AUs move it, its neighbours.
 
-Positions are given in the **face frame**: origin between the outer eye corners, x towards the right of the picture, y
-down, unit = inter-ocular distance (IOD, landmarks 36 to 45). The mean face is the average of 419 public 68-point
-landmark sets (CASME II and SMIC apex frames, published with SLSTT, MIT licence), aligned to that frame.
+**Face frame**: origin between the outer eye corners, x to the right of the image, y down, unit IOD (landmarks 36 to 45).
+The mean face is that of 419 public 68-point landmark sets (CASME II and SMIC apex frames, SLSTT, MIT licence).
 """
 
 from __future__ import annotations
@@ -27,27 +26,17 @@ def load_mean_face() -> tuple[np.ndarray, np.ndarray]:
 
 
 def compute_face_frame(landmarks: np.ndarray) -> np.ndarray:
-    """Affine map from the face frame (IOD) to the picture (px).
-
-    Args:
-        landmarks: float "68 2" px.
+    """Affine map from the face frame (IOD) to the image (px), for landmarks "68 2" px: rotation and scale by the eye line.
 
     Returns:
-        float "2 3": ``px = frame[:, :2] @ face + frame[:, 2]``; a rotation and scale by the eye line, no shear.
+        float "2 3": ``px = frame[:, :2] @ face + frame[:, 2]``.
     """
-    across = landmarks[45] - landmarks[36]
-    return np.array([[across[0], -across[1], 0], [across[1], across[0], 0]]) + np.pad(
-        ((landmarks[45] + landmarks[36]) / 2)[:, None], ((0, 0), (2, 0))
-    )
+    (u, v), middle = landmarks[45] - landmarks[36], (landmarks[45] + landmarks[36]) / 2
+    return np.array([[u, -v, middle[0]], [v, u, middle[1]]])
 
 
 def compute_face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Bool "y x": the face, i.e. the hull of the landmarks with a strip of forehead above the brows.
-
-    Args:
-        landmarks: float "68 2" px.
-        shape: (height, width) of the picture, px.
-    """
+    """Bool "y x" of ``shape``: the hull of the landmarks ("68 2" px) with a strip of forehead above the brows."""
     up = compute_face_frame(landmarks)[:, :2] @ [0.0, -0.25]
     hull = cv2.convexHull(np.concatenate([landmarks, landmarks[17:27] + up]).round().astype(np.int32))
     return cv2.fillConvexPoly(np.zeros(shape, np.uint8), hull, 1).astype(bool)
@@ -130,7 +119,7 @@ _NEIGHBOURS: tuple[tuple[str, str, str], ...] = (
 
 @dataclass(frozen=True)
 class RoiAtlas:
-    """An ordered set of regions with what is known of them.
+    """An ordered set of regions.
 
     Args:
         rois: the regions, in the order of every axis ``roi``.
@@ -199,11 +188,8 @@ class RoiAtlas:
     @cached_property
     def edge_reasons(self) -> tuple[tuple[str, str, str], ...]:
         """Every anatomical edge once: (region, region, the muscle or tissue that joins them)."""
-        out = [
-            (r.name, self.rois[m].name, "mirror partners")
-            for r, m in zip(self.rois, self.mirror, strict=True)
-            if r.side == "R"
-        ]
+        pairs = zip(self.rois, self.mirror, strict=True)
+        out = [(r.name, self.rois[m].name, "mirror partners") for r, m in pairs if r.side == "R"]
         for place_a, place_b, reason in _NEIGHBOURS:
             for a in self.rois:
                 for b in self.rois:

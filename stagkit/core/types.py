@@ -1,11 +1,8 @@
-"""What flows through stagkit, step by step: frozen records whose shapes are checked when they are made.
+"""Frozen records whose shapes are checked when they are made.
 
-Axis words are the same everywhere (types, einops strings, docstrings, figure labels):
-``batch time roi chan y x py px head target source au cls``.
-
-Units: flow in px of the frame; patches in per cent of the inter-ocular distance (IOD: outer eye corner to outer eye
-corner, landmarks 36 and 45); time in milliseconds from the onset frame; attributions in logits. Left and right are
-always the **subject's** sides: the subject's right eye is on the left of the picture.
+Axis words everywhere: ``batch time roi chan y x py px head target source au cls``. Units: flow in px; patches in per cent
+of the inter-ocular distance (IOD, landmarks 36 to 45); time in ms from the onset frame; attributions in logits. Left and
+right are the **subject's** sides: the subject's right eye is on the left of the image.
 """
 
 from __future__ import annotations
@@ -25,22 +22,20 @@ if TYPE_CHECKING:
     from stagkit.core.facs import AUCode
 
 
+#: The arrays of ``Batch`` and ``RoiDataset``.
+TENSORS = ("x", "mask", "times_ms", "label", "aus")
+
+
 class ShapeError(StagkitError, ValueError):
     """An array whose axes are not what its record promises."""
 
 
 def check_axes(sizes: dict[str, int], **arrays: tuple[object, str]) -> dict[str, int]:
-    """Check that named arrays agree on their named axes.
+    """Check that named arrays agree on their named axes; ``ShapeError`` names the array and the axis that does not.
 
     Args:
-        sizes: sizes known beforehand, axis name -> length; filled in as axes are met.
+        sizes: known sizes, axis name -> length; filled in and returned.
         **arrays: name -> (array or None, axes as words, e.g. ``"time roi chan"``). A number fixes the size.
-
-    Returns:
-        The same ``sizes``, completed.
-
-    Raises:
-        ShapeError: names the array, its shape and the axis on which it disagrees.
 
     Example:
         >>> check_axes({}, flow=(np.zeros((3, 2, 8, 9)), "time chan y x"), strain=(np.zeros((3, 8, 9)), "time y x"))
@@ -104,9 +99,7 @@ class Clip:
         if not sizes["time"]:
             raise ShapeError(f"clip {self.clip_id!r} has no frames.")
         if not 0 < self.fps < np.inf:
-            raise ShapeError(
-                f"clip {self.clip_id!r}: fps is {self.fps}, expected a finite number of frames per second > 0."
-            )
+            raise ShapeError(f"clip {self.clip_id!r}: fps is {self.fps}, expected a finite frame rate > 0.")
         for name in ("onset", "apex", "offset"):
             at = getattr(self, name)
             if at is not None and not 0 <= at < sizes["time"]:
@@ -124,14 +117,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips side by side, as the network takes them (torch tensors).
+    """Clips as the network takes them: torch tensors, with the axes of ``RoiDataset``.
 
-    Args:
-        x: float32 "batch time roi chan py px".
-        mask: bool "batch time roi", True where there is something to see (padding frames are all False).
-        times_ms: float32 "batch time".
-        label: int64 "batch", index into ``classes``.
-        aus: float32 "batch au", NaN = not coded. Never an input of the network: a training target only.
+    ``mask`` is True where a region is visible (padding frames are all False). ``aus`` is a training target only, never an
+    input of the network.
     """
 
     x: torch.Tensor
@@ -155,16 +144,13 @@ class Batch:
 
     def select(self, index: torch.Tensor) -> Batch:
         """The clips at ``index`` alone, in that order."""
-        tensors = {name: getattr(self, name)[index] for name in ("x", "mask", "times_ms", "label", "aus")}
+        tensors = {name: getattr(self, name)[index] for name in TENSORS}
         names = {name: tuple(getattr(self, name)[i] for i in index.tolist()) for name in ("clip_ids", "subjects")}
         return replace(self, **tensors, **names)
 
     def to(self, device) -> Batch:
         """The same batch on another device."""
-        return replace(
-            self,
-            **{name: getattr(self, name).to(device) for name in ("x", "mask", "times_ms", "label", "aus")},
-        )
+        return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
 
 
 class HasBatch(Protocol):
@@ -189,7 +175,7 @@ class RoiDataset:
         times_ms: float32 "clip time".
         label: int64 "clip", index into ``classes``.
         aus: float32 "clip au", NaN = not coded.
-        subjects: unique over data sets (``casme2/sub01``), so that no fold can mix two people.
+        subjects: unique over data sets (``casme2/sub01``), so that no fold can mix two subjects.
         meta: what the run record should keep (sources, digests, preset, configs).
         parts: official part of each clip (DFME: ``train, testA, testB``), () where the data has none.
     """
@@ -218,27 +204,21 @@ class RoiDataset:
             aus=(self.aus, "clip au"),
         )
         if not len(self.clip_ids) == len(self.subjects) == len(self.datasets):
-            raise ShapeError("`clip_ids`, `subjects` and `datasets` differ in length: one entry a clip is expected.")
+            raise ShapeError("`clip_ids`, `subjects` and `datasets` differ in length: one entry per clip is expected.")
         if self.parts and len(self.parts) != len(self.clip_ids):
             raise ShapeError(
-                f"`parts` has {len(self.parts)} entries for {len(self.clip_ids)} clips: one a clip, or none."
+                f"`parts` has {len(self.parts)} entries for {len(self.clip_ids)} clips: one each, or none."
             )
         if len(self.label) and not 0 <= self.label.min() <= self.label.max() < len(self.classes):
-            raise ShapeError(
-                f"`label` reaches from {self.label.min()} to {self.label.max()}, classes are {self.classes}."
-            )
+            raise ShapeError(f"`label` is {self.label.min()} to {self.label.max()}, classes are {self.classes}.")
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
     def compute_digest(self, *settings: object) -> str:
-        """16 hex digits that change with anything that decides a result: values, mask, times, labels, AUs, names, settings.
-
-        Args:
-            settings: how the clips were measured; compared by their representation.
-        """
+        """16 hex digits that change with any array, name or setting (how the clips were measured, by its ``repr``)."""
         whole = hashlib.sha256()
-        for name in ("x", "mask", "times_ms", "label", "aus"):
+        for name in TENSORS:
             array = np.ascontiguousarray(getattr(self, name))
             whole.update(f"{name} {array.dtype.str} {array.shape} ".encode())
             whole.update(array)
@@ -250,7 +230,7 @@ class RoiDataset:
     def select(self, index: Sequence[int] | np.ndarray) -> RoiDataset:
         """The clips at ``index`` alone, in that order."""
         index = np.asarray(index, dtype=np.int64)
-        arrays = {name: getattr(self, name)[index] for name in ("x", "mask", "times_ms", "label", "aus")}
+        arrays = {name: getattr(self, name)[index] for name in TENSORS}
         names = {n: tuple(getattr(self, n)[i] for i in index) for n in ("clip_ids", "subjects", "datasets")}
         return replace(self, **arrays, **names, parts=tuple(self.parts[i] for i in index) if self.parts else ())
 
@@ -259,34 +239,26 @@ class RoiDataset:
         import torch
 
         index = np.arange(len(self)) if index is None else np.atleast_1d(np.asarray(index, dtype=np.int64))
-        return Batch(
-            x=torch.from_numpy(self.x[index]),
-            mask=torch.from_numpy(self.mask[index]),
-            times_ms=torch.from_numpy(self.times_ms[index]),
-            label=torch.from_numpy(self.label[index]),
-            aus=torch.from_numpy(self.aus[index]),
-            clip_ids=tuple(self.clip_ids[i] for i in index),
-            subjects=tuple(self.subjects[i] for i in index),
-            classes=self.classes,
-        )
+        tensors = {name: torch.from_numpy(getattr(self, name)[index]) for name in TENSORS}
+        names = {name: tuple(getattr(self, name)[i] for i in index) for name in ("clip_ids", "subjects")}
+        return Batch(**tensors, **names, classes=self.classes)
 
 
 @dataclass(frozen=True)
 class StagOutput:
-    """What the network says, and how it came to it (torch tensors; None where the part is switched off).
+    """Outputs and intermediate values of the network (torch tensors; None where the part is switched off).
 
-    Every attention map has (target, source) as its last two axes: row = the one that looks, summing to 1.
+    Every attention map has (target, source) as its last two axes: rows sum to 1.
 
     Args:
         logits: "batch cls".
-        au_logits: "batch time au", evidence for each AU in each frame before the sigmoid: the last reading.
+        au_logits: "batch time au", evidence for each AU in each frame before the sigmoid: the final estimate.
         edges: "batch time roi roi", the AU-guided weight A of every region edge (target, source), > 0.
         au_edges: "batch time au au", how strongly each pair of AUs is active together.
         time_weights: "batch time", temporal attention over the selected frames, summing to 1.
         attention: name -> map: ``graph.0``: "batch time head target source" (roi x roi), ``time.0``: "batch head target
             source" (frame x frame), ``cross.0.roi_from_frame`` and ``cross.0.frame_from_roi``.
-        prior_au_logits: "batch time au", the first reading of the AUs, which shapes the edges, where there are two
-            (``StagConfig.head='graph'``).
+        prior_au_logits: "batch time au", the estimate that shapes the edges, with ``StagConfig.head='graph'``.
     """
 
     logits: torch.Tensor

@@ -99,15 +99,12 @@ class EGATDense(nn.Module):
     .. math:: e_{ij} = a^T LeakyReLU(W_r x_i + W_l x_j + W_e f_{ij}) + \log A_{ij}, \qquad
         y_i = \sum_j softmax_j(e_{ij}) \, W_l x_j + b
 
-    with target i, source j, edge features f and edge weights A, for each head. No self-loops are added: give them in A.
-    GATv2 (Brody, Alon and Yahav, How Attentive are Graph Attention Networks?, ICLR 2022, arXiv:2105.14491) plus the
-    edge weights as an additive bias; the parameter names are those of PyG's GATv2Conv. STAG's abstract does not say what
-    the 'E' of E-GAT adds: this is stagkit's choice.
+    with target i, source j, edge features f and edge weights A, for each head; self-loops are those of A. GATv2 (Brody,
+    Alon and Yahav, ICLR 2022, arXiv:2105.14491) plus the edge weights as an additive bias, with the parameter names of
+    PyG's GATv2Conv. What the 'E' of E-GAT adds is stagkit's choice.
 
     Args:
-        in_channels: width of the node features.
-        out_channels: width of one head; the heads are concatenated.
-        heads: number of heads.
+        in_channels: width of the node features; ``out_channels``: of one head (heads are concatenated).
         edge_dim: width of the edge features; None for none.
         name: prefix of the hook points ``<name>.scores``, ``<name>.attn`` and ``<name>.out``.
 
@@ -140,11 +137,7 @@ class EGATDense(nn.Module):
             nn.init.xavier_uniform_(self.lin_edge.weight)
         self.leaky = nn.LeakyReLU(0.2)
         self.softmax = MaskedSoftmax()
-        self.scores, self.attn, self.out = (
-            HookPoint(f"{name}.scores"),
-            HookPoint(f"{name}.attn"),
-            HookPoint(f"{name}.out"),
-        )
+        self.scores, self.attn, self.out = (HookPoint(f"{name}.{part}") for part in ("scores", "attn", "out"))
 
     def forward(
         self, x: Tensor, edges: Tensor | None = None, edge_attr: Tensor | None = None, valid: Tensor | None = None
@@ -154,7 +147,7 @@ class EGATDense(nn.Module):
             raise ShapeError(f"this layer was built with edge_dim={self.edge_dim}; edge_attr has to agree with that.")
         flat, lead = pack([x], "* roi width")
         source, target = self.lin_l(flat), self.lin_r(flat)
-        # channels before pairs: small matrix products, one a graph, instead of a long, thin one (a third faster)
+        # channels before pairs: small matrix products, one per graph, instead of a long, thin one (a third faster)
         pair = rearrange(target, "p i d -> p d i 1") + rearrange(source, "p j d -> p d 1 j")
         pair = rearrange(pair, "p d i j -> p d (i j)")
         if edge_attr is not None:

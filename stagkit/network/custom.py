@@ -35,15 +35,10 @@ class CustomLayerError(StagkitError):
 def replace_layers(model: Stag, slot: str, make: Callable[[StagConfig, int], nn.Module]) -> Stag:
     """Replace all graph layers or all time layers.
 
-    The network remembers ``make`` in ``custom_layers``, so that sanity checks can build the layers with random weights.
-
     Args:
-        model: changed in place; replace layers before training, new ones start untrained.
+        model: changed in place and returned; it remembers ``make`` in ``custom_layers``, for sanity checks.
         slot: ``graph`` or ``time``.
         make: class or function, called with the network's ``StagConfig`` and the number of the layer, from 0.
-
-    Returns:
-        The same network.
 
     Raises:
         CustomLayerError: no such slot, a network without layers there, or something that is not an ``nn.Module``.

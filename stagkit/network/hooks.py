@@ -60,8 +60,7 @@ def record(model: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
 
     Yields:
         A dictionary, name -> tensor, filled by the next forward pass: detached, on the CPU. A second pass overwrites
-        the first. What ``intervene`` changed is recorded as changed. The hooks are removed when the block ends, after
-        an error too. Not for use inside ``torch.func.vmap``.
+        the first. What ``intervene`` changed is recorded as changed. Not for use inside ``torch.func.vmap``.
 
     Raises:
         HookError: a name that no hook point has; the message lists those that exist.
@@ -94,9 +93,6 @@ def intervene(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]
         model: any network with hook points.
         changes: name (wildcards allowed) -> a function of the value that returns a tensor of the same shape, or the new
             value itself (tensor or number, broadcast). Gradients flow through both.
-
-    Yields:
-        Nothing; every forward pass inside the block is changed. The hooks are removed afterwards, after an error too.
 
     Raises:
         HookError: a name that no hook point has, or a new value of another shape.

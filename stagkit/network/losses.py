@@ -27,18 +27,13 @@ class LossParts(NamedTuple):
 def compute_class_weights(label: Tensor | np.ndarray, n_classes: int, beta: float = 0.999) -> Tensor:
     r"""Weight of each class by its effective number of clips, :math:`w_c \propto (1 - \beta) / (1 - \beta^{n_c})`.
 
-    Args:
-        label: int "clip", of the **training** clips of a fold only.
-        beta: 0 weights all classes equally; towards 1 it is the inverse frequency.
+    Cui et al., CVPR 2019, arXiv:1901.05555. ``label``: int "clip", of the **training** clips of a fold only.
 
     Returns:
         float32 "cls"; the weights of the classes that occur have mean 1, a class that does not occur has weight 0.
 
     Raises:
         StagkitError: a label outside 0..n_classes-1, no label at all, or beta outside [0, 1).
-
-    Cite:
-        Cui et al., Class-balanced loss based on effective number of samples, CVPR 2019, arXiv:1901.05555.
 
     Example:
         >>> compute_class_weights(np.array([0, 0, 0, 1]), 2, beta=0.0)
@@ -83,7 +78,7 @@ def focal_loss(
     r"""Class-balanced focal loss of each clip, :math:`-w_y (1 - p_y)^\gamma \sum_c q_c \log p_c`.
 
     q is 1 for the label; with ``smoothing`` s it is 1 - s, and s is shared by all classes (Szegedy et al. 2016,
-    arXiv:1512.00567). With gamma = 0 and unit weights it is the cross entropy.
+    arXiv:1512.00567). With gamma = 0 and unit weights it is the cross entropy. Lin et al., ICCV 2017, arXiv:1708.02002.
 
     Args:
         logits: "batch cls"; ``label``: int64 "batch"; ``class_weights``: "cls".
@@ -92,10 +87,6 @@ def focal_loss(
 
     Returns:
         "batch", >= 0; not yet averaged.
-
-    Cite:
-        Lin et al., Focal loss for dense object detection, ICCV 2017, arXiv:1708.02002; class weights as in
-        ``compute_class_weights``.
     """
     log_p = logits.log_softmax(-1)
     own = rearrange(log_p.gather(1, rearrange(label, "batch -> batch 1")), "batch 1 -> batch")
@@ -104,15 +95,7 @@ def focal_loss(
 
 
 def au_loss(clip_aus: Tensor, aus: Tensor) -> Tensor:
-    """Binary cross entropy of AU evidence against annotated AUs: mean over the AUs that are coded in each clip.
-
-    Args:
-        clip_aus: logits "batch au" (``compute_clip_aus``).
-        aus: "batch au", 1 present, 0 absent, NaN not coded: no loss and no gradient there.
-
-    Returns:
-        "batch"; 0 for a clip that is not coded.
-    """
+    """Binary cross entropy of AU logits against AU codes, both "batch au", where coded (not NaN): "batch"."""
     coded = ~aus.isnan()
     each = binary_cross_entropy_with_logits(clip_aus, aus.nan_to_num(0.0), reduction="none")
     return (each * coded).sum(1) / coded.sum(1).clamp_min(1)

@@ -32,11 +32,7 @@ def mean_over(values: Tensor, visible: Tensor, axis: int) -> Tensor:
 
 
 def make_affine_patterns(patch: int) -> np.ndarray:
-    """Linear filters for a patch of ``patch`` samples per side: float "pattern y x".
-
-    The sum of a patch times each is its mean, and its least-squares slope to the right and down times 0.7 of half a patch
-    (stagkit's choice: slopes slightly weaker than means). Slopes are 0 where ``patch`` is 1.
-    """
+    """Filters of a patch, float "pattern y x": its mean, and its slopes right and down times 0.7 of half a patch."""
     line = (np.arange(patch) + 0.5) / patch * 2 - 1
     slope = np.broadcast_to(0.7 * line / max((line**2).sum(), 1e-9) / patch, (patch, patch))
     return np.stack([np.full((patch, patch), patch**-2.0), slope, slope.T])
@@ -45,9 +41,8 @@ def make_affine_patterns(patch: int) -> np.ndarray:
 class RegionTokens(nn.Module):
     """One token per region and frame: motion + region + time embedding, zero where masked.
 
-    Motion is read as a local affine field: mean of each channel and its slopes (shift, stretch, shear, turn). Time is in
-    ms, as sines and cosines with periods from 20 ms to 2 s: frame rates differ. Zero motion adds nothing, so a clip
-    without motion is a meaningful baseline.
+    Motion is a local affine field: mean of each channel and its slopes. Time is in ms, as sines and cosines with periods
+    from 20 ms to 2 s. Zero motion adds nothing, so a clip without motion is a meaningful baseline.
     """
 
     def __init__(self, config: StagConfig, n_rois: int, patch: int, n_periods: int = 8):
@@ -112,11 +107,7 @@ class Connectivity(nn.Module):
             self.active, self.au_edges = nn.Sigmoid(), HookPoint("au.edges")
 
     def forward(self, au_logits: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """AU logits "batch time au" -> edges "batch time roi roi" and AU edges "batch time au au" (or None).
-
-        ``given`` edges take the place of the network's own; without AU-guided edges only the first two axes of
-        ``au_logits`` count.
-        """
+        """AU logits "batch time au" -> edges "batch time roi roi" (or those ``given``), AU edges "batch time au au"."""
         edges, au_edges = self.anatomy, None
         if self.kind != "fixed":
             edges = edges + softplus(self.beta) * softplus(self.residual)
@@ -226,18 +217,16 @@ class Stag(nn.Module):
     """The STAG network (arXiv:2606.28083; see the head of this file).
 
     Args:
-        config: widths, depths and the switches of the ablation table. ``graph='gat'`` is plain GATv2 on the anatomical
-            graph: no edge features and no edge weights, whatever ``connectivity`` says. ``branches='time'`` has no
-            graph, ``branches='graph'`` no transformer, and neither has cross-attention. With ``head='graph'`` action
-            units are estimated after cross-attention and classified alone; a prior estimate, from motion along the
-            muscles, shapes the edges.
+        config: widths, depths and switches. ``graph='gat'`` is plain GATv2 on the anatomical graph, whatever
+            ``connectivity`` says. ``branches='time'`` has no graph, ``branches='graph'`` no transformer, and neither has
+            cross-attention. With ``head='graph'`` action units are estimated after cross-attention and classified alone;
+            a prior estimate, from motion along the muscles, shapes the edges.
         n_classes: >= 2.
         atlas: the regions; the order of the axis ``roi``.
         patch: side of a patch, samples.
-        au_prior: float "au au", >= 0, where the affinity of AUs starts: the smoothed co-occurrence P(b|a) in the
-            *training* clips (``losses.compute_au_prior``). None: each AU with itself, all pairs a little.
-        scale: float "chan", > 0, by which motion (u, v, strain) is divided first: the RMS of the *training* clips.
-            None: 1. Kept with the weights.
+        au_prior: float "au au", >= 0, where the affinity of AUs starts (``losses.compute_au_prior`` of the *training*
+            clips). None: each AU with itself, all pairs a little.
+        scale: float "chan", > 0, by which motion is divided: the RMS of the *training* clips. None: 1.
 
     Raises:
         ShapeError: inputs whose axes do not agree with each other, the atlas or the patch.

@@ -1,7 +1,4 @@
-"""A training batch as it might also have been. Each change respects anatomy; what each is worth, `stagkit ablate` says.
-
-Test clips are never changed. AU labels have no side and stay as they are.
-"""
+"""Augmentation of training batches; every change respects anatomy. AU labels have no side and stay as they are."""
 
 from __future__ import annotations
 
@@ -17,16 +14,10 @@ from stagkit.core.types import Batch
 
 
 def make_augmented(batch: Batch, config: TrainConfig, generator: torch.Generator, atlas: RoiAtlas = ATLAS) -> Batch:
-    """All changes that ``config`` asks for, drawn anew for every clip: mixed, mirrored, moved, stronger, noisier, hidden.
+    """The augmentations of ``config``, drawn for every clip; labels and sizes stay.
 
     Args:
-        batch: training clips.
-        config: how much of each; 0 (or False) leaves it out.
         generator: on the batch's device.
-        atlas: says which regions are mirror partners, and where they lie.
-
-    Returns:
-        The batch with the same labels and sizes.
     """
     if config.intra_class_mixup:
         batch = mix_within_classes(batch, config.intra_class_mixup, generator)
@@ -56,12 +47,7 @@ def make_augmented(batch: Batch, config: TrainConfig, generator: torch.Generator
 
 
 def mirror(x: Tensor, mask: Tensor, chosen: Tensor, atlas: RoiAtlas = ATLAS) -> tuple[Tensor, Tensor]:
-    """Some clips seen in a mirror: the picture flips, left and right regions change places, u changes its sign.
-
-    Args:
-        x: "batch time roi chan py px"; mask: bool "batch time roi".
-        chosen: bool "batch".
-    """
+    """Mirror the clips ``chosen`` (bool "batch"): patches flip, left and right regions swap, u changes its sign."""
     swap = torch.as_tensor(atlas.mirror, device=x.device)
     flipped = x[:, :, swap].flip(-1) * torch.tensor([-1.0, 1.0, 1.0], device=x.device)[:, None, None]
     return (
@@ -71,14 +57,13 @@ def mirror(x: Tensor, mask: Tensor, chosen: Tensor, atlas: RoiAtlas = ATLAS) -> 
 
 
 def move_regions(x: Tensor, jitter: float, generator: torch.Generator, atlas: RoiAtlas = ATLAS) -> Tensor:
-    """Regions as slightly wrong landmarks would have cut them: one small affine motion of all centres a clip.
+    """Regions as slightly wrong landmarks would have sampled them: one small affine motion of all centres per clip.
 
-    Patches are read at shifted places (bilinear, the rim repeated); the vectors in them stay as they are.
+    Patches are sampled at shifted places (bilinear, the rim repeated); the vectors in them stay as they are.
 
     Args:
-        x: "batch time roi chan py px".
-        jitter: standard deviation of the shift, of the shift that stretching gives a region 1 IOD away, and of that from
-            turning by 1 radian/IOD, all in half sides of a region.
+        jitter: standard deviation, in half sides of a region, of the shift, and of the shift that stretch and rotation
+            give a region 1 IOD away.
     """
     n_clips, n_frames, _, _, py, px = x.shape
     centres = torch.as_tensor(atlas.mean_centres, dtype=x.dtype, device=x.device)
@@ -94,24 +79,17 @@ def move_regions(x: Tensor, jitter: float, generator: torch.Generator, atlas: Ro
 
 
 def keep_frames(mask: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Which frames stay when a ``share`` of them is hidden: bool "batch time"; at least one seen frame of every clip.
-
-    Args:
-        mask: bool "batch time roi".
-    """
-    seen = mask.any(2)
-    luck = torch.rand(seen.shape, generator=generator, device=mask.device).masked_fill(~seen, -1.0)
-    return (luck >= share) | (luck == luck.amax(1, keepdim=True))
+    """Which frames stay when a ``share`` of them is hidden: bool "batch time"; at least one visible frame per clip."""
+    visible = mask.any(2)
+    drawn = torch.rand(visible.shape, generator=generator, device=mask.device).masked_fill(~visible, -1.0)
+    return (drawn >= share) | (drawn == drawn.amax(1, keepdim=True))
 
 
 def mix_within_classes(batch: Batch, strength: float, generator: torch.Generator) -> Batch:
     """Each clip joined with another of its class: motions are added with weights that sum to 1, labels stay.
 
-    AU codes are weighed alike (NaN, not coded, where one of the two is), and a region is seen where both are seen. Mixup
-    (Zhang et al. 2018, arXiv:1710.09412) kept inside the classes, since half a smile is still a smile.
-
-    Args:
-        strength: 0..1; the partner's weight is uniform between 0 and half of it.
+    AU codes are weighted alike (NaN if either is), and a region is visible where both are. Mixup (Zhang et al. 2018,
+    arXiv:1710.09412) inside the classes. The partner's weight is uniform between 0 and half of ``strength`` (0..1).
     """
     order = torch.randperm(len(batch.label), generator=generator, device=batch.label.device)
     by_class = order[batch.label[order].argsort(stable=True)]  # clips of a class stand together, in random order

@@ -59,11 +59,7 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Tensor] | None:
-        """The last checkpoint; None if there is none.
-
-        Warns:
-            DamagedCheckpointWarning: it is damaged; it is removed, and the fold starts again.
-        """
+        """The last checkpoint; None if there is none, or (with a warning) if it is damaged."""
         from safetensors import SafetensorError, safe_open
 
         if self._every == math.inf or not self._state.is_file():
@@ -110,12 +106,9 @@ def read_progress(folder: str | Path) -> list[dict]:
 
 
 def clear_working(folder: str | Path, finished: bool) -> None:
-    """Remove what a killed process wrote about its folds; once the run is ``finished``, checkpoints and the folder too.
+    """Remove the progress of killed processes; once the run is ``finished``, checkpoints and the folder too.
 
-    Other files in it, and links, stay.
-
-    Raises:
-        StagkitError: ``working`` is a link out of the run.
+    Other files and links in it stay; ``StagkitError`` if ``working`` is a link out of the run.
     """
     base = resolve_inside(folder, "working")
     for path in base.glob("*") if base.is_dir() else ():

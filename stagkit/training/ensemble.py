@@ -39,8 +39,7 @@ class Task:
 
     Args:
         model: untrained (``train.make_model``).
-        index: int "clip", places of its training clips among the shared motion.
-        label, aus: of these clips, in this order.
+        index: int "clip", places of its training clips among the shared motion; ``label``, ``aus``: of these clips.
         seed: of the order of the clips.
         stop_after: epochs after which it is done, on the learning rates of the whole plan.
     """
@@ -63,12 +62,9 @@ class Task:
         among: np.ndarray | None = None,
         stop_after: int | None = None,
     ) -> Task:
-        """The network that ``train_fold(train_data, among, ...)`` would start from.
+        """The network that ``train_fold(train_data, among, ...)`` would start from (``among`` None: all clips).
 
-        Args:
-            train_data: the training part of a fold.
-            index: int "clip", where its clips stand among the shared motion.
-            among: which clips of ``train_data`` are trained on; None: all.
+        ``index``: int "clip", where the clips of ``train_data``, the training part of a fold, stand among the shared ones.
         """
         among = np.arange(len(train_data)) if among is None else among
         model = make_model(train_data, among, stag_config, seed)
@@ -97,11 +93,7 @@ def choose_chunk(
     device: torch.device | str = "cpu",
     memory: int | None = None,
 ) -> int:
-    """How many networks fit at once: from 1 to the number of tasks.
-
-    Args:
-        memory: bytes to fill; None: ``FILL`` of what is free on the device.
-    """
+    """How many networks fit at once into ``memory`` bytes; None: ``FILL`` of what is free on the device."""
     if memory is None:
         if torch.device(device).type == "cuda":
             free = torch.cuda.mem_get_info(device)[0]
@@ -136,7 +128,6 @@ def train_ensemble(
 
     Args:
         data: the shared clips; its labels and AU codes are not looked at.
-        device: where; one shared copy of the motion is put there.
         chunk: networks at once; None: ``choose_chunk``.
         on_epoch_end: called with (epoch, mean loss, ensemble) after each epoch; must not change it.
         checkpoint: where progress is written; the networks themselves are not.
@@ -144,9 +135,6 @@ def train_ensemble(
 
     Returns:
         The trained networks on the CPU, in evaluation mode, in the order of the tasks.
-
-    Raises:
-        StagkitError: a loss that is not finite, with the epoch.
     """
     device = torch.device(device)
     auxiliary = check_auxiliary(auxiliary, train_config, device)
@@ -164,11 +152,9 @@ class Ensemble:
     """Networks that are trained together; those that are done leave.
 
     Args:
-        tasks: alike in their steps per epoch.
-        names: a number for each, by which ``train`` gives it back.
+        tasks: alike in their steps per epoch; ``names``: a number for each.
         motion: the shared clips on the device: float32 "clip time roi chan py px", bool "clip time roi", float32
             "clip time".
-        classes: their names.
         auxiliary: further clips on the same device, or None.
     """
 

@@ -20,23 +20,13 @@ Fitted = tuple[Stag, int, str, dict]
 
 
 def compute_balanced_loss(probability: np.ndarray, label: np.ndarray) -> float:
-    """Mean over the classes present of the mean -log p of their clips: lower is better.
-
-    Args:
-        probability: float "clip cls".
-        label: int "clip".
-    """
+    """Mean over the classes present of the mean -log p of their clips (probability float "clip cls", label int "clip")."""
     loss = -np.log(np.clip(probability[np.arange(len(label)), label].astype(float), 1e-9, None))
     return float(np.mean([loss[label == c].mean() for c in np.unique(label)]))
 
 
 def hold_out_subjects(subjects: Sequence[str], share: float = 0.2, seed: int = 0) -> np.ndarray:
-    """Choose whole *training* subjects for validation: bool "clip", True = held out.
-
-    Args:
-        subjects: "clip", of the training part only.
-        share: of the subjects, at least one.
-    """
+    """Choose a share (at least one) of the *training* subjects, given per clip, for validation: bool "clip"."""
     names, which = np.unique(np.asarray(subjects), return_inverse=True)
     n_out = max(1, round(share * len(names)))
     return np.isin(which, np.random.default_rng(seed).permutation(len(names))[:n_out])
@@ -45,11 +35,7 @@ def hold_out_subjects(subjects: Sequence[str], share: float = 0.2, seed: int = 0
 def split_validation_subjects(
     train_data: RoiDataset, train_config: TrainConfig, seed: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Training subjects who select the epoch: bool "clip", and their names.
-
-    Raises:
-        StagkitError: fewer than two training subjects.
-    """
+    """Training subjects who select the epoch: bool "clip", and their names."""
     if len(set(train_data.subjects)) < 2:
         raise StagkitError(
             f"the training part has one subject ({train_data.subjects[0]}), and selecting the epoch needs two: "
@@ -144,12 +130,7 @@ class TrainingPart:
     ) -> TrainingPart:
         """From the training clips of a fold.
 
-        Args:
-            index: int "clip", where they stand among the shared motion.
-            seed: of weights, order, and who is held out.
-
-        Raises:
-            StagkitError: no clips; epochs to be selected and fewer than two subjects.
+        ``index``: int "clip", where they stand among the shared motion; ``seed``: of weights, order, who is held out.
         """
         settings = (train_data, index, stag_config, train_config, seed)
         final = Task.make(*settings)

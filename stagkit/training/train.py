@@ -21,11 +21,7 @@ from stagkit.training.checkpoint import Checkpoint
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` takes a CUDA GPU if available, otherwise the CPU; any other torch device name is taken as it is.
-
-    Raises:
-        StagkitError: the device is not available.
-    """
+    """``auto`` takes a CUDA GPU if available, otherwise the CPU; ``StagkitError`` if another device is not available."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -37,9 +33,9 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def compute_scale(data: RoiDataset, index: np.ndarray) -> np.ndarray:
-    """Root mean square of each channel over the clips ``index``: float32 "chan", > 0, in the data's unit.
+    """Root mean square of each channel over the clips ``index``, by which the network divides: float32 "chan", > 0.
 
-    The network divides by it. u and v share one value, so directions stay; nothing is shifted: zero stays 'no motion'.
+    u and v share one value, so directions stay; nothing is shifted: zero stays 'no motion'.
     """
     patches = data.x[index][data.mask[index]]  # "patches chan py px"
     power = (patches.astype(np.float64) ** 2).mean((0, 2, 3))
@@ -147,10 +143,7 @@ class Optimiser:
 
 
 def flatten_parameters(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
-    """One vector with its gradient, of which the parameters given and their gradients become views.
-
-    Undone by ``unflatten_parameters``: views of common memory cannot be saved or moved one by one.
-    """
+    """One vector with its gradient, of which the parameters and their gradients become views (``unflatten_parameters``)."""
     flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
     flat.grad = torch.zeros_like(flat)
     views = (_make_views(tensor, parameters) for tensor in (flat.data, flat.grad))
@@ -175,16 +168,12 @@ def run_epochs(
     step: Callable[..., Tensor],
     finish: Callable[[int, float], None],
 ) -> None:
-    """The training loop of all networks.
+    """The training loop of all networks; ``StagkitError`` for a loss that is not finite, with the epoch.
 
     Args:
-        epochs: their numbers, from 0.
         draw: the batches of one epoch.
         step: takes one batch, updates the parameters and returns the loss (one number, or one per network).
         finish: called with (epoch, mean loss) after each epoch.
-
-    Raises:
-        StagkitError: a loss that is not finite, with the epoch.
     """
     for epoch in epochs:
         mean = float(torch.stack([step(batch) for batch in draw()]).mean())
@@ -204,14 +193,9 @@ def train_network(
     finish: Callable[[int, float], None] | None = None,
     on_epoch_end: Callable[[int, float, nn.Module], None] | None = None,
 ) -> None:
-    """Train one network, STAG or a baseline, on mini-batches in random order.
+    """Train one network, STAG or a baseline, on mini-batches in the order that ``order``, a CPU generator, draws.
 
-    Args:
-        clips: on the network's device.
-        compute_batch_loss: from some of the clips to a scalar.
-        order: draws the order of the clips; a CPU generator.
-        finish: called with (epoch, mean loss) after each epoch, last.
-        on_epoch_end: as for ``train_fold``.
+    ``clips`` are on the network's device; ``on_epoch_end`` as for ``train_fold``, then ``finish(epoch, mean loss)``.
     """
     n_clips, device = len(clips.label), clips.label.device
 
@@ -248,7 +232,7 @@ def train_fold(
     change: Callable[[Stag], object] | None = None,
     auxiliary: Batch | None = None,
 ) -> Stag:
-    """Train STAG on the clips ``train`` for a fixed number of epochs (``Optimiser``).
+    """Train STAG for a fixed number of epochs (``Optimiser``).
 
     Args:
         train: int, indices of the training clips; no other clip is looked at.
@@ -263,9 +247,6 @@ def train_fold(
 
     Returns:
         The trained network on the CPU, in evaluation mode.
-
-    Raises:
-        StagkitError: no training clips, an auxiliary weight without auxiliary clips, or a loss that is not finite.
     """
     device = torch.device(device)
     model = make_model(data, train, stag_config, seed)
@@ -312,11 +293,7 @@ def train_fold(
 
 
 def check_auxiliary(auxiliary: Batch | None, config: TrainConfig, device: torch.device | str) -> Batch | None:
-    """The auxiliary clips on ``device``; None if their weight is 0.
-
-    Raises:
-        StagkitError: a weight above 0 without clips.
-    """
+    """The auxiliary clips on ``device``; None if their weight is 0."""
     if not config.auxiliary_weight:
         return None
     if auxiliary is None:
