@@ -82,11 +82,6 @@ class Truth:
         """Bool "y x": where the skin moves by more than ``threshold`` px in frame ``t``."""
         return np.linalg.norm(self.displacement(t), axis=0) > threshold
 
-    @property
-    def peak_frames(self) -> dict[str, int]:
-        """Frame at which each AU is strongest."""
-        return {code: int(self.au_intensity[:, k].argmax()) for k, code in enumerate(self.codes)}
-
 
 def _rng(config: PhantomConfig, *place: int | str) -> np.random.Generator:
     """An independent generator for each part of each clip."""
