@@ -87,3 +87,17 @@ def test_no_module_is_part_of_a_circle():
         return seen
 
     assert not [name for name in graph if name in reach(name, set())]
+
+
+def count_lines(*rooms: str) -> int:
+    return sum(
+        len(path.read_text(encoding="utf-8").splitlines()) for room in rooms for path in (ROOT / room).rglob("*.py")
+    )
+
+
+def test_the_core_is_thin():
+    """Who wants to know how STAG works reads these files; the limits are those of the design."""
+    core = ("core", "network", "training")
+    assert count_lines(*core) <= 3500
+    assert sum(1 for room in core for _ in (ROOT / room).rglob("*.py")) <= 22
+    assert count_lines("network") <= 1100

@@ -138,9 +138,7 @@ def resolve_inside(root: str | Path, path: str | Path) -> Path:
 
 
 def safe_name(text: str) -> str:
-    """File name for an id: readable, at most 100 bytes, and different for different ids.
-
-    Ids of plain characters stay as they are; others are cut and end in a digest of the whole id.
+    """File name for an id, at most 100 bytes: plain ids as they are, others shortened and with a digest of the whole id.
 
     Example:
         >>> safe_name("sub01_EP02_01f"), safe_name("a/b") == safe_name("a_b")

@@ -176,8 +176,6 @@ def run_on_cluster(address: str, function: Callable, pieces: Iterable[tuple], sh
         pieces: the arguments that differ.
         shared: the arguments that all pieces need; sent once to each worker.
 
-    Raises:
-        StagkitError: as ``connect``; a piece whose workers died several times.
     """
     with connect(address) as client:
         from distributed import KilledWorker, as_completed

@@ -25,14 +25,8 @@ def compute_clip_aus(au_logits: Tensor, frames: Tensor) -> Tensor:
     """AU evidence of a clip: soft maximum over its valid frames, log-mean-exp with sharpness ``AU_POOLING``.
 
     An AU is active in a part of a clip only, so the mean is too low, and the maximum would train one frame alone
-    (Pinheiro and Collobert 2015, arXiv:1411.6228).
-
-    Args:
-        au_logits: "batch time au".
-        frames: bool "batch time", True where a frame is valid.
-
-    Returns:
-        "batch au", logits; far below zero where a clip has no valid frame.
+    (Pinheiro and Collobert 2015, arXiv:1411.6228). ``au_logits`` "batch time au", valid ``frames`` bool "batch time" ->
+    logits "batch au", far below zero where a clip has no valid frame.
     """
     sharp = (au_logits * AU_POOLING).masked_fill(rearrange(~frames, "batch time -> batch time 1"), -1e3)
     return (sharp.logsumexp(1) - frames.sum(1, keepdim=True).clamp_min(1).log()) / AU_POOLING

@@ -35,11 +35,7 @@ def compute_cost(model: Stag, data: RoiDataset) -> dict[str, int]:
 
 
 def measure_inference(model: Stag, data: RoiDataset, repeats: int = 5) -> float:
-    """Milliseconds that one clip takes alone, on the network's device: median of ``repeats``, warmed up.
-
-    Args:
-        data: anything with ``batch``; its first clip is used.
-    """
+    """Milliseconds that the first clip of ``data`` takes alone, on the network's device: median of ``repeats``."""
     device = next(model.parameters()).device
     batch, times = data.batch([0]).to(device), []
     with torch.no_grad():

@@ -55,15 +55,11 @@ def record(model: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
     """Keep the values at the named hook points.
 
     Args:
-        model: any network with hook points.
         *names: wildcards allowed; none given: all hook points.
 
     Yields:
         A dictionary, name -> tensor, filled by the next forward pass: detached, on the CPU. A second pass overwrites
         the first. What ``intervene`` changed is recorded as changed. Not for use inside ``torch.func.vmap``.
-
-    Raises:
-        HookError: a name that no hook point has; the message lists those that exist.
 
     Example:
         >>> layer = nn.Sequential(nn.Linear(2, 3), HookPoint("hidden"))
@@ -90,7 +86,6 @@ def intervene(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]
     """Change the values at the named hook points: the network continues with the changed values.
 
     Args:
-        model: any network with hook points.
         changes: name (wildcards allowed) -> a function of the value that returns a tensor of the same shape, or the new
             value itself (tensor or number, broadcast). Gradients flow through both.
 

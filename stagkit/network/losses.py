@@ -55,7 +55,7 @@ def compute_au_prior(aus: np.ndarray, smoothing: float = 1.0) -> np.ndarray:
 
     Args:
         aus: float "clip au" of the **training** clips of a fold: 1 present, 0 absent, NaN not coded.
-        smoothing: Laplace smoothing, in clips: (count of both + smoothing * P(b)) / (count of a + smoothing).
+        smoothing: in clips: (count of both + smoothing * P(b)) / (count of a + smoothing).
 
     Returns:
         float "au au", rows a, columns b, 0..1 with 1 on the diagonal. Without any coded clip, 0.1 off the diagonal.
@@ -104,12 +104,8 @@ def au_loss(clip_aus: Tensor, aus: Tensor) -> Tensor:
 def edge_entropy(edges: Tensor, mask: Tensor) -> Tensor:
     """How evenly a region's edges are spread: row entropy of A, 0 (one edge) to 1 (all equal); stagkit's choice.
 
-    Args:
-        edges: "batch time roi roi" (target, source), >= 0.
-        mask: bool "batch time roi"; edges from or to hidden regions do not count.
-
-    Returns:
-        "batch": mean over the visible targets of all frames.
+    ``edges`` "batch time roi roi" (target, source), >= 0, and ``mask`` bool "batch time roi" -> "batch", the mean over the
+    visible targets of all frames; edges from hidden regions do not count.
     """
     kept = edges * rearrange(mask, "batch time source -> batch time 1 source")
     share = kept / kept.sum(-1, keepdim=True).clamp_min(1e-9)
@@ -133,8 +129,7 @@ def compute_loss(
         clip_weight: float "batch", how much each clip counts; None: all equally.
 
     Returns:
-        ``LossParts``, means over the clips that count; the AU loss is a mean over the coded clips, and over both
-        estimates of the AUs where there are two.
+        Means over the clips that count; the AU loss is a mean over the coded clips and over all estimates of the AUs.
     """
     weight = torch.ones_like(output.logits[:, 0]) if clip_weight is None else clip_weight.to(output.logits)
     frames = batch.mask.any(2)

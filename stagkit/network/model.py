@@ -228,9 +228,6 @@ class Stag(nn.Module):
             clips). None: each AU with itself, all pairs a little.
         scale: float "chan", > 0, by which motion is divided: the RMS of the *training* clips. None: 1.
 
-    Raises:
-        ShapeError: inputs whose axes do not agree with each other, the atlas or the patch.
-
     Example:
         >>> model = Stag(StagConfig(width=16), n_classes=3).eval()
         >>> output = model(torch.zeros(2, 4, 22, 3, 5, 5), torch.ones(2, 4, 22, dtype=torch.bool), torch.zeros(2, 4))

@@ -1,9 +1,8 @@
 """Many networks trained as one: parameters, optimiser state and losses stacked over networks, one shared set of clips.
 
-A leave-one-subject-out run is dozens of small networks over nearly the same clips; stacked (``torch.func``) they are one
-batched computation. Each network has its own weights, order of clips, class weights, prior, scale and gradient clipping,
-as in ``train.train_fold``: with dropout and augmentation off the two agree to rounding. Motion is shared; labels are not:
-every network brings those of its own training clips, and no others are here.
+Each network has its own weights, order of clips, class weights, prior, scale and gradient clipping, as in
+``train.train_fold``: with dropout and augmentation off the two agree to rounding. Motion is shared; labels are not: every
+network brings those of its own training clips, and no others are here.
 """
 
 from __future__ import annotations

@@ -84,16 +84,12 @@ def fit_network(
     checkpoint: Checkpoint | None = None,
     auxiliary: Batch | None = None,
 ) -> Fitted:
-    """Train as ``train_config.epoch_selection`` says.
+    """Train as ``train_config.epoch_selection`` says; the other arguments as for ``train.train_fold``.
 
     Args:
         train_data: the training clips of a fold, nothing else.
-        on_epoch_end: of the final training, as for ``train.train_fold``.
+        on_epoch_end: of the final training.
         checkpoint: where progress is written and the final training is saved.
-        auxiliary: as for ``train.train_fold``.
-
-    Raises:
-        StagkitError: epochs to be selected and fewer than two training subjects.
     """
     settings, every = (stag_config, train_config, seed, device), np.arange(len(train_data))
     more = {"on_epoch_end": on_epoch_end, "checkpoint": checkpoint, "auxiliary": auxiliary}
@@ -151,13 +147,7 @@ def fit_ensemble(
     checkpoint: Checkpoint | None = None,
     auxiliary: Batch | None = None,
 ) -> list[Fitted]:
-    """``fit_network`` for many networks at once; those that have had their epochs leave the ensemble.
-
-    Args:
-        data: the shared clips, of which motion alone is looked at.
-        parts: one for each network.
-        device, chunk, checkpoint, auxiliary: as for ``ensemble.train_ensemble``.
-    """
+    """``fit_network`` for many networks at once, one per part; the other arguments as for ``train_ensemble``."""
     how = {"device": device, "chunk": chunk, "checkpoint": checkpoint, "auxiliary": auxiliary}
     if train_config.epoch_selection == "fixed":
         models = train_ensemble(data, [part.final for part in parts], stag_config, train_config, **how)
