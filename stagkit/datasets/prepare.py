@@ -52,7 +52,14 @@ from stagkit.motion.rois import stack_sequences
 FORMAT = 5
 
 #: Modules whose code decides what is computed; clips of older code are not mixed with new ones.
-_CODE = ("motion/optical_flow", "motion/head_motion", "core/regions", "motion/landmarks", "datasets/prepare")
+_CODE = (
+    "motion/optical_flow",
+    "motion/head_motion",
+    "motion/rois",
+    "core/regions",
+    "motion/landmarks",
+    "datasets/prepare",
+)
 
 _INDEX = "prepared.json"
 _STARTED = "preparing.json"
