@@ -198,9 +198,9 @@ def test_two_processes_on_one_folder_are_refused(data, tmp_path, runs):
 @pytest.mark.parametrize("backend", ["sequential", "processes"])
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, backend):
     """Interrupted after its first fold: one sentence, code 130; the same command then ends with the usual numbers."""
-    command = ["evaluate", save_maps(tmp_path / "maps.npz"), "--backend", backend, "--epochs", 8, "--workers", 2]
-    command += ["--set", "stag.width=8", "--set", "stag.heads=2", "--out", tmp_path / "run"]
-    interrupted = ForkedCommand(command, tmp_path)
+    command = ["evaluate", save_maps(tmp_path / "maps.npz"), "--backend", backend, "--epochs", 8]
+    command += ["--set", "stag.width=8", "--set", "stag.heads=2", "--out", tmp_path / "run", "--workers"]
+    interrupted = ForkedCommand([*command, 2], tmp_path)
     for _ in range(2400):
         if list(tmp_path.glob("run/folds/*.csv")):
             break
@@ -210,7 +210,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, backend):
     assert code == 130
     assert b"interrupted; finished work is kept: run the same command to resume." in told
     assert b"Traceback" not in told
-    code, _, told = ForkedCommand(command, tmp_path).wait()
+    code, _, told = ForkedCommand([*command, 1], tmp_path).wait()  # workers take seconds to start
     assert code == 0, told
     assert len(pd.read_csv(tmp_path / "run" / "predictions.csv")) == 24
 
