@@ -45,11 +45,11 @@ _PUBLIC = {
     "view_au_graph": "explorers",
     "plot_puppet": "explorers",
     "view_puppet": "explorers",
-    "plot_flow": "plots.clips",
+    "plot_flow": "explorers",
     "view_flow": "explorers",
-    "plot_attribution": "plots.attributions",
+    "plot_evidence": "explorers",
     "view_evidence": "explorers",
-    "plot_confusion": "plots.evaluation",
+    "plot_run": "explorers",
     "view_run": "explorers",
 }
 

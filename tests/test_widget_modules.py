@@ -84,7 +84,7 @@ def test_what_speaks_for_a_class_has_one_colour_in_figures_and_in_the_browser():
     assert set(re.findall(r"(--sg-(?:for|against|orange|blue)):", styles.replace(read_css("base"), ""))) == set()
 
 
-@pytest.mark.parametrize("name", ["au_graph", "puppet"])
+@pytest.mark.parametrize("name", ["au_graph", "puppet", "flow", "evidence", "run"])
 def test_view_and_plot_take_the_same_arguments(name):
     from stagkit import explorers
 

@@ -26,10 +26,13 @@ _PUBLIC = {
     "plot_puppet": "puppet.figure",
     "FlowExplorer": "flow.widget",
     "view_flow": "flow.widget",
+    "plot_flow": "flow.widget",
     "EvidenceExplorer": "evidence.widget",
     "view_evidence": "evidence.widget",
+    "plot_evidence": "evidence.widget",
     "RunBrowser": "run.widget",
     "view_run": "run.widget",
+    "plot_run": "run.widget",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -121,6 +122,17 @@ class Explorer(anywidget.AnyWidget):
         if path is not None:
             page.save(path)
         return page.html
+
+
+def as_figure(explorer: type[Explorer]) -> Callable[..., Figure]:
+    """``plot_*`` of a ``view_*``: the same arguments, drawn as a matplotlib Figure."""
+
+    def plot(*args: object, **kwargs: object) -> Figure:
+        return explorer(*args, **kwargs).to_figure()
+
+    plot.__signature__ = inspect.signature(explorer)
+    plot.__doc__ = f"The state that ``{explorer.__name__}`` shows, as a matplotlib Figure; arguments as there."
+    return plot
 
 
 class ClipExplorer(Explorer):

@@ -20,7 +20,7 @@ from stagkit.explorers.evidence.scene import (
     compute_payload,
     make_key,
 )
-from stagkit.explorers.explorer import Choice, ClipExplorer, WidgetError, checked
+from stagkit.explorers.explorer import Choice, ClipExplorer, WidgetError, as_figure, checked
 from stagkit.explorers.validation import check_choice, check_index
 from stagkit.plots.attributions import plot_attribution
 
@@ -196,3 +196,4 @@ class EvidenceExplorer(ClipExplorer):
 
 
 view_evidence = EvidenceExplorer
+plot_evidence = as_figure(EvidenceExplorer)

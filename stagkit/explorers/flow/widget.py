@@ -10,7 +10,7 @@ import numpy as np
 from stagkit.core.errors import import_optional
 from stagkit.core.types import StagkitError
 from stagkit.explorers.browser import read_css, read_esm
-from stagkit.explorers.explorer import Choice, ClipExplorer, Range, checked
+from stagkit.explorers.explorer import Choice, ClipExplorer, Range, as_figure, checked
 from stagkit.explorers.flow.scene import (
     LAYERS,
     MAX_MAGNIFY,
@@ -27,7 +27,7 @@ from stagkit.explorers.flow.scene import (
 from stagkit.explorers.validation import check_choice, check_index
 from stagkit.motion.config import FlowConfig
 from stagkit.motion.optical_flow import FlowClip, compute_flow
-from stagkit.plots.clips import plot_flow
+from stagkit.plots import clips as clip_plots
 
 traitlets = import_optional("traitlets")
 
@@ -224,7 +224,10 @@ class FlowExplorer(ClipExplorer):
     def to_figure(self):
         """Flow of the frame shown (``plots.clips.plot_flow``), over the onset frame where that may be shown."""
         clip = self.shown_clip
-        return plot_flow(self.motion, self.frame, None if self._header["hidden"] else clip.frames[clip.onset or 0])
+        return clip_plots.plot_flow(
+            self.motion, self.frame, None if self._header["hidden"] else clip.frames[clip.onset or 0]
+        )
 
 
 view_flow = FlowExplorer
+plot_flow = as_figure(FlowExplorer)

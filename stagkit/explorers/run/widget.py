@@ -11,7 +11,7 @@ from stagkit.core.errors import import_optional
 from stagkit.core.types import Clip, StagkitError
 from stagkit.evaluation.run import Run
 from stagkit.explorers.browser import read_css, read_esm
-from stagkit.explorers.explorer import Choice, Explorer, WidgetError, checked
+from stagkit.explorers.explorer import Choice, Explorer, WidgetError, as_figure, checked
 from stagkit.explorers.run.scene import ALL, EXPLORERS, ORDERS, RunTable, compute_header, compute_table, open_run
 from stagkit.explorers.sources import RunSource
 from stagkit.explorers.validation import check_choice
@@ -246,3 +246,4 @@ class RunBrowser(Explorer):
 
 
 view_run = RunBrowser
+plot_run = as_figure(RunBrowser)
