@@ -83,7 +83,11 @@ def test_hostile_names_pass_through_figures_and_explorers(run, tmp_path):
 
     run, _ = run
     evidence, _ = explain_run(run.path, n_steps=1, controls=False)
-    for path in make_figures([run.path], tmp_path / "figures"):
+    every = run.request["classes"][0] in (
+        "nan",
+        CLASSES[-1][0],
+    )  # markup and latex; the others name classes in figure 7
+    for path in make_figures([run.path], tmp_path / "figures", only=() if every else [7]):
         if path.suffix == ".tex":
             assert r"\input{/etc" not in path.read_text(encoding="utf-8")
     view_run(run.path)
