@@ -31,6 +31,9 @@ class ForkedCommand:
             return
         code = 1
         try:
+            from joblib.externals.loky import reusable_executor
+
+            reusable_executor._executor = None  # workers of the test's process do not answer to its fork
             os.setsid()
             for number, (path, errors) in enumerate(zip(self._files, ("strict", "backslashreplace"), strict=True), 1):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
