@@ -6,9 +6,13 @@ import os
 import pkgutil
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+#: A fork that takes longer hangs, however slow the machine: seconds.
+HANGS = 1500
 
 
 class ForkedCommand:
@@ -53,7 +57,13 @@ class ForkedCommand:
 
     def wait(self) -> tuple[int, bytes, bytes]:
         """Exit code (negative: the signal that ended it), stdout and stderr."""
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        end = time.monotonic() + HANGS
+        while (done := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > end:
+                os.killpg(self.pid, signal.SIGKILL)
+                raise AssertionError(f"the command still ran after {HANGS} s: {self._files[1].read_text()}")
+            time.sleep(0.05)
+        code = os.waitstatus_to_exitcode(done[1])
         return code, *(path.read_bytes() for path in self._files)
 
 
@@ -70,6 +80,9 @@ def predict_in_fork(predict, data, fold):
     start, end = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
+    if not start.poll(HANGS):
+        process.kill()
+        raise AssertionError(f"no prediction after {HANGS} s")
     result = start.recv()
     process.join()
     if isinstance(result, Exception):
