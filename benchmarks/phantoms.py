@@ -63,7 +63,7 @@ def make_phantoms(names: list[str], n: int, seed: int) -> dict[str, np.ndarray]:
     """``n`` phantom maps, as many like each data set that is in ``names``."""
     parts = [make_maps(n // len(names), seed=seed, preset=name) for name in names]
     made = {field: np.concatenate([getattr(p, field) for p in parts]) for field in ("flow", "label", "au_intensity")}
-    made["dataset"] = np.repeat(names, [len(p) for p in parts])
+    made["dataset"] = np.repeat(names, [len(p.label) for p in parts])
     made["group"] = np.concatenate([np.char.add(p.dataset, p.subject) for p in parts])
     return made
 
