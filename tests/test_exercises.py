@@ -11,7 +11,6 @@ from stagkit.network.hooks import intervene
 from stagkit.network.model import Stag
 from tests.small import make_dataset
 
-FILM = np.arange(3)[:, None, None] * np.ones((3, 4, 4))
 SAID = np.array([[1, 1, 0, 1], [1, 1, 2, 2], [0, 1, 0, 0]])  # right: 2, 3 and 2 of 4 clips
 NAMES = [f"img{n}.png" for n in range(9, 71, 2)]
 FOUND = {
@@ -56,22 +55,6 @@ def test_clips_that_cannot_be_used(answer, ok, words):
 
 
 @pytest.mark.parametrize(
-    ("right", "left", "lip", "ok", "words"),
-    [
-        (1.6, 0.1, 0.0, True, "more than all others"),
-        (1.6, 1.5, 0.0, False, "both sides move"),
-        (0.1, 1.6, 0.0, False, "*subject's* right"),
-        (0.1, 0.0, 1.6, False, "Which muscle ends in brow inner R"),
-        (0.0, 0.0, 0.0, False, "nothing moves"),
-    ],
-)
-def test_one_region_that_moves(right, left, lip, ok, words):
-    answers = {"brow_inner_R": right, "brow_inner_L": left, "lip_corner_L": lip}
-    verdict = check_answer("20.3", answers, region="brow_inner_R")
-    assert verdict.ok is ok and words in verdict.text
-
-
-@pytest.mark.parametrize(
     ("number", "answer", "ok", "words"),
     [
         ("12.1", [-2, 0, 4, 0, -2], True, "add up to zero"),
@@ -83,14 +66,11 @@ def test_one_region_that_moves(right, left, lip, ok, words):
         ("12.2", 0.5, False, "the score of the last epoch"),
         ("12.2", 1.0, False, "one epoch has to answer all"),
         ("12.2", 0.58333333, False, "mean over the epochs"),
-        ("12.3", FILM.transpose(1, 2, 0), True, "course of one pixel"),
-        ("12.3", FILM.reshape(4, 4, 3), False, "`reshape` moves no axis"),
-        ("12.3", FILM, False, "y, x, then time"),
     ],
 )
 def test_the_comparison_of_systems(number, answer, ok, words):
-    given = {"12.2": {"predicted": SAID, "label": np.array([1, 1, 2, 0])}, "12.3": {"film": FILM}}
-    verdict = check_answer(number, answer, **given.get(number, {}))
+    given = {"predicted": SAID, "label": np.array([1, 1, 2, 0])} if number == "12.2" else {}
+    verdict = check_answer(number, answer, **given)
     assert verdict.ok is ok and words in verdict.text
 
 
@@ -212,14 +192,15 @@ def test_logit_on_a_wrong_clock(network):
         (lambda film: film.reshape(3, 4, 2), False, "published mistake"),
         (lambda film: film.T, False, "y and x are swapped"),
         (lambda film: film, False, "still (time, y, x)"),
-        (lambda film: np.moveaxis(film, 0, -1) + 1, False, "compare"),
+        (lambda film: np.moveaxis(film, 0, -1) + 1, False, "should be the first frame"),
         (lambda film: film[0], False, "expected (y, x, time)"),
     ],
 )
 def test_repaired_axes(repair, ok, words):
     film = np.arange(24).reshape(2, 3, 4)
-    verdict = check_answer("05.3", repair(film), film=film)
-    assert verdict.ok is ok and words in verdict.text
+    for number in ("05.3", "12.3"):
+        verdict = check_answer(number, repair(film), film=film)
+        assert verdict.ok is ok and words in verdict.text
 
 
 @pytest.mark.parametrize(

@@ -75,16 +75,18 @@ def make_answers():
 @pytest.mark.parametrize(
     ("answer", "ok", "words"),
     [
-        ((6 / 7 + 2 / 3) / 2, True, "pooled first"),
-        ((1 + 4 / 5) / 2, False, "mean over folds"),
+        ((6 / 7 + 2 / 3) / 2, True, "pooled over 2 folds"),
+        ((1 + 4 / 5) / 2, False, "mean of the folds' scores"),
         (4 / 5, False, "accuracy"),
         ((3 / 4 + 1) / 2, False, "mean recall"),
-        (0.1, False, "confusion of all rows"),
+        (0.1, False, "over all rows"),
     ],
 )
 def test_pooled_score(answer, ok, words):
-    verdict = check_answer("08.1", answer, run=make_answers())
-    assert verdict.ok is ok and words in verdict.text
+    run = make_answers()
+    pooled = check_answer("07.3", answer, table=run.predictions, classes=run.request["classes"])
+    verdict = check_answer("08.1", answer, run=run)
+    assert verdict.ok is ok and words in verdict.text == pooled.text
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,9 @@ SAME = 1e-4
 
 _CLIPS, _FRAMES, _CLASSES = 3, 5, 3
 
-#: What a check returns: whether the rule is kept, and what was found.
-_Result = tuple[bool, str]
+
+class _BrokenRule(Exception):
+    """A check found that its rule is broken; the text says what was found."""
 
 
 class Finding(NamedTuple):
@@ -40,13 +41,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """Result of ``check_layer``; a notebook shows it as a table.
-
-    Args:
-        layer: name of the layer.
-        place: where it was put in.
-        findings: one per rule, in the order of ``CONTRACT``.
-    """
+    """Result of ``check_layer``, one finding per rule in the order of ``CONTRACT``; a notebook shows it as a table."""
 
     layer: str
     place: str
@@ -63,11 +58,7 @@ class Report:
         return not self.failed
 
     def raise_for_failures(self) -> None:
-        """For a test of your own.
-
-        Raises:
-            CustomLayerError: names each broken rule and what was found.
-        """
+        """Raise ``CustomLayerError`` with each broken rule and what was found, if there is one."""
         if self.failed:
             broken = "; ".join(f"{f.name}: {f.text}" for f in self.findings if not f.ok)
             raise CustomLayerError(f"{self.layer} cannot stand in for a {self.place} layer. {broken}.")
@@ -99,47 +90,43 @@ class _Case(NamedTuple):
 
 
 def check_layer(
-    make: Callable[[StagConfig, int], nn.Module], place: str = "graph", config: StagConfig | None = None, seed: int = 0
+    make: Callable[[StagConfig, int], nn.Module], place: str = "graph", config: StagConfig | None = None
 ) -> Report:
-    """Check a layer against the contract of its place, on random inputs, without dropout; under two seconds.
+    """Check a layer against the contract of its place, on random inputs (seed 0), without dropout; under two seconds.
 
     Args:
         make: the class, or a function of ``StagConfig`` and number, as for ``custom.replace_layers``.
         place: ``graph`` or ``time``.
         config: of the small network it is tried in; default: width 16 with one layer of each kind.
-        seed: of weights and inputs.
 
     Returns:
-        ``Report``; ``report.failed`` names what broke, ``report.raise_for_failures()`` raises it. A check that ends in an
-        error counts as broken.
+        ``Report``; a check that ends in an error counts as broken.
 
     Raises:
         CustomLayerError: no such place, or something that makes no ``nn.Module``.
     """
     if place not in SLOTS:
         raise CustomLayerError(f"there is no slot {place!r}; layers can be replaced in {' or '.join(SLOTS)}.")
-    config = config or StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
     findings = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        case = _make_case(make, place, config)
-        for name, (places, check) in CONTRACT.items():
-            if place not in places:
-                continue
+        torch.manual_seed(0)
+        case = _make_case(make, place, config or StagConfig(width=16, heads=2, graph_layers=1, time_layers=1))
+        for name, check in ((name, check) for name, (places, check) in CONTRACT.items() if place in places):
             try:
-                ok, text = check(case)
+                findings.append(Finding(name, True, check(case)))
+            except _BrokenRule as broken:
+                findings.append(Finding(name, False, str(broken)))
             except Exception as error:  # a reader's layer may raise anything
-                ok, text = False, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
-            findings.append(Finding(name, bool(ok), text))
+                first_line = "".join(str(error).strip().splitlines()[:1])
+                findings.append(Finding(name, False, f"{type(error).__name__}: {first_line}"))
     return Report(getattr(make, "__name__", type(case.layer).__name__), place, tuple(findings))
 
 
 def _make_case(make: Callable, place: str, config: StagConfig) -> _Case:
     layer = make(config, 0)
     if not isinstance(layer, nn.Module):
-        raise CustomLayerError(
-            f"{make!r} made a {type(layer).__name__}, expected an nn.Module: give the class of the layer."
-        )
+        kind = type(layer).__name__
+        raise CustomLayerError(f"{make!r} made a {kind}, expected an nn.Module: give the class of the layer.")
     n_rois = len(ATLAS.names)
     if place == "time":
         mask = torch.ones(_CLIPS, _FRAMES, dtype=torch.bool)
@@ -160,136 +147,122 @@ def _differ(first: Tensor, second: Tensor) -> float:
     return float((first - second).abs().max() / first.abs().max().clamp_min(1e-12)) if first.numel() else 0.0
 
 
-def _check_shapes(case: _Case) -> _Result:
+def _require(kept: bool, found: str) -> str:
+    """``found``, what a check found, if its rule is kept."""
+    if not kept:
+        raise _BrokenRule(found)
+    return found
+
+
+def _check_shapes(case: _Case) -> str:
     x, returned = case.inputs[0], case.layer(*case.inputs)
-    if not (isinstance(returned, tuple) and len(returned) == 2):
-        return False, f"it returns a {type(returned).__name__}, expected (tokens, attention)"
+    pair = isinstance(returned, tuple) and len(returned) == 2
+    _require(pair, f"it returns a {type(returned).__name__}, expected (tokens, attention)")
     out, attention = returned
     *lead, ends, _ = x.shape
-    if out.shape != x.shape:
-        return False, f"tokens {tuple(x.shape)} come back as {tuple(out.shape)}"
-    if [*attention.shape[: len(lead)], *attention.shape[len(lead) + 1 :]] != [*lead, ends, ends]:
-        return False, f"attention is {tuple(attention.shape)}, expected {(*lead, 'head', ends, ends)}"
-    if not (out.isfinite().all() and attention.isfinite().all()):
-        return False, "not all returned values are finite"
-    return True, f"tokens {tuple(out.shape)}, attention {tuple(attention.shape)}"
+    n_lead, shape = len(lead), tuple(attention.shape)
+    _require(out.shape == x.shape, f"tokens {tuple(x.shape)} come back as {tuple(out.shape)}")
+    as_expected = [*shape[:n_lead], *shape[n_lead + 1 :]] == [*lead, ends, ends]
+    _require(as_expected, f"attention is {shape}, expected {(*lead, 'head', ends, ends)}")
+    _require(bool(out.isfinite().all() and attention.isfinite().all()), "not all returned values are finite")
+    return f"tokens {tuple(out.shape)}, attention {shape}"
 
 
-def _check_attention(case: _Case) -> _Result:
+def _check_attention(case: _Case) -> str:
     attention = case.run()[1]
-    hidden = ~case.mask.unsqueeze(-2).unsqueeze(-2).expand_as(attention)
+    hidden = attention[~case.mask.unsqueeze(-2).unsqueeze(-2).expand_as(attention)]
     total = attention.sum(-1)
     off = torch.minimum((total - 1).abs(), total.abs()).max().item()
-    if attention.min() < 0:
-        return False, f"the smallest value is {attention.min():.2g}, below 0"
-    if attention[hidden].any():
-        return False, f"sources under the mask get up to {attention[hidden].max():.2g}"
-    return off <= SAME, f"rows sum to 1 over the visible sources (largest error {off:.1g})"
+    _require(bool(attention.min() >= 0), f"the smallest value is {attention.min():.2g}, below 0")
+    _require(not hidden.any(), f"sources under the mask get up to {hidden.max():.2g}")
+    return _require(off <= SAME, f"rows sum to 1 over the visible sources (largest error {off:.1g})")
 
 
-def _check_mask(case: _Case) -> _Result:
+def _check_mask(case: _Case) -> str:
     other = torch.where(case.mask[..., None], case.inputs[0], 10 * torch.randn_like(case.inputs[0]))
     difference = _differ(case.run()[0][case.mask], case.run(other)[0][case.mask])
     what = "regions" if case.place == "graph" else "frames"
-    return difference <= SAME, f"{what} under the mask change the others by {difference:.0%}"
+    return _require(difference <= SAME, f"{what} under the mask change the others by {difference:.0%}")
 
 
-def _check_independence(case: _Case) -> _Result:
+def _check_independence(case: _Case) -> str:
     """Clips (and, in a graph, frames) do not affect each other."""
-    whole = case.run()[0]
-    for axis, name in enumerate(("clip", "frame") if case.place == "graph" else ("clip",)):
+    whole, names = case.run()[0], ("clip", "frame") if case.place == "graph" else ("clip",)
+    for axis, name in enumerate(names):
         part = [v.narrow(axis, 0, 1) if isinstance(v, Tensor) else v for v in case.inputs]
         difference = _differ(whole.narrow(axis, 0, 1), case.run(*part)[0])
-        if difference > SAME:
-            return (
-                False,
-                f"the output of a {name} alone differs from that among others by {difference:.0%}: axes mixed up?",
-            )
-    return (
-        True,
-        "clips and frames do not affect each other" if case.place == "graph" else "clips do not affect each other",
-    )
+        _require(difference <= SAME, f"a {name} alone gets an output that differs by {difference:.0%}: axes mixed up?")
+    return f"{' and '.join(f'{name}s' for name in names)} do not affect each other"
 
 
-def _check_order(case: _Case) -> _Result:
+def _check_order(case: _Case) -> str:
     x, edges, features, mask = case.inputs
     order = torch.randperm(x.shape[2])
     edges, features = (None if v is None else v[:, :, order][:, :, :, order] for v in (edges, features))
-    (out, attention), (other, other_attention) = (
-        case.run(),
-        case.run(x[:, :, order], edges, features, mask[:, :, order]),
-    )
-    expected = {
-        "tokens": (out[:, :, order], other),
-        "attention": (attention[..., order, :][..., order], other_attention),
-    }
-    for name, pair in expected.items():
-        if _differ(*pair) > SAME:
-            return False, f"with the regions in another order the {name} differ by {_differ(*pair):.0%}"
-    return True, "regions in another order: the same output in that order"
+    out, attention = case.run()
+    other, other_attention = case.run(x[:, :, order], edges, features, mask[:, :, order])
+    tokens, shares = _differ(out[:, :, order], other), _differ(attention[..., order, :][..., order], other_attention)
+    for name, difference in (("tokens", tokens), ("attention", shares)):
+        _require(difference <= SAME, f"with the regions in another order the {name} differ by {difference:.0%}")
+    return "regions in another order: the same output in that order"
 
 
-def _check_edges(case: _Case) -> _Result:
+def _check_edges(case: _Case) -> str:
     """A removed edge carries nothing, and the weights of edges matter."""
     x, edges, *rest = case.inputs
     removed, moved = edges.clone(), x.clone()
     removed[:, :, :, 0], moved[:, :, 0] = 0.0, moved[:, :, 0] + 5.0
     removed[:, :, 0, 0] = 1.0
     leak = _differ(case.run(x, removed)[0][:, :, 1:], case.run(moved, removed)[0][:, :, 1:])
-    if leak > SAME:
-        return False, f"over removed edges a region still changes the others by {leak:.0%}"
+    _require(leak <= SAME, f"over removed edges a region still changes the others by {leak:.0%}")
     weight = edges.clone().requires_grad_()
     message = (case.layer(x, weight, *rest)[0] * torch.randn_like(x)).sum()
     gradient = torch.autograd.grad(message, weight, allow_unused=True)[0] if message.requires_grad else None
-    if gradient is None or not gradient.any():
-        return False, "the weights of edges have no effect: edge attributions would be zero"
-    return True, "a removed edge carries nothing, a stronger one more"
+    matters = gradient is not None and bool(gradient.any())
+    _require(matters, "the weights of edges have no effect: edge attributions would be zero")
+    return "a removed edge carries nothing, a stronger one more"
 
 
-def _check_probes(case: _Case) -> _Result:
+def _check_probes(case: _Case) -> str:
     name = SLOTS[case.place].format(0)
     with record(case.layer, name) as recorded:
         out, attention = case.run()
-    if recorded[name].shape != attention.shape or _differ(attention, recorded[name]) > SAME:
-        return False, f"probe {name!r} does not record the attention that is returned"
+    same = recorded[name].shape == attention.shape and _differ(attention, recorded[name]) <= SAME
+    _require(same, f"probe {name!r} does not record the attention that is returned")
     with intervene(case.layer, {name: 0.0}):
-        zeroed = case.run()[0]
-    if _differ(out, zeroed) <= SAME:
-        return False, f"setting {name!r} to zero changes nothing: what is shown is not what is used"
-    return True, f"{name!r} is recorded, and setting it has an effect"
+        difference = _differ(out, case.run()[0])
+    _require(difference > SAME, f"setting {name!r} to zero changes nothing: what is shown is not what is used")
+    return f"{name!r} is recorded, and setting it has an effect"
 
 
-def _check_gradients(case: _Case) -> _Result:
+def _check_gradients(case: _Case) -> str:
     out, parameters = case.layer(*case.inputs)[0], dict(case.layer.named_parameters())
     if not parameters:
-        return True, "it has nothing to learn"
+        return "it has nothing to learn"
     found = torch.autograd.grad((out * torch.randn_like(out)).sum(), [*parameters.values()], allow_unused=True)
     sizes = {n: 0.0 if g is None else float(g.abs().max()) for n, g in zip(parameters, found, strict=True)}
     without = [n for n, size in sizes.items() if not size > 1e-7 * max(sizes.values())]
-    if without:
-        return False, f"no gradient reaches {', '.join(without[:4])}: never used, detached, or without effect"
-    return True, f"all {len(sizes)} parameters learn"
+    _require(not without, f"no gradient reaches {', '.join(without[:4])}: never used, detached, or without effect")
+    return f"all {len(sizes)} parameters learn"
 
 
-def _check_side_effects(case: _Case) -> _Result:
-    before = [v.clone() if isinstance(v, Tensor) else v for v in case.inputs]
+def _check_side_effects(case: _Case) -> str:
+    tensors = [v for v in case.inputs if isinstance(v, Tensor)]
+    before = [v.clone() for v in tensors]
     first, again = case.run()[0], case.run()[0]
-    changed = [(old, new) for old, new in zip(before, case.inputs, strict=True) if isinstance(old, Tensor)]
-    changed = [(old, new) for old, new in changed if not torch.equal(old, new)]
-    for old, new in changed:
+    unchanged = all(torch.equal(old, new) for old, new in zip(before, tensors, strict=True))
+    for old, new in zip(before, tensors, strict=True):
         new.copy_(old)  # for the checks that follow
-    if changed:
-        return False, "it changes its inputs: use no in-place operation"
-    if not torch.equal(first, again):
-        return False, "two calls give two outputs in evaluation mode"
-    return True, "two calls give the same output and leave the inputs unchanged"
+    _require(unchanged, "it changes its inputs: use no in-place operation")
+    _require(torch.equal(first, again), "two calls give two outputs in evaluation mode")
+    return "two calls give the same output and leave the inputs unchanged"
 
 
-def _check_completeness(case: _Case) -> _Result:
+def _check_completeness(case: _Case) -> str:
     """Integrated gradients of what the layer adds to its tokens, between two random sets of tokens."""
     from captum.attr import IntegratedGradients
 
-    x, rest = case.inputs[0][:1], [v[:1] if isinstance(v, Tensor) else v for v in case.inputs[1:]]
+    x, *rest = (v[:1] if isinstance(v, Tensor) else v for v in case.inputs)
     start, weights = torch.randn_like(x), torch.randn_like(x)
 
     def added(tokens: Tensor) -> Tensor:
@@ -299,14 +272,14 @@ def _check_completeness(case: _Case) -> _Result:
     with torch.no_grad():
         rise = float(added(x) - added(start))
     if abs(rise) < 1e-9:
-        return True, "it adds nothing that could be attributed"
+        return "it adds nothing that could be attributed"
     found = IntegratedGradients(added).attribute(x, baselines=start, n_steps=128, internal_batch_size=16)
     miss = abs(float(found.double().sum()) - rise) / abs(rise)
     hint = "" if miss <= MAX_DELTA else ": jumps, or something detached?"
-    return miss <= MAX_DELTA, f"the attributions miss {miss:.1%} of what the layer adds{hint}"
+    return _require(miss <= MAX_DELTA, f"the attributions miss {miss:.1%} of what the layer adds{hint}")
 
 
-def _check_network(case: _Case) -> _Result:
+def _check_network(case: _Case) -> str:
     """In its place: padded frames change no logit, and the attributions of the network stay complete."""
     from stagkit.network.model import Stag
 
@@ -319,20 +292,21 @@ def _check_network(case: _Case) -> _Result:
         logits = model.logits(*inputs)
         padded = model.logits(*(torch.cat(pair, 1) for pair in zip(inputs, hidden, strict=True)))
         rise = logits - model.logits(0 * x, mask, times)
-    if _differ(logits, padded) > SAME:
-        return False, f"two padded frames change the logits by {_differ(logits, padded):.0%}"
+    difference = _differ(logits, padded)
+    _require(difference <= SAME, f"two padded frames change the logits by {difference:.0%}")
     names = tuple(f"clip{i}" for i in range(_CLIPS))
     aus = torch.full((_CLIPS, len(ATLAS.incidence)), torch.nan)
     batch = Batch(x, mask, times, torch.zeros(_CLIPS).long(), aus, names, names, ("a", "b", "c"))
     found = attribute(model, batch, target=rise.abs().argmax(1).tolist(), n_steps=64, search=False)
     miss = float(found.relative_delta.max())
-    return miss <= MAX_DELTA, f"padding changes nothing, attributions miss {miss:.1%} of the logit difference"
+    text = f"padding changes nothing, attributions miss {miss:.1%} of the logit difference"
+    return _require(miss <= MAX_DELTA, text)
 
 
 _BOTH, _GRAPH = ("graph", "time"), ("graph",)
 
 #: Rule -> (places it holds for, check), in this order.
-CONTRACT: dict[str, tuple[tuple[str, ...], Callable[[_Case], _Result]]] = {
+CONTRACT: dict[str, tuple[tuple[str, ...], Callable[[_Case], str]]] = {
     "shapes": (_BOTH, _check_shapes),
     "attention": (_BOTH, _check_attention),
     "mask": (_BOTH, _check_mask),

@@ -9,7 +9,7 @@ Environment:
     DATA: prepared folder of yours; the notebooks then train on it instead of on phantoms.
     STAGKIT_CACHE: where the small phantom run is kept between notebooks (default ``~/.cache/stagkit``).
     STAGKIT_RECORD_VALUES: 1 = ``check_values()`` writes its file instead of comparing with it.
-    STAGKIT_COURSE: 1 = the runner of the course is executing (no interactive controls).
+    STAGKIT_COURSE: 1 = the runner of the course is executing: expected values have to exist.
 """
 
 from __future__ import annotations
@@ -116,18 +116,12 @@ def _set_style() -> None:
 
 
 class Notebook:
-    """The helper of one notebook; made by ``setup``.
-
-    Args:
-        number: e.g. ``"01"``.
-    """
+    """The helper of one notebook, e.g. ``"01"``; made by ``setup``."""
 
     def __init__(self, number: str):
         if not (len(number) == 2 and number.isdigit()):
             raise StagkitError(f"setup({number!r}): expected the two digits of the notebook's name, e.g. setup('01').")
         self.number = number
-        #: question -> what the reader chose, if the controls are live
-        self.predictions: dict[str, str] = {}
 
     # what it runs on -------------------------------------------------------------------------------------------------
     @cached_property
@@ -156,19 +150,17 @@ class Notebook:
         device = torch.cuda.get_device_name(0) if self.device == "cuda" else f"cpu, {os.cpu_count()} cores"
         data = "phantoms (synthetic faces, no licence needed); set RUN=... or DATA=... to use your own"
         if self.own_data:
-            what = {"RUN": "your run", "DATA": "your prepared data"}[self.own_data]
-            data = (
-                f"{what}, {self.own_data}={os.environ[self.own_data]} (its values are not compared with the phantoms')"
-            )
+            what = {"RUN": "run", "DATA": "prepared data"}[self.own_data]
+            path = os.environ[self.own_data]
+            data = f"your {what}, {self.own_data}={path} (its values are not compared with the phantoms')"
         text = f"stagkit {stagkit.__version__} · notebook {self.number} · {device}\ndata: {data}"
         _show(text, metadata={"data": self.own_data or "phantoms"})
 
     def _own_path(self) -> Path:
         path = Path(os.environ[self.own_data]).expanduser()
         if not path.is_dir():
-            raise StagkitError(
-                f"{self.own_data} is {path}: there is no such folder. Correct it, or unset it to use phantoms."
-            )
+            message = "there is no such folder. Correct it, or unset it to use phantoms."
+            raise StagkitError(f"{self.own_data} is {path}: {message}")
         return path
 
     def phantom_run(self, progress: bool = True) -> Run:
@@ -177,10 +169,7 @@ class Notebook:
         If ``RUN`` is set, that run is opened instead; if ``DATA`` is set, a run is trained on that folder.
 
         Args:
-            progress: say on the screen that it is being made.
-
-        Returns:
-            A finished ``Run``; its clips are ``run.load_data()``.
+            progress: print that it is being made.
 
         Raises:
             StagkitError: ``RUN`` or ``DATA`` does not exist, or the cache cannot be written.
@@ -192,14 +181,14 @@ class Notebook:
         if self.own_data == "RUN":
             return Run.load(self._own_path())
         phantoms, stag, train = course_settings()
-        prepared = data = None
+        data = None
         if self.own_data:
-            prepared = self._own_path()
-            data = load_data(prepared)
+            data = load_data(self._own_path())
             stag, train = choose_course_settings(data)
         clips = data.meta["digest"] if data else phantoms.digest()
         digest = _digest(clips, stag.digest(), train.digest(), compute_code_digest())
         home = cache_folder() / f"course-{digest}"
+        prepared = self._own_path() if data else home / "prepared"
         if (home / "run" / "metrics.json").is_file():
             return Run.load(home / "run")
         if progress:
@@ -207,16 +196,11 @@ class Notebook:
         if data is None:
             from stagkit.synthetic.dataset import PhantomSource
 
-            prepared = home / "prepared"
             data = prepare_dataset(PhantomSource(phantoms), prepared, workers=os.cpu_count() or 1)
         return evaluate(data, home / "run", stag, train, device=self.device, data_path=prepared)
 
     def prepared(self, config: PhantomConfig) -> Path:
-        """Folder of prepared clips: the phantoms of ``config``, or the reader's own if ``DATA`` or ``RUN`` is set.
-
-        Args:
-            config: which phantoms; measured with the standard flow in one process per core.
-        """
+        """Folder of prepared clips: the phantoms of ``config``, or the reader's own if ``DATA`` or ``RUN`` is set."""
         if self.own_data == "DATA":
             return self._own_path()
         if self.own_data == "RUN":
@@ -232,11 +216,8 @@ class Notebook:
     def phantom_clip(self, clip_id: str) -> Clip | None:
         """The frames and the ground truth of a clip of the phantom run; None if the run is the reader's own.
 
-        Args:
-            clip_id: as in ``run.load_data().clip_ids``.
-
         Raises:
-            StagkitError: no such clip.
+            StagkitError: ``clip_id`` is not in ``run.load_data().clip_ids``.
         """
         if self.own_data:
             self.say("These are your clips: they have no ground truth, so this part is left out.")
@@ -256,49 +237,18 @@ class Notebook:
         _show(text, markdown=text)
 
     def predict(self, question: str, options: Sequence[str] = ()) -> None:
-        """Ask before showing. In a live notebook the options can be ticked; nothing waits for an answer.
-
-        Args:
-            question: one sentence (markdown).
-            options: possible answers; none for an open question.
-        """
-        if not (options and _is_live() and self._ask(question, list(options))):
-            text = "\n".join([f"**Predict.** {question}", *([""] if options else []), *(f"- {o}" for o in options)])
-            _show(text, markdown=text)
-
-    def _ask(self, question: str, options: list[str]) -> bool:
-        """Radio buttons; False without ipywidgets."""
-        try:
-            import ipywidgets
-            from IPython.display import Markdown, display
-        except ImportError:
-            return False
-        display(Markdown(f"**Predict.** {question}"))
-        choice = ipywidgets.RadioButtons(options=options, value=None, layout={"width": "max-content"})
-        noted = ipywidgets.Label("")
-
-        def note(change) -> None:
-            self.predictions[question] = change["new"]
-            noted.value = "Noted. Run on and compare."
-
-        choice.observe(note, "value")
-        display(ipywidgets.VBox([choice, noted]))
-        return True
+        """Ask before showing: one sentence (markdown) and possible answers; nothing waits for an answer."""
+        text = "\n".join([f"**Predict.** {question}", *([""] if options else []), *(f"- {o}" for o in options)])
+        _show(text, markdown=text)
 
     # what is checked -------------------------------------------------------------------------------------------------
     def check(self, exercise: str, answer: object, **given: object) -> Verdict:
         """Check an answer; the usual wrong answers are recognised. A placeholder (``...``) is 'not answered yet'.
 
         Args:
-            exercise: e.g. ``"01.2"``.
+            exercise: e.g. ``"01.2"``; ``StagkitError`` if there is none of this number.
             answer: what the exercise asks for.
             **given: values of the notebook that the check compares with, as written in the placeholder.
-
-        Returns:
-            ``Verdict`` with ``ok`` (True, False, or None if not answered) and ``text``.
-
-        Raises:
-            StagkitError: there is no such exercise.
         """
         from stagkit.course.exercises import check_answer
 
@@ -315,17 +265,15 @@ class Notebook:
         Raises:
             UnexpectedValue: a number outside its tolerance, new or missing, or no file in the folder of expected values.
         """
-        path, known, note = _values_path(self.number), {}, ""
+        path, known, note = _values_path(self.number), None, ""
         if not self.own_data:
             values = {name: _plain(name, value) for name, value in values.items()}
-        if self.own_data:
-            known = None
-        elif os.environ.get("STAGKIT_RECORD_VALUES") == "1":
-            known = _record_expected(path, self.number, values)
-        elif path.parent.is_dir() or os.environ.get("STAGKIT_COURSE") == "1":
-            known = _load_expected(path, self.number)
-        else:
-            known, note = None, "\n\nThe expected values are in stagkit's repository, so nothing is compared here."
+            if os.environ.get("STAGKIT_RECORD_VALUES") == "1":
+                known = _record_expected(path, self.number, values)
+            elif path.parent.is_dir() or os.environ.get("STAGKIT_COURSE") == "1":
+                known = _load_expected(path, self.number)
+            else:
+                note = "\n\nThe expected values are in stagkit's repository, so nothing is compared here."
         off = {} if known is None else compare_values(values, known)
         text = _table(values, known or {}, off) + note
         _show(text, markdown=text, metadata={"values": len(values), "off": sorted(off)})
@@ -340,8 +288,7 @@ class Notebook:
 # the small run -------------------------------------------------------------------------------------------------------
 
 
-#: A small network, few epochs, all parts of the network in use. On clips whose action units are coded ``evaluate`` takes
-#: ``head="graph"``; the course explains the fused answer first, so it names it.
+#: Small, few epochs, all parts of the network in use; ``evaluate`` would take ``head="graph"`` where AUs are coded.
 _COURSE_STAG = {"width": 32, "graph_layers": 1, "time_layers": 1, "head": "fused"}
 _COURSE_TRAIN = {"epochs": 20, "batch_size": 16, "lr": 3e-3, "region_dropout": 0.05}
 
@@ -375,14 +322,9 @@ def _digest(*parts: str) -> str:
 
 
 def compute_code_digest(home: Path = Path(__file__).parents[1]) -> str:
-    """Digest of the code and the tables that decide the small run's numbers: after a change the run is made again.
-
-    Args:
-        home: folder of the package.
-    """
-    files = [path for room in _RUN_ROOMS for path in (home / room).rglob("*.py")] + [
-        *(home / "resources").glob("*.csv")
-    ]
+    """Digest of the code and the tables of the package that decide the small run's numbers."""
+    files = [path for room in _RUN_ROOMS for path in (home / room).rglob("*.py")]
+    files += (home / "resources").glob("*.csv")
     return _digest(*(f"{f.relative_to(home)} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in sorted(files)))
 
 
@@ -435,14 +377,7 @@ def _record_expected(path: Path, number: str, values: Mapping[str, object]) -> d
 
 
 def compare_values(values: Mapping[str, object], known: Mapping[str, Mapping]) -> dict[str, str]:
-    """Which values are off, with the reason.
-
-    Args:
-        values: name -> value now.
-        known: name -> {"value", "tolerance"} as recorded; the tolerance is absolute.
-
-    Returns:
-        name -> what is wrong with it; empty if all is well.
+    """Name of each value that is off -> what is wrong; ``known`` is as recorded, with absolute tolerances.
 
     Example:
         >>> compare_values({"apex": 41}, {"apex": {"value": 40, "tolerance": 2}})
@@ -490,11 +425,6 @@ def _shell():
     except ImportError:
         return None
     return get_ipython()
-
-
-def _is_live() -> bool:
-    """True in a notebook that someone is looking at."""
-    return getattr(_shell(), "kernel", None) is not None and os.environ.get("STAGKIT_COURSE") != "1"
 
 
 def _show(text: str, markdown: str = "", metadata: Mapping[str, object] | None = None) -> None:

@@ -32,14 +32,7 @@ class CourseError(StagkitError):
 
 
 def find_notebooks(folder: str | Path, only: Sequence[str] = ()) -> tuple[Path, ...]:
-    """The notebooks of a folder, in the order of their numbers.
-
-    Args:
-        only: two-digit numbers; all if empty.
-
-    Raises:
-        CourseError: no folder, no notebook in it, or an unknown number.
-    """
+    """The notebooks of a folder in order, or those of ``only`` (two-digit numbers); ``CourseError`` if there are none."""
     found = sorted(Path(folder).glob("[0-9][0-9]_*.ipynb"))
     if not found:
         raise CourseError(f"{folder} holds no notebooks named like 01_title.ipynb: give the folder of the course.")
@@ -51,11 +44,7 @@ def find_notebooks(folder: str | Path, only: Sequence[str] = ()) -> tuple[Path, 
 
 
 def load_notebook(path: str | Path) -> NotebookNode:
-    """Read a notebook.
-
-    Raises:
-        CourseError: it is missing or damaged.
-    """
+    """Read a notebook; ``CourseError`` if it is missing or damaged."""
     nbformat = import_optional("nbformat")
     try:
         return nbformat.read(path, as_version=4)
@@ -101,9 +90,8 @@ def find_solutions(node: NotebookNode, name: str = "") -> dict[int, tuple[str, s
         following = next((c for c in node.cells[i + 1 :] if c.cell_type == "markdown"), None)
         match = SOLUTION.search(following.source) if following is not None else None
         if match is None:
-            raise CourseError(
-                f"{name}: exercise {exercise} has no folded solution (<details><summary>Solution</summary>) after it."
-            )
+            fold = "<details><summary>Solution</summary>"
+            raise CourseError(f"{name}: exercise {exercise} has no folded solution ({fold}) after it.")
         code = match["code"].rstrip("\n")
         source, n_replaced = re.subn(r"(?m)^answer = \.\.\..*$", lambda _, c=code: c, node.cells[i].source)
         if n_replaced != 1:
@@ -113,15 +101,7 @@ def find_solutions(node: NotebookNode, name: str = "") -> dict[int, tuple[str, s
 
 
 def make_solution_notebook(node: NotebookNode, name: str = "") -> NotebookNode:
-    """A copy in which the folded solutions replace the placeholders, without outputs.
-
-    Args:
-        node: a notebook of the course.
-        name: its file name, for the note at the top.
-
-    Raises:
-        CourseError: an exercise without ``answer = ...`` or without a folded solution.
-    """
+    """A copy of a notebook of the course in which the folded solutions replace the placeholders, without outputs."""
     solved = copy.deepcopy(node)
     for i, (_, source) in find_solutions(node, name).items():
         solved.cells[i].source = source

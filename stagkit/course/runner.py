@@ -82,41 +82,32 @@ class Outcome:
         return not self.error
 
 
-class MemoryWatch:
-    """Largest resident memory of a process and its children, measured every ``SAMPLE_EVERY`` seconds.
+@contextlib.contextmanager
+def watch_memory(pid: int | None) -> Iterator[list[int]]:
+    """Memory of a process and its children, bytes, every ``SAMPLE_EVERY`` seconds in the block and once at its end.
 
     Memory that processes share (libraries, above all) counts once for each of them, so the sum is an upper bound.
     """
+    done, sizes = threading.Event(), []
 
-    def __init__(self) -> None:
-        #: bytes; None until something was measured
-        self.peak: int | None = None
-
-    @contextlib.contextmanager
-    def over(self, pid: int | None) -> Iterator[None]:
-        """Measure the process ``pid`` while the block runs, and once at its end; None measures nothing."""
-        done = threading.Event()
-        thread = threading.Thread(target=self._sample, args=(pid, done), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-
-    def _sample(self, pid: int | None, done: threading.Event) -> None:
+    def sample() -> None:
         over = False
         while not over:
             over = done.wait(SAMPLE_EVERY)
-            found = measure_memory(pid)
-            if found is not None:
-                self.peak = max(found, self.peak or 0)
+            sizes.append(measure_memory(pid) or 0)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield sizes
+    finally:
+        done.set()
+        thread.join()
 
 
 def measure_memory(pid: int | None) -> int | None:
     """Resident memory of a process and its children, bytes; None if there is none or it cannot be read."""
     psutil = import_optional("psutil")
-
     if pid is None:
         return None
     try:
@@ -137,7 +128,7 @@ def execute_notebook(
     folder: str | Path,
     cache: str | Path,
     solve: bool = False,
-    on_cell: Callable[[int, int], None] = lambda done, total: None,
+    on_cell: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Execute a notebook in its own kernel; an error is part of the outcome, not raised. No cell has a time limit.
 
@@ -146,9 +137,8 @@ def execute_notebook(
         name: for messages.
         folder: working folder of the kernel (the notebooks' folder).
         cache: folder for the small run that notebooks share.
-        solve: after each placeholder, run its folded solution in the same kernel; it must be judged 'right'. Its outputs
-            are not kept.
-        on_cell: called with (finished code cells, all code cells).
+        solve: after each placeholder, run its folded solution in the same kernel; it must be 'right', and is not kept.
+        on_cell: called with the progress in words before each code cell.
     """
     import_optional("nbclient")
     from nbclient import NotebookClient
@@ -170,12 +160,12 @@ def execute_notebook(
     )
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "STAGKIT_COURSE": "1", "STAGKIT_CACHE": str(cache)}
     environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    watch, started, i = MemoryWatch(), time.perf_counter(), 0
+    sizes, started, i = [], time.perf_counter(), 0
     try:
         with client.setup_kernel(env=environment, stderr=subprocess.DEVNULL):
-            with watch.over(getattr(client.km.provisioner, "pid", None)):
-                for done, i in enumerate(code):
-                    on_cell(done, len(code))
+            with watch_memory(getattr(client.km.provisioner, "pid", None)) as sizes:
+                for number, i in enumerate(code, 1):
+                    on_cell(f"{name}: cell {number} of {len(code)}")
                     client.execute_cell(cells[i], i)
                     if i in solutions:
                         _execute_solution(client, i, *solutions[i], outcome)
@@ -186,14 +176,13 @@ def execute_notebook(
     except DeadKernelError:
         outcome.error = "the kernel died"
         outcome.remedy = "too little memory is the usual reason: close other programs, or make the data smaller"
-    outcome.seconds, outcome.memory = time.perf_counter() - started, watch.peak
+    outcome.seconds, outcome.memory = time.perf_counter() - started, max(sizes, default=0) or None
     if outcome.error:
         outcome.where = describe_cell(outcome.node, i)
-    for shown in (shown for cell in cells for shown in _read_metadata(cell)):
-        if "values" in shown:
-            outcome.values, outcome.values_off = shown["values"], tuple(shown["off"])
-        if "exercise" in shown:
-            outcome.verdicts[shown["exercise"]] = shown["ok"]
+    noted = [entry for cell in cells for entry in _read_metadata(cell)]
+    outcome.verdicts = {entry["exercise"]: entry["ok"] for entry in noted if "exercise" in entry}
+    for entry in (entry for entry in noted if "values" in entry):
+        outcome.values, outcome.values_off = entry["values"], tuple(entry["off"])
     if outcome.passed:
         _judge(outcome, solve)
     return outcome
@@ -220,25 +209,21 @@ def _judge(outcome: Outcome, solve: bool) -> None:
     rules = [("placeholder", outcome.verdicts, None, "an exercise is 'answer = ...' and a last line nb.check")]
     if solve:
         rules.append(("solution", outcome.solutions, True, "correct the solution or its check"))
-    for exercise, i in find_exercises(outcome.node).items():
-        for kind, verdicts, expected, remedy in rules:
-            verdict = verdicts.get(exercise, "missing")
-            if verdict is not expected:
-                words = {True: "right", False: "not right", None: "not answered", "missing": "not shown"}[verdict]
-                outcome.error = f"the {kind} of exercise {exercise} is {words}"
-                outcome.where, outcome.remedy = describe_cell(outcome.node, i), remedy
-                return
-    if os.environ.get("RUN") or os.environ.get("DATA"):
-        return
-    for i, cell in enumerate(outcome.node.cells):
-        found = MACHINE.search("\n".join(read_outputs(cell)))
-        if found:
-            outcome.error = f"it prints {found[0]!r}, which differs on every machine"
-            outcome.where, outcome.remedy = (
-                describe_cell(outcome.node, i),
-                "print a name instead of a path or an object",
-            )
-            return
+    words = {True: "right", False: "not right", None: "not answered", "missing": "not shown"}
+    broken = [
+        (i, f"the {kind} of exercise {exercise} is {words[verdicts.get(exercise, 'missing')]}", remedy)
+        for exercise, i in find_exercises(outcome.node).items()
+        for kind, verdicts, expected, remedy in rules
+        if verdicts.get(exercise, "missing") is not expected
+    ]
+    if not (os.environ.get("RUN") or os.environ.get("DATA")):
+        for i, cell in enumerate(outcome.node.cells):
+            if found := MACHINE.search("\n".join(read_outputs(cell))):
+                error = f"it prints {found[0]!r}, which differs on every machine"
+                broken.append((i, error, "print a name instead of a path or an object"))
+    if broken:
+        i, outcome.error, outcome.remedy = broken[0]
+        outcome.where = describe_cell(outcome.node, i)
 
 
 def record(outcome: Outcome, path: Path) -> None:
@@ -261,18 +246,17 @@ def run_course(
     recording: bool = False,
     solutions: bool = False,
     out: str | Path | None = None,
-    on_start: Callable[[str], Callable[[int, int], None]] = lambda name: lambda done, total: None,
+    on_cell: Callable[[str], None] = lambda text: None,
 ) -> Iterable[Outcome]:
     """Execute notebooks in order; yields each outcome as soon as it is there.
 
     Args:
-        folder: of the notebooks.
         only: two-digit numbers; all if empty.
         changed: only those whose sources differ from what was recorded.
         recording: write outputs into the notebooks that pass; each then starts from an empty cache.
         solutions: write the solution notebooks to ``folder/solutions``, and run each solution after its placeholder.
         out: folder for executed copies.
-        on_start: called with a name, gives the ``on_cell`` of ``execute_notebook``.
+        on_cell: as for ``execute_notebook``.
 
     Raises:
         CourseError: no notebooks; recording while RUN or DATA is set.
@@ -289,7 +273,7 @@ def run_course(
                 continue
             own = cache / path.stem if recording else cache
             try:
-                outcome = execute_notebook(node, path.stem, folder, own, solutions, on_cell=on_start(path.stem))
+                outcome = execute_notebook(node, path.stem, folder, own, solutions, on_cell)
                 if outcome.passed and recording:
                     record(outcome, path)
                 if solutions or (recording and outcome.passed):
@@ -309,9 +293,9 @@ def format_row(outcome: Outcome | None = None) -> str:
     cells = ("notebook", "seconds", "GB", "values", "exercises", "result")
     if outcome is not None:
         values = f"{outcome.values - len(outcome.values_off)}/{outcome.values}" if outcome.values else "-"
-        exercises = f"{sum(v is None for v in outcome.verdicts.values())} open"
+        exercises = f"{[*outcome.verdicts.values()].count(None)} open"
         if outcome.solutions:
-            exercises += f", {sum(v is True for v in outcome.solutions.values())} solved"
+            exercises += f", {[*outcome.solutions.values()].count(True)} solved"
         memory = "-" if outcome.memory is None else f"{outcome.memory / 1e9:.1f}"
         result = "pass" if outcome.passed else "FAIL"
         cells = (outcome.name, f"{outcome.seconds:.0f}", memory, values, exercises, result)
@@ -333,17 +317,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     console, screen = Console(), Console(stderr=True)
     outcomes: list[Outcome] = []
-    status = screen.status("starting")
-
-    def on_start(name: str) -> Callable[[int, int], None]:
-        return lambda done, total: status.update(f"{name}: cell {done + 1} of {total}")
-
     code = 0
     try:
-        with status:
-            for outcome in run_course(
-                chosen.folder, chosen.only, chosen.changed, chosen.record, chosen.solutions, chosen.out, on_start
-            ):
+        with screen.status("starting") as status:
+            settings = (chosen.only, chosen.changed, chosen.record, chosen.solutions, chosen.out, status.update)
+            for outcome in run_course(chosen.folder, *settings):
                 if not outcomes:
                     console.print(format_row(), style="bold", highlight=False)
                 outcomes.append(outcome)

@@ -68,9 +68,7 @@ def frames_for_half(answer: int, *, attribution: Attribution) -> Verdict:
         return wrong("one too few: the frame that crosses the half belongs to it.")
     if answer == in_time:
         return wrong("that takes the frames in the order of time; take the largest first.")
-    return wrong(
-        "sort from the largest down, add up, and count until half of `attribution.logit_difference[0]` is reached."
-    )
+    return wrong("sort from the largest down, and count until half of `attribution.logit_difference[0]` is reached.")
 
 
 @exercise("10.1")
@@ -80,9 +78,7 @@ def area_of_deletion(answer: float, *, curves: Mapping[str, Curves]) -> Verdict:
     (deletion,), (insertion,) = curve.areas
     answer = float(answer)
     if abs(answer - deletion) <= 0.005 * max(1.0, abs(deletion)):
-        return right(
-            f"{deletion:.2f} logits: the lower, the sooner the answer falls when what was named is taken away."
-        )
+        return right(f"{deletion:.2f} logits: the lower, the sooner the answer falls without what was named.")
     if abs(answer - insertion) <= 0.005 * max(1.0, abs(insertion)):
         return wrong("that is the area under *insertion*; deletion is the curve that falls.")
     if abs(answer - curve.deletion[0].mean()) <= 0.005 * max(1.0, abs(deletion)):
@@ -108,12 +104,11 @@ def map_that_knows_no_network(answer: str, *, cascades: Mapping[str, Mapping[str
 def muscles_to_still(answer: int, *, counterfactual: Counterfactual) -> Verdict:
     """How many muscles have to be ablated to change the prediction."""
     if not counterfactual.muscles:
-        known = answer in (0, None)
-        return (
-            right("nothing flips this answer: the still face gets it too.") if known else wrong("none is enough here.")
-        )
+        if answer == 0:
+            return right("nothing flips this answer: the still face gets it too.")
+        return wrong("none is enough here.")
     if answer == len(counterfactual.muscles):
-        return right(f"{counterfactual}")
+        return right(str(counterfactual))
     if answer == counterfactual.tried:
         return wrong("that is how many sets were tried; count the muscles in `counterfactual.muscles`.")
     return wrong("`counterfactual.muscles` is the smallest set that was found: how long is it?")

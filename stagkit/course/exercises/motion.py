@@ -1,4 +1,4 @@
-"""Checks of notebooks 01-03: what a camera sees, optical flow, regions."""
+"""Checks of notebooks 01-03 (and 20.3): what a camera sees, optical flow, regions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
 from stagkit.core.types import Clip
 from stagkit.course.exercises import Verdict, exercise, right, wrong
 from stagkit.motion.config import FlowConfig
@@ -34,9 +36,8 @@ def brow_up_or_down(answer: str, *, clip: Clip) -> Verdict:
     if number not in (2, 4):
         return wrong(f"{answer!r} is neither AU02 nor AU04: v > 0 tells one, v < 0 the other.")
     if number in true:
-        return right(
-            f"the true AUs are {', '.join(clip.truth.codes)}; v is {'negative' if number == 2 else 'positive'}."
-        )
+        sign = "negative" if number == 2 else "positive"
+        return right(f"the true AUs are {', '.join(clip.truth.codes)}; v is {sign}.")
     return wrong("the sign is reversed: rows of an image count downwards, so v > 0 means down.")
 
 
@@ -119,8 +120,6 @@ def frames_with_a_gap(answer, *, motion: FlowClip, onset: int, n_frames: int, ga
 @exercise("03.1")
 def width_of_a_region(answer: float, *, iod_px: float) -> Verdict:
     """Side of a region's square in px, for a face whose outer eye corners are ``iod_px`` apart."""
-    from stagkit.core.regions import ATLAS
-
     half, answer = ATLAS.radius * iod_px, float(answer)
     if abs(answer - 2 * half) <= 0.02 * half:
         return right(f"{2 * half:.1f} px: the same share of the face, however near it is.")
@@ -134,15 +133,16 @@ def width_of_a_region(answer: float, *, iod_px: float) -> Verdict:
 
 
 @exercise("03.2")
-def one_unit_for_one_region(answer: Mapping[str, float], *, region: str) -> Verdict:
-    """The answers of a face pulled so that ``region`` moves most, and its mirror partner hardly."""
+@exercise("20.3")
+def move_one_region(answer: Mapping[str, float], *, region: str) -> Verdict:
+    """The motion of the regions of a face pulled so that ``region`` moves most, and its mirror partner hardly."""
     most, other = max(answer, key=answer.get), region[:-1] + {"L": "R", "R": "L"}[region[-1]]
     if answer[most] < 0.05:
-        return wrong("nothing moves: all strengths are 0, or the frame lies at rest; the apex is frame 12.")
+        return wrong("nothing moves: all strengths are 0, or the frame lies at rest; the apex is mid-clip.")
     if most == other:
         return wrong("that is the other side: R is the *subject's* right, on the left of the image.")
     if most != region:
-        return wrong(f"{most} moves most. Which muscle has its end in the {region[:-2].replace('_', ' ')}?")
+        return wrong(f"{most} moves most. Which muscle has its end in the {region.replace('_', ' ')}?")
     if answer[region] < 1.5 * answer[other]:
         return wrong("both sides move; a code may name one.")
     return right(f"{region} moves by {answer[region]:.1f} % of the eye distance on average, more than all others.")
@@ -151,18 +151,13 @@ def one_unit_for_one_region(answer: Mapping[str, float], *, region: str) -> Verd
 @exercise("03.3")
 def most_similar_units(answer: Sequence[str], *, unit: str) -> Verdict:
     """(the unit most like ``unit`` by how much each region moves, the one most like it by where each region moves to)."""
-    from stagkit.core.facs import AU_LABELS
-    from stagkit.core.regions import ATLAS
-
     by_speed = find_most_similar(unit, ATLAS.incidence)
     by_direction = find_most_similar(unit, ATLAS.directions.reshape(len(AU_LABELS), -1))
     if isinstance(answer, str) or len(answer) != 2:
         return wrong("two labels are asked for, e.g. ('AU01', 'AU02').")
     first, second = (str(a).upper() for a in answer)
     if (first, second) == (by_speed, by_direction):
-        return right(
-            f"by speed {by_speed}, by direction {by_direction}: the network is shown u and v, not speed alone."
-        )
+        return right(f"by speed {by_speed}, by direction {by_direction}: the network gets u and v, not speed alone.")
     if unit in (first, second):
         return wrong("every unit is most like itself: leave it out.")
     if (second, first) == (by_speed, by_direction):
@@ -175,14 +170,7 @@ def most_similar_units(answer: Sequence[str], *, unit: str) -> Verdict:
 
 
 def find_most_similar(unit: str, table: np.ndarray) -> str:
-    """Label of the unit whose row is most like that of ``unit`` (cosine similarity), itself left out.
-
-    Args:
-        unit: e.g. ``"AU12"``.
-        table: float "au feature".
-    """
-    from stagkit.core.facs import AU_LABELS
-
+    """Label of the unit whose row is most like that of ``unit`` by cosine, itself left out; table "au feature"."""
     rows = table / np.linalg.norm(table, axis=1, keepdims=True)
     k = AU_LABELS.index(unit)
     alike = rows @ rows[k]

@@ -1,4 +1,4 @@
-"""Checks of notebooks 04-06 and 21: graph attention, time, the whole network, a layer of your own."""
+"""Checks of notebooks 04-06 and 21 (and 12.3): graph attention, time, the whole network, a layer of your own."""
 
 from __future__ import annotations
 
@@ -119,15 +119,16 @@ def logit_on_a_wrong_clock(answer: float, *, model: Stag, batch: Batch, cls: int
 
 
 @exercise("05.3")
+@exercise("12.3")
 def repaired_axes(answer: np.ndarray, *, film: np.ndarray) -> Verdict:
     """A film "time y x" as "y x time"."""
-    answer, n_time, (height, width) = np.asarray(answer), film.shape[0], film.shape[1:]
+    answer, (n_time, height, width) = np.asarray(answer), film.shape
     if answer.shape == (height, width, n_time):
         if np.array_equal(answer, np.moveaxis(film, 0, -1)):
             return right(f"answer[..., t] is frame t, for all {n_time} frames.")
         if np.array_equal(answer, film.reshape(height, width, n_time)):
             return wrong("the shape fits and the frames are mixed: that is the published mistake, a reshape.")
-        return wrong("the shape fits; compare `answer[..., 0]` with `tiny[0]`.")
+        return wrong("the shape fits; `answer[..., 0]` should be the first frame.")
     if answer.shape == (width, height, n_time):
         return wrong("y and x are swapped: that is `.T`, which turns all axes round.")
     if answer.shape == film.shape:
@@ -247,9 +248,9 @@ def honest_sharpening(answer: type[nn.Module]) -> Verdict:
         first = next(f for f in report.findings if not f.ok)
         return wrong(f"it breaks '{first.name}': {first.text}.")
     config = StagConfig(width=16, heads=2)
-    chance = torch.Generator().manual_seed(0)
-    edges = torch.rand(1, 1, 22, 22, generator=chance) + 0.1
-    x, mask = torch.randn(1, 1, 22, 16, generator=chance), torch.ones(1, 1, 22, dtype=torch.bool)
+    rng = torch.Generator().manual_seed(0)
+    edges = torch.rand(1, 1, 22, 22, generator=rng) + 0.1
+    x, mask = torch.randn(1, 1, 22, 16, generator=rng), torch.ones(1, 1, 22, dtype=torch.bool)
     with torch.no_grad():
         shares = answer(config, 0).eval()(x, edges, torch.zeros(1, 1, 22, 22, 6), mask)[1].mean(2)
         plain = NeighbourMean(config, 0).eval()(x, edges, None, mask)[1].mean(2)

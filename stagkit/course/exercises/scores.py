@@ -10,7 +10,7 @@ import numpy as np
 
 from stagkit.baselines.rank_pooling import compute_mesti_weights, compute_rank_weights
 from stagkit.course.exercises import Verdict, exercise, right, wrong
-from stagkit.evaluation.metrics import SCORES, compute_confusion, compute_scores
+from stagkit.evaluation.metrics import SCORES, Scores, compute_confusion, compute_scores
 from stagkit.evaluation.run import Run
 from stagkit.reports.paper.inputs import Inputs, MissingInput
 
@@ -48,12 +48,15 @@ def lazy_uf1(answer: float, *, label: np.ndarray, n_classes: int) -> Verdict:
 @exercise("07.3")
 def pooled_uf1(answer: float, *, table: pd.DataFrame, classes: Sequence[str]) -> Verdict:
     """UF1 of all predictions of a run, pooled."""
-    pooled = _score(table, classes)
-    folds = [_score(part, classes).uf1 for _, part in table.groupby("fold")]
-    answer = float(answer)
+
+    def score(rows: pd.DataFrame) -> Scores:
+        label, prediction = (rows[name].map(list(classes).index).to_numpy() for name in ("label", "prediction"))
+        return compute_scores(compute_confusion(label, prediction, len(classes)))
+
+    answer, pooled, folds = float(answer), score(table), [score(rows).uf1 for _, rows in table.groupby("fold")]
     if abs(answer - pooled.uf1) < 5e-4:
         return right(
-            f"pooled over {len(folds)} folds: {pooled.uf1:.3f}; the mean of fold scores is {np.mean(folds):.3f}."
+            f"pooled over {len(folds)} folds {pooled.uf1:.3f}; the mean of fold scores is {np.mean(folds):.3f}."
         )
     if abs(answer - np.mean(folds)) < 5e-4:
         return wrong("that is the mean of the folds' scores: count over all rows first, then score once.")
@@ -64,43 +67,21 @@ def pooled_uf1(answer: float, *, table: pd.DataFrame, classes: Sequence[str]) ->
     return wrong("count true and predicted classes over all rows, F1 for each class, then the mean over classes.")
 
 
-def _score(table: pd.DataFrame, classes: Sequence[str]):
-    label, prediction = (table[name].map(list(classes).index).to_numpy() for name in ("label", "prediction"))
-    return compute_scores(compute_confusion(label, prediction, len(classes)))
-
-
 @exercise("08.1")
-def pooled_score(answer: float, *, run: Run) -> Verdict:
+def pooled_uf1_of_a_run(answer: float, *, run: Run) -> Verdict:
     """UF1 of the pooled predictions of a run, computed from its table."""
-    classes, table = list(run.request["classes"]), run.predictions
-    label, predicted = (table[name].map(classes.index).to_numpy() for name in ("label", "prediction"))
-    pooled = compute_scores(compute_confusion(label, predicted, len(classes)))
-    parts = [table["fold"].to_numpy() == fold for fold in table["fold"].unique()]
-    per_fold = np.mean([compute_scores(compute_confusion(label[p], predicted[p], len(classes))).uf1 for p in parts])
-    answer = float(answer)
-    if abs(answer - pooled.uf1) < 0.002:
-        return right(f"{pooled.uf1:.3f}: all folds pooled first, scored once. The mean of the folds is {per_fold:.3f}.")
-    if abs(answer - per_fold) < 0.002:
-        return wrong("that is the mean over folds: folds have few clips, often without some class. Pool, then score.")
-    if abs(answer - pooled.acc) < 0.002:
-        return wrong("that is the accuracy; UF1 is the mean over *classes* of their F1.")
-    if abs(answer - pooled.uar) < 0.002:
-        return wrong("that is UAR, the mean recall; UF1 counts false alarms too.")
-    return wrong("the confusion of all rows of `run.predictions` at once, then `compute_scores(...).uf1`.")
+    return pooled_uf1(answer, table=run.predictions, classes=run.request["classes"])
 
 
 @exercise("08.2")
 def gain_from_nothing(answer: float, *, leak: Mapping) -> Verdict:
     """UF1 that choosing the epoch on the test clips gains where labels are shuffled."""
-    mean = {name: scores["uf1"] for name, scores in leak["mean"].items()}
+    answer, mean = float(answer), {name: scores["uf1"] for name, scores in leak["mean"].items()}
     wanted = mean["permuted_best_test_epoch"] - mean["permuted_last_epoch"]
-    answer = float(answer)
     if abs(answer - wanted) < 0.002:
         return right(f"{wanted:+.3f} in UF1, out of labels that mean nothing: the rule invents it.")
     if abs(answer - (mean["best_test_epoch"] - mean["last_epoch"])) < 0.002:
-        return wrong(
-            "that is the gain with the *true* labels; the shuffled ones are the keys that begin with `permuted_`."
-        )
+        return wrong("that is the gain with the *true* labels; the keys of the shuffled ones begin with `permuted_`.")
     if abs(answer + wanted) < 0.002:
         return wrong("the sign is reversed: best test epoch minus last epoch.")
     if abs(answer - mean["permuted_best_test_epoch"]) < 0.002:
@@ -111,8 +92,7 @@ def gain_from_nothing(answer: float, *, leak: Mapping) -> Verdict:
 @exercise("08.3")
 def claim_of_a_comparison(answer: str, *, paired: Mapping) -> Verdict:
     """What a paired comparison lets one say: first, second or neither is better in UF1."""
-    row = paired["uf1"]
-    low, high = row["ci95"]
+    low, high = paired["uf1"]["ci95"]
     wanted = "first" if low > 0 else "second" if high < 0 else "neither"
     interval = f"the interval of the difference goes from {low:+.3f} to {high:+.3f}"
     answer = str(answer).strip().lower()
@@ -144,9 +124,7 @@ def apex_weights(answer: Sequence[float]) -> Verdict:
         return wrong("the apex belongs to both halves and gets its weight twice; these do not add up to zero.")
     if np.allclose(given, compute_mesti_weights(5, 2, prefix=True)):
         return wrong("that ranks the means of all frames up to each; here the frames themselves are ranked.")
-    return wrong(
-        "rank pooling of three frames for the first half, the same backwards for the second; the apex is in both."
-    )
+    return wrong("rank pooling of three frames for each half, backwards in the second; the apex is in both.")
 
 
 @exercise("12.2")
@@ -156,27 +134,12 @@ def claimed_accuracy(answer: float, *, predicted: np.ndarray, label: np.ndarray)
     if abs(given - accuracy.max()) < 1e-6:
         return right(f"optimistic {accuracy.max():.2f}, last epoch {accuracy[-1]:.2f}: the difference is the optimism.")
     if abs(given - accuracy[-1]) < 1e-6:
-        return wrong(
-            "that is the score of the last epoch; some published code keeps the epoch with the best test score."
-        )
+        return wrong("that is the score of the last epoch; some published code keeps the one with the best test score.")
     if abs(given - accuracy.mean()) < 1e-6:
         return wrong("that is the mean over the epochs; the habit keeps the best one.")
     if abs(given - (predicted == label).any(0).mean()) < 1e-6:
         return wrong("that counts a clip as right where any epoch was; one epoch has to answer all clips of the fold.")
     return wrong("one accuracy for each row of `predicted`, then the largest of them.")
-
-
-@exercise("12.3")
-def true_time(answer: np.ndarray, *, film: np.ndarray) -> Verdict:
-    """Axes moved, not counted on."""
-    given, n = np.asarray(answer), len(film)
-    if given.shape != (*film.shape[1:], n):
-        return wrong(f"the shape is {given.shape}, expected {(*film.shape[1:], n)}: y, x, then time.")
-    if np.array_equal(given, np.moveaxis(film, 0, -1)):
-        return right("`answer[y, x]` is the course of one pixel in time.")
-    if np.array_equal(given, film.reshape(given.shape)):
-        return wrong(f"at [0, 0] stand {n} neighbours of one frame, not {n} times: `reshape` moves no axis.")
-    return wrong("look at `answer[0, 0]`: it should count the frames, 0, 1, 2, ...")
 
 
 @exercise("13.1")
@@ -219,11 +182,8 @@ def figures_that_can_be_drawn(answer: int, *, inputs: Inputs) -> Verdict:
 @exercise("13.3")
 def cell_of_the_table(answer: str, *, inputs: Inputs) -> Verdict:
     """UAR with its interval, as the table of results prints it."""
-    printed = {}
-    for score in SCORES:
-        row = inputs.run.metrics[score]
-        low, high = row["ci95"]
-        printed[score] = f"{row['mean']:.3f} [{low:.3f}, {high:.3f}]"
+    rows = {score: inputs.run.metrics[score] for score in SCORES}
+    printed = {k: "{:.3f} [{:.3f}, {:.3f}]".format(row["mean"], *row["ci95"]) for k, row in rows.items()}
     text = " ".join(str(answer).split())
     if text == printed["uar"]:
         return right("number and interval to the same digits, straight from the record.")
@@ -256,11 +216,10 @@ def onset_position(answer: int, *, names: Sequence[str], onset: str) -> Verdict:
 @exercise("20.2")
 def clips_that_cannot_be_used(answer: int, *, found: Mapping) -> Verdict:
     """How many rows of the sheet lead to no usable clip."""
-    clips = found["clips"]
+    clips, names = found["clips"], ", ".join(found["skipped"]) or "none"
     lost = clips["rows"] - clips["usable"]
     if answer == lost:
-        names = ", ".join(found["skipped"])
-        return right(f"{lost} of {clips['rows']} ({names or 'none'}); every one is named with its reason.")
+        return right(f"{lost} of {clips['rows']} ({names}); every one is named with its reason.")
     if answer == clips["usable"]:
         return wrong("that many *can* be used; the question is about the others.")
     if answer == len(found["orphan_folders"]):
@@ -270,22 +229,3 @@ def clips_that_cannot_be_used(answer: int, *, found: Mapping) -> Verdict:
     if answer == len(found["issues"]):
         return wrong("a warning is not a loss: those clips are kept.")
     return wrong("rows minus usable, both in `found['clips']`.")
-
-
-@exercise("20.3")
-def move_one_region(answer: Mapping[str, float], *, region: str) -> Verdict:
-    """The answers of a face that was set so that one region moves most."""
-    most = max(answer, key=answer.get)
-    if answer[most] < 0.05:
-        return wrong("nothing moves: at rest, or at strength 0; the apex is in the middle of the clip.")
-    if most == region and answer[most] > 1.5 * answer[_mirror(region)]:
-        return right(f"{region} moves by {answer[region]:.1f} % of the eye distance on average, more than all others.")
-    if most == region:
-        return wrong("both sides move; choose the side.")
-    if most == _mirror(region):
-        return wrong("that is the other side: R is the *subject's* right, on the left of the image.")
-    return wrong(f"{most} moves most. Which muscle ends in {region.replace('_', ' ')}?")
-
-
-def _mirror(region: str) -> str:
-    return region[:-1] + {"L": "R", "R": "L"}[region[-1]]
