@@ -89,7 +89,7 @@ def test_another_class_and_method_are_computed_when_they_are_asked_for(small, mo
         made = attribute(model, one, method, target)
         return Evidence(made, {"completeness": made.relative_delta})
 
-    monkeypatch.setattr("stagkit.explorers.evidence.scene.make_evidence", quick)
+    monkeypatch.setattr("stagkit.explorers.evidence.widget.make_evidence", quick)
     widget = view_evidence(evidence, model=model, batch=batch)
     explained = int(attribution.target[0])
     assert not asked

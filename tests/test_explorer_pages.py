@@ -159,7 +159,7 @@ def test_browser_decodes_the_grid_and_colours_it_by_direction(tab, tmp_path):
     """Flow of one known direction: the pixels on the screen have its colour on the wheel."""
     from dataclasses import replace
 
-    from stagkit.explorers.flow.scene import compute_payload
+    from stagkit.explorers.flow.widget import compute_payload
 
     motion = compute_flow(CLIP)
     flow = np.zeros_like(motion.flow)

@@ -20,7 +20,7 @@ from stagkit.synthetic.dataset import PhantomSource
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
 
 from stagkit.explorers import view_flow
-from stagkit.explorers.flow.scene import compute_payload, explain_hidden, find_crop, find_kept
+from stagkit.explorers.flow.widget import compute_payload, explain_hidden, find_crop, find_kept
 
 SOURCE = PhantomSource(PhantomConfig(preset="smic", subjects=2, clips=2, size=96, difficulty=0.3))
 CLIP = SOURCE.read(SOURCE.keys[0])

@@ -11,8 +11,16 @@ from stagkit.core.facs import ACTION_UNITS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
 from stagkit.explorers import plot_puppet
-from stagkit.explorers.puppet.figure import find_arrows, list_places
-from stagkit.explorers.puppet.scene import MAX_STRENGTH, N_FRAMES, SIZE, Actor, compute_pose, read_aus
+from stagkit.explorers.puppet.scene import (
+    MAX_STRENGTH,
+    N_FRAMES,
+    SIZE,
+    Actor,
+    compute_pose,
+    find_arrows,
+    list_places,
+    read_aus,
+)
 from stagkit.motion.rois import sample_regions
 from stagkit.synthetic.photo import find_moments
 from tests.browser import wait_until

@@ -23,7 +23,7 @@ _PUBLIC = {
     "as_source": "sources",
     "Puppet": "puppet.widget",
     "view_puppet": "puppet.widget",
-    "plot_puppet": "puppet.figure",
+    "plot_puppet": "puppet.scene",
     "FlowExplorer": "flow.widget",
     "view_flow": "flow.widget",
     "plot_flow": "flow.widget",

@@ -1,8 +1,7 @@
 """What travels to the browser: ES modules and styles put together from parts, arrays packed into JSON.
 
-A module is several plain JS files put one after another; no bundler, no import. ``base`` (elements, controls, tooltip),
-``face`` (face, muscles, motion), ``explorer`` (traits, play) and ``export`` (PNG, SVG, CSV, GraphML, text) are shared;
-the last part holds the one ``export default { render }``.
+A module is several plain JS files put one after another; no bundler, no import. The last part holds the one
+``export default { render }``; those in ``shared`` serve several explorers.
 """
 
 from __future__ import annotations

@@ -32,8 +32,6 @@ def checked(check: Callable, *args: object):
     """Run a check; its error becomes a ``WidgetError``, so that the trait keeps its value."""
     try:
         return check(*args)
-    except WidgetError:
-        raise
     except StagkitError as error:
         raise WidgetError(str(error)) from None
 
@@ -48,8 +46,7 @@ class Choice(traitlets.TraitType):
 
     def validate(self, explorer, value):
         """The value, if it is an option."""
-        options = self.options(explorer) if callable(self.options) else self.options
-        checked(check_choice, self.name, value, options)
+        checked(check_choice, self.name, value, self.options(explorer) if callable(self.options) else self.options)
         return value
 
 
@@ -69,7 +66,7 @@ class Range(traitlets.Float):
 
 
 class Explorer(anywidget.AnyWidget):
-    """Base of the explorers. A subclass gives its traits, ``to_figure`` and ``to_html``."""
+    """Base of the explorers. A subclass gives its traits, ``to_figure()`` (the present state) and ``to_html(path)``."""
 
     #: Whether a PNG is made for GitHub and other readers that run no widget, and its dots per inch.
     png_fallback, png_dpi = True, 80
@@ -82,10 +79,6 @@ class Explorer(anywidget.AnyWidget):
     _live = traitlets.Bool(True).tag(sync=True)
     #: Error message of the last computation; '' = none.
     _problem = traitlets.Unicode("").tag(sync=True)
-
-    def to_figure(self) -> Figure:
-        """The present state as a matplotlib Figure."""
-        raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -102,18 +95,11 @@ class Explorer(anywidget.AnyWidget):
         try:
             work()
             self._problem = ""
-        except StagkitError as error:
-            self._problem = str(error)
         except Exception as error:
-            self._problem = f"this failed: {type(error).__name__}: {error}"
+            known = isinstance(error, StagkitError)
+            self._problem = str(error) if known else f"this failed: {type(error).__name__}: {error}"
 
-    def _save(
-        self,
-        title: str,
-        changes: Mapping[str, object],
-        path: str | os.PathLike | None,
-        follow: Mapping[str, Mapping] | None = None,
-    ) -> str:
+    def _save(self, title: str, changes: Mapping, path: str | os.PathLike | None, follow: Mapping | None = None) -> str:
         """The explorer as a page without Python: its traits with ``changes``; ``follow`` as for ``make_explorer_page``."""
         names = set(self.traits(sync=True)) - set(anywidget.AnyWidget.class_traits()) - _MODULE
         state = {name: getattr(self, name) for name in names}
@@ -136,21 +122,17 @@ def as_figure(explorer: type[Explorer]) -> Callable[..., Figure]:
 
 
 class ClipExplorer(Explorer):
-    """An explorer of one clip at a time. A subclass gives ``_find_clip`` and ``_count_frames``."""
+    """An explorer of one clip at a time.
+
+    A subclass gives ``_find_clip(clip)``: index of a clip that can be shown, given by number or id, or StagkitError; and
+    ``_count_frames()``: id and number of frames of the clip shown.
+    """
 
     clip = traitlets.Int(0).tag(sync=True)
     frame = traitlets.Int(0).tag(sync=True)
 
     #: The lowest frame: -1 where that stands for all frames together.
     _first_frame = 0
-
-    def _find_clip(self, clip: int | str) -> int:
-        """Index of a clip that can be shown; raises StagkitError."""
-        raise NotImplementedError
-
-    def _count_frames(self) -> tuple[str, int]:
-        """Id and number of frames of the clip shown."""
-        raise NotImplementedError
 
     @traitlets.validate("clip")
     def _valid_clip(self, proposal):

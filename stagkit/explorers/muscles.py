@@ -81,11 +81,7 @@ _FIBRES: dict[str, tuple[tuple[_Point, ...], ...]] = {
 
 
 def make_muscles(landmarks: np.ndarray) -> dict[str, list[np.ndarray]]:
-    """Every muscle that an action unit of stagkit names, drawn on a face.
-
-    Args:
-        landmarks: float "68 2" in the face frame (IOD), or in any unit: shifts follow the distance of the outer eye
-            corners.
+    """Every muscle that an action unit names, on a face given by landmarks, float "68 2" in any unit.
 
     Returns:
         muscle -> fibres, each float "point 2" from origin to insertion; the subject's right side first, then the left.
@@ -94,11 +90,10 @@ def make_muscles(landmarks: np.ndarray) -> dict[str, list[np.ndarray]]:
     unit = float(np.linalg.norm(landmarks[45] - landmarks[36]))
     out = {}
     for name, fibres in _FIBRES.items():
-        right = [np.array([landmarks[k] + unit * np.array([dx, dy]) for k, dx, dy in fibre]) for fibre in fibres]
-        left = [
-            np.array([landmarks[MIRROR_68[k]] + unit * np.array([-dx, dy]) for k, dx, dy in fibre]) for fibre in fibres
-        ]
-        out[name] = right + left
+        for side, sign in ((range(68), 1), (MIRROR_68, -1)):
+            for fibre in fibres:
+                points = [landmarks[side[k]] + unit * np.array([sign * dx, dy]) for k, dx, dy in fibre]
+                out.setdefault(name, []).append(np.array(points))
     return out
 
 

@@ -7,8 +7,6 @@ import html
 import json
 import os
 import re
-import tempfile
-import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,15 +42,11 @@ _TEMPLATES.filters |= {"encode_png": _encode_png, "column_is_numeric": _is_numer
 
 
 class Page:
-    """One HTML file that needs no other file; its Content-Security-Policy forbids it to load anything.
+    """One HTML file (``html``) that needs no other file; its Content-Security-Policy forbids it to load anything.
 
     Args:
         template: file of ``resources/templates``; one that extends ``base.html``.
-        title: of the page.
-        **content: what the template shows; text is escaped.
-
-    Attributes:
-        html: the page.
+        title, **content: what the template shows; text is escaped.
     """
 
     def __init__(self, template: str, title: str, **content: object):
@@ -60,18 +54,9 @@ class Page:
         self.html = _TEMPLATES.get_template(template).render(title=title, **content)
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write the page, whole or not at all.
-
-        Raises:
-            StagkitError: the file cannot be written.
-        """
+        """Write the page, whole or not at all; raises StagkitError if the file cannot be written."""
         write_text(path, self.html)
         return Path(path)
-
-    def open(self) -> None:
-        """Show the page in the web browser of this machine, from a temporary file."""
-        path = self.save(Path(tempfile.mkdtemp(prefix="stagkit-")) / "page.html")
-        webbrowser.open(path.as_uri())
 
     def _repr_html_(self) -> str:
         return (
@@ -91,15 +76,14 @@ def make_explorer_page(
     """A widget as a page that works offline from a ``file://`` address.
 
     Args:
-        esm: text of the widget's ES module, with one ``export default`` of an object that has ``render``.
-        css: text of its style sheet.
+        esm, css: text of the widget's ES module, with one ``export default { render }``, and of its style sheet.
         state: trait name -> JSON value, as the module reads it with ``model.get``.
         title: of the page.
         follow: trait -> {other trait: its value for each value 0, 1, ... of the first}: what a kernel would compute, e.g.
             ``{"clip": {"_payload": [...]}}``.
 
     Raises:
-        StagkitError: the module is not of the form above.
+        StagkitError: the module is not of that form.
     """
     module, n_exports = re.subn(r"^export default\b", "const widget =", esm, flags=re.MULTILINE)
     if n_exports != 1 or re.search(r"^\s*import\b", esm, flags=re.MULTILINE):

@@ -10,15 +10,13 @@ import numpy as np
 
 from stagkit.core.types import Batch, StagkitError, StagOutput
 from stagkit.explorers.au_graph.scene import Scene, compute_scene
-from stagkit.explorers.validation import check_index
+from stagkit.explorers.run.scene import OWN_FOLD, compute_table
+from stagkit.explorers.validation import check_choice, check_index
 
 if TYPE_CHECKING:
     from stagkit.evaluation.run import Run
     from stagkit.explain.interventions import Ablations
     from stagkit.network.model import Stag
-
-#: The fold whose network was not trained on the clip: the only one that is a test.
-OWN_FOLD = -1
 
 
 class Source:
@@ -26,8 +24,7 @@ class Source:
 
     Args:
         clip_ids, subjects, classes, label: names of the clips; ``label`` int "clip".
-        seeds: seeds of the networks.
-        folds: names of the folds, () where there are none.
+        seeds, folds: of the networks; ``folds`` are names, () where there are none.
         opening: Python that makes the same objects again, for copy-as-code.
     """
 
@@ -101,13 +98,7 @@ class Source:
 
 
 class OutputSource(Source):
-    """Clips of one output.
-
-    Args:
-        scene: all clips.
-        model: the network of the output, for interventions and attribution, or None.
-        batch: its clips.
-    """
+    """Clips of one output; with its network and batch, interventions and attribution are possible."""
 
     def __init__(self, scene: Scene, model: Stag | None = None, batch: Batch | None = None) -> None:
         opening = "# output = model(batch.x, batch.mask, batch.times_ms)"
@@ -133,75 +124,42 @@ class OutputSource(Source):
         return self._model, self._batch.select(torch.tensor([clip]))
 
 
-def list_tests(table) -> list[tuple[str, str, int]]:
-    """For each row of ``predictions.csv``, the test it belongs to: (subject, clip, fold).
-
-    The fold is ``OWN_FOLD`` in a run that tests every clip once per seed. Where a clip is tested by several folds (protocol
-    ``cross`` with three data sets or more), each of them is a separate test.
-    """
-    several = bool(table.duplicated(["seed", "subject", "clip"]).any())
-    folds = table["fold"].astype(int) if several else [OWN_FOLD] * len(table)
-    return list(zip(table["subject"], table["clip"], folds, strict=True))
-
-
-def name_tests(tests, names) -> list[str]:
-    """Name of each test of ``list_tests``: its clip id, followed by the name of the fold if several folds tested it."""
-    return [clip if fold == OWN_FOLD else f"{clip} ({names[fold]})" for _, clip, fold in tests]
-
-
 class RunSource(Source):
     """The tests of a finished run: each clip with the network that was tested on it, computed on demand.
 
-    A clip that several folds tested is listed once per fold.
-
-    Args:
-        run: opened by ``Run.load``.
-        allow_trained: also use networks that were trained on the clip; their predictions are no test.
-
-    Raises:
-        RunError: its data or weights are gone.
+    A clip that several folds tested is listed once per fold. With ``allow_trained``, networks that were trained on a clip
+    may be used too; their predictions are no test. Raises RunError if the data or the weights are gone.
     """
 
     def __init__(self, run: Run, allow_trained: bool = False) -> None:
-        data, table = run.load_data(), run.predictions
+        data, table = run.load_data(), compute_table(run)
         seeds = tuple(int(s) for s in run.request["seeds"])
-        keys, of = list_tests(table), table["seed"].to_numpy()
-        self.tests = list(dict.fromkeys(key for key, seed in zip(keys, of, strict=True) if seed == seeds[0]))
+        listed = np.flatnonzero(table.folds[table.seeds.index(seeds[0])] >= 0)  # a later seed may have other clips
+        self._folds = dict(zip(table.seeds, table.folds[:, listed], strict=True))
+        self._probabilities = dict(zip(table.seeds, table.probabilities[:, listed], strict=True))
+        self.tests = [table.tests[i] for i in listed]
         position = {key: i for i, key in enumerate(zip(data.subjects, data.clip_ids, strict=True))}
-        self._index = np.array([position[subject, clip] for subject, clip, _ in self.tests])
+        self.positions = np.array([position[subject, clip] for subject, clip, _ in self.tests])
         self._raw_ids = tuple(clip for _, clip, _ in self.tests)
-        place = {key: k for k, key in enumerate(self.tests)}
-        self._own: dict[int, dict[int, int]] = {seed: {} for seed in seeds}
-        self._probabilities = {seed: np.full((len(self.tests), len(data.classes)), np.nan) for seed in seeds}
-        values = table[[f"p_{name}" for name in data.classes]].to_numpy(float)
-        for key, seed, fold, row in zip(keys, of, table["fold"].astype(int), values, strict=True):
-            if key in place:  # a later seed may have tested other clips
-                self._own[seed][place[key]] = int(fold)
-                self._probabilities[seed][place[key]] = row
-        names = [fold["name"] for fold in run.split]
-        subjects, label = [data.subjects[i] for i in self._index], data.label[self._index]
-        opening = f'run = stagkit.Run.load("{run.path.as_posix()}")'
-        super().__init__(name_tests(self.tests, names), subjects, data.classes, label, seeds, names, opening)
+        clip_ids, subjects = ([names[i] for i in listed] for names in (table.clip_ids, table.subjects))
+        folds, opening = [fold["name"] for fold in run.split], f'run = stagkit.Run.load("{run.path.as_posix()}")'
+        super().__init__(clip_ids, subjects, data.classes, data.label[self.positions], seeds, folds, opening)
         self.run, self.data, self.allow_trained = run, data, allow_trained
         self._load = lru_cache(maxsize=16)(lambda seed, fold: run.load_model(seed, fold))
         self._compute = lru_cache(maxsize=64)(self._compute_scene)
         self._trained = lru_cache(maxsize=4096)(lambda fold, clip: run.trained_on(fold, clip, data.clip_ids))
 
     def own_fold(self, clip: int, seed: int = 0) -> int:
-        """The fold whose network was tested on the clip.
-
-        Raises:
-            StagkitError: no fold of that seed tested it.
-        """
-        if clip not in self._own.get(seed, {}):
+        """The fold whose network was tested on the clip; raises StagkitError where no fold of that seed tested it."""
+        if seed not in self._folds or self._folds[seed][clip] < 0:
             raise StagkitError(
                 f"clip {self.clip_ids[clip]!r} was not tested by seed {seed}: choose another clip or seed "
                 f"(the seeds of the run are {', '.join(map(str, self.seeds))})."
             )
-        return self._own[seed][clip]
+        return int(self._folds[seed][clip])
 
     def clip_index(self, clip: int | str) -> int:
-        """Position of a clip given by number, id, or id and fold; raises StagkitError."""
+        """Position of a clip given by number, id, or id and fold."""
         bare = isinstance(clip, str) and clip not in self.clip_ids and clip in self._raw_ids
         return check_index("clip", clip, self._raw_ids if bare else self.clip_ids)
 
@@ -230,7 +188,7 @@ class RunSource(Source):
     def network(self, clip: int, seed: int = 0, fold: int = OWN_FOLD) -> tuple[Stag, Batch]:
         """The network of a fold, from the run's weights."""
         self.check_network(clip, seed, fold)
-        return self._load(seed, self._resolve(clip, seed, fold)), self.data.batch([self._index[clip]])
+        return self._load(seed, self._resolve(clip, seed, fold)), self.data.batch([self.positions[clip]])
 
     def scene(self, clip: int, seed: int = 0, fold: int = OWN_FOLD) -> tuple[Scene, int]:
         """A scene of this clip alone."""
@@ -249,20 +207,28 @@ class RunSource(Source):
         return self._probabilities[seed]
 
 
+def choose_scene(source: Source, clip: int | str, seed: int | None, fold: int) -> tuple[int, int, Scene, int]:
+    """Index of the clip, seed (the first where None), scene and the clip's place in it, of what a user asked for.
+
+    Raises:
+        StagkitError: there is no such clip, seed or fold, its network must not be used, or it has no graph.
+    """
+    clip, seed = source.clip_index(clip), source.seeds[0] if seed is None else seed
+    check_choice("seed", seed, source.seeds)
+    check_choice("fold", fold, (OWN_FOLD, *range(len(source.folds))))
+    scene, place = source.scene(clip, seed, fold)
+    if scene.edges is None and scene.au_edges is None:
+        raise StagkitError(
+            "this output has no edges (graph='none' or branches='time'), so there is no graph to show: take a run with "
+            "graph='egat', or look at its attribution by region instead."
+        )
+    return clip, seed, scene, place
+
+
 def as_source(
     run_or_output: object, batch: Batch | None = None, model: Stag | None = None, allow_trained: bool = False
 ) -> Source:
-    """A source from the arguments of an explorer.
-
-    Args:
-        run_or_output: a ``Run`` or the path of one, a ``StagOutput`` with its ``batch``, a ``Scene``, or a ``Source``.
-        batch: the clips of an output.
-        model: the network of an output.
-        allow_trained: for a run, also use networks that were trained on the clip.
-
-    Raises:
-        StagkitError: something else, or an output without its batch.
-    """
+    """A source from the arguments of an explorer: a run or its folder, an output with its batch, a scene, a source."""
     from stagkit.evaluation.run import Run
 
     if isinstance(run_or_output, Source):

@@ -31,11 +31,7 @@ def check_frame(frame: int, clip_id: str, n_frames: int, first: int = 0) -> int:
 
 
 def check_index(name: str, value: object, names: tuple[str, ...]) -> int:
-    """Position of something given by number or by name.
-
-    Raises:
-        StagkitError: there is no such thing, or several have that name.
-    """
+    """Position of something given by number or by name; raises StagkitError if there is none, or several."""
     if isinstance(value, str):
         check_choice(name, value, tuple(names))
         found = [i for i, other in enumerate(names) if other == value]

@@ -31,14 +31,7 @@ class Side(NamedTuple):
 
 
 def check_compare(source: Source, compare: Mapping) -> dict:
-    """Check what is to be compared: ``{}``, ``{"clip": index or id}`` or ``{"classes": [one, other]}``.
-
-    Returns:
-        The same, with the clip as an index.
-
-    Raises:
-        StagkitError: something else, a clip or class that does not exist, or a class without clips.
-    """
+    """Check a comparison: ``{}``, ``{"clip": index or id}`` (returned as an index) or ``{"classes": [one, other]}``."""
     compare = dict(compare)
     if not compare:
         return {}
@@ -57,16 +50,9 @@ def check_compare(source: Source, compare: Mapping) -> dict:
 def load_measured(
     source: Source, clip: int, seed: int, fold: int, quantity: str, target: int | None
 ) -> tuple[Scene, int, int]:
-    """The scene of a clip with attributions or effects computed if ``quantity`` needs them, the clip's place, the target.
+    """The scene of a clip with attributions or effects if ``quantity`` is one, the clip's place, the class explained.
 
-    Args:
-        source: the clips.
-        clip, seed, fold: which clip, by which network.
-        quantity: one of ``QUANTITIES``.
-        target: class explained; the predicted one where None.
-
-    Raises:
-        StagkitError: the quantity needs a network and there is none.
+    That class is ``target``, the predicted one where None. Raises StagkitError where a network is needed and missing.
     """
     scene, place = source.scene(clip, seed, fold)
     target = int(scene.probabilities[place].argmax()) if target is None else target
@@ -92,14 +78,9 @@ def compute_side(
     """Mean over all clips of a class, each with the network that was not trained on it.
 
     Args:
-        source: the clips.
         name: true class.
-        quantity, head: as for ``Scene.values``.
-        target: class explained; the predicted one of each clip where None.
-        seed: of the networks.
-
-    Raises:
-        StagkitError: a quantity that needs the network where there is none.
+        quantity, head: as for ``plot_au_graph``; attribution and effect need the network.
+        target: index of the class explained; the predicted one of each clip where None.
     """
     members = np.flatnonzero(source.label == source.classes.index(name))
     activation, flow, edges = [], [], {"region": [], "au": []}

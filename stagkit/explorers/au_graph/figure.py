@@ -23,11 +23,10 @@ from stagkit.explorers.au_graph.scene import (
     VIEWS,
     Edge,
     Scene,
-    check_edges,
     compute_cutoff,
     place_on_face,
 )
-from stagkit.explorers.sources import OWN_FOLD, Source, as_source
+from stagkit.explorers.sources import OWN_FOLD, Source, as_source, choose_scene
 from stagkit.explorers.validation import check_choice, check_frame
 from stagkit.plots.style import AGAINST, COLOURS, FAINT, FOR, INK, SOFT, draw_face, styled
 
@@ -63,8 +62,7 @@ def plot_au_graph(
         run_or_output: a finished ``Run`` or its folder (every test clip with the network that was not trained on it,
             computed on demand), the network's output for ``batch``, or a ``Scene``.
         batch: the clips of an output.
-        clip: index or id of the clip.
-        frame: index of its frame; the one with the highest AU activations where None.
+        clip: index or id of the clip. ``frame``: index of its frame; the one with the highest AU activations where None.
         view: ``"au"``, ``"region"`` or ``"both"``.
         quantity: what edges are drawn by: ``"weight"`` (A between regions, C between AUs; no unit), ``"attention"`` (0..1,
             between regions; AU edges stay C), ``"attribution"`` or ``"effect"`` (of removing; logits, with a sign).
@@ -73,8 +71,7 @@ def plot_au_graph(
         edge_kind: region edges of ``"all"`` kinds, only ``"anatomical"`` ones, or only ``"learned"`` ones.
         au: label of an AU to select, e.g. ``"AU12"``.
         target: class that attribution and effect explain; the predicted one where None.
-        seed: whose networks of a run; its first seed where None.
-        fold: whose network of a run; -1 = the one that was not trained on the clip.
+        seed, fold: whose network of a run; the first seed where None; fold -1 = the one not trained on the clip.
         compare: ``{"clip": index or id}`` or ``{"classes": [one, other]}``: two AU graphs (region graphs where
             ``view="region"``) side by side, and their difference. Classes are means over frames and clips.
         model: the network of an output, in evaluation mode; needed (or a run) for interventions, attribution and effect.
@@ -87,13 +84,8 @@ def plot_au_graph(
         StagkitError: an argument that is out of range (the message lists what is possible), values that are NaN, or a
             network without a graph.
     """
-
     source = as_source(run_or_output, batch, model, allow_trained)
-    clip, seed = source.clip_index(clip), source.seeds[0] if seed is None else seed
-    check_choice("seed", seed, source.seeds)
-    check_choice("fold", fold, (OWN_FOLD, *range(len(source.folds))))
-    scene, place = source.scene(clip, seed, fold)
-    check_edges(scene)
+    clip, seed, scene, place = choose_scene(source, clip, seed, fold)
     frame = scene.peak_frame(place) if frame is None else frame
     check_frame(frame, source.clip_ids[clip], int(scene.n_frames[place]))
     check_choice("view", view, VIEWS)
@@ -126,9 +118,8 @@ def plot_au_graph(
 
 
 def _make_axes(figure: Figure, n: int) -> list[Axes]:
-    return figure.subplots(
-        1, n, squeeze=False, gridspec_kw={"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0}
-    )[0]
+    full = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0}
+    return figure.subplots(1, n, squeeze=False, gridspec_kw=full)[0]
 
 
 def _finish(ax: Axes, note: str) -> None:

@@ -79,20 +79,16 @@ class Scene:
     Every edge array has (target, source) as its last two axes. Padding frames at the end of a clip are not shown.
 
     Args:
-        clip_ids, subjects, classes: names; the axes ``clip`` and ``cls``.
-        label: int "clip", index into ``classes``.
+        clip_ids, subjects, classes: names; the axes ``clip`` and ``cls``. ``label``: int "clip", index into ``classes``.
         probabilities: float "clip cls", 0..1.
-        n_frames: int "clip", frames that are not padding, >= 1.
-        times_ms: float "clip time", ms from the onset frame.
+        n_frames: int "clip", frames that are not padding, >= 1. ``times_ms``: float "clip time", from the onset frame.
         activation: float "clip time au", AU activation, 0..1.
         flow: float "clip time roi 2", mean motion (u right, v down) of each region, in ``unit``.
         present: bool "clip time roi", False where the region was not visible.
         au_edges: float "clip time au au" >= 0, or None.
         edges: float "clip time roi roi" >= 0, or None.
-        attention: float "clip time head roi roi", rows summing to 1, or None.
+        attention: float "clip time head roi roi", rows summing to 1, or None; ``attention_name``: e.g. ``graph.1``.
         time_weights: float "clip time", summing to 1 over the frames, or None.
-        attention_name: which map ``attention`` is, e.g. ``graph.1``.
-        unit: unit of ``flow``.
     """
 
     clip_ids: tuple[str, ...]
@@ -139,13 +135,8 @@ class Scene:
     ) -> np.ndarray | None:
         """Edge values of one clip, rounded as in the browser: float64 "time target source", or None.
 
-        Args:
-            clip: index.
-            graph: ``"au"`` or ``"region"``.
-            quantity: one of ``QUANTITIES``; AU edges have no attention, they show their weight. Attribution and effect are
-                available once they are in ``measured``; with one frame they hold for all.
-            head: attention head, -1 = mean over heads.
-            target: index of the class explained (attribution and effect).
+        AU edges have no attention, they show their weight. Attribution and effect of the class ``target`` are available
+        once they are in ``measured``; with one frame they hold for all.
         """
         if quantity in SIGNED:
             return self.measured.get((clip, graph, quantity, target))
@@ -184,8 +175,7 @@ class Scene:
     ) -> list[Edge]:
         """The edges that are drawn in one frame, strongest first within each graph.
 
-        An edge is drawn where its size is not below the ``threshold`` quantile of its graph's sizes over **all**
-        frames of the clip: few edges in quiet frames, many at the peak, and one number serves both graphs.
+        Those whose size is not below the ``threshold`` quantile of their graph's sizes over **all** frames of the clip.
         """
         out: list[Edge] = []
         for graph in ("region", "au"):
@@ -246,7 +236,7 @@ class Scene:
         }
 
     def payload(self, clip: int) -> dict:
-        """What the browser needs of one clip; arrays as 16-bit (or 8-bit) integers with a scale, base64 (little endian)."""
+        """What the browser needs of one clip."""
         n = int(self.n_frames[clip])
 
         def packed(array: np.ndarray | None) -> dict | None:
@@ -268,15 +258,7 @@ class Scene:
 
 
 def compute_scene(output: StagOutput, batch: Batch, unit: str = "% IOD") -> Scene:
-    """Gather what the explorer shows from the input and the output of a network.
-
-    Args:
-        output: of the network for ``batch``. The last axes of its maps are (target, source).
-        batch: the clips; ``x`` float "batch time roi chan py px".
-        unit: unit of ``batch.x``.
-
-    Returns:
-        A ``Scene`` of all clips of the batch.
+    """Gather what the explorer shows from the clips, ``batch.x`` in ``unit``, and the network's output for them.
 
     Raises:
         ShapeError: output and batch do not belong together (sizes differ).
@@ -326,15 +308,6 @@ def compute_scene(output: StagOutput, batch: Batch, unit: str = "% IOD") -> Scen
     )
 
 
-def check_edges(scene: Scene) -> None:
-    """Raise if the network has no edges, so that there is no graph to show."""
-    if scene.edges is None and scene.au_edges is None:
-        raise StagkitError(
-            "this output has no edges (graph='none' or branches='time'), so there is no graph to show: take a run with "
-            "graph='egat', or look at its attribution by region instead."
-        )
-
-
 def compute_cutoff(values: np.ndarray, threshold: float) -> float:
     """The value below which an edge is hidden: the ``threshold`` quantile (0..1) of all ``values``, without blending."""
     if not 0 <= threshold <= 1:
@@ -344,7 +317,7 @@ def compute_cutoff(values: np.ndarray, threshold: float) -> float:
 
 
 def _numpy(values: object) -> np.ndarray:
-    """A torch tensor or anything else as an array."""
+    """A tensor or anything else as an array."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values

@@ -17,18 +17,10 @@ from stagkit.evaluation.bootstrap import describe_caveat
 from stagkit.explain.interventions import Ablations, compute_probabilities, read_intervention
 from stagkit.explorers.au_graph.compare import check_compare, compute_difference, compute_side, load_measured
 from stagkit.explorers.au_graph.figure import plot_au_graph
-from stagkit.explorers.au_graph.scene import (
-    DEFAULT_THRESHOLD,
-    EDGE_KINDS,
-    QUANTITIES,
-    SIGNED,
-    VIEWS,
-    check_edges,
-)
+from stagkit.explorers.au_graph.scene import DEFAULT_THRESHOLD, EDGE_KINDS, QUANTITIES, SIGNED, VIEWS
 from stagkit.explorers.browser import pack, pack_exact, read_css, read_esm
 from stagkit.explorers.explorer import Choice, ClipExplorer, Range, WidgetError, checked
-from stagkit.explorers.sources import OWN_FOLD, as_source
-from stagkit.explorers.validation import check_choice
+from stagkit.explorers.sources import OWN_FOLD, as_source, choose_scene
 
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
@@ -43,10 +35,6 @@ _NO_NETWORK = (
 )
 
 
-def _list_folds(explorer: AUGraph) -> tuple[int, ...]:
-    return (OWN_FOLD, *range(len(explorer.source.folds)))
-
-
 def _list_classes(explorer: AUGraph) -> tuple[str, ...]:
     return ("", *explorer.source.classes)
 
@@ -55,15 +43,10 @@ class AUGraph(ClipExplorer):
     """Explorer of AU and region connectivity; ``view_au_graph`` is its short name, ``plot_au_graph`` lists the arguments.
 
     Traits (all synced with the browser):
-        clip: index of the clip shown. ``frame``: index of its frame. ``playing``: the frames run.
-        seed, fold: whose network is used; fold -1 = the one that was not trained on the clip.
-        view: ``"au"``, ``"region"`` or ``"both"``. ``layout_name``: AU nodes at their ``"face"`` or ``"circle"`` place.
-        quantity: what edges are drawn by: ``"weight"``, ``"attention"`` (regions), ``"attribution"`` or ``"effect"``
-            (of removing); ``target_class``: the class that the last two explain, ``""`` = the predicted one;
-            ``head``: attention head, -1 = mean.
-        threshold: share of the clip's edges that is hidden, 0..1. ``edge_kind``: ``"all"``, ``"anatomical"``, ``"learned"``.
-        class_filter: only clips of this true class are offered, ``""`` = all.
-        compare: ``{}``, ``{"clip": index}`` or ``{"classes": [one, other]}``: side by side, with the difference.
+        clip, frame, seed, fold, view, quantity, head, threshold, edge_kind, compare: the arguments; the clip as an index.
+        playing: the frames run. ``layout_name``: AU nodes at their ``"face"`` or ``"circle"`` place.
+        target_class: argument ``target``, ``""`` = the predicted class. ``class_filter``: only clips of this true class
+            are offered, ``""`` = all.
         selected_au, selected_region: name or ``""``.
         selected_edge: ``{}`` or ``{"graph", "target", "source", "value", "quantity", "clip", "frame"}``.
         hovered: ``{}`` or ``{"kind": "au" | "region", "name"}`` or ``{"kind": "edge", "graph", "target", "source"}``.
@@ -82,7 +65,7 @@ class AUGraph(ClipExplorer):
     _css = read_css("base", "au_graph")
 
     seed = Choice(0, lambda explorer: explorer.source.seeds)
-    fold = Choice(OWN_FOLD, _list_folds)
+    fold = Choice(OWN_FOLD, lambda explorer: (OWN_FOLD, *range(len(explorer.source.folds))))
     view = Choice("both", VIEWS)
     layout_name = Choice("face", ("face", "circle"))
     quantity = Choice("weight", QUANTITIES)
@@ -128,12 +111,7 @@ class AUGraph(ClipExplorer):
         allow_trained: bool = False,
     ):
         self.source = source = as_source(run_or_output, batch, model, allow_trained)
-        clip, seed = source.clip_index(clip), source.seeds[0] if seed is None else seed
-        check_choice("seed", seed, source.seeds)
-        check_choice("fold", fold, _list_folds(self))
-        source.check_network(clip, seed, fold)
-        self.scene, self.place = source.scene(clip, seed, fold)
-        check_edges(self.scene)
+        clip, seed, self.scene, self.place = choose_scene(source, clip, seed, fold)
         super().__init__(
             clip=clip,
             seed=seed,
@@ -212,9 +190,7 @@ class AUGraph(ClipExplorer):
         if not edge:
             return edge
         if not {"target", "source"} <= set(edge):
-            raise WidgetError(
-                f"`selected_edge` is {edge}, expected target and source: {{'target': ..., 'source': ...}}."
-            )
+            raise WidgetError(f"`selected_edge` is {edge}, expected {{'target': ..., 'source': ...}}.")
         edge.setdefault("graph", "au" if edge["target"] in AU_LABELS else "region")
         checked(read_intervention, [edge["graph"], edge["target"], edge["source"]])
         return self._add_value(edge)
@@ -301,11 +277,9 @@ class AUGraph(ClipExplorer):
         else:
             target = self.target if self.target_class else None
             how = {name: getattr(self, name) for name in ("compare", "quantity", "head", "target_class", "seed")}
+            settings = self.quantity, self.head, target, self.seed
             try:
-                sides = [
-                    compute_side(self.source, name, self.quantity, self.head, target, self.seed)
-                    for name in self.compare["classes"]
-                ]
+                sides = [compute_side(self.source, name, *settings) for name in self.compare["classes"]]
             except StagkitError as error:
                 self._other = {**how, "reason": str(error)}
                 return
@@ -352,13 +326,9 @@ class AUGraph(ClipExplorer):
         return {name: getattr(self, name) for name in ("view", "quantity", "head", "threshold", "edge_kind")}
 
     def edges_table(self, *, all_frames: bool = False):
-        """The edges that are shown now, as a pandas DataFrame, strongest first.
+        """The edges shown now (or in every frame), strongest first, as a pandas DataFrame.
 
-        Args:
-            all_frames: those of every frame of the clip instead of the current one.
-
-        Returns:
-            Columns clip (id), time_ms, graph (``region`` or ``au``), target, source, value.
+        Columns clip (id), time_ms, graph (``region`` or ``au``), target, source, value.
         """
         import pandas as pd
 
@@ -370,20 +340,14 @@ class AUGraph(ClipExplorer):
         return pd.DataFrame(rows, columns=["clip", "time_ms", "graph", "target", "source", "value"])
 
     def to_html(self, path: str | os.PathLike | None = None, clips: Sequence[int | str] | None = None) -> str:
-        """The explorer as one self-contained page: no network, no Python.
+        """HTML of the explorer as one self-contained page, far below 1 MB per clip, also written to ``path`` if given.
 
         With a network, the page contains the prediction without each edge, action unit, region and frame, and the edge
         attributions of its clips; two interventions at once need a notebook.
 
         Args:
-            path: file to write; nothing is written where None.
+            path: file to write.
             clips: numbers or ids of the clips of the page; the one shown and the one it is compared with where None.
-
-        Returns:
-            The page's HTML, far below 1 MB per clip.
-
-        Raises:
-            StagkitError: ``path`` cannot be written, or there is no such clip.
         """
         wanted = [self.clip, *([self.compare["clip"]] if "clip" in self.compare else [])] if clips is None else clips
         wanted = list(dict.fromkeys(self.source.clip_index(clip) for clip in wanted))
@@ -408,9 +372,8 @@ class AUGraph(ClipExplorer):
         }
         if "clip" in self.compare:
             at = place[self.compare["clip"]]
-            compare = {"clip": at}
-            changes["compare"] = compare
-            changes["_other"] = {"compare": compare, "payload": payloads[at], "measured": measured[at]}
+            changes["compare"] = {"clip": at}
+            changes["_other"] = {"compare": {"clip": at}, "payload": payloads[at], "measured": measured[at]}
         if self.selected_edge:
             changes["selected_edge"] = {**self.selected_edge, "clip": here}
         probabilities = [self._name_probabilities(payload["probabilities"]) for payload in payloads]

@@ -3,28 +3,220 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stagkit.core.errors import import_optional
-from stagkit.core.types import Batch
-from stagkit.explain.aggregate import Attribution
-from stagkit.explain.evidence import Evidence
-from stagkit.explorers.browser import read_css, read_esm
-from stagkit.explorers.evidence.scene import (
-    CONTROLS,
-    GROUPINGS,
-    LIVE_METHODS,
-    Explained,
-    Explanations,
-    compute_payload,
-    make_key,
+from stagkit.core.facs import ACTION_UNITS, AU_LABELS
+from stagkit.core.regions import ATLAS, load_mean_face
+from stagkit.core.types import Batch, StagkitError
+from stagkit.explain.aggregate import (
+    Attribution,
+    ExplainError,
+    by_au,
+    by_muscle,
+    by_roi,
+    by_side,
+    describe_clip,
+    to_map,
 )
+from stagkit.explain.attribution import check_complete
+from stagkit.explain.evidence import Evidence, make_evidence
+from stagkit.explain.methods import METHODS
+from stagkit.explain.motion_decomposition import MUSCLES
+from stagkit.explorers.browser import read_css, read_esm, shorten
 from stagkit.explorers.explorer import Choice, ClipExplorer, WidgetError, as_figure, checked
 from stagkit.explorers.validation import check_choice, check_index
 from stagkit.plots.attributions import plot_attribution
 
+if TYPE_CHECKING:
+    from stagkit.network.model import Stag
+
 traitlets = import_optional("traitlets")
+
+#: How the bars are grouped, with the words for it.
+GROUPINGS = {"region": "regions", "muscle": "muscles", "au": "action units", "side": "sides"}
+
+#: The second map: how much the skin moves, or the map of a network with random weights.
+CONTROLS = ("flow magnitude", "random weights")
+
+#: Methods that can be computed on demand: those that give a map over regions and frames.
+LIVE_METHODS = tuple(m for m in METHODS if m not in ("edge integrated gradients", "layer integrated gradients"))
+
+
+def make_key(clip: int, method: str, target: int) -> str:
+    """Name of a payload."""
+    return f"{clip}|{method}|{target}"
+
+
+class Explanations:
+    """Given explanations of the same clips by method, and the network that computes others on demand."""
+
+    def __init__(self, evidence: object, model: Stag | None = None, batch: Batch | None = None):
+        self.model, self.batch = model, batch
+        self.by_method: dict[str, Evidence] = {}
+        for one in evidence if isinstance(evidence, Sequence) else [evidence]:
+            if not isinstance(one, (Evidence, Attribution)):
+                raise StagkitError(
+                    f"the evidence explorer was given a {type(one).__name__}, expected an Evidence (make_evidence, "
+                    "load_evidence) or an Attribution, or several in a list."
+                )
+            one = one if isinstance(one, Evidence) else Evidence(one, {})
+            attribution = one.attribution
+            if "target" in attribution.axes.split():
+                raise StagkitError(
+                    f"{attribution.method} varies edges, so it has no regions and frames to draw: open view_au_graph with "
+                    "quantity='attribution'."
+                )
+            to_map(attribution)
+            self.by_method[attribution.method] = one
+        if not self.by_method:
+            raise StagkitError("the evidence explorer was given an empty list: nothing to show.")
+        self.first = next(iter(self.by_method.values())).attribution
+        self.clip_ids, self.classes = self.first.clip_ids, self.first.classes
+        self.targets = self.first.target.tolist()
+        if not self.clip_ids:
+            raise StagkitError("the evidence holds no clip: nothing to show.")
+        if any(other.attribution.clip_ids != self.clip_ids for other in self.by_method.values()):
+            raise StagkitError("the explanations are of different clips: give those of the same clips, in one order.")
+        if (model is None) != (batch is None):
+            raise StagkitError("`model` and `batch` belong together: give both (network and clips), or neither.")
+        if batch is not None and tuple(batch.clip_ids) != tuple(self.clip_ids):
+            raise StagkitError(
+                f"`batch` holds other clips ({len(batch.clip_ids)}, first {batch.clip_ids[0]!r}) than the evidence "
+                f"({len(self.clip_ids)}, first {self.clip_ids[0]!r}): give the batch that was explained."
+            )
+
+    def find(self, clip: int, method: str, target: int) -> Evidence:
+        """The explanation of a clip by a method for a class: as given, or computed with its controls by the network."""
+        given = self.by_method.get(method)
+        if given is not None and int(given.attribution.target[clip]) == target:
+            return given.select([clip])
+        if self.model is None:
+            raise StagkitError(
+                f"{method} for {self.classes[target]} was not computed for {self.clip_ids[clip]!r}, and there is no network "
+                "to compute it: give model=... and batch=... too."
+            )
+        return make_evidence(self.model, self._take(clip), method, target, seed=0)
+
+    def _take(self, clip: int) -> Batch:
+        import torch
+
+        return self.batch.select(torch.tensor([clip]))
+
+    def compute_extras(self, clip: int, attribution: Attribution, seed: int = 0) -> dict | None:
+        """Deletion and insertion curves in three orders, and the map of a random network; None without a network."""
+        if self.model is None:
+            return None
+        from stagkit.explain.attribution import attribute
+        from stagkit.explain.faithfulness import compute_curves
+        from stagkit.explain.reference_maps import compute_flow_magnitude
+        from stagkit.explain.sanity_checks import CASCADE, randomise
+
+        batch, maps, target = self._take(clip), to_map(attribution), attribution.target
+        orders = {
+            "map": maps,
+            "flow magnitude": compute_flow_magnitude(batch),
+            "random": np.random.default_rng(seed).random(maps.shape),
+        }
+        curves = {name: compute_curves(self.model, batch, order, target) for name, order in orders.items()}
+        settings = {n: v for n, v in attribution.settings.items() if n != "n_steps_needed"} | {"search": False}
+        if "n_steps" in settings:
+            settings["n_steps"] = 8  # enough to compare maps
+        random = attribute(randomise(self.model, CASCADE, seed), batch, attribution.method, target, **settings)
+        return {
+            "share": shorten(curves["map"].share),
+            "curves": {
+                name: {"deletion": shorten(curve.deletion[0]), "insertion": shorten(curve.insertion[0])}
+                for name, curve in curves.items()
+            },
+            "random": to_map(random)[0],
+        }
+
+    def make_header(self) -> dict:
+        """What the browser needs once: names, the face, region positions, what each AU moves."""
+        return {
+            "classes": list(self.classes),
+            "clips": list(self.clip_ids),
+            "rois": list(self.first.roi_names),
+            "face": shorten(load_mean_face()[0]),
+            "centres": shorten(ATLAS.mean_centres),
+            "aus": [
+                {"label": u.label, "name": u.name, "muscles": list(u.muscles), "moves": shorten(ATLAS.incidence[k])}
+                for k, u in enumerate(ACTION_UNITS.values())
+            ],
+            "groupings": GROUPINGS,
+        }
+
+
+def compute_payload(evidence: Evidence, clip: int, extras: Mapping | None = None) -> dict:
+    """What the browser needs of clip number ``clip`` by one method for one class; signed sums in logits."""
+    one = evidence.attribution
+    target = int(one.target[0])
+    head = {
+        "key": make_key(clip, one.method, target),
+        "method": one.method,
+        "target": target,
+        "baseline": one.baseline,
+        "logit_difference": round(float(one.logit_difference[0]), 5),
+        "missed": round(float(one.relative_delta[0]), 5),
+    }
+    try:
+        check_complete(one)
+    except ExplainError as error:
+        return {**head, "refused": str(error)}
+    try:
+        sentence = describe_clip(one, 0)
+    except ExplainError:
+        sentence = ""
+    visible = one.mask[0].any(1)
+    flow = np.linalg.norm(one.flow[0], axis=-1) * one.mask[0]
+    return {
+        **head,
+        "refused": "",
+        "times": shorten(one.times_ms[0][visible], 1),
+        "map": shorten(to_map(one)[0][visible], 5),
+        "flow": shorten(flow[visible], 5),
+        "random": shorten(extras["random"][visible], 5) if extras else None,
+        "bars": _compute_bars(one),
+        "curves": extras["curves"] if extras else None,
+        "share": extras["share"] if extras else None,
+        "areas": _read_areas(evidence),
+        "checks": [[v.name, bool(v.passed), v.text] for v in evidence.checks(0)],
+        "sentence": sentence,
+    }
+
+
+def _compute_bars(one: Attribution) -> dict[str, list]:
+    """Grouping -> [[name, logits], ...] of a single clip; groupings that this attribution does not have are left out."""
+    sums = {
+        "region": (by_roi, one.roi_names),
+        "muscle": (by_muscle, MUSCLES),
+        "au": (by_au, (*AU_LABELS, "none")),
+        "side": (by_side, ("subject's left", "midline", "subject's right")),
+    }
+    out = {}
+    for name, (compute, names) in sums.items():
+        try:
+            out[name] = [[n, round(float(v), 5)] for n, v in zip(names, compute(one)[0], strict=True)]
+        except ExplainError:
+            continue
+    if not out:  # only frames were varied: the part of each region
+        out["region"] = [[n, round(float(v), 5)] for n, v in zip(one.roi_names, to_map(one)[0].sum(0), strict=True)]
+    return out
+
+
+def _read_areas(evidence: Evidence) -> dict | None:
+    """Areas under deletion and insertion of each order, logits; None where they were not measured."""
+    out = {}
+    for name, end in {"map": "", "flow magnitude": "_flow", "random": "_random"}.items():
+        found = {kind: evidence.scores.get(f"{kind}{end}") for kind in ("deletion", "insertion")}
+        if any(values is None for values in found.values()):
+            return None
+        out[name] = {kind: round(float(values[0]), 4) for kind, values in found.items()}
+    return out
 
 
 class EvidenceExplorer(ClipExplorer):
@@ -33,20 +225,19 @@ class EvidenceExplorer(ClipExplorer):
     Args:
         evidence: an ``Evidence`` (``make_evidence``, ``load_evidence``); several in a list, one per method; or a bare
             ``Attribution``, which is stamped 'no control'.
-        clip: index or id of the clip shown first.
-        frame: index of its frame, -1 = all together.
+        clip: index or id of the clip shown first. ``frame``: index of its frame, -1 = all together.
         method: which of several explanations; the first where None.
         target: class explained, index or name; the one that was explained where None.
-        model: the network, in evaluation mode; with it other methods and classes are computed on demand.
-        batch: the clips of ``evidence`` in the same order; needed with ``model``.
+        model, batch: the network, in evaluation mode, and the clips of ``evidence`` in the same order; with them other
+            methods and classes are computed on demand.
         **traits: ``grouping``, ``control``.
 
     Raises:
         StagkitError: an argument that is out of range, an explanation of edges, clips that do not belong together.
 
     Traits (all synced with the browser):
-        clip: index of the clip shown. ``frame``: index of its frame, -1 = all together. ``playing``: the frames run.
-        method: which explanation; with a network any of ``evidence.scene.LIVE_METHODS`` is computed on demand.
+        clip, frame: the arguments; the clip as an index. ``playing``: the frames run.
+        method: which explanation; with a network any of ``LIVE_METHODS`` is computed on demand.
         target: index of the class explained, -1 = the one that was explained first (usually the predicted one).
         grouping: bars per ``"region"``, ``"muscle"``, ``"au"`` or ``"side"``.
         control: the second map, ``"flow magnitude"`` or ``"random weights"``.
@@ -80,7 +271,7 @@ class EvidenceExplorer(ClipExplorer):
         **traits: object,
     ):
         self.given = given = Explanations(evidence, model, batch)
-        self._cache: dict[str, tuple[Explained, dict]] = {}
+        self._cache: dict[str, tuple[Evidence, dict]] = {}
         super().__init__(
             clip=self._find_clip(clip),
             frame=frame,
@@ -124,9 +315,9 @@ class EvidenceExplorer(ClipExplorer):
         target = self.target if self.target >= 0 else self.given.targets[self.clip]
         key = make_key(self.clip, self.method, target)
         if key not in self._cache:
-            explained = self.given.find(self.clip, self.method, target)
-            extras = self.given.compute_extras(self.clip, explained)
-            self._cache[key] = explained, compute_payload(explained, self.clip, extras)
+            evidence = self.given.find(self.clip, self.method, target)
+            extras = self.given.compute_extras(self.clip, evidence.attribution)
+            self._cache[key] = evidence, compute_payload(evidence, self.clip, extras)
         return self._cache[key][1]
 
     def _on_choice(self, change):
@@ -149,8 +340,7 @@ class EvidenceExplorer(ClipExplorer):
     @property
     def evidence(self) -> Evidence:
         """The evidence shown, of a single clip."""
-        explained = self._cache[self._payload["key"]][0]
-        return explained.evidence or Evidence(explained.one, {})
+        return self._cache[self._payload["key"]][0]
 
     def table(self):
         """The bars that are shown now, as a pandas DataFrame: name, logits; largest first."""
@@ -161,26 +351,20 @@ class EvidenceExplorer(ClipExplorer):
         return table.sort_values("logits", key=np.abs, ascending=False, ignore_index=True)
 
     def to_html(self, path: str | os.PathLike | None = None, clips: list[int | str] | None = None) -> str:
-        """The explorer as one self-contained page: no network, no Python; it contains what was given or computed so far.
+        """HTML of the explorer as one self-contained page, about 10 kB per clip, also written to ``path`` if given.
 
         Args:
-            path: file to write; nothing is written where None.
-            clips: indices or ids of the clips in the page; all of them where None.
-
-        Returns:
-            The page's HTML, about 10 kB per clip.
-
-        Raises:
-            StagkitError: ``path`` cannot be written, or there is no such clip.
+            path: file to write.
+            clips: indices or ids of the clips in the page; all of them where None. What was given or computed is included.
         """
         ids = self.given.clip_ids
         chosen = sorted({self.clip, *(range(len(ids)) if clips is None else map(self._find_clip, clips))})
         saved = {key: payload for key, (_, payload) in self._cache.items() if int(key.split("|")[0]) in chosen}
-        for method, (attribution, _) in self.given.by_method.items():
+        for method, given in self.given.by_method.items():
             for i in chosen:
-                key = make_key(i, method, int(attribution.target[i]))
+                key = make_key(i, method, int(given.attribution.target[i]))
                 if key not in saved:
-                    saved[key] = compute_payload(self.given.get(i, method), i)
+                    saved[key] = compute_payload(given.select([i]), i)
         changes = {
             "_saved": saved,
             "_payload": {},
@@ -191,8 +375,7 @@ class EvidenceExplorer(ClipExplorer):
 
     def to_figure(self):
         """The clip shown as ``plots.attributions.plot_attribution`` draws it."""
-        explained = self._cache[self._payload["key"]][0]
-        return plot_attribution(explained.evidence or explained.one)
+        return plot_attribution(self.evidence if self.evidence.scores else self.evidence.attribution)
 
 
 view_evidence = EvidenceExplorer

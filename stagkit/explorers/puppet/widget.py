@@ -17,7 +17,6 @@ from stagkit.core.types import inter_ocular_distance
 from stagkit.explorers.browser import read_css, read_esm
 from stagkit.explorers.explorer import Explorer, Range, checked
 from stagkit.explorers.muscles import UPPER_FACE
-from stagkit.explorers.puppet.figure import draw_pose, find_arrows, list_places, paint_flow
 from stagkit.explorers.puppet.scene import (
     FPS,
     MAX_ENLARGE,
@@ -28,6 +27,10 @@ from stagkit.explorers.puppet.scene import (
     Pose,
     as_weights,
     compute_pose,
+    draw_pose,
+    find_arrows,
+    list_places,
+    paint_flow,
     predict_pose,
     read_aus,
 )
@@ -45,10 +48,11 @@ traitlets = import_optional("traitlets")
 class Puppet(Explorer):
     """A face with a slider per action unit; ``view_puppet`` is its short name, ``plot_puppet`` lists the arguments.
 
+    ``pose`` holds the image and the measurements at the present setting.
+
     Traits (synced with the browser):
         aus: code such as ``AU12L`` -> peak, % of the eye distance, 0..3; a code without a side moves both sides.
-        frame: 0..23, at 80 frames per second; 12 is the apex. ``playing``: the frames run.
-        enlarge: factor by which the motion in the image is enlarged, 1..8; flow is measured on the real motion.
+        frame, enlarge: the arguments. ``playing``: the frames run.
         probabilities: class -> 0..1 where networks were given, else empty.
 
     Example:
@@ -80,10 +84,10 @@ class Puppet(Explorer):
         weights: PretrainedEnsemble | str | None = None,
     ):
         self.actor, self.weights, peaks = Actor(face), as_weights(weights), read_aus(aus)
-        self._pose = compute_pose(self.actor, peaks, frame, enlarge)
-        super().__init__(aus=peaks, frame=self._pose.frame, enlarge=float(enlarge), _scene=self._make_header())
+        self.pose = compute_pose(self.actor, peaks, frame, enlarge)
+        super().__init__(aus=peaks, frame=self.pose.frame, enlarge=float(enlarge), _scene=self._make_header())
         self._predict()
-        self._view = self._make_payload(self._pose, 0)
+        self._view = self._make_payload(self.pose, 0)
         self.observe(self._on_move, ["aus", "frame", "enlarge"])
 
     @traitlets.validate("aus")
@@ -96,38 +100,26 @@ class Puppet(Explorer):
         return proposal["value"]
 
     @property
-    def pose(self) -> Pose:
-        """The image and the measurements at the present setting."""
-        return self._pose
-
-    @property
     def speeds(self) -> dict[str, float]:
         """Region -> mean speed of its measured flow, % of the eye distance."""
-        return dict(self._pose.speeds)
+        return dict(self.pose.speeds)
 
     def to_figure(self) -> Figure:
         """The present setting as ``plot_puppet`` draws it."""
-        return draw_pose(self.actor, self._pose, self.probabilities)
+        return draw_pose(self.actor, self.pose, self.probabilities)
 
     def to_html(self, path: str | os.PathLike | None = None) -> str:
-        """The puppet as one page that works offline: its frames can be played, its action units stay as they are.
+        """HTML of the puppet as one page that works offline, also written to ``path`` if given.
 
-        Args:
-            path: file to write, or None for none.
-
-        Returns:
-            The page's HTML.
-
-        Raises:
-            StagkitError: the folder of ``path`` cannot be written to.
+        Its frames can be played, its action units stay as they are.
         """
         poses = [compute_pose(self.actor, self.aus, t, self.enlarge) for t in range(N_FRAMES)]
         follow = {"frame": {"_view": [self._make_payload(pose, t + 1) for t, pose in enumerate(poses)]}}
         return self._save(f"Puppet: {self.actor.name}", {}, path, follow)
 
     def _on_move(self, change) -> None:
-        self._pose = compute_pose(self.actor, self.aus, self.frame, self.enlarge)
-        self._view = self._make_payload(self._pose, self._view["serial"] + 1)  # shown before the prediction is there
+        self.pose = compute_pose(self.actor, self.aus, self.frame, self.enlarge)
+        self._view = self._make_payload(self.pose, self._view["serial"] + 1)  # shown before the prediction is there
         if change["name"] == "aus":
             self._predict()
 
@@ -139,10 +131,8 @@ class Puppet(Explorer):
         """What the browser needs once."""
         aus = [
             {
-                "label": unit.label,
-                "name": unit.name,
+                **{name: getattr(unit, name) for name in ("label", "name", "sided")},
                 "muscles": "; ".join(unit.muscles),
-                "sided": unit.sided,
                 "upper": unit.number in UPPER_FACE,
             }
             for unit in ACTION_UNITS.values()
@@ -179,8 +169,7 @@ class Puppet(Explorer):
 
 def _encode(image: np.ndarray) -> str:
     """uint8 "y x" or "y x 3" (RGB) as a data address."""
-    bgr = image if image.ndim == 2 else image[..., ::-1]
-    code = encode_image(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    code = encode_image(".jpg", image if image.ndim == 2 else image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     return "data:image/jpeg;base64," + base64.b64encode(code).decode("ascii")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from stagkit.core.types import StagkitError
 from stagkit.evaluation.metrics import SCORES, compute_confusion
 from stagkit.evaluation.run import Run, RunError
 from stagkit.explorers.browser import shorten
-from stagkit.explorers.sources import OWN_FOLD, list_tests, name_tests
 from stagkit.explorers.validation import check_choice, check_index
 
 #: Orders of the clip list.
@@ -24,7 +22,8 @@ ORDERS = {
 #: The explorers that a clip can be opened in.
 EXPLORERS = ("au graph", "flow", "evidence")
 
-ALL = -1
+#: In place of a seed: all of them together. In place of a fold: the one whose network was not trained on the clip.
+ALL, OWN_FOLD = -1, -1
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class RunTable:
         classes, seeds: the axes ``cls`` and ``seed``.
         clip_ids, subjects: of each clip, in the order of the first seed's predictions; a clip that several folds tested
             is listed once per fold, its id followed by the name of the fold.
-        tests: of each clip, (subject, clip id, fold) as of ``sources.list_tests``.
+        tests: of each clip, (subject, clip id, fold); ``OWN_FOLD`` where each clip is tested once per seed, not by several
+            folds (protocol ``cross`` with three data sets or more).
         label: int "clip".
         probabilities: float "seed clip cls", 0..1; NaN where a seed did not test the clip.
         predicted: int "seed clip", -1 where a seed did not test the clip.
@@ -53,11 +53,7 @@ class RunTable:
     folds: np.ndarray
 
     def index(self, clip: int | str) -> int:
-        """Position of a clip given by number or id.
-
-        Raises:
-            StagkitError: there is no such clip, or several subjects have one of that id.
-        """
+        """Position of a clip given by number or id; raises StagkitError if there is none, or several."""
         return check_index("clip", clip, self.clip_ids)
 
     def _rows(self, seed: int) -> list[int]:
@@ -72,7 +68,7 @@ class RunTable:
         return compute_confusion(label, self.predicted[rows][tested], len(self.classes))
 
     def cell(self, true: str, predicted: str, seed: int = ALL) -> list[int]:
-        """The clips of a cell of the confusion matrix (by one seed at least): positions."""
+        """Positions of the clips in a cell of the confusion matrix (by one seed at least)."""
         at = [check_index("cell", name, self.classes) for name in (true, predicted)]
         hit = (self.predicted[self._rows(seed)] == at[1]).any(0)
         return np.flatnonzero(hit & (self.label == at[0])).tolist()
@@ -105,7 +101,7 @@ class RunTable:
 
     def select(self, order: str, seed: int, cell: tuple[str, str] | None, subject: str | None) -> list[int]:
         """Positions of the clips that are listed, in their order."""
-        wanted = set(self.cell(*cell, seed)) if cell else range(len(self.clip_ids))
+        wanted = self.cell(*cell, seed) if cell else range(len(self.clip_ids))
         return [i for i in self.order(order, seed) if i in wanted and (not subject or self.subjects[i] == subject)]
 
     def by_subject(self, seed: int = ALL) -> list[dict]:
@@ -130,29 +126,8 @@ def _mean_of_others(values: np.ndarray, group: np.ndarray) -> np.ndarray:
         return np.where(count[which] > 1, (total[which] - values) / (count[which] - 1), np.nan)
 
 
-def open_run(run: Run | str | Path) -> Run:
-    """A run as it is, or opened from its folder.
-
-    Raises:
-        RunError: it is not there, or not finished. StagkitError: something else was given.
-    """
-    if isinstance(run, (str, Path)):
-        return Run.load(run)
-    if not isinstance(run, Run):
-        raise StagkitError(
-            f"the run browser was given a {type(run).__name__}, expected a Run (stagkit.Run.load) or the folder of one."
-        )
-    if not (run.path / "metrics.json").is_file():
-        raise RunError(f"{run.path} is not finished: run the same 'stagkit evaluate' again, it resumes.")
-    return run
-
-
 def compute_table(run: Run) -> RunTable:
-    """The table of a run, from its predictions alone (no data, no weights).
-
-    Raises:
-        RunError: its predictions are damaged.
-    """
+    """The table of a run, from its predictions alone (no data, no weights); raises RunError if they are damaged."""
     table = run.predictions
     classes = tuple(run.metrics.get("classes") or [c.removeprefix("p_") for c in table.columns if c.startswith("p_")])
     needed = {"seed", "fold", "dataset", "subject", "clip", "label", "prediction", *(f"p_{c}" for c in classes)}
@@ -162,7 +137,9 @@ def compute_table(run: Run) -> RunTable:
     if (set(table["label"]) | set(table["prediction"])) - set(classes):
         raise RunError(f"{run.path / 'predictions.csv'} holds classes that the run does not have: evaluate again.")
     seeds = tuple(sorted(int(s) for s in table["seed"].unique()))
-    tests = list_tests(table)
+    several = bool(table.duplicated(["seed", "subject", "clip"]).any())
+    test_folds = table["fold"].astype(int) if several else [OWN_FOLD] * len(table)
+    tests = list(zip(table["subject"], table["clip"], test_folds, strict=True))
     keys = list(dict.fromkeys(tests))
     shape = len(seeds), len(keys)
     probabilities, predicted, folds = np.full((*shape, len(classes)), np.nan), np.full(shape, -1), np.full(shape, -1)
@@ -172,10 +149,8 @@ def compute_table(run: Run) -> RunTable:
     predicted[at], folds[at] = table["prediction"].map(classes.index), table["fold"]
     label = np.zeros(len(keys), int)
     label[at[1]] = table["label"].map(classes.index)
-    several = any(fold != OWN_FOLD for _, _, fold in keys)
-    names = {fold["fold"]: fold["name"] for fold in run.split} if several else {}
-    subjects = tuple(subject for subject, _, _ in keys)
-    clip_ids = tuple(name_tests(keys, names))
+    names = {fold["fold"]: f" ({fold['name']})" for fold in run.split} if several else {OWN_FOLD: ""}
+    subjects, clip_ids = tuple(key[0] for key in keys), tuple(f"{clip}{names[fold]}" for _, clip, fold in keys)
     return RunTable(classes, seeds, clip_ids, subjects, tuple(keys), label, probabilities, predicted, folds)
 
 

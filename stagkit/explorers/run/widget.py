@@ -9,10 +9,10 @@ from pathlib import Path
 
 from stagkit.core.errors import import_optional
 from stagkit.core.types import Clip, StagkitError
-from stagkit.evaluation.run import Run
+from stagkit.evaluation.run import Run, RunError
 from stagkit.explorers.browser import read_css, read_esm
 from stagkit.explorers.explorer import Choice, Explorer, WidgetError, as_figure, checked
-from stagkit.explorers.run.scene import ALL, EXPLORERS, ORDERS, RunTable, compute_header, compute_table, open_run
+from stagkit.explorers.run.scene import ALL, EXPLORERS, ORDERS, compute_header, compute_table
 from stagkit.explorers.sources import RunSource
 from stagkit.explorers.validation import check_choice
 from stagkit.plots.evaluation import plot_confusion
@@ -27,8 +27,7 @@ class RunBrowser(Explorer):
         run: a finished ``Run`` or its folder.
         frames: function clip id -> ``Clip`` for the flow explorer; phantoms are rendered again without it.
         clip: index or id of the clip selected.
-        cell: (true class, predicted class): only clips of that cell are listed.
-        subject: only this subject's clips are listed.
+        cell: (true class, predicted class): only clips of that cell are listed. ``subject``: only theirs.
         **traits: ``seed``, ``order``.
 
     Raises:
@@ -36,8 +35,7 @@ class RunBrowser(Explorer):
 
     Traits (all synced with the browser):
         seed: whose predictions, -1 = all seeds. ``order``: ``"worst"``, ``"surprising"`` or ``"name"``.
-        cell: ``[]`` or ``[true class, predicted class]``: only clips of that cell are listed. ``subject``: only theirs.
-        clip: index of the clip selected, -1 = none.
+        cell, subject, clip: the arguments; ``[]`` and ``""`` = all, the clip as an index, -1 = none.
         request: ``{"what": "au graph" | "flow" | "evidence", "clip": index}``: the explorer requested last.
 
     The explorer opened last is ``explorer``; in a notebook it is shown below the browser.
@@ -72,8 +70,14 @@ class RunBrowser(Explorer):
     ):
         if frames is not None and not callable(frames):
             raise StagkitError(f"`frames` is a {type(frames).__name__}, expected a function: clip id -> Clip.")
-        self.run = open_run(run)
-        self.table: RunTable = compute_table(self.run)
+        if not isinstance(run, (Run, str, Path)):
+            raise StagkitError(
+                f"the run browser was given a {type(run).__name__}, expected a Run (stagkit.Run.load) or the folder of one."
+            )
+        self.run = run if isinstance(run, Run) else Run.load(run)
+        if not (self.run.path / "metrics.json").is_file():
+            raise RunError(f"{self.run.path} is not finished: run the same 'stagkit evaluate' again, it resumes.")
+        self.table = compute_table(self.run)
         self.frames, self.explorer = frames, None
         index = -1 if clip is None else self.table.index(clip)
         header = compute_header(self.run, self.table)
@@ -109,19 +113,8 @@ class RunBrowser(Explorer):
         """Positions of the clips that are listed now, in their order."""
         return self.table.select(self.order, self.seed, self.cell, self.subject)
 
-    @cached_property
-    def _source(self) -> RunSource:
-        return RunSource(self.run)
-
     def explore(self, what: str, clip: int | str | None = None):
-        """Open a clip in an explorer.
-
-        Args:
-            what: ``"au graph"``, ``"flow"`` or ``"evidence"``.
-            clip: index or id; the selected one where None.
-
-        Returns:
-            The explorer: ``AUGraph``, ``FlowExplorer`` or ``EvidenceExplorer``.
+        """Open a clip (index or id; the selected one where None) in the explorer ``what`` and return that explorer.
 
         Raises:
             StagkitError: no clip was chosen, or the run's data, weights or frames are not there.
@@ -130,15 +123,12 @@ class RunBrowser(Explorer):
         index = self.clip if clip is None else self.table.index(clip)
         if index < 0:
             raise StagkitError("no clip is selected: click one, or give clip=...")
-        make = {"au graph": self._open_graph, "flow": self._open_flow, "evidence": self._open_evidence}[what]
-        self.explorer = make(index)
+        open_explorer = {"au graph": self._open_graph, "flow": self._open_flow, "evidence": self._open_evidence}[what]
+        self.explorer = open_explorer(index)
         with self.hold_sync():
             self.clip = index
-            self._opened = {
-                "what": what,
-                "clip": index,
-                "network": "" if what == "flow" else self.describe_network(index),
-            }
+            network = "" if what == "flow" else self.describe_network(index)
+            self._opened = {"what": what, "clip": index, "network": network}
         self.stage.children = [self.explorer]
         return self.explorer
 
@@ -169,12 +159,11 @@ class RunBrowser(Explorer):
         from stagkit.explain.run import find_ground_truth
         from stagkit.explorers.evidence.widget import view_evidence
 
-        seed, data = self._seed_of(index), self._source.data
-        model, batch = self._source.network(self._place(index), seed)
+        seed, place = self._seed_of(index), self._place(index)
+        model, batch = self._source.network(place, seed)
         evidence = self._stored_evidence(index, seed)
         if evidence is None:
-            at = list(zip(data.subjects, data.clip_ids, strict=True))
-            truth = find_ground_truth(data, [at.index(self.table.tests[index][:2])])
+            truth = find_ground_truth(self._source.data, [int(self._source.positions[place])])
             evidence = make_evidence(model, batch, ground_truth=truth, seed=seed)
         return view_evidence(evidence, model=model, batch=batch)
 
@@ -212,6 +201,10 @@ class RunBrowser(Explorer):
         return PhantomSource(PhantomConfig.from_dict(config)).read(clip_id)
 
     @cached_property
+    def _source(self) -> RunSource:
+        return RunSource(self.run)
+
+    @cached_property
     def stage(self):
         """Container of the explorer opened last, below the browser."""
         return import_optional("ipywidgets").VBox([])
@@ -227,17 +220,7 @@ class RunBrowser(Explorer):
         return bundle
 
     def to_html(self, path: str | os.PathLike | None = None) -> str:
-        """The browser as one self-contained page: no network, no Python; the explorers need Python.
-
-        Args:
-            path: file to write; nothing is written where None.
-
-        Returns:
-            The page's HTML.
-
-        Raises:
-            StagkitError: ``path`` cannot be written.
-        """
+        """HTML of the browser as one self-contained page without explorers, also written to ``path`` if given."""
         return self._save(f"Run: {self.run.name}", {"request": {}, "_opened": {}}, path)
 
     def to_figure(self):
