@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stagkit.core.errors import StagkitError
+from stagkit.core.files import read_json, write_json
 
 if TYPE_CHECKING:
     from stagkit.core.config import StagConfig, TrainConfig
@@ -55,14 +56,7 @@ class UnexpectedValue(StagkitError):
 
 
 def setup(number: str, seed: int = 0) -> Notebook:
-    """Begin a notebook: seeds, one torch thread on a CPU, figure style, and a banner of two lines.
-
-    Args:
-        number: the notebook's number, e.g. ``"01"``.
-        seed: of numpy, random and torch.
-
-    Returns:
-        What the rest of the notebook calls ``nb``.
+    """Begin a notebook: seeds of numpy, random and torch, one torch thread on a CPU, figure style, a banner of two lines.
 
     Example:
         >>> nb = setup("01")  # doctest: +SKIP
@@ -255,12 +249,9 @@ class Notebook:
         return check_answer(exercise, answer, **given)
 
     def check_values(self, **values: float | int | str | bool) -> None:
-        """Compare the notebook's numbers with the recorded ones (``notebooks/expected_values/NN.json``).
+        """Compare numbers, texts and truth values with the recorded ones (``notebooks/expected_values/NN.json``).
 
-        A notebook that was taken out of the repository has no such file: its numbers are shown and nothing is compared.
-
-        Args:
-            **values: name -> number, text or truth value. Tolerances are in the file and absolute.
+        Outside of the repository there is no such file: the values are shown and nothing is compared.
 
         Raises:
             UnexpectedValue: a number outside its tolerance, new or missing, or no file in the folder of expected values.
@@ -351,8 +342,6 @@ def _plain(name: str, value: object) -> float | int | str | bool:
 
 
 def _load_expected(path: Path, number: str) -> dict[str, dict]:
-    from stagkit.core.files import read_json
-
     if not path.is_file():
         raise UnexpectedValue(
             f"notebook {number} has no expected values ({path.name} is missing): record them once with "
@@ -363,8 +352,6 @@ def _load_expected(path: Path, number: str) -> dict[str, dict]:
 
 def _record_expected(path: Path, number: str, values: Mapping[str, object]) -> dict[str, dict]:
     """Write the values; known tolerances stay, new ones are 5 % (whole numbers and texts: exact)."""
-    from stagkit.core.files import write_json
-
     known = _load_expected(path, number) if path.is_file() else {}
     expected = {}
     for name, value in values.items():

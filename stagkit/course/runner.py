@@ -58,10 +58,8 @@ class Outcome:
         seconds: from the start of the kernel to its last cell.
         memory: largest resident memory of the kernel and its workers together, bytes; None if not measured.
         values: number of compared values; ``values_off``: names of those outside their tolerance.
-        verdicts: exercise -> True, False or None (not answered), of the placeholders.
-        solutions: the same of the folded solutions; empty unless they were run.
+        verdicts: exercise -> True, False or None (not answered); ``solutions``: the same of solutions that were run.
         error: empty if it passed; ``where``: the cell; ``remedy``: what to do.
-        node: the executed notebook.
     """
 
     name: str
