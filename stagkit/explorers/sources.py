@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.core.types import Batch, StagkitError, StagOutput
+from stagkit.evaluation.run import Run
 from stagkit.explorers.au_graph.scene import Scene, compute_scene
 from stagkit.explorers.run.scene import OWN_FOLD, compute_table
 from stagkit.explorers.validation import check_choice, check_index
 
 if TYPE_CHECKING:
-    from stagkit.evaluation.run import Run
     from stagkit.explain.interventions import Ablations
     from stagkit.network.model import Stag
 
@@ -229,8 +229,6 @@ def as_source(
     run_or_output: object, batch: Batch | None = None, model: Stag | None = None, allow_trained: bool = False
 ) -> Source:
     """A source from the arguments of an explorer: a run or its folder, an output with its batch, a scene, a source."""
-    from stagkit.evaluation.run import Run
-
     if isinstance(run_or_output, Source):
         return run_or_output
     if isinstance(run_or_output, (str, Path)):

@@ -10,12 +10,19 @@ from pathlib import Path
 from stagkit.core.errors import import_optional
 from stagkit.core.types import Clip, StagkitError
 from stagkit.evaluation.run import Run, RunError
+from stagkit.explain.evidence import make_evidence
+from stagkit.explain.run import FOLDER, find_ground_truth, load_evidence
+from stagkit.explorers.au_graph.widget import view_au_graph
 from stagkit.explorers.browser import read_css, read_esm
+from stagkit.explorers.evidence.widget import view_evidence
 from stagkit.explorers.explorer import Choice, Explorer, WidgetError, as_figure, checked
+from stagkit.explorers.flow.widget import view_flow
 from stagkit.explorers.run.scene import ALL, EXPLORERS, ORDERS, compute_header, compute_table
 from stagkit.explorers.sources import RunSource
 from stagkit.explorers.validation import check_choice
 from stagkit.plots.evaluation import plot_confusion
+from stagkit.synthetic.config import PhantomConfig
+from stagkit.synthetic.dataset import PhantomSource
 
 traitlets = import_optional("traitlets")
 
@@ -123,8 +130,12 @@ class RunBrowser(Explorer):
         index = self.clip if clip is None else self.table.index(clip)
         if index < 0:
             raise StagkitError("no clip is selected: click one, or give clip=...")
-        open_explorer = {"au graph": self._open_graph, "flow": self._open_flow, "evidence": self._open_evidence}[what]
-        self.explorer = open_explorer(index)
+        make = {
+            "au graph": lambda: view_au_graph(self._source, clip=self._place(index), seed=self._seed_of(index)),
+            "flow": lambda: view_flow(self._read_clip(self.table.tests[index][1])),
+            "evidence": lambda: self._open_evidence(index),
+        }
+        self.explorer = make[what]()
         with self.hold_sync():
             self.clip = index
             network = "" if what == "flow" else self.describe_network(index)
@@ -149,16 +160,7 @@ class RunBrowser(Explorer):
             raise StagkitError(f"clip {key[1]!r} was not tested by seed {self.table.seeds[0]}: choose another clip.")
         return self._source.tests.index(key)
 
-    def _open_graph(self, index: int):
-        from stagkit.explorers.au_graph.widget import view_au_graph
-
-        return view_au_graph(self._source, clip=self._place(index), seed=self._seed_of(index))
-
     def _open_evidence(self, index: int):
-        from stagkit.explain.evidence import make_evidence
-        from stagkit.explain.run import find_ground_truth
-        from stagkit.explorers.evidence.widget import view_evidence
-
         seed, place = self._seed_of(index), self._place(index)
         model, batch = self._source.network(place, seed)
         evidence = self._stored_evidence(index, seed)
@@ -169,8 +171,6 @@ class RunBrowser(Explorer):
 
     def _stored_evidence(self, index: int, seed: int):
         """The clip's part of the output of 'stagkit explain', or None."""
-        from stagkit.explain.run import FOLDER, load_evidence
-
         folder = self.run.path / FOLDER / f"seed{seed}"
         if not (folder / "attribution.npz").is_file():
             return None
@@ -178,11 +178,6 @@ class RunBrowser(Explorer):
         if whole.attribution.clip_ids.count(clip_id) != 1 or "target" in whole.attribution.axes.split():
             return None
         return whole.select([whole.attribution.clip_ids.index(clip_id)])
-
-    def _open_flow(self, index: int):
-        from stagkit.explorers.flow.widget import view_flow
-
-        return view_flow(self._read_clip(self.table.tests[index][1]))
 
     def _read_clip(self, clip_id: str) -> Clip:
         """The frames of a clip: from ``frames``, or rendered again if the run is one of phantoms."""
@@ -195,9 +190,6 @@ class RunBrowser(Explorer):
                 f"the run holds no frames of {clip_id!r}: give view_run(run, frames=...), a function clip id -> Clip, e.g. "
                 "stagkit.open_source('casme2', ROOT).read."
             )
-        from stagkit.synthetic.config import PhantomConfig
-        from stagkit.synthetic.dataset import PhantomSource
-
         return PhantomSource(PhantomConfig.from_dict(config)).read(clip_id)
 
     @cached_property
