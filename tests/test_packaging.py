@@ -60,7 +60,7 @@ def test_without_an_extra_its_name_is_in_the_sentence(extra):
     if extra == "notebooks":
         named = {line.split()[0] for line in sentences}
         assert {"view_au_graph", "view_evidence", "view_flow", "view_run", "view_puppet"} <= named
-        drawn = {"plot_au_graph", "plot_puppet"}  # the others are drawn by plots.clips, plots.attributions, plots.evaluation
+        drawn = {"plot_au_graph", "plot_puppet"}  # those of the other explorers are drawn by the room plots
         assert not drawn & named, "figures need no notebook library"
 
 
