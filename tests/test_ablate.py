@@ -14,7 +14,7 @@ from stagkit.datasets.prepare import keep_apex
 from stagkit.evaluation.ablation import VARIANTS, ablate, choose_variants, format_ablation
 from stagkit.evaluation.run import Run
 from stagkit.reports.paper.tables import make_ablation_table
-from stagkit.synthetic.auxiliary import make_auxiliary_data
+from stagkit.synthetic.flow_maps import make_auxiliary_data
 from tests.small import make_dataset
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)

@@ -7,7 +7,7 @@ import torch
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import CLASSES
-from stagkit.synthetic.auxiliary import make_auxiliary, make_auxiliary_data
+from stagkit.synthetic.flow_maps import make_auxiliary, make_auxiliary_data
 from stagkit.training.train import train_fold
 from tests.small import make_dataset
 
@@ -27,7 +27,7 @@ def test_other_seeds_are_other_people():
 
 
 def test_they_take_part_in_training_and_weight_zero_leaves_them_out(monkeypatch):
-    monkeypatch.setattr("stagkit.synthetic.auxiliary.N_CLIPS", 60)
+    monkeypatch.setattr("stagkit.synthetic.flow_maps.N_AUXILIARY", 60)
     data = make_auxiliary_data(48, seed=5)
     config = StagConfig(width=8, heads=2)
 

@@ -14,7 +14,7 @@ from stagkit.course.notebook import choose_course_settings, course_settings
 from stagkit.evaluation.ablation import ablate
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.inference.build_pretrained import EPOCHS, make_phantom_weights
-from stagkit.synthetic.auxiliary import make_auxiliary_data
+from stagkit.synthetic.flow_maps import make_auxiliary_data
 from tests.small import make_dataset
 
 

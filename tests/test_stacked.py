@@ -10,7 +10,7 @@ from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.evaluation.splits import make_folds
-from stagkit.synthetic.auxiliary import make_auxiliary_data
+from stagkit.synthetic.flow_maps import make_auxiliary_data
 from stagkit.training.ensemble import Ensemble, Task, choose_chunk, measure_memory, split_tasks, train_ensemble
 from stagkit.training.epoch_selection import TrainingPart, fit_ensemble, fit_network
 from stagkit.training.train import predict, train_fold

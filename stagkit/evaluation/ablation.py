@@ -22,7 +22,7 @@ from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run, check_place
-from stagkit.synthetic.auxiliary import accepts_auxiliary_data
+from stagkit.synthetic.flow_maps import accepts_auxiliary_data
 
 #: Name of the variant that all others are compared with.
 FULL = "full"

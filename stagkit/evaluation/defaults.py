@@ -8,7 +8,7 @@ import numpy as np
 
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import RoiDataset
-from stagkit.synthetic.auxiliary import accepts_auxiliary_data
+from stagkit.synthetic.flow_maps import accepts_auxiliary_data
 
 #: Weight of phantom maps in training on real maps; chosen on 10 groups of subjects of CASME II and SMIC.
 AUXILIARY_WEIGHT = 0.3

@@ -112,7 +112,7 @@ def fit_stag(
     checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train STAG as the run requests; with ``leaky``, or in a comparison, it also predicts after every epoch."""
-    from stagkit.synthetic.auxiliary import make_auxiliary
+    from stagkit.synthetic.flow_maps import make_auxiliary
     from stagkit.training.epoch_selection import fit_network
     from stagkit.training.train import predict
 
@@ -141,7 +141,7 @@ def run_ensemble(
     checkpoint: Checkpoint | None = None,
 ) -> list[FoldResult]:
     """Train the folds ``pairs``, (seed, number), at once; the same pairs in the same order give the same numbers."""
-    from stagkit.synthetic.auxiliary import make_auxiliary
+    from stagkit.synthetic.flow_maps import make_auxiliary
     from stagkit.training.epoch_selection import fit_ensemble
 
     configure_process(device)

@@ -1,7 +1,6 @@
-"""``stagkit analyze``: any clip -> motion -> prediction -> attribution to muscles.
+"""``stagkit analyze``: motion, prediction and attribution of a recording, in windows that overlap by half.
 
-A long recording is split into windows that overlap by half, each measured from its first frame. The timeline shows motion;
-it does not spot micro-expressions: nothing here was trained or tested for that.
+The timeline shows motion; it does not spot micro-expressions: nothing here was trained or tested for that.
 """
 
 from __future__ import annotations
@@ -25,11 +24,8 @@ from stagkit.motion.landmarks import FaceError, LandmarkFinder, check_face, load
 from stagkit.motion.optical_flow import FlowClip, compute_flow
 from stagkit.motion.video import Video, iter_windows, open_video
 
-#: Side of the aligned face, px; most frames of a window (stagkit's choices).
-SIZE, MAX_FRAMES = 192, 240
-
-#: Longest window, s (stagkit's choice).
-MAX_WINDOW = 3600.0
+#: Side of the aligned face, px; most frames of a window; its longest duration, s (stagkit's choices).
+SIZE, MAX_FRAMES, MAX_WINDOW = 192, 240, 3600.0
 
 #: Motion of a still face by camera noise alone, % of IOD: 0.04 to 0.19 with noise of 1 to 4 grey levels and two codecs; the
 #: weakest phantoms move 0.26.
@@ -38,11 +34,9 @@ STILL = 0.2
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a recording.
+    """A part of a recording: its first and last frame (0-based), and why it could not be measured, or ''.
 
     Args:
-        start, stop: first and last frame, 0-based.
-        reason: why it could not be measured, or ''.
         peak: largest motion score, % of IOD; ``peak_frame``: its frame.
         probabilities: float "cls", mean over networks.
         spread: largest difference between networks in the probability of the predicted class.
@@ -62,7 +56,6 @@ class Analysis:
     """The analysis of a recording.
 
     Args:
-        name, fps: of the recording.
         windows: in order; ``shown``: the one with the most motion (the first of equal ones), which is explained.
         classes, run, training_summary: classes, name and training of the networks.
         clip, motion, attribution: of the shown window; ``au_probabilities`` "time au", 0..1, mean over networks.
@@ -115,8 +108,7 @@ def analyze_video(
         run: as for ``load_weights``; the mean of the networks' logits is used.
         landmarks: stored points of the first frame "68 2", or of all frames "time 68 2", px.
         landmarker: mediapipe's ``face_landmarker.task``, which finds the face in each window.
-        fps: frames per second, if the file does not state it.
-        window: length of a window, s.
+        fps: frames per second, if the file does not state it; window: length of a window, s.
         progress: wraps the windows.
 
     Raises:
@@ -160,16 +152,9 @@ def _analyze(path, run, landmarks, landmarker, fps, window: float, progress) -> 
         logits = known.compute_logits(known.collate(motion, clip))[:, 0]
         each, mean = softmax(logits, axis=-1), softmax(logits.mean(0))
         at = int(motion.scores.argmax())
-        windows.append(
-            Window(
-                start=start,
-                stop=start + part.n_frames - 1,
-                peak=float(motion.scores[at]),
-                peak_frame=start + at,
-                probabilities=tuple(float(v) for v in mean),
-                spread=float(np.ptp(each[:, mean.argmax()])),
-            )
-        )
+        peak, spread = float(motion.scores[at]), float(np.ptp(each[:, mean.argmax()]))
+        probabilities = tuple(float(v) for v in mean)
+        windows.append(Window(start, start + part.n_frames - 1, "", peak, start + at, probabilities, spread))
         if best is None or windows[-1].peak > windows[shown].peak:
             shown, best = len(windows) - 1, (clip, motion)
     if best is None:
@@ -198,22 +183,19 @@ def describe_analysis(analysis: Analysis) -> str:
     parts = [f"{c} {p:.0%}" for c, p in zip(analysis.classes, best.probabilities, strict=True)]
     missed = sum(bool(w.reason) for w in analysis.windows)
     faceless = f" {missed} without a usable face." if missed else ""
-    motion = (
-        analysis.stillness or f"Most motion around frame {best.peak_frame} ({best.peak:.2f} % of the eye distance)."
-    )
+    most = f"Most motion around frame {best.peak_frame} ({best.peak:.2f} % of the eye distance)."
+    head = f"{analysis.name}: {len(analysis.windows)} window(s) at {analysis.fps:g} frames per second."
     return (
-        f"{analysis.name}: {len(analysis.windows)} window(s) at {analysis.fps:g} frames per second.{faceless} {motion}\n"
+        f"{head}{faceless} {analysis.stillness or most}\n"
         f"Prediction: {analysis.classes[k]} ({', '.join(parts)}); the networks differ by up to {best.spread:.0%}.\n"
         f"{analysis.training_summary}"
     )
 
 
 class _Part:
-    """A window of the recording while it is read: the face of its first frame, and all frames aligned to it.
+    """A window of the recording while it is read: all frames aligned to the face of the first.
 
-    Args:
-        video: the recording; start: index of the first frame.
-        stored: landmarks float "time 68 2" px of the whole recording; None = ``finder`` finds them in the first frame.
+    Its landmarks are ``stored`` ("time 68 2" px, of the whole recording), or found by ``finder``.
     """
 
     def __init__(self, video: Video, start: int, stored: np.ndarray | None, finder: LandmarkFinder | None):
@@ -246,11 +228,7 @@ class _Part:
         return points
 
     def make_clip(self) -> Clip:
-        """The kept frames with landmarks; the first is the onset.
-
-        Raises:
-            StagkitError: there is no usable face in the first frame.
-        """
+        """The kept frames with landmarks; the first, which must show a usable face, is the onset."""
         if self.reason:
             raise FaceError(self.reason)
         stop = self.start + self.n_frames
@@ -272,17 +250,16 @@ def _explain(weights: PretrainedEnsemble, batch: Batch) -> tuple[Attribution, np
     """Attribution of the mean logit (the mean of the attributions), and mean AU probabilities "time au"."""
     target = int(weights.compute_logits(batch).mean(0)[0].argmax())
     parts = [attribute(n, batch, target=target, n_steps=128, run=weights.name) for n in weights.networks]
-    mean = {
-        name: np.mean([getattr(p, name) for p in parts], axis=0)
-        for name in ("values", "logit_difference", "convergence_delta")
-    }
+    names = "values", "logit_difference", "convergence_delta"
+    mean = {name: np.mean([getattr(p, name) for p in parts], axis=0) for name in names}
     mean["values"] = mean["values"].astype(np.float32)
     return replace(parts[0], **mean), weights.compute_au_probabilities(batch)[0]
 
 
 def tabulate_analysis(analysis: Analysis) -> dict[str, object]:
     """The numbers of an analysis as plain values, for ``analysis.json``."""
-    at_peak = analysis.au_probabilities.max(0)
+    at_peak, attribution = analysis.au_probabilities.max(0), analysis.attribution
+    by_label = zip((*AU_LABELS, "none"), by_au(attribution)[0], strict=True)
     return {
         "recording": analysis.name,
         "fps": analysis.fps,
@@ -295,12 +272,10 @@ def tabulate_analysis(analysis: Analysis) -> dict[str, object]:
         "windows": [asdict(w) for w in analysis.windows],
         "au_probabilities": {label: float(v) for label, v in zip(AU_LABELS, at_peak, strict=True)},
         "attribution": {
-            "target": analysis.classes[int(analysis.attribution.target[0])],
-            "logit_difference": float(analysis.attribution.logit_difference[0]),
-            "relative_delta": float(analysis.attribution.relative_delta[0]),
-            "by_au": {
-                label: float(v) for label, v in zip((*AU_LABELS, "none"), by_au(analysis.attribution)[0], strict=True)
-            },
+            "target": analysis.classes[int(attribution.target[0])],
+            "logit_difference": float(attribution.logit_difference[0]),
+            "relative_delta": float(attribution.relative_delta[0]),
+            "by_au": {label: float(v) for label, v in by_label},
             "control": "none: no sanity check was run on this attribution",
         },
     }

@@ -1,7 +1,6 @@
 """Building the shipped phantom weights: ``stagkit weights phantom --rebuild --out FOLDER``.
 
-Phantoms of three presets are drawn and measured; five networks are trained on different subjects of them and tested together
-on other subjects; weights, scores and a model card are written.
+Five networks are trained on different subjects of phantoms of three presets, and tested together on other subjects.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from stagkit.evaluation.bootstrap import describe_caveat
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import compute_confusion, compute_interval, compute_scores
-from stagkit.inference.pretrained import PretrainedEnsemble, load_weights, save_weights
+from stagkit.inference.pretrained import PretrainedEnsemble, format_caution, load_weights, save_weights
 from stagkit.synthetic.clip import make_clip
 from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
@@ -68,17 +67,13 @@ def make_phantom_weights(
     workers: int | None = None,
     progress: Callable[[str], Progress] = lambda what: no_progress,
 ) -> Path:
-    """Draw, measure, train, test, write; resumes if interrupted.
+    """Draw, measure, train, test, write; returns the path of ``phantom.safetensors``. Resumes if interrupted.
 
     Args:
         out: folder for ``train``, ``test``, ``run``, ``phantom.safetensors``, ``phantom.md``, ``phantom.json``.
         train_phantoms, test_phantoms: subjects, clips and seed for each of ``PRESETS``; other seeds give other subjects.
         stag, train: settings of the networks; None: ``defaults.choose_settings``, trained for ``EPOCHS``.
-        workers: processes of one thread each; None: all cores.
-        progress: name of a step -> what wraps its stream.
-
-    Returns:
-        Path of ``phantom.safetensors``.
+        workers: processes of one thread each; None: all cores. ``progress``: name of a step -> what wraps its stream.
 
     Raises:
         StagkitError: a folder that holds other files or cannot be written.
@@ -109,17 +104,15 @@ def make_phantom_weights(
         f"The {report['n_folds']} networks were trained on {report['n_clips']} clips of {report['n_subjects']} phantoms, "
         "drawn by a program: they say nothing about real people. On phantoms of other subjects they reach a UF1 of "
         f"{test['uf1']:.2f} together (95 % interval {test['uf1_ci95'][0]:.2f} to {test['uf1_ci95'][1]:.2f}, majority class "
-        f"{test['majority']:.2f}{_caution(test)}). On real recordings nothing was measured."
+        f"{test['majority']:.2f}{format_caution(test)}). On real recordings nothing was measured."
     )
     path = out / "phantom.safetensors"
     save_weights(replace(ensemble, name="phantom", training_summary=summary), path)
     write_json(out / "phantom.json", test)
-    template = Template(
-        (RESOURCES / "templates" / "model_card.md").read_text(encoding="utf-8"), keep_trailing_newline=True
-    )
-    card = template.render(
-        run={**report, "classes": ensemble.classes, "caution": _caution(report)},
-        test={**test, "uf1_ci95": tuple(test["uf1_ci95"]), "caution": _caution(test)},
+    text = (RESOURCES / "templates" / "model_card.md").read_text(encoding="utf-8")
+    card = Template(text, keep_trailing_newline=True).render(
+        run={**report, "classes": ensemble.classes, "caution": format_caution(report)},
+        test={**test, "uf1_ci95": tuple(test["uf1_ci95"]), "caution": format_caution(test)},
         size=path.stat().st_size / 1e6,
         n_aus=len(AU_NUMBERS),
         presets=PRESETS,
@@ -131,20 +124,10 @@ def make_phantom_weights(
     return path
 
 
-def _caution(scores: dict) -> str:
-    return f"; caution: {scores['caveat']}" if scores["caveat"] else ""
-
-
 def compute_test_scores(weights: PretrainedEnsemble, data: RoiDataset) -> dict[str, object]:
-    """Scores of all networks together on subjects that none of them was trained on.
+    """Scores of all networks together on ``GradedPhantoms`` of the same classes, whose subjects none was trained on.
 
-    Args:
-        weights: whose ``classes`` are those of ``data``.
-        data: ``GradedPhantoms``, whose subject names determine their difficulty.
-
-    Returns:
-        ``n_clips, n_subjects, uf1, uf1_ci95`` (over subjects), ``caveat`` of the interval, ``majority``, ``uf1_by_level``,
-        ``uf1_by_preset``, ``networks_alone`` (UF1 of each), ``au_auroc`` (mean over the coded AUs).
+    ``uf1_ci95`` is over subjects, ``networks_alone`` the UF1 of each network, ``au_auroc`` the mean over the coded AUs.
     """
     logits, aus = weights.compute_logits(data.batch()), weights.compute_au_probabilities(data.batch())
     prediction, n = logits.mean(0).argmax(1), len(weights.classes)

@@ -1,8 +1,7 @@
-"""Pretrained ensembles of networks in one file.
+"""Pretrained ensembles of networks in one safetensors file; stagkit ships ``phantom``, five networks trained on phantoms.
 
-A weights file is a safetensors file: tensors ``NUMBER.NAME`` of every network, and as JSON in its header the classes, the
-settings of network, flow and regions, a summary of the training, and a digest of it all. stagkit ships one, ``phantom``:
-five networks trained on phantoms, with the model card ``resources/weights/phantom.md``.
+It holds tensors ``NUMBER.NAME`` of every network, and as JSON in its header the classes, the settings of network, flow and
+regions, a summary of the training, and a digest of it all.
 """
 
 from __future__ import annotations
@@ -28,13 +27,10 @@ from stagkit.network.model import Stag
 
 #: Weights shipped with stagkit.
 SHIPPED = ("phantom",)
-
 #: Most networks of an ensemble (stagkit's choice).
 MAX_NETWORKS = 10
-
 #: Raised when the layout of a file of weights changes.
 FORMAT = 3
-
 _FOLDER = RESOURCES / "weights"
 
 
@@ -47,12 +43,10 @@ class PretrainedEnsemble:
     """Networks that predict together, and how to measure a clip for them.
 
     Args:
-        name: of the shipped weights, the file or the run.
-        networks: in evaluation mode, each trained on different subjects.
-        classes: of the logits, in order.
+        name: of the shipped weights, the file or the run; classes: of the logits, in order.
+        networks: in evaluation mode, each trained on different subjects; stag: their settings.
         flow, roi: settings of ``compute_flow`` and ``compute_rois``.
         training_summary: one sentence on the training data and the scores on subjects not trained on.
-        stag: settings of the networks.
     """
 
     name: str
@@ -71,11 +65,7 @@ class PretrainedEnsemble:
         return stack_sequences([sequence], self.classes).batch()
 
     def compute_logits(self, batch: Batch) -> np.ndarray:
-        """Logits of each network: float "network clip cls".
-
-        Raises:
-            WeightsError: logits that are not finite.
-        """
+        """Logits of each network, all finite: float "network clip cls"."""
         with torch.no_grad():
             logits = np.stack([n.logits(batch.x, batch.mask, batch.times_ms).numpy() for n in self.networks])
         if not np.isfinite(logits).all():
@@ -162,6 +152,11 @@ def _digest_contents(header: dict, tensors: dict[str, torch.Tensor]) -> str:
     return compute_digest(*parts)
 
 
+def format_caution(scores: dict) -> str:
+    """The caveat of an interval as the end of a sentence, or ''."""
+    return f"; caution: {scores['caveat']}" if scores["caveat"] else ""
+
+
 def describe_training(run: Run) -> str:
     """One sentence on the training data of a run and its scores."""
     report = run.metrics
@@ -169,12 +164,11 @@ def describe_training(run: Run) -> str:
     drawn = all("phantom" in name or name == "animated-photo" for name in sets)
     what = "phantoms, drawn by a program: they say nothing about real people" if drawn else "recordings"
     score = report["uf1"]
-    caveat = f"; caution: {report['caveat']}" if report["caveat"] else ""
     return (
         f"The networks were trained on {report['n_clips']} clips of {report['n_subjects']} subjects of "
         f"{', '.join(sets)} ({what}); there they reached a UF1 of {score['mean']:.2f} on subjects they were not trained on "
         f"(95 % interval {score['ci95'][0]:.2f} to {score['ci95'][1]:.2f}, majority class "
-        f"{report['baselines']['majority']['uf1']:.2f}{caveat}). For other subjects, cameras "
+        f"{report['baselines']['majority']['uf1']:.2f}{format_caution(report)}). For other subjects, cameras "
         "and situations nothing was measured."
     )
 
@@ -227,11 +221,7 @@ _HEADER = dict(
 
 
 def _unpack(header: object, tensors: dict[str, torch.Tensor]) -> PretrainedEnsemble:
-    """The networks of a file whose header and tensors are checked first.
-
-    Raises:
-        WeightsError: what is wrong, as the end of a sentence that begins with the file.
-    """
+    """The networks of a file, checked first; an error is the end of a sentence that begins with the file."""
     if not isinstance(header, dict):
         raise WeightsError("is damaged, or not a weights file of stagkit")
     if header.get("format") != FORMAT:
@@ -248,10 +238,8 @@ def _unpack(header: object, tensors: dict[str, torch.Tensor]) -> PretrainedEnsem
     flow = FlowConfig.from_dict(header["flow"])
     with torch.device("meta"):  # shapes only: a header cannot ask for more memory than its tensors fill
         shapes = Stag(stag, n_classes=len(classes), patch=roi.patch).state_dict()
-    expected = {
-        f"{i}.{name}": (value.shape, value.dtype) for i in range(header["networks"]) for name, value in shapes.items()
-    }
-    if {name: (value.shape, value.dtype) for name, value in tensors.items()} != expected:
+    expected = {f"{i}.{name}": value for i in range(header["networks"]) for name, value in shapes.items()}
+    if {n: (v.shape, v.dtype) for n, v in tensors.items()} != {n: (v.shape, v.dtype) for n, v in expected.items()}:
         raise WeightsError("holds another network than this stagkit builds")
     if header["digest"] != _digest_contents(header, tensors):
         raise WeightsError("was changed after it was written (its digest is another)")
@@ -261,12 +249,5 @@ def _unpack(header: object, tensors: dict[str, torch.Tensor]) -> PretrainedEnsem
     networks = [Stag(stag, n_classes=len(classes), patch=roi.patch).eval() for _ in range(header["networks"])]
     for i, network in enumerate(networks):
         network.load_state_dict({name: tensors[f"{i}.{name}"] for name in shapes})
-    return PretrainedEnsemble(
-        name=header["name"],
-        networks=tuple(networks),
-        classes=tuple(classes),
-        flow=flow,
-        roi=roi,
-        training_summary=header["training_summary"],
-        stag=stag,
-    )
+    summary = header["training_summary"]
+    return PretrainedEnsemble(header["name"], tuple(networks), tuple(classes), flow, roi, summary, stag)

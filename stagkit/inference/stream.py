@@ -1,7 +1,7 @@
-"""Prediction while a clip is recorded: frames are added one by one.
+"""Prediction while a clip is recorded: each frame is measured once against the onset frame.
 
-Each frame is measured once against the onset frame. Its flow is kept because the head motion is smoothed over all frames:
-a second of 200 frames at 128 px takes 26 MB. After the last frame the prediction is that of the whole clip.
+Flow is kept because the head motion is smoothed over all frames: a second of 200 frames at 128 px takes 26 MB. After the
+last frame the prediction is that of the whole clip.
 """
 
 from __future__ import annotations
@@ -29,10 +29,8 @@ class Stream:
     """A clip that grows frame by frame.
 
     Args:
-        model: a trained network.
-        classes: names of its classes.
-        onset: uint8 "y x" or "y x chan", the frame from which motion is measured.
-        landmarks: float "68 2" px, of that frame.
+        model: a trained network; classes: names of its classes.
+        onset, landmarks: the frame from which motion is measured, uint8 "y x" or "y x chan", and its points "68 2" px.
         flow_config, roi_config: as the network was trained with.
 
     Example:
@@ -74,11 +72,7 @@ class Stream:
         self._times.append(float(time_ms))
 
     def predict(self) -> np.ndarray:
-        """Probabilities float "cls" from the discriminative frames among those added so far.
-
-        Raises:
-            StagkitError: no frame was added yet.
-        """
+        """Probabilities float "cls" from the discriminative frames among those added so far, at least one."""
         if not len(self):
             raise StagkitError("no frame was added yet: motion needs one in addition to the onset frame.")
         flow, head, times = np.stack(self._flow), np.stack(self._head), np.array(self._times)

@@ -16,7 +16,6 @@ import numpy as np
 from stagkit.core.facs import AU_NUMBERS, AUCode
 from stagkit.core.types import Clip, StagkitError, check_axes, inter_ocular_distance
 from stagkit.synthetic.config import PhantomConfig
-from stagkit.synthetic.habits import Habits, make_habits, make_illumination, make_incidental_motion
 from stagkit.synthetic.identity import Subject, make_subject
 from stagkit.synthetic.presets import (
     MAX_FRAMES,
@@ -30,9 +29,13 @@ from stagkit.synthetic.presets import (
 from stagkit.synthetic.render.face import draw_face
 from stagkit.synthetic.render.frames import ClipSpec, find_visible, render_frames, simulate_sensor
 from stagkit.synthetic.skin_motion import (
+    Habits,
     compute_au_displacement,
     compute_coactivation,
+    make_habits,
     make_head_motion,
+    make_illumination,
+    make_incidental_motion,
     make_intensity,
 )
 
@@ -51,8 +54,7 @@ class Truth:
         head: float "time 2 3", affine head motion in px (identity = still head).
         visible: bool "time y x", False where the motion cannot be seen (blink, parted lips, glasses).
         coactivation: float "au au", how much two AUs are active together (1 on the diagonal, symmetric, 0..1).
-        neutral: uint8 "y x" (or "y x chan"), the neutral face without noise.
-        confounder: name of the confounder, '' if none.
+        neutral: uint8 "y x" (or "y x chan"), without noise; confounder: its name, '' if none.
     """
 
     codes: tuple[str, ...]
@@ -105,14 +107,12 @@ def make_clip(config: PhantomConfig, subject: int, clip: int, render: bool = Tru
     """One phantom clip, independent of which other clips are made.
 
     Args:
-        config: see ``PhantomConfig``.
         subject, clip: 0-based, below ``config.subjects`` and ``config.clips``.
         render: False leaves the frames blank: truth and landmarks alone, much faster.
 
     Returns:
-        A ``Clip`` of ``config.size`` px: uint8 frames (RGB or grey as in the data set), landmarks of every frame (moved
-        by AUs and head, not by blinks), 0-based onset, apex and offset, and ``truth``. At difficulty 0 nothing but
-        the planted motion: no noise, head motion, blinks or flicker.
+        A ``Clip`` with ``truth``: frames RGB or grey as in the data set, landmarks moved by AUs and head, not by blinks. At
+        difficulty 0 nothing but the planted motion: no noise, head motion, blinks or flicker.
 
     Raises:
         StagkitError: a subject or clip number outside the configuration.
@@ -215,10 +215,8 @@ def _make_time_courses(
 def _draw_peaks(
     preset: Preset, difficulty: float, pattern: tuple, n_coded: int, habits: Habits, rng: np.random.Generator
 ) -> np.ndarray:
-    """Peak displacement "au", % of IOD: one AU leads, others reach 55-100 % of it (lids less), faint ones 30-55 %.
-
-    Beyond the default difficulty motion shrinks, to a half at difficulty 1.
-    """
+    """Peak displacement "au", % of IOD: one AU leads, others reach 55-100 % of it (lids less), faint ones 30-55 %."""
+    # beyond the default difficulty motion shrinks, to a half at difficulty 1
     low, high = (max(0.3, edge * (1 - 0.5 * compute_excess(difficulty))) for edge in preset.intensity)
     lead = low + (high - low) * rng.random() ** (0.4 + difficulty)
     which = [AU_NUMBERS.index(number) for number, _ in pattern]

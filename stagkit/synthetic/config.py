@@ -15,13 +15,10 @@ class PhantomConfig(Config):
 
     Args:
         preset: the data set that is imitated in frame rate, classes, intensity and noise.
-        subjects: how many different faces; clips: how many clips of each.
-        size: side of the square picture, px.
-        difficulty: 0 or ``clean`` .. 1 or ``real``, as hard as real data: noise, head drift, blinks, glances, folds
-            of the skin, habits of a person, ambiguity of the emotion's AUs. The default 0.4 or ``default`` is a
-            demonstration that a network solves well, but not fully.
-        confounder: a shortcut that is planted with one class, ``none`` by default.
-        occlusion: what hides part of every face.
+        subjects: number of faces; clips: of each; size: side of the square image, px.
+        difficulty: 0 or ``clean`` .. 1 or ``real``: noise, head drift, blinks, glances, folds of the skin, habits of a
+            subject, ambiguity of the emotion's AUs. A network solves the default, 0.4 or ``default``, well, but not fully.
+        confounder: a shortcut that is planted with one class; occlusion: what hides part of every face.
     """
 
     preset: Literal["casme2", "samm", "smic", "4dme", "dfme"] = "casme2"

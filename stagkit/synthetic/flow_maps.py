@@ -1,20 +1,20 @@
-"""Phantom flow maps: onset-apex flow made from the AUs alone, without images, thousands per second.
+"""Phantom flow maps: onset-apex flow made from the AUs alone, without images, also as auxiliary training clips.
 
-The displacement fields are those of phantom faces (``skin_motion``) in the frame of the published maps, disturbed as
-estimated flow is: blinks, head motion, elastic skin, patches without texture. Each channel is scaled to 0..255 per map, as
-published. The sizes of the disturbances were tuned on the published maps of CASME II and SMIC.
+The fields are those of phantom faces in the frame of the published maps, disturbed as estimated flow is. Their sizes were
+tuned on the maps of CASME II and SMIC, so scores on these two sets are slightly optimistic (BENCHMARKS.md).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
+from stagkit.core.config import TrainConfig
 from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
-from stagkit.core.types import StagkitError
-from stagkit.datasets.flow_maps import CLASSES, MAP_FRAME
+from stagkit.core.types import Batch, RoiDataset, StagkitError
+from stagkit.datasets.flow_maps import CLASSES, MAP_ATLAS, MAP_FRAME, make_map_dataset
 from stagkit.synthetic.identity import EYES, make_shape
 from stagkit.synthetic.presets import PRESETS, STRENGTH, sample_au_pattern
 from stagkit.synthetic.skin_motion import compute_au_patches
@@ -24,6 +24,9 @@ _SIDES = ("R", "L")
 _FACES = 48  # shapes that are drawn once per process and shared by all phantom subjects
 _BLOCK = 1024
 
+#: How many auxiliary maps are made, and whose statistics they follow in turn.
+N_AUXILIARY, AUXILIARY_PRESETS = 6000, ("casme2", "smic", "samm")
+
 
 @dataclass(frozen=True)
 class PhantomMaps:
@@ -31,9 +34,8 @@ class PhantomMaps:
 
     Args:
         flow: uint8 "clip y x chan", chan = (u, v, strain), each scaled to 0..255 per map.
-        label: int64 "clip", position in ``CLASSES``.
+        label: int64 "clip", position in ``CLASSES``; aus: str "clip", AU codes, e.g. ``4+L12``.
         subject, dataset, clip: str "clip"; subjects are unique within ``dataset``, e.g. ``casme2-phantom``.
-        aus: str "clip", AU codes, e.g. ``4+L12``.
         au_intensity: float32 "clip au side", au as ``facs.AU_NUMBERS``, side = (R, L) of the subject; 0 = absent, 1 = the
             strongest AU of the clip. Midline AUs have equal sides.
     """
@@ -50,13 +52,11 @@ class PhantomMaps:
 def make_maps(
     n_clips: int, seed: int = 0, preset: str = "casme2", clips_per_subject: int = 8, difficulty: float = 1.0
 ) -> PhantomMaps:
-    """Flow maps of phantoms; the classes follow each other in turn.
+    """Flow maps of phantoms, thousands per second; the classes follow each other in turn.
 
     Args:
-        n_clips: 1 or more.
         seed: the same seed gives the same bytes; another one other subjects.
         preset: whose AU statistics: ``casme2``, ``samm`` or ``smic`` (those with the three MEGC2019 classes).
-        clips_per_subject: maps per subject.
         difficulty: 0 unambiguous AU patterns, undisturbed motion .. 1 real statistics and disturbances.
 
     Raises:
@@ -72,10 +72,8 @@ def make_maps(
         raise StagkitError(f"`preset` is {preset!r}, expected one with the classes of the published maps: {able}.")
     if n_clips < 1 or clips_per_subject < 1:
         raise StagkitError(f"{n_clips} maps, {clips_per_subject} per subject: expected 1 or more of each.")
-    parts = [
-        _make_block(min(_BLOCK, n_clips - start), start, seed, preset, clips_per_subject, difficulty)
-        for start in range(0, n_clips, _BLOCK)
-    ]
+    starts = range(0, n_clips, _BLOCK)
+    parts = [_make_block(min(_BLOCK, n_clips - s), s, seed, preset, clips_per_subject, difficulty) for s in starts]
     return PhantomMaps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -195,7 +193,6 @@ def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
         return (difficulty * typical * np.exp(spread * rng.normal(size=(n, 1, 1, 1)))).astype(np.float32)
 
     lids, relief, error_gain = (np.stack([_draw_face(int(f))[i] for f in faces]) for i in (1, 2, 3))
-    error_gain = error_gain[:, None]
     y, x = (np.mgrid[:SIZE, :SIZE].astype(np.float32) - 13.5) / 14
     out = flow.copy()
     # lids: partly closing or opening between onset and apex; both eyes nearly alike
@@ -217,16 +214,13 @@ def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:
     grain = rng.standard_normal(out.shape, dtype=np.float32)
     seen = np.exp(0.45 * _smooth(1.5, 1.2, (n, 1, SIZE, SIZE), rng))
     out *= seen / np.maximum(1.0, 0.6 * seen)
-    errors = size(0.11, 0.6) * broad + size(0.055, 0.7) * fine * texture_loss * error_gain**1.5
+    errors = size(0.11, 0.6) * broad + size(0.055, 0.7) * fine * texture_loss * error_gain[:, None] ** 1.5
     out += errors + size(0.004, 0.5) * grain * texture_loss
     return out.astype(np.float32)
 
 
 def add_strain(flow: np.ndarray, rng: np.random.Generator, difficulty: float) -> np.ndarray:
-    """Append optical strain sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 2), as STSTNet defines it: float32 "clip 3 y x".
-
-    Above difficulty 0 it is uneven, as strain computed on a fine grid and thinned out to the map.
-    """
+    """Append STSTNet's optical strain sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 2), uneven if difficult: float32 "clip 3 y x"."""
     (u_y, u_x), (v_y, v_x) = (np.gradient(flow[:, c], axis=(1, 2)) for c in (0, 1))
     strain = np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
     if difficulty:
@@ -239,3 +233,34 @@ def normalize_per_map(motion: np.ndarray) -> np.ndarray:
     low, high = motion.min((2, 3), keepdims=True), motion.max((2, 3), keepdims=True)
     scaled = (motion - low) / np.maximum(high - low, 1e-12) * 255
     return np.moveaxis(np.round(scaled), 1, -1).astype(np.uint8)
+
+
+@lru_cache(maxsize=2)
+def make_auxiliary_data(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDataset:
+    """Regions of phantom flow maps, ``patch`` samples per side; ``aus`` is 1 where an AU is planted and 0 elsewhere."""
+    parts, n = [], len(AUXILIARY_PRESETS)
+    for i, preset in enumerate(AUXILIARY_PRESETS):
+        maps = make_maps(len(range(i, n_clips, n)), seed=seed * n + i, preset=preset)
+        data = make_map_dataset(vars(maps), f"{preset} phantoms", patch)
+        parts.append(replace(data, aus=(maps.au_intensity.max(2) > 0.15).astype(np.float32)))
+    joined = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("x", "mask", "times_ms", "label", "aus")}
+    named = {k: sum((getattr(p, k) for p in parts), ()) for k in ("clip_ids", "subjects", "datasets")}
+    meta = {"source": "phantom flow maps", "seed": seed, "radius": MAP_ATLAS.radius}
+    return replace(parts[0], **joined, **named, meta=meta)
+
+
+def accepts_auxiliary_data(data: RoiDataset) -> bool:
+    """True for flow maps of the MEGC2019 classes with regions as in published maps."""
+    return data.unit == "map" and tuple(data.classes) == CLASSES and data.meta.get("radius") == MAP_ATLAS.radius
+
+
+def make_auxiliary(data: RoiDataset, config: TrainConfig) -> Batch | None:
+    """The auxiliary batch of ``train.train_fold``: ``N_AUXILIARY`` phantom maps; None if their weight is 0."""
+    if not config.auxiliary_weight:
+        return None
+    if not accepts_auxiliary_data(data):
+        raise StagkitError(
+            f"train.auxiliary_weight adds phantom flow maps to real ones: these clips are in {data.unit!r} with the "
+            f"classes {', '.join(data.classes)}; expected flow maps with {', '.join(CLASSES)}. Set it to 0."
+        )
+    return make_auxiliary_data(N_AUXILIARY, patch=data.x.shape[-1]).batch()

@@ -6,21 +6,21 @@ The skin is moved by the displacement fields of phantoms; lids, teeth and shadow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 
 import numpy as np
 from scipy.ndimage import map_coordinates, spline_filter
 
+from stagkit.core.files import RESOURCES
 from stagkit.core.types import Clip, StagkitError
 from stagkit.datasets.au_codes import parse_aus
 from stagkit.motion.landmarks import align_clip
 from stagkit.synthetic.clip import Truth
+from stagkit.synthetic.render.face import make_pixels
 from stagkit.synthetic.skin_motion import (
     compute_au_displacement,
     compute_coactivation,
-    compute_inverse,
+    find_displacement,
     make_au_field,
-    make_grid,
     make_intensity,
 )
 
@@ -36,8 +36,7 @@ def load_astronaut() -> np.ndarray:
 
 def load_astronaut_landmarks() -> np.ndarray:
     """Landmarks of ``load_astronaut()``: float "68 2" px, found with mediapipe (``faces.LandmarkFinder``)."""
-    with resources.files("stagkit").joinpath("resources/astronaut68.csv").open(encoding="utf-8") as file:
-        return np.loadtxt(file, delimiter=",", skiprows=1)
+    return np.loadtxt(RESOURCES / "astronaut68.csv", delimiter=",", skiprows=1)
 
 
 def animate_photo(
@@ -53,17 +52,14 @@ def animate_photo(
 ) -> Clip:
     """A clip of a photograph with action units that rise and fall once.
 
-    The face is aligned to a square. Each frame is an inverse warp with cubic splines, exact far below a pixel.
+    The face is aligned to a square; each frame is an inverse warp with cubic splines, exact far below a pixel.
 
     Args:
-        image: uint8 "y x" or "y x chan" (RGB).
-        landmarks: float "68 2" px of the face.
+        image, landmarks: uint8 "y x" or "y x chan" (RGB), and float "68 2" px.
         aus: AU codes, e.g. ``"L12+6"``, or code -> peak displacement, % of IOD.
         peak: peak displacement of codes given without one, % of IOD (micro: 0.3 to 3).
-        n_frames: at least 10; nothing moves in the first and last tenth.
-        fps: frames per second.
-        size: side of the square, px.
-        noise: standard deviation of sensor noise, grey levels; ``seed`` of the noise.
+        n_frames: at least 10; nothing moves in the first and last tenth. ``fps``: frames per second.
+        size: side of the square, px; noise: standard deviation of sensor noise, grey levels; seed: of the noise.
 
     Returns:
         ``Clip`` with ``truth``; dataset and subject ``animated-photo``.
@@ -83,8 +79,7 @@ def animate_photo(
             raise StagkitError(f"{text!r} names no action units; write e.g. 'L12+6'.")
         planted += [(code, float(value)) for code in parsed.codes]
     names = dict(clip_id="photo", subject="animated-photo/photo", dataset="animated-photo", label="animated")
-    still = Clip(frames=image[None], fps=fps, landmarks=np.asarray(landmarks, float)[None], **names)
-    still = align_clip(still, size)
+    still = align_clip(Clip(frames=image[None], fps=fps, landmarks=np.asarray(landmarks, float)[None], **names), size)
     neutral, points = still.frames[0], still.landmarks[0]
 
     onset, apex, offset = find_moments(n_frames)
@@ -92,15 +87,9 @@ def animate_photo(
     intensity = np.tile(course[:, None], (1, len(planted)))
     fields = np.stack([make_au_field(c.number, c.side, points, size, p) for c, p in planted])
     moves = sum(compute_au_displacement(c.number, c.side, points, points, p) for c, p in planted)
-    truth = Truth(
-        codes=tuple(str(code) for code, _ in planted),
-        au_intensity=intensity,
-        fields=fields,
-        head=np.tile(np.eye(2, 3), (n_frames, 1, 1)),
-        visible=np.ones((n_frames, size, size), bool),
-        coactivation=compute_coactivation(intensity),
-        neutral=neutral,
-    )
+    head, visible = np.tile(np.eye(2, 3), (n_frames, 1, 1)), np.ones((n_frames, size, size), bool)
+    codes, coactivation = tuple(str(code) for code, _ in planted), compute_coactivation(intensity)
+    truth = Truth(codes, intensity, fields, head, visible, coactivation, neutral)
     splines = make_splines(neutral)
     frames = np.stack([move_photo(neutral, truth.displacement(t), splines) for t in range(n_frames)])
     if noise:
@@ -130,15 +119,9 @@ def make_splines(image: np.ndarray) -> list[np.ndarray]:
 
 
 def move_photo(image: np.ndarray, field: np.ndarray, splines: list[np.ndarray] | None = None) -> np.ndarray:
-    """One frame of a moving image: each pixel shows what lies where its skin came from.
+    """One frame of a moving square image, float32, 0..255 and slightly beyond at sharp edges.
 
-    Args:
-        image: uint8 "y x" or "y x chan", square.
-        field: float32 "2 y x" px, displacement of the still face.
-        splines: ``make_splines(image)``, if many frames are made.
-
-    Returns:
-        float32, shaped like ``image``, 0..255 and slightly beyond at sharp edges.
+    ``field`` float32 "2 y x" px is the displacement of the still face; ``splines``: ``make_splines(image)``, if available.
 
     Raises:
         StagkitError: motion so large that the skin folds.
@@ -146,10 +129,10 @@ def move_photo(image: np.ndarray, field: np.ndarray, splines: list[np.ndarray] |
     frame = image.astype(np.float32)
     if not field.any():
         return frame
-    grid = make_grid(len(image)).astype(np.float32)
-    sources = compute_inverse(field, grid)
-    moved = np.abs(sources - grid).max(-1) > 0
-    at = sources[moved][:, ::-1].T
+    x, y = make_pixels(len(image))
+    across, down = (place - d for place, d in zip((x, y), find_displacement(field, x, y), strict=True))
+    moved = (across != x) | (down != y)
+    at = np.stack([down[moved], across[moved]])
     layers = frame[..., None] if frame.ndim == 2 else frame
     for k, spline in enumerate(splines or make_splines(image)):
         layers[moved, k] = map_coordinates(spline, at, order=3, mode="nearest", prefilter=False)

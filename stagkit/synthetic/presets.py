@@ -21,19 +21,15 @@ class Preset:
     """What is imitated of a data set.
 
     Args:
-        name: as in ``PhantomConfig.preset``.
         fps: frames per second; one per subject where the data set mixes them.
         emotions: class -> its emotions; the classes in the order of the data set.
         counts: data sets of ``resources/au_emotion_counts.csv`` whose AU statistics are used, pooled.
-        colour: RGB, else grey.
         intensity: smallest and largest peak displacement, % of IOD (stagkit's choice inside 0.3..3).
-        noise: standard deviation of the sensor noise at difficulty 1, grey levels (stagkit's choice).
-        flicker: change of the illumination at difficulty 1, % (stagkit's choice).
-        jpeg: JPEG quality at difficulty 1, 0 where frames are released without loss.
+        noise: standard deviation of the sensor noise at difficulty 1, grey levels; flicker: change of the illumination
+            at difficulty 1, % (stagkit's choice); jpeg: quality at difficulty 1, 0 where releases are lossless.
         duration: median in s and log-standard-deviation of the length from onset to offset.
         apex: mean and standard deviation of the position of the apex between onset (0) and offset (1).
-        unilateral: share of one-sided AUs.
-        coded: the data set annotates AUs; otherwise ``Clip.aus`` is None (the truth has them).
+        unilateral: share of one-sided AUs; coded: the data set annotates AUs (otherwise only the truth has them).
         source: of the numbers; 'recalled' = from memory, unverified.
     """
 
@@ -90,11 +86,9 @@ _NAMES = {"happy": "happiness", "sad": "sadness", "other": "others"}
 
 @lru_cache(maxsize=16)
 def load_au_statistics(sets: tuple[str, ...]) -> tuple[dict[str, np.ndarray], dict[str, int], np.ndarray]:
-    """AU statistics of real clips, pooled over ``sets`` of ``resources/au_emotion_counts.csv``.
+    """AU statistics of real clips, pooled over ``sets``: emotion -> share of clips with each AU "au"; -> number of clips.
 
-    Returns:
-        emotion -> share of clips with each AU (float "au"); emotion -> number of clips; lift of AU pairs (float "au au"):
-        observed over expected co-occurrence, with add-one smoothing.
+    Third, the lift of AU pairs "au au": observed over expected co-occurrence, with add-one smoothing.
     """
     counts = pd.read_csv(RESOURCES / "au_emotion_counts.csv")
     counts = counts[counts["dataset"].isin(sets) & counts["au"].isin(AU_NUMBERS)].replace({"emotion": _NAMES})
@@ -112,22 +106,16 @@ def load_au_statistics(sets: tuple[str, ...]) -> tuple[dict[str, np.ndarray], di
 def sample_au_pattern(
     preset: Preset, label: str, difficulty: float, rng: np.random.Generator, left: float = 0.5
 ) -> tuple[str, tuple[tuple[int, str], ...]]:
-    """Sample the AUs of a clip.
+    """Sample the AUs of a clip of class ``label``.
 
     With probability ``difficulty`` they follow the statistics of the real data set (share of each AU among the clips of
     the emotion, odds times the square root of its lift with every AU already drawn), otherwise they are one of
     ``AU_PATTERNS``. Stagkit's choice.
 
-    Args:
-        preset, label: one of ``PRESETS`` and of its ``classes``.
-        difficulty: 0 unambiguous .. 1 as ambiguous as the real data set.
-        left: probability that one-sided AUs are on the subject's left.
+    ``left`` is the probability that one-sided AUs are on the subject's left.
 
     Returns:
         the emotion, and (number, side) of each AU, sorted, at least one; side '' = both.
-
-    Raises:
-        StagkitError: a label that the preset does not have.
     """
     if label not in preset.emotions:
         raise StagkitError(f"{preset.name} has no class {label!r}; it has {', '.join(preset.classes)}.")
@@ -166,11 +154,8 @@ def compute_excess(difficulty: float, default: float = 0.4) -> float:
 def sample_faint_au(
     preset: Preset, coded: tuple[tuple[int, str], ...], difficulty: float, rng: np.random.Generator
 ) -> tuple[tuple[int, str], ...]:
-    """At most one AU too faint to be annotated, of any emotion and not in ``coded``: () or one (number, side).
-
-    Its probability rises from 0 at the default difficulty to 0.67 at difficulty 1 (stagkit's choice).
-    """
-    if rng.random() >= 0.67 * compute_excess(difficulty):
+    """At most one AU too faint to be annotated, of any emotion and not in ``coded``: () or one (number, side)."""
+    if rng.random() >= 0.67 * compute_excess(difficulty):  # stagkit's choice
         return ()
     shares, n_clips, _ = load_au_statistics(preset.counts)
     rate = sum(shares[e] * n for e, n in n_clips.items())

@@ -60,25 +60,15 @@ Books = dict[str, dict[str, list[list]]]
 
 @dataclass(frozen=True)
 class ReleaseLayout:
-    """How a release is laid out.
+    """How a release is laid out."""
 
-    Args:
-        preset: phantoms that are drawn by default.
-        emotions: class -> words of the annotation file.
-        first: (subject, clip) -> number of the first frame.
-        key: name of the clip, as the reader gives it.
-        path: (clip, key, frame number) -> path of the frame.
-        books: all clips and their keys -> annotation files.
-        whole: frames outside onset..offset are written too.
-    """
-
-    emotions: dict[str, tuple[str, ...]]
-    first: Callable[[int, int], int]
-    key: Callable[[PlacedClip], str]
-    path: Callable[[PlacedClip, str, int], str]
-    books: Callable[[Sequence[tuple[PlacedClip, list[str]]]], Books]
-    preset: str = "casme2"
-    whole: bool = False
+    emotions: dict[str, tuple[str, ...]]  # class -> words of the annotation file
+    first: Callable[[int, int], int]  # (subject, clip) -> number of the first frame
+    key: Callable[[PlacedClip], str]  # name of the clip, as the reader gives it
+    path: Callable[[PlacedClip, str, int], str]  # (clip, key, frame number) -> path of the frame
+    books: Callable[[Sequence[tuple[PlacedClip, list[str]]]], Books]  # all clips and their keys -> annotation files
+    preset: str = "casme2"  # phantoms that are drawn by default
+    whole: bool = False  # frames outside onset..offset are written too
 
 
 def _one_book(name: str, sheet: str, columns: str, row: Callable[[int, PlacedClip, list[str]], list]) -> Callable:
@@ -134,8 +124,8 @@ def _dfme_books(clips: Sequence[tuple[PlacedClip, list[str]]]) -> Books:
     parts = {n_subjects - 2: "testA", n_subjects - 1: "testB"} if n_subjects > 3 else {}
     for p, key in clips:
         name = f"DFME_{parts.get(p.s, 'training_full_with_AU')}.xlsx"
-        times, emotion = [p.onset, p.apex, p.offset], [p.emotion, list(_SEVEN).index(p.emotion)]
-        row = [*key, *times, *emotion, int(p.fps), p.format_aus()]
+        emotion = [p.emotion, list(_SEVEN).index(p.emotion)]
+        row = [*key, p.onset, p.apex, p.offset, *emotion, int(p.fps), p.format_aus()]
         books.setdefault(name, {"Sheet1": [head]})["Sheet1"].append(row)
     return books
 
@@ -175,8 +165,7 @@ def _casme3c_row(i: int, p: PlacedClip, key: list[str]) -> list:
 
 def _mmew_row(i: int, p: PlacedClip, key: list[str]) -> list:
     """The side of an AU comes first, in every other row last."""
-    times = [p.onset, p.apex, p.offset]
-    return [p.s + 1, key[1], *times, p.format_aus(side_last=i % 2 == 1), p.emotion, None]
+    return [p.s + 1, key[1], p.onset, p.apex, p.offset, p.format_aus(side_last=i % 2 == 1), p.emotion, None]
 
 
 LAYOUTS = {
@@ -275,12 +264,10 @@ def write_tree(
     """Write phantom clips in the layout of a release: frames, annotation files, landmarks.
 
     Args:
-        source: phantoms whose classes the annotation file can name.
-        layout: one of ``LAYOUTS``.
+        source: phantoms whose classes the layout, one of ``LAYOUTS``, can name.
         root: a new or empty folder, or one that the same call left unfinished; ``phantom.json`` is written first, the
             annotation files last.
-        progress: wraps the clips and their number.
-        workers: processes that draw and write clips.
+        progress: wraps the clips and their number; workers: processes that draw and write clips.
 
     Raises:
         StagkitError: no such layout, classes it cannot name, a folder that is not empty.
@@ -301,9 +288,9 @@ def write_tree(
         notes = write_clips(jobs, workers, progress)
         clips = [PlacedClip(**{**note, "aus": tuple(AUCode(**code) for code in note["aus"])}) for note in notes]
         if layout == "casme2":  # a folder without a row, as sub24/EP02_07 in the annotation file of 2014
-            for number in (61, 62, 63):
-                path = root / f"CASME2_RAW_selected/sub01/EP02_07/img{number}.jpg"
-                write_image(path, np.full((16, 16), 128, np.uint8))
+            for frame in (61, 62, 63):
+                grey = np.full((16, 16), 128, np.uint8)
+                write_image(root / f"CASME2_RAW_selected/sub01/EP02_07/img{frame}.jpg", grey)
         for name, sheets in chosen.books([(p, chosen.key(p).split("/")) for p in clips]).items():
             _write_book(resolve_inside(root, name), sheets)
     return root
@@ -314,16 +301,8 @@ def _write_clip(source: PhantomSource, key: str, number: int, layout: str, root:
     chosen, (s, n), clip = LAYOUTS[layout], divmod(number, source.config.clips), source.read(key)
     words = chosen.emotions[clip.label]
     shift = chosen.first(s, n) - (0 if chosen.whole else clip.onset)  # number of a frame = its position + shift
-    p = PlacedClip(
-        s=s,
-        n=n,
-        emotion=words[number // len(source.classes) % len(words)],
-        onset=clip.onset + shift,
-        apex=clip.apex + shift,
-        offset=clip.offset + shift,
-        fps=clip.fps,
-        aus=clip.aus or (),
-    )
+    emotion = words[number // len(source.classes) % len(words)]
+    p = PlacedClip(s, n, emotion, *(f + shift for f in (clip.onset, clip.apex, clip.offset)), clip.fps, clip.aus or ())
     name = chosen.key(p)
     for t in range(len(clip.frames)) if chosen.whole else range(clip.onset, clip.offset + 1):
         frame, path = clip.frames[t], resolve_inside(root, chosen.path(p, name, t + shift))

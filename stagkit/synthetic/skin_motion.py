@@ -1,4 +1,4 @@
-"""Motion of phantom faces: displacement fields of action units (AUs), their time courses, the inverse warp, head motion.
+"""Motion of phantom faces: displacement fields and time courses of action units (AUs), inverse warp, head, habits.
 
 Positions are in the face frame of ``stagkit.core.regions`` (unit: inter-ocular distance, IOD). Directions come from
 ``stagkit.core.facs``; extent and falloff of the moved patches are stagkit's choice, guided by anatomy.
@@ -6,10 +6,12 @@ Positions are in the face frame of ``stagkit.core.regions`` (unit: inter-ocular 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
-from stagkit.core.facs import ACTION_UNITS, Move
+from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS, Move
 from stagkit.core.regions import ATLAS, compute_face_frame
 from stagkit.core.types import StagkitError, check_axes, inter_ocular_distance
 
@@ -48,7 +50,7 @@ def _smoothstep(x: np.ndarray) -> np.ndarray:
     return x * x * x * (x * (6.0 * x - 15.0) + 10.0)
 
 
-def _parse_code(number: int, side: str) -> None:
+def _check_code(number: int, side: str) -> None:
     if number not in ACTION_UNITS:
         known = ", ".join(map(str, ACTION_UNITS))
         raise StagkitError(f"AU {number!r} cannot be drawn; the action units of stagkit are {known}.")
@@ -102,34 +104,27 @@ def compute_au_patches(number: int, side: str, landmarks: np.ndarray, points: np
 def compute_au_displacement(
     number: int, side: str, landmarks: np.ndarray, points: np.ndarray, peak: float = 1.0
 ) -> np.ndarray:
-    """Displacement of skin points by one AU: float "... 2" px (right, down), evaluated at the points themselves.
+    """Displacement of skin points by one AU: float "... 2" px (right, down), scaled to ``peak`` where the skin moves most.
 
-    Each move of ``facs.ACTION_UNITS`` is a smooth patch of compact support around its region's centre, longer towards
-    the muscle's origin; the sum is scaled to ``peak`` where the skin moves most.
+    Each move of ``facs.ACTION_UNITS`` is a smooth patch of compact support, longer towards the muscle's origin.
 
     Args:
         number, side: FACS number of ``facs.AU_NUMBERS``; ``''`` both sides, ``'L'`` or ``'R'`` of the subject.
-        landmarks: float "68 2" px of the neutral face.
-        points: float "... 2" px (x, y) in the neutral face.
+        landmarks, points: float "68 2" and "... 2" px (x, y) in the neutral face.
         peak: largest displacement, % of IOD.
 
     Raises:
         StagkitError: an unknown AU, or a side that it does not have.
     """
-    _parse_code(number, side)
+    _check_code(number, side)
     landmarks, points = np.asarray(landmarks, float), np.asarray(points, float)
     check_axes({}, landmarks=(landmarks, "68 2"))
     raw = compute_au_patches(number, side, landmarks, points)
     frame = compute_face_frame(landmarks)
-    return raw @ (frame[:, :2].T * (peak / 100.0 / _largest(number, side, landmarks)))
-
-
-def _largest(number: int, side: str, landmarks: np.ndarray) -> float:
-    """Largest length of the unscaled displacement; a side is scaled like both together."""
-    frame = compute_face_frame(landmarks)
     x, y = np.meshgrid(np.arange(-1.0, 1.0, 0.02), np.arange(-0.9, 1.4, 0.02))
-    points = np.stack([x, y], -1) @ frame[:, :2].T + frame[:, 2]
-    return float(np.linalg.norm(compute_au_patches(number, "", landmarks, points), axis=-1).max())
+    face = np.stack([x, y], -1) @ frame[:, :2].T + frame[:, 2]
+    largest = np.linalg.norm(compute_au_patches(number, "", landmarks, face), axis=-1).max()  # of both sides
+    return raw @ (frame[:, :2].T * (peak / 100.0 / float(largest)))
 
 
 def make_grid(size: int, per_pixel: int = 1) -> np.ndarray:
@@ -141,36 +136,12 @@ def make_grid(size: int, per_pixel: int = 1) -> np.ndarray:
 def make_au_field(
     number: int, side: str, landmarks: np.ndarray, size: int, peak: float = 1.0, per_pixel: int = 1
 ) -> np.ndarray:
-    """Displacement field of the neutral face by one AU at intensity 1: float32 "2 y x" px (right, down), linear in ``peak``.
+    """``compute_au_displacement`` of a square image of ``size`` px: float32 "2 y x" px (right, down).
 
-    Args:
-        number, side, landmarks, peak: as in ``compute_au_displacement``.
-        size: side of the square image, px.
-        per_pixel: samples per pixel and axis (the values stay in px of the image).
-
-    Raises:
-        StagkitError: an unknown AU, or a side that it does not have.
-
-    Example:
-        >>> from stagkit.core.regions import load_mean_face
-        >>> field = make_au_field(12, "L", load_mean_face()[0] * 54 + (64, 50), 128)
-        >>> field.shape, bool(abs(field[:, :, :50]).max() == 0)
-        ((2, 128, 128), True)
+    ``per_pixel`` is the number of samples per pixel and axis; the values stay in px of the image.
     """
     displacement = compute_au_displacement(number, side, landmarks, make_grid(size, per_pixel), peak)
     return np.ascontiguousarray(np.moveaxis(displacement, -1, 0), np.float32)
-
-
-def compute_inverse(field: np.ndarray, targets: np.ndarray, per_pixel: float | None = None) -> np.ndarray:
-    """Where the skin seen at ``targets`` came from: solves ``p + field(p) = target``, float32 "y x 2" px.
-
-    Args:
-        field, targets: as in ``find_displacement``, targets float32 "y x 2" px.
-        per_pixel: None where ``targets`` are the whole image, whose size tells it.
-    """
-    per_pixel = per_pixel or field.shape[1] / targets.shape[0]
-    x, y = (np.ascontiguousarray(targets[..., c]) for c in (0, 1))
-    return targets - cv2.merge(find_displacement(field, x, y, per_pixel=per_pixel))
 
 
 def find_displacement(
@@ -181,13 +152,10 @@ def find_displacement(
     tolerance: float = 2e-3,
     per_pixel: float = 1.0,
 ) -> list[np.ndarray]:
-    """Displacement ``target - p`` (right, down) of the skin seen at targets ``x``, ``y``, by fixed-point iteration.
+    """Displacement ``target - p`` (right, down) of the skin at targets ``x``, ``y`` "y x" px: ``p + field(p) = target``.
 
-    Args:
-        field: float32 "2 y x" px, of the whole image, ``per_pixel`` samples per pixel.
-        x, y: float32 "y x" px, of the whole image or a window of it.
-        start: first guess, e.g. the result for the previous frame; overwritten.
-        tolerance: stop when no point moves by more than this, px.
+    ``field`` is float32 "2 y x" px, ``per_pixel`` samples per pixel. The fixed-point iteration begins with ``start``, which
+    is overwritten, and stops when no point moves by more than ``tolerance`` px.
 
     Raises:
         StagkitError: no convergence: the field folds the skin.
@@ -213,15 +181,11 @@ def find_displacement(
 
 
 def make_intensity(n_frames: int, onset: float, apex: int, offset: float, skew: float = 1.0) -> np.ndarray:
-    """Time course of one AU, float "time" 0..1: at rest, smooth rise from onset to apex, smooth fall to offset, at rest.
+    """Time course of one AU, float "time" 0..1: smooth rise from onset to apex, smooth fall to offset, else 0.
 
     Args:
-        onset, offset: frames (may be fractional) before and after which nothing moves.
-        apex: frame of the peak, ``onset < apex < offset``.
+        onset, offset: frames (may be fractional); apex: frame of the peak between them, inside the clip.
         skew: > 1 rises later and falls earlier; 0.5..2 (raised cosine with warped time: stagkit's choice).
-
-    Raises:
-        StagkitError: onset, apex and offset out of order, or the apex outside the clip.
     """
     if not (onset < apex < offset and 0 <= apex < n_frames):
         raise StagkitError(
@@ -246,22 +210,71 @@ def make_head_motion(
 ) -> np.ndarray:
     """Slow drift of the head: affine maps float "time 2 3" px on a smooth random path from the identity in frame 0.
 
-    Args:
-        landmarks: float "68 2" px; the head rotates and scales around the nose bridge.
-        shift, turn, zoom: typical translation (% of IOD), rotation (degrees) and change of scale (%).
+    ``shift`` (% of IOD), ``turn`` (degrees) and ``zoom`` (%) are typical sizes, around the nose bridge.
     """
     t = np.linspace(0.0, 1.0, n_frames)
     waves = np.stack([t, np.sin(np.pi * t) ** 2, np.sin(2 * np.pi * t) / 2])
     paths = rng.normal(size=(4, 3)) * (0.8, 0.5, 0.35) @ waves  # "path time", each 0 at the start
     step = inter_ocular_distance(landmarks) / 100 * shift
-    return _similarity(
-        landmarks[28], paths[0] * step, paths[1] * step, np.deg2rad(paths[2] * turn), 1 + paths[3] * zoom / 100
-    )
-
-
-def _similarity(centre: np.ndarray, dx: np.ndarray, dy: np.ndarray, angle: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Turn and scale around ``centre``, then move: float "time 2 3"."""
+    centre, angle, scale = landmarks[28], np.deg2rad(paths[2] * turn), 1 + paths[3] * zoom / 100
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     linear = np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
-    moved = centre - linear @ centre + np.stack([dx, dy], -1)
+    moved = centre - linear @ centre + (paths[:2] * step).T
     return np.concatenate([linear, moved[..., None]], -1)
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How one subject moves in every clip: factors of each AU "au" and of the blink rate.
+
+    ``left`` is the probability that a one-sided AU is on the subject's left.
+    """
+
+    gain: np.ndarray
+    left: float
+    blinks: float
+
+
+def make_habits(difficulty: float, rng: np.random.Generator) -> Habits:
+    """Sample a subject's habits; sizes are stagkit's choice and vanish at difficulty 0."""
+    gain = np.exp(0.35 * difficulty * rng.normal(size=len(AU_NUMBERS)))
+    left = 0.5 + difficulty * float(rng.choice([-1, 1])) * rng.uniform(0.0, 0.4)
+    return Habits(gain, left, float(np.exp(0.6 * difficulty * rng.normal())))
+
+
+@dataclass(frozen=True)
+class IncidentalMotion:
+    """Time courses: ``gaze`` "time 2" (IOD), ``closed`` and ``swallow`` "time" (0..1)."""
+
+    gaze: np.ndarray
+    closed: np.ndarray
+    swallow: np.ndarray
+
+
+def make_incidental_motion(
+    n_frames: int, fps: float, difficulty: float, habits: Habits, rng: np.random.Generator
+) -> IncidentalMotion:
+    """Sample at most one glance, blink (80 ms down, 160 ms up) and swallow (0.4 s) per clip; never at difficulty 0."""
+    rates = difficulty * np.array([0.5, min(1.0, 0.25 * habits.blinks), 0.10])
+    looks, blinks, swallows = rng.random(3) < rates
+    gaze, closed, swallow = np.zeros((n_frames, 2)), np.zeros(n_frames), np.zeros(n_frames)
+    starts, angle = rng.uniform((0.1, -0.3, -0.5), (0.7, 0.9, 0.8)), rng.normal(0, 0.3)
+    reach = rng.choice([-1, 1]) * rng.uniform(0.012, 0.035)
+    look, blink, gulp = ((np.arange(n_frames) - start * n_frames) / fps for start in starts)
+    if looks:
+        jump = np.clip(look / 0.03, 0, 1)  # a saccade takes about 30 ms
+        gaze = (jump * jump * (3 - 2 * jump))[:, None] * reach * np.array([np.cos(angle), 0.5 * np.sin(angle)])
+    if blinks:
+        closed = np.where(blink < 0.08, blink / 0.08, 1 - (blink - 0.08) / 0.16).clip(0, 1)
+        closed = closed * closed * (3 - 2 * closed)
+    if swallows:
+        swallow = np.sin(np.pi * np.clip(gulp / 0.4, 0, 1)) ** 2
+    return IncidentalMotion(gaze, closed, swallow)
+
+
+def make_illumination(n_frames: int, fps: float, percent: float, rng: np.random.Generator) -> np.ndarray:
+    """Brightness of each frame: a slow drift and the beat of mains light with the shutter; 1 where ``percent`` is 0."""
+    t = np.arange(n_frames) / fps
+    slow, beat = rng.uniform(0.5, 2.0), rng.uniform(4.0, 12.0)
+    wave = np.sin(2 * np.pi * (slow * t + rng.random())) + 0.5 * np.sin(2 * np.pi * (beat * t + rng.random()))
+    return 1.0 + percent / 100 * (wave - wave[0])

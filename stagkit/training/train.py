@@ -299,7 +299,7 @@ def check_auxiliary(auxiliary: Batch | None, config: TrainConfig, device: torch.
     if auxiliary is None:
         raise StagkitError(
             f"train.auxiliary_weight is {config.auxiliary_weight}, but no auxiliary clips were given: give `auxiliary` "
-            "(synthetic.auxiliary.make_auxiliary makes phantom maps for published flow maps), or set the weight to 0."
+            "(synthetic.flow_maps.make_auxiliary makes phantom maps for published flow maps), or set the weight to 0."
         )
     return auxiliary.to(device)
 

@@ -25,10 +25,9 @@ from stagkit.motion.optical_flow import FlowClip, compute_flow
 from stagkit.motion.rois import sample_regions
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, styled
 from stagkit.synthetic.clip import limit_strain
-from stagkit.synthetic.habits import IncidentalMotion
 from stagkit.synthetic.photo import animate_photo, find_moments, make_splines, move_photo
-from stagkit.synthetic.render.frames import ClipSpec, make_unit_field, render_clip
-from stagkit.synthetic.skin_motion import make_au_field, make_intensity
+from stagkit.synthetic.render.frames import ClipSpec, make_unit_field, render_frames
+from stagkit.synthetic.skin_motion import IncidentalMotion, make_au_field, make_intensity
 
 if TYPE_CHECKING:
     from stagkit.inference.pretrained import PretrainedEnsemble
@@ -140,8 +139,8 @@ class Actor:
     def _render(self, aus: list[tuple[int, str]], peaks: np.ndarray, course: np.ndarray, folds=1.0) -> np.ndarray:
         still = IncidentalMotion(*(np.zeros((len(course), *more)) for more in ((2,), (), ())))
         intensity, head = np.tile(course[:, None], (1, len(peaks))), np.tile(np.eye(2, 3), (len(course), 1, 1))
-        frames, _ = render_clip(ClipSpec(self._drawn, tuple(aus), peaks, intensity, head, still, folds * _WRINKLES))
-        return np.clip(np.round(frames), 0, 255).astype(np.uint8)
+        _, frames = render_frames(ClipSpec(self._drawn, tuple(aus), peaks, intensity, head, still, folds * _WRINKLES))
+        return np.clip(np.round(list(frames)), 0, 255).astype(np.uint8)
 
     def make_clip(self, frames: np.ndarray, fps: float = FPS) -> Clip:
         """The neutral face and then ``frames`` as a clip whose onset is the neutral face."""

@@ -50,9 +50,15 @@ class Canvas:
         if shrink == 1:
             return cv2.GaussianBlur(image, (0, 0), max(sigma, 0.3))
         small = cv2.resize(image, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA)
-        return cv2.resize(
-            cv2.GaussianBlur(small, (0, 0), sigma / shrink), (self.n, self.n), interpolation=cv2.INTER_CUBIC
-        )
+        small = cv2.GaussianBlur(small, (0, 0), sigma / shrink)
+        return cv2.resize(small, (self.n, self.n), interpolation=cv2.INTER_CUBIC)
+
+    def _stroke(self, lines: list[np.ndarray], width: float) -> np.ndarray:
+        """Curves of constant width (IOD): float32 "Y X" 0..1."""
+        mask = np.zeros((self.n, self.n), np.uint8)
+        for line in lines:
+            cv2.polylines(mask, [self.px(line)], False, 255, max(1, round(width * self.k)), cv2.LINE_AA, 4)
+        return mask.astype(np.float32) / 255
 
     def fill(self, polygon: np.ndarray, soft: float = 0.004) -> np.ndarray:
         """Filled polygon, its edge softened by ``soft`` IOD: 0..1."""
@@ -62,18 +68,13 @@ class Canvas:
 
     def line(self, points: np.ndarray, width: float, soft: float = 0.004) -> np.ndarray:
         """Curve of constant width (IOD): 0..1."""
-        mask = np.zeros((self.n, self.n), np.uint8)
-        cv2.polylines(mask, [self.px(points)], False, 255, max(1, round(width * self.k)), cv2.LINE_AA, 4)
-        return self.blur(mask.astype(np.float32) / 255, soft)
+        return self.blur(self._stroke([points], width), soft)
 
     def strokes(self, strokes: list[np.ndarray], width: float, soft: float = 0.002) -> np.ndarray:
         """Thin hairs: 0..1, darker where they cross."""
         total = np.zeros((self.n, self.n), np.float32)
         for part in range(4):
-            mask = np.zeros((self.n, self.n), np.uint8)
-            for stroke in strokes[part::4]:
-                cv2.polylines(mask, [self.px(stroke)], False, 255, max(1, round(width * self.k)), cv2.LINE_AA, 4)
-            total += mask.astype(np.float32) / 255
+            total += self._stroke(strokes[part::4], width)
         return self.blur(1 - np.exp(-0.8 * total), soft)
 
     def blob(self, x: float, y: float, sx: float, sy: float, turn: float = 0.0) -> np.ndarray:
@@ -101,13 +102,10 @@ def make_skull(face: np.ndarray, grow: float = 0.0, top: float = -1.22) -> np.nd
     """Outline of the head: jaw and cranium."""
     jaw = face[:17] * (1 + grow, 1 + grow * 0.4)
     left, right = jaw[16], jaw[0]
-    w = (left[0] - right[0]) / 2
-    mid = (left[0] + right[0]) / 2
-    angle = np.linspace(0, np.pi, 15)[1:-1]
-    height = (top - grow) - left[1]
-    arc = np.stack(
-        [mid + w * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.8, left[1] + height * np.sin(angle) ** 0.9], -1
-    )
+    w, mid = (left[0] - right[0]) / 2, (left[0] + right[0]) / 2
+    angle, height = np.linspace(0, np.pi, 15)[1:-1], (top - grow) - left[1]
+    x = mid + w * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.8
+    arc = np.stack([x, left[1] + height * np.sin(angle) ** 0.9], -1)
     return curve(np.concatenate([jaw, arc]), 240, closed=True)
 
 

@@ -1,7 +1,6 @@
-"""Drawing a phantom face once, and sampling images from it.
+"""Drawing a phantom face once in two layers finer than the image: the skin with two holes, and the eyes behind them.
 
-A face has two layers, finer than the image: the skin with two holes, and the eyes behind them. Frames are sampled from
-these layers at warped positions. Every look is stagkit's choice.
+Images are sampled from these layers at warped positions. Every look is stagkit's choice.
 """
 
 from __future__ import annotations
@@ -55,6 +54,11 @@ def _paint_surroundings(canvas: Canvas, skin: np.ndarray, subject: Subject) -> n
 def _lay(image: np.ndarray, layer: np.ndarray, amount: np.ndarray) -> np.ndarray:
     """Blend a layer "Y X 3" over an image with opacity ``amount`` "Y X"."""
     return (image + (layer - image) * amount[..., None]).astype(np.float32)
+
+
+def _make_grey(layer: np.ndarray) -> np.ndarray:
+    """A layer "Y X 4" (RGB times opacity, opacity) as a grey camera sees it: float32 "Y X 2"."""
+    return np.ascontiguousarray(np.dstack([layer[..., :3] @ _LUMA, layer[..., 3]]), np.float32)
 
 
 def _paint_neck_and_ears(canvas: Canvas, image: np.ndarray, subject: Subject) -> np.ndarray:
@@ -130,13 +134,11 @@ def _make_hair(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Eye:
-    """One eye, drawn finer than the image.
+    """One eye, drawn finer than the image, in a box (row and column slices) of the canvas.
 
     Args:
-        box: row and column slices of the canvas.
-        ball: float32 "Y X chan", the white with its shadow, and the inner corner.
+        ball: float32 "Y X chan", the white with its shadow; shade: float32 "Y X", light below the upper lid, 0..1.
         iris: float32 "Y X chan+1", iris, pupil and highlight (times opacity), and their opacity.
-        shade: float32 "Y X", light below the upper lid, 0..1.
         upper, lower: float "n 2", edges of the lids (IOD), sorted by x; fold, ink: colours of closed lid and lashes.
         k: samples per IOD; origin: sample of the origin of the face frame.
     """
@@ -152,16 +154,12 @@ class Eye:
     k: float
     origin: np.ndarray = field(repr=False)
 
-    def grey(self, luma: np.ndarray) -> Eye:
+    @property
+    def grey(self) -> Eye:
         """The same eye for a grey camera."""
-        iris = np.dstack([self.iris[..., :3] @ luma, self.iris[..., 3]])
-        return replace(
-            self,
-            ball=np.ascontiguousarray((self.ball @ luma)[..., None]),
-            iris=np.ascontiguousarray(iris, np.float32),
-            fold=np.atleast_1d(self.fold @ luma),
-            ink=np.atleast_1d(self.ink @ luma),
-        )
+        ball = np.ascontiguousarray((self.ball @ _LUMA)[..., None])
+        fold, ink = (np.atleast_1d(colour @ _LUMA) for colour in (self.fold, self.ink))
+        return replace(self, ball=ball, iris=_make_grey(self.iris), fold=fold, ink=ink)
 
     @property
     def span(self) -> tuple[np.ndarray, np.ndarray]:
@@ -170,12 +168,9 @@ class Eye:
         return edges.min(0) * self.k + self.origin, edges.max(0) * self.k + self.origin
 
     def look(self, x: np.ndarray, y: np.ndarray, gaze: np.ndarray, closed: np.ndarray) -> np.ndarray:
-        """What is visible in the opening of the lids, 0 outside the box: float32 "time Y X chan", 0..255.
+        """Eye and lid at places ``x``, ``y`` of the canvas "time Y X": float32 "time Y X chan", 0..255, 0 outside the box.
 
-        Args:
-            x, y: float32 "time Y X", places on the canvas.
-            gaze: float "time 2", shift of the iris, IOD (right, down).
-            closed: float "time", 0 open .. 1 closed.
+        ``gaze`` "time 2" shifts the iris by IOD (right, down); ``closed`` "time" is 0 open .. 1 closed.
         """
         rows, columns = self.box
         across, down = x - np.float32(columns.start), y - np.float32(rows.start)
@@ -243,12 +238,9 @@ def draw_eye(canvas: Canvas, subject: Subject, eye: tuple[int, ...], box: tuple[
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A drawn subject: layers to sample frames from.
+    """A drawn subject: layers to sample frames from, ``per_pixel`` samples per pixel, ``margin`` px beyond each side.
 
-    Args:
-        skin: float32 "Y X 4", RGB times opacity and opacity (0 where the eyes open); of a grey camera "Y X 2".
-        per_pixel: samples per pixel; margin: px drawn beyond each side of the image.
-        eyes: what is behind the openings.
+    ``skin`` is float32 "Y X 4", RGB times opacity and opacity (0 where the eyes open); of a grey camera "Y X 2".
     """
 
     subject: Subject
@@ -266,16 +258,12 @@ class Face:
 
     def to_camera(self, layer: np.ndarray) -> np.ndarray:
         """A layer "Y X 4" (RGB times opacity, opacity) in this face's colours: "Y X 4" or grey "Y X 2"."""
-        if self.skin.shape[2] == 4:
-            return layer
-        return np.ascontiguousarray(np.dstack([layer[..., :3] @ _LUMA, layer[..., 3]]), np.float32)
+        return layer if self.skin.shape[2] == 4 else _make_grey(layer)
 
     @cached_property
     def grey(self) -> Face:
         """The same face for a grey camera: images are "y x"."""
-        skin = np.dstack([self.skin[..., :3] @ _LUMA, self.skin[..., 3]])
-        eyes = tuple(eye.grey(_LUMA) for eye in self.eyes)
-        return replace(self, skin=np.ascontiguousarray(skin, np.float32), eyes=eyes)
+        return replace(self, skin=_make_grey(self.skin), eyes=tuple(eye.grey for eye in self.eyes))
 
     @cached_property
     def colours(self) -> np.ndarray:
@@ -286,11 +274,6 @@ class Face:
     def opacity(self) -> np.ndarray:
         """Opacity of ``skin``: float32 "Y X"."""
         return np.ascontiguousarray(self.skin[..., -1])
-
-    @cached_property
-    def eye_opening(self) -> np.ndarray:
-        """Share of each pixel of the neutral image where the eye is visible: float32 "y x"."""
-        return 1.0 - self.sample(self.opacity, *make_pixels(self.size))
 
     def to_samples(self, place: np.ndarray) -> np.ndarray:
         """x or y in px of the image (float32) as samples of the layers."""
@@ -322,11 +305,7 @@ def make_pixels(size: int) -> list[np.ndarray]:
 
 @lru_cache(maxsize=16)
 def draw_face(subject: Subject, size: int) -> Face:
-    """Draw a subject for a square image of ``size`` px (half a second at 128 px; the last 16 are cached).
-
-    Raises:
-        StagkitError: a size outside 48..1024 px.
-    """
+    """Draw a subject for a square image of ``size`` px, 48..1024 (half a second at 128 px; the last 16 are cached)."""
     if not 48 <= size <= 1024:
         raise StagkitError(f"the size of a phantom image is {size}, expected 48 to 1024 px.")
     per_pixel = 4 if size <= 192 else 3 if size <= 320 else 2
@@ -350,14 +329,10 @@ def draw_face(subject: Subject, size: int) -> Face:
 def render_image(
     face: Face, x: np.ndarray, y: np.ndarray, eyes: list[tuple[tuple[slice, slice], np.ndarray]]
 ) -> np.ndarray:
-    """Sample an image: skin from where it came, eyes through its openings.
+    """Sample an image float32 "y x 3" RGB or "y x" grey, 0..255 (and slightly beyond).
 
-    Args:
-        x, y: float32 "y x" px, position in the neutral face of the skin visible in each pixel.
-        eyes: for each eye its window and what is visible there, float32 "y x chan" (``Eye.look``).
-
-    Returns:
-        float32 "y x 3" RGB or "y x" grey, 0..255 (and slightly beyond).
+    ``x``, ``y`` float32 "y x" px are the position in the neutral face of the skin visible in each pixel; ``eyes`` holds for
+    each eye its window and what its opening shows there, float32 "y x chan" (``Eye.look``).
     """
     if face.skin.shape[2] == 4:  # colours and opacity in one go: OpenCV samples four channels faster than three
         layers = face.sample(face.skin, x, y)
@@ -383,10 +358,6 @@ def render_still(face: Face, gaze: tuple[float, float] = (0.0, 0.0), closed: flo
 
 
 def render_neutral(subject: Subject, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """The face at rest: image float32 "y x 3" RGB 0..255, and landmarks float "68 2" px.
-
-    Raises:
-        StagkitError: a ``size`` outside 48..1024 px.
-    """
+    """The face at rest, ``size`` 48..1024 px: image float32 "y x 3" RGB 0..255, and landmarks float "68 2" px."""
     face = draw_face(subject, size)
     return np.clip(render_still(face), 0, 255), face.landmarks

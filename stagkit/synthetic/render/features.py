@@ -1,7 +1,4 @@
-"""Skin of a phantom: relief and light, texture, lips, nose, lids, lashes, brows, beard.
-
-The face is a relief lit from one soft direction, so that every shadow follows from its shape.
-"""
+"""Skin of a phantom: a relief lit from one soft direction, texture, lips, nose, lids, lashes, brows, beard."""
 
 from __future__ import annotations
 

@@ -12,12 +12,11 @@ import numpy as np
 
 from stagkit.core.types import inter_ocular_distance
 from stagkit.motion.images import encode_image
-from stagkit.synthetic.habits import IncidentalMotion
 from stagkit.synthetic.identity import EYES, Subject
 from stagkit.synthetic.presets import Preset
 from stagkit.synthetic.render.canvas import Canvas, curve, mix, smooth_step
 from stagkit.synthetic.render.face import Face, make_pixels, render_image, render_still
-from stagkit.synthetic.skin_motion import find_displacement, make_au_field, make_grid
+from stagkit.synthetic.skin_motion import IncidentalMotion, find_displacement, make_au_field, make_grid
 
 _MOUTH = np.float32([58, 26, 26])
 #: How far the lips part for each AU, as a share of its peak displacement.
@@ -30,11 +29,9 @@ class ClipSpec:
     """All that determines the frames of a clip.
 
     Args:
-        face: from ``draw_face``.
         pattern: (number, side) of each AU; peaks: float "au", their largest displacement, % of IOD.
         intensity: float "time au", 0..1; head: float "time 2 3", affine; incidental: other motion.
-        wrinkles: how strongly folds darken, 0..1.
-        occlusion: ``none``, ``glasses`` or ``fringe``; mark: a bright mark in the corner of the image.
+        wrinkles: how strongly folds darken, 0..1; mark: a bright mark in the corner of the image.
     """
 
     face: Face
@@ -47,11 +44,6 @@ class ClipSpec:
     occlusion: str = "none"
     mark: bool = False
 
-    @property
-    def size(self) -> int:
-        """Side of the image, px."""
-        return self.face.size
-
     @cached_property
     def iod(self) -> float:
         """Inter-ocular distance of the neutral face, px."""
@@ -63,28 +55,28 @@ class ClipSpec:
         return self._make_fields(1)
 
     def _make_fields(self, per_pixel: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> np.ndarray:
-        units = [make_unit_field(self.face.subject, self.size, n, side, per_pixel) for n, side in self.pattern]
+        units = [make_unit_field(self.face.subject, self.face.size, n, side, per_pixel) for n, side in self.pattern]
         rows, columns = (slice(s.start and s.start * per_pixel, s.stop and s.stop * per_pixel) for s in window)
         return np.stack([u[:, rows, columns] * np.float32(p) for u, p in zip(units, self.peaks, strict=True)])
 
     @cached_property
     def parting(self) -> np.ndarray:
         """Height of the gap between the lips: float "time" px."""
-        return self.intensity @ compute_lip_parting(self.pattern, self.peaks) * self.iod / 100
+        shares = np.array([_PARTS.get(number, 0.0) for number, _ in self.pattern])
+        return self.intensity @ (shares * self.peaks) * self.iod / 100
 
     @cached_property
     def occlusion_layer(self) -> np.ndarray | None:
         """Glasses or fringe in the colours of the camera; None without occlusion."""
         if self.occlusion == "none":
             return None
-        layer = draw_occlusion(self.face.subject, self.size, self.occlusion, self.face.per_pixel)
-        return self.face.to_camera(layer)
+        face = self.face
+        return face.to_camera(draw_occlusion(face.subject, face.size, self.occlusion, face.per_pixel))
 
     @cached_property
     def neck(self) -> np.ndarray:
         """Lift of the neck's skin by a swallow, as a share of the largest: float32 "y x"."""
-        grid, jaw = make_grid(self.size), self.face.landmarks[:17]
-        chin = jaw[8]
+        grid, jaw, chin = make_grid(self.face.size), self.face.landmarks[:17], self.face.landmarks[8]
         hill = np.exp(-0.5 * (((grid - chin - (0, 0.22 * self.iod)) / (0.16 * self.iod, 0.10 * self.iod)) ** 2).sum(-1))
         below = grid[..., 1] - np.interp(grid[..., 0], *jaw.T) - 0.04 * self.iod
         return (hill * np.clip(below / (0.06 * self.iod), 0, 1)).astype(np.float32)
@@ -102,15 +94,9 @@ def make_unit_field(subject, size: int, number: int, side: str, per_pixel: int) 
     return (_remember_field if size <= 160 else _remember_field.__wrapped__)(subject, size, number, side, per_pixel)
 
 
-def render_clip(spec: ClipSpec) -> tuple[np.ndarray, np.ndarray]:
-    """All frames before the camera float32 "time y x" or "time y x 3", and the neutral image, 0..255."""
-    neutral, images = render_frames(spec)
-    return np.stack(list(images)), neutral
-
-
 def render_frames(spec: ClipSpec) -> tuple[np.ndarray, Iterator[np.ndarray]]:
-    """The neutral image, and an iterator over the frames of ``render_clip`` (each may be overwritten)."""
-    still = make_pixels(spec.size)
+    """The neutral image, and the frames before the camera (each may be overwritten): float32 "y x" or "y x 3", 0..255."""
+    still = make_pixels(spec.face.size)
     neutral = _add_occlusion(spec, np.clip(render_still(spec.face), 0, 255), *still)
     return neutral, _render_moving(spec, neutral, still)
 
@@ -122,9 +108,7 @@ def _render_moving(spec: ClipSpec, neutral: np.ndarray, still: list[np.ndarray])
     fine = spec._make_fields(2, window)
     back = np.linalg.inv(np.concatenate([spec.head, np.tile([[[0.0, 0.0, 1.0]]], (len(spec.head), 1, 1))], 1))
     turning = (spec.head != np.eye(2, 3)).any((1, 2))
-    folds = None
-    if spec.wrinkles > 0:
-        folds = spec.wrinkles * np.stack([make_wrinkles(f, face) for f in spec.fields])
+    folds = spec.wrinkles * np.stack([make_wrinkles(f, face) for f in spec.fields]) if spec.wrinkles > 0 else None
     eyes = _render_eyes(spec, back)
     moved = [np.zeros_like(still[0][window]) for _ in corner]
     for t, intensity in enumerate(spec.intensity):
@@ -163,7 +147,7 @@ def _render_eyes(spec: ClipSpec, back: np.ndarray) -> list[tuple[tuple[slice, sl
     reach = _find_drift(spec) + np.abs(spec.fields).sum(0).max()
     out = []
     for eye, (rows, columns) in zip(face.eyes, face.find_eyes(float(reach)), strict=True):
-        line = np.arange(spec.size, dtype=np.float32)
+        line = np.arange(face.size, dtype=np.float32)
         at = (face.to_samples(place) for place in carry(back, line[columns][None], line[rows][:, None]))
         out.append(((rows, columns), eye.look(*at, incidental.gaze, incidental.closed)))
     return out
@@ -171,7 +155,7 @@ def _render_eyes(spec: ClipSpec, back: np.ndarray) -> list[tuple[tuple[slice, sl
 
 def _find_drift(spec: ClipSpec) -> float:
     """Largest displacement of the head, px."""
-    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (spec.size - 1.0)
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (spec.face.size - 1.0)
     carried = np.einsum("tij,nj->tni", spec.head[:, :, :2], corners) + spec.head[:, None, :, 2] - corners
     return float(np.abs(carried).max())
 
@@ -208,7 +192,7 @@ def _add_occlusion(spec: ClipSpec, image: np.ndarray, x: np.ndarray, y: np.ndarr
         colour = worn[..., :-1] if image.ndim == 3 else worn[..., 0]
         image = image * (1 - (worn[..., -1:] if image.ndim == 3 else worn[..., -1])) + colour
     if spec.mark:
-        low, high = round(0.03 * spec.size), round(0.09 * spec.size)
+        low, high = round(0.03 * spec.face.size), round(0.09 * spec.face.size)
         image = image.copy()
         image[low:high, low:high] = 235.0
     return image
@@ -230,17 +214,13 @@ def carry(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
 
 
 def find_visible(spec: ClipSpec) -> np.ndarray:
-    """Bool "time y x" in the neutral face: False where the planted motion is hidden.
-
-    That is in the openings of the eyes, around them in a blink, between parted lips, on the neck in a swallow, under
-    glasses or a fringe.
-    """
+    """Bool "time y x" in the neutral face: False where eyes, parted lips, a swallow or an occlusion hide the motion."""
     face, incidental = spec.face, spec.incidental
-    opening = (face.eye_opening > _HIDDEN).astype(np.uint8)
+    x, y = make_pixels(face.size)
+    opening = (1.0 - face.sample(face.opacity, x, y) > _HIDDEN).astype(np.uint8)
     reach = max(1, round(0.04 * spec.iod))
     around = cv2.dilate(opening, np.ones((2 * reach + 1,) * 2, np.uint8))
     hidden = np.where((incidental.closed > _HIDDEN)[:, None, None], around[None], opening[None]).astype(bool)
-    x, y = make_pixels(spec.size)
     mouth = _find_mouth(spec)
     for t in np.flatnonzero(spec.parting > 0.05):
         hidden[t][mouth] |= compute_gap_opacity(face, float(spec.parting[t]) + 1.0, x[mouth], y[mouth]) > _HIDDEN
@@ -261,20 +241,15 @@ def _make_grain(length: int) -> np.ndarray:
 def simulate_sensor(
     images: Iterable[np.ndarray], gain: np.ndarray, preset: Preset, difficulty: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """From light to released frames: illumination, lens blur, sensor noise, rounding, JPEG; at difficulty 0 rounding only.
+    """Released frames uint8 "time y x" or "time y x 3" from ``images``, which are overwritten.
 
-    Args:
-        images: as many as ``gain``, float32 "y x" or "y x 3"; overwritten.
-        gain: float "time", brightness.
-
-    Returns:
-        uint8 "time y x" or "time y x 3".
+    Brightness ``gain`` "time", lens blur, sensor noise, rounding, JPEG; at difficulty 0 rounding alone.
     """
     images = iter(images)
     first = next(images)
     frames, noisy = np.empty((len(gain), *first.shape), np.uint8), difficulty > 0 and preset.noise > 0
+    length = first.size
     if noisy:
-        length = first.size
         grain = _make_grain(length)
         spread = np.sqrt(0.3 + np.clip(first, 0, None) / 180) * np.float32(difficulty * preset.noise)
         starts = rng.integers(0, len(grain) - length, len(gain))
@@ -297,29 +272,20 @@ def simulate_sensor(
 
 
 def make_wrinkles(field: np.ndarray, face: Face) -> np.ndarray:
-    """How much the skin darkens where an AU compresses it: float32 "y x", 0..0.5; older skin more (stagkit's choice).
-
-    ``field`` is the displacement float "2 y x" px at the AU's peak.
-    """
+    """How much skin darkens where a ``field`` "2 y x" px compresses it: float32 "y x", 0..0.5 (stagkit's choice)."""
     (u_y, u_x), (v_y, v_x) = np.gradient(field[0]), np.gradient(field[1])
     shear, mean, half = (u_y + v_x) / 2, (u_x + v_y) / 2, (u_x - v_y) / 2
     pressed = np.clip(np.hypot(half, shear) - mean, 0, None)  # minus the smaller principal strain
     angle = 0.5 * np.arctan2(shear, half) + np.pi / 2  # direction of compression
     weight = pressed / max(float(pressed.sum()), 1e-9)
     angle = 0.5 * np.arctan2((weight * np.sin(2 * angle)).sum(), (weight * np.cos(2 * angle)).sum())
-    size = len(pressed)
-    rng = np.random.default_rng([face.subject.seed, 0xF01D])
+    size, rng = len(pressed), np.random.default_rng([face.subject.seed, 0xF01D])
     bend = cv2.resize(rng.normal(size=(9, 9)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     y, x = np.mgrid[:size, :size].astype(np.float32)
     iod = face.subject.look["iod"] * size
     lines = np.cos((x * np.cos(angle) + y * np.sin(angle)) / (0.05 * iod) * 2 * np.pi + 1.5 * bend)
     depth = (0.5 + face.subject.look["age"]) * pressed * (0.3 + 0.7 * np.clip(lines, 0, 1) ** 2)
     return np.clip(depth, 0, 0.5).astype(np.float32)
-
-
-def compute_lip_parting(codes: tuple[tuple[int, str], ...], peaks: np.ndarray) -> np.ndarray:
-    """How far each planted AU parts the lips at its peak, % of IOD: float "au"."""
-    return np.array([_PARTS.get(number, 0.0) * peak for (number, _), peak in zip(codes, peaks, strict=True)])
 
 
 def compute_gap_opacity(face: Face, width: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
