@@ -53,7 +53,7 @@ figures: setup   ## run STAG on phantoms, then draw every figure and table of fi
 	$(VENV)/bin/stagkit figures $(PAPER)/phantoms $(PAPER)/ablation $(PAPER)/cross $(PAPER)/leak --out figures
 
 cards: setup     ## write data_README.md from the data set cards
-	$(PY) -m stagkit.datasets.cards
+	$(PY) -m tests.cards
 
 lock: setup      ## resolve pyproject.toml into requirements.lock and environment.yml
 	$(PY) tests/lockfile.py

@@ -12,8 +12,15 @@ from stagkit.core.files import write_atomically, write_json
 from stagkit.core.types import StagkitError
 from stagkit.datasets import open_source
 from stagkit.datasets.manifest import write_manifest
-from stagkit.datasets.prepare import SkippedClipsWarning, load_data, load_prepared, prepare_clips, prepare_dataset
-from stagkit.datasets.store import read_clip, write_clip
+from stagkit.datasets.prepare import (
+    SkippedClipsWarning,
+    load_data,
+    load_prepared,
+    prepare_clips,
+    prepare_dataset,
+    read_clip,
+    write_clip,
+)
 from stagkit.motion.config import FlowConfig
 from stagkit.motion.rois import stack_sequences
 from stagkit.synthetic.config import PhantomConfig
@@ -174,7 +181,7 @@ def test_a_clip_that_is_not_the_one_in_the_index_is_refused(prepared, tmp_path):
     """As after a preparation that was killed when it had replaced a clip."""
     root, key = shutil.copytree(prepared[0], tmp_path / "p"), PhantomSource(FEW).keys[0]
     write_clip(root, key, read_clip(root, key)[0], "other files")
-    with pytest.raises(StagkitError, match="is not the one in prepared.json: run the same"):
+    with pytest.raises(StagkitError, match="is not that of prepared.json: run the same"):
         load_prepared(root)
 
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from stagkit.core.regions import load_mean_face
 from stagkit.core.types import StagkitError
 from stagkit.datasets import NAMES, DatasetNotAvailable, load_layout, open_source
-from stagkit.datasets.cards import BEGIN, END, fill_page
 from stagkit.datasets.check import check_data, find_version, format_check, load_annotation_versions
 from stagkit.datasets.index import load_corrections, load_index
 from stagkit.datasets.label_maps import load_class_map
 from stagkit.datasets.spreadsheets import TableError, compute_name, load_table, read_frame, read_text
 from stagkit.motion.frames import Tree, UnclearFramesError, load_frames, number_frames
 from stagkit.motion.landmarks import load_landmarks
+from tests.cards import BEGIN, END, fill_page
 from tests.lockfile import ROOT
 from tests.test_cli import run
 
@@ -168,7 +168,7 @@ def test_the_official_megc_list_clip_by_clip(shared_data, tmp_path):
             label = entry.compute_label(read_text(r.label), r.key)
             if label:
                 key = r.clip + r.subject[-2:] * (name == "casme2")  # clip names repeat across subjects
-                found[key] = list(entry.classes).index(label)
+                found[key] = list(entry.counts).index(label)
         assert found == wanted[name], name
 
 

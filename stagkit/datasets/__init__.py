@@ -38,12 +38,7 @@ class DatasetNotAvailable(StagkitError):
 
 
 class Clips(dict):
-    """Key of a clip -> its entry; a missing key raises a ``StagkitError`` with the reason.
-
-    Args:
-        entries: key -> entry.
-        skipped: key -> why the clip cannot be used.
-    """
+    """Key of a clip -> its entry; for a missing key, a ``StagkitError`` with the reason from ``skipped`` (key -> reason)."""
 
     def __init__(self, entries: Mapping[str, object], skipped: Mapping[str, str] = MappingProxyType({})):
         super().__init__(entries)
@@ -60,9 +55,7 @@ class ClipSource:
     """A data set of clips; sources of files on disk are ``annotated.FileSource``.
 
     Attributes:
-        name: e.g. ``casme2-phantom``.
-        classes: class names in order.
-        keys: names of the clips.
+        name: e.g. ``casme2-phantom``; ``classes``: names in order; ``keys``: names of the clips.
         skipped: clip or row -> why it cannot be used.
     """
 
@@ -99,11 +92,7 @@ class ClipSource:
 
 
 def load_layout(name: str) -> Layout:
-    """How an annotated data set lies on disk.
-
-    Raises:
-        StagkitError: no such data set.
-    """
+    """How an annotated data set lies on disk; ``StagkitError`` if there is no such data set."""
     if name not in _LAYOUTS:
         raise StagkitError(
             f"there is no data set {name!r}; stagkit reads: {', '.join(NAMES)}, and manifest (any clips, see "
@@ -114,12 +103,10 @@ def load_layout(name: str) -> Layout:
 
 
 def open_source(name: str, root: str, annotations: str | Sequence[str] = "") -> ClipSource:
-    """Open a data set of clips by name.
+    """Open a data set of clips by name, in the folder ``root``.
 
     Args:
-        name: one of ``NAMES``, or ``manifest`` (any clips listed in a ``manifest.csv``; also written by ``stagkit phantom
-            --layout frames``).
-        root: its folder.
+        name: one of ``NAMES``, or ``manifest`` (any clips listed in a ``manifest.csv``).
         annotations: name of the annotation file, if there are several; one per part of a set that has parts.
 
     Raises:

@@ -21,16 +21,12 @@ from stagkit.motion.landmarks import load_landmarks
 
 
 class FileSource(ClipSource):
-    """A source whose clips are images on disk; a subclass has ``root`` and ``get_record``."""
+    """A source whose clips are images on disk below ``root``."""
 
     root: Path
 
     def get_record(self, key: str) -> ClipRecord:
-        """Files and annotations of a clip.
-
-        Raises:
-            StagkitError: no such clip, or one that cannot be used.
-        """
+        """Files and annotations of a clip; ``StagkitError`` if there is no such clip, or it cannot be used."""
         raise NotImplementedError
 
     def load_landmarks(self, record: ClipRecord) -> np.ndarray | None:
@@ -39,11 +35,7 @@ class FileSource(ClipSource):
         return load_landmarks(path, len(record.frame_paths), record.clip_id) if path else None
 
     def read(self, key: str) -> Clip:
-        """Read the images of one clip.
-
-        Raises:
-            StagkitError: a damaged image or landmark file.
-        """
+        """Read the images of one clip."""
         return self._read(key, 0, "")
 
     def read_aligned(self, key: str, size: int = 0, landmarker: str = "") -> Clip:
@@ -107,12 +99,10 @@ class AnnotatedDataset(FileSource):
                 f"{card.title} at {root}: {skipped} cannot be used, the first is {key}: {why}; expected "
                 f"{'; '.join(card.tree)}; {remedy}. It is provided by {card.provider}."
             )
-        if issues:
-            text = f"{card.title}: {len(issues)} issue(s), the first: {issues[0]}; {remedy}."
-            warnings.warn(text, StagkitWarning, stacklevel=3)
-        if index.skipped:
-            text = f"{card.title}: {skipped} are skipped, the first is {key}: {why}; {remedy}."
-            warnings.warn(text, StagkitWarning, stacklevel=3)
+        texts = [f"{len(issues)} issue(s), the first: {issues[0]}"] if issues else []
+        texts += [f"{skipped} are skipped, the first is {key}: {why}"] if index.skipped else []
+        for text in texts:
+            warnings.warn(f"{card.title}: {text}; {remedy}.", StagkitWarning, stacklevel=3)
         self.keys = tuple(index.records)
         self.classes = tuple(sorted({record.label for record in index.records.values()}))
         self._records = Clips(index.records, index.skipped)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from stagkit.core.facs import AUCode
+from stagkit.core.files import shorten
+from stagkit.datasets.spreadsheets import is_blank
 
 
 class ParsedAUs(NamedTuple):
@@ -31,16 +33,10 @@ _CODE = re.compile(
 
 
 def parse_aus(cell: object) -> ParsedAUs:
-    """Read the AU cell of an annotation sheet, in any of the forms that the public sheets use.
+    """Read an AU cell in any of the forms that public annotation files use: text, number, None or NaN.
 
     ``+`` and commas (Chinese ones too) join codes; ``or`` and ``/`` between codes separate alternatives, which keep a
-    common ``choice`` number. Bare numbers (12, 12.0) are read as Excel returns them.
-
-    Args:
-        cell: text, number, None or NaN.
-
-    Returns:
-        Codes in the order written, and what could not be read ('?' alone means 'coded, but unknown').
+    common ``choice`` number. Codes are in the order written; '?' alone means 'coded, but unknown'.
 
     Example:
         >>> [str(c) for c in parse_aus("4+L10+R2").codes]
@@ -84,14 +80,8 @@ def parse_aus(cell: object) -> ParsedAUs:
 def read_aus(cell: object) -> tuple[tuple[AUCode, ...] | None, tuple[str, ...]]:
     """AU cell of a clip: its codes, and the parts that cannot be read.
 
-    A part that cannot be read may be any action unit, so nothing certain is known of those that are not listed: the clip
-    is then 'not coded' as a whole.
-
-    Args:
-        cell: as for ``parse_aus``; empty = not coded, ``-`` = coded and none seen.
-
-    Returns:
-        codes (() = none seen, None = not coded), parts that cannot be read.
+    Codes are () for ``-`` (coded, none seen) and None if the clip is not coded: the cell is empty, or a part of it cannot be
+    read, since that may be any action unit.
 
     Example:
         >>> read_aus("4;12"), read_aus("-"), read_aus("")
@@ -101,3 +91,11 @@ def read_aus(cell: object) -> tuple[tuple[AUCode, ...] | None, tuple[str, ...]]:
         return (), ()
     parsed = parse_aus(cell)
     return (None if parsed.unread or not parsed.codes else parsed.codes), parsed.unread
+
+
+def find_au_issue(cell: object, codes: tuple[AUCode, ...] | None, unread: tuple[str, ...]) -> str:
+    """A sentence if an AU cell that is not empty is taken as not coded, otherwise ''."""
+    if codes is not None or is_blank(cell):
+        return ""
+    what = f"{', '.join(map(repr, unread))} of " if unread else ""
+    return f"action units: {what}{shorten(cell, 60)} cannot be read: taken as not coded"

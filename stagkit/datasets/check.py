@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from stagkit.core.errors import StagkitError, StagkitWarning
-from stagkit.core.files import RESOURCES, Progress, no_progress
+from stagkit.core.files import Progress, no_progress
 from stagkit.datasets import load_layout, open_source
 from stagkit.datasets.index import ClipRecord, Index, load_index
 from stagkit.datasets.label_maps import load_class_maps
 from stagkit.datasets.spreadsheets import read_text
 from stagkit.datasets.subjects import compute_image_signature, find_alike_subjects, find_near_duplicates
+from stagkit.datasets.tables import load_resource
 from stagkit.motion.frames import load_frames
 
 #: Entries per list in the text; the JSON has all.
 _SHOWN = 12
 
 
-@cache
-def load_annotation_versions(
-    path: Path = RESOURCES / "annotation_versions.csv",
-) -> dict[tuple[str, str], dict[str, int]]:
+def load_annotation_versions() -> dict[tuple[str, str], dict[str, int]]:
     """(data set, version) -> label -> clips in this version of the annotation file."""
     versions: dict[tuple[str, str], dict[str, int]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            versions.setdefault((row["dataset"], row["version"]), {})[row["label"]] = int(row["count"])
+    for row in load_resource("annotation_versions.csv"):
+        versions.setdefault((row["dataset"], row["version"]), {})[row["label"]] = int(row["count"])
     return versions
 
 
@@ -48,12 +43,10 @@ def check_data(
     decode: bool = False,
     progress: Progress = no_progress,
 ) -> dict:
-    """Check a data set.
+    """Check a data set; arguments as ``open_source``.
 
     Args:
-        name: e.g. ``casme2``, or ``manifest``; root: its folder; annotations: file name, if there are several.
-        decode: also decode every frame (slow), to find damaged ones.
-        progress: wraps the clips whose frames are decoded.
+        decode: also decode every frame (slow), to find damaged ones; ``progress`` wraps those clips.
 
     Returns:
         The values of ``--json``: ``clips`` (rows, usable), ``labels`` and ``subjects`` (of usable clips), ``frames``
@@ -65,78 +58,60 @@ def check_data(
         StagkitError: no such data set; an annotation file that cannot be read.
     """
     if name == "manifest":
-        return _check_manifest(root, annotations, decode, progress)
-    layout = load_layout(name)
-    index = load_index(layout, root, annotations)
+        index, title = _load_manifest_index(root, annotations)
+        version = "manifest"
+    else:
+        layout = load_layout(name)
+        index, title = load_index(layout, root, annotations), layout.card.title
+        version = find_version(name, index.written)
     issues = [f"{key}: {text}" if key else text for key, text in index.issues]
     usable, skipped, duplicates = _decode(index.records, index.skipped, progress if decode else None)
+    records = usable.values()
     parts: dict[str, set[str]] = {}
-    for record in usable.values():
+    for record in records:
         parts.setdefault(record.subject, set()).add(record.part)
     issues += [f"subject {s} is in the parts {', '.join(sorted(p))}" for s, p in sorted(parts.items()) if len(p) > 1]
+    subjects = Counter(r.subject if name == "manifest" else r.subject.partition("/")[2] for r in records)
+    n_frames = {"read": sum(len(r.frame_paths) for r in records), "missing": index.missing, "outside": index.outside}
     return {
         "dataset": name,
-        "title": layout.card.title,
+        "title": title,
         "phantom": index.phantom,
-        **_summarise(usable, skipped, len(index.rows)),
-        "subjects": dict(sorted(Counter(r.subject.partition("/")[2] for r in usable.values()).items())),
-        "frames": {
-            "read": sum(len(r.frame_paths) for r in usable.values()),
-            "missing": index.missing,
-            "outside": index.outside,
-        },
+        "usable": bool(usable) and len(usable) >= len(skipped),
+        "clips": {"rows": len(index.rows), "usable": len(usable)},
+        "skipped": skipped,
+        "labels": dict(Counter(r.label for r in records).most_common()),
+        "parts": dict(Counter(r.part for r in records if r.part)),
+        "landmarks": sum(r.landmarks is not None for r in records),
+        "subjects": dict(sorted(subjects.items())),
+        "frames": n_frames,
         "annotation_files": index.annotation_files,
-        "version": find_version(name, index.written),
+        "version": version,
         "frames_from": index.base,
         "mappings": _count_classes(name, index, set(usable)),
         "corrections": list(index.corrections),
-        "issues": issues + find_alike_subjects(r.subject for r in usable.values()) + duplicates,
+        "issues": issues + find_alike_subjects(r.subject for r in records) + duplicates,
         "orphan_folders": list(index.orphan_folders),
     }
 
 
-def _check_manifest(root: str | Path, annotations: str | Sequence[str], decode: bool, progress: Progress) -> dict:
-    """The same for the clips of a ``manifest.csv``."""
+def _load_manifest_index(root: str | Path, annotations: str | Sequence[str]) -> tuple[Index, str]:
+    """The clips of a ``manifest.csv``, and a title."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StagkitWarning)  # all that it warns of is listed
         source = open_source("manifest", str(root), annotations)
-    records, skipped, issues, frames = {}, dict(source.skipped), list(source.issues), 0
+    index = Index(skipped=dict(source.skipped), issues=[("", text) for text in source.issues], base=".")
     for key in source.keys:
         try:
-            records[key] = source.get_record(key)
-            source.load_landmarks(records[key])
-            frames += len(records[key].frame_paths)
-            issues += [f"{key}: {text}" for text in source.find_issues(key)]
+            record = source.get_record(key)
+            source.load_landmarks(record)
+            index.issues += [(key, text) for text in source.find_issues(key)]
+            index.records[key] = record
         except StagkitError as error:
-            records.pop(key, None)
-            skipped[key] = str(error)
-    usable, skipped, duplicates = _decode(records, skipped, progress if decode else None)
-    return {
-        "dataset": "manifest",
-        "title": f"manifest of {source.name}",
-        "phantom": False,
-        **_summarise(usable, skipped, len(usable) + len(skipped)),
-        "subjects": dict(sorted(Counter(r.subject for r in usable.values()).items())),
-        "frames": {"read": frames, "missing": 0, "outside": 0},
-        "annotation_files": {source.table: source.describe()["digest"]},
-        "version": "manifest",
-        "frames_from": ".",
-        "mappings": {},
-        "corrections": [],
-        "issues": issues + find_alike_subjects(r.subject for r in usable.values()) + duplicates,
-        "orphan_folders": [],
-    }
-
-
-def _summarise(usable: Mapping[str, ClipRecord], skipped: dict[str, str], n_rows: int) -> dict:
-    return {
-        "usable": bool(usable) and len(usable) >= len(skipped),
-        "clips": {"rows": n_rows, "usable": len(usable)},
-        "skipped": skipped,
-        "labels": dict(Counter(r.label for r in usable.values()).most_common()),
-        "parts": dict(Counter(r.part for r in usable.values() if r.part)),
-        "landmarks": sum(r.landmarks is not None for r in usable.values()),
-    }
+            index.skipped[key] = str(error)
+    index.rows = [*index.records, *index.skipped]
+    index.annotation_files[source.table] = source.describe()["digest"]
+    return index, f"manifest of {source.name}"
 
 
 def _decode(
@@ -165,8 +140,7 @@ def _count_classes(name: str, index: Index, usable: set[str]) -> dict[str, dict]
         if dataset != name:
             continue
         rows = [(row.key, entry.compute_label(read_text(row.label), row.key)) for row in index.rows]
-        listed = Counter(label for _, label in rows if label)
-        kept = Counter(label for key, label in dict(rows).items() if key in usable and label)
+        listed, kept = Counter(label for _, label in rows), Counter(c for k, c in dict(rows).items() if k in usable)
         found[mapping] = {
             "classes": {c: {"listed": listed[c], "usable": kept[c], "published": n} for c, n in entry.counts.items()},
             "agrees": all(listed[c] == n for c, n in entry.counts.items()),

@@ -16,7 +16,7 @@ import numpy as np
 
 from stagkit.core.facs import compute_au_vector
 from stagkit.core.files import compute_digest, load_arrays, shorten
-from stagkit.core.regions import ATLAS, RoiAtlas
+from stagkit.core.regions import ATLAS
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.au_codes import read_aus
 from stagkit.datasets.spreadsheets import load_table, read_name
@@ -30,8 +30,7 @@ CLASSES = ("negative", "positive", "surprise")
 #: Face frame (IOD) -> px of a 28x28 map, from the mean motion of the annotated AUs; the crop was squeezed to a square.
 MAP_FRAME = np.array([[21.0, 0.0, 13.5], [0.0, 16.0, 7.0]])
 
-#: The standard regions with larger squares, since the maps are coarse (21 px per IOD): together they cover as much of the
-#: face as a 7x7 grid.
+#: The standard regions with larger squares, since the maps are coarse (21 px per IOD).
 MAP_ATLAS = replace(ATLAS, radius=0.3)
 
 #: Raised when the computation changes, so that older runs are not resumed.
@@ -49,8 +48,7 @@ def compute_map_motion(flow: np.ndarray) -> np.ndarray:
         flow: uint8 or float "clip y x chan", chan = (u, v, strain), 0..255.
 
     Returns:
-        float32 "clip chan y x" in map units: zero = the map's median; (u, v) divided by their common root mean square,
-        strain by its own.
+        float32 "clip chan y x": zero = the map's median; (u, v) divided by their common root mean square, strain by its own.
     """
     motion = np.moveaxis(flow.astype(np.float32), -1, 1)
     motion = motion - np.median(motion, axis=(2, 3), keepdims=True)
@@ -59,14 +57,13 @@ def compute_map_motion(flow: np.ndarray) -> np.ndarray:
     return motion / np.maximum(spread, 1e-6)
 
 
-def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS) -> RoiDataset:
+def load_flow_maps(path: str | Path) -> RoiDataset:
     """Read flow maps as the network's input, one frame per clip.
 
     Args:
         path: an ``.npz`` with ``flow`` uint8 "clip y x chan" and ``label, subject, dataset, clip`` (and, if coded, ``aus``,
             text), or a folder of the HTNet repository: PNG maps with ``combined_3_class2_for_optical_flow.csv`` in it or
             up to two folders above.
-        patch: samples per side of a region.
 
     Raises:
         StagkitError: nothing there, fields missing, wrong axes, NaN, labels outside the classes.
@@ -75,15 +72,14 @@ def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS
     notes: list[str] = []
     arrays = read_maps(path, notes)
     flow, label = arrays["flow"], arrays["label"]
-    n_clips = len(label)
     if flow.ndim != 4 or flow.shape[-1] != 3:
         raise StagkitError(f"{path}: `flow` is {flow.shape}, expected (clip, y, x, 3) with (u, v, strain) last.")
     for name in _FIELDS[1:]:
-        if arrays[name].shape != (len(flow),):
+        if arrays[name].shape != flow.shape[:1]:
             raise StagkitError(
                 f"{path}: `{name}` is {arrays[name].shape}, expected one value for each of {len(flow)} maps."
             )
-    if not n_clips:
+    if not len(label):
         raise StagkitError(f"{path} holds no maps.")
     if not np.isfinite(flow).all():
         bad = arrays["clip"][~np.isfinite(flow).all(axis=(1, 2, 3))]
@@ -92,45 +88,30 @@ def load_flow_maps(path: str | Path, patch: int = 5, atlas: RoiAtlas = MAP_ATLAS
         )
     if not np.issubdtype(label.dtype, np.number) or not np.isin(label, range(len(CLASSES))).all():
         wrong = sorted({str(v) for v in label} - {str(i) for i in range(len(CLASSES))})
-        raise StagkitError(
-            f"{path}: `label` holds {', '.join(wrong[:5])}; expected 0 (negative), 1 (positive) or 2 (surprise)."
-        )
-    return make_map_dataset(arrays, path.name, patch, atlas, notes)
+        raise StagkitError(f"{path}: `label` holds {', '.join(wrong[:5])}; expected 0, 1 or 2 ({', '.join(CLASSES)}).")
+    return make_map_dataset(arrays, path.name, notes=notes)
 
 
-def make_map_dataset(
-    arrays: dict[str, np.ndarray],
-    name: str,
-    patch: int = 5,
-    atlas: RoiAtlas = MAP_ATLAS,
-    notes: Sequence[str] = (),
-) -> RoiDataset:
-    """Regions of maps in memory.
+def make_map_dataset(arrays: dict[str, np.ndarray], name: str, patch: int = 5, notes: Sequence[str] = ()) -> RoiDataset:
+    """Regions of maps in memory; warns of the notes, and of AU codes that cannot be read (those clips are not coded).
 
     Args:
-        arrays: from ``read_maps``, checked.
-        name: for the run record.
-        patch, atlas: as in ``load_flow_maps``.
-        notes: issues found while reading, a sentence each.
-
-    Warns:
-        StagkitWarning: the notes, and AU codes that cannot be read (those clips are not coded).
+        arrays: from ``read_maps``, checked; name: for the run record.
+        patch: samples per side of a region; notes: issues found while reading, a sentence each.
     """
     flow, label = arrays["flow"], arrays["label"]
     motion = compute_map_motion(flow)
     frame = MAP_FRAME * (np.array([[flow.shape[2]], [flow.shape[1]]]) / 28.0)
-    patches, inside = sample_squares(motion, atlas.mean_centres, frame, patch, atlas.radius)
+    patches, inside = sample_squares(motion, MAP_ATLAS.mean_centres, frame, patch, MAP_ATLAS.radius)
     cells = arrays.get("aus")
     read = [read_aus(str(cell)) for cell in cells] if cells is not None else [(None, ())] * len(label)
     datasets = tuple(str(d) for d in arrays["dataset"])
-    notes = [
-        *notes,
-        *(
-            f"clip {arrays['clip'][i]}: action units {shorten(str(cells[i]), 60)} cannot be read: taken as not coded"
-            for i, (_, unread) in enumerate(read)
-            if unread
-        ),
+    unread = [
+        f"clip {arrays['clip'][i]}: action units {shorten(str(cells[i]), 60)} cannot be read: taken as not coded"
+        for i, (_, wrong) in enumerate(read)
+        if wrong
     ]
+    notes = [*notes, *unread]
     warn_of([f"{name}: {note}" for note in notes])
     data = RoiDataset(
         x=patches[:, None],
@@ -142,30 +123,26 @@ def make_map_dataset(
         subjects=tuple(f"{d}/{s}" for d, s in zip(datasets, arrays["subject"], strict=True)),
         datasets=datasets,
         classes=CLASSES,
-        roi_names=atlas.names,
+        roi_names=MAP_ATLAS.names,
         unit="map",
         meta={
             "source": "flow maps",
             "name": name,
-            "radius": atlas.radius,
+            "radius": MAP_ATLAS.radius,
             "zero": "median of each channel of each map",
             **({"dropped": notes} if notes else {}),
         },
     )
     # patches are rounded in the last digits, so the maps themselves are part of the digest
     maps = compute_digest(np.ascontiguousarray(flow).tobytes(), str((flow.dtype.str, flow.shape)).encode())
-    data.meta["digest"] = data.compute_digest(maps, MAP_VERSION, patch, atlas)
+    data.meta["digest"] = data.compute_digest(maps, MAP_VERSION, patch, MAP_ATLAS)
     return data
 
 
 def read_maps(path: str | Path, notes: list[str] | None = None) -> dict[str, np.ndarray]:
-    """The published maps: ``flow, label, subject, dataset, clip`` and, if coded, ``aus``.
+    """The published maps of ``load_flow_maps``: ``flow, label, subject, dataset, clip`` and, if coded, ``aus``.
 
-    Labels as text (``"1"``, ``"1.0"``, ``"Positive"``) become numbers, unless one is unknown.
-
-    Args:
-        path: as in ``load_flow_maps``.
-        notes: issues are added here, a sentence each.
+    Labels as text (``"1"``, ``"1.0"``, ``"Positive"``) become numbers, unless one is unknown. Issues are added to ``notes``.
     """
     path = Path(path)
     if path.suffix == ".npz":
@@ -202,27 +179,24 @@ def _read_folder(root: Path, notes: list[str]) -> dict[str, np.ndarray]:
     ]
     kept, maps, missing, used = [], [], [], {}
     for row in rows:
-        image = _find_map(images, row)
+        image, clip = _find_map(images, row), f"{row['sub']}/{row['filename_o']}"
         if image is None:
-            missing.append(f"{row['sub']}/{row['filename_o']}")
+            missing.append(clip)
             continue
-        if used.get(image) == row:
-            notes.append(
-                f"the row of {row['sub']}/{row['filename_o']} is in the table twice, alike: the second is skipped"
-            )
+        first = used.setdefault(image, row)
+        if first is not row and first == row:
+            notes.append(f"the row of {clip} is in the table twice, alike: the second is skipped")
             continue
-        if image in used:
-            first, second = (f"{r['sub']}/{r['filename_o']}" for r in (used[image], row))
+        if first is not row:
             raise StagkitError(
-                f"{tables[0]}: the clips {first} and {second} have the same map, {image.name}: remove the wrong row."
+                f"{tables[0]}: the clips {first['sub']}/{first['filename_o']} and {clip} have the same map, {image.name}: "
+                "remove the wrong row."
             )
-        used[image] = row
         read = load_image(image)
         read = np.repeat(read[..., None], 3, axis=2) if read.ndim == 2 else read
         if maps and read.shape != maps[0].shape:
-            raise StagkitError(
-                f"{image} is {read.shape[1]}x{read.shape[0]} px, the others {maps[0].shape[1]}x{maps[0].shape[0]}."
-            )
+            others = maps[0].shape
+            raise StagkitError(f"{image} is {read.shape[1]}x{read.shape[0]} px, the others {others[1]}x{others[0]}.")
         maps.append(read)
         kept.append(row)
     if not kept or len(missing) > len(rows) // 2:
@@ -233,13 +207,9 @@ def _read_folder(root: Path, notes: list[str]) -> dict[str, np.ndarray]:
     if len(images) > len(used):
         others = sorted(path.name for path in set(images.values()) - set(used))
         notes.append(f"{len(others)} map(s) are in no row of the table and are not read, the first is {others[0]}")
-    return {
-        "flow": np.stack(maps),
-        "label": np.array([r["label"] for r in kept]),
-        "subject": np.array([r["sub"] for r in kept]),
-        "dataset": np.array([r["dataset"].lower() for r in kept]),
-        "clip": np.array([r["filename_o"] for r in kept]),
-    }
+    columns = {"label": "label", "subject": "sub", "dataset": "dataset", "clip": "filename_o"}
+    arrays = {name: np.array([row[column] for row in kept]) for name, column in columns.items()}
+    return {"flow": np.stack(maps), **arrays, "dataset": np.char.lower(arrays["dataset"])}
 
 
 def _list_maps(root: Path, notes: list[str]) -> dict[str, Path]:

@@ -1,55 +1,51 @@
 """Index of an annotated data set: from annotation files and a tree of folders to the usable clips, without decoding images.
 
-The same for every set; its file in ``readers`` gives a ``Layout``. Nothing is guessed: a row that cannot be used is skipped
-with its reason, a missing or impossible apex is None, and known errors are corrected from a table with their sources.
+Nothing is guessed: a row that cannot be used is skipped with its reason, a missing or impossible apex is None, and known
+errors are corrected from a table with their sources. ``readers`` has the ``Layout`` of each set.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import cache
 from glob import escape
 from pathlib import Path
 
 from stagkit.core.facs import AUCode
-from stagkit.core.files import RESOURCES, digest_file, shorten
+from stagkit.core.files import digest_file, shorten
 from stagkit.core.types import StagkitError
 from stagkit.datasets import DatasetNotAvailable
-from stagkit.datasets.au_codes import read_aus
+from stagkit.datasets.au_codes import find_au_issue, read_aus
 from stagkit.datasets.cards import DatasetCard
 from stagkit.datasets.spreadsheets import (
-    CASME_COLUMNS,
     OTHER_TABLES,
     TABLES,
     TableError,
+    is_blank,
     load_table,
     name_subject,
     read_frame,
     read_rate,
     read_text,
 )
+from stagkit.datasets.tables import load_resource
 from stagkit.motion.frames import Tree, normalise_name
 
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """One clip of a data set's index, before any picture is read.
+    """Files and annotations of one clip, before any image is read.
 
     Args:
         clip_id: e.g. ``sub01/EP02_01f``; ``subject``: unique over data sets, e.g. ``casme2/sub01``.
-        frame_paths: files of the frames, in order; ``frame_numbers``: the integer in each file's name.
-        onset, apex, offset: numbers of the sheet; None where not coded or where there is no such frame.
-        label_raw: as in the sheet; ``label``: the same in lower case.
-        aus: annotated action units; None where not coded.
-        part: official part, '' where there is none.
-        landmarks: file of stored landmarks, None where there is none.
-        corrections: what was corrected in this clip's row.
+        frame_paths, frame_numbers: files in order, and the integer in the name of each.
+        onset, apex, offset: frame numbers as annotated; None where not coded or where there is no such frame.
+        label_raw, label: as annotated, and in lower case; ``aus``: None where not coded; ``part``: official part, or ''.
+        landmarks: file of stored landmarks, or None; ``corrections``: what was corrected in this clip's row.
     """
 
     clip_id: str
@@ -81,7 +77,15 @@ MAX_MISSING = 0.1
 LONG_SECONDS = 2.0
 
 #: Levels below the root that are searched for annotation files and clips.
-TABLE_DEPTH, BASE_DEPTH = 3, 3
+DEPTH = 3
+
+#: Columns of annotation files in the format of CASME II: field -> names it may have.
+CASME_COLUMNS = {
+    "subject": ("Subject",),
+    "clip": ("Filename",),
+    **{name: (f"{name.title()}Frame",) for name in ("onset", "apex", "offset")},
+    "label": ("Estimated Emotion", "Emotion"),
+}
 
 #: File that marks a tree written by ``stagkit phantom``.
 PHANTOM_MARK = "phantom.json"
@@ -93,15 +97,10 @@ class AnnotationRow:
 
     Args:
         subject, clip: together the clip's name, ``subject/clip``.
-        label: the emotion as written.
-        folders: patterns of the clip's folder below the base, ``*`` within a name.
-        onset, apex, offset, aus: cells; ``aus`` None if the set is not coded.
-        fps: frames per second.
-        part: official part.
-        row: 0-based row below the header.
-        why: why the row cannot be used, '' if it can.
-        named: the label in the clip's name, '' if there is none.
-        spare: patterns to try if no folder fits ``folders``.
+        label, fps, onset, apex, offset, aus: cells; ``aus`` None if the set is not coded.
+        folders: patterns of the clip's folder below the base, ``*`` within a name; ``spare``: tried if none of them fits.
+        part: official part; ``row``: 0-based row below the header.
+        why: why the row cannot be used, '' if it can; ``named``: the label in the clip's name, or ''.
     """
 
     subject: str
@@ -130,12 +129,10 @@ class Layout:
     """How one data set lies on disk.
 
     Args:
-        card: description of the set.
         load_rows: (annotation files, tree, base) -> rows.
-        bases: names of folders that may hold the clips, the preferred first; the folder is found by its content.
+        bases: names of folders that may hold the clips, the preferred first.
         annotation_files: file names without suffix, ``*`` allowed; the first pattern that fits any file is used.
-        needs_annotations: False if the folders hold all information.
-        clips: pattern of the clips' folders below the base, for sets without annotation files.
+        needs_annotations: False if the folders hold all information; ``clips``: then the pattern of the clips' folders.
         name_part: stem of an annotation file -> official part, if the files of several parts are read together.
         whole_folders: each folder holds one clip, so folders without a row are reported.
     """
@@ -156,8 +153,7 @@ def load_casme_rows(
     """Rows of an annotation file in the format of CASME II.
 
     Args:
-        path, notes: see ``spreadsheets.load_grids``.
-        prefix, digits: of the subjects, see ``spreadsheets.name_subject``.
+        path, notes: see ``spreadsheets.load_grids``; prefix, digits: see ``spreadsheets.name_subject``.
         folder: pattern of a clip's folder below the base.
     """
     rows = []
@@ -173,17 +169,13 @@ class Index:
     """Clips of a data set, before any image is read.
 
     Args:
-        rows: all annotation rows, corrected.
-        records: clip name -> usable clip.
-        skipped: clip name -> why it cannot be used.
+        rows: all annotation rows, corrected; ``corrections``: a sentence each.
+        records, skipped: clip name -> usable clip, or why it cannot be used.
         issues: (clip name, sentence): irregularities of usable clips and of the folders.
-        corrections: sentences.
         annotation_files: file name -> first 16 digits of its SHA-256.
-        base: folder of the clips, relative to the root.
+        base: folder of the clips, relative to the root; ``orphan_folders``: folders with images that no row names.
         missing, outside: numbers of frames that are missing, and that lie outside onset..offset and are not read.
-        orphan_folders: folders with images that no row names.
-        phantom: written by stagkit.
-        written: label as written (lower case, before corrections) -> rows.
+        phantom: written by stagkit; ``written``: label as written (lower case, before corrections) -> rows.
     """
 
     rows: Sequence[AnnotationRow] = ()
@@ -209,23 +201,15 @@ class Index:
 
 
 def find_annotation_files(layout: Layout, tree: Tree, annotations: str | Sequence[str] = "") -> list[Path]:
-    """The annotation files of a set below a root; of copies the one nearest to the root.
-
-    Args:
-        annotations: file names or paths below the root, to choose among several.
-
-    Raises:
-        StagkitError: no such file; several where one is expected.
-    """
-    files = list(_iter_tables(tree))
-    named = [annotations] if isinstance(annotations, str) else list(annotations)
-    found: list[Path] = []
-    if any(named):
-        found = [_find_named(tree, files, name) for name in dict.fromkeys(named) if name]
+    """The annotation files of a set, of copies the one nearest to the root; ``annotations`` chooses among several."""
+    files, found = list(_iter_tables(tree)), []
+    given = [annotations] if isinstance(annotations, str) else annotations
+    if any(given):
+        found = [_find_named(tree, files, name) for name in dict.fromkeys(given) if name]
     else:
         for pattern in layout.annotation_files:
-            fitting = [f for f in files if fnmatchcase(normalise_name(f.stem), normalise_name(pattern))]
-            found += [f for f in fitting if f not in found]
+            plain = normalise_name(pattern)
+            found += [f for f in files if f not in found and fnmatchcase(normalise_name(f.stem), plain)]
             if found and layout.name_part is None:
                 break
         found = [f for f in found if f.suffix.lower() in TABLES] or found
@@ -239,18 +223,17 @@ def find_annotation_files(layout: Layout, tree: Tree, annotations: str | Sequenc
         parts.setdefault(layout.name_part(file.stem) if layout.name_part else "", []).append(file)
     for part, several in parts.items():
         if len(several) > 1:
-            names = ", ".join(f.relative_to(tree.root).as_posix() for f in several)
-            of = f" of the part {part}" if part else ""
+            names = ", ".join(map(tree.name, several))
             raise StagkitError(
-                f"{layout.card.title} has several annotation files{of}: {names}; choose one with --annotations NAME"
-                f"{' (once for each part)' if layout.name_part else ''}."
+                f"{layout.card.title} has several annotation files{f' of the part {part}' if part else ''}: {names}; "
+                f"choose one with --annotations NAME{' (once for each part)' if layout.name_part else ''}."
             )
     return found
 
 
 def _iter_tables(tree: Tree) -> Iterator[Path]:
     """Tables in the root and below, those nearer to the root first."""
-    for folder in tree.iter_folders(TABLE_DEPTH):
+    for folder in tree.iter_folders(DEPTH):
         for name in tree.list(folder)[1]:
             if name.lower().endswith((*TABLES, *OTHER_TABLES)):
                 yield folder / name
@@ -258,9 +241,9 @@ def _iter_tables(tree: Tree) -> Iterator[Path]:
 
 def _find_named(tree: Tree, files: Sequence[Path], name: str) -> Path:
     plain = normalise_name(name)
-    found = [f for f in files if plain in (normalise_name(f.name), normalise_name(f.relative_to(tree.root).as_posix()))]
+    found = [f for f in files if plain in (normalise_name(f.name), normalise_name(tree.name(f)))]
     if len(found) != 1:
-        seen = ", ".join(f.relative_to(tree.root).as_posix() for f in files[:8]) or "none"
+        seen = ", ".join(map(tree.name, files[:8])) or "none"
         raise StagkitError(
             f"{len(found)} files below {tree.root} are named {shorten(name)}, expected one; tables seen: {seen}."
         )
@@ -270,12 +253,8 @@ def _find_named(tree: Tree, files: Sequence[Path], name: str) -> Path:
 def find_base(layout: Layout, tree: Tree, folders: Sequence[tuple[str, ...]]) -> Path:
     """The folder that holds the clips, found by its content, since archives are unpacked anywhere.
 
-    Args:
-        folders: patterns of the clips' folders, one entry per clip.
-
-    Returns:
-        The first folder, those with a known name before others, that holds at least half as many clips as the best; the
-        root if none holds any.
+    It is the first folder, those with a known name before others, that holds at least half as many clips as the best; the
+    root if none holds any. ``folders``: patterns of the clips' folders, one entry per clip.
     """
     sample = folders[:: max(1, len(folders) // 24)]
     known = [
@@ -286,7 +265,7 @@ def find_base(layout: Layout, tree: Tree, folders: Sequence[tuple[str, ...]]) ->
         for f in (base, *tree.match(base, name.rpartition("/")[2], skip=True))
     ]
     counts: dict[Path, int] = {}
-    for folder in (*known, *tree.iter_folders(BASE_DEPTH, most=1000)):
+    for folder in (*known, *tree.iter_folders(DEPTH, most=1000)):
         if folder in counts:
             continue
         counts[folder] = sum(any(tree.match(folder, p, skip=True) for p in patterns) for patterns in sample)
@@ -298,11 +277,8 @@ def find_base(layout: Layout, tree: Tree, folders: Sequence[tuple[str, ...]]) ->
 
 def _find_places(row: AnnotationRow, tree: Tree, base: Path) -> list[Path]:
     """Folders that could be the clip's."""
-    for patterns in (row.folders, row.spare):
-        places = list(dict.fromkeys(f for pattern in patterns for f in tree.match(base, pattern)))
-        if places:
-            return places
-    return []
+    found = [list(dict.fromkeys(f for p in paths for f in tree.match(base, p))) for paths in (row.folders, row.spare)]
+    return found[0] or found[1]
 
 
 def _find_orphan_folders(tree: Tree, named: set[Path], bases: Iterable[Path]) -> list[str]:
@@ -311,13 +287,13 @@ def _find_orphan_folders(tree: Tree, named: set[Path], bases: Iterable[Path]) ->
     for base in set(bases):
         for depth in {len(f.relative_to(base).parts) for f in named if base in f.parents}:
             others.update(tree.match(base, "/".join("*" * depth), skip=True))
-    return sorted(f.relative_to(tree.root).as_posix() for f in others - named if tree.has_images(f))
+    return sorted(tree.name(f) for f in others - named if tree.has_images(f))
 
 
 def _find_landmarks(key: str, tree: Tree) -> Path | None:
     """``landmarks/SUBJECT/CLIP.npy`` below the root, if it exists."""
-    *folders, name = f"landmarks/{key}.npy".split("/")
-    places = tree.match(tree.root, escape("/".join(folders)))
+    folders, _, name = f"landmarks/{key}.npy".rpartition("/")
+    places = tree.match(tree.root, escape(folders))
     return next((f / name for f in places if name in tree.list(f)[1]), None)
 
 
@@ -336,17 +312,14 @@ def load_index(layout: Layout, root: str | Path, annotations: str | Sequence[str
         raise DatasetNotAvailable(card.not_available(root, tree.describe()))
     files = find_annotation_files(layout, tree, annotations)
     if layout.needs_annotations and not files:
-        tables = [f.relative_to(tree.root).as_posix() for f in _iter_tables(tree)]
+        tables = list(map(tree.name, _iter_tables(tree)))
         seen = ", ".join(tables[:8]) or "no table"
         more = f" and {len(tables) - 8} more" if len(tables) > 8 else ""
-        raise DatasetNotAvailable(
-            card.not_available(
-                root,
-                tree.describe(),
-                f"no annotation file named like {' or '.join(layout.annotation_files)} was found; tables seen: {seen}{more};"
-                " name another one with --annotations NAME",
-            )
+        why = (
+            f"no annotation file named like {' or '.join(layout.annotation_files)} was found; tables seen: {seen}{more}; "
+            "name another one with --annotations NAME"
         )
+        raise DatasetNotAvailable(card.not_available(root, tree.describe(), why))
     folder = tree.root if files else find_base(layout, tree, [(layout.clips,)])
     rows = layout.load_rows(files, tree, folder)
     if not rows:
@@ -357,8 +330,8 @@ def load_index(layout: Layout, root: str | Path, annotations: str | Sequence[str
         bases = {p: find_base(layout, tree, [r.folders for r in rows if r.part == p and r.folders]) for p in parts}
     index = Index(
         issues=[("", text) for text in tree.notes],
-        annotation_files={f.relative_to(tree.root).as_posix(): digest_file(f) for f in files},
-        base=", ".join(dict.fromkeys(f.relative_to(tree.root).as_posix() for f in bases.values())),
+        annotation_files={tree.name(f): digest_file(f) for f in files},
+        base=", ".join(dict.fromkeys(map(tree.name, bases.values()))),
         phantom=any((place / PHANTOM_MARK).is_file() for place in (tree.root, *tree.root.resolve().parents[:3])),
         written=dict(Counter(label.lower() for row in rows if (label := read_text(row.label)))),
     )
@@ -382,21 +355,9 @@ def load_index(layout: Layout, root: str | Path, annotations: str | Sequence[str
     return index
 
 
-@cache
-def load_corrections(path: Path = RESOURCES / "corrections.csv") -> tuple[dict[str, str], ...]:
+def load_corrections() -> list[dict[str, str]]:
     """The corrections table: dataset, clip_id (or ``row N``, 0-based), field, old, new, reason, source."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
-
-
-@cache
-def _load_labels() -> dict[str, set[str]]:
-    """Data set -> labels (lower case) that its annotation files are known to have."""
-    found: dict[str, set[str]] = {}
-    with (RESOURCES / "class_maps.csv").open(encoding="utf-8", newline="") as file:
-        for entry in csv.DictReader(file):
-            found.setdefault(entry["dataset"], set()).add(entry["label_raw"].lower())
-    return found
+    return load_resource("corrections.csv")
 
 
 def _correct(dataset: str, row: AnnotationRow, index: Index) -> AnnotationRow:
@@ -408,10 +369,8 @@ def _correct(dataset: str, row: AnnotationRow, index: Index) -> AnnotationRow:
         if entry["old"] not in (read_text(written), str(written if written is not None else "").strip()):
             continue
         row = replace(row, **{entry["field"]: entry["new"]})
-        index.corrections.append(
-            f"{row.key}: {entry['field']} {entry['old']} -> {entry['new'] or 'none'}: {entry['reason']} "
-            f"({entry['source']})"
-        )
+        change = f"{entry['field']} {entry['old']} -> {entry['new'] or 'none'}"
+        index.corrections.append(f"{row.key}: {change}: {entry['reason']} ({entry['source']})")
     return row
 
 
@@ -443,11 +402,7 @@ def _drop_repeated(rows: Sequence[AnnotationRow], index: Index) -> list[Annotati
 
 
 def _find_clip(row: AnnotationRow, dataset: str, tree: Tree, base: Path, index: Index) -> tuple[ClipRecord, Path]:
-    """The frames of a row and their folder.
-
-    Raises:
-        StagkitError: why the clip cannot be used.
-    """
+    """The clip of a row and its folder; a ``StagkitError`` says why it cannot be used."""
 
     def note(text: str) -> None:
         index.issues.append((row.key, text))
@@ -459,7 +414,8 @@ def _find_clip(row: AnnotationRow, dataset: str, tree: Tree, base: Path, index: 
         raise TableError("no emotion is given, or its folder and its name disagree")
     if row.named and row.named != label.lower():
         raise TableError(f"the annotation file calls it {shorten(label, 60)}, its name says {row.named}")
-    known = _load_labels().get(dataset.removesuffix("-phantom"), set())
+    published = dataset.removesuffix("-phantom")
+    known = {e["label_raw"].lower() for e in load_resource("class_maps.csv") if e["dataset"] == published}
     if known and not set(label.lower().split("+")) <= known:
         note(f"its label {shorten(label, 60)} is not known from annotation files of this set")
     fps = read_rate(row.fps)
@@ -470,22 +426,22 @@ def _find_clip(row: AnnotationRow, dataset: str, tree: Tree, base: Path, index: 
     places = _find_places(row, tree, base)
     if not places:
         looked = re.sub(r"\[([*?[])\]", r"\1", " or ".join(row.folders))  # without the marks of glob.escape
-        raise TableError(f"there is no folder {looked} in {base.relative_to(tree.root).as_posix()}")
-    place, place_name = places[0], places[0].relative_to(tree.root).as_posix()
+        raise TableError(f"there is no folder {looked} in {tree.name(base)}")
+    place = places[0]
     if len(places) > 1:
-        names = ", ".join(p.relative_to(tree.root).as_posix() for p in places[:3])
-        raise TableError(f"{len(places)} folders could be it: {names}")
+        raise TableError(f"{len(places)} folders could be it: {', '.join(map(tree.name, places[:3]))}")
     frames = tree.frames(place)
     if not frames.files:
-        raise TableError(f"the folder {place_name} holds no images")
+        raise TableError(f"the folder {tree.name(place)} holds no images")
     numbers = list(frames.files)
     first = numbers[0] if onset is None else onset
     last = numbers[-1] if offset is None else offset
     inside = {n: place / name for n, name in frames.files.items() if first <= n <= last}
-    for number in frames.duplicates:
-        if number in inside:
-            raise TableError(f"two files are frame {number}")
-    missing, expected = last - first + 1 - len(inside), last - first + 1
+    duplicate = next((n for n in frames.duplicates if n in inside), None)
+    if duplicate is not None:
+        raise TableError(f"two files are frame {duplicate}")
+    expected = last - first + 1
+    missing = expected - len(inside)
     if onset is not None and onset not in inside:
         raise TableError(f"its onset frame {onset} is missing; the folder holds {numbers[0]}..{numbers[-1]}")
     if missing > MAX_MISSING * expected or len(inside) < 2:
@@ -497,7 +453,7 @@ def _find_clip(row: AnnotationRow, dataset: str, tree: Tree, base: Path, index: 
         if number is not None and number not in inside:
             note(f"its {name} frame {number} is missing: taken as not coded")
     for name, cell, number in (("onset", row.onset, onset), ("offset", row.offset, offset)):
-        if number is None and not _is_blank(cell):
+        if number is None and not is_blank(cell):
             note(f"{name} is {shorten(cell, 60)}: not coded")
     if frames.invalid:
         note(f"{len(frames.invalid)} image(s) are links out of the root or no files: {frames.invalid[0]}")
@@ -505,9 +461,8 @@ def _find_clip(row: AnnotationRow, dataset: str, tree: Tree, base: Path, index: 
         note(f"{expected} frames are {(last - first) / fps:.1f} s: longer than a micro-expression")
     index.missing += missing
     codes, unread = read_aus(None if str(row.aus).strip() == "-" else row.aus)
-    if unread or (codes is None and not _is_blank(row.aus)):
-        what = f"{', '.join(map(repr, unread))} of " if unread else ""
-        note(f"action units: {what}{shorten(row.aus, 60)} cannot be read: taken as not coded")
+    if problem := find_au_issue(row.aus, codes, unread):
+        note(problem)
     record = ClipRecord(
         clip_id=row.key,
         dataset=dataset,
@@ -528,10 +483,6 @@ def _find_clip(row: AnnotationRow, dataset: str, tree: Tree, base: Path, index: 
     return record, place
 
 
-def _is_blank(cell: object) -> bool:
-    return cell is None or str(cell).strip() == ""
-
-
 def _read_apex(row: AnnotationRow, onset: int | None, offset: int | None, note: Callable[[str], None]) -> int | None:
     """The apex, or None with a note if it cannot be one."""
     try:
@@ -539,7 +490,7 @@ def _read_apex(row: AnnotationRow, onset: int | None, offset: int | None, note: 
     except TableError as error:
         return note(f"apex {error}: taken as not coded")
     if apex is None:
-        return None if _is_blank(row.apex) else note(f"apex is {shorten(row.apex, 60)}: not coded")
+        return None if is_blank(row.apex) else note(f"apex is {shorten(row.apex, 60)}: not coded")
     if (onset is not None and apex < onset) or (offset is not None and apex > offset):
         return note(f"apex {apex} lies outside {onset}..{offset}: taken as not coded")
     if apex in (onset, offset):

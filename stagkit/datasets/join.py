@@ -17,9 +17,6 @@ def join_datasets(parts: Sequence[RoiDataset], same_subjects: bool = False) -> R
         parts: data sets with the same regions, patch, unit and class names.
         same_subjects: subjects of equal name in several data sets are one subject, ``any/NAME``; otherwise they are
             different if their data sets differ, and refused if those are the same.
-
-    Raises:
-        StagkitError: something differs; a subject that is in two of them.
     """
     if not parts:
         raise StagkitError("no data set was given: at least one is needed.")
@@ -62,6 +59,7 @@ def join_datasets(parts: Sequence[RoiDataset], same_subjects: bool = False) -> R
     names = {n: tuple(v for part in parts for v in getattr(part, n)) for n in ("clip_ids", "subjects", "datasets")}
     if same_subjects:
         names["subjects"] = tuple(f"any/{subject.rpartition('/')[2]}" for subject in names["subjects"])
+    names_of_parts = tuple(v for part in parts for v in (part.parts or ("",) * len(part)))
     digests = [*(str(part.meta.get("digest", "")) for part in parts), str(same_subjects)]
     return RoiDataset(
         x=stack("x"),
@@ -79,7 +77,5 @@ def join_datasets(parts: Sequence[RoiDataset], same_subjects: bool = False) -> R
             **({"same_subjects": True} if same_subjects else {}),
             "digest": compute_digest(*(digest.encode() for digest in digests)),
         },
-        parts=tuple(v for part in parts for v in (part.parts or ("",) * len(part)))
-        if any(part.parts for part in parts)
-        else (),
+        parts=names_of_parts if any(names_of_parts) else (),
     )

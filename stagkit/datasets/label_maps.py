@@ -7,7 +7,6 @@ classes (``3-class``, ...) or by its list (``megc2019``: See et al., doi:10.1109
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -17,8 +16,9 @@ from functools import cache
 import numpy as np
 
 from stagkit.core.errors import StagkitWarning
-from stagkit.core.files import RESOURCES, compute_digest
+from stagkit.core.files import compute_digest
 from stagkit.core.types import RoiDataset, StagkitError
+from stagkit.datasets.tables import load_resource
 
 _PHANTOM = "-phantom"
 
@@ -36,12 +36,9 @@ class ClassMap:
     """One mapping of one data set.
 
     Args:
-        dataset, mapping: e.g. ``casme2``, ``3-class``.
         label_of: label in the annotation file (lower case) -> class.
-        counts: class -> clips that the whole data set has; the classes in order.
+        counts: class, in order -> clips that the whole data set has; ``verified``: counted, not only recalled.
         excluded: clip name -> why the mapping excludes it, whatever its label.
-        verified: False if the counts are recalled rather than counted.
-        source: of the mapping; ``note``: remarks.
     """
 
     dataset: str
@@ -53,11 +50,6 @@ class ClassMap:
     note: str
     excluded: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in order."""
-        return tuple(self.counts)
-
     def compute_label(self, label_raw: str, clip_id: str = "") -> str | None:
         """The class of a label, None if the mapping excludes it or the clip; a class name maps to itself."""
         if clip_id in self.excluded:
@@ -65,62 +57,39 @@ class ClassMap:
         name = label_raw.strip().lower()
         return self.label_of.get(name, name if name in self.counts else None)
 
-    def check_counts(self, labels: Iterable[str], strict: bool = False) -> str:
-        """Compare the clips of each class with the published counts.
-
-        Args:
-            labels: class of every clip of the whole data set.
-            strict: raise instead of warn; never for counts that are only recalled.
-
-        Returns:
-            One sentence, '' if all counts agree.
-        """
+    def check_counts(self, labels: Iterable[str]) -> None:
+        """Warn if the classes of all clips of the data set have other counts than published."""
         found = Counter(labels)
         differ = [f"{c} {found[c]} instead of {n}" for c, n in self.counts.items() if found[c] != n]
-        if not differ:
-            return ""
-        caveat = "" if self.verified else " (counts recalled, not verified)"
-        sentence = (
-            f"{self.dataset}, mapping {self.mapping}: {', '.join(differ)} clips{caveat}; {self.note}: "
-            "is the set complete, and is this the annotation file that was counted?"
-        )
-        if strict and self.verified:
-            raise ClassMapError(sentence)
-        warnings.warn(sentence, ClassCountWarning, stacklevel=2)
-        return sentence
+        if differ:
+            caveat = "" if self.verified else " (counts recalled, not verified)"
+            warnings.warn(
+                f"{self.dataset}, mapping {self.mapping}: {', '.join(differ)} clips{caveat}; {self.note}: is the set "
+                "complete, and is this the annotation file that was counted?",
+                ClassCountWarning,
+                stacklevel=2,
+            )
 
 
 @cache
 def load_class_maps() -> dict[tuple[str, str], ClassMap]:
     """All mappings: (dataset, mapping) -> ``ClassMap``."""
     found: dict[tuple[str, str], ClassMap] = {}
-    for row in _read("class_counts.csv"):
+    for row in load_resource("class_counts.csv"):
         key = (row["dataset"], row["mapping"])
         entry = found.setdefault(key, ClassMap(*key, {}, {}, row["verified"] == "yes", "", row["note"]))
         entry.counts[row["label"]] = int(row["count"])
-    for row in _read("class_maps.csv"):
+    for row in load_resource("class_maps.csv"):
         key = (row["dataset"], row["mapping"])
         found[key].label_of[row["label_raw"]] = row["label"]
         found[key] = replace(found[key], source=row["source"])
-    for row in _read("class_exclusions.csv"):
+    for row in load_resource("class_exclusions.csv"):
         found[row["dataset"], row["mapping"]].excluded[row["clip_id"]] = f"{row['reason']} ({row['source']})"
     return found
 
 
-def _read(table: str) -> list[dict[str, str]]:
-    with (RESOURCES / table).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def load_class_map(dataset: str, mapping: str) -> ClassMap:
-    """One mapping.
-
-    Args:
-        dataset: e.g. ``casme2``; a phantom set (``casme2-phantom``) has the mapping of the set it imitates.
-        mapping: e.g. ``3-class``.
-
-    Raises:
-        ClassMapError: there is none.
+    """One mapping; a phantom set (``casme2-phantom``) has the mapping of the set it imitates.
 
     Example:
         >>> load_class_map("samm", "3-class").compute_label("Contempt")
@@ -134,37 +103,32 @@ def load_class_map(dataset: str, mapping: str) -> ClassMap:
     return maps[name, mapping]
 
 
-def map_classes(data: RoiDataset, mapping: str, strict: bool = False) -> RoiDataset:
-    """The data set in other classes, without the clips that the mapping excludes.
+def map_classes(data: RoiDataset, mapping: str) -> RoiDataset:
+    """The data set in other classes, without the clips that the mapping excludes; warns of other counts than published.
 
     Args:
         data: its classes are labels of the annotation file (or classes of the mapping already).
         mapping: e.g. ``3-class``; taken for each data set of ``data`` from the table.
-        strict: raise instead of warn if a real data set has other counts than published.
-
-    Raises:
-        ClassMapError: no such mapping; data sets that it gives different classes; no clip left.
     """
     maps = {name: load_class_map(name, mapping) for name in sorted(set(data.datasets))}
-    classes = next(iter(maps.values())).classes
+    classes = tuple(next(iter(maps.values())).counts)
     for name, entry in maps.items():
-        if set(entry.classes) != set(classes):
+        if set(entry.counts) != set(classes):
             raise ClassMapError(
-                f"the mapping {mapping} gives {name} the classes {', '.join(entry.classes)}, but the others "
+                f"the mapping {mapping} gives {name} the classes {', '.join(entry.counts)}, but the others "
                 f"{', '.join(classes)}: choose one that all data sets share, e.g. 3-class."
             )
     # a phantom may have the name of an excluded real clip: it is kept
-    real = [clip_id if d == maps[d].dataset else "" for d, clip_id in zip(data.datasets, data.clip_ids, strict=True)]
     labels = [
-        maps[d].compute_label(data.classes[k], clip_id)
-        for d, k, clip_id in zip(data.datasets, data.label, real, strict=True)
+        maps[d].compute_label(data.classes[k], clip_id if d == maps[d].dataset else "")
+        for d, k, clip_id in zip(data.datasets, data.label, data.clip_ids, strict=True)
     ]
     kept = np.array([i for i, label in enumerate(labels) if label is not None], np.int64)
     if not len(kept):
         raise ClassMapError(f"the mapping {mapping} excludes every clip: the labels are {', '.join(data.classes)}.")
     for name, entry in maps.items():
         if not name.endswith(_PHANTOM):
-            entry.check_counts((x for x, d in zip(labels, data.datasets, strict=True) if d == name and x), strict)
+            entry.check_counts((x for x, d in zip(labels, data.datasets, strict=True) if d == name and x))
     taken = data.select(kept)
     meta = {**data.meta, "mapping": mapping, "skipped_by_mapping": len(data) - len(kept)}
     meta["digest"] = compute_digest(str(data.meta.get("digest", "")).encode(), mapping.encode())

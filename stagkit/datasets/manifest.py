@@ -1,10 +1,7 @@
 """Any clips, listed in a table: a folder with ``manifest.csv`` and one folder of frames per clip.
 
-Columns of ``manifest.csv``: ``clip_id, subject, dataset, label, folder, fps`` and, if known, ``onset, apex, offset``
-(0-based positions among the clip's sorted frames), ``aus`` (FACS codes; empty = not coded, ``-`` = coded, none active),
-``landmarks`` (an ``.npy`` of float "time 68 2" px) and ``part`` (official part, e.g. ``train``, ``testA``). Paths are
-relative to the table and cannot leave its folder. A subject is one person within its data set; one with a ``/`` is used as
-it is, so that one person can be in several data sets.
+Its columns are described in ``data_README.md``; moments are 0-based positions among a clip's sorted frames. Paths are
+relative to the table and cannot leave its folder. A subject with a ``/`` is used as it is, so it can be in several sets.
 """
 
 from __future__ import annotations
@@ -41,9 +38,9 @@ from stagkit.core.parallel import run_in_processes
 from stagkit.core.types import StagkitError
 from stagkit.datasets import Clips, ClipSource, DatasetNotAvailable
 from stagkit.datasets.annotated import FileSource
-from stagkit.datasets.au_codes import read_aus
+from stagkit.datasets.au_codes import find_au_issue, read_aus
 from stagkit.datasets.index import ClipRecord
-from stagkit.datasets.spreadsheets import TableError, load_table, read_frame, read_name, read_rate, read_text
+from stagkit.datasets.spreadsheets import TableError, is_blank, load_table, read_frame, read_name, read_rate, read_text
 from stagkit.datasets.tables import write_table
 from stagkit.motion.frames import Tree, normalise_name
 from stagkit.motion.images import write_image
@@ -58,15 +55,10 @@ _STATE = ".stagkit-writing"
 
 
 class ManifestSource(FileSource):
-    """Clips listed in ``ROOT/manifest.csv``; rows that cannot be used are skipped with a warning.
-
-    Args:
-        root: folder of the table and of all files that it names.
-        annotations: file name of the table, if it is not ``manifest.csv``.
+    """Clips listed in ``ROOT/manifest.csv`` (or ``ROOT/annotations``); rows that cannot be used are skipped with a warning.
 
     Raises:
         DatasetNotAvailable: no table.
-        StagkitError: a table that cannot be read, or without a usable row.
     """
 
     def __init__(self, root: str | Path, annotations: str = ""):
@@ -118,37 +110,23 @@ class ManifestSource(FileSource):
     def _find_row_issues(self) -> None:
         """Irregularities of the table alone."""
         for key, row in self._rows.items():
-            codes, unread = read_aus(row["aus"])
-            if codes is None and not _is_blank(row["aus"]):
-                what = f"{', '.join(map(repr, unread))} of " if unread else ""
-                text = f"action units: {what}{shorten(row['aus'], 60)} cannot be read: taken as not coded"
-                self.issues.append(f"{key}: {text}")
+            found = [find_au_issue(row["aus"], *read_aus(row["aus"]))]
             if "/" in row["dataset"]:
-                name = shorten(row["dataset"], 60)
-                self.issues.append(f"{key}: its data set {name} holds a '/': is it in the right column?")
+                found.append(f"its data set {shorten(row['dataset'], 60)} holds a '/': is it in the right column?")
             for name in _MOMENTS:
-                if not _is_blank(row[name]) and not read_text(row[name]):
-                    self.issues.append(f"{key}: {name} is {shorten(row[name], 60)}: not coded")
+                if not is_blank(row[name]) and not read_text(row[name]):
+                    found.append(f"{name} is {shorten(row[name], 60)}: not coded")
+            self.issues += [f"{key}: {text}" for text in found if text]
         folders = Counter(row["folder"] for row in self._rows.values())
         self.issues += [f"{n} clips have the folder {shorten(f, 60)}" for f, n in folders.items() if n > 1]
 
     def describe(self) -> dict[str, object]:
         """Digest of the table, skipped rows, and issues of the others."""
-        return {
-            "source": "manifest",
-            "name": self.name,
-            "digest": self._digest,
-            **({"skipped": self.skipped} if self.skipped else {}),
-            **({"issues": self.issues} if self.issues else {}),
-        }
+        found = {k: v for k, v in (("skipped", self.skipped), ("issues", self.issues)) if v}
+        return {"source": "manifest", "name": self.name, "digest": self._digest, **found}
 
     def get_record(self, key: str) -> ClipRecord:
-        """Files and annotations of a clip.
-
-        Raises:
-            StagkitError: a path that leaves the folder, no frames, a cell that is no number, an apex before the onset or
-                after the offset.
-        """
+        """Files and annotations of a clip; ``StagkitError`` if a path leaves the folder, or frames or cells are wrong."""
         row = self._rows[key]
         paths, _ = self._list_frames(key)
         moments = {name: self._read_position(key, name, len(paths)) for name in _MOMENTS}
@@ -200,7 +178,8 @@ class ManifestSource(FileSource):
         place = self.root
         for part in Path(relative).parts:
             names = os.listdir(place) if place.is_dir() else []
-            place /= part if part in names else _find_name(part, names)
+            alike = (name for name in names if normalise_name(name) == normalise_name(part))
+            place /= part if part in names else next(alike, part)
         return resolve_inside(self.root, place.relative_to(self.root))
 
     def _read_position(self, key: str, name: str, n_frames: int) -> int | None:
@@ -213,27 +192,15 @@ class ManifestSource(FileSource):
         return at
 
 
-def _is_blank(cell: object) -> bool:
-    return cell is None or str(cell).strip() == ""
-
-
-def _find_name(name: str, names: list[str]) -> str:
-    return next((n for n in names if normalise_name(n) == normalise_name(name)), name)
-
-
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def write_manifest(source: ClipSource, root: str | Path, progress: Progress = no_progress, workers: int = 1) -> Path:
-    """Write every clip of a source as PNG frames and landmarks, then ``manifest.csv``.
-
-    Phantoms also get their ground truth, ``truth/CLIP.npz`` (``codes, au_intensity, fields, head``).
+    """Write every clip as PNG frames, landmarks and (phantoms) ``truth/CLIP.npz``, then ``manifest.csv``.
 
     Args:
-        source: any data set of clips.
         root: a new or empty folder, or one that an interrupted call with the same source wrote.
-        progress: wraps the clips and their number, e.g. in a progress bar.
-        workers: processes that read (phantoms: draw) and write clips.
+        workers: processes that read (phantoms: draw) and write clips; ``progress`` wraps the clips and their number.
     """
     import pandas as pd
 
@@ -279,7 +246,6 @@ def resume_writing(root: str | Path, request: dict) -> Iterator[Callable]:
     """Write clips into a folder, one command at a time, or resume the same request after an interruption.
 
     Args:
-        root: a new or empty folder, or one that an interrupted command with the same request wrote.
         request: JSON; all that decides what is written.
 
     Yields:
@@ -299,9 +265,7 @@ def resume_writing(root: str | Path, request: dict) -> Iterator[Callable]:
         if not _is_unfinished(root):
             write_json(state / "request.json", request)
         elif read_json(state / "request.json") != request:
-            raise StagkitError(
-                f"{root} holds clips of a command with other settings: give another folder, or remove it."
-            )
+            raise StagkitError(f"{root} holds clips made with other settings: give another folder, or remove it.")
 
         def write_clips(jobs: Mapping[str, Callable[[], dict]], workers: int, progress: Progress) -> list[dict]:
             paths = {key: resolve_inside(root, f"{_STATE}/clips/{safe_name(key)}.json") for key in jobs}

@@ -2,7 +2,7 @@
 
 ```
 PREPARED/
-  clips/NAME.npz  one file per clip (``stagkit.datasets.store``)
+  clips/NAME.npz  one file per clip, written once and whole, and checked when it is read
   skipped.csv     clips that cannot be used, with the reason; the next preparation tries them again
   prepared.json   settings, classes, and each clip with the digest of its file (written last)
 ```
@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,11 +30,14 @@ from stagkit.core.files import (
     check_writable,
     compute_digest,
     digest_file,
+    load_arrays,
     lock_folder,
     no_progress,
     read_json,
     remove_temporary,
     resolve_inside,
+    safe_name,
+    write_atomically,
     write_json,
 )
 from stagkit.core.parallel import run_in_processes, run_on_cluster, stop_processes
@@ -41,12 +45,11 @@ from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets import ClipSource
 from stagkit.datasets.join import join_datasets
 from stagkit.datasets.label_maps import map_classes
-from stagkit.datasets.store import clip_path, read_clip, write_clip
 from stagkit.datasets.subjects import compute_signature, find_alike_subjects, find_near_duplicates, warn_of
 from stagkit.datasets.tables import write_table
 from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.landmarks import load_finder
-from stagkit.motion.rois import stack_sequences
+from stagkit.motion.rois import RoiSequence, stack_sequences
 
 #: Raised when the layout of a prepared folder, or what is computed, changes.
 FORMAT = 5
@@ -56,13 +59,15 @@ _CODE = (
     "motion/optical_flow",
     "motion/head_motion",
     "motion/rois",
-    "core/regions",
     "motion/landmarks",
+    "core/regions",
     "datasets/prepare",
 )
 
 _INDEX = "prepared.json"
 _STARTED = "preparing.json"
+_ARRAYS = ("present", "times_ms", "aus", "roi_names")
+_TEXTS = ("clip_id", "subject", "dataset", "label", "unit", "part")
 
 
 class SkippedClipsWarning(StagkitWarning):
@@ -92,10 +97,8 @@ def prepare_clips(
     A finished clip is computed again if its row, or the size or time of one of its files, has changed.
 
     Args:
-        source: the data set.
         out: folder to write; each clip is written as soon as it is finished, so memory use is constant.
-        workers: processes with one thread each.
-        progress: wraps the stream of finished clips and their number, e.g. in a progress bar.
+        workers: processes with one thread each; ``progress`` wraps the stream of finished clips and their number.
         align: rotate, scale and crop every face to a square of this many px (``landmarks.align_clip``); 0 = do not.
         landmarker: mediapipe's ``face_landmarker.task``, for clips without stored landmarks.
         cluster: a Dask scheduler whose workers see the same files (``parallel.connect``); '' for none.
@@ -107,10 +110,6 @@ def prepare_clips(
 
     Raises:
         StagkitError: no clips, a folder that holds something else or was made with other settings, no usable clip.
-
-    Warns:
-        SkippedClipsWarning: clips that cannot be used; ``skipped.csv`` lists them.
-        StagkitWarning: clips that have changed; subjects that may be one person under two names.
     """
     out = Path(out).resolve() if cluster else Path(out)  # workers have another working directory
     if not source.keys:
@@ -134,7 +133,10 @@ def prepare_clips(
         remove_temporary(out)
         if is_new:
             write_json(resolve_inside(out, _STARTED), settings)
-        digests = {key: _compute_input_digest(source, key, contents) for key in source.keys}
+        digests = dict.fromkeys(source.keys, "")
+        for key in source.keys:
+            with suppress(StagkitError):  # reading the clip gives the reason
+                digests[key] = source.compute_input_digest(key, contents)
         todo = _find_unfinished(out, digests)
         pieces = (
             (source.only(key), key, out, flow_config, roi_config, align, landmarker, digests[key]) for key in todo
@@ -174,33 +176,21 @@ def _prepare_clip(
     return key, ""
 
 
-def _compute_input_digest(source: ClipSource, key: str, contents: bool) -> str:
-    try:
-        return source.compute_input_digest(key, contents)
-    except StagkitError:
-        return ""  # reading the clip gives the reason
-
-
 def _find_unfinished(out: Path, digests: dict[str, str]) -> list[str]:
     """Clips that have to be computed: not there, damaged, or of files that have changed since."""
     unfinished, changed = [], []
     for key, digest in digests.items():
         path = clip_path(out, key)
         if path.is_file():
-            try:
+            with suppress(StagkitError):
                 if read_clip(out, key)[1] == digest:
                     continue
                 changed.append(key)
-            except StagkitError:
-                pass
             path.unlink()
         unfinished.append(key)
     if changed:
-        warnings.warn(
-            f"{len(changed)} clip(s) have changed and are prepared again, the first is {min(changed)!r}.",
-            StagkitWarning,
-            stacklevel=3,
-        )
+        text = f"{len(changed)} clip(s) have changed and are prepared again, the first is {min(changed)!r}."
+        warnings.warn(text, StagkitWarning, stacklevel=3)
     return unfinished
 
 
@@ -219,12 +209,8 @@ def _write_index(source: ClipSource, out: Path, settings: dict, reasons: dict[st
         path.unlink(missing_ok=True)
     if reasons:
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        warnings.warn(
-            f"clip {first!r}{more} cannot be prepared and is skipped: {reason} All are listed in {path}; the same command "
-            "tries them again.",
-            SkippedClipsWarning,
-            stacklevel=3,
-        )
+        text = f"clip {first!r}{more} cannot be prepared and is skipped: {reason} All are listed in {path}"
+        warnings.warn(f"{text}; the same command tries them again.", SkippedClipsWarning, stacklevel=3)
     counts, subjects, signatures, issues, n_frames = Counter(dict.fromkeys(settings["classes"], 0)), [], [], [], 0
     for key in keys:
         clip, _ = read_clip(out, key)
@@ -241,6 +227,41 @@ def _write_index(source: ClipSource, out: Path, settings: dict, reasons: dict[st
     warn_of(issues)
     numbers = {"clips": len(keys), "subjects": len(set(subjects)), "frames": n_frames, "classes": dict(counts)}
     return {**numbers, "skipped": len(skipped), "issues": len(issues)}
+
+
+def clip_path(root: str | Path, key: str) -> Path:
+    """File of a prepared clip; different keys have different files."""
+    return resolve_inside(root, f"clips/{safe_name(key)}.npz")
+
+
+def write_clip(root: str | Path, key: str, clip: RoiSequence, input_digest: str = "") -> None:
+    """Write one clip into a prepared folder, patches in half precision; ``input_digest``: of what it was computed from."""
+    with write_atomically(clip_path(root, key)) as temporary:
+        np.savez(
+            temporary,
+            patches=clip.patches.astype(np.float16),
+            **{name: getattr(clip, name) for name in _ARRAYS},
+            text=[key, input_digest, *(getattr(clip, name) for name in _TEXTS)],
+        )
+
+
+def read_clip(root: str | Path, key: str) -> tuple[RoiSequence, str]:
+    """A prepared clip and its input digest; ``StagkitError`` if missing or damaged."""
+    path = clip_path(root, key)
+    try:
+        arrays = load_arrays(path)
+        stored, input_digest, *texts = map(str, arrays["text"])
+        if stored != key or arrays["patches"].dtype != np.float16:
+            raise ValueError(key)
+        return RoiSequence(
+            patches=arrays["patches"].astype(np.float32),
+            **{name: arrays[name] for name in _ARRAYS[:-1]},
+            roi_names=tuple(map(str, arrays["roi_names"])),
+            **dict(zip(_TEXTS, texts, strict=True)),
+        ), input_digest
+    except (StagkitError, ValueError, KeyError, TypeError) as error:
+        state = "is damaged" if path.is_file() else "is missing"
+        raise StagkitError(f"{path} {state}: run the same 'stagkit prepare' again.") from error
 
 
 def compute_code_version() -> str:
@@ -276,20 +297,14 @@ def _check_folder(out: Path, settings: dict) -> bool:
 
 
 def load_prepared(root: str | Path) -> RoiDataset:
-    """Read a prepared folder.
-
-    Raises:
-        StagkitError: no prepared folder, one whose preparation was not finished, another format, damage.
-    """
+    """Read a prepared folder; ``StagkitError`` if it is none, not finished, of another format, or damaged."""
     root = Path(root)
     if not root.is_dir():
         raise StagkitError(f"there is no folder {root}.")
     if not (root / _INDEX).is_file():
-        state = (
-            "its preparation was not finished: run the same 'stagkit prepare' again"
-            if (root / _STARTED).is_file()
-            else "expected one made by 'stagkit prepare' or 'stagkit phantom', or flow maps (.npz, or PNG folder)"
-        )
+        state = "expected one made by 'stagkit prepare' or 'stagkit phantom', or flow maps (.npz, or PNG folder)"
+        if (root / _STARTED).is_file():
+            state = "its preparation was not finished: run the same 'stagkit prepare' again"
         raise StagkitError(f"{root} is no prepared folder; {state}.")
     index = read_json(root / _INDEX)
     if index.get("format") != FORMAT:
@@ -301,9 +316,7 @@ def load_prepared(root: str | Path) -> RoiDataset:
     for key, digest in clips.items():
         sequence, input_digest = read_clip(root, key)
         if digest_file(clip_path(root, key)) != digest:
-            raise StagkitError(
-                f"clip {key!r} in {root} is not the one in {_INDEX}: run the same 'stagkit prepare' again."
-            )
+            raise StagkitError(f"clip {key!r} in {root} is not that of {_INDEX}: run the same 'stagkit prepare' again.")
         sequences.append(sequence)
         input_digests.append(input_digest)
     kept = ("source", "flow", "roi", "faces", "code", "skipped", "issues")
@@ -318,13 +331,9 @@ def load_data(
     """Read any input of ``stagkit evaluate``: a prepared folder, an ``.npz`` of flow maps, or a folder of PNG maps.
 
     Args:
-        path: one, or several that are joined (``join.join_datasets``).
+        path: one, or several that are joined (``join.join_datasets``, with ``same_subjects``).
         mapping: class mapping, e.g. ``3-class`` (``label_maps.map_classes``); '' leaves the classes as they are.
-        same_subjects: subjects of equal name in several of the data sets joined are one subject.
         frames: ``all``, or ``apex``: only the frame with the largest motion of each clip (``keep_apex``).
-
-    Raises:
-        StagkitError: nothing there, another format, sets that cannot be joined.
     """
     if frames not in ("all", "apex"):
         raise StagkitError(f"`frames` is {frames!r}, expected all or apex.")
@@ -350,11 +359,7 @@ def load_data(
 def keep_apex(data: RoiDataset) -> RoiDataset:
     """Only the frame with the largest motion of each clip: the input of onset-apex methods (T = 1)."""
     strength = (data.x[:, :, :, :2] ** 2).sum((2, 3, 4, 5)) * data.mask.any(2)
-    at = strength.argmax(1)[:, None]
-
-    def pick(array: np.ndarray) -> np.ndarray:
-        return np.take_along_axis(array, at.reshape(at.shape + (1,) * (array.ndim - 2)), 1)
-
+    clips, at = np.arange(len(data)), strength.argmax(1)
+    arrays = {name: getattr(data, name)[clips, at][:, None] for name in ("x", "mask", "times_ms")}
     digest = compute_digest(str(data.meta.get("digest", "")).encode(), b"apex")
-    meta = {**data.meta, "frames": "apex", "digest": digest}
-    return replace(data, x=pick(data.x), mask=pick(data.mask), times_ms=pick(data.times_ms), meta=meta)
+    return replace(data, **arrays, meta={**data.meta, "frames": "apex", "digest": digest})

@@ -1,7 +1,6 @@
-"""Excel and CSV tables: annotation files, ``manifest.csv``, the table of the published flow maps.
+"""Excel and CSV tables with a header near the top: annotation files, ``manifest.csv``, the table of the flow maps.
 
-The header is found near the top, and columns by the letters and digits of their names: ``Onset Frame``, ``OnsetFrame`` and
-``onset_frame`` are one. Text is normalised (Unicode NFC).
+Columns are found by the letters and digits of their names: ``Onset Frame`` is ``onset_frame``. Text is normalised (NFC).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import re
 import unicodedata
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stagkit.core.files import MAX_TEXT, shorten
@@ -40,6 +40,11 @@ class TableError(StagkitError):
 def compute_name(cell: object) -> str:
     """A column name by its letters and digits alone, in lower case."""
     return re.sub(r"[^0-9a-z]", "", str(cell if cell is not None else "").lower())
+
+
+def is_blank(cell: object) -> bool:
+    """No value, or only spaces."""
+    return cell is None or str(cell).strip() == ""
 
 
 def is_empty(cell: object) -> bool:
@@ -84,11 +89,7 @@ def read_rate(cell: object) -> float:
 
 
 def name_subject(cell: object, prefix: str = "", digits: int = 0) -> str:
-    """Name of a subject written as ``1``, ``01``, ``1.0`` or ``sub01``: ``sub01``; '' if empty.
-
-    Args:
-        cell: as written.
-        prefix: text before the number; digits: smallest number of digits.
+    """Name of a subject written as ``1``, ``01``, ``1.0`` or ``sub01``: prefix and at least so many digits; '' if empty.
 
     Example:
         >>> name_subject(3.0, "sub", 2), name_subject("Sub03", "sub", 2), name_subject("", "sub", 2)
@@ -98,17 +99,6 @@ def name_subject(cell: object, prefix: str = "", digits: int = 0) -> str:
     if prefix and text.lower().startswith(prefix.lower()):
         text = text[len(prefix) :]
     return f"{prefix}{text.zfill(digits)}" if text else ""
-
-
-#: Columns of annotation files in the format of CASME II: field -> names it may have.
-CASME_COLUMNS = {
-    "subject": ("Subject",),
-    "clip": ("Filename",),
-    "onset": ("OnsetFrame",),
-    "apex": ("ApexFrame",),
-    "offset": ("OffsetFrame",),
-    "label": ("Estimated Emotion", "Emotion"),
-}
 
 
 def load_grids(path: str | Path, notes: list[str] | None = None) -> dict[str, list[tuple]]:
@@ -122,11 +112,10 @@ def load_grids(path: str | Path, notes: list[str] | None = None) -> dict[str, li
     Raises:
         TableError: missing, damaged, another format, too large.
     """
-    path, notes = Path(path), [] if notes is None else notes
-    ending = path.suffix.lower()
-    if ending in (".csv", ".tsv", ".txt"):
-        return {"csv": _read_csv(path, notes)}
-    if ending not in TABLES:
+    path = Path(path)
+    if path.suffix.lower() in TABLES[2:]:
+        return {"csv": _read_csv(path, [] if notes is None else notes)}
+    if path.suffix.lower() not in TABLES:
         raise TableError(f"{path} is no .xlsx or .csv: open it in a spreadsheet program and save it as .xlsx.")
     import openpyxl
 
@@ -161,9 +150,7 @@ def _read_worksheet(path: Path, sheet) -> list[tuple]:
     for area in areas:
         left, top, right, bottom = range_boundaries(area.decode())
         value = rows[top - 1][left - 1] if top <= len(rows) and left <= len(rows[top - 1]) else None
-        if value is None:
-            continue
-        for i in range(top - 1, min(bottom, len(rows))):
+        for i in range(top - 1, min(bottom, len(rows)) if value is not None else 0):
             cells = [*rows[i], *[None] * (min(right, 64) - len(rows[i]))]
             cells[left - 1 : right] = [value] * len(cells[left - 1 : right])
             rows[i] = tuple(cells)
@@ -193,20 +180,17 @@ def _read_csv(path: Path, notes: list[str]) -> list[tuple]:
 
 
 def _decode(path: Path, data: bytes, notes: list[str]) -> str:
+    encodings = ("utf-8-sig", "cp1252")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = ("utf-16",)
-    elif data[1:2] == b"\0" or data[:1] == b"\0":
+    elif b"\0" in data[:2]:
         encodings = ("utf-16-le" if data[1:2] == b"\0" else "utf-16-be",)
-    else:
-        encodings = ("utf-8-sig", "cp1252")
     for encoding in encodings:
-        try:
+        with suppress(UnicodeDecodeError):
             text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if encoding == "cp1252":
-            notes.append(f"{path.name} is not UTF-8 and was read as Windows-1252: check names with accents")
-        return text
+            if encoding == "cp1252":
+                notes.append(f"{path.name} is not UTF-8 and was read as Windows-1252: check names with accents")
+            return text
     raise TableError(f"{path} cannot be read as text: save it as a CSV in UTF-8.")
 
 
@@ -217,16 +201,13 @@ def load_table(
     notes: list[str] | None = None,
     complete: bool = False,
 ) -> list[tuple[int, dict[str, object]]]:
-    """The rows of the first worksheet that has the given columns.
+    """The rows, not empty, of the first worksheet with the given columns: (0-based number below the header, field -> cell).
 
     Args:
         path, notes: see ``load_grids``.
         columns: field -> names it may have; all must be in one of the first rows of a worksheet.
         optional: the same for fields that may be missing; their cells are then None.
         complete: note columns that are not read.
-
-    Returns:
-        (0-based number below the header, field -> cell) of every row that is not empty.
 
     Raises:
         TableError: unreadable, no worksheet with these columns, or two columns of one name.
@@ -236,7 +217,10 @@ def load_table(
     for rows in load_grids(path, notes).values():
         for top, header in enumerate(rows[:HEADER_WITHIN]):
             names = [compute_name(cell) for cell in header]
-            at = {field: _find(names, options) for field, options in {**columns, **(optional or {})}.items()}
+            at = {
+                field: next((names.index(name) for name in map(compute_name, options) if name in names), None)
+                for field, options in {**columns, **(optional or {})}.items()
+            }
             missing = [field for field in columns if at[field] is None]
             if missing:
                 best = max(best, (len(columns) - len(missing), missing, header), key=lambda found: found[0])
@@ -265,8 +249,3 @@ def load_table(
 
 def _get(row: tuple, at: int | None) -> object:
     return row[at] if at is not None and at < len(row) else None
-
-
-def _find(names: Sequence[str], options: Sequence[str]) -> int | None:
-    wanted = [compute_name(option) for option in options]
-    return next((names.index(name) for name in wanted if name in names), None)

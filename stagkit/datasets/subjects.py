@@ -1,7 +1,4 @@
-"""Warnings about subjects that may be one person under two names, and recordings that may be in the data twice.
-
-Exactly equal recordings are refused (``splits.check_splittable``).
-"""
+"""Warnings about subjects that may be one person under two names, and recordings that may be in the data twice."""
 
 from __future__ import annotations
 
@@ -19,9 +16,8 @@ from stagkit.core.errors import StagkitWarning
 from stagkit.core.types import RoiDataset
 from stagkit.datasets import NAMES
 
-#: Two clips whose motion differs by at most this share are near duplicates (stagkit's choice). A copy with one grey level
-#: changed differs by less than 0.001, the closest of the 309 public flow maps of different subjects by 0.19. A copy saved
-#: again as JPEG of quality 90 differs by 0.23 and is not found.
+#: Two clips whose motion differs by at most this share are near duplicates (stagkit's choice). The closest public flow maps
+#: of different subjects differ by 0.19; a copy saved again as JPEG of quality 90 differs by 0.23 and is not found.
 NEAR = 0.1
 
 #: Time points at which two clips are compared.
@@ -42,19 +38,16 @@ def normalise_subject(name: str) -> str:
 
 
 def find_alike_subjects(subjects: Iterable[str]) -> list[str]:
-    """Subjects that may be one person, a sentence each: names that differ only in case, zero padding or prefix.
+    """Subjects (``DATASET/NAME``) that may be one person, a sentence each: names differ only in case, padding or prefix.
 
     Two published data sets have different subjects, so names are not compared between them.
-
-    Args:
-        subjects: ``DATASET/NAME``.
     """
     groups: dict[str, set[str]] = defaultdict(set)
     for subject in set(subjects):
         groups[normalise_subject(subject.rpartition("/")[2])].add(subject)
     found = []
     for group in groups.values():
-        names, published = sorted(group), {_published(subject) for subject in group}
+        names, published = sorted(group), {_find_published(subject) for subject in group}
         if len(names) > 1 and not (len(published) == len(names) and "" not in published):
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             found.append(
@@ -63,20 +56,17 @@ def find_alike_subjects(subjects: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def _published(subject: str) -> str:
+def _find_published(subject: str) -> str:
     """The published data set of a subject, '' if there is none."""
     name = subject.partition("/")[0].lower().removesuffix("-phantom")
     return name if name in NAMES else ""
 
 
 def compute_signature(motion: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """Values by which two clips are compared: mean motion of each region at four time points.
+    """Values, float "value", by which two clips are compared: mean motion of each region at four time points.
 
     Args:
         motion: float "time roi chan py px", chan = (u, v, ...); visible: bool "time roi".
-
-    Returns:
-        float "value".
     """
     valid = np.flatnonzero(visible.any(1))
     if not len(valid):
@@ -94,23 +84,15 @@ def compute_image_signature(frames: np.ndarray) -> np.ndarray:
     return (small[1:] - small[0]).ravel().astype(float)
 
 
-def find_near_duplicates(
-    signatures: np.ndarray, subjects: Sequence[str], clips: Sequence[str], near: float = NEAR
-) -> list[str]:
-    """Clips of different subjects with nearly the same motion, a sentence each.
-
-    Args:
-        signatures: float "clip value".
-        subjects, clips: names.
-        near: largest difference, as a share of the larger of the two motions.
-    """
+def find_near_duplicates(signatures: np.ndarray, subjects: Sequence[str], clips: Sequence[str]) -> list[str]:
+    """Clips of different subjects with nearly the same motion (``signatures`` "clip value"), a sentence each."""
     size = np.linalg.norm(signatures, axis=1)
     codes = np.unique(np.asarray(subjects, dtype=object).astype(str), return_inverse=True)[1]
     found = []
     for start in range(0, len(signatures), 512):
         part = slice(start, start + 512)
         squared = size[part, None] ** 2 + size**2 - 2 * signatures[part] @ signatures.T
-        limit = near * np.maximum(size[part, None], size)
+        limit = NEAR * np.maximum(size[part, None], size)
         close = (squared <= limit**2) & (limit > 0) & (codes[part, None] != codes)
         for i, k in np.argwhere(close) + [start, 0]:
             if i < k:
@@ -132,16 +114,13 @@ def find_skipped(meta: Mapping[str, object]) -> list[str]:
     parts = meta.get("of")
     if isinstance(parts, list):
         return [sentence for part in parts if isinstance(part, Mapping) for sentence in find_skipped(part)]
-    source = meta.get("source")
-    rows = source.get("skipped") if isinstance(source, Mapping) else None
-    name = source.get("name", "the data set") if isinstance(source, Mapping) else "the data set"
-    n_rows, n_clips = (len(x) if isinstance(x, (dict, list)) else 0 for x in (rows, meta.get("skipped")))
-    if not n_rows + n_clips:
-        return []
-    return [
-        f"{name}: {n_rows} row(s) of its annotations and {n_clips} clip(s) were skipped; skipped.csv in "
-        "the prepared folder lists them"
-    ]
+    source = meta.get("source") if isinstance(meta.get("source"), Mapping) else {}
+    n_rows, n_clips = (
+        len(x) if isinstance(x, (dict, list)) else 0 for x in (source.get("skipped"), meta.get("skipped"))
+    )
+    number = f"{n_rows} row(s) of its annotations and {n_clips} clip(s) were skipped"
+    text = f"{source.get('name', 'the data set')}: {number}; skipped.csv in the prepared folder lists them"
+    return [text] if n_rows + n_clips else []
 
 
 def add_warnings(data: RoiDataset) -> RoiDataset:

@@ -7,27 +7,31 @@ import io
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from stagkit.core.errors import StagkitError
-from stagkit.core.files import load_text, shorten, write_text
+from stagkit.core.files import RESOURCES, load_text, shorten, write_text
 
 #: Cells that a spreadsheet would run as a formula begin with one of these; ``'`` marks them as text.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
+@cache
+def load_resource(name: str) -> list[dict[str, str]]:
+    """The rows of a CSV table of ``resources``; shared, so do not change them."""
+    with (RESOURCES / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def write_table(path: str | Path, frame: pd.DataFrame, float_format: str = "") -> None:
     """Write a table as CSV, whole or not at all, without its index. ``read_table`` gives the same cells again.
 
-    Text that a spreadsheet would run as a formula gets a leading ``'``. NaN and None become empty cells.
-
-    Args:
-        path: the file.
-        frame: columns of numbers, bools and text.
-        float_format: how floats are written, e.g. ``".5f"``; all digits if empty.
+    Text that a spreadsheet would run as a formula gets a leading ``'``. NaN and None become empty cells. Floats are written
+    as ``float_format`` says, e.g. ``".5f"``, or with all digits.
     """
 
     def cell(value: object) -> str:
@@ -51,7 +55,6 @@ def read_table(path: str | Path, numbers: Sequence[str] = (), required: Sequence
     No word is taken for a missing value: a class may be called ``None`` or ``NA``.
 
     Args:
-        path: the file.
         numbers: names or patterns (``"p_*"``) of columns of numbers: int64 if every cell is a whole number without a
             point, else float64, in which an empty cell is NaN.
         required: columns that have to be there.
@@ -91,6 +94,4 @@ def _to_numbers(path: str | Path, name: str, cells: Sequence[str]) -> np.ndarray
             return np.array(cells, np.int64)
         return np.array([float(c) if c else np.nan for c in cells], float)
     except ValueError as error:
-        raise StagkitError(
-            f"{path} is damaged: column {shorten(name)} has a cell that is no number: {error}."
-        ) from error
+        raise StagkitError(f"{path} is damaged: a cell of column {shorten(name)} is no number: {error}.") from error

@@ -33,7 +33,7 @@ class FlowConfig(Config):
 
 @dataclass(frozen=True)
 class RoiConfig(Config):
-    """How regions are cut: ``patch`` samples a side from a square of half side ``radius`` (IOD)."""
+    """How regions are sampled: ``patch`` samples per side from a square of half side ``radius`` (IOD)."""
 
     patch: int = ranged(5, 1, 64)
     radius: float = ranged(0.11, 0.02, 0.5)

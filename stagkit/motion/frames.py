@@ -1,8 +1,4 @@
-"""Frames of clips on disk: folders below a root, listed once and never left; images decoded one at a time.
-
-The frame number is read from all names of a folder: it is the number that differs between them (``frame_3_crop128.png`` is
-frame 3; ``img46.jpg``, ``reg_img46.jpg``, ``006_05562.jpg`` and ``006_0180.jpg`` are frames 46, 46, 5562 and 180).
-"""
+"""Frames of clips on disk: folders below a root, listed once and never left; images decoded one at a time."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ import unicodedata
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -39,8 +36,6 @@ MAX_PIXELS, MAX_BYTES = 64_000_000, 2**28
 #: Frames at full size that may wait in the queue of ``read_ahead`` (stagkit's choice).
 AHEAD = 4
 
-#: EXIF tag 'orientation'; 1 is upright.
-_ORIENTATION = 274
 _DIGITS = re.compile(r"[0-9]{1,40}")
 _END = object()
 
@@ -59,8 +54,7 @@ class Frames:
     """The frames of a folder.
 
     Args:
-        files: frame number -> name, sorted by number.
-        duplicates: numbers of two files; ``files`` has one of the two.
+        files: frame number -> name, sorted; ``duplicates``: numbers of two files, of which ``files`` has one.
         ignored: images without a number, where others have one.
         invalid: image names that are links out of the root, broken links, named pipes or devices.
     """
@@ -75,10 +69,7 @@ def number_frames(names: Iterable[str]) -> Frames:
     """Frame number of each image, from the names of all images of a folder.
 
     Among names of the same pattern, the number that differs is the frame number. If several differ, it is the last of those
-    that alone give the same order as all together. Images without a number are ignored where others have one.
-
-    Raises:
-        UnclearFramesError: several numbers differ, and none of them gives the order.
+    that alone give the same order as all together; ``UnclearFramesError`` if there is none.
 
     Example:
         >>> number_frames(["frame_10_crop128.png", "frame_2_crop128.png"]).files
@@ -123,14 +114,9 @@ def _find_frame_number(rows: list[tuple[int, ...]], names: list[str]) -> int:
 class Tree:
     """Folders and files below a root.
 
-    Args:
-        root: a folder; links that lead out of it are not followed but kept in ``escaped``.
-
     Attributes:
-        escaped: links that lead out of the root; notes: what readers of this tree had to guess, a sentence each.
-
-    Raises:
-        StagkitError: a folder that cannot be listed.
+        escaped: links that lead out of the root; they are not followed.
+        notes: what readers of this tree had to guess, a sentence each.
     """
 
     def __init__(self, root: str | Path):
@@ -141,6 +127,10 @@ class Tree:
         self._listed: dict[Path, tuple[list[str], list[str]]] = {}
         self._invalid: dict[Path, list[str]] = {}
         self._normalised: dict[Path, defaultdict[str, list[str]]] = {}
+
+    def name(self, path: Path) -> str:
+        """A path relative to the root, with ``/``."""
+        return path.relative_to(self.root).as_posix()
 
     def list(self, folder: Path) -> tuple[list[str], list[str]]:
         """Names of the folders and of the files in ``folder``, sorted; without hidden ones and ``__MACOSX``."""
@@ -155,15 +145,12 @@ class Tree:
             for entry in entries:
                 if entry.name.startswith((".", "~$")) or entry.name == "__MACOSX":
                     continue
-                escapes = entry.is_symlink() and not self._stays(entry.path)
-                if escapes:
+                names = invalid  # leads out of the root, a broken link, a named pipe, a device
+                if entry.is_symlink() and not self._stays(entry.path):
                     self.escaped.append(os.path.relpath(entry.path, self.root))
-                if not escapes and entry.is_dir():
-                    folders.append(entry.name)
-                elif not escapes and entry.is_file():
-                    files.append(entry.name)
-                else:  # leads out of the root, a broken link, a named pipe, a device
-                    invalid.append(entry.name)
+                elif entry.is_dir() or entry.is_file():
+                    names = folders if entry.is_dir() else files
+                names.append(entry.name)
             self._listed[folder], self._invalid[folder] = (folders, files), invalid
         return self._listed[folder]
 
@@ -176,10 +163,8 @@ class Tree:
     def match(self, base: Path, pattern: str, skip: bool = False) -> list[Path]:
         """Folders below ``base`` whose path fits ``pattern`` (``*`` within a name; upper and lower case alike).
 
-        ``..`` and an absolute path fit nothing, since folders are only found by listing.
-
-        Args:
-            skip: pass over folders that cannot be listed.
+        ``..`` and an absolute path fit nothing, since folders are only found by listing. With ``skip``, folders that cannot
+        be listed are passed over.
         """
         found = [base]
         for part in normalise_name(pattern).split("/"):
@@ -230,12 +215,7 @@ class Tree:
         return replace(found, invalid=tuple(name for name in self._invalid[folder] if _is_image(name)))
 
     def list_frames(self, folder: Path) -> tuple[list[Path], list[str]]:
-        """Files of one clip's frames in order, and issues, a sentence each; names without numbers are sorted as text.
-
-        Raises:
-            StagkitError: no image, two files of one frame, an order that cannot be read from the names, a frame that is a
-                link out of the root or no file.
-        """
+        """Files of one clip's frames in order, and issues, a sentence each; names without numbers are sorted as text."""
         found = self.frames(folder)
         if found.invalid:
             raise StagkitError(
@@ -284,9 +264,6 @@ def _is_image(name: str) -> bool:
 def read_image_header(path: Path, data: bytes = b"") -> tuple[tuple[int, int], int]:
     """Size and EXIF orientation of an image, without decoding it: ((height, width) px as stored, 1..8).
 
-    Args:
-        path: the file; ``data``: its bytes, if already in memory.
-
     Raises:
         OSError: no image. StagkitError: more than ``MAX_PIXELS``.
     """
@@ -297,7 +274,7 @@ def read_image_header(path: Path, data: bytes = b"") -> tuple[tuple[int, int], i
         try:
             with Image.open(io.BytesIO(data) if data else path) as image:
                 width, height = image.size
-                orientation = image.getexif().get(_ORIENTATION, 1)
+                orientation = image.getexif().get(274, 1)  # the EXIF tag of the orientation; 1 is upright
         except Image.DecompressionBombError:
             width, height, orientation = MAX_PIXELS, 2, 1
         except Exception as error:  # Pillow raises nearly anything for a damaged image
@@ -308,11 +285,7 @@ def read_image_header(path: Path, data: bytes = b"") -> tuple[tuple[int, int], i
 
 
 def read_shape(path: Path, clip_id: str) -> tuple[int, int]:
-    """(height, width) px of an image as it is shown, without decoding it.
-
-    Raises:
-        StagkitError: damaged or too large.
-    """
+    """(height, width) px of an image as it is shown, without decoding it."""
     try:
         (height, width), orientation = read_image_header(path)
     except OSError as error:
@@ -325,11 +298,9 @@ def read_shape(path: Path, clip_id: str) -> tuple[int, int]:
 def has_exif_rotation(paths: Sequence[Path]) -> bool:
     """Whether the first or last of these images has an EXIF orientation other than upright."""
     for path in {paths[0], paths[-1]} if paths else ():
-        try:
+        with suppress(OSError, StagkitError):  # reported when the image is read
             if read_image_header(path)[1] != 1:
                 return True
-        except (OSError, StagkitError):  # reported when the image is read
-            continue
     return False
 
 
@@ -340,15 +311,13 @@ def load_image(path: Path) -> np.ndarray:
         StagkitError: damaged, too large, or of more than 8 bits per channel.
     """
     frame, orientation = None, 1
-    try:
+    with suppress(OSError, cv2.error):
         if path.stat().st_size > MAX_BYTES:
             raise StagkitError(f"{path} has more than {MAX_BYTES:,} bytes: is it an image?")
         data = path.read_bytes()
         _, orientation = read_image_header(path, data)
         if not _is_truncated(data):
             frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, cv2.error):
-        pass
     if frame is None:
         raise StagkitError(f"{path} is damaged and cannot be read as an image")
     if frame.dtype != np.uint8:
@@ -378,11 +347,7 @@ def _is_truncated(data: bytes) -> bool:
 
 
 def iter_frames(paths: Sequence[Path], clip_id: str) -> Iterator[np.ndarray]:
-    """The frames of a clip one by one: uint8 "y x" (grey) or "y x chan" (RGB).
-
-    Raises:
-        StagkitError: no image, a damaged one, or one of another size or colour than the first.
-    """
+    """The frames of a clip one by one, all of one size: uint8 "y x" (grey) or "y x chan" (RGB)."""
     if not paths:
         raise StagkitError(f"clip {clip_id!r} has no images.")
     shape = None
@@ -405,19 +370,15 @@ def load_frames(paths: Sequence[Path], clip_id: str) -> np.ndarray:
 def read_ahead(frames: Iterable[np.ndarray], ahead: int = AHEAD) -> Iterator[np.ndarray]:
     """The same frames in the same order, read by another thread while the last one is processed.
 
-    Args:
-        frames: e.g. ``iter_frames``; its errors are raised here, after the frames before.
-        ahead: frames that may wait; one more is being read.
+    Errors of ``frames`` are raised here, after the frames before. ``ahead`` frames may wait; one more is being read.
     """
     waiting: Queue = Queue(maxsize=ahead)
     stop = threading.Event()
 
     def put(item: object) -> None:
         while not stop.is_set():
-            try:
+            with suppress(Full):
                 return waiting.put(item, timeout=0.1)
-            except Full:
-                continue
 
     def work() -> None:
         try:
@@ -440,11 +401,9 @@ def read_ahead(frames: Iterable[np.ndarray], ahead: int = AHEAD) -> Iterator[np.
             del item
     finally:  # also if the consumer stops early
         stop.set()
-        while True:
-            try:
+        with suppress(Empty):
+            while True:
                 waiting.get_nowait()
-            except Empty:
-                break
         reader.join()
 
 
@@ -459,17 +418,12 @@ def read_frames(
     """Frames and landmarks of a clip; with a size, aligned frame by frame so that few full-size frames are in memory.
 
     Args:
-        paths: files of the frames, in order.
-        landmarks: float "time 68 2" px if stored.
-        onset: position of the onset frame; None = the first.
+        landmarks: float "time 68 2" px if stored; onset: position of the onset frame, None = the first.
         size: side of the aligned square, px; 0 = all frames as they are.
         landmarker: ``face_landmarker.task``, for clips without landmarks; '' = none.
 
     Returns:
         frames uint8 "time y x" or "time y x chan"; their landmarks float "time 68 2" px, or None.
-
-    Raises:
-        StagkitError: a damaged image, no usable face.
     """
     onset = onset or 0
     if landmarks is not None and 0 <= onset < len(paths):

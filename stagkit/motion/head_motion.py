@@ -22,12 +22,7 @@ RIGID_RADIUS, SMOOTH_MS, MAX_NOISE = 0.14, 30.0, 0.25
 
 
 def compute_rigid_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Bool "y x": discs, inside the face, around the landmarks that action units move least.
-
-    Args:
-        landmarks: float "68 2" px.
-        shape: (height, width) of the image, px.
-    """
+    """Bool "y x": discs, inside the face, around the landmarks (float "68 2" px) that action units move least."""
     mask = np.zeros(shape, np.uint8)
     radius = max(2, round(RIGID_RADIUS * inter_ocular_distance(landmarks)))
     for x, y in landmarks[list(RIGID_LANDMARKS)]:
@@ -41,8 +36,7 @@ def compute_rigid_weights(grey: np.ndarray, rigid: np.ndarray) -> np.ndarray:
     Motion along an edge and on smooth skin is not visible, and flow there is a guess of the method.
 
     Args:
-        grey: uint8 "y x", the onset frame.
-        rigid: bool "y x".
+        grey: uint8 "y x", the onset frame; rigid: bool "y x".
 
     Returns:
         float "pixel 2 2", in the order of ``np.nonzero(rigid)``; ``weights @ (u, v)`` is the visible part of a motion.
@@ -64,8 +58,7 @@ def make_head_fit(rigid: np.ndarray, weights: np.ndarray | None = None) -> Calla
     Robust least squares (Cauchy weights, 5 rounds), so that pixels with wrong flow or moved by a muscle do not count.
 
     Args:
-        rigid: bool "y x".
-        weights: from ``compute_rigid_weights``; None weights all pixels alike.
+        rigid: bool "y x"; weights: from ``compute_rigid_weights``, None weights all pixels alike.
 
     Returns:
         A function of a flow, float32 "2 y x" px -> head motion, float "2 3"; the identity if fewer than four pixels are
@@ -109,10 +102,8 @@ def smooth_head_motion(head: np.ndarray, times_ms: np.ndarray, centre: np.ndarra
     at 60 and less. A frame that would change by more than a quarter of a pixel is a jolt and keeps its value.
 
     Args:
-        head: float "time 2 3" px.
-        times_ms: float "time", evenly spaced.
-        centre: float "2" px, middle of the face.
-        onset: frame that stays the identity.
+        head: float "time 2 3" px; times_ms: float "time", evenly spaced.
+        centre: float "2" px, middle of the face; onset: frame that stays the identity.
     """
     n = len(head)
     half = int(min(SMOOTH_MS / np.diff(times_ms).mean() + 1e-6, (n - 1) // 2)) if n > 1 else 0
@@ -134,11 +125,8 @@ def smooth_head_motion(head: np.ndarray, times_ms: np.ndarray, centre: np.ndarra
 
 
 def _estimate_common_error(path: np.ndarray, times_ms: np.ndarray, onset: int) -> np.ndarray:
-    """Error that noise in the onset frame adds to every frame's motion: float "par".
-
-    Without it a parabola through the frames within 50 ms is zero at the onset. The estimate is shrunk as for equally noisy
-    frames, so it is small if the onset is the first frame.
-    """
+    """Error, float "par", that noise in the onset frame adds to every frame's motion; shrunk as for equally noisy frames."""
+    # without it a parabola through the frames within 50 ms is zero at the onset
     away = (times_ms - times_ms[onset]) / 50.0
     near = (np.abs(away) <= 1) & (away != 0)
     if near.sum() < 4:
@@ -169,11 +157,7 @@ def choose_warp(head: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
     """The part of a head motion to undo before flow is measured again: float "2 3", None if it is too small.
 
     The shift in whole pixels, which need no interpolation (blur looks like motion); all of it if rotation and scale move
-    some landmark by more than 1.5 px (stagkit's choice).
-
-    Args:
-        head: float "2 3" px.
-        landmarks: float "68 2" px of the onset frame.
+    some landmark (float "68 2" px of the onset frame) by more than 1.5 px (stagkit's choice).
 
     Example:
         >>> face = np.random.default_rng(0).uniform(20, 100, (68, 2))

@@ -20,12 +20,10 @@ from stagkit.core.types import Clip, StagkitError, check_axes, inter_ocular_dist
 #: Side of the aligned square and its middle, face frame (IOD): forehead to chin with a margin (stagkit's choice).
 FACE_SIDE, FACE_MIDDLE = 2.2, (0.0, 0.42)
 
-#: Smallest distance of the outer eye corners, px; largest offset of the nose tip, IOD (profile); smallest share of detail
-#: (blur). Stagkit's choices; see ``compute_quality``.
+#: Limits of ``check_face`` (stagkit's choices): eye distance, px; offset of the nose tip, IOD; share of detail.
 MIN_IOD, MAX_TURN, MIN_DETAIL = 24.0, 0.25, 0.03
 
-#: Largest factor between a face and the square it is aligned to; largest file of landmarks, bytes; largest coordinate, px
-#: (stagkit's choices).
+#: Largest factor of an alignment; largest file of landmarks, bytes; largest coordinate, px (stagkit's choices).
 MAX_SCALE, MAX_LANDMARKS, MAX_PLACE = 100.0, 2**27, 1e5
 
 #: SHA-256 of the tested model file.
@@ -50,13 +48,7 @@ class FaceError(StagkitError):
 def load_landmarks(path: str | Path, n_frames: int, clip_id: str = "") -> np.ndarray:
     """Stored landmarks of a clip: float "time 68 2" px (x, y), iBUG order.
 
-    Args:
-        path: ``.npy`` of "time 68 2", or "68 2" (the onset frame's, used for all).
-        n_frames: frames of the clip.
-        clip_id: for the message.
-
-    Raises:
-        StagkitError: unreadable, of another shape, or not finite.
+    ``path`` is an ``.npy`` of "time 68 2", or "68 2" (the onset frame's, used for all ``n_frames``).
     """
     if not Path(path).exists():
         raise StagkitError(f"clip {clip_id!r}: there is no file of landmarks {path}.")
@@ -82,15 +74,9 @@ def load_landmarks(path: str | Path, n_frames: int, clip_id: str = "") -> np.nda
 
 
 def compute_68(mesh: np.ndarray) -> np.ndarray:
-    """The 68 points of a face mesh.
+    """The 68 points, float "68 2", of mediapipe's face mesh, float "478 2", in its unit.
 
     Mean error on phantoms of 256 px: 0.03 IOD, 0.01 at eyes and lips.
-
-    Args:
-        mesh: float "478 2", mediapipe's points.
-
-    Returns:
-        float "68 2", in the unit of ``mesh``.
     """
     check_axes({}, mesh=(mesh, "478 2"))
     right, left = (_resample(mesh[list(line)], 9) for line in (_JAW_RIGHT, _JAW_LEFT))
@@ -109,10 +95,6 @@ class LandmarkFinder:
 
     Args:
         model: the file ``face_landmarker.task``; stagkit neither ships nor downloads it.
-
-    Raises:
-        FaceError: the file is not there.
-        MissingExtra: mediapipe is not installed.
     """
 
     def __init__(self, model: str | Path):
@@ -124,9 +106,8 @@ class LandmarkFinder:
 
         self.digest = hashlib.sha256(model.read_bytes()).hexdigest()
         if self.digest != KNOWN_MODEL:
-            warnings.warn(
-                f"{model} is another model than the one stagkit was tested with.", StagkitWarning, stacklevel=2
-            )
+            text = f"{model} is another model than the one stagkit was tested with."
+            warnings.warn(text, StagkitWarning, stacklevel=2)
         self._image = lambda frame: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=frame)
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.IMAGE, num_faces=2
@@ -153,11 +134,7 @@ def load_finder(model: str) -> LandmarkFinder:
 
 
 def find_points(frame: np.ndarray, finder: LandmarkFinder, clip_id: str = "") -> np.ndarray:
-    """Landmarks float "68 2" px of the one usable face in an onset frame uint8 "y x" or "y x chan".
-
-    Raises:
-        FaceError: no face, two faces, or one that fails ``check_face``.
-    """
+    """Landmarks float "68 2" px of the one usable face in an onset frame uint8 "y x" or "y x chan"; else ``FaceError``."""
     faces = finder.find(frame)
     if len(faces) != 1:
         seen = "no face was found in its onset frame" if not faces else "two faces are in its onset frame"
@@ -167,11 +144,7 @@ def find_points(frame: np.ndarray, finder: LandmarkFinder, clip_id: str = "") ->
 
 
 def compute_quality(landmarks: np.ndarray, frame: np.ndarray) -> dict[str, float]:
-    """Quality of a face.
-
-    Args:
-        landmarks: float "68 2" px.
-        frame: uint8 "y x" or "y x chan".
+    """Quality of a face with landmarks float "68 2" px in a frame uint8 "y x" or "y x chan".
 
     Returns:
         ``iod`` px; ``turn``: distance of the nose tip from the line between the middles of eyes and mouth, IOD (0 =
@@ -200,63 +173,45 @@ def compute_quality(landmarks: np.ndarray, frame: np.ndarray) -> dict[str, float
 def check_face(landmarks: np.ndarray, frame: np.ndarray, clip_id: str = "") -> None:
     """Raise ``FaceError`` for a face that is too small, cut off, turned away or blurred."""
     if not (np.abs(landmarks) < MAX_PLACE).all():  # False for NaN too
-        raise FaceError(
-            f"clip {clip_id!r}: landmarks hold NaN or places beyond {MAX_PLACE:g} px; a face must be found in the onset "
-            "frame."
-        )
+        place = f"landmarks hold NaN or places beyond {MAX_PLACE:g} px"
+        raise FaceError(f"clip {clip_id!r}: {place}; a face must be found in the onset frame.")
     found = compute_quality(landmarks, frame)
-    if found["iod"] > np.hypot(*frame.shape[:2]):
-        problem = f"the eye corners are {found['iod']:.3g} px apart, more than the image is long"
-    elif found["iod"] < MIN_IOD:
-        problem = (
-            f"the face is too small: {found['iod']:.0f} px between the eye corners, expected {MIN_IOD:.0f} or more"
-        )
+    iod, turn, detail = found["iod"], found["turn"], 100 * found["detail"]
+    if iod > np.hypot(*frame.shape[:2]):
+        problem = f"the eye corners are {iod:.3g} px apart, more than the image is long"
+    elif iod < MIN_IOD:
+        problem = f"the face is too small: {iod:.0f} px between the eye corners, expected {MIN_IOD:.0f} or more"
     elif found["inside"] < 0.97:
         problem = f"the face is cut off: {100 * (1 - found['inside']):.0f} % of its landmarks lie outside the image"
-    elif found["turn"] > MAX_TURN:
-        problem = (
-            f"the face is turned away: its nose is {found['turn']:.2f} eye distances off, expected at most {MAX_TURN}"
-        )
+    elif turn > MAX_TURN:
+        problem = f"the face is turned away: its nose is {turn:.2f} eye distances off, expected at most {MAX_TURN}"
     elif found["detail"] < MIN_DETAIL:
-        problem = (
-            f"the face is blurred: {100 * found['detail']:.1f} % fine detail, expected {100 * MIN_DETAIL:.0f} % or more"
-        )
+        problem = f"the face is blurred: {detail:.1f} % fine detail, expected {100 * MIN_DETAIL:.0f} % or more"
     else:
         return
     raise FaceError(f"clip {clip_id!r}: {problem}.")
 
 
 def check_inside(landmarks: np.ndarray, shape: Sequence[int]) -> None:
-    """Raise ``FaceError`` if more than half of the landmarks lie outside the image, or the eyes further apart than it is.
-
-    Args:
-        landmarks: float "68 2" px.
-        shape: of the image, (height, width, ...).
-    """
+    """Raise ``FaceError`` if over half of the landmarks, "68 2" px, lie outside the image, or the eyes too far apart."""
+    image = f"the image of {shape[1]} x {shape[0]} px"
     if not 1 <= inter_ocular_distance(landmarks) <= np.hypot(*shape[:2]):
         raise FaceError(
             f"the eye corners are {inter_ocular_distance(landmarks):.3g} px apart, expected at least 1 and at most the "
-            f"length of the image of {shape[1]} x {shape[0]} px: are the landmarks in px (x, y) of this image?"
+            f"length of {image}: are the landmarks in px (x, y) of this image?"
         )
     inside = ((landmarks >= 0) & (landmarks < [shape[1], shape[0]])).all(1).sum()
     if inside < len(landmarks) / 2:
         raise FaceError(
-            f"{inside} of {len(landmarks)} landmarks lie inside the image of {shape[1]} x {shape[0]} px: are they in px "
-            "(x, y) of this image?"
+            f"{inside} of {len(landmarks)} landmarks lie inside {image}: are they in px (x, y) of this image?"
         )
 
 
 def compute_alignment(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """The similarity transform of a face onto the mean face in a square of ``size`` px.
+    """The similarity transform of a face (landmarks "68 2" px) onto the mean face in a square of ``size`` px.
 
-    Least squares over all points (Umeyama 1991, doi:10.1109/34.88573; no reflection).
-
-    Args:
-        landmarks: float "68 2" px.
-        size: side of the square, px; the eyes are ``size / 2.2`` px apart.
-
-    Returns:
-        float "2 3": px of the square = ``matrix[:, :2] @ px + matrix[:, 2]``.
+    Least squares over all points (Umeyama 1991, doi:10.1109/34.88573; no reflection): float "2 3", px of the square =
+    ``matrix[:, :2] @ px + matrix[:, 2]``. The eyes are ``size / 2.2`` px apart.
 
     Example:
         >>> mean = load_mean_face()[0]
@@ -280,14 +235,7 @@ def align_clip(clip: Clip, size: int = 256) -> Clip:
     """The clip rotated, scaled and cropped to a square around the face, by one transform for all frames.
 
     Motion is scaled and rotated with the face. Before an image is made smaller it is smoothed, so that fine grain does not
-    become motion.
-
-    Args:
-        clip: with landmarks.
-        size: side of the square, px.
-
-    Raises:
-        FaceError: no landmarks.
+    become motion. ``size``: side of the square, px.
     """
     if clip.landmarks is None:
         raise FaceError(f"clip {clip.clip_id!r} has no landmarks: store them, or find them with a LandmarkFinder.")
@@ -296,14 +244,7 @@ def align_clip(clip: Clip, size: int = 256) -> Clip:
 
 
 def make_aligner(landmarks: np.ndarray, size: int) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """The transform of ``compute_alignment``, and a function that applies it to one frame.
-
-    Args:
-        landmarks: float "68 2" px of the onset frame.
-        size: side of the square, px.
-
-    Returns:
-        matrix float "2 3"; a function of a frame uint8 "y x" or "y x chan" that gives "size size" or "size size chan".
+    """The transform of ``compute_alignment``, and a function that applies it to one frame uint8 "y x" or "y x chan".
 
     Raises:
         FaceError: a face more than ``MAX_SCALE`` times larger or smaller than ``size``.
@@ -329,9 +270,7 @@ def align_frames(
 ) -> tuple[np.ndarray, np.ndarray]:
     """``align_clip`` frame by frame, so that full-size frames need not be in memory together.
 
-    Args:
-        frames: uint8 "y x" or "y x chan" each.
-        landmarks: float "time 68 2" px; onset: position of the frame whose points define the transform.
+    ``onset`` is the position of the frame whose landmarks ("time 68 2" px) define the transform.
 
     Returns:
         frames uint8 "time size size" or "time size size chan", landmarks float "time 68 2" px of the square.
@@ -346,11 +285,9 @@ def align_frames(
 
 
 def locate_and_align(clip: Clip, size: int = 0, model: str = "") -> Clip:
-    """The clip with landmarks, and aligned if a size is given.
+    """The clip with landmarks, aligned to a square of ``size`` px unless 0.
 
     Args:
-        clip: as read.
-        size: side of the aligned square, px; 0 = not aligned.
         model: ``face_landmarker.task``, for a clip without landmarks; '' = none.
     """
     if clip.landmarks is None and model:

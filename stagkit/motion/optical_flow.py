@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 
 from stagkit.core.facs import compute_au_vector
-from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_frame
+from stagkit.core.regions import ATLAS, compute_face_frame
 from stagkit.core.types import Clip, ShapeError, StagkitError, check_axes, inter_ocular_distance
 from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.head_motion import (
@@ -36,9 +36,8 @@ class FlowClip:
     Args:
         flow: float32 "time chan y x", chan = (u right, v down), px from the onset frame, head motion removed.
         strain: float32 "time y x", optical strain magnitude, dimensionless.
-        head_motion: float "time 2 3", the affine motion in px that was removed.
-        times_ms: float "time", ms from the onset frame.
-        scores: float "time", motion score of a frame (mean over ROIs of the top-quartile magnitude), % of IOD.
+        head_motion: float "time 2 3", the affine motion in px that was removed; times_ms: from the onset frame.
+        scores: float "time", see ``compute_frame_scores``.
         selected: int "selected", indices of the discriminative frames, increasing.
         landmarks: float "68 2" px of the onset frame.
     """
@@ -83,9 +82,6 @@ def make_flow_method(method: str, device: str = "cpu") -> Callable[[np.ndarray, 
     DIS: Kroeger et al. 2016, doi:10.1007/978-3-319-46493-0_29. TV-L1: Zach et al. 2007,
     doi:10.1007/978-3-540-74936-3_22. Farneback 2003, doi:10.1007/3-540-45103-X_50. All are OpenCV's. On a GPU (``device``
     cuda) the numbers differ slightly.
-
-    Raises:
-        StagkitError: no such method, or not on this device.
     """
     if device != "cpu":
         return _make_cuda_method(method)
@@ -106,11 +102,7 @@ def make_flow_method(method: str, device: str = "cpu") -> Callable[[np.ndarray, 
 
 
 def choose_flow_device(device: str, method: str) -> str:
-    """``cpu`` or ``cuda``; ``auto`` is the GPU if the method is available on it.
-
-    Raises:
-        StagkitError: cuda is not available, or not for this method; another word.
-    """
+    """``cpu`` or ``cuda``; ``auto`` is the GPU if the method is available on it."""
     if device not in ("auto", "cpu", "cuda"):
         raise StagkitError(f"there is no flow device {device!r}; expected auto, cpu, cuda.")
     if device == "cpu":
@@ -119,13 +111,9 @@ def choose_flow_device(device: str, method: str) -> str:
     if method not in CUDA_METHODS:
         problem = f"OpenCV has no {method} flow for the GPU: use {' or '.join(CUDA_METHODS)}, or the device cpu."
     elif cv2.cuda.getCudaEnabledDeviceCount() < 1:
-        problem = (
-            "OpenCV sees no GPU (its wheels are built without CUDA): use the device cpu, or build OpenCV with CUDA."
-        )
+        problem = "OpenCV sees no GPU (its wheels have no CUDA): use the device cpu, or build OpenCV with CUDA."
     elif not hasattr(cv2.cuda, CUDA_METHODS[method][0]):
-        problem = (
-            f"this OpenCV was built without cudaoptflow, which has {method}: use the device cpu, or build it with that."
-        )
+        problem = f"this OpenCV was built without cudaoptflow, which has {method}: use the device cpu, or build it so."
     if problem and device == "cuda":
         raise StagkitError(problem)
     return "cpu" if problem else "cuda"
@@ -147,19 +135,14 @@ def _make_cuda_method(method: str) -> Callable[[np.ndarray, np.ndarray], np.ndar
 
 def compute_grey(frames: np.ndarray) -> np.ndarray:
     """Frames as grey uint8 "time y x"."""
-    if frames.ndim == 3:
-        return frames
-    return np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames])
+    return frames if frames.ndim == 3 else np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames])
 
 
 def compute_strain(flow: np.ndarray) -> np.ndarray:
-    """Optical strain magnitude: float32 "time y x", dimensionless.
+    """Optical strain magnitude, float32 "time y x", dimensionless, of flow "time chan y x" px.
 
     ``e = (grad d + grad d^T) / 2``, returned as ``sqrt(e_xx^2 + e_yy^2 + 2 e_xy^2)`` (Shreve et al. 2011,
     doi:10.1109/FG.2011.5771451), gradients by central differences over slightly smoothed flow (sigma 1 px).
-
-    Args:
-        flow: float32 "time chan y x", px.
     """
     out = np.empty((flow.shape[0], *flow.shape[2:]), np.float32)
     for t, (u, v) in enumerate(flow):
@@ -169,18 +152,17 @@ def compute_strain(flow: np.ndarray) -> np.ndarray:
     return out
 
 
-def compute_frame_scores(flow: np.ndarray, landmarks: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
+def compute_frame_scores(flow: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Motion of each frame: mean over the ROIs, except the reference, of the top-quartile flow magnitude.
 
     Args:
-        flow: float32 "time chan y x" px, head motion removed.
-        landmarks: float "68 2" px of the onset frame.
+        flow: float32 "time chan y x" px, head motion removed; landmarks: float "68 2" px of the onset frame.
 
     Returns:
         float "time", percent of the IOD.
     """
-    patches, inside = sample_regions(flow, landmarks, 7, atlas)
-    use = inside & (np.array(atlas.names) != atlas.reference)
+    patches, inside = sample_regions(flow, landmarks, 7)
+    use = inside & (np.array(ATLAS.names) != ATLAS.reference)
     magnitude = rearrange(np.linalg.norm(patches[:, use], axis=2), "time roi py px -> time roi (py px)")
     quartile = np.sort(magnitude, axis=-1)[..., -max(1, magnitude.shape[-1] // 4) :]
     return 100 * quartile.mean((1, 2)) / inter_ocular_distance(landmarks)
@@ -195,16 +177,12 @@ def select_frames(
     gives fewer than ``n_frames``, the gap is halved until it does. The onset frame (zero motion) is never taken.
 
     Args:
-        scores: float "time".
-        times_ms: float "time".
+        scores, times_ms: float "time".
         onset: index of the onset frame.
         apex: index of the apex frame, for ``apex`` only; if not coded, the frame with the largest score.
 
     Returns:
         int "selected", increasing, between 1 and ``config.n_frames`` long (all candidates for ``all``).
-
-    Raises:
-        StagkitError: the clip has only the onset frame.
     """
     candidates = np.flatnonzero(np.arange(len(scores)) != onset)
     if not len(candidates):
@@ -221,12 +199,10 @@ def select_frames(
     gap, taken = config.min_gap_ms, []
     while len(taken) < n_frames:
         for t in ranked:
-            if len(taken) == n_frames:
-                break
             if t not in taken and all(abs(times_ms[t] - times_ms[s]) >= gap for s in taken):
                 taken.append(t)
         gap = gap / 2 if gap > 1e-3 else 0.0
-    return np.sort(np.array(taken))
+    return np.sort(np.array(taken[:n_frames]))
 
 
 def make_flow_estimator(
@@ -264,31 +240,17 @@ def make_flow_estimator(
 def subtract_head_motion(
     flow: np.ndarray, head: np.ndarray, times_ms: np.ndarray, landmarks: np.ndarray, onset: int
 ) -> np.ndarray:
-    """Smooth the head motion and subtract it from the flow, in place.
-
-    Args:
-        flow: float32 "time 2 y x" px, changed; head: float "time 2 3"; both from ``make_flow_estimator``.
-
-    Returns:
-        The smoothed head motion.
-    """
+    """Smooth the head motion "time 2 3", subtract it from the flow "time 2 y x" px in place, and return it."""
     head = smooth_head_motion(head, times_ms, compute_face_frame(landmarks)[:, 2], onset)
     for t in np.flatnonzero(np.arange(len(flow)) != onset):
         flow[t] = remove_head_motion(flow[t], head[t])
     return head
 
 
-def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas = ATLAS) -> FlowClip:
-    """Motion of a clip from its onset frame (the first frame if none is coded) to every frame.
+def compute_flow(clip: Clip, config: FlowConfig = FlowConfig()) -> FlowClip:
+    """Motion of a clip with landmarks from its onset frame (the first frame if none is coded) to every frame.
 
-    Args:
-        clip: with landmarks.
-
-    Returns:
-        ``FlowClip``; with ``stabilise``, ``flow`` is the motion of the skin without head motion.
-
-    Raises:
-        StagkitError: no landmarks, or a single frame.
+    With ``stabilise``, ``flow`` is the motion of the skin without head motion.
 
     Example:
         >>> from stagkit import PhantomConfig
@@ -316,7 +278,7 @@ def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas 
             flow[t], head[t] = estimate(grey[t])
     if config.stabilise:
         head = subtract_head_motion(flow, head, clip.times_ms, landmarks, onset)
-    scores = compute_frame_scores(flow, landmarks, atlas)
+    scores = compute_frame_scores(flow, landmarks)
     scores[onset] = 0.0
     return FlowClip(
         flow=flow,
@@ -330,18 +292,18 @@ def compute_flow(clip: Clip, config: FlowConfig = FlowConfig(), atlas: RoiAtlas 
     )
 
 
-def compute_rois(motion: FlowClip, clip: Clip, config: RoiConfig = RoiConfig(), atlas: RoiAtlas = ATLAS) -> RoiSequence:
+def compute_rois(motion: FlowClip, clip: Clip, config: RoiConfig = RoiConfig()) -> RoiSequence:
     """Regions of the selected frames: the network's input for one clip, flow in percent of the IOD, strain in percent."""
     chosen = motion.selected
     field = np.concatenate(
         [motion.flow[chosen] * (100 / motion.iod), motion.strain[chosen][:, None] * 100], axis=1, dtype=np.float32
     )
-    patches, inside = sample_regions(field, motion.landmarks, config.patch, replace(atlas, radius=config.radius))
+    patches, inside = sample_regions(field, motion.landmarks, config.patch, replace(ATLAS, radius=config.radius))
     return RoiSequence(
         patches=patches,
         present=np.tile(inside, (len(chosen), 1)),
         times_ms=motion.times_ms[chosen],
-        roi_names=atlas.names,
+        roi_names=ATLAS.names,
         clip_id=clip.clip_id,
         subject=clip.subject,
         dataset=clip.dataset,

@@ -18,12 +18,11 @@ class RoiSequence:
 
     Args:
         patches: float32 "time roi chan py px", chan = (u, v, strain), in ``unit``.
-        present: bool "time roi", False where the region lies outside the picture or was not seen.
+        present: bool "time roi", False where the region lies outside the image or was not seen.
         times_ms: float "time", ms from the onset frame.
-        roi_names: names in the order of the axis ``roi``.
         aus: float32 "au", 1 = annotated, 0 = coded and absent, NaN = not coded; order of ``facs.AU_NUMBERS``.
         unit: ``"% IOD"``, or ``"map"`` for published flow maps, whose amplitude is lost.
-        part: official part of the data set the clip belongs to (DFME: ``train, testA, testB``), '' where there is none.
+        part: official part (DFME: ``train, testA, testB``), '' where there is none.
     """
 
     patches: np.ndarray
@@ -55,19 +54,18 @@ def sample_regions(
 
     Args:
         field: float "time chan y x"; where chan >= 2 the first two are (u, v) and are turned with the face.
-        landmarks: float "68 2" px.
-        patch: side of the patch in samples.
+        landmarks: float "68 2" px; patch: side of the patch in samples.
 
     Returns:
-        patches float32 "time roi chan py px" in the unit of ``field``, and present bool "roi" (False where a
-        region's centre lies outside the picture).
+        patches float32 "time roi chan py px" in the unit of ``field``; present bool "roi", False where a region's centre
+        lies outside the image.
     """
     frame = compute_face_frame(landmarks)
     axes = frame[:, :2]
     centres = (atlas.centres(landmarks) - frame[:, 2]) @ np.linalg.inv(axes).T
     out, inside = sample_squares(field, centres, frame, patch, atlas.radius)
     if field.shape[1] >= 2:
-        turn = axes.T / np.hypot(*axes[:, 0])  # from picture axes back to face axes
+        turn = axes.T / np.hypot(*axes[:, 0])  # from image axes back to face axes
         out[:, :, :2] = np.einsum("ij,tnjyx->tniyx", turn, out[:, :, :2])
     return out, inside
 
@@ -78,10 +76,8 @@ def sample_squares(
     """Sample squares of half side ``radius`` (IOD) around given centres; vectors are left as they are.
 
     Args:
-        field: float "time chan y x".
-        centres: float "roi 2", face frame (IOD).
-        frame: float "2 3", face frame -> px of ``field``.
-        patch: side of the patch in samples.
+        field: float "time chan y x"; frame: float "2 3", face frame (IOD) -> px of ``field``.
+        centres: float "roi 2", face frame (IOD); patch: side of the patch in samples.
 
     Returns:
         patches float32 "time roi chan py px", and present bool "roi".
@@ -104,9 +100,7 @@ def sample_squares(
 
 
 def stack_sequences(
-    sequences: Sequence[RoiSequence],
-    classes: Sequence[str],
-    meta: Mapping[str, object] | None = None,
+    sequences: Sequence[RoiSequence], classes: Sequence[str], meta: Mapping[str, object] | None = None
 ) -> RoiDataset:
     """Stack sequences of any length; shorter ones are padded at the end with zeros under a False mask."""
     if not sequences:
@@ -130,9 +124,7 @@ def stack_sequences(
         times_ms=times,
         label=np.array([list(classes).index(s.label) for s in sequences], np.int64),
         aus=np.stack([s.aus for s in sequences]).astype(np.float32),
-        clip_ids=tuple(s.clip_id for s in sequences),
-        subjects=tuple(s.subject for s in sequences),
-        datasets=tuple(s.dataset for s in sequences),
+        **{f"{name}s": tuple(getattr(s, name) for s in sequences) for name in ("clip_id", "subject", "dataset")},
         classes=tuple(classes),
         roi_names=sequences[0].roi_names,
         unit=sequences[0].unit,

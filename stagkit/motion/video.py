@@ -23,10 +23,8 @@ class Video:
     """A recording that is read frame by frame; iterating starts again each time.
 
     Args:
-        path: the file or folder.
-        fps: frames per second.
-        name: of the file or folder, without ending.
-        given: ``fps`` was given by the caller and decides the times of the frames.
+        path, name: of the file or folder; the name without ending.
+        fps: frames per second; ``given``: by the caller, so that it decides the times of the frames.
         stamps: times in the file of the frames read so far, ms.
     """
 
@@ -58,68 +56,48 @@ class Video:
         return len(Tree(self.path).list_frames(self.path)[0]) if self.path.is_dir() else sum(1 for _ in self)
 
     def find_times(self, start: int, stop: int) -> np.ndarray | None:
-        """Times in the file of frames that were read, if they differ from the frame rate by more than half a frame.
+        """Times in the file of frames that were read, float "time" ms; None if the frame rate gives them or there are none.
 
-        Returns:
-            float "time", ms; None if they agree, the rate was given, or the file has no usable times.
+        They are used if they differ from the rate, which was not given by the caller, by more than half a frame.
         """
         times = np.array(self.stamps[start:stop])
-        if self.given or not _are_times(times) or _find_deviation(times, self.fps) <= 500 / self.fps:
-            return None
-        return times
+        return None if self.given or _find_deviation(times, self.fps) <= 500 / self.fps else times
 
     def warn_of_rate(self) -> None:
         """Warn if the times of the frames that were read differ from the frame rate."""
         times = np.array(self.stamps)
-        if len(times) < 2:
-            return
-        if not _are_times(times):
-            if times.any():
-                warnings.warn(
-                    f"{self.path.name} has no usable frame times: its rate of {self.fps:g} frames per second is used, which "
-                    "may vary.",
-                    StagkitWarning,
-                    stacklevel=2,
-                )
-            return
-        off, steps = _find_deviation(times, self.fps), np.diff(times)
+        off, steps, text = _find_deviation(times, self.fps), np.diff(times), ""
         if off > 500 / self.fps:
             used = "the rate given is used" if self.given else "the times in the file are used"
-            warnings.warn(
-                f"{self.path.name} has a variable frame rate, or another than the {self.fps:g} frames per second stated: "
-                f"frames follow each other by {steps.min():.1f} to {steps.max():.1f} ms, and the rate alone would be off by "
-                f"up to {off:.0f} ms; {used}.",
-                StagkitWarning,
-                stacklevel=2,
+            text = (
+                f"has a variable frame rate, or another than the {self.fps:g} frames per second stated: frames follow each "
+                f"other by {steps.min():.1f} to {steps.max():.1f} ms, and the rate alone would be off by up to {off:.0f} "
+                f"ms; {used}."
             )
-
-
-def _are_times(times: np.ndarray) -> bool:
-    return len(times) > 1 and bool(np.isfinite(times).all() and (np.diff(times) > 0).all())
+        elif off < 0 and len(times) > 1 and times.any():
+            text = f"has no usable frame times: its rate of {self.fps:g} frames per second is used, which may vary."
+        if text:
+            warnings.warn(f"{self.path.name} {text}", StagkitWarning, stacklevel=2)
 
 
 def _find_deviation(times: np.ndarray, fps: float) -> float:
-    """Largest difference in ms between times and those of a constant rate."""
+    """Largest difference in ms between times and those of a constant rate; -1 if the times are not usable."""
+    if len(times) < 2 or not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+        return -1.0
     return float(np.abs(times - times[0] - np.arange(len(times)) * 1000 / fps).max())
 
 
 def open_video(path: str | Path, fps: float | None = None) -> Video:
     """Open a video file (mp4, avi, mov, mkv, ...) or a folder of images with numbers in their names.
 
-    Args:
-        path: file or folder.
-        fps: frames per second; needed for a folder, replaces the rate of a file.
-
-    Raises:
-        StagkitError: nothing there, no image, no readable video, no frame rate.
+    ``fps`` (frames per second) is needed for a folder, and replaces the rate of a file.
     """
     path = Path(path)
     if path.is_dir():
         frames, notes = Tree(path).list_frames(path)
         if len(frames) < 2:
-            raise StagkitError(
-                f"{path} holds {len(frames)} images; motion needs at least two: give the folder of one clip, or a video."
-            )
+            found = f"{path} holds {len(frames)} images; motion needs at least two"
+            raise StagkitError(f"{found}: give the folder of one clip, or a video.")
         for note in notes:
             warnings.warn(f"{path}: {note}.", StagkitWarning, stacklevel=2)
         if fps is None:
@@ -137,7 +115,7 @@ def open_video(path: str | Path, fps: float | None = None) -> Video:
         reader.release()
     if not more:
         raise StagkitError(
-            f"{path} cannot be read as a video: it is damaged, empty, or coded in a way OpenCV cannot read."
+            f"{path} cannot be read as a video: it is damaged, empty, or of a coding OpenCV cannot read."
         )
     return Video(path, _check_rate(fps if fps is not None else own), path.stem, given=fps is not None)
 
@@ -151,16 +129,12 @@ def _check_rate(fps: float) -> float:
 def iter_windows(
     frames: Iterable[np.ndarray], length: int, begin: Callable = lambda start: []
 ) -> Iterator[tuple[int, Any]]:
-    """Split a recording into windows that overlap by half; a short one is a single window.
+    """Split a recording into windows, (index of the first frame, window), that overlap by half.
 
     Args:
-        frames: a ``Video``, ``frames.read_ahead`` of one, or any other.
-        length: frames of a window, at least 2.
+        length: frames of a window, at least 2; the last window may be shorter.
         begin: makes an empty window from the index of its first frame; its ``append`` gets each frame, which is not kept
             elsewhere. A window may be begun that the recording turns out to be too short for.
-
-    Returns:
-        (index of the first frame, window); the last may be shorter.
 
     Example:
         >>> list(iter_windows("abcdefg", 4))

@@ -14,21 +14,9 @@ from stagkit.datasets.index import AnnotationRow, Layout
 from stagkit.datasets.spreadsheets import load_table, name_subject, read_text
 from stagkit.motion.frames import Tree
 
-_COLUMNS_A = {
-    "subject": ("Subject",),
-    "video": ("Filename",),
-    "onset": ("Onset",),
-    "apex": ("Apex",),
-    "offset": ("Offset",),
-    "label": ("emotion",),
-}
-_COLUMNS_C = {
-    "subject": ("sub",),
-    "count": ("count",),
-    "onset": ("onset",),
-    "offset": ("offset",),
-    "label": ("emotion",),
-}
+_SHARED = {"onset": ("Onset",), "offset": ("Offset",), "label": ("emotion",)}
+_COLUMNS_A = {"subject": ("Subject",), "video": ("Filename",), "apex": ("Apex",), **_SHARED}
+_COLUMNS_C = {"subject": ("sub",), "count": ("count",), **_SHARED}
 
 
 def load_rows_a(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
@@ -51,11 +39,7 @@ def load_rows_c(files: Sequence[Path], tree: Tree, base: Path) -> list[Annotatio
         folders = tuple(f"{escape(s)}/*/color" for s in dict.fromkeys((subject, subject.zfill(2))) if subject)
         clip = f"{count}/{read_text(cells['onset']) or 'none'}" if count else ""
         subject = name_subject(subject, "c", 2)
-        rows.append(
-            AnnotationRow(
-                subject=name_subject(subject, "c", 2), clip=clip, folders=folders, fps=30, row=number, **cells
-            )
-        )
+        rows.append(AnnotationRow(subject=subject, clip=clip, folders=folders, fps=30, row=number, **cells))
     return rows
 
 

@@ -1,9 +1,7 @@
 """CAS(ME)^2, its 57 micro-expressions: long videos at 30 fps, of which a clip is the coded part.
 
-``CAS(ME)^2code_final.xlsx`` has no header. Its first worksheet codes expressions. The second (``naming rule1``) has three
-columns: a position, the folder of a subject and the number of that subject in the codes, e.g. ``15, s15, 1``. The third
-names the videos. So ``disgust1_1`` of subject 1 is the first expression in the video whose folder begins with
-``s15/15_0101``.
+``CAS(ME)^2code_final.xlsx`` has no header: codes, then subject folders (``15, s15, 1``), then names of videos.
+So ``disgust1_1`` of subject 1 is the first expression in the video whose folder begins with ``s15/15_0101``.
 """
 
 from __future__ import annotations
@@ -29,8 +27,7 @@ def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationR
     subjects, videos = _read_subjects(first), _read_videos(second)
     rows = []
     for number, row in enumerate(codes):
-        cells = (*row, *[None] * 9)[:9]
-        subject, clip, onset, apex, offset, aus, label, kind, _ = cells
+        subject, clip, onset, apex, offset, aus, label, kind = (*row, *[None] * 8)[:8]
         subject, clip, kind = name_subject(subject), read_text(clip), read_text(kind).lower()
         if not kind.startswith("micro"):
             if any(not is_empty(cell) for cell in row) and not kind.startswith("macro"):
@@ -62,11 +59,7 @@ def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationR
 
 
 def _read_subjects(rows: Sequence[tuple]) -> dict[str, str]:
-    """Subject number of the codes -> folder. The columns: position, folder (``s15``), subject number of the codes.
-
-    Raises:
-        TableError: no row of three such columns; a number with two folders, or a folder with two numbers.
-    """
+    """Subject number of the codes -> folder. The columns: position, folder (``s15``), subject number of the codes."""
     subjects: dict[str, str] = {}
     for row in rows:
         texts = [read_text(cell).lower() for cell in row]
@@ -79,10 +72,8 @@ def _read_subjects(rows: Sequence[tuple]) -> dict[str, str]:
                 f"the first naming rule pairs subject {code} or folder {texts[at]} twice: repair the workbook."
             )
     if not subjects:
-        raise TableError(
-            "the first naming rule has no row of position, folder (s15) and subject number of the codes: is it the "
-            "official workbook?"
-        )
+        columns = "position, folder (s15) and subject number of the codes"
+        raise TableError(f"the first naming rule has no row of {columns}: is it the official workbook?")
     return subjects
 
 

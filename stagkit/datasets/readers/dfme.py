@@ -13,8 +13,8 @@ from pathlib import Path
 
 from stagkit.core.files import shorten
 from stagkit.datasets.cards import load_card
-from stagkit.datasets.index import AnnotationRow, Layout
-from stagkit.datasets.spreadsheets import CASME_COLUMNS, load_table, read_text
+from stagkit.datasets.index import CASME_COLUMNS, AnnotationRow, Layout
+from stagkit.datasets.spreadsheets import load_table, read_text
 from stagkit.motion.frames import Tree
 
 _COLUMNS = {**CASME_COLUMNS, "fps": ("Fps",)}
@@ -34,12 +34,10 @@ def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationR
     for file in files:
         part = name_part(file.stem)
         for number, cells in load_table(file, _COLUMNS, {"aus": ("AU",), "emotion_id": ("EmotionId",)}, tree.notes):
-            clip, subject = read_text(cells.pop("clip")), read_text(cells.pop("subject"))
-            why = _find_contradiction(subject, clip, cells, cells.pop("emotion_id"))
-            folders = (escape(clip),)
-            rows.append(
-                AnnotationRow(subject=subject, clip=clip, folders=folders, part=part, row=number, why=why, **cells)
-            )
+            names = {"subject": read_text(cells.pop("subject")), "clip": read_text(cells.pop("clip"))}
+            why = _find_contradiction(**names, cells=cells, emotion_id=cells.pop("emotion_id"))
+            folders = (escape(names["clip"]),)
+            rows.append(AnnotationRow(**names, folders=folders, part=part, row=number, why=why, **cells))
     return rows
 
 

@@ -17,16 +17,8 @@ from stagkit.datasets.spreadsheets import load_table, read_text
 from stagkit.motion.frames import Tree
 
 EMOTIONS = ("Positive", "Negative", "Surprise", "Repression", "Others")
-
-
-_COLUMNS = {
-    "subject": ("sub_ID",),
-    "clip": ("fold_name",),
-    "onset": ("Onset",),
-    "apex": ("Apex",),
-    "offset": ("Offset",),
-    **{name: (name,) for name in EMOTIONS},
-}
+_CELLS = {name: (name.title(),) for name in ("onset", "apex", "offset")}
+_COLUMNS = {"subject": ("sub_ID",), "clip": ("fold_name",), **_CELLS, **{name: (name,) for name in EMOTIONS}}
 
 
 def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
@@ -35,9 +27,8 @@ def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationR
     for number, cells in load_table(files[0], _COLUMNS, {"aus": ("AUs",), "emotion": ("Emotion",)}, tree.notes):
         subject, clip = read_text(cells["subject"]), read_text(cells["clip"])
         label = "+".join(name.lower() for name in EMOTIONS if read_text(cells[name]) == "1")
-        why = next(
-            (f"its cell {name} is {cells[name]!r}, expected 0 or 1" for name in EMOTIONS if _is_odd(cells[name])), ""
-        )
+        wrong = [name for name in EMOTIONS if read_text(cells[name]) not in ("0", "1", "")]
+        why = f"its cell {wrong[0]} is {cells[wrong[0]]!r}, expected 0 or 1" if wrong else ""
         worded = re.split(r"[^a-z]+", read_text(cells["emotion"]).lower()) if cells["emotion"] else []
         if worded and label and set(worded) != set(label.split("+")) and set(worded) <= {n.lower() for n in EMOTIONS}:
             why = f"its columns say {label}, its emotion {cells['emotion']}"
@@ -50,14 +41,10 @@ def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationR
                 fps=60,
                 row=number,
                 why=why,
-                **{name: cells[name] for name in ("onset", "apex", "offset", "aus")},
+                **{name: cells[name] for name in (*_CELLS, "aus")},
             )
         )
     return rows
-
-
-def _is_odd(cell: object) -> bool:
-    return read_text(cell) not in ("0", "1", "")
 
 
 LAYOUT = Layout(

@@ -14,14 +14,11 @@ from stagkit.motion.frames import Tree
 def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
     """Rows of the annotation file; a clip lies in the folder of its emotion."""
     rows = load_casme_rows(files[0], tree.notes, fps=90, prefix="S", digits=2, folder="*/{clip}")
-    return [replace(row, why=_find_contradiction(row)) for row in rows]
-
-
-def _find_contradiction(row: AnnotationRow) -> str:
-    own = row.clip.upper().partition("-")[0]
-    if not row.subject or not row.clip or own == row.subject:
-        return ""
-    return f"the annotation file says subject {row.subject}, its name says {own}"
+    for i, row in enumerate(rows):
+        own = row.clip.upper().partition("-")[0]
+        if row.subject and row.clip and own != row.subject:
+            rows[i] = replace(row, why=f"the annotation file says subject {row.subject}, its name says {own}")
+    return rows
 
 
 LAYOUT = Layout(

@@ -22,19 +22,10 @@ from stagkit.motion.frames import Tree
 _CLIPS = "s*/micro/*/s*_*"
 
 _EMOTIONS = {"ne": "negative", "po": "positive", "sur": "surprise"}
-_COLUMNS = {
-    "subject": ("Subject",),
-    "clip": ("Filename",),
-    "onset": ("OnsetF", "OnsetFrame"),
-    "offset": ("OffsetF", "OffsetFrame"),
-}
-_MORE = {
-    "onset2": ("Onset2F",),
-    "offset2": ("Offset2F",),
-    "onset3": ("Onset3F",),
-    "offset3": ("Offset3F",),
-    "label": ("Emotion", "Estimated Emotion"),
-}
+_SPANS = {"onset": ("OnsetF", "OnsetFrame"), "offset": ("OffsetF", "OffsetFrame")}
+_COLUMNS = {"subject": ("Subject",), "clip": ("Filename",), **_SPANS}
+_MORE = {f"{name}{k}": (f"{name.title()}{k}F",) for k in (2, 3) for name in _SPANS}
+_MORE["label"] = ("Emotion", "Estimated Emotion")
 
 
 def load_rows(files: Sequence[Path], tree: Tree, base: Path) -> list[AnnotationRow]:
