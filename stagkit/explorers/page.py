@@ -7,6 +7,8 @@ import html
 import json
 import os
 import re
+import tempfile
+import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -57,6 +59,11 @@ class Page:
         """Write the page, whole or not at all; raises StagkitError if the file cannot be written."""
         write_text(path, self.html)
         return Path(path)
+
+    def open(self) -> None:
+        """Show the page in the web browser of this machine, from a temporary file."""
+        path = self.save(Path(tempfile.mkdtemp(prefix="stagkit-")) / "page.html")
+        webbrowser.open(path.as_uri())
 
     def _repr_html_(self) -> str:
         return (
