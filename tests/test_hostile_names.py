@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.evaluation.compare_runs import compare_runs
 from stagkit.evaluation.evaluate import evaluate
+from stagkit.evaluation.fold import FoldResult
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.run_check import check_run
+from stagkit.evaluation.sealed import Unblinding
 from stagkit.explain.run import explain_run, load_evidence, load_graphs
 from stagkit.plots.attributions import draw_attributions
 from stagkit.reports.run_report import write_report
@@ -110,5 +112,5 @@ def test_a_fold_is_read_as_it_was_written(tmp_path_factory, classes, names, rng)
         **{f"p_{c}": [rng.random() for _ in names] for c in classes},
     }  # fmt: skip
     table = pd.DataFrame(rows)
-    run.save_fold(0, 0, table, None)
+    run.save_fold(FoldResult(0, 0, Unblinding("all", 0, "fixed", "2026-01-01T00:00:00+00:00"), {}, table))
     pd.testing.assert_frame_equal(run.collect(), table, check_dtype=False)
