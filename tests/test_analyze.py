@@ -96,7 +96,7 @@ def test_bad_recordings_are_told(tmp_path, recording):
         (tmp_path / "film.mp4", None, "cannot be read as a video"),
         (tmp_path / "notes.txt", None, "is no known video format"),
         (tmp_path / "none", None, "no file or folder"),
-        (tmp_path / "empty", 50, "holds no pictures"),
+        (tmp_path / "empty", 50, "holds no images"),
         (home / "pictures", None, "give --fps"),
         (home / "pictures", 0.0, "fps is 0.0, expected a number"),
     ):
