@@ -158,9 +158,10 @@ def measure_confounder(seed: int, quick: bool, folder: Path) -> dict:
     settings = PhantomConfig(**held, seed=40_000 + seed, **shift)
     data = prepare(settings, folder / "shown", flow)
     without = prepare(settings.replace(confounder="none"), folder / "without", flow)
-    truth = compute_ground_truth(list(make_clips(settings)))
     confounded = np.flatnonzero(data.label == 0)  # the class with which the confounder is planted is the first
-    moved, subjects = truth.moved[confounded], [data.subjects[i] for i in confounded]
+    clips = list(make_clips(settings))
+    truth = compute_ground_truth([clips[i] for i in confounded])
+    moved, subjects = truth.moved, [data.subjects[i] for i in confounded]
     out, outside = {"confounder": "head shift", "n_clips": len(confounded)}, {}
     for name, known in networks.items():
         model = train_fold(known, np.arange(len(known)), StagConfig(), training, seed)
@@ -173,7 +174,7 @@ def measure_confounder(seed: int, quick: bool, folder: Path) -> dict:
             "effect_of_confounder_logits": compute_mean(
                 done.logit_difference - clean.logit_difference, subjects
             )._asdict(),
-            "outside_mass": compute_mean(1 - score_mass(to_map(done), truth.select(confounded)), subjects)._asdict(),
+            "outside_mass": compute_mean(1 - score_mass(to_map(done), truth), subjects)._asdict(),
         }
     out["difference"] = compute_mean(outside["confounded"] - outside["clean"], subjects)._asdict()
     return out

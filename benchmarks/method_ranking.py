@@ -19,7 +19,15 @@ from stagkit.evaluation.bootstrap import Mean, bootstrap, compute_mean
 from stagkit.evaluation.fold import shuffle_labels
 from stagkit.explain.aggregate import Attribution, by_au, by_edge, sum_over, to_map
 from stagkit.explain.attribution import attribute
-from stagkit.explain.faithfulness import compute_curves, compute_infidelity, compute_sensitivity
+from stagkit.explain.faithfulness import (
+    CASCADE,
+    compute_curves,
+    compute_dependence,
+    compute_infidelity,
+    compute_sensitivity,
+    compute_similarity,
+    randomise,
+)
 from stagkit.explain.ground_truth import (
     GroundTruth,
     fit_aus,
@@ -30,8 +38,7 @@ from stagkit.explain.ground_truth import (
     score_pointing,
 )
 from stagkit.explain.interventions import compute_edge_ablation, compute_edge_attention
-from stagkit.explain.reference_maps import compute_reference_map
-from stagkit.explain.sanity_checks import CASCADE, compute_dependence, compute_similarity, randomise
+from stagkit.explain.methods import compute_reference_map
 from stagkit.training.train import train_fold
 
 if TYPE_CHECKING:

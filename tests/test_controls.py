@@ -10,11 +10,20 @@ from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.course.exercises import find_check
 from stagkit.evaluation.bootstrap import compute_mean
-from stagkit.explain.aggregate import ExplainError, by_roi_and_frame
+from stagkit.explain.aggregate import ExplainError, to_map
 from stagkit.explain.attribution import attribute
 from stagkit.explain.counterfactuals import Counterfactual
 from stagkit.explain.evidence import Evidence, make_evidence
-from stagkit.explain.faithfulness import compute_curves, compute_infidelity, compute_orders, compute_sensitivity
+from stagkit.explain.faithfulness import (
+    CASCADE,
+    compute_cascade,
+    compute_curves,
+    compute_infidelity,
+    compute_orders,
+    compute_sensitivity,
+    compute_similarity,
+    randomise,
+)
 from stagkit.explain.ground_truth import (
     GroundTruth,
     compute_annotated_truth,
@@ -28,13 +37,7 @@ from stagkit.explain.ground_truth import (
     score_pointing,
 )
 from stagkit.explain.interventions import compute_agreement, compute_edge_ablation, compute_edge_attention, make_hooks
-from stagkit.explain.reference_maps import REFERENCE_MAPS, compute_reference_map
-from stagkit.explain.sanity_checks import (
-    CASCADE,
-    compute_cascade,
-    compute_similarity,
-    randomise,
-)
+from stagkit.explain.methods import REFERENCE_MAPS, compute_reference_map
 from stagkit.network.hooks import intervene
 from stagkit.plots.attributions import plot_attribution, plot_cascade, plot_curves, plot_maps
 from stagkit.synthetic.clip import make_clip
@@ -92,7 +95,7 @@ def test_many_steps_at_once_are_as_one_by_one(data, trained, monkeypatch):
 def test_gradients_beat_a_random_order(data, trained):
     batch = data.batch(range(18, 24))
     done = attribute(trained, batch)
-    orders = compute_orders(trained, batch, by_roi_and_frame(done), done.target)
+    orders = compute_orders(trained, batch, to_map(done), done.target)
     assert (orders["map"][0] < orders["random"][0]).all()
     assert (orders["map"][1] > orders["random"][1]).all()
 
@@ -138,7 +141,7 @@ def test_the_cascade_tells_magnitude_from_explanation(data, trained):
     target = attribute(trained, batch).target
 
     def gradients(model, clips):
-        return by_roi_and_frame(attribute(model, clips, target=target, n_steps=8, search=False))
+        return to_map(attribute(model, clips, target=target, n_steps=8, search=False))
 
     def magnitude(model, clips):
         return compute_reference_map("flow magnitude", model, clips)
@@ -351,7 +354,7 @@ def test_pictures_of_controls(data, trained):
 def test_checks_of_notebook_10_know_the_usual_mistakes(data, trained):
     batch = data.batch([18])
     done = attribute(trained, batch)
-    curves = {"integrated gradients": compute_curves(trained, batch, by_roi_and_frame(done), done.target)}
+    curves = {"integrated gradients": compute_curves(trained, batch, to_map(done), done.target)}
     curve = curves["integrated gradients"]
     area = find_check("10.1")
     assert area(np.trapezoid(curve.deletion[0], curve.share), curves=curves).ok

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stagkit.core.types import ShapeError
-from stagkit.explain.interop import make_sparse
+from stagkit.explain.interop import EGATConv, make_sparse
 from stagkit.network.attention import EGATDense, MaskedSoftmax
 from tests.tiny import make_tiny_egat
 
@@ -64,8 +64,6 @@ def test_dense_equals_pyg_gatv2_with_edge_features():
 
 @pytest.mark.parametrize("n_heads", [1, 4])
 def test_dense_equals_sparse(n_heads):
-    from stagkit.explain.egat_conv import EGATConv
-
     layer = make_layer(heads=n_heads)
     sparse = EGATConv(layer)
     x, features, edges = torch.randn(7, 8), torch.randn(7, 7, 6), torch.rand(7, 7) * 3
@@ -82,8 +80,6 @@ def test_dense_equals_sparse(n_heads):
 
 
 def test_twins_share_their_parameters():
-    from stagkit.explain.egat_conv import EGATConv
-
     layer = make_layer()
     twin = EGATConv(layer)
     assert {id(p) for p in twin.parameters()} == {id(p) for p in layer.parameters()}
@@ -91,8 +87,6 @@ def test_twins_share_their_parameters():
 
 
 def test_sparse_layer_treats_weight_zero_as_no_edge():
-    from stagkit.explain.egat_conv import EGATConv
-
     sparse = EGATConv(make_layer(edge_dim=None))
     x, edge_index = torch.randn(3, 8), torch.tensor([[0, 1, 2], [0, 0, 0]])
     out, alpha = sparse(x, edge_index, None, torch.tensor([1.0, 0.0, 2.0]), return_attention=True)
@@ -103,8 +97,6 @@ def test_sparse_layer_treats_weight_zero_as_no_edge():
 
 def test_pyg_explainer_finds_the_edge_that_carries():
     from torch_geometric.explain import Explainer, GNNExplainer
-
-    from stagkit.explain.egat_conv import EGATConv
 
     layer, x, _, _, _, _ = make_tiny_egat()
     sparse = EGATConv(layer)

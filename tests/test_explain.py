@@ -8,7 +8,7 @@ import torch
 
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
-from stagkit.explain.aggregate import ExplainError, by_au, by_frame, by_roi, by_roi_and_frame, tabulate
+from stagkit.explain.aggregate import ExplainError, by_au, by_frame, by_roi, tabulate, to_map
 from stagkit.explain.attribution import attribute, check_complete, load_attribution, save_attribution
 from stagkit.explain.evidence import Evidence
 from stagkit.explain.run import describe_evidence
@@ -68,7 +68,7 @@ def test_complete_on_the_network(data, trained):
 def test_sums_lose_nothing(data, trained):
     result = attribute(trained, data.batch(), n_steps=16)
     total = result.values.sum((1, 2, 3, 4, 5), dtype=float)
-    for part in (by_roi(result), by_au(result), by_frame(result), by_roi_and_frame(result).sum(2)):
+    for part in (by_roi(result), by_au(result), by_frame(result), to_map(result).sum(2)):
         assert part.sum(1) == pytest.approx(total, abs=1e-5)
     tables = tabulate(result)
     assert list(tables["by_au"].columns) == [*AU_LABELS, "none"]

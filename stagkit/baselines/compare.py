@@ -261,7 +261,7 @@ def score_explanations(runs: Mapping[str, Run], data: RoiDataset, rows: dict) ->
     Returns:
         The scores of random pointing and of the largest motion; None without ground truth.
     """
-    from stagkit.explain.reference_maps import compute_flow_magnitude
+    from stagkit.explain.methods import compute_flow_magnitude
     from stagkit.explain.run import find_ground_truth
 
     truth, subjects = find_ground_truth(data, range(len(data))), list(data.subjects)

@@ -15,7 +15,6 @@ import typer
 from stagkit.cli import data as data_commands
 from stagkit.cli import evaluate as evaluate_commands
 from stagkit.cli import explain as explain_commands
-from stagkit.cli import report as report_commands
 from stagkit.cli.options import prepare_streams, say
 from stagkit.core.errors import StagkitError, StagkitWarning
 
@@ -53,7 +52,7 @@ def doctor(
         raise StagkitError(f"{', '.join(broken)}: not as needed; the lines above say what to do.")
 
 
-for _commands in (data_commands, evaluate_commands, explain_commands, report_commands):
+for _commands in (data_commands, evaluate_commands, explain_commands):
     app.add_typer(_commands.app)
 
 

@@ -72,8 +72,7 @@ def phantom(
     else:
         from stagkit.datasets.prepare import prepare_clips
 
-        summary = prepare_clips(source, out, workers=workers, progress=bar)
-        say(_describe(summary, out))
+        say(_describe(prepare_clips(source, out, workers=workers, progress=bar), out))
         say(f"next: stagkit evaluate {out} --out RUN")
 
 
@@ -147,15 +146,8 @@ def prepare(
 
     device = choose_flow_device(flow_device, method)
     config = FlowConfig(method=method, n_frames=n_frames, selection=selection, device=device)
-    summary = prepare_clips(
-        open_source(name, str(root.resolve() if cluster else root), annotations or ""),
-        out,
-        config,
-        workers=workers or os.cpu_count() or 1,
-        progress=show("preparing"),
-        align=align,
-        landmarker=str(landmarker or ""),
-        cluster=cluster,
-        contents=contents,
-    )
+    source = open_source(name, str(root.resolve() if cluster else root), annotations or "")
+    frames = {"align": align, "landmarker": str(landmarker or ""), "contents": contents}
+    place = {"workers": workers or os.cpu_count() or 1, "cluster": cluster}
+    summary = prepare_clips(source, out, config, progress=show("preparing"), **frames, **place)
     say(_describe(summary, out))

@@ -43,12 +43,6 @@ def _use_cv2(cv2) -> bool:
     )
 
 
-def _use_torch(torch) -> bool:
-    x = torch.ones(3, requires_grad=True)
-    (x @ torch.full((3,), 2.0)).backward()
-    return x.grad.tolist() == [2.0, 2.0, 2.0]
-
-
 def _use_captum(_) -> bool:
     torch, attr = import_module("torch"), import_module("captum.attr")
     return attr.IntegratedGradients(lambda x: x.sum(1)).attribute(torch.ones(1, 2)).shape == (1, 2)
@@ -89,37 +83,30 @@ def _use_distributed(distributed) -> bool:
     return protocol.deserialize(*protocol.serialize(3)) == 3 and bool(distributed.Client and distributed.LocalCluster)
 
 
-def _import_only(_) -> bool:
-    return True
-
-
-#: Distribution -> (module, a small piece of work with it: True if the result is right).
+#: Distribution -> (module, a small piece of work with it: True if the result is right; ``bool``: it is imported only).
 REQUIRED: dict[str, tuple[str, Callable[..., bool]]] = {
     "numpy": ("numpy", lambda m: m.linalg.solve([[2.0, 0], [0, 4]], [2, 4]).tolist() == [1, 1]),
     OPENCV_NEEDED: ("cv2", _use_cv2),
-    "torch": ("torch", _use_torch),
+    "torch": ("torch", lambda m: m.func.grad(lambda x: x @ x)(m.ones(2)).tolist() == [2, 2]),
     "torch-geometric": ("torch_geometric", _use_geometric),
     "captum": ("captum", _use_captum),
-    "scikit-learn": (
-        "sklearn",
-        lambda _: import_module("sklearn.svm").SVC().fit([[0], [1]], [0, 1]).predict([[1]]) == 1,
-    ),
+    "scikit-learn": ("sklearn", lambda _: import_module("sklearn.metrics").roc_auc_score([0, 1], [0.2, 0.7]) == 1),
     "scipy": ("scipy", lambda _: import_module("scipy.interpolate").CubicSpline([0, 1, 2], [0, 1, 2])(1.5) == 1.5),
     "pandas": ("pandas", lambda m: m.DataFrame({"a": [1, 1], "b": [2, 4]}).groupby("a")["b"].mean()[1] == 3),
     "matplotlib": ("matplotlib", _use_matplotlib),
-    "seaborn": ("seaborn", _import_only),
+    "seaborn": ("seaborn", bool),
     "networkx": ("networkx", lambda m: m.shortest_path_length(m.path_graph(3), 0, 2) == 2),
     "openpyxl": ("openpyxl", _use_openpyxl),
     "safetensors": ("safetensors", _use_safetensors),
     "joblib": ("joblib", lambda m: m.Parallel(n_jobs=1)(m.delayed(abs)(n) for n in (-1, 2)) == [1, 2]),
     "einops": ("einops", lambda m: m.rearrange(import_module("numpy").zeros((2, 3)), "a b -> b a").shape == (3, 2)),
     "pyyaml": ("yaml", lambda m: m.safe_load("a: [1, 2]") == {"a": [1, 2]}),
-    "filelock": ("filelock", _import_only),
+    "filelock": ("filelock", bool),
 }
 OPTIONAL: dict[str, tuple[str, Callable[..., bool]]] = {
     "anywidget": ("anywidget", lambda m: bool(type("Tiny", (m.AnyWidget,), {"_esm": "export default {}"})())),
     "ipywidgets": ("ipywidgets", lambda m: m.Label("a").value == "a"),
-    "jupyterlab": ("jupyterlab", _import_only),
+    "jupyterlab": ("jupyterlab", bool),
     "nbclient": ("nbclient", lambda m: bool(m.NotebookClient(import_module("nbformat").v4.new_notebook()))),
     "nbformat": ("nbformat", lambda m: m.validate(m.v4.new_notebook()) is None),
     "plotly": ("plotly", lambda _: bool(import_module("plotly.graph_objects").Figure().to_json())),
@@ -135,13 +122,6 @@ def find_version(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def find_opencv() -> list[str]:
-    """The installed distributions that contain ``cv2``, with their versions, e.g. ``["opencv-python 4.10.0.84"]``."""
-    found = {(d.metadata["Name"] or "").lower().replace("_", "-"): d.version for d in metadata.distributions()}
-    contain = {name.lower().replace("_", "-") for name in metadata.packages_distributions().get("cv2", [])}
-    return [f"{name} {found[name]}" for name in sorted(found) if name in contain or name in OPENCV]
 
 
 def check_library(distribution: str, module: str, use: Callable[..., bool]) -> Finding:
@@ -164,18 +144,19 @@ def check_library(distribution: str, module: str, use: Callable[..., bool]) -> F
     return Finding(distribution, version or "works, version unknown")
 
 
-def check_libraries() -> list[Finding]:
-    """Every library of stagkit, required ones first, and whether several OpenCVs overwrite each other."""
-    findings = [check_library(name, *how) for name, how in {**REQUIRED, **OPTIONAL}.items()]
-    several = find_opencv()
-    if len(several) > 1:
-        names = " ".join(entry.partition(" ")[0] for entry in several)
-        text = (
-            f"{len(several)} distributions write the same folder cv2 ({', '.join(several)}), and one breaks the other: "
-            f"pip uninstall {names}, then pip install {OPENCV_NEEDED}"
-        )
-        findings.append(Finding("OpenCV", text, False))
-    return findings
+def check_opencv() -> list[Finding]:
+    """A finding if several of ``OPENCV`` are installed, which overwrite each other."""
+    found = {(d.metadata["Name"] or "").lower().replace("_", "-"): d.version for d in metadata.distributions()}
+    contain = {name.lower().replace("_", "-") for name in metadata.packages_distributions().get("cv2", [])}
+    several = sorted(name for name in found if name in contain or name in OPENCV)
+    if len(several) < 2:
+        return []
+    versions = ", ".join(f"{name} {found[name]}" for name in several)
+    text = (
+        f"{len(several)} distributions write the same folder cv2 ({versions}), and one breaks the other: "
+        f"pip uninstall {' '.join(several)}, then pip install {OPENCV_NEEDED}"
+    )
+    return [Finding("OpenCV", text, False)]
 
 
 def check_device() -> Finding:
@@ -207,4 +188,5 @@ def check_environment() -> list[Finding]:
     """All checks, in the order of the report."""
     python = Finding("python", f"{platform.python_version()} on {platform.system()}")
     stagkit = Finding("stagkit", find_version("stagkit") or "not installed (used from its folder)")
-    return [python, stagkit, *check_libraries(), check_device(), check_data_root()]
+    libraries = [check_library(name, *how) for name, how in {**REQUIRED, **OPTIONAL}.items()]
+    return [python, stagkit, *libraries, *check_opencv(), check_device(), check_data_root()]

@@ -49,27 +49,13 @@ def evaluate(
     from stagkit.evaluation.leakage import format_leak
     from stagkit.evaluation.run_summary import format_metrics
 
-    chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
+    path = data[0] if len(data) == 1 else data
+    plan = {"protocol": protocol, "n_folds": folds, "seeds": read_seeds(seeds), "data_path": path}
+    place = {"device": device, "workers": workers, "backend": backend, "gpus": gpus, "cluster": cluster}
     loaded = load_data(path, mapping, same_subjects=same_subjects)
-    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_selection, loaded, protocol)
-    run = evaluate_folds(
-        loaded,
-        out,
-        stag_config,
-        train_config,
-        protocol=protocol,
-        n_folds=folds,
-        seeds=chosen,
-        device=device,
-        workers=workers,
-        backend=backend,
-        gpus=gpus,
-        cluster=cluster,
-        data_path=path,
-        progress=show_folds(f"folds of {protocol}", out),
-        permutation_baseline=permutation_baseline,
-        leaky=leaky,
-    )
+    settings = read_settings(config, set_ or [], epochs, epoch_selection, loaded, protocol)
+    bar, also = show_folds(f"folds of {protocol}", out), {"permutation_baseline": permutation_baseline, "leaky": leaky}
+    run = evaluate_folds(loaded, out, *settings, **plan, **place, **also, progress=bar)
     say(format_metrics(run.metrics))
     if leaky:
         say(format_leak(run.leak))
@@ -126,29 +112,15 @@ def ablate(
     from stagkit.evaluation.ablation import format_ablation
     from stagkit.reports.paper.tables import make_ablation_table
 
-    chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
+    path = data[0] if len(data) == 1 else data
+    plan = {"protocol": protocol, "n_folds": folds, "seeds": read_seeds(seeds), "data_path": path}
+    place = {"device": device, "workers": workers, "backend": backend, "gpus": gpus, "cluster": cluster}
     folders = read_pairs(variant_data, "--variant-data", "NAME=FOLDER")
     others = {name: (load_data(folder, mapping), folder) for name, folder in folders.items()}
     loaded = load_data(path, mapping)
-    stag_config, train_config = read_settings(config, set_ or [], epochs, epoch_selection, loaded, protocol)
-    result = ablate_parts(
-        loaded,
-        out,
-        stag_config,
-        train_config,
-        only=variant or (),
-        others=others,
-        data_path=path,
-        protocol=protocol,
-        n_folds=folds,
-        seeds=chosen,
-        device=device,
-        workers=workers,
-        backend=backend,
-        gpus=gpus,
-        cluster=cluster,
-        progress=show_folds("folds", out),
-    )
+    settings = read_settings(config, set_ or [], epochs, epoch_selection, loaded, protocol)
+    bar = show_folds("folds", out)
+    result = ablate_parts(loaded, out, *settings, variant or (), others, progress=bar, **plan, **place)
     write_text(out / "ablation.tex", make_ablation_table(result))
     say(format_ablation(result))
     say(f"tables in {out}: ablation.csv, ablation.tex, ablation.json")
@@ -200,28 +172,14 @@ def compare_systems(
 
     roots = read_pairs(source, "--source", "NAME=ROOT, e.g. casme2=CASME2")
     sources = {name: open_source(name, root) for name, root in roots.items()}
-    chosen, path = read_seeds(seeds), data[0] if len(data) == 1 else data
+    path = data[0] if len(data) == 1 else data
+    plan = {"protocol": protocol, "n_folds": folds, "seeds": read_seeds(seeds), "epochs": epochs, "data_path": path}
     check_writable(out)
-    views = make_views(
-        path, mapping, out / "views", sources, workers or 1, str(landmarker or ""), show("reading clips")
-    )
-    stag_config, train_config = read_settings(config, set_ or [], None, epoch_selection, views["regions"], protocol)
-    result = compare(
-        views,
-        out,
-        [name.strip() for name in systems.split(",") if name.strip()],
-        stag_config,
-        train_config,
-        protocol=protocol,
-        n_folds=folds,
-        seeds=chosen,
-        epochs=epochs,
-        device=device,
-        workers=workers,
-        data_path=path,
-        explain=explain,
-        progress=show("folds"),
-    )
+    bar = show("reading clips")
+    views = make_views(path, mapping, out / "views", sources, workers or 1, str(landmarker or ""), bar)
+    settings = read_settings(config, set_ or [], None, epoch_selection, views["regions"], protocol)
+    names, place = [name.strip() for name in systems.split(",") if name.strip()], {"device": device, "workers": workers}
+    result = compare(views, out, names, *settings, **plan, **place, explain=explain, progress=show("folds"))
     save_tables(result, out)
     say(format_comparison(result))
     say(f"tables in {out}: comparison.html, comparison.csv, comparison.tex, comparison.json")

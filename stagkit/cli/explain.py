@@ -1,4 +1,4 @@
-"""Commands that show what trained networks do: explain, analyze, weights."""
+"""Commands for finished runs and trained networks: explain, figures, report, analyze, weights."""
 
 from __future__ import annotations
 
@@ -35,18 +35,42 @@ def explain(
     from stagkit.plots.attributions import draw_attributions
 
     with hold_explanations(run, seed):  # until the figures are drawn
-        evidence, out = explain_run(
-            run,
-            clips=clip,
-            seed=seed,
-            n_steps=steps,
-            progress=show("explaining"),
-            method=method,
-            controls=sanity_checks,
-        )
+        evidence, out = explain_run(run, clip, seed, steps, show("explaining"), method, sanity_checks)
         drawn = draw_attributions(evidence if evidence.scores else evidence.attribution, out, n_figures)
     say(describe_evidence(evidence))
     say(f"tables, values and {len(drawn)} figures in {out}; next: stagkit figures {run}")
+
+
+@app.command()
+def figures(
+    records: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of finished runs, ablations and comparisons of systems; the main run first."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("figures"),
+    figure: Annotated[list[int] | None, typer.Option(help="Number of a figure; repeatable. All by default.")] = None,
+) -> None:
+    """Draw every figure of a paper from saved runs: PDF, PNG and JSON in two widths, LaTeX tables, an index."""
+    from stagkit.reports.paper import make_figures
+
+    for path in make_figures(records, out, only=figure or ()):
+        if path.suffix in {".pdf", ".tex", ".md"}:
+            say(path)
+    if not figure:
+        for line in (out / "README.md").read_text(encoding="utf-8").splitlines():
+            if ": not drawn, " in line:
+                say(line.strip("| ").split(" |")[0], error=True)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; report.html in the run by default.")] = None,
+) -> None:
+    """Write one self-contained HTML page with everything needed to judge a run."""
+    from stagkit.reports.run_report import write_report
+
+    say(f"page in {write_report(run, out)}")
 
 
 @app.command()
@@ -75,15 +99,7 @@ def analyze(
     from stagkit.reports.analysis import save_analysis
 
     check_writable(out)
-    analysis = analyze_video(
-        video,
-        weights,
-        landmarks=landmarks,
-        landmarker=landmarker,
-        fps=fps,
-        window=window,
-        progress=show("windows"),
-    )
+    analysis = analyze_video(video, weights, landmarks, landmarker, fps, window, show("windows"))
     save_analysis(analysis, out)
     say(describe_analysis(analysis))
     say(f"page and numbers in {out}: page.html, analysis.json")
@@ -116,10 +132,8 @@ def weights(
         save_weights(known, out)
         say(f"{len(known.networks)} networks in {out}; next: stagkit analyze VIDEO --weights {out} --out DIR")
         return
-    n_parameters = sum(p.numel() for p in known.networks[0].parameters())
-    say(
-        load_card(source)
-        if source in SHIPPED
-        else f"{known.name}: {len(known.networks)} networks of {n_parameters:,} parameters; classes "
-        f"{', '.join(known.classes)}.\n{known.training_summary}"
-    )
+    if source in SHIPPED:
+        say(load_card(source))
+        return
+    size = f"{len(known.networks)} networks of {sum(p.numel() for p in known.networks[0].parameters()):,} parameters"
+    say(f"{known.name}: {size}; classes {', '.join(known.classes)}.\n{known.training_summary}")

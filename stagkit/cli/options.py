@@ -12,9 +12,7 @@ from stagkit.core.errors import StagkitError
 
 #: Data sets with annotated AUs; a test keeps them equal to ``datasets.NAMES``, which takes longer to import.
 DATASETS = ("casme2", "samm", "smic", "4dme", "dfme", "casme-squared", "casme3", "casme3c", "mmew")
-#: Most seeds of one command (stagkit's choice).
-MAX_SEEDS = 1000
-
+MAX_SEEDS = 1000  # of one command (stagkit's choice)
 
 Data = Annotated[
     list[Path],
@@ -125,10 +123,7 @@ def read_settings(
     data=None,
     protocol: str = "",
 ):
-    """Settings of network and training: defaults for ``data`` or those of a file; then ``--set``; then options.
-
-    Defaults that depend on the clips and the protocol (``choose_settings``) are printed; a file is used as it is.
-    """
+    """Settings of network and training: defaults for ``data`` (printed) or those of a file; then ``--set``; then options."""
     from stagkit.cli.settings import read_yaml
     from stagkit.core.config import ConfigError, StagConfig, TrainConfig
     from stagkit.core.files import shorten
@@ -141,13 +136,12 @@ def read_settings(
         values = {"stag": defaults.stag.to_dict(), "train": defaults.train.to_dict()}
         for line in defaults.reasons:
             say(f"chosen for these clips: {line}; --set changes it")
-    if path is not None:
-        loaded = read_yaml(path)
-        for part in values:
-            given = loaded.get(part) or {}
-            if not isinstance(given, dict):
-                raise ConfigError(f"{path}: '{part}:' is {shorten(given)}, expected lines 'name: value' below it.")
-            values[part].update(given)
+    loaded = {} if path is None else read_yaml(path)
+    for part in values:
+        given = loaded.get(part) or {}
+        if not isinstance(given, dict):
+            raise ConfigError(f"{path}: '{part}:' is {shorten(given)}, expected lines 'name: value' below it.")
+        values[part].update(given)
     for change in changes:
         name, equals, text = change.partition("=")
         part, dot, key = name.partition(".")
@@ -157,10 +151,8 @@ def read_settings(
             values[part][key] = _read_value(text)
         except ConfigError as error:
             raise ConfigError(f"--set {shorten(change)}: {error}") from error
-    if epochs is not None:
-        values["train"]["epochs"] = epochs
-    if epoch_selection is not None:
-        values["train"]["epoch_selection"] = epoch_selection
+    options = {"epochs": epochs, "epoch_selection": epoch_selection}
+    values["train"] |= {name: value for name, value in options.items() if value is not None}
     return StagConfig.from_dict(values["stag"]), TrainConfig.from_dict(values["train"])
 
 

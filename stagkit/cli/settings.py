@@ -13,15 +13,11 @@ MAX_BYTES, MAX_VALUES, MAX_DEPTH = 1_000_000, 10_000, 20
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values from YAML, bounded: no aliases (they multiply), at most ``MAX_VALUES`` values and ``MAX_DEPTH`` levels.
-
-    Raises:
-        ConfigError: no YAML, or more than that.
-    """
+    """Plain values from YAML; a ``ConfigError`` for aliases (they multiply) and beyond the bounds above."""
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Counts what it composes, so that no more is built than a file of settings can need."""
+        """Counts what it composes."""
 
         n_values = depth = 0
 
@@ -46,11 +42,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A file of settings as plain values.
-
-    Raises:
-        ConfigError: no regular file, one that is too large, no YAML mapping (see ``parse_yaml``).
-    """
+    """A file of settings as plain values; a ``ConfigError`` if it is not regular, too large or no YAML mapping."""
     path = Path(path)
     try:
         if path.exists() and not path.is_file():

@@ -1,11 +1,13 @@
-"""Sums of an attribution over regions, muscles, action units, frames, sides or edges: signed, in logits, complete.
+"""``Attribution`` and its sums over regions, muscles, action units, frames, sides or edges: signed, in logits, complete.
 
-Each adds up to the whole attribution. A sum over an axis that was not varied (edges have no muscles) is an ``ExplainError``.
+A sum over an axis that was not varied (edges have no muscles) is an ``ExplainError``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +32,7 @@ class Attribution:
     Args:
         values: float32, shaped like what was varied; ``axes`` names its axes.
         inputs: what was varied: ``("x",)`` motion, ``("edges",)``, ``("region tokens",)``, ``("frame tokens",)``.
-        method: e.g. ``"integrated gradients"``; ``settings``: its steps etc.
+        method, settings: e.g. ``"integrated gradients"`` and its number of steps.
         target: int64 "clip", the class explained for each clip.
         baseline: in words, e.g. ``"zero flow (no motion)"``.
         flow: float32 "clip time roi 2", mean (u, v) of each region, in the unit of the data: what the values explain.
@@ -73,7 +75,7 @@ class Attribution:
 
     @property
     def relative_delta(self) -> np.ndarray:
-        """|convergence_delta| as a share of |logit_difference|: float "clip". Above ``MAX_DELTA`` no picture is drawn."""
+        """|convergence_delta| as a share of |logit_difference|: float "clip". Above ``MAX_DELTA`` no figure is drawn."""
         return np.abs(self.convergence_delta) / np.maximum(np.abs(self.logit_difference), 1e-8)
 
     def __len__(self) -> int:
@@ -88,11 +90,7 @@ class ExplainError(StagkitError):
 
 
 def sum_over(attribution: Attribution, *kept: str) -> np.ndarray:
-    """Signed sum over every axis but ``clip`` and those named: float64 "clip ...", logits.
-
-    Raises:
-        ExplainError: an axis that this attribution does not have.
-    """
+    """Signed sum over every axis but ``clip`` and those named: float64 "clip ...", logits."""
     axes = attribution.axes.split()
     for name in kept:
         if name not in axes:
@@ -114,23 +112,15 @@ def by_frame(attribution: Attribution) -> np.ndarray:
     return sum_over(attribution, "time")
 
 
-def by_roi_and_frame(attribution: Attribution) -> np.ndarray:
-    """Signed sum per region and frame: float "clip time roi", logits."""
-    return sum_over(attribution, "time", "roi")
-
-
 def to_map(attribution: Attribution) -> np.ndarray:
-    """The attribution as a map: float "clip time roi", logits.
+    """The attribution as a map: float "clip time roi", logits; ``ExplainError`` for edges and sided AUs, without a place.
 
     If only regions or only frames were varied, their value is spread evenly over their visible cells. AU evidence is
     assigned to the regions that each AU moves, by its incidence (stagkit's choice).
-
-    Raises:
-        ExplainError: an attribution to something without a place (edges, sided AUs).
     """
     axes, mask = attribution.axes.split(), attribution.mask
     if "roi" in axes and "time" in axes:
-        return by_roi_and_frame(attribution)
+        return sum_over(attribution, "time", "roi")
     if "roi" in axes:
         return by_roi(attribution)[:, None] * mask / np.maximum(mask.sum(1, keepdims=True), 1)
     if "au" in axes:
@@ -157,8 +147,8 @@ def by_sided_au_and_frame(attribution: Attribution) -> np.ndarray:
 
     A region's value in a frame is divided among the sided AUs that moved it (``compute_au_shares``); the rest is 'none'.
     """
-    each = by_roi_and_frame(attribution)
-    return np.einsum("ctn,ctnu->ctu", each, compute_au_shares(attribution.flow, attribution.mask))
+    shares = compute_au_shares(attribution.flow, attribution.mask)
+    return np.einsum("ctn,ctnu->ctu", sum_over(attribution, "time", "roi"), shares)
 
 
 def by_sided_au(attribution: Attribution) -> np.ndarray:
@@ -188,24 +178,17 @@ def tabulate(attribution: Attribution) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
     index = pd.Index(attribution.clip_ids, name="clip")
-    frames = [f"frame{t + 1:02d}" for t in range(attribution.times_ms.shape[1])]
-    makers = {
-        "by_roi": (by_roi, list(attribution.roi_names)),
-        "by_muscle": (by_muscle, list(MUSCLES)),
-        "by_au": (by_au, [*AU_LABELS, "none"]),
-        "by_side": (by_side, list(SIDES)),
-        "by_frame": (by_frame, frames),
-    }
-    tables = {}
-    for name, (make, columns) in makers.items():
-        try:
-            tables[name] = pd.DataFrame(make(attribution), index, columns)
-        except ExplainError:
-            continue
-    if "target" in attribution.axes.split():
-        names = attribution.roi_names
-        columns = [f"{target} <- {source}" for target in names for source in names]
-        tables["by_edge"] = pd.DataFrame(by_edge(attribution).reshape(len(index), -1), index, columns)
+    names, tables = attribution.roi_names, {}
+    for name, make, columns in (
+        ("by_roi", by_roi, names),
+        ("by_muscle", by_muscle, MUSCLES),
+        ("by_au", by_au, (*AU_LABELS, "none")),
+        ("by_side", by_side, SIDES),
+        ("by_frame", by_frame, [f"frame{t + 1:02d}" for t in range(attribution.times_ms.shape[1])]),
+        ("by_edge", by_edge, [f"{target} <- {source}" for target in names for source in names]),
+    ):
+        with suppress(ExplainError):
+            tables[name] = pd.DataFrame(make(attribution).reshape(len(index), -1), index, list(columns))
     tables["clips"] = pd.DataFrame(
         {
             "target": [attribution.classes[k] for k in attribution.target],
@@ -221,25 +204,22 @@ def tabulate(attribution: Attribution) -> dict[str, pd.DataFrame]:
 def describe_clip(attribution: Attribution, clip: int = 0) -> str:
     """One sentence on a clip: the muscle with the largest attribution, its share, its time.
 
-    Left and right are named together if both have the same sign and the weaker at least a quarter of the two. The time is
-    the shortest interval of frames that holds half of that muscle's attribution.
+    Both sides are named if they have one sign and the weaker has at least a quarter of the sum; the time is the shortest
+    interval of frames with half of the muscle's attribution.
 
-    Form: 'left and right zygomaticus major carry +1.8 of the +2.3 logits for happiness, mostly 80-140 ms after onset.'
+    Example: 'left and right zygomaticus major carry +1.8 of the +2.3 logits for happiness, mostly 80-140 ms after onset.'
     """
     name, whole = attribution.classes[attribution.target[clip]], float(attribution.logit_difference[clip])
     values = by_sided_au(attribution)[clip]
     sign, word = (1.0, "for") if whole >= 0 else (-1.0, "against")
     muscles, sides = _join_sides(values * sign)
-    best = max(muscles, key=muscles.get)
+    best, gap = max(muscles, key=muscles.get), f"the {whole:+.1f} logits {word} {name}"
     if muscles[best] <= 0 or values[-1] * sign > muscles[best]:
-        return (
-            f"no muscle carries the {whole:+.1f} logits {word} {name}: {values[-1]:+.1f} of them lie in motion that no "
-            "action unit accounts for."
-        )
+        return f"no muscle carries {gap}: {values[-1]:+.1f} of them lie in motion that no action unit accounts for."
     verb = "carry" if " and " in sides[best] else "carries"
-    text = f"{sides[best]}{best} {verb} {muscles[best] * sign:+.1f} of the {whole:+.1f} logits {word} {name}"
+    text = f"{sides[best]}{best} {verb} {muscles[best] * sign:+.1f} of {gap}"
     if "time" in attribution.axes.split() and attribution.mask[clip].any(1).sum() > 1:
-        chosen = [i for i, m in enumerate(SIDED_AU_MUSCLES) if _bare(m) == best and _side(m) in sides[best]]
+        chosen = [i for i, (side, muscle) in enumerate(_SPLIT) if muscle == best and side in sides[best]]
         first, last = _find_interval(by_sided_au_and_frame(attribution)[clip][:, chosen].sum(1) * sign)
         times = attribution.times_ms[clip]
         at = f"at {times[first]:.0f} ms" if first == last else f"{times[first]:.0f}-{times[last]:.0f} ms"
@@ -247,20 +227,16 @@ def describe_clip(attribution: Attribution, clip: int = 0) -> str:
     return text + "."
 
 
-def _side(muscle: str) -> str:
-    return muscle.split(" ")[0] if muscle.startswith(("left ", "right ")) else ""
-
-
-def _bare(muscle: str) -> str:
-    return muscle.removeprefix("left ").removeprefix("right ")
+#: Side ('left', 'right' or '') and name without side of each muscle.
+_SPLIT = [re.fullmatch("(?:(left|right) )?(.+)", muscle).groups("") for muscle in SIDED_AU_MUSCLES]
 
 
 def _join_sides(values: np.ndarray) -> tuple[dict[str, float], dict[str, str]]:
     """Muscle without side -> value, and -> the words for its sides; 'none' is left out."""
     each: dict[str, dict[str, float]] = {}
-    for muscle, value in zip(SIDED_AU_MUSCLES[:-1], values[:-1], strict=True):
-        sides = each.setdefault(_bare(muscle), {})
-        sides[_side(muscle)] = sides.get(_side(muscle), 0.0) + float(value)
+    for (side, muscle), value in zip(_SPLIT[:-1], values[:-1], strict=True):
+        sides = each.setdefault(muscle, {})
+        sides[side] = sides.get(side, 0.0) + float(value)
     joined, words = {}, {}
     for muscle, sides in each.items():
         strong = max(sides, key=sides.get)
@@ -273,7 +249,7 @@ def _join_sides(values: np.ndarray) -> tuple[dict[str, float], dict[str, str]]:
 
 
 def _find_interval(values: np.ndarray) -> tuple[int, int]:
-    """First and last frame of the shortest interval with half of the sum (of the positive part if the sum is not > 0)."""
+    """First and last frame of the shortest interval with half of the sum, or of the positive part if the sum is <= 0."""
     gain = values if values.sum() > 0 else np.maximum(values, 0)
     total, n = np.concatenate([[0.0], np.cumsum(gain)]), len(values)
     for length in range(1, n + 1):

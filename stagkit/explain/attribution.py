@@ -1,7 +1,7 @@
 """Attributions of a logit to regions, muscles, action units, frames and edges, with what they miss; sums: ``aggregate``.
 
-An attribution is a statement about the network, not about the person. It is complete if its values sum to the logit of the
-clip minus the logit of the same face without motion. Whether it is faithful is another question: see ``evidence``.
+An attribution describes the network, not the subject. It is complete if its values sum to the logit of the clip minus the
+logit of the same face without motion; whether it is faithful, ``evidence`` measures.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from stagkit.core.files import check_digest, load_arrays, read_digests, write_atomically
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch, StagkitError
+from stagkit.explain import methods
 from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError
-
-if TYPE_CHECKING:
-    from stagkit.network.model import Stag
+from stagkit.network.model import Stag
 
 #: Clips that are not complete are tried again with this many times the steps.
 FACTORS = (4, 16)
@@ -46,33 +45,27 @@ def attribute(
 ) -> Attribution:
     """Attribute a logit of each clip to what was varied: its motion, groups of it, tokens, or edges.
 
-    The baseline is zero flow, 'no motion', with the same regions visible at the same times. The batch size is found by a
-    probe of one clip; no hook and no gradient is left behind, even after an error.
+    The baseline is zero flow, 'no motion', with the same regions visible at the same times. No hook or gradient is left
+    behind, even after an error.
 
     Args:
         model: in evaluation mode.
-        method: one of ``methods.METHODS``, underscores allowed. Integrated gradients and Shapley sampling are complete;
-            for the others the convergence delta says how much is missing.
+        method: one of ``methods.METHODS``; integrated gradients and Shapley sampling are complete.
         target: class explained, for all or for each clip; the predicted class if None.
         n_steps: points on the path from no motion to the clip (integrated gradients of any kind).
         run: name of the run whose weights these are.
-        groups: what feature ablation and Shapley sampling set to zero together, one of ``methods.GROUPS``.
-        layer: whose output layer integrated gradients vary, one of ``methods.LAYERS``.
-        n_samples: random points (gradient shap) or random orders (Shapley sampling).
-        seed: of those.
+        groups: one of ``methods.GROUPS``, what feature ablation and Shapley sampling set to zero together.
+        layer: one of ``methods.LAYERS``, whose output layer integrated gradients vary.
+        n_samples, seed: random points (gradient shap) or random orders (Shapley sampling), and their seed.
         search: if a clip is not complete, find a sufficient number of steps.
 
     Returns:
-        ``Attribution`` in logits; its ``axes`` say what was varied. Zero where the mask is False. If the sum misses more
-        than ``MAX_DELTA`` of a logit difference, ``settings["n_steps_needed"]`` is a sufficient number (None: not found).
+        ``Attribution`` in logits, zero where the mask is False. If the sum misses more than ``MAX_DELTA`` of a logit
+        difference, ``settings["n_steps_needed"]`` is a sufficient number (None: not found).
 
     Raises:
         ExplainError: an unknown method, group, layer or class, a network in training mode or without the part asked for.
     """
-    import torch
-
-    from stagkit.explain import methods
-
     method = method.replace("_", " ")
     for name, value, known in (
         ("method", method, methods.METHODS),
@@ -89,7 +82,7 @@ def attribute(
         raise ExplainError("this network has no frame tokens (branches='graph'): take layer='region tokens'.")
     x = (batch.x * batch.mask[..., None, None, None]).detach()
     with torch.no_grad():
-        chosen = choose_target(target, model.logits(x, batch.mask, batch.times_ms))
+        chosen = methods.choose_target(target, model.logits(x, batch.mask, batch.times_ms))
     inputs = methods.Inputs(x, batch.mask, batch.times_ms, chosen)
     function, reads = methods.METHODS[method]
     asked = {"n_steps": n_steps, "groups": groups, "layer": layer, "n_samples": n_samples, "seed": seed}
@@ -133,8 +126,6 @@ def attribute_completely(
     model: Stag, batch: Batch, n_steps: int = 32, run: str = "", method: str = "integrated gradients"
 ) -> Attribution:
     """Attribution of the predicted classes; clips that are not complete are repeated with ``FACTORS`` times the steps."""
-    import torch
-
     done = attribute(model, batch, method, n_steps=n_steps, run=run, search=False)
     for factor in FACTORS:
         missing = np.flatnonzero(done.relative_delta > MAX_DELTA)
@@ -149,29 +140,8 @@ def attribute_completely(
     return done
 
 
-def choose_target(target: Sequence[int] | int | None, logits):
-    """The class explained for each clip, int64 "clip": as given, or the predicted one if None.
-
-    Raises:
-        ExplainError: a class that does not exist.
-    """
-    import torch
-
-    n_clips, n_classes = logits.shape
-    if target is None:
-        return logits.argmax(1)
-    chosen = torch.as_tensor(target, dtype=torch.long, device=logits.device).expand(n_clips)
-    if chosen.min() < 0 or chosen.max() >= n_classes:
-        raise ExplainError(f"`target` is {target}; the network has the classes 0 to {n_classes - 1}.")
-    return chosen
-
-
 def check_complete(attribution: Attribution) -> None:
-    """Check that every clip's values sum to its logit difference within ``MAX_DELTA``.
-
-    Raises:
-        ExplainError: names the worst clip and a sufficient number of steps.
-    """
+    """Raise an ``ExplainError`` with the remedy if a clip's values miss more than ``MAX_DELTA`` of its logit difference."""
     worst = int(attribution.relative_delta.argmax())
     miss = attribution.relative_delta[worst]
     if miss <= MAX_DELTA:
@@ -215,11 +185,7 @@ def save_attribution(attribution: Attribution, path: str | Path) -> None:
 
 
 def load_attribution(path: str | Path) -> Attribution:
-    """Read what ``save_attribution`` wrote.
-
-    Raises:
-        ExplainError: missing or damaged.
-    """
+    """Read what ``save_attribution`` wrote; ``ExplainError`` if it is missing or damaged."""
     path = Path(path)
     if not path.is_file():
         raise ExplainError(f"there is no file {path}: run 'stagkit explain' first.")

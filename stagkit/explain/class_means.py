@@ -29,17 +29,13 @@ EMFACS: dict[str, tuple[int, ...]] = {
 
 
 def compute_class_evidence(attribution: Attribution, subjects: Sequence[str], least: int = 2) -> pd.DataFrame:
-    """Mean attribution of each AU for each class explained, with 95 % intervals by bootstrap over subjects.
+    """Mean attribution of each AU ('none' too) for each class explained, with 95 % intervals by bootstrap over subjects.
 
     Args:
-        subjects: "clip".
-        least: classes with fewer clips are left out.
+        subjects: of the clips; classes with fewer than ``least`` clips are left out.
 
     Returns:
-        One row per class and AU ('none' too): ``class, au, mean, low, high, n_clips, n_subjects``; logits.
-
-    Raises:
-        ExplainError: not as many subjects as clips.
+        One row per class and AU: ``class, au, mean, low, high, n_clips, n_subjects``; logits.
     """
     import pandas as pd
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,9 +15,7 @@ from stagkit.core.types import Batch
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.methods import frozen
 from stagkit.explain.motion_decomposition import MUSCLES, SIDED_AU_MUSCLES, compute_au_shares
-
-if TYPE_CHECKING:
-    from stagkit.network.model import Stag
+from stagkit.network.model import Stag
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,10 @@ class Counterfactual:
     """The smallest set of muscles found whose ablation changes the prediction of one clip.
 
     Args:
-        clip_id: which clip.
         muscles: names (``motion_decomposition.MUSCLES``) in the order of removal; () if none was found.
         before, after: the prediction with all muscles and without those; the same if none was found.
         without_motion: the prediction for the face without any motion; if it is ``before``, there may be no such set.
-        smallest: True if every smaller set was tried and changes nothing; False if there were too many to try.
-        tried: number of sets tried.
+        smallest: every smaller set was tried (``tried``: how many sets in all) and changes nothing.
     """
 
     clip_id: str
@@ -54,17 +49,14 @@ def find_counterfactual(model: Stag, batch: Batch, clip: int = 0, most: int = 6,
     """The smallest set of muscles whose ablation (``ablate_muscles``) changes the predicted class.
 
     Greedy: each time the muscle whose ablation brings the prediction closest to a change; muscles that turn out not to be
-    needed are restored; then every smaller set is tried, as far as ``budget`` allows.
+    needed are restored; then all smaller sets, as far as ``budget`` (number of sets tried) allows.
 
     Args:
-        clip: position in ``batch``.
-        most: largest set searched.
-        budget: how many sets may be tried in the check.
+        clip: position in ``batch``; most: largest set searched.
     """
     one = batch.select(torch.tensor([clip]))
-    x = one.x * one.mask[..., None, None, None]
-    flow, shares = x.mean((4, 5))[..., :2].cpu().numpy(), _share_motion(one)[0]
-    parts = torch.from_numpy(shares).to(x)
+    x, flow, shares = _share_motion(one)
+    shares, parts = shares[0], torch.from_numpy(shares[0]).to(x)
     speed = np.linalg.norm(flow[0], axis=-1)
     weight = np.einsum("tn,tnm->m", speed, shares)
     candidates = [int(m) for m in np.argsort(-weight) if weight[m] > 0.01 * speed.sum()]
@@ -74,8 +66,7 @@ def find_counterfactual(model: Stag, batch: Batch, clip: int = 0, most: int = 6,
         nonlocal tried
         tried += len(sets)
         out = []
-        for start in range(0, len(sets), 128):
-            chunk = sets[start : start + 128]
+        for chunk in (sets[start : start + 128] for start in range(0, len(sets), 128)):
             kept = torch.stack([1 - parts[..., list(s)].sum(-1) for s in chunk]).clamp_min(0)
             more = (v.expand(len(chunk), *v.shape[1:]) for v in (one.mask, one.times_ms))
             out.append(model.logits(x * kept[..., None, None, None], *more))
@@ -114,28 +105,28 @@ def find_counterfactual(model: Stag, batch: Batch, clip: int = 0, most: int = 6,
     return Counterfactual(one.clip_ids[0], muscles, *names, smallest, tried)
 
 
-def _share_motion(batch: Batch) -> np.ndarray:
-    """Part of each region's motion that is removed with each muscle: float "clip time roi muscle" without 'none', 0..1.
+def _share_motion(batch: Batch) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """Visible motion, its mean per region, and the part of it by each muscle: "clip time roi muscle" without 'none', 0..1.
 
     Motion that no muscle accounts for is removed in proportion with the muscles that move the region.
     """
     x = batch.x * batch.mask[..., None, None, None]
-    shares = compute_au_shares(x.mean((4, 5))[..., :2].cpu().numpy(), batch.mask.cpu().numpy())
+    flow = x.mean((4, 5))[..., :2].cpu().numpy()
+    shares = compute_au_shares(flow, batch.mask.cpu().numpy())
     each = shares @ np.eye(len(MUSCLES))[[MUSCLES.index(m) for m in SIDED_AU_MUSCLES]]
-    return each[..., :-1] / np.maximum(1 - each[..., -1:], 1e-6)
+    return x, flow, each[..., :-1] / np.maximum(1 - each[..., -1:], 1e-6)
 
 
 def ablate_muscles(batch: Batch, muscles: Sequence[str]) -> Batch:
-    """The same clips without the motion of these muscles (``motion_decomposition.MUSCLES``).
-
-    A region that only they move has no motion afterwards; one that others move too keeps the part of those.
+    """The same clips without the motion of these muscles; a region that others move too keeps the part of those.
 
     Raises:
-        ExplainError: a muscle that does not exist.
+        ExplainError: a muscle that is not one of ``motion_decomposition.MUSCLES``.
     """
-    unknown = [m for m in muscles if m not in MUSCLES[:-1]]
-    if unknown:
-        raise ExplainError(f"there is no muscle {unknown[0]!r}; there are {'; '.join(MUSCLES[:-1])}.")
-    removed = _share_motion(batch)[..., [i for i, m in enumerate(MUSCLES[:-1]) if m in muscles]].sum(-1)
-    kept = torch.from_numpy(1 - removed).to(batch.x).clamp_min(0)
-    return replace(batch, x=batch.x * batch.mask[..., None, None, None] * kept[..., None, None, None])
+    for muscle in muscles:
+        if muscle not in MUSCLES[:-1]:
+            raise ExplainError(f"there is no muscle {muscle!r}; there are {'; '.join(MUSCLES[:-1])}.")
+    x, _, shares = _share_motion(batch)
+    removed = shares[..., [i for i, m in enumerate(MUSCLES[:-1]) if m in muscles]].sum(-1)
+    kept = torch.from_numpy(1 - removed).to(x).clamp_min(0)
+    return replace(batch, x=x * kept[..., None, None, None])

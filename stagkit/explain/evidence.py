@@ -1,22 +1,21 @@
 """Evidence: an attribution together with its controls, the only form in which stagkit shows an explanation unmarked.
 
-A control is a number per clip and a rule that it has to satisfy; the rules are stagkit's choice (``RULES``). A map that
-fails one is still drawn, with the failure next to it.
+A control is a number per clip and a rule that it has to satisfy (``RULES``, stagkit's choice); failures are shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from stagkit.core.types import Batch
+from stagkit.explain import faithfulness
 from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError, to_map
 from stagkit.explain.attribution import attribute, select_clips
-from stagkit.explain.faithfulness import compute_infidelity, compute_orders, compute_sensitivity
 from stagkit.explain.ground_truth import (
     GroundTruth,
     fit_aus,
@@ -27,10 +26,7 @@ from stagkit.explain.ground_truth import (
     score_pointing,
 )
 from stagkit.explain.interventions import compute_agreement, compute_edge_ablation, compute_edge_attention
-from stagkit.explain.sanity_checks import compute_dependence, compute_similarity
-
-if TYPE_CHECKING:
-    from stagkit.network.model import Stag
+from stagkit.network.model import Stag
 
 #: Largest rank correlation with the map of a randomised network that still counts as depending on the weights.
 MAX_SIMILARITY = 0.5
@@ -70,10 +66,9 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.attribution)
 
-    def select(self, index) -> Evidence:
+    def select(self, index: Sequence[int]) -> Evidence:
         """Some clips."""
-        index = [int(i) for i in index]
-        scores = {name: np.asarray(values)[index] for name, values in self.scores.items()}
+        scores = {name: np.asarray(values)[list(index)] for name, values in self.scores.items()}
         return replace(self, attribution=select_clips(self.attribution, index), scores=scores)
 
     def checks(self, clip: int = 0) -> tuple[CheckResult, ...]:
@@ -147,12 +142,10 @@ def make_evidence(
     Args:
         model: in evaluation mode.
         batch: the clips.
-        method: a name for ``attribute``, or an attribution of these clips made before.
-        target: as there.
+        method, target, **asked: for ``attribute``; or ``method`` is an attribution of these clips made before.
         ground_truth: of these clips, if known (``compute_ground_truth``, ``compute_annotated_truth``).
         permuted: a network trained on shuffled labels (``evaluation.fold.shuffle_labels``), if available.
         seed: of random orders, perturbations and random weights.
-        **asked: more for ``attribute``.
 
     Raises:
         ExplainError: a method that gives no map over regions and frames (edges).
@@ -164,7 +157,7 @@ def make_evidence(
         attribution = attribute(model, batch, method, target, **asked)
     name, chosen, maps = attribution.method, attribution.target, to_map(attribution)
     scores = {"completeness": attribution.relative_delta}
-    for order, areas in compute_orders(model, batch, maps, chosen, seed=seed).items():
+    for order, areas in faithfulness.compute_orders(model, batch, maps, chosen, seed=seed).items():
         end = {"map": "", "flow magnitude": "_flow", "random": "_random"}[order]
         scores |= {f"{kind}{end}": area for kind, area in zip(_AREAS, areas, strict=True)}
     fewer = {**asked, "n_steps": 8, "search": False}  # enough for a comparison of maps: they miss under 3 %
@@ -172,13 +165,13 @@ def make_evidence(
     def explain(network: Stag, clips: Batch) -> np.ndarray:
         return to_map(attribute(network, clips, name, chosen, **fewer))
 
-    scores["randomised"] = compute_dependence(model, batch, explain, seed)
+    scores["randomised"] = faithfulness.compute_dependence(model, batch, explain, seed)
     if permuted is not None:
-        scores["permuted"] = compute_similarity(maps, explain(permuted, batch))
+        scores["permuted"] = faithfulness.compute_similarity(maps, explain(permuted, batch))
     if attribution.axes == "clip time roi chan py px":
-        scores["infidelity"] = compute_infidelity(model, batch, attribution, seed=seed)
+        scores["infidelity"] = faithfulness.compute_infidelity(model, batch, attribution, seed=seed)
         rough = replace(attribution, settings={n: v for n, v in fewer.items() if n in attribution.settings})
-        scores["sensitivity"] = compute_sensitivity(model, batch, rough, n_samples=3, seed=seed)
+        scores["sensitivity"] = faithfulness.compute_sensitivity(model, batch, rough, n_samples=3, seed=seed)
     if model.connectivity is not None:
         effects = compute_edge_ablation(model, batch, chosen)
         scores["attention_agreement"] = compute_agreement(compute_edge_attention(model, batch), effects)

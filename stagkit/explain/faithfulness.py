@@ -1,4 +1,4 @@
-"""Faithfulness of a map to the network: deletion, insertion, infidelity, sensitivity; no knowledge of the clip is needed.
+"""Faithfulness of a map to the network: deletion, insertion, infidelity, sensitivity, dependence on the weights.
 
 A map is float "clip time roi" (larger = supports the target more); it gives an order of cells (region by frame), which is
 compared with a random order and with the order of flow magnitude.
@@ -6,7 +6,9 @@ compared with a random order and with the order of flow magnitude.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import copy
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +16,13 @@ from torch import Tensor
 
 from stagkit.core.types import Batch
 from stagkit.explain.aggregate import Attribution
-from stagkit.explain.attribution import attribute, choose_target
-from stagkit.explain.methods import frozen, probe_batch_size
-from stagkit.explain.reference_maps import compute_flow_magnitude
+from stagkit.explain.attribution import attribute
+from stagkit.explain.methods import choose_target, compute_flow_magnitude, frozen, probe_batch_size
+from stagkit.network.custom import replace_layers
+from stagkit.network.model import Stag
 
-if TYPE_CHECKING:
-    from stagkit.network.model import Stag
+#: Parts of the network from the classifier down; a network may lack some.
+CASCADE = ("head", "cross", "time", "frame_tokens", "graph", "connectivity", "time_weights", "aus", "tokens")
 
 
 class Curves(NamedTuple):
@@ -46,8 +49,7 @@ def compute_curves(model: Stag, batch: Batch, maps: np.ndarray, target=None, n_s
 
     Args:
         maps: float "clip time roi"; cells under the mask come last.
-        target: as in ``explain.attribute``.
-        n_steps: number of equal parts in which the cells are changed.
+        target: as in ``attribute``; n_steps: number of equal parts in which the cells are changed.
     """
     x = batch.x * batch.mask[..., None, None, None]
     n_clips = len(x)
@@ -73,31 +75,25 @@ def compute_curves(model: Stag, batch: Batch, maps: np.ndarray, target=None, n_s
 
 
 def compute_orders(
-    model: Stag, batch: Batch, maps: np.ndarray, target=None, n_steps: int = 10, n_random: int = 5, seed: int = 0
+    model: Stag, batch: Batch, maps: np.ndarray, target=None, n_random: int = 5, seed: int = 0
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Areas (deletion, insertion), float "clip", logits, of the orders ``map``, ``flow magnitude`` and ``random`` (mean)."""
     rng = np.random.default_rng(seed)
-    out = {
-        "map": compute_curves(model, batch, maps, target, n_steps).areas,
-        "flow magnitude": compute_curves(model, batch, compute_flow_magnitude(batch), target, n_steps).areas,
-    }
-    draws = [compute_curves(model, batch, rng.random(maps.shape), target, n_steps).areas for _ in range(n_random)]
-    out["random"] = tuple(np.mean(areas, axis=0) for areas in zip(*draws, strict=True))
-    return out
+    orders = (maps, compute_flow_magnitude(batch), *(rng.random(maps.shape) for _ in range(n_random)))
+    mine, flow, *draws = (compute_curves(model, batch, order, target).areas for order in orders)
+    mean = tuple(np.mean(areas, axis=0) for areas in zip(*draws, strict=True))
+    return {"map": mine, "flow magnitude": flow, "random": mean}
 
 
 def compute_infidelity(
     model: Stag, batch: Batch, attribution: Attribution, n_samples: int = 20, seed: int = 0
 ) -> np.ndarray:
-    """Error of the values in predicting the logit when random cells are set to zero: Captum's infidelity, normalised.
+    """Error in predicting the logit when random cells (one half) are set to zero: float "clip", squared logits, >= 0.
 
-    Yeh et al. 2019 (arXiv:1901.09392); each cell (region by frame) is set to zero with probability one half.
+    Captum's infidelity (Yeh et al. 2019, arXiv:1901.09392), normalised.
 
     Args:
         attribution: to motion ("clip time roi chan py px"), of this batch in this order.
-
-    Returns:
-        float "clip", squared logits, >= 0; 0 if every change is predicted.
     """
     from captum.metrics import infidelity
 
@@ -108,7 +104,6 @@ def compute_infidelity(
         return inputs * (1 - kept), inputs * kept
 
     rng = torch.Generator().manual_seed(seed)
-    target = torch.from_numpy(attribution.target).to(x.device)
     with torch.no_grad(), frozen(model):
         size = probe_batch_size(model.logits, x[:1], batch.mask[:1], batch.times_ms[:1])
         error = infidelity(
@@ -117,7 +112,7 @@ def compute_infidelity(
             x,
             torch.from_numpy(attribution.values).to(x),
             additional_forward_args=(batch.mask, batch.times_ms),
-            target=target,
+            target=torch.from_numpy(attribution.target).to(x.device),
             n_perturb_samples=n_samples,
             max_examples_per_batch=min(max(size, len(x)), n_samples * len(x)),
             normalize=True,
@@ -128,12 +123,10 @@ def compute_infidelity(
 def compute_sensitivity(
     model: Stag, batch: Batch, attribution: Attribution, n_samples: int = 4, radius: float = 0.05, seed: int = 0
 ) -> np.ndarray:
-    """Largest change of the explanation for small changes of the clip: Captum's max-sensitivity.
+    """Largest change of the explanation for small changes of the clip, as a share of its size: float "clip", >= 0.
 
-    Yeh et al. 2019 (arXiv:1901.09392). Uniform noise of at most ``radius`` times the clip's root mean square.
-
-    Returns:
-        float "clip", change of the values as a share of their size, >= 0.
+    Captum's max-sensitivity (Yeh et al. 2019, arXiv:1901.09392): uniform noise of at most ``radius`` times the clip's root
+    mean square.
     """
     from captum.metrics import sensitivity_max
 
@@ -166,3 +159,58 @@ def compute_sensitivity(
         times_ms=batch.times_ms,
     )
     return change.cpu().numpy().astype(float)
+
+
+def randomise(model: Stag, parts: Sequence[str], seed: int = 0) -> Stag:
+    """A copy of the network with some parts (names of ``CASCADE``) as before training; the scale of the input is kept."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = Stag(model.config, model.n_classes, patch=model.patch)
+        for place, make in getattr(model, "custom_layers", {}).items():
+            replace_layers(fresh, place, make)
+    other = copy.deepcopy(model)
+    for name in parts:
+        part, new = getattr(other, name, None), getattr(fresh, name, None)
+        if part is not None and new is not None:
+            part.load_state_dict(new.state_dict())
+    return other.eval()
+
+
+def compute_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman rank correlation of two maps, cell by cell, with sign: float "clip", -1..1; NaN if one is constant."""
+    from scipy.stats import rankdata
+
+    out = []
+    for a, b in zip(first.reshape(len(first), -1), second.reshape(len(second), -1), strict=True):
+        a, b = rankdata(a), rankdata(b)
+        out.append(np.corrcoef(a, b)[0, 1] if a.std() > 0 and b.std() > 0 else np.nan)
+    return np.array(out)
+
+
+def compute_cascade(
+    model: Stag, batch: Batch, explain: Callable[[Stag, Batch], np.ndarray], seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Similarity of a map to that of the trained network while parts are randomised in turn, from the classifier down.
+
+    Adebayo et al. 2018 (arXiv:1810.03292); Binder et al. 2023 (arXiv:2211.12486) warn that the test can mislead: read it
+    with deletion.
+
+    Args:
+        explain: network and batch -> map "clip time roi", of the same class each time.
+
+    Returns:
+        name of the part randomised last -> float "clip", rank correlation.
+    """
+    parts = [name for name in CASCADE if any(True for _ in getattr(getattr(model, name, None), "parameters", tuple)())]
+    before = explain(model, batch)
+    return {
+        name: compute_similarity(before, explain(randomise(model, parts[: i + 1], seed), batch))
+        for i, name in enumerate(parts)
+    }
+
+
+def compute_dependence(
+    model: Stag, batch: Batch, explain: Callable[[Stag, Batch], np.ndarray], seed: int = 0
+) -> np.ndarray:
+    """The last step of the cascade: similarity to the map of an entirely random network, float "clip"."""
+    return compute_similarity(explain(model, batch), explain(randomise(model, CASCADE, seed), batch))

@@ -1,7 +1,6 @@
-"""Ground truth of clips, known motion of phantoms or annotated AUs, and how well a map agrees with it.
+"""Ground truth of clips, known motion of phantoms or annotated AUs, and how well the size of a map agrees with it.
 
-A map is float "clip time roi": an attribution summed over channels and pixels, or a reference map. Its size counts, not its
-sign. The truth is used for scoring only, never in training or in making the map.
+A map is float "clip time roi". The truth is used for scoring only, never in training or in making the map.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from stagkit.motion.rois import sample_regions
 
 #: A region counts as moved if its true displacement, mean over its square, exceeds this at some time, px.
 MOVED_PX = 0.2
+#: An AU is taken to move the regions of at least this incidence (0..1).
+MAIN = 0.5
 #: Two AUs are joined by a true edge if their co-activation is at least this (0..1).
 JOINED = 0.5
 
@@ -29,11 +30,9 @@ class GroundTruth:
     """The truth of several clips, in the axes of a map.
 
     Args:
-        moved: bool "clip roi", regions that the muscles move.
-        aus: bool "clip au", active action units.
+        moved: bool "clip roi", regions that the muscles move; aus: bool "clip au", active action units.
         edges: bool "clip au au", co-activation of two different AUs, symmetric.
         peak_ms: float "clip", time of the largest motion, ms from the onset; NaN if unknown.
-        clip_ids: names.
     """
 
     moved: np.ndarray
@@ -43,61 +42,43 @@ class GroundTruth:
     clip_ids: tuple[str, ...]
 
     def __post_init__(self):
-        sizes = {"clip": len(self.clip_ids), "au": len(AU_LABELS), "other": len(AU_LABELS)}
         check_axes(
-            sizes,
+            {"clip": len(self.clip_ids), "au": len(AU_LABELS), "other": len(AU_LABELS)},
             moved=(self.moved, "clip roi"),
             aus=(self.aus, "clip au"),
             edges=(self.edges, "clip au other"),
             peak_ms=(self.peak_ms, "clip"),
         )
 
-    def select(self, index: Sequence[int]) -> GroundTruth:
-        """Some clips."""
-        index = [int(i) for i in index]
-        arrays = (getattr(self, n)[index] for n in ("moved", "aus", "edges", "peak_ms"))
-        return GroundTruth(*arrays, tuple(self.clip_ids[i] for i in index))
-
 
 def compute_ground_truth(clips: Sequence[Clip]) -> GroundTruth:
-    """The truth of phantom clips.
-
-    Raises:
-        ExplainError: a clip that is no phantom.
-    """
+    """The truth of phantom clips; ``ExplainError`` for a clip that is no phantom."""
     moved, aus, edges, peaks = [], [], [], []
     for clip in clips:
         truth = clip.truth
         if truth is None:
             raise ExplainError(f"clip {clip.clip_id!r} has no known motion: only phantoms have; use annotated AUs.")
         squares, inside = sample_regions(truth.fields.astype(np.float32), clip.landmarks[clip.onset or 0], 5)
-        course = np.einsum("tk,knipq->tnipq", truth.au_intensity, squares)
-        speed = np.linalg.norm(course, axis=2).mean((-1, -2))  # px "time roi"
+        motion = np.einsum("tk,knipq->tnipq", truth.au_intensity, squares)
+        speed = np.linalg.norm(motion, axis=2).mean((-1, -2))  # px "time roi"
         moved.append((speed.max(0) > MOVED_PX) & inside)
-        place = [AU_NUMBERS.index(int(code[2:4])) for code in truth.codes]
-        present = np.zeros(len(AU_LABELS), bool)
+        place, n_aus = [AU_NUMBERS.index(int(code[2:4])) for code in truth.codes], len(AU_LABELS)
+        present, joined = np.zeros(n_aus, bool), np.zeros((n_aus, n_aus), bool)
         present[place] = True
-        joined = np.zeros((len(AU_LABELS),) * 2, bool)
         joined[np.ix_(place, place)] = truth.coactivation >= JOINED
         np.fill_diagonal(joined, False)
         aus.append(present)
         edges.append(joined)
         size = np.linalg.norm(truth.fields, axis=1).max((-1, -2))  # px "au"
         peaks.append(clip.times_ms[int((truth.au_intensity * size).sum(1).argmax())])
-    return GroundTruth(
-        np.stack(moved), np.stack(aus), np.stack(edges), np.array(peaks, float), tuple(c.clip_id for c in clips)
-    )
+    arrays = (np.stack(moved), np.stack(aus), np.stack(edges), np.array(peaks, float))
+    return GroundTruth(*arrays, tuple(c.clip_id for c in clips))
 
 
-def compute_annotated_truth(aus: np.ndarray, clip_ids: Sequence[str], least: float = 0.5) -> GroundTruth:
-    """Truth from annotated AUs: their regions count as moved. Clips without any code have no moved region.
-
-    Args:
-        aus: float "clip au", 1 annotated, 0 absent, NaN not coded.
-        least: smallest incidence at which an AU is taken to move a region (its main places).
-    """
+def compute_annotated_truth(aus: np.ndarray, clip_ids: Sequence[str]) -> GroundTruth:
+    """Truth from annotated AUs, float "clip au" (1 present, 0 absent, NaN not coded): their main regions count as moved."""
     present = np.nan_to_num(aus) > 0
-    moved = present.astype(float) @ (ATLAS.incidence >= least) > 0
+    moved = present.astype(float) @ (ATLAS.incidence >= MAIN) > 0
     edges = present[:, :, None] & present[:, None, :] & ~np.eye(len(AU_LABELS), dtype=bool)
     return GroundTruth(moved, present, edges, np.full(len(aus), np.nan), tuple(clip_ids))
 
@@ -128,8 +109,7 @@ def fit_aus(maps: np.ndarray) -> np.ndarray:
     """The AUs that a map names, from the places of its values alone: float "clip time au", >= 0.
 
     The size of the map in each frame is fitted by a sparse non-negative sum of the places that each AU moves. The motion is
-    not used: divided by its direction, even a random map would rank the true AUs first (measured: AUROC 0.99). AUs that
-    move the same places (12, 14, 15, 20) cannot be distinguished this way.
+    not used: with its direction, even a random map would rank the true AUs first (measured: AUROC 0.99).
     """
     from scipy.optimize import nnls
 
@@ -166,6 +146,6 @@ def score_edges(graph: np.ndarray, truth: GroundTruth) -> np.ndarray:
 
 def score_peak(maps: np.ndarray, truth: GroundTruth, times_ms: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Distance of the frame with the largest sum from the true peak: float "clip", ms; NaN if the peak is unknown."""
-    course = np.where(mask.any(2), np.abs(maps.sum(2)), -np.inf)
-    at = np.take_along_axis(times_ms, course.argmax(1)[:, None], 1)[:, 0]
+    size = np.where(mask.any(2), np.abs(maps.sum(2)), -np.inf)
+    at = np.take_along_axis(times_ms, size.argmax(1)[:, None], 1)[:, 0]
     return np.abs(at - truth.peak_ms)

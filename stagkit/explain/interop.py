@@ -1,25 +1,63 @@
-"""STAG's graphs for PyTorch Geometric and networkx, and PyG's explainers on STAG's regions."""
+"""STAG for PyTorch Geometric (PyG) and networkx: E-GAT as a sparse layer, graphs as data, PyG's explainers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import networkx
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.explain import Explainer, Explanation, GNNExplainer
+from torch_geometric.nn import MessagePassing
+from torch_geometric.utils import softmax
 
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch, StagOutput
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.methods import frozen
+from stagkit.network.attention import EDGE_FLOOR, EGATDense
+from stagkit.network.model import Stag
 
-if TYPE_CHECKING:
-    import networkx
-    from torch_geometric.data import Data
-    from torch_geometric.explain import Explainer, Explanation
 
-    from stagkit.network.model import Stag
+class EGATConv(MessagePassing):
+    """``EGATDense`` over a list of edges: the same equation and the same parameters as ``layer``; no self-loops are added.
+
+    Shape:
+        x "roi in"; edge_index int "2 edge", rows (source, target); edge_attr "edge edge_dim"; edge_weight "edge", >= 0.
+        Returns "roi heads*out_channels"; with ``return_attention`` also "edge head", summing to 1 over a target's edges.
+    """
+
+    def __init__(self, layer: EGATDense):
+        super().__init__(aggr="add", node_dim=0)
+        self.heads = layer.heads
+        self.lin_l, self.lin_r, self.lin_edge = layer.lin_l, layer.lin_r, layer.lin_edge
+        self.att, self.bias, self.leaky = layer.att, layer.bias, layer.leaky
+        self.train(layer.training)
+
+    def forward(self, x, edge_index, edge_attr=None, edge_weight=None, return_attention=False):
+        """Node features and edges to node features."""
+        source = rearrange(self.lin_l(x), "roi (head c) -> roi head c", head=self.heads)
+        target = rearrange(self.lin_r(x), "roi (head c) -> roi head c", head=self.heads)
+        pair = target[edge_index[1]] + source[edge_index[0]]
+        if self.lin_edge is not None:
+            pair = pair + rearrange(self.lin_edge(edge_attr), "edge (head c) -> edge head c", head=self.heads)
+        scores = (self.leaky(pair) * self.att).sum(-1)
+        if edge_weight is not None:
+            absent = rearrange(edge_weight <= 0, "edge -> edge 1")
+            scores = scores + rearrange(edge_weight.clamp_min(EDGE_FLOOR).log(), "edge -> edge 1")
+            scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
+        alpha = softmax(scores, edge_index[1], num_nodes=x.shape[0])
+        if edge_weight is not None:
+            alpha = alpha.masked_fill(absent, 0.0)
+        out = self.propagate(edge_index, x=source, alpha=alpha)
+        out = rearrange(out, "roi head c -> roi (head c)") + self.bias
+        return (out, alpha) if return_attention else out
+
+    def message(self, x_j, alpha):
+        """What a source sends along an edge."""
+        return rearrange(alpha, "edge head -> edge head 1") * x_j
 
 
 def make_sparse(
@@ -28,16 +66,13 @@ def make_sparse(
     """One dense graph as PyG wants it.
 
     Args:
-        edges: "target source", 0 = no edge.
-        edge_attr: "target source feature" or None.
+        edges: "target source", 0 = no edge; edge_attr: "target source feature" or None.
         valid: bool "roi" or None; edges out of invalid sources are left out.
 
     Returns:
         edge_index int "2 edge" with rows (source, target), edge_weight "edge", edge_attr "edge feature" or None.
     """
-    present = edges > 0
-    if valid is not None:
-        present = present & valid[None]
+    present = edges > 0 if valid is None else (edges > 0) & valid[None]
     target, source = present.nonzero(as_tuple=True)
     attr = None if edge_attr is None else edge_attr[target, source]
     return torch.stack((source, target)), edges[target, source], attr
@@ -53,15 +88,8 @@ def _edges(output: StagOutput, clip: int, frame: int | None, of: str) -> Tensor:
 def to_pyg(output: StagOutput, clip: int = 0, frame: int | None = None, of: str = "region") -> Data:
     """One graph (``of``: ``region`` or ``au``) of a clip and frame as ``Data``; the mean over frames if ``frame`` is None.
 
-    Returns:
-        ``Data`` with ``edge_index`` int "2 edge" (rows source, target), ``edge_weight``, ``num_nodes`` and ``names``; for
-        AUs also ``x`` "au 1", the mean activation.
-
-    Raises:
-        ExplainError: a network without that graph.
+    Besides ``edge_index`` (rows source, target) it has ``edge_weight``, ``names`` and for AUs ``x`` "au 1", the activation.
     """
-    from torch_geometric.data import Data
-
     edges = _edges(output, clip, frame, of)
     index, weight, _ = make_sparse(edges)
     graph = Data(edge_index=index, edge_weight=weight, num_nodes=len(edges))
@@ -76,27 +104,16 @@ def to_networkx(
     output: StagOutput, clip: int = 0, frame: int | None = None, of: str = "region", least: float = 0.0
 ) -> networkx.DiGraph:
     """As ``to_pyg``, a networkx graph: nodes are names, an edge source -> target has ``weight`` above ``least``."""
-    import networkx
-
     edges = _edges(output, clip, frame, of).numpy()
     names = ATLAS.names if of == "region" else AU_LABELS
-    graph = networkx.DiGraph()
-    graph.add_nodes_from(names)
-    for target, source in np.argwhere(edges > least):
-        graph.add_edge(names[source], names[target], weight=float(edges[target, source]))
-    return graph
+    graph = networkx.from_numpy_array(np.where(edges > least, edges, 0).T, create_using=networkx.DiGraph)
+    return networkx.relabel_nodes(graph, dict(enumerate(names)))
 
 
 class RegionGraph(nn.Module):
     """A clip for PyG's explainers: nodes are regions, their features the region's whole motion in the clip.
 
-    Args:
-        model: the network, in evaluation mode.
-        batch: clips; ``clip``: which.
-
-    Shape:
-        x "roi feature" (``self.x``, feature = time chan py px), edge_index as ``self.edge_index`` (the anatomy; PyG needs
-        one, the network makes its own edges). Returns logits "1 cls".
+    ``x`` is "roi feature" (time chan py px), ``edge_index`` the anatomy: PyG needs one, the network makes its own edges.
     """
 
     def __init__(self, model: Stag, batch: Batch, clip: int = 0):
@@ -110,7 +127,7 @@ class RegionGraph(nn.Module):
         self.eval()  # PyG restores the mode that it finds here
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Node features to logits."""
+        """Node features to logits, "1 cls"."""
         motion = x.unflatten(1, self.shape).transpose(0, 1)[None]
         return self.model.logits(motion, self.one.mask, self.one.times_ms)
 
@@ -124,21 +141,13 @@ def explain_with_pyg(
         algorithm: e.g. ``GNNExplainer(epochs=100)`` (Ying et al. 2019, arXiv:1903.03894), which is the default.
 
     Returns:
-        The explainer and the explanation (``node_mask`` "roi 1"; not in logits, not complete), as
-        ``torch_geometric.explain.fidelity`` and ``unfaithfulness`` take them.
+        The explainer and the explanation (``node_mask`` "roi 1"; not in logits), as ``torch_geometric.explain.fidelity``
+        and ``unfaithfulness`` take them.
     """
-    from torch_geometric.explain import Explainer, GNNExplainer
-    from torch_geometric.explain.config import ModelConfig
-
     graph = RegionGraph(model, batch, clip)
-    config = ModelConfig(mode="multiclass_classification", task_level="graph", return_type="raw")
-    explainer = Explainer(
-        graph,
-        algorithm or GNNExplainer(epochs=100),
-        explanation_type="model",
-        model_config=config,
-        node_mask_type="object",
-    )
+    config = {"mode": "multiclass_classification", "task_level": "graph", "return_type": "raw"}
+    algorithm = algorithm or GNNExplainer(epochs=100)
+    explainer = Explainer(graph, algorithm, "model", config, node_mask_type="object")
     with torch.random.fork_rng(devices=[]), frozen(model):
         torch.manual_seed(seed)
         return explainer, explainer(graph.x, graph.edge_index)

@@ -12,9 +12,11 @@ An intervention is a short list that JSON can hold; explorers, saved pages and c
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from numbers import Real
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,12 +27,10 @@ from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch
 from stagkit.explain.aggregate import ExplainError
-from stagkit.explain.attribution import choose_target
-from stagkit.explain.methods import frozen
+from stagkit.explain.faithfulness import compute_similarity
+from stagkit.explain.methods import choose_target, frozen, stack_graph_attention
 from stagkit.network.hooks import hook_names, intervene
-
-if TYPE_CHECKING:
-    from stagkit.network.model import Stag
+from stagkit.network.model import Stag
 
 #: Names of the nodes of each kind; frames are numbered.
 NODES = {"region": ATLAS.names, "au": AU_LABELS, "frame": ()}
@@ -58,11 +58,7 @@ class Intervention(NamedTuple):
 
 
 def read_intervention(entry: Sequence) -> Intervention:
-    """Check an intervention that was written as a list (see the module's docstring).
-
-    Raises:
-        ExplainError: another form, an unknown name, or a level out of range.
-    """
+    """Check an intervention that was written as a list (see the module's docstring)."""
     if isinstance(entry, Intervention):
         entry = [part for part in entry if part not in ("", None)]
     entry = list(entry) if isinstance(entry, (list, tuple)) else [entry]
@@ -77,27 +73,19 @@ def read_intervention(entry: Sequence) -> Intervention:
     source = rest.pop() if rest else ""
     if rest or (kind == "frame" and source):
         raise ExplainError(f"{entry!r} is no intervention: after the kind, expected one or two names and one number.")
-    if kind == "frame":
-        if not isinstance(target, int) or isinstance(target, bool) or target < 0:
-            raise ExplainError(f"`frame` is {target!r}, expected the number of a frame, from 0.")
-    else:
-        for name, part in (("target", target), ("source", source)):
-            if part not in NODES[kind] and (part or name == "target"):
-                raise ExplainError(f"`{name}` is {part!r}, expected one of {', '.join(map(repr, NODES[kind]))}.")
+    if kind == "frame" and (not isinstance(target, int) or isinstance(target, bool) or target < 0):
+        raise ExplainError(f"`frame` is {target!r}, expected the number of a frame, from 0.")
+    for name, part in (("target", target), ("source", source)) if kind != "frame" else ():
+        if part not in NODES[kind] and (part or name == "target"):
+            raise ExplainError(f"`{name}` is {part!r}, expected one of {', '.join(map(repr, NODES[kind]))}.")
     if level is not None:
-        level = _read_level(level, 1.0 if kind == "au" and not source else np.inf)
+        evidence = kind == "au" and not source
+        number = level if isinstance(level, Real) and not isinstance(level, bool) else -1.0
+        if not 0 <= number <= (1 if evidence else sys.float_info.max):
+            expected = "evidence from 0 to 1 for an action unit" if evidence else "a number of 0 or more"
+            raise ExplainError(f"`level` is {level!r}, expected {expected}.")
+        level = float(number)
     return Intervention(kind, target, source, level)
-
-
-def _read_level(level: object, highest: float) -> float:
-    try:
-        number = float(level)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not np.isfinite(number) or not 0 <= number <= highest or isinstance(level, bool):
-        expected = "evidence from 0 to 1 for an action unit" if highest == 1 else "a number of 0 or more"
-        raise ExplainError(f"`level` is {level!r}, expected {expected}.")
-    return number
 
 
 class _Plan(NamedTuple):
@@ -145,7 +133,7 @@ def make_hooks(interventions: Sequence) -> dict[str, Callable[[Tensor], Tensor]]
     """Interventions on edges and action units as ``network.hooks.intervene`` takes them, for any batch.
 
     Raises:
-        ExplainError: an unknown intervention, or one on a region or frame: those change the input, not the network.
+        ExplainError: an unknown intervention, or one on a region or frame, which are part of the input.
 
     Example:
         >>> sorted(make_hooks([["region", "cheek_L", "chin"], ["au", "AU12"]]))
@@ -159,15 +147,7 @@ def make_hooks(interventions: Sequence) -> dict[str, Callable[[Tensor], Tensor]]
 
 
 def compute_logits(model: Stag, one: Batch, cases: Sequence[Sequence]) -> np.ndarray:
-    """Logits of one clip under each of several sets of interventions.
-
-    Args:
-        model: in evaluation mode.
-        one: a batch of one clip.
-        cases: each a list of interventions; an empty list is the clip unchanged.
-
-    Returns:
-        float64 "case cls".
+    """Logits of one clip under each of several lists of interventions (an empty one: unchanged): float64 "case cls".
 
     Raises:
         ExplainError: an unknown intervention, one on a part that this network lacks, or one that hides everything.
@@ -203,8 +183,7 @@ class Ablations:
 
     Args:
         base: of the clip unchanged, float "cls".
-        edges: without one region edge, float "target source cls"; None if the network has no such edges.
-        au_edges: the same for edges between action units.
+        edges, au_edges: without one edge, float "target source cls"; None if the network has no such edges.
         regions, aus, frames: without one of them, float "roi cls", "au cls", "time cls".
     """
 
@@ -221,25 +200,29 @@ class Ablations:
         return None if after is None else self.base[target] - after[..., target]
 
 
+def _list_edges(kind: str, edges: Tensor) -> dict[tuple[int, int], Intervention]:
+    """Place of each edge of a clip ("time target source") -> its removal."""
+    names = NODES[kind]
+    pairs = (edges > 0).any(0).nonzero().tolist()
+    return {(i, j): Intervention(kind, names[i], names[j]) for i, j in pairs}
+
+
 def compute_ablations(model: Stag, one: Batch, n_frames: int | None = None) -> Ablations:
     """Remove every edge, action unit, region and frame of a clip in turn.
 
-    Args:
-        model: in evaluation mode.
-        one: a batch of one clip.
-        n_frames: frames that are not padding; all if None.
+    Where an edge does not exist, or nothing would be left, the logits are those of the clip unchanged.
 
-    Returns:
-        ``Ablations``; the logits of the clip unchanged where an edge does not exist, or nothing would be left.
+    Args:
+        one: a batch of one clip; n_frames: its frames that are not padding, all if None.
     """
     n_frames = n_frames or one.mask.shape[1]
     with torch.no_grad():
         output = model(one.x, one.mask, one.times_ms)
     cases: dict[tuple, Intervention] = {}
-    for kind, names, edges in (("region", ATLAS.names, output.edges), ("au", AU_LABELS, output.au_edges)):
-        pairs = [] if edges is None else (edges[0] > 0).any(0).nonzero().tolist()
-        cases |= {(kind, i, j): Intervention(kind, names[i], names[j]) for i, j in pairs}
-        cases |= {(kind, i): Intervention(kind, name) for i, name in enumerate(names)}
+    for kind, edges in (("region", output.edges), ("au", output.au_edges)):
+        if edges is not None:
+            cases |= {(kind, i, j): case for (i, j), case in _list_edges(kind, edges[0]).items()}
+        cases |= {(kind, i): Intervention(kind, name) for i, name in enumerate(NODES[kind])}
     if one.mask[0].any(1).sum() > 1:
         cases |= {("frame", t): Intervention("frame", t) for t in range(n_frames)}
     base, *logits = compute_logits(model, one, [[], *([case] for case in cases.values())])
@@ -265,40 +248,28 @@ def compute_ablations(model: Stag, one: Batch, n_frames: int | None = None) -> A
 def compute_edge_ablation(model: Stag, batch: Batch, target=None) -> np.ndarray:
     """Decrease of the target's logit when one directed region edge is removed in all frames: float "clip target source".
 
-    Positive where the edge supports the class; 0 where there is no edge. ``target``: as in ``attribute``.
-
-    Raises:
-        ExplainError: a network without a graph.
+    Positive if the edge supports the class, 0 where there is none. ``target``: as in ``attribute``.
     """
     with torch.no_grad():
         output = model(batch.x, batch.mask, batch.times_ms)
     if output.edges is None:
         raise ExplainError("this network has no graph (graph='none' or branches='time'), so no edge can be removed.")
     chosen = choose_target(target, output.logits)
-    effects, names = np.zeros((len(batch.x), *output.edges.shape[2:])), ATLAS.names
+    effects = np.zeros((len(batch.x), *output.edges.shape[2:]))
     for clip, edges in enumerate(output.edges):
-        pairs = (edges > 0).any(0).nonzero().tolist()
-        cases = [[Intervention("region", names[i], names[j])] for i, j in pairs]
-        base, *logits = compute_logits(model, batch.select(torch.tensor([clip])), [[], *cases])[:, int(chosen[clip])]
-        for (i, j), after in zip(pairs, logits, strict=True):
-            effects[clip, i, j] = base - after
+        cases, one = _list_edges("region", edges), batch.select(torch.tensor([clip]))
+        base, *logits = compute_logits(model, one, [[], *([c] for c in cases.values())])[:, int(chosen[clip])]
+        for place, after in zip(cases, logits, strict=True):
+            effects[clip, *place] = base - after
     return effects
 
 
 def compute_edge_attention(model: Stag, batch: Batch) -> np.ndarray:
-    """Graph attention of each region edge, mean over layers, heads and frames: float "clip target source".
-
-    Raises:
-        ExplainError: a network without graph attention.
-    """
+    """Graph attention of each region edge, mean over layers, heads and frames: float "clip target source"."""
     with torch.no_grad():
-        attention = model(batch.x, batch.mask, batch.times_ms).attention
-    graph = [value for name, value in attention.items() if name.startswith("graph.")]
-    if not graph:
-        raise ExplainError("this network has no graph attention (graph='none' or branches='time').")
+        attention = stack_graph_attention(model(batch.x, batch.mask, batch.times_ms)).mean((0, 3))
     frames = batch.mask.any(2)[:, :, None, None]
-    mean = torch.stack(graph).mean((0, 3)) * frames
-    return (mean.sum(1) / frames.sum(1)).cpu().numpy().astype(float)
+    return ((attention * frames).sum(1) / frames.sum(1)).cpu().numpy().astype(float)
 
 
 def compute_agreement(attention: np.ndarray, effects: np.ndarray, least: float = 0.0) -> np.ndarray:
@@ -306,14 +277,11 @@ def compute_agreement(attention: np.ndarray, effects: np.ndarray, least: float =
 
     Args:
         attention, effects: float "clip target source".
-        least: only edges with at least this attention count, 0..1; NaN if fewer than two are left.
+        least: edges with less attention are left out, 0..1; NaN if fewer than two are left.
     """
-    from scipy.stats import spearmanr
-
     between = ~np.eye(attention.shape[1], dtype=bool)
     out = []
     for a, e in zip(attention, effects, strict=True):
         kept = between & (a >= least)
-        a, e = a[kept], np.abs(e[kept])
-        out.append(spearmanr(a, e)[0] if len(a) > 1 and np.ptp(a) > 0 and np.ptp(e) > 0 else np.nan)
+        out.append(compute_similarity(a[kept][None], np.abs(e[kept])[None])[0] if kept.sum() > 1 else np.nan)
     return np.array(out)

@@ -1,27 +1,25 @@
-"""The methods of ``attribution.attribute``: a few lines around Captum each, all against the same face without motion.
+"""The methods of ``attribution.attribute``, each by Captum (Kokhlikyan et al. 2020, arXiv:2009.07896), same baseline.
 
-Captum: Kokhlikyan et al. 2020 (arXiv:2009.07896). DeepLift, guided backpropagation and LRP are not offered: they break on
-attention with layers used in this way, or fail published sanity checks (Adebayo et al. 2018, arXiv:1810.03292).
+DeepLift, guided backpropagation and LRP are left out: they break on attention or fail published sanity checks (Adebayo et
+al. 2018, arXiv:1810.03292).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stagkit.core.types import Batch
+from stagkit.core.types import Batch, StagOutput
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.motion_decomposition import compute_au_shares
 from stagkit.network.cost import measure_saved_bytes
-from stagkit.network.hooks import intervene
-
-if TYPE_CHECKING:
-    from stagkit.network.model import Stag
+from stagkit.network.hooks import intervene, record
+from stagkit.network.model import Stag
 
 #: What feature ablation and Shapley sampling may set to zero together.
 GROUPS = ("roi", "frame", "au", "roi x frame")
@@ -31,9 +29,12 @@ LAYERS = ("region tokens", "frame tokens", "au evidence")
 _BUDGET = 256 * 2**20  # bytes of saved activations that one pass may hold on a CPU
 _MOTION = ("clip time roi chan py px", "x", "zero flow (no motion)")
 
+#: Names that ``compute_reference_map`` takes.
+REFERENCE_MAPS = ("flow magnitude", "random", "attention", "grad-cam")
+
 
 class Inputs(NamedTuple):
-    """What a method works on: motion "clip time roi chan py px" (0 under the mask), its mask and times, the targets."""
+    """Motion "clip time roi chan py px" (0 under the mask), its mask and times, and the classes to explain."""
 
     x: Tensor
     mask: Tensor
@@ -44,6 +45,11 @@ class Inputs(NamedTuple):
     def more(self) -> tuple[Tensor, Tensor]:
         """The arguments of ``model.logits`` after ``x``."""
         return self.mask, self.times_ms
+
+    @property
+    def options(self) -> dict:
+        """What Captum's methods of ``model.logits`` take by name."""
+        return {"target": self.target, "additional_forward_args": self.more}
 
     def select(self, part: slice) -> Inputs:
         """Some clips."""
@@ -64,26 +70,34 @@ class Values(NamedTuple):
 def probe_batch_size(function: Callable[..., Tensor], *one: Tensor) -> int:
     """How many clips fit into one pass (>= 1), from the activations that ``function`` keeps for the tensors of one clip.
 
-    The budget is 256 MiB on a CPU and half of the free memory on a GPU (stagkit's choice).
+    The budget is ``_BUDGET`` on a CPU and half of the free memory on a GPU (stagkit's choice).
     """
     first = one[0].detach().requires_grad_()
     kept = measure_saved_bytes(lambda: function(first, *one[1:]))
-    budget = _BUDGET
-    if first.device.type == "cuda":
-        budget = torch.cuda.mem_get_info(first.device)[0] // 2
+    budget = torch.cuda.mem_get_info(first.device)[0] // 2 if first.device.type == "cuda" else _BUDGET
     return max(1, int(budget // max(kept, 1)))
+
+
+def choose_target(target: Sequence[int] | int | None, logits):
+    """The class explained for each clip, int64 "clip": as given, or the predicted one if None."""
+    if target is None:
+        return logits.argmax(1)
+    chosen = torch.as_tensor(target, dtype=torch.long, device=logits.device).expand(len(logits))
+    if chosen.min() < 0 or chosen.max() >= logits.shape[1]:
+        raise ExplainError(f"`target` is {target}; the network has the classes 0 to {logits.shape[1] - 1}.")
+    return chosen
 
 
 @contextmanager
 def frozen(model: torch.nn.Module):
     """No weight needs a gradient inside the block: faster, and no gradient is left behind."""
-    wanted = [(p, p.requires_grad) for p in model.parameters()]
+    trained = [p for p in model.parameters() if p.requires_grad]
     try:
         model.requires_grad_(False)
         yield
     finally:
-        for parameter, was in wanted:
-            parameter.requires_grad_(was)
+        for parameter in trained:
+            parameter.requires_grad_()
 
 
 def _ends(model: Stag, inputs: Inputs, at_baseline: Callable[[], Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -94,93 +108,78 @@ def _ends(model: Stag, inputs: Inputs, at_baseline: Callable[[], Tensor] | None 
     return tuple(logits.gather(1, inputs.target[:, None])[:, 0] for logits in (top, low))
 
 
+def _captum(name: str, *forward):
+    """One of Captum's methods; importing Captum takes seconds."""
+    from captum import attr
+
+    return getattr(attr, name)(*forward)
+
+
 def _path(inputs: Inputs, settings: Mapping) -> dict[str, int]:
     return {"n_steps": settings["n_steps"], "internal_batch_size": max(settings["batch_size"], len(inputs.x))}
 
 
 def integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """Sundararajan, Taly and Yan 2017 (arXiv:1703.01365), Gauss-Legendre points on the straight path from no motion."""
-    from captum.attr import IntegratedGradients
-
-    values = IntegratedGradients(model.logits).attribute(
-        inputs.x,
-        baselines=torch.zeros_like(inputs.x),
-        target=inputs.target,
-        additional_forward_args=inputs.more,
-        **_path(inputs, settings),
-    )
+    zero, path = torch.zeros_like(inputs.x), _path(inputs, settings)
+    values = _captum("IntegratedGradients", model.logits).attribute(inputs.x, zero, **inputs.options, **path)
     return Values(values, *_MOTION, *_ends(model, inputs))
 
 
 def gradient_x_input(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """The gradient at the clip times the clip; exact for a linear network only."""
-    from captum.attr import InputXGradient
-
-    x = inputs.x.clone().requires_grad_()
-    values = InputXGradient(model.logits).attribute(x, target=inputs.target, additional_forward_args=inputs.more)
+    values = _captum("InputXGradient", model.logits).attribute(inputs.x.clone().requires_grad_(), **inputs.options)
     return Values(values, *_MOTION, *_ends(model, inputs))
 
 
 def gradient_shap(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """Expected gradients at random points between no motion and the clip (Lundberg and Lee 2017, arXiv:1705.07874)."""
-    from captum.attr import GradientShap
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings["seed"])
         state = np.random.get_state()  # noqa: NPY002 (Captum draws its points from numpy's global generator)
         np.random.seed(settings["seed"])  # noqa: NPY002
         try:
-            values = GradientShap(model.logits).attribute(
-                inputs.x.clone().requires_grad_(),
-                baselines=torch.zeros_like(inputs.x[:1]),
-                n_samples=settings["n_samples"],
-                target=inputs.target,
-                additional_forward_args=inputs.more,
-            )
+            x, zero = inputs.x.clone().requires_grad_(), torch.zeros_like(inputs.x[:1])
+            values = _captum("GradientShap", model.logits).attribute(x, zero, settings["n_samples"], **inputs.options)
         finally:
             np.random.set_state(state)  # noqa: NPY002
     return Values(values, *_MOTION, *_ends(model, inputs))
 
 
 def make_groups(inputs: Inputs, groups: str) -> tuple[Tensor, str]:
-    """Which part of each region's motion in each frame belongs to which group.
-
-    Args:
-        groups: one of ``GROUPS``. ``au``: sided AUs and 'none', in their shares of the motion.
+    """Part of each region's motion in each frame that belongs to each of ``GROUPS`` (``au``: in shares of the motion).
 
     Returns:
         float "clip time roi group", summing to 1 over groups for visible regions, and the axes of the values.
     """
     n_frames, n_rois = inputs.mask.shape[1:]
     if groups == "roi":
-        weights = torch.eye(n_rois)[None, None].expand(1, n_frames, -1, -1)
+        weights, axes = torch.eye(n_rois).expand(1, n_frames, -1, -1), "clip roi"
     elif groups == "frame":
-        weights = torch.eye(n_frames)[None, :, None].expand(1, -1, n_rois, -1)
+        weights, axes = torch.eye(n_frames)[None, :, None].expand(1, -1, n_rois, -1), "clip time"
     elif groups == "roi x frame":
-        weights = torch.eye(n_frames * n_rois).unflatten(0, (n_frames, n_rois))[None]
+        weights, axes = torch.eye(n_frames * n_rois).unflatten(0, (n_frames, n_rois))[None], "clip time roi"
     else:
         flow = inputs.x.mean((4, 5))[..., :2].cpu().numpy()
         weights = torch.from_numpy(compute_au_shares(flow, inputs.mask.cpu().numpy())).float()
-    axes = {"roi": "clip roi", "frame": "clip time", "au": "clip sided_au", "roi x frame": "clip time roi"}[groups]
+        axes = "clip sided_au"
     return weights.expand(len(inputs.x), -1, -1, -1).to(inputs.x), axes
 
 
 def _perturb(model: Stag, inputs: Inputs, settings: Mapping, method: str, **more) -> Values:
     """A perturbation method of Captum over groups, clip by clip: each group's motion is present (1) or zero (0)."""
-    from captum import attr
-
     weights, axes = make_groups(inputs, settings["groups"])
 
     def forward(present: Tensor, x: Tensor, weights: Tensor, mask: Tensor, times_ms: Tensor) -> Tensor:
         kept = torch.einsum("bk,btnk->btn", present, weights)
         return model.logits(x * kept[..., None, None, None], mask, times_ms)
 
-    parts = []
+    parts, explainer = [], _captum(method, forward)
     for i in range(len(inputs.x)):
         one = inputs.select(slice(i, i + 1))
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings["seed"])
-            part = getattr(attr, method)(forward).attribute(
+            part = explainer.attribute(
                 torch.ones(1, weights.shape[-1]).to(one.x),
                 baselines=0,
                 target=one.target,
@@ -210,30 +209,19 @@ def layer_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -
 
     Motion reaches the AU evidence and the edges without passing the tokens; what is not varied is the same at both ends.
     """
-    from captum.attr import LayerIntegratedGradients
-
     layer, axes = {
         "region tokens": (model.tokens.embed, "clip time roi"),
         "frame tokens": (model.frame_tokens, "clip time"),
         "au evidence": (model.aus.logits, "clip time au"),
     }[settings["layer"]]
-    zero = torch.zeros_like(inputs.x)
-    values = LayerIntegratedGradients(model.logits, layer).attribute(
-        inputs.x,
-        baselines=zero,
-        target=inputs.target,
-        additional_forward_args=inputs.more,
-        **_path(inputs, settings),
-    )
+    zero, explainer = torch.zeros_like(inputs.x), _captum("LayerIntegratedGradients", model.logits, layer)
+    values = explainer.attribute(inputs.x, zero, **inputs.options, **_path(inputs, settings))
 
     def at_baseline() -> Tensor:
         kept = []
         for hook, x in ((lambda _, __, value: kept.append(value), zero), (lambda _, __, value: kept[0], inputs.x)):
-            handle = layer.register_forward_hook(hook)
-            try:
+            with layer.register_forward_hook(hook):
                 logits = model.logits(x, *inputs.more)
-            finally:
-                handle.remove()
         return logits
 
     values = values if axes.endswith("au") else values.sum(-1)
@@ -244,11 +232,8 @@ def layer_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -
 def edge_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """Integrated gradients over the weights of the region edges, motion as in the clip.
 
-    Only ratios within a row of edges matter, so zero edges are no baseline: the baseline is the edges of a face without
-    motion, where no AU is active (stagkit's choice).
+    The baseline is the edges of a face without motion (stagkit's choice); zero edges are none, since only ratios matter.
     """
-    from captum.attr import IntegratedGradients
-
     with torch.no_grad():
         edges = model(inputs.x, *inputs.more).edges
         rest = model(torch.zeros_like(inputs.x), *inputs.more).edges
@@ -256,13 +241,8 @@ def edge_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) ->
     def forward(edges: Tensor, x: Tensor, mask: Tensor, times_ms: Tensor) -> Tensor:
         return model.logits(x, mask, times_ms, edges)
 
-    values = IntegratedGradients(forward).attribute(
-        edges,
-        baselines=rest,
-        target=inputs.target,
-        additional_forward_args=(inputs.x, *inputs.more),
-        **_path(inputs, settings),
-    )
+    more = {"target": inputs.target, "additional_forward_args": (inputs.x, *inputs.more)}
+    values = _captum("IntegratedGradients", forward).attribute(edges, rest, **more, **_path(inputs, settings))
     ends = _ends(model, inputs, lambda: forward(rest, inputs.x, *inputs.more))
     return Values(values, "clip time target source", "edges", "the edges of a face without motion", *ends)
 
@@ -271,13 +251,8 @@ def compute_au_edge_attribution(model: Stag, one: Batch, target: int, n_steps: i
     """Integrated gradients of a logit of one clip over the edges between action units, from no edges to those of the clip.
 
     Returns:
-        Values, float "time target source", logits; and the convergence delta: their sum minus the logit difference.
-
-    Raises:
-        ExplainError: a network without edges between action units.
+        Values, float "time target source", logits; and their convergence delta.
     """
-    from captum.attr import IntegratedGradients
-
     with torch.no_grad():
         edges = model(one.x, one.mask, one.times_ms).au_edges
     if edges is None:
@@ -288,7 +263,7 @@ def compute_au_edge_attribution(model: Stag, one: Batch, target: int, n_steps: i
             return model.logits(*(v.expand(len(edges), *v.shape[1:]) for v in (one.x, one.mask, one.times_ms)))
 
     with frozen(model):
-        values, delta = IntegratedGradients(forward).attribute(
+        values, delta = _captum("IntegratedGradients", forward).attribute(
             edges, target=target, n_steps=n_steps, return_convergence_delta=True
         )
     return values[0].cpu().numpy().astype(float), float(delta)
@@ -304,3 +279,56 @@ METHODS: dict[str, tuple[Callable[..., Values], tuple[str, ...]]] = {
     "layer integrated gradients": (layer_integrated_gradients, ("layer", "n_steps")),
     "edge integrated gradients": (edge_integrated_gradients, ("n_steps",)),
 }
+
+
+def compute_flow_magnitude(batch: Batch) -> np.ndarray:
+    """Length of each region's mean motion, in the unit of the data; 0 under the mask. A strong reference."""
+    flow = batch.x.mean((-1, -2))[..., :2] * batch.mask[..., None]
+    return flow.norm(dim=-1).cpu().numpy().astype(float)
+
+
+def stack_graph_attention(output: StagOutput) -> Tensor:
+    """Graph attention of all layers: "layer clip time head target source"; ``ExplainError`` without graph attention."""
+    graph = [value for name, value in output.attention.items() if name.startswith("graph.")]
+    if not graph:
+        raise ExplainError("this network has no graph attention (graph='none' or branches='time').")
+    return torch.stack(graph)
+
+
+def compute_attention_received(output: StagOutput, mask: Tensor) -> np.ndarray:
+    """Graph attention that each region receives, mean over targets, times the frame's weight."""
+    received = stack_graph_attention(output).mean((0, 3, 4))
+    if output.time_weights is not None:
+        received = received * output.time_weights[:, :, None]
+    return (received * mask).detach().cpu().numpy().astype(float)
+
+
+def compute_grad_cam(model: Stag, batch: Batch, target: Tensor) -> np.ndarray:
+    """Grad-CAM on the region tokens (Selvaraju et al. 2017, arXiv:1610.02391): ReLU of gradient-weighted channels."""
+    with record(model, "roi.embed") as seen, torch.no_grad():
+        model.logits(batch.x, batch.mask, batch.times_ms)
+    tokens = seen["roi.embed"].to(batch.x.device).requires_grad_()
+    with intervene(model, {"roi.embed": lambda _: tokens}):
+        logits = model.logits(batch.x, batch.mask, batch.times_ms)
+    (gradient,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), tokens)
+    weights = gradient.sum((1, 2), keepdim=True) / batch.mask.sum((1, 2))[:, None, None, None].clamp_min(1)
+    cam = (weights * tokens).sum(-1).clamp_min(0) * batch.mask
+    return cam.detach().cpu().numpy().astype(float)
+
+
+def compute_reference_map(name: str, model: Stag, batch: Batch, target=None, seed: int = 0) -> np.ndarray:
+    """A map to compare attributions with, one of ``REFERENCE_MAPS``: float "clip time roi", >= 0, 0 under the mask.
+
+    None is in logits, none is complete. ``target``: class for Grad-CAM, as in ``attribute``; ``seed``: of ``random``.
+    """
+    if name == "flow magnitude":
+        return compute_flow_magnitude(batch)
+    if name == "random":
+        return np.random.default_rng(seed).random(tuple(batch.mask.shape)) * batch.mask.cpu().numpy()
+    if name not in REFERENCE_MAPS:
+        raise ExplainError(f"there is no reference map {name!r}; expected one of {', '.join(REFERENCE_MAPS)}.")
+    with torch.no_grad():
+        output = model(batch.x, batch.mask, batch.times_ms)
+    if name == "attention":
+        return compute_attention_received(output, batch.mask)
+    return compute_grad_cam(model, batch, choose_target(target, output.logits))

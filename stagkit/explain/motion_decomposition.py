@@ -22,11 +22,9 @@ SIDED_AU_INDEX: np.ndarray = np.array([*(AU_NUMBERS.index(n) for n, _ in _SIDED)
 #: Penalty on the square of the sum of a frame's activities. Chosen on training phantoms (of 0 to 1).
 PARSIMONY = 0.03
 
-_SIDE_WORDS = {"L": "left ", "R": "right ", "": ""}
-
 #: Muscle of each sided AU with its side; AUs of one muscle share a name, as do muscles that always act together.
 SIDED_AU_MUSCLES: tuple[str, ...] = (
-    *(_SIDE_WORDS[s] + " and ".join(ACTION_UNITS[n].muscles) for n, s in _SIDED),
+    *({"L": "left ", "R": "right ", "": ""}[s] + " and ".join(ACTION_UNITS[n].muscles) for n, s in _SIDED),
     "none",
 )
 
@@ -47,14 +45,11 @@ def make_templates() -> np.ndarray:
 
 
 def compute_activity(flow: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Activity of each sided AU in each frame, fitted to the motion of the whole face.
+    """Activity of each sided AU in each frame: float "clip time sided_au" without 'none', >= 0, in the unit of ``flow``.
 
     Args:
         flow: float "clip time roi 2", mean (u right, v down) of each region.
         mask: bool "clip time roi"; hidden regions are ignored.
-
-    Returns:
-        float "clip time sided_au", >= 0, in the unit of ``flow``; without 'none'.
     """
     from scipy.optimize import nnls
 
@@ -72,16 +67,10 @@ def compute_activity(flow: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def compute_au_shares(flow: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Share of each region's motion that each sided AU accounts for.
+    """Share of each region's motion by each of ``SIDED_AUS``: float "clip time roi sided_au", >= 0, summing to 1.
 
     An AU's part is how far it moves the region along the observed direction of motion; the rest is 'none', and so is a
-    region that does not move.
-
-    Args:
-        flow, mask: as in ``compute_activity``.
-
-    Returns:
-        float "clip time roi sided_au" in the order of ``SIDED_AUS``, >= 0, summing to 1 over the last axis.
+    region that does not move. ``flow``, ``mask``: as in ``compute_activity``.
     """
     activity, templates = compute_activity(flow, mask), make_templates()
     speed = np.linalg.norm(flow, axis=-1, keepdims=True)

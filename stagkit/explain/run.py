@@ -1,7 +1,6 @@
 """Explain a finished run: every test clip by the network that never saw its subject, with controls and graphs, on disk.
 
-Written to ``RUN/explanations/seed0/``: ``attribution.npz``, ``graph.npz`` (what the networks computed), tables of sums by
-region, muscle, AU, side and frame, ``clips.csv``, ``controls.csv``, ``by_class.csv``, ``digests.json`` and, last,
+Written to ``RUN/explanations/seed0/``: ``attribution.npz``, ``graph.npz``, tables (``_TABLES``), ``digests.json`` and, last,
 ``summary.json``. Finished folds are kept in ``parts/`` until then, so that an interrupted explanation resumes.
 """
 
@@ -14,25 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from stagkit.core import files
 from stagkit.core.facs import AU_NUMBERS
-from stagkit.core.files import (
-    Progress,
-    check_digest,
-    compute_digest,
-    compute_digests,
-    digest_file,
-    load_arrays,
-    lock_folder,
-    no_progress,
-    read_digests,
-    read_json,
-    remove_temporary,
-    resolve_inside,
-    write_atomically,
-    write_digests,
-    write_json,
-)
 from stagkit.core.types import Batch, RoiDataset, StagkitError, StagOutput
 from stagkit.datasets.tables import read_table, write_table
 from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
@@ -49,9 +33,9 @@ FOLDER = "explanations"
 #: Every table that an explanation may have; those that a new one does not write are removed.
 _TABLES = ("clips", "controls", "by_class", "by_roi", "by_muscle", "by_au", "by_side", "by_frame", "by_edge")
 
+_CLIPS = ("logits", "flow", "mask", "times_ms", "label", "clip_ids", "subjects")
 _OUTPUTS = ("logits", "au_logits", "edges", "au_edges", "time_weights")
-#: Attention of the last layer: name in ``graph.npz`` -> pattern of the names and, when read, the name in
-#: ``StagOutput.attention``.
+#: Attention of the last layer: name in ``graph.npz`` -> pattern of the names in ``StagOutput.attention``, name when read.
 _ATTENTION = {
     "attention": (r"graph\.\d+", "graph.0"),
     "roi_from_frame": (r"cross\.\d+\.roi_from_frame", "cross.0.roi_from_frame"),
@@ -61,17 +45,12 @@ _ATTENTION = {
 
 @contextmanager
 def hold_explanations(path: str | Path, seed: int) -> Iterator[tuple[Run, Path]]:
-    """Lock the explanations of one seed for this process: the run and its folder ``explanations/seedN``.
-
-    Raises:
-        RunError: no finished run. ExplainError: no such seed. StagkitError: another process explains it, or the folder
-            leads out of the run.
-    """
+    """Lock the explanations of one seed for this process: the run and its folder ``explanations/seedN``."""
     run = Run.load(path, evidence=True)
     if seed not in run.request["seeds"]:
         raise ExplainError(f"{path} has the seeds {run.request['seeds']}, not {seed}.")
-    out = resolve_inside(run.path, f"{FOLDER}/seed{seed}")
-    with lock_folder(out):
+    out = files.resolve_inside(run.path, f"{FOLDER}/seed{seed}")
+    with files.lock_folder(out):
         yield run, out
 
 
@@ -80,7 +59,7 @@ def explain_run(
     clips: Sequence[str] | None = None,
     seed: int = 0,
     n_steps: int = 32,
-    progress: Progress = no_progress,
+    progress: files.Progress = files.no_progress,
     method: str = "integrated gradients",
     controls: bool = True,
 ) -> tuple[Evidence, Path]:
@@ -90,9 +69,7 @@ def explain_run(
     Phantoms are scored by their known motion, other clips by their annotated AUs.
 
     Args:
-        path: a finished run.
-        clips: clip ids; all if None.
-        seed: which seed's networks.
+        path: a finished run; clips: ids, all if None; seed: which seed's networks.
         method: for ``attribute``; it has to give a map over regions or frames.
         controls: False leaves them out; figures are then marked 'no control'.
 
@@ -104,14 +81,61 @@ def explain_run(
         ExplainError: no such seed or clip. StagkitError: another process explains the same seed.
     """
     with hold_explanations(path, seed) as (run, out):
-        return _explain(run, out, clips, seed, n_steps, progress, method.replace("_", " "), controls), out
+        data, method = run.load_data(), method.replace("_", " ")
+        asked = {
+            "method": method,
+            "n_steps": n_steps,
+            "controls": controls,
+            "clips": sorted(set(clips or data.clip_ids)),
+        }
+        digest = files.compute_digest(json.dumps({**asked, "run": run.metrics}, sort_keys=True, default=str).encode())
+        files.remove_temporary(out)
+        folder = files.resolve_inside(run.path, f"{FOLDER}/seed{seed}/parts")  # refused if it is a link out of the run
+        parts, graphs, order, folds = [], [], [], []
+        for fold, index in _test_folds(run, data, seed, clips, progress):
+            kept = files.resolve_inside(out, f"parts/{digest}_fold{fold:03d}.npz")
+            done = _load_part(kept)
+            if done is None:
+                model, batch = run.load_model(seed, fold), data.batch(index)
+                evidence = Evidence(attribute_completely(model, batch, n_steps, run.name, method), {})
+                if controls:
+                    truth = find_ground_truth(data, index)
+                    evidence = make_evidence(model, batch, evidence.attribution, ground_truth=truth, seed=seed)
+                done = evidence, _read_graph(model, batch)
+                _save_part(*done, kept)
+            parts.append(done[0])
+            graphs.append(done[1])
+            order += index
+            folds += [fold] * len(index)
+        whole = Evidence(
+            join_attributions([part.attribution for part in parts]),
+            {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores},
+        )
+        graph = {name: np.concatenate([part[name] for part in graphs]) for name in graphs[0]}
+        graph |= {
+            "flow": data.x[order].mean((-1, -2)).astype(np.float16),
+            "mask": data.mask[order],
+            "times_ms": data.times_ms[order],
+            "label": data.label[order],
+            "clip_ids": np.array([data.clip_ids[i] for i in order]),
+            "subjects": np.array([data.subjects[i] for i in order]),
+            "classes": np.array(data.classes),
+        }
+        asked |= {"seed": seed, "folds": folds, "predictions": files.digest_file(run.find("predictions.csv"))}
+        _write(whole, [data.subjects[i] for i in order], asked, out, graph)
+        for part in folder.iterdir():
+            if re.fullmatch(r"[0-9a-f]{16}_fold\d+(_more)?\.npz", part.name) and not part.is_symlink():
+                part.unlink()
+        with suppress(OSError):  # other files are not removed
+            folder.rmdir()
+        return whole, out
 
 
 def _test_folds(
-    run: Run, data: RoiDataset, seed: int, clips: Sequence[str] | None, progress: Progress
+    run: Run, data: RoiDataset, seed: int, clips: Sequence[str] | None, progress: files.Progress
 ) -> Iterator[tuple[int, list[int]]]:
     """Number and test clips of each fold, some clips only if given; checked to be unseen by its network."""
-    wanted = set(clips) if clips else set(data.clip_ids)
+    wanted = set(clips or data.clip_ids)
     unknown = sorted(wanted - set(data.clip_ids))
     if unknown:
         raise ExplainError(f"the run has no clip {', '.join(unknown[:5])}; its first is {data.clip_ids[0]!r}.")
@@ -122,56 +146,12 @@ def _test_folds(
             yield fold, index
 
 
-def compute_run_attribution(
-    run: Run, clips: Sequence[str] | None = None, seed: int = 0, n_steps: int = 32, progress: Progress = no_progress
-) -> Attribution:
+def compute_run_attribution(run: Run, seed: int = 0, n_steps: int = 32) -> Attribution:
     """Attribution of a run's test clips, each by the network of its own fold; nothing is written."""
     data = run.load_data()
-    return join_attributions(
-        [
-            attribute_completely(run.load_model(seed, fold), data.batch(index), n_steps, run.name)
-            for fold, index in _test_folds(run, data, seed, clips, progress)
-        ]
-    )
-
-
-def _explain(run: Run, out: Path, clips, seed: int, n_steps: int, progress: Progress, method: str, controls: bool):
-    data = run.load_data()
-    wanted = sorted(set(clips or data.clip_ids))
-    asked = {"method": method, "n_steps": n_steps, "controls": controls, "clips": wanted}
-    digest = compute_digest(json.dumps({**asked, "run": run.metrics}, sort_keys=True, default=str).encode())
-    remove_temporary(out)
-    resolve_inside(run.path, f"{FOLDER}/seed{seed}/parts")  # refused if it is a link out of the run
-    parts, graphs, order, folds = [], [], [], []
-    for fold, index in _test_folds(run, data, seed, clips, progress):
-        kept = resolve_inside(out, f"parts/{digest}_fold{fold:03d}.npz")
-        done = _load_part(kept)
-        if done is None:
-            model, batch = run.load_model(seed, fold), data.batch(index)
-            evidence = Evidence(attribute_completely(model, batch, n_steps, run.name, method), {})
-            if controls:
-                truth = find_ground_truth(data, index)
-                evidence = make_evidence(model, batch, evidence.attribution, ground_truth=truth, seed=seed)
-            done = evidence, _read_graph(model, batch)
-            _save_part(*done, kept)
-        parts.append(done[0])
-        graphs.append(done[1])
-        order += index
-        folds += [fold] * len(index)
-    whole = Evidence(
-        join_attributions([part.attribution for part in parts]),
-        {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores},
-    )
-    graph = {name: np.concatenate([part[name] for part in graphs]) for name in graphs[0]}
-    subjects = [data.subjects[i] for i in order]
-    summary = {**asked, "seed": seed, "folds": folds, "predictions": digest_file(run.find("predictions.csv"))}
-    _write(whole, subjects, summary, out, graph | _describe_clips(data, order))
-    for part in (out / "parts").iterdir():
-        if re.fullmatch(r"[0-9a-f]{16}_fold\d+(_more)?\.npz", part.name) and not part.is_symlink():
-            part.unlink()
-    with suppress(OSError):  # other files are not removed
-        (out / "parts").rmdir()
-    return whole
+    folds = _test_folds(run, data, seed, None, files.no_progress)
+    parts = ((run.load_model(seed, fold), data.batch(index)) for fold, index in folds)
+    return join_attributions([attribute_completely(*part, n_steps, run.name) for part in parts])
 
 
 def find_ground_truth(data: RoiDataset, index: Sequence[int]) -> GroundTruth | None:
@@ -191,8 +171,6 @@ def find_ground_truth(data: RoiDataset, index: Sequence[int]) -> GroundTruth | N
 
 def _read_graph(model, batch: Batch) -> dict[str, np.ndarray]:
     """Outputs and last attention of a network for some clips, float16."""
-    import torch
-
     with torch.no_grad():
         output = model(batch.x, batch.mask, batch.times_ms)
     found = {name: getattr(output, name) for name in _OUTPUTS}
@@ -202,43 +180,24 @@ def _read_graph(model, batch: Batch) -> dict[str, np.ndarray]:
     return {name: value.numpy().astype(np.float16) for name, value in found.items() if value is not None}
 
 
-def _describe_clips(data: RoiDataset, order: list[int]) -> dict[str, np.ndarray]:
-    return {
-        "flow": data.x[order].mean((-1, -2)).astype(np.float16),
-        "mask": data.mask[order],
-        "times_ms": data.times_ms[order],
-        "label": data.label[order],
-        "clip_ids": np.array([data.clip_ids[i] for i in order]),
-        "subjects": np.array([data.subjects[i] for i in order]),
-        "classes": np.array(data.classes),
-    }
-
-
-def load_graphs(path: str | Path, clips: Sequence[int] | None = None) -> tuple[StagOutput, Batch]:
-    """Read ``graph.npz`` as an output and the batch it belongs to; each region's patch is its mean motion.
-
-    Args:
-        clips: positions of the clips wanted; all if None.
-
-    Raises:
-        RunError: missing or damaged.
-    """
-    import torch
-
+def load_graphs(path: str | Path) -> tuple[StagOutput, Batch]:
+    """Read ``graph.npz`` as an output and its batch (a region's patch is its mean motion); ``RunError`` if damaged."""
     path = Path(path)
     if not path.is_file():
         raise RunError(f"there is no file {path}: run 'stagkit explain' first.")
     try:
-        arrays = load_arrays(check_digest(path.parent, path.name, read_digests(path.parent)))
-        missing = {"logits", "flow", "mask", "times_ms", "label", "clip_ids", "subjects", "classes"} - set(arrays)
-        if missing or len({len(arrays[name]) for name in ("logits", "flow", "mask", "label", "clip_ids")}) > 1:
+        arrays = files.load_arrays(files.check_digest(path.parent, path.name, files.read_digests(path.parent)))
+        missing = {*_CLIPS, "classes"} - set(arrays)
+        if missing or len({len(arrays[name]) for name in _CLIPS}) > 1:
             raise StagkitError(f"{path} lacks arrays, or their lengths differ.")
     except StagkitError as error:
         raise RunError(f"{path} is damaged: run 'stagkit explain' again.") from error
-    chosen = np.arange(len(arrays["label"])) if clips is None else np.asarray(clips)
 
     def tensor(name: str):
-        return torch.from_numpy(arrays[name][chosen].astype(np.float32)) if name in arrays else None
+        return torch.from_numpy(arrays[name].astype(np.float32)) if name in arrays else None
+
+    def names(name: str) -> tuple[str, ...]:
+        return tuple(map(str, arrays[name]))
 
     output = StagOutput(
         **{name: tensor(name) for name in _OUTPUTS},
@@ -246,20 +205,20 @@ def load_graphs(path: str | Path, clips: Sequence[int] | None = None) -> tuple[S
     )
     batch = Batch(
         x=tensor("flow")[..., None, None],
-        mask=torch.from_numpy(arrays["mask"][chosen]),
+        mask=torch.from_numpy(arrays["mask"]),
         times_ms=tensor("times_ms"),
-        label=torch.from_numpy(arrays["label"][chosen]),
-        aus=torch.full((len(chosen), len(AU_NUMBERS)), float("nan")),
-        clip_ids=tuple(str(c) for c in arrays["clip_ids"][chosen]),
-        subjects=tuple(str(s) for s in arrays["subjects"][chosen]),
-        classes=tuple(str(c) for c in arrays["classes"]),
+        label=torch.from_numpy(arrays["label"]),
+        aus=torch.full((len(arrays["label"]), len(AU_NUMBERS)), float("nan")),
+        clip_ids=names("clip_ids"),
+        subjects=names("subjects"),
+        classes=names("classes"),
     )
     return output, batch
 
 
 def _save_part(evidence: Evidence, graph: dict[str, np.ndarray], path: Path) -> None:
     more = {f"score_{name}": values for name, values in evidence.scores.items()}
-    with write_atomically(path.with_name(f"{path.stem}_more.npz")) as aside:
+    with files.write_atomically(path.with_name(f"{path.stem}_more.npz")) as aside:
         np.savez(aside, **more, **{f"graph_{name}": values for name, values in graph.items()})
     save_attribution(evidence.attribution, path)
 
@@ -267,7 +226,7 @@ def _save_part(evidence: Evidence, graph: dict[str, np.ndarray], path: Path) -> 
 def _load_part(path: Path) -> tuple[Evidence, dict[str, np.ndarray]] | None:
     """A fold that was finished before; None if it was not, or is damaged."""
     try:
-        attribution, more = load_attribution(path), load_arrays(path.with_name(f"{path.stem}_more.npz"))
+        attribution, more = load_attribution(path), files.load_arrays(path.with_name(f"{path.stem}_more.npz"))
         scores, graph = (
             {name.removeprefix(kind): values for name, values in more.items() if name.startswith(kind)}
             for kind in ("score_", "graph_")
@@ -292,14 +251,15 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, grap
         tables["controls"] = pd.DataFrame(evidence.scores, pd.Index(attribution.clip_ids, name="clip"))
         tables["controls"]["passed"] = [evidence.passed(i) for i in range(len(evidence))]
     for name in ("summary.json", *(f"{name}.csv" for name in _TABLES if name not in tables)):
-        resolve_inside(out, name).unlink(missing_ok=True)
+        files.resolve_inside(out, name).unlink(missing_ok=True)
     for name, table in tables.items():
-        write_table(resolve_inside(out, f"{name}.csv"), table if name == "by_class" else table.reset_index(), ".6g")
-    save_attribution(attribution, resolve_inside(out, "attribution.npz"))
-    with write_atomically(resolve_inside(out, "graph.npz")) as aside:
+        table = table if name == "by_class" else table.reset_index()
+        write_table(files.resolve_inside(out, f"{name}.csv"), table, ".6g")
+    save_attribution(attribution, files.resolve_inside(out, "attribution.npz"))
+    with files.write_atomically(files.resolve_inside(out, "graph.npz")) as aside:
         np.savez_compressed(aside, **graph)
     complete, n_subjects = attribution.relative_delta <= MAX_DELTA, len(set(subjects))
-    scores = {name: compute_mean(values, subjects)._asdict() for name, values in evidence.scores.items()}
+    means = {name: compute_mean(values, subjects)._asdict() for name, values in evidence.scores.items()}
     summary = {
         "predictions": asked["predictions"],
         "method": attribution.method,
@@ -313,41 +273,32 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, grap
         "median_relative_delta": float(np.median(attribution.relative_delta)),
         "complete": int(complete.sum()),
         "not_complete": [c for c, ok in zip(attribution.clip_ids, complete, strict=True) if not ok],
-        "scores": {
-            name: {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()}
-            for name, row in scores.items()
-        },
+        "scores": {name: {k: None if np.isnan(v) else v for k, v in row.items()} for name, row in means.items()},
         "controls_held": {
             name: {"clips": len(held), "share": float(np.mean(held))} for name, held in evidence.count_checks().items()
         },
     }
     if not evidence.scores:
         summary["control"] = "none: these attributions have not been tested against controls"
-    with write_atomically(resolve_inside(out, "summary.json")) as aside:
-        write_json(aside, summary)
-        files = ["attribution.npz", "graph.npz", *(f"{name}.csv" for name in tables)]
-        write_digests(out, {**compute_digests(out, files), "summary.json": digest_file(aside)})
+    with files.write_atomically(files.resolve_inside(out, "summary.json")) as aside:
+        files.write_json(aside, summary)
+        written = ["attribution.npz", "graph.npz", *(f"{name}.csv" for name in tables)]
+        files.write_digests(out, {**files.compute_digests(out, written), "summary.json": files.digest_file(aside)})
 
 
 def load_evidence(folder: str | Path) -> Evidence:
-    """Read what ``explain_run`` wrote: ``RUN/explanations/seed0``.
-
-    Raises:
-        ExplainError: missing, unfinished, damaged, or of other predictions than the run has now.
-    """
+    """Read what ``explain_run`` wrote; ``ExplainError`` if unfinished, damaged, or of other predictions than the run's."""
     folder = Path(folder)
     attribution, scores = load_attribution(folder / "attribution.npz"), {}
     if not (folder / "summary.json").is_file():
         raise ExplainError(f"{folder} holds an explanation that is not finished: run 'stagkit explain' again.")
     try:
-        digests = read_digests(folder)
-        summary = read_json(check_digest(folder, "summary.json", digests))
+        digests = files.read_digests(folder)
+        summary = files.read_json(files.check_digest(folder, "summary.json", digests))
         predictions = folder.parent.parent / "predictions.csv"
-        if predictions.is_file() and summary.get("predictions", "") not in ("", digest_file(predictions)):
-            raise ExplainError(
-                f"{folder} explains other predictions than the run has now: run 'stagkit explain' again."
-            )
-        path = check_digest(folder, "controls.csv", digests)
+        if predictions.is_file() and summary.get("predictions", "") not in ("", files.digest_file(predictions)):
+            raise ExplainError(f"{folder} explains other predictions than the run's: run 'stagkit explain' again.")
+        path = files.check_digest(folder, "controls.csv", digests)
         if path.is_file():
             table = read_table(path, required=("clip", "passed"))
             if list(table["clip"]) != list(attribution.clip_ids):
@@ -363,12 +314,11 @@ def load_evidence(folder: str | Path) -> Evidence:
 
 def describe_evidence(evidence: Evidence) -> str:
     """A few sentences: how complete the explanations are, the largest regions, and how often each control holds."""
-    attribution = evidence.attribution
-    complete = int((attribution.relative_delta <= MAX_DELTA).sum())
+    attribution, miss = evidence.attribution, evidence.attribution.relative_delta
     text = (
-        f"{len(attribution)} test clips explained by {attribution.method} against {attribution.baseline}; {complete} are "
-        f"complete within {MAX_DELTA:.0%} (median convergence delta {np.median(attribution.relative_delta):.2%} of the "
-        "logit difference). "
+        f"{len(miss)} test clips explained by {attribution.method} against {attribution.baseline}; "
+        f"{(miss <= MAX_DELTA).sum()} are complete within {MAX_DELTA:.0%} (median convergence delta {np.median(miss):.2%} "
+        "of the logit difference). "
     )
     if "roi" in attribution.axes.split():
         names = [attribution.roi_names[i] for i in np.argsort(-np.abs(by_roi(attribution)).mean(0))[:3]]

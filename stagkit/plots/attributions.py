@@ -239,7 +239,7 @@ def plot_cascade(stages: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Rank correlation of maps with themselves while the network is randomised from the head down: mean over clips.
 
     Args:
-        stages: name of the map -> ``sanity_checks.compute_cascade``.
+        stages: name of the map -> ``faithfulness.compute_cascade``.
     """
     figure, axes = plt.subplots(figsize=(PAGE * 0.75, 2.3))
     for i, (name, each) in enumerate(stages.items()):

@@ -111,9 +111,8 @@ class Explanations:
         if self.model is None:
             return None
         from stagkit.explain.attribution import attribute
-        from stagkit.explain.faithfulness import compute_curves
-        from stagkit.explain.reference_maps import compute_flow_magnitude
-        from stagkit.explain.sanity_checks import CASCADE, randomise
+        from stagkit.explain.faithfulness import CASCADE, compute_curves, randomise
+        from stagkit.explain.methods import compute_flow_magnitude
 
         batch, maps, target = self._take(clip), to_map(attribution), attribution.target
         orders = {

@@ -1,5 +1,0 @@
-"""``python -m stagkit.cli``."""
-
-from stagkit.cli import main
-
-main()
