@@ -1,0 +1,5 @@
+"""``python -m stagkit.cli``."""
+
+from stagkit.cli import main
+
+main()
