@@ -28,7 +28,7 @@ from stagkit.core.files import write_json, write_text
 from stagkit.core.types import RoiDataset
 from stagkit.datasets.prepare import keep_apex, load_prepared, prepare_clips
 from stagkit.evaluation.evaluate import evaluate
-from stagkit.evaluation.executors import Compute
+from stagkit.evaluation.fold import Compute
 from stagkit.evaluation.splits import make_folds
 from stagkit.network.cost import compute_cost
 from stagkit.synthetic.config import PhantomConfig

@@ -16,7 +16,7 @@ from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.files import lock_folder, read_json
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.evaluate import evaluate
-from stagkit.evaluation.executors import Compute, plan_stacks, run_on_devices
+from stagkit.evaluation.fold import Compute, plan_stacks, run_on_devices
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.splits import make_folds
 from stagkit.training.checkpoint import Checkpoint

@@ -26,12 +26,9 @@ class System:
     """One row of the comparison.
 
     Args:
-        name: on the command line, and of its folder.
-        title: in the table.
-        view: how it sees a clip, one of ``inputs.VIEWS``.
-        source: the paper.
-        build: makes the untrained network from the training clips; None for a system without one.
-        schedule: how the network is trained.
+        name, title: on the command line and of its folder; in the table.
+        view, source: how it sees a clip, one of ``inputs.VIEWS``; the paper.
+        build, schedule: make the untrained network from the training clips, and train it.
         fit: (training clips, seed) -> predictor, for a system without a network.
         published: its name in ``published.load_published``, '' without a published number.
         uses: annotation that it uses and STAG does not.
@@ -71,16 +68,15 @@ def _build_fdp(train: RoiDataset, as_published: bool = False) -> Network:
     return fdp.FDP(len(train.classes), train.x.shape[1], as_published)
 
 
-_build_published_fdp = partial(_build_fdp, as_published=True)
-
-
 _APEX, _FDP, _MESTI = "the coded apex", "arXiv:2509.06015", "arXiv:2509.00056"
 _CODE = f"{_FDP} and its public code"
 _STST, _OFF = "Liong et al. 2019, doi:10.1109/FG.2019.8756567", "Gan et al. 2019, doi:10.1016/j.image.2019.02.005"
 _HTNET, _HE = "Wang et al. 2024, doi:10.1016/j.neucom.2024.128196", "He et al. 2025, doi:10.1007/s11704-025-40976-3"
 _MDMO = "Liu et al. 2016, doi:10.1109/TAFFC.2015.2485205"
 _MAP, _MEGA = {"view": "face", "uses": _APEX}, {"build": _build_meganet, "schedule": mesti_meganet.SCHEDULE}
-_FILM = {"view": "film", "schedule": fdp.SCHEDULE}
+_FILM, _AXES = {"view": "film", "schedule": fdp.SCHEDULE}, partial(_build_fdp, as_published=True)
+_OFFNET = {**_of_map(apexflow.OFFApexNet, apexflow.SCHEDULE), "source": _OFF, "published": "OFF-ApexNet"}
+_EVOLUTION = {"build": _build_evolution, "schedule": evolution.SCHEDULE, "published": "He et al."}
 _ALL = (
     System("majority", "Majority class", "regions", "", fit=plain.fit_majority),
     System("logistic", "Logistic regression, 7x7 grid", source="", fit=plain.fit_logistic, **_MAP),
@@ -88,28 +84,14 @@ _ALL = (
     System("mlp", "MLP, 7x7 grid", source="", build=plain.make_grid_mlp, schedule=plain.MLP_SCHEDULE, **_MAP),
     System("mdmo", "MDMO + SVM", "regions", _MDMO, fit=fit_mdmo),
     System("ststnet", "STSTNet", source=_STST, published="STSTNet", **_of_map(ststnet.STSTNet, ststnet.SCHEDULE)),
-    System(
-        "off-apexnet",
-        "OFF-ApexNet",
-        source=_OFF,
-        published="OFF-ApexNet",
-        **_of_map(apexflow.OFFApexNet, apexflow.SCHEDULE),
-    ),
+    System("off-apexnet", "OFF-ApexNet", **_OFFNET),
     System("htnet", "HTNet, reduced", source=_HTNET, published="HTNet", **_of_map(htnet.HTNet, htnet.SCHEDULE)),
     System("flow-meganet", "Onset-apex flow + MEGANet", source=_MESTI, **_MAP, **_MEGA),
     System("dynamic-meganet", "Dynamic image + MEGANet", "dynamic", _MESTI, **_MEGA),
     System("mesti-meganet", "MESTI + MEGANet", "mesti", _MESTI, published="MESTI + MEGANet", uses=_APEX, **_MEGA),
-    System(
-        "evolution",
-        "Evolution transformer",
-        "time_series",
-        _HE,
-        _build_evolution,
-        evolution.SCHEDULE,
-        published="He et al.",
-    ),
+    System("evolution", "Evolution transformer", "time_series", _HE, **_EVOLUTION),
     System("fdp", "FDP", source=_FDP, build=_build_fdp, published="FDP", uses=f"{_APEX}, in training", **_FILM),
-    System("fdp-as-published", "FDP, axes as published", source=_CODE, build=_build_published_fdp, **_FILM),
+    System("fdp-as-published", "FDP, axes as published", source=_CODE, build=_AXES, **_FILM),
 )
 
 #: Every system by name, in the order of the table.
@@ -117,11 +99,7 @@ SYSTEMS: dict[str, System] = {system.name: system for system in _ALL}
 
 
 def choose_systems(names) -> tuple[System, ...]:
-    """Systems by name, in the order of the table; all if ``names`` is empty.
-
-    Raises:
-        StagkitError: an unknown name.
-    """
+    """Systems by name, in the order of the table; all if ``names`` is empty."""
     unknown = [name for name in names if name not in SYSTEMS]
     if unknown:
         raise StagkitError(f"there is no system {unknown[0]!r}; there are stag, {', '.join(SYSTEMS)}.")

@@ -27,14 +27,8 @@ class OFFApexNet(Network):
             return nn.Sequential(*first, nn.Conv2d(6, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2))
 
         self.across, self.down = stream(), stream()
-        self.join = nn.Sequential(
-            nn.Dropout(0.5),
-            nn.Linear(2 * 16 * (side // 4) ** 2, wide),
-            nn.ReLU(),
-            nn.Dropout(0.5),
-            nn.Linear(wide, wide),
-            nn.ReLU(),
-        )
+        first = (nn.Dropout(0.5), nn.Linear(2 * 16 * (side // 4) ** 2, wide), nn.ReLU())
+        self.join = nn.Sequential(*first, nn.Dropout(0.5), nn.Linear(wide, wide), nn.ReLU())
         self.classify = nn.Linear(wide, n_classes)
 
     def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor) -> Output:

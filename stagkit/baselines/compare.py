@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +22,7 @@ from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
 from stagkit.evaluation.compare_runs import compare_runs
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.evaluate import check_seeds, resolve_paths, run_request
-from stagkit.evaluation.executors import Compute
-from stagkit.evaluation.fold import describe_fit, fit_stag, make_seed
+from stagkit.evaluation.fold import Compute, describe_fit, fit_stag, make_seed
 from stagkit.evaluation.leakage import collect_leak
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run, check_place
@@ -33,6 +32,7 @@ from stagkit.explain.ground_truth import compute_pointing_chance, score_mass, sc
 
 #: Name of the reference system.
 STAG = "stag"
+_STAG = System(STAG, "STAG", "regions", "arXiv:2606.28083")
 #: Views in which zero is 'no motion', so that a decision can be attributed to regions of the face.
 EXPLAINED = ("regions", "time_series", "face", "mesti", "dynamic")
 N_STEPS = 16  # of integrated gradients
@@ -40,10 +40,11 @@ N_STEPS = 16  # of integrated gradients
 
 def list_systems() -> str:
     """Every system with its view and its source, as text."""
-    lines = [f"{'name':<18}{'reads':<13}{'system':<34}source", f"{STAG:<18}{'regions':<13}{'STAG':<34}arXiv:2606.28083"]
-    for name, system in SYSTEMS.items():
-        lines.append(f"{name:<18}{system.view:<13}{system.title:<34}{system.source}".rstrip())
-    return "\n".join(lines)
+    rows = [
+        ("name", "reads", "system", "source"),
+        *((s.name, s.view, s.title, s.source) for s in (_STAG, *SYSTEMS.values())),
+    ]
+    return "\n".join("{:<18}{:<13}{:<34}{}".format(*row).rstrip() for row in rows)
 
 
 def compare_systems(
@@ -75,9 +76,6 @@ def compare_systems(
 
     Returns:
         What ``comparison.json`` holds; ``systems``: name -> row.
-
-    Raises:
-        StagkitError: an unknown system, one whose view these data do not have, a folder that holds other work.
     """
     out, data = Path(out), views["regions"]
     defaults = choose_settings(data, protocol, stag_config, train_config)
@@ -115,11 +113,7 @@ def compare_systems(
 
 
 def check_systems(names: Sequence[str], views: Mapping[str, RoiDataset]) -> tuple[System | None, ...]:
-    """The systems asked for, in the order of the table, STAG (None) first.
-
-    Raises:
-        StagkitError: an unknown one, or one asked for by name whose view the data do not have.
-    """
+    """The systems asked for, in the order of the table, STAG (None) first; all that the data allow without names."""
     others = [n for n in names if n != STAG]
     found = choose_systems(others) if others or not names else ()
     for system in found:
@@ -141,7 +135,7 @@ def make_request(
     if system.schedule is None:  # deterministic
         schedule, seeds = {}, seeds[:1]
     else:
-        schedule = {**system.schedule.to_dict(), **({"epochs": epochs} if epochs else {})}
+        schedule = asdict(system.schedule) | ({"epochs": epochs} if epochs else {})
     train = TrainConfig().replace(epochs=schedule.get("epochs", 1)).to_dict()
     return {"model": system.name, "seeds": seeds, "train": train, "schedule": schedule, "view": system.view}
 
@@ -175,11 +169,10 @@ def fit_system(
         record = {"train_seconds": round(time.perf_counter() - started, 3), **describe_fit(model, train, inputs)}
         probability, leak = predict(model, inputs), {"leak": {"predictions": np.stack(predictions)}}
         trained = Trained(lambda _: probability, schedule.epochs, "fixed beforehand", record, model, arrays=leak)
-    maps = {}
-    if run.request["explain"] and seed == run.request["seeds"][0] and (system is None or system.view in EXPLAINED):
-        maps = {"map": {"maps": explain_clips(trained.model, inputs)}}
-    kept = trained.model if system is None else None
-    return replace(trained, model=kept, arrays={**trained.arrays, **maps})
+    arrays = trained.arrays
+    if run.request["explain"] and seed == run.request["seeds"][0] and (system or _STAG).view in EXPLAINED:
+        arrays = {**arrays, "map": {"maps": explain_clips(trained.model, inputs)}}
+    return replace(trained, model=trained.model if system is None else None, arrays=arrays)
 
 
 def _fit_classifier(system: System, train: RoiDataset, inputs: SealedInputs, seed: int) -> Trained:
@@ -197,10 +190,6 @@ def explain_clips(model, clips: RoiDataset | SealedInputs) -> np.ndarray:
     """Integrated gradients of the predicted class against no motion, summed per region: float32 "clip roi", logits.
 
     A map of the face is summed inside the squares of the regions (``inputs.gather_regions``). No label takes part.
-
-    Args:
-        model: in evaluation mode.
-        clips: as the model sees them.
     """
     import torch
     from captum.attr import IntegratedGradients
@@ -225,12 +214,9 @@ def describe_system(system: System | None, run: Run, stag: Run | None) -> dict[s
     from stagkit.baselines.published import find_published
 
     cost = run.metrics["cost"]
-    learns = system is None or system.schedule is not None
+    learns, known = system is None or system.schedule is not None, system or _STAG
     row: dict[str, object] = {
-        "title": "STAG" if system is None else system.title,
-        "source": "arXiv:2606.28083" if system is None else system.source,
-        "view": "regions" if system is None else system.view,
-        "uses": "" if system is None else system.uses,
+        **{k: getattr(known, k) for k in ("title", "source", "view", "uses")},
         "seeds": run.request["seeds"],
         "epochs": run.request["train"]["epochs"] if learns else None,
         **{s: {k: run.metrics[s][k] for k in ("mean", "std", "ci95")} for s in SCORES},
@@ -239,27 +225,22 @@ def describe_system(system: System | None, run: Run, stag: Run | None) -> dict[s
         **{k: cost[k] if learns else None for k in ("parameters", "multiply_adds")},
         **{k: cost[k] for k in ("train_seconds", "train_seconds_per_fold")},
         "ms_per_clip": cost["inference_ms_per_clip"],
-        "published": find_published(system.published) if system is not None and system.published else [],
+        "published": find_published(known.published) if known.published else [],
     }
     if stag is not None and system is not None:
         paired = compare_runs(run, stag)
         row["minus_stag"] = {s: {k: paired[s][k] for k in ("difference", "ci95")} for s in SCORES}
     if learns:
         leak = collect_leak(run)
-        row["leak"] = {
-            "optimistic": leak["mean"]["best_test_epoch"],
-            "optimism": leak["optimism"],
-            "permuted": leak["mean"]["permuted_best_test_epoch"],
-            "warning": leak["warning"],
-        }
+        row["leak"] = {"optimistic": leak["mean"]["best_test_epoch"], "optimism": leak["optimism"]}
+        row["leak"] |= {"permuted": leak["mean"]["permuted_best_test_epoch"], "warning": leak["warning"]}
     return row
 
 
 def score_explanations(runs: Mapping[str, Run], data: RoiDataset, rows: dict) -> dict[str, object] | None:
-    """Agreement of each system's maps with ground truth (or annotated AUs); written into ``rows`` as ``explanation``.
+    """Agreement of each system's maps with ground truth (or annotated AUs), written into ``rows`` as ``explanation``.
 
-    Returns:
-        The scores of random pointing and of the largest motion; None without ground truth.
+    Returns the scores of random pointing and of the largest motion; None without ground truth.
     """
     from stagkit.explain.methods import compute_flow_magnitude
     from stagkit.explain.run import find_ground_truth

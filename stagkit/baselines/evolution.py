@@ -33,15 +33,7 @@ STEPS = 25
 
 
 def compute_local_motion(patches: Tensor, fraction: float = 0.3) -> Tensor:
-    """Mean (u, v) of the pixels of each patch that move most.
-
-    Args:
-        patches: "... chan py px", chan = (u, v, ...).
-        fraction: of the pixels, at least one.
-
-    Returns:
-        "... 2", in the unit of ``patches``.
-    """
+    """Mean (u, v) of the ``fraction`` of pixels that move most: "... chan py px", chan = (u, v, ...) -> "... 2"."""
     uv = rearrange(patches[..., :2, :, :], "... chan py px -> ... chan (py px)")
     n_kept = max(1, round(fraction * uv.shape[-1]))
     at = (uv**2).sum(-2).topk(n_kept, dim=-1).indices

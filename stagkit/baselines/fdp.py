@@ -29,12 +29,9 @@ SCHEDULE = Schedule(epochs=40, lr=1e-3, batch_size=32)
 
 
 def rank_loss(scores: Tensor, times_ms: Tensor, frames: Tensor) -> Tensor:
-    """Pairwise logistic ranking loss over the pairs of frames up to the apex: scalar, 0 where there is no pair.
+    """Pairwise logistic ranking loss over the pairs of valid frames up to the apex: scalar, 0 without a pair.
 
-    Args:
-        scores: "batch time".
-        times_ms: "batch time", ms from the apex: only frames at or before 0 take part.
-        frames: bool "batch time", True where a frame is valid.
+    All "batch time"; ``times_ms`` counts from the apex: only frames at or before 0 take part.
 
     Example:
         >>> scores = torch.tensor([[0.0, 1.0, 5.0]])
@@ -88,12 +85,8 @@ class FDP(Network):
     def __init__(self, n_classes: int, n_frames: int = 8, as_published: bool = False, width: int = 32, depth: int = 2):
         super().__init__()
         self.as_published, self.n_frames = as_published, n_frames
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, width // 2, 4, stride=4),
-            nn.GELU(),
-            nn.Conv2d(width // 2, width, 2, stride=2),
-            nn.GroupNorm(1, width),
-        )
+        first = (nn.Conv2d(1, width // 2, 4, stride=4), nn.GELU())
+        self.stem = nn.Sequential(*first, nn.Conv2d(width // 2, width, 2, stride=2), nn.GroupNorm(1, width))
         self.position = nn.Parameter(torch.randn(width, 8, 8) * 0.02)
         self.layers = nn.Sequential(*(LocalGlobal(width) for _ in range(depth)))
         self.act, self.drop = nn.GELU(), nn.Dropout(0.3)
@@ -104,21 +97,16 @@ class FDP(Network):
             self.decode = nn.Linear(8 * 4 * 4, 64)
         else:
             self.rank, self.classify = nn.Linear(width, 1), nn.Linear(width * 4 * 4, n_classes)
-            self.norm_change, self.grid_pool, self.decode = (
-                nn.GroupNorm(1, width),
-                nn.AdaptiveAvgPool2d(4),
-                nn.Conv2d(width, 64, 1),
-            )
-            self.softmax = nn.Softmax(-1)
+            self.norm_change, self.grid_pool = nn.GroupNorm(1, width), nn.AdaptiveAvgPool2d(4)
+            self.decode, self.softmax = nn.Conv2d(width, 64, 1), nn.Softmax(-1)
 
     def read_frames(self, x: Tensor) -> Tensor:
         """Grey frames "batch time y x", 0..1 -> features "batch time width y x" on 8 x 8 tokens."""
         if tuple(x.shape[-2:]) != (64, 64):
             raise StagkitError(f"FDP reads frames of 64 x 64 px, got {x.shape[-1]} x {x.shape[-2]}.")
         frames = rearrange((x - 0.5) / 0.5, "batch time y x -> (batch time) 1 y x")
-        return rearrange(
-            self.layers(self.stem(frames) + self.position), "(batch time) ... -> batch time ...", time=x.shape[1]
-        )
+        features = self.layers(self.stem(frames) + self.position)
+        return rearrange(features, "(batch time) ... -> batch time ...", time=x.shape[1])
 
     def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor) -> Output:
         """Film "batch time 1 chan py px", 0..1 -> ``Output`` with ``scores`` "batch time" and ``image`` "batch y x"."""

@@ -31,9 +31,8 @@ class HTNet(Network):
         self.embed = nn.Conv2d(3, width, patch, stride=patch)
         self.position = nn.Parameter(torch.randn(4, (side // patch // 2) ** 2, width) * 0.02)
         self.areas = nn.ModuleList(Block(width, 2, 2 * width) for _ in range(depths[0]))
-        self.join = nn.Sequential(
-            nn.Conv2d(width, 2 * width, 3, padding=1), nn.GroupNorm(1, 2 * width), nn.MaxPool2d(2)
-        )
+        both = nn.Conv2d(width, 2 * width, 3, padding=1), nn.GroupNorm(1, 2 * width)
+        self.join = nn.Sequential(*both, nn.MaxPool2d(2))
         self.face_blocks = nn.ModuleList(Block(2 * width, 4, 4 * width) for _ in range(depths[1]))
         self.norm, self.drop, self.classify = nn.LayerNorm(2 * width), nn.Dropout(0.3), nn.Linear(2 * width, n_classes)
 

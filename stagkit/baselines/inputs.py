@@ -62,15 +62,9 @@ def find_apex(clip: Clip, motion: FlowClip) -> int:
 
 
 def warp_face(image: np.ndarray, to_image: np.ndarray, side: int, fine: int = 3) -> np.ndarray:
-    """The window of the face as a square, averaging ``fine`` samples per px and side.
+    """The window of the face as a square of ``side`` px, averaging ``fine`` samples per px and side.
 
-    Args:
-        image: "y x" or "y x chan".
-        to_image: float "2 3", face frame (IOD) -> px of ``image``.
-        side: of the square, px.
-
-    Returns:
-        float32 "side side" (with chan).
+    ``image``: "y x" or "y x chan"; ``to_image``: float "2 3", face frame (IOD) -> px of ``image``.
     """
     frame = make_frame(side * fine)
     frame = np.column_stack([frame[:, :2], frame[:, 2] + (fine - 1) / 2])  # centres of samples, not of cells
@@ -122,14 +116,14 @@ def compute_views(clip: Clip, flow: FlowConfig = FlowConfig(), roi: RoiConfig = 
     patches, present = np.zeros((SERIES_FRAMES, *shape), np.float32), np.zeros((SERIES_FRAMES, shape[0]), bool)
     times = np.zeros(SERIES_FRAMES, np.float32)
     patches[:n], present[:n], times[:n] = series.patches, series.present, series.times_ms
-    one, none = np.ones((1, 1), bool), np.zeros(1, np.float32)
     pooled = {
         "face": sample_flow(motion, apex),
         "mesti": pool_frames(images, compute_mesti_weights(len(span), apex - span[0])),
         "dynamic": pool_frames(images, compute_rank_weights(len(span))),
     }
     views = {name: image[None, None].astype(np.float32) for name, image in pooled.items()}
-    views |= {f"{name}_mask": one for name in pooled} | {f"{name}_times": none for name in pooled}
+    for name in pooled:
+        views |= {f"{name}_mask": np.ones((1, 1), bool), f"{name}_times": np.zeros(1, np.float32)}
     views |= {"film": film, "film_mask": np.arange(FILM_FRAMES)[:, None] < len(at), "film_times": film_times}
     return views | {"time_series": patches, "time_series_mask": present, "time_series_times": times}
 
@@ -156,11 +150,9 @@ def make_views(
     """Every view that the data allow: name -> the same clips in the same order; always ``regions``.
 
     Args:
-        path: one or several, as for ``prepare.load_data``: prepared folders or flow maps.
-        mapping: class mapping.
+        path, mapping: prepared folders or flow maps, and the class mapping, as for ``prepare.load_data``.
         keep: folder that caches views.
-        sources: clips of prepared sets that are no phantoms: name -> source.
-        workers: processes that read clips.
+        sources: clips of prepared sets that are no phantoms: name -> source; ``workers`` processes read them.
         landmarker: for clips without landmarks (``landmarks.locate_and_align``).
         progress: wraps the stream of finished clips.
     """
@@ -176,16 +168,12 @@ def make_views(
     for name in OF_IMAGES:
         if not all(name in clip for clip in clips):
             continue
-        stacked = {k: np.stack([c[f"{name}{k}"] for c in clips]) for k in ("", "_mask", "_times")}
-        names = data.roi_names if name == "time_series" else ("face",)
-        views[name] = replace(
-            data,
-            x=stacked[""],
-            mask=stacked["_mask"],
-            times_ms=stacked["_times"],
-            roi_names=names,
-            meta={**data.meta, "view": name},
-        )
+        x, mask, times = (np.stack([c[f"{name}{k}"] for c in clips]) for k in ("", "_mask", "_times"))
+        view = {
+            "roi_names": data.roi_names if name == "time_series" else ("face",),
+            "meta": {**data.meta, "view": name},
+        }
+        views[name] = replace(data, x=x, mask=mask, times_ms=times, **view)
     views.setdefault("time_series", data)  # without images: the prepared regions
     return views
 
@@ -202,10 +190,8 @@ def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: 
     if kept is not None and kept.is_file():
         try:
             whole = load_arrays(kept, 2**36)
-            return [
-                {k: v[i].astype(v.dtype if v.dtype == bool else np.float32) for k, v in whole.items()}
-                for i in range(len(part))
-            ]
+            whole = {k: v if v.dtype == bool else v.astype(np.float32) for k, v in whole.items()}
+            return [{k: v[i] for k, v in whole.items()} for i in range(len(part))]
         except (StagkitError, ValueError, KeyError, IndexError) as error:
             raise StagkitError(f"{kept} is damaged: remove it, it is made again.") from error
     flow, roi = FlowConfig.from_dict(part.meta.get("flow", {})), RoiConfig.from_dict(part.meta.get("roi", {}))
@@ -216,12 +202,10 @@ def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: 
     found = dict(progress(run_in_processes(jobs, workers), len(part)))
     clips = [found[i] for i in range(len(part))]
     if kept is not None:
+        whole = {k: np.stack([c[k] for c in clips]) for k in clips[0]}
+        exact = {k for k, v in whole.items() if v.dtype == bool or k.endswith("times")}
         with write_atomically(kept) as aside:
-            half = {k: np.stack([c[k] for c in clips]) for k in clips[0]}
-            np.savez_compressed(
-                aside,
-                **{k: v if v.dtype == bool or k.endswith("times") else v.astype(np.float16) for k, v in half.items()},
-            )
+            np.savez_compressed(aside, **{k: v if k in exact else v.astype(np.float16) for k, v in whole.items()})
         return _read_part(path, part, keep, sources, workers, landmarker, progress)
     return clips
 
@@ -237,17 +221,16 @@ def _read_map_faces(path: Path, part: RoiDataset) -> list[dict[str, np.ndarray]]
     """Published maps with the median of each channel taken as zero motion; the order is that of ``load_flow_maps``."""
     flow = np.moveaxis(read_maps(path)["flow"].astype(np.float32), -1, 1)
     flow -= np.median(flow, axis=(2, 3), keepdims=True)
-    one, none = np.ones((1, 1), bool), np.zeros(1, np.float32)
-    return [{"face": m[None, None], "face_mask": one, "face_times": none} for m in flow]
+    rest = {"face_mask": np.ones((1, 1), bool), "face_times": np.zeros(1, np.float32)}
+    return [{"face": m[None, None], **rest} for m in flow]
 
 
 def load_face(path: str | Path) -> RoiDataset:
     """Published flow maps as the view ``face`` alone."""
     part = load_flow_maps(path)
     x = np.stack([c["face"] for c in _read_map_faces(Path(path), part)])
-    return replace(
-        part, x=x, mask=np.ones((len(x), 1, 1), bool), times_ms=np.zeros((len(x), 1), np.float32), roi_names=("face",)
-    )
+    mask, times_ms = np.ones((len(x), 1, 1), bool), np.zeros((len(x), 1), np.float32)
+    return replace(part, x=x, mask=mask, times_ms=times_ms, roi_names=("face",))
 
 
 def gather_regions(values: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:

@@ -14,14 +14,9 @@ from stagkit.core.types import RoiDataset
 
 
 def compute_main_motion(patches: np.ndarray, n_bins: int = 8) -> np.ndarray:
-    """Mean flow of the main direction of each patch.
+    """Mean flow of the main direction of each patch: float "... chan py px", chan = (u, v, ...) -> "... 2".
 
-    Args:
-        patches: float "... chan py px", chan = (u, v, ...).
-        n_bins: directions; the first is centred on 'right'.
-
-    Returns:
-        float "... 2", in the unit of ``patches``.
+    The first of ``n_bins`` directions is centred on 'right'.
 
     Example:
         >>> patch = np.zeros((3, 1, 4)); patch[0, 0, :3] = (2.0, 1.0, 3.0); patch[1, 0, 3] = -4.0

@@ -6,7 +6,7 @@ Every view (``inputs``) is a ``RoiDataset``, a face being one large region; fold
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -32,11 +32,8 @@ class Output:
 class Schedule:
     """How a system is trained, fixed beforehand.
 
-    Args:
-        lr: learning rate of Adam (AdamW if ``weight_decay`` is not 0).
-        batch_size: clips per step.
-        decay: factor of the learning rate after each epoch.
-        balanced: weight classes by their effective number of *training* clips.
+    ``lr``: learning rate of Adam (AdamW if ``weight_decay`` is not 0); ``decay``: its factor after each epoch;
+    ``balanced``: classes are weighted by their effective number of *training* clips.
     """
 
     epochs: int
@@ -46,16 +43,11 @@ class Schedule:
     decay: float = 1.0
     balanced: bool = False
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain values, for the run record."""
-        return asdict(self)
-
 
 class Network(nn.Module):
     """A baseline network: subclasses define ``forward`` and, if needed, ``loss``.
 
-    Args:
-        scale: float "chan", > 0, divides the input: the RMS of the *training* clips (``train.compute_scale``); None: 1.
+    ``scale``: float "chan", > 0, divides the input: the RMS of the *training* clips (``train.compute_scale``); None: 1.
     """
 
     def __init__(self, scale: np.ndarray | None = None):
@@ -92,13 +84,7 @@ class Block(nn.Module):
     """A pre-norm transformer block on tokens "batch token width"; heads of ``head_width`` (None: width / heads)."""
 
     def __init__(
-        self,
-        width: int,
-        heads: int,
-        hidden: int,
-        head_width: int | None = None,
-        bias: bool = False,
-        dropout: float = 0.0,
+        self, width: int, heads: int, hidden: int, head_width: int | None = None, bias=False, dropout: float = 0.0
     ):
         super().__init__()
         inner = heads * (head_width or width // heads)
@@ -129,13 +115,8 @@ def fit_network(
 ) -> Network:
     """Train a network on the clips of a fold's training part; it returns on the CPU, in evaluation mode.
 
-    Args:
-        build: makes the untrained network from the training clips (sizes, scale).
-        seed: of weights, order and dropout.
-        on_epoch_end: as for ``train.train_fold``.
-
-    Raises:
-        StagkitError: no training clips, or a loss that is not finite.
+    ``build``: makes the untrained network from the training clips (sizes, scale); ``seed``: of weights, order and dropout;
+    ``on_epoch_end``: as for ``train.train_fold``. Raises a ``StagkitError`` if a loss is not finite.
     """
     if not len(train):
         raise StagkitError("the training part of the fold is empty.")

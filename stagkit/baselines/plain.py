@@ -76,10 +76,9 @@ class GridMLP(Network):
 
     def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor) -> Output:
         """Maps "batch 1 1 chan py px" (or grid means in their place) -> ``Output``."""
-        grid = nn.functional.adaptive_avg_pool2d(x[:, 0, 0], CELLS) if x.shape[-1] > CELLS else x
-        if x.shape[-1] > CELLS:
-            grid = grid.flatten(2).transpose(1, 2)  # "batch cell chan", as compute_grid
-        return Output(self.classify(self.act(self.hidden((grid.flatten(1) - self.mean) / self.spread))))
+        if x.shape[-1] > CELLS:  # "batch cell chan", as compute_grid
+            x = nn.functional.adaptive_avg_pool2d(x[:, 0, 0], CELLS).flatten(2).transpose(1, 2)
+        return Output(self.classify(self.act(self.hidden((x.flatten(1) - self.mean) / self.spread))))
 
 
 def make_grid_mlp(train: RoiDataset) -> GridMLP:

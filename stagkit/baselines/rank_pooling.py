@@ -19,14 +19,10 @@ from stagkit.core.types import StagkitError
 
 
 def compute_rank_weights(n_frames: int, prefix: bool = True) -> np.ndarray:
-    """Weight of each frame in a dynamic image: float "time", summing to 0.
+    """Weight of each of ``n_frames`` >= 1 in a dynamic image: float "time", summing to 0.
 
-    Args:
-        n_frames: >= 1; a single frame weighs 0 (Bilen's code: 1, the frame itself).
-        prefix: rank the means of all frames up to each (as Bilen et al. do), or the frames themselves.
-
-    Raises:
-        StagkitError: no frames.
+    A single frame weighs 0 (Bilen's code: 1, the frame itself). ``prefix`` ranks the means of all frames up to each (as
+    Bilen et al. do), otherwise the frames themselves.
 
     Example:
         >>> compute_rank_weights(3).round(3), compute_rank_weights(4, prefix=False)
@@ -40,15 +36,9 @@ def compute_rank_weights(n_frames: int, prefix: bool = True) -> np.ndarray:
 
 
 def compute_mesti_weights(n_frames: int, apex: int, prefix: bool = False) -> np.ndarray:
-    """Weight of each frame in a MESTI: float "time", summing to 0.
+    """Weight of each frame in a MESTI with the apex at the 0-based place ``apex``: float "time", summing to 0.
 
-    Args:
-        n_frames: >= 1.
-        apex: 0-based place of the apex.
-        prefix: as in ``compute_rank_weights``; means start at the onset in the first half, at the offset in the second.
-
-    Raises:
-        StagkitError: the apex lies outside the clip.
+    ``prefix``: as in ``compute_rank_weights``; means start at the onset in the first half, at the offset in the second.
 
     Example:
         >>> compute_mesti_weights(8, 3).astype(int).tolist()

@@ -24,9 +24,8 @@ class STSTNet(Network):
         super().__init__(scale)
 
         def stream(width: int) -> nn.Sequential:
-            return nn.Sequential(
-                nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, 3, 1)
-            )
+            first = (nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width))
+            return nn.Sequential(*first, nn.ReLU(), nn.MaxPool2d(3, 3, 1))
 
         self.streams = nn.ModuleList(stream(width) for width in (3, 5, 8))
         self.average, self.drop = nn.AvgPool2d(2), nn.Dropout(0.5)

@@ -32,11 +32,8 @@ FULL = "full"
 class Variant:
     """One row of the ablation table: ``what`` differs from the whole network, by which settings.
 
-    Args:
-        name: also its folder.
-        frames: ``apex`` keeps one frame of each clip.
-        needs: ``time`` (more than one frame), ``aus`` (coded clips in every data set), ``fused`` (coded clips, and a
-            prediction that does not need AUs), ``maps`` (published flow maps), ``branches`` (both); '': nothing.
+    ``frames``: ``apex`` keeps one frame of each clip. ``needs``: ``time`` (more than one frame), ``aus`` (coded clips in
+    every data set), ``fused`` (coded clips, and a prediction that does not need AUs), ``maps``, ``branches`` (both).
     """
 
     name: str
@@ -83,14 +80,7 @@ VARIANTS = (
 def choose_variants(
     data: RoiDataset, stag_config: StagConfig, train_config: TrainConfig, only: Sequence[str] = ()
 ) -> tuple[Variant, ...]:
-    """The variants that apply to these clips and differ from the whole network (always first).
-
-    Args:
-        only: names wanted; empty: all.
-
-    Raises:
-        StagkitError: a name that is no variant.
-    """
+    """The variants named in ``only`` (empty: all) that apply to these clips; the whole network is always first."""
     names = [v.name for v in VARIANTS]
     unknown = sorted(set(only) - set(names))
     if unknown:
@@ -131,9 +121,6 @@ def ablate(
     Returns:
         What ``ablation.json`` holds: ``variants``: name -> ``what``, scores, ``difference`` from the whole network with
         ``ci95``, parameters, seconds.
-
-    Raises:
-        StagkitError: as ``evaluate``; a name of ``others`` that is a variant's.
     """
     out, others = Path(out), dict(others or {})
     defaults = choose_settings(data, settings.get("protocol", "loso"), stag_config, train_config)
@@ -159,7 +146,7 @@ def ablate(
         result |= {k: metrics[k] for k in ("protocol", "n_clips", "n_subjects", "n_folds", "seeds")}
         paired = [row["difference"]["uf1"]["ci95"] for row in rows.values() if "difference" in row]
         result["caveat"] = describe_caveat(result["n_subjects"], metrics["uf1"]["ci95"], *paired)
-        save_ablation(result, out)
+        _save(result, out)
     return result
 
 
@@ -170,24 +157,17 @@ def _describe(what: str, run: Run, full: Run) -> dict[str, object]:
     row["au_auroc"] = (run.metrics.get("au_detection") or {}).get("mean_auroc")
     if run.path != full.path:
         paired = compare_runs(run, full)
-        row["difference"] = {s: paired[s] for s in SCORES}
-        row["notes"] = paired["notes"]
+        row |= {"difference": {s: paired[s] for s in SCORES}, "notes": paired["notes"]}
     return row
 
 
-def save_ablation(result: dict[str, object], out: str | Path) -> None:
-    """Write ``ablation.json`` and ``ablation.csv``."""
+def _save(result: dict[str, object], out: Path) -> None:
     import pandas as pd
 
     rows = []
     for name, row in result["variants"].items():
-        flat = {
-            "variant": name,
-            "what": row["what"],
-            **{s: row[s]["mean"] for s in SCORES},
-            "uf1_std": row["uf1"]["std"],
-            "au_auroc": row["au_auroc"],
-        }
+        flat = {"variant": name, "what": row["what"], **{s: row[s]["mean"] for s in SCORES}}
+        flat |= {"uf1_std": row["uf1"]["std"], "au_auroc": row["au_auroc"]}
         for s, paired in row.get("difference", {}).items():
             low, high = paired["ci95"]
             flat |= {f"d_{s}": paired["difference"], f"d_{s}_low": low, f"d_{s}_high": high}

@@ -9,7 +9,7 @@ import numpy as np
 
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.types import ShapeError
-from stagkit.evaluation.bootstrap import bootstrap, describe_caveat
+from stagkit.evaluation.bootstrap import bootstrap, describe_caveat, nan_to_none
 
 #: An AU is called present above this probability: fixed beforehand, never tuned.
 THRESHOLD = 0.5
@@ -32,46 +32,37 @@ def compute_au_detection(truth: np.ndarray, probability: np.ndarray) -> dict[str
         >>> compute_au_detection(truth, p)["per_au"]["AU01"]
         {'n_present': 2, 'n_coded': 4, 'f1': 0.6666666666666666, 'auroc': 1.0}
     """
-    from sklearn.metrics import f1_score, roc_auc_score
-
     truth, probability = np.asarray(truth, float), np.asarray(probability, float)
     if truth.shape != probability.shape or truth.ndim != 2 or truth.shape[1] != len(AU_LABELS):
         raise ShapeError(
             f"`truth` is {truth.shape}, `probability` {probability.shape}: expected (clip, {len(AU_LABELS)}) both."
         )
     coded = ~np.isnan(truth)
-    per_au = {}
-    for k, label in enumerate(AU_LABELS):
-        present, p = truth[coded[:, k], k] == 1, probability[coded[:, k], k]
-        n = int(present.sum())
-        f1 = float(f1_score(present, p > THRESHOLD)) if n else None
-        auroc = float(roc_auc_score(present, p)) if 0 < n < len(present) else None
-        per_au[label] = {"n_present": n, "n_coded": len(present), "f1": f1, "auroc": auroc}
-    counted = [row for row in per_au.values() if row["auroc"] is not None]
-    means = {
-        f"mean_{key}": float(np.mean([row[key] for row in counted])) if counted else None for key in ("f1", "auroc")
-    }
-    return {
-        "n_coded": int(coded.any(1).sum()),
-        "threshold": THRESHOLD,
-        "n_aus": len(counted),
-        **means,
-        "per_au": per_au,
-    }
+    report: dict[str, object] = {"n_coded": int(coded.any(1).sum()), "threshold": THRESHOLD}
+    counts = zip(AU_LABELS, (truth == 1).sum(0).tolist(), coded.sum(0).tolist(), strict=True)
+    per_au = {label: {"n_present": present, "n_coded": n} for label, present, n in counts}
+    _set_values(report, per_au, _detect_weighted(truth, probability, np.ones((1, len(truth))))[0])
+    report["n_aus"] = sum(row["auroc"] is not None for row in per_au.values())
+    return {**report, "per_au": per_au}
+
+
+def _set_values(report: dict, per_au: dict[str, dict], values: np.ndarray) -> None:
+    """Write F1 and AUROC "2 au+1" of each AU and their means; None for NaN."""
+    for key, row in zip(("f1", "auroc"), values.tolist(), strict=True):
+        *each, report[f"mean_{key}"] = (nan_to_none(v) for v in row)
+        for one, value in zip(per_au.values(), each, strict=True):
+            one[key] = value
 
 
 def compute_au_report(
     truths: Sequence[np.ndarray], probabilities: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]
 ) -> dict[str, object]:
-    """``compute_au_detection``, mean over seeds, with 95 % intervals of these means over subjects.
+    """``compute_au_detection``, mean over seeds (counts of the first), with 95 % intervals of these means over subjects.
+
+    Adds ``ci95`` of the means and of each AU ([None, None] without a value), ``n_subjects`` and ``caveat``.
 
     Args:
-        truths, probabilities: of each seed, float "clip au".
-        subjects: of each seed, "clip".
-
-    Returns:
-        As ``compute_au_detection`` (counts of the first seed), with ``ci95`` of the means and of each AU ([None, None]
-        without a value), ``n_subjects`` and ``caveat``.
+        truths, probabilities, subjects: of each seed, float "clip au" and "clip".
     """
     report = compute_au_detection(truths[0], probabilities[0])
     coded = [~np.isnan(t).all(1) for t in truths]
@@ -85,30 +76,17 @@ def compute_au_report(
     seeds = [(t[c], p[c], part) for t, p, c, part in zip(truths, probabilities, coded, parts, strict=True)]
     found = bootstrap(lambda w: np.mean([_detect_weighted(t, p, w[:, part]) for t, p, part in seeds], 0), which)
 
-    def pick(array: np.ndarray, i: int, k: int) -> float | None:
-        return None if np.isnan(found.value[i, k]) else float(array[i, k])
-
-    def ends(i: int, k: int) -> list[float | None]:
-        return [pick(found.low, i, k), pick(found.high, i, k)]
-
-    every = len(AU_LABELS)
+    _set_values(report, report["per_au"], found.value)
+    ends = np.stack([found.low, found.high], -1)
     for i, key in enumerate(("f1", "auroc")):
-        report[f"mean_{key}"] = pick(found.value, i, every)
-        for k, label in enumerate(AU_LABELS):
-            row = report["per_au"][label]
-            row[key] = pick(found.value, i, k)
-            row.setdefault("ci95", {})[key] = ends(i, k)
-    report["ci95"] = {f"mean_{key}": ends(i, every) for i, key in enumerate(("f1", "auroc"))}
+        *each, report.setdefault("ci95", {})[f"mean_{key}"] = ([nan_to_none(v) for v in pair] for pair in ends[i])
+        for row, pair in zip(report["per_au"].values(), each, strict=True):
+            row.setdefault("ci95", {})[key] = pair
     return {**report, "caveat": describe_caveat(len(names), *report["ci95"].values())}
 
 
 def _detect_weighted(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """F1 and AUROC of each AU, and their means, for many weightings of the clips at once: "draw 2 au+1".
-
-    Args:
-        truth, probability: float "clip au".
-        weights: float "draw clip".
-    """
+    """F1 and AUROC of each AU, and their means: "draw 2 au+1"; weights "draw clip"."""
     out = np.full((len(weights), 2, truth.shape[1] + 1), np.nan)
     for k in range(truth.shape[1]):
         coded = ~np.isnan(truth[:, k])

@@ -86,19 +86,17 @@ def describe_caveat(n_subjects: int, *intervals: Sequence[float | None]) -> str:
         subjects = "1 subject" if n_subjects == 1 else f"{n_subjects} subjects"
         words.append(f"the interval is from {subjects}: fewer than {FEW_SUBJECTS} are too few for it to be reliable")
     if any(low is not None and high is not None and abs(high - low) < 1e-9 for low, high in intervals):
-        words.append(
-            "an interval without width does not mean certainty: every draw of these subjects gives the same number"
-        )
+        words.append("an interval without width is no certainty: every draw of these subjects gives the same number")
     return "; ".join(words)
 
 
-def compute_mean(values: np.ndarray, subjects: Sequence[str] | None = None) -> Mean:
-    """Mean over clips with its bootstrap interval (NaN for fewer than two subjects).
+def nan_to_none(value: float) -> float | None:
+    """For JSON."""
+    return None if np.isnan(value) else float(value)
 
-    Args:
-        values: float "clip"; NaN is left out.
-        subjects: "clip"; None: every clip is a subject.
-    """
+
+def compute_mean(values: np.ndarray, subjects: Sequence[str] | None = None) -> Mean:
+    """Mean over clips with its bootstrap interval; arguments as in ``compute_mean_map``, NaN is left out."""
     values = np.asarray(values, float)
     valid = ~np.isnan(values)
     if not valid.any():
@@ -111,14 +109,14 @@ def compute_mean(values: np.ndarray, subjects: Sequence[str] | None = None) -> M
 def compute_mean_map(
     values: np.ndarray, subjects: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means of every cell of a map, with the same draws of subjects for all cells.
+    """Mean and 95 % interval of every cell of a map, with the same draws of subjects for all cells.
 
     Args:
         values: float "clip ...", finite.
         subjects: "clip"; None: every clip is a subject.
 
     Returns:
-        Three float "...": mean, low and high end of the 95 % interval; the ends are NaN for fewer than two subjects.
+        Three float "...": mean, low and high end; the ends are NaN for fewer than two subjects.
     """
     values = np.asarray(values, float)
     names = np.arange(len(values)) if subjects is None else np.asarray(subjects)

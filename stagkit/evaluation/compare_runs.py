@@ -15,13 +15,10 @@ if TYPE_CHECKING:
 
 
 def compare_runs(first: str | Path | Run, second: str | Path | Run) -> dict:
-    """Paired bootstrap over subjects between two runs (``metrics.compute_paired``), on the clips that both tested.
-
-    Args:
-        first, second: finished runs, or their folders.
+    """Paired bootstrap over subjects between two finished runs, or their folders, on the clips that both tested.
 
     Returns:
-        As ``compute_paired``, with ``per_class`` by class name, ``runs`` (names), ``n_clips``, ``n_subjects``,
+        As ``metrics.compute_paired``, with ``per_class`` by class name, ``runs`` (names), ``n_clips``, ``n_subjects``,
         ``only_first`` and ``only_second`` (clips that one of them alone tested) and ``notes`` on other differences.
 
     Raises:
@@ -34,8 +31,8 @@ def compare_runs(first: str | Path | Run, second: str | Path | Run) -> dict:
     classes = a.request["classes"]
     if set(classes) != set(b.request["classes"]):
         raise RunError(
-            f"{a.path} has the classes {', '.join(classes)}, {b.path} has {', '.join(b.request['classes'])}: runs of "
-            "other classes cannot be compared."
+            f"{a.path} has the classes {', '.join(classes)}, {b.path} has {', '.join(b.request['classes'])}: "
+            "they cannot be compared."
         )
     arranged = [_arrange(run) for run in runs]
     keys = arranged[0][0].index.intersection(arranged[1][0].index, sort=False)
@@ -79,10 +76,8 @@ def _arrange(run: Run) -> tuple[pd.Series, pd.DataFrame]:
 
 
 def _find_differences(a: Run, b: Run) -> list[str]:
-    notes = []
-    for name in ("protocol", "seeds"):
-        if a.request[name] != b.request[name]:
-            notes.append(f"another {name}: {a.request[name]} and {b.request[name]}")
+    pairs = {name: (a.request[name], b.request[name]) for name in ("protocol", "seeds")}
+    notes = [f"another {name}: {one} and {other}" for name, (one, other) in pairs.items() if one != other]
     if [f["name"] for f in a.split] != [f["name"] for f in b.split]:
         notes.append("other folds")
     if a.request["data"].get("digest") != b.request["data"].get("digest"):
@@ -110,11 +105,8 @@ def format_comparison(result: dict) -> str:
         )
     low, high = result["uf1"]["ci95"]
     better = a if low > 0 else b if high < 0 else None
-    lines.append(
-        f"{better} is better in UF1: the interval excludes 0."
-        if better
-        else "The interval of UF1 contains 0: on these subjects the two do not differ measurably."
-    )
+    none = "The interval of UF1 contains 0: on these subjects the two do not differ measurably."
+    lines.append(f"{better} is better in UF1: the interval excludes 0." if better else none)
     if result.get("caveat"):
         lines.append(f"Caution: {result['caveat']}.")
     if result["only_first"] or result["only_second"]:

@@ -39,7 +39,6 @@ def choose_settings(
     action units alone, with more regions hidden in training (stagkit's choice; measured in BENCHMARKS.md).
 
     Args:
-        data: the clips.
         protocol: one of ``splits.PROTOCOLS``; for ``cross`` each data set must be coded, as it is trained on alone.
         stag, train: given settings, taken unchanged.
     """
@@ -53,9 +52,8 @@ def choose_settings(
         reasons.append(f"train.region_dropout={HIDDEN} (hidden regions must be inferred from the others)")
     if accepts_auxiliary_data(data):
         training = training.replace(auxiliary_weight=AUXILIARY_WEIGHT)
-        reasons.append(
-            f"train.auxiliary_weight={AUXILIARY_WEIGHT} (phantom maps with known action units help small data sets)"
-        )
+        reason = "phantom maps with known action units help small data sets"
+        reasons.append(f"train.auxiliary_weight={AUXILIARY_WEIGHT} ({reason})")
     given = tuple(f"{part}." for part, settings in (("stag", stag), ("train", train)) if settings is not None)
     return Defaults(stag or network, train or training, tuple(r for r in reasons if not r.startswith(given)))
 

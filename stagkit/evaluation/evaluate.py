@@ -15,12 +15,11 @@ from stagkit.core.files import Progress, lock_folder, no_progress, remove_tempor
 from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.datasets.subjects import add_warnings
 from stagkit.evaluation.defaults import choose_settings
-from stagkit.evaluation.executors import Compute, train_folds
-from stagkit.evaluation.fold import Fit
+from stagkit.evaluation.fold import Compute, Fit, train_folds
 from stagkit.evaluation.leakage import collect_leak
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run, check_place
-from stagkit.evaluation.run_summary import compute_run_report, compute_run_tables
+from stagkit.evaluation.run_summary import compute_run_report, tabulate_subjects
 from stagkit.evaluation.sealed import Fold
 from stagkit.evaluation.splits import NOT_DISJOINT, find_missing_classes, make_folds, make_stratified_folds
 from stagkit.training.checkpoint import clear_working
@@ -61,20 +60,16 @@ def evaluate(
         seeds: how many (0, 1, ...), or which.
         data_path: where the clips came from (one or several), so that the run can be explained later.
         progress: wraps the stream of finished folds.
-        permutation_baseline: train again on shuffled training labels: a baseline, in the folder ``permuted``.
+        permutation_baseline: train again on shuffled training labels, in the folder ``permuted``.
         leaky: write ``leak.json``: scores if the epoch were selected on the test clips. The run's own scores do not change,
             but it is refused as evidence.
-        backend, device, workers, gpus, cluster: where folds are trained (``executors.Compute``).
-
-    Returns:
-        The finished run.
+        backend, device, workers, gpus, cluster: where folds are trained (``fold.Compute``).
 
     Raises:
         StagkitError: data that cannot be split, a repeated seed, a folder that holds other work, a loss that is not finite.
 
     Warns:
-        StagkitWarning: skipped clips, subjects that may be one person under two names, and clips of two subjects with
-            nearly the same motion; kept as ``data.warnings`` of the run.
+        StagkitWarning: skipped clips, and subjects that may be one under two names; kept as ``data.warnings`` of the run.
         MissingClassWarning: a training part without a clip of some class, whose weight is then 0.
     """
     data = add_warnings(data)
@@ -96,14 +91,10 @@ def evaluate(
     return _evaluate(data, Path(out), request, n_folds, compute, progress, permutation_baseline)
 
 
-def _evaluate(
-    data, out: Path, request: dict, n_folds: int, compute: Compute, progress, permutation_baseline=False
-) -> Run:
+def _evaluate(data, out: Path, request: dict, n_folds: int, compute, progress, permutation_baseline=False) -> Run:
     """One run and the further runs inside it."""
-    if request.get("stratified"):
-        folds = make_stratified_folds(data, n_folds)
-    else:
-        folds = make_folds(data, request["protocol"], n_folds)
+    stratified = request.get("stratified")
+    folds = make_stratified_folds(data, n_folds) if stratified else make_folds(data, request["protocol"], n_folds)
     plain = {k: v for k, v in request.items() if k != "comparison"}
 
     def extend(metrics: dict) -> None:
@@ -131,10 +122,9 @@ def run_request(
     fit: Fit | None = None,
     extend: Callable[[dict], None] | None = None,
 ) -> Run:
-    """Train the missing folds of a run and write its scores.
+    """Train the missing folds of a run (``request``: its ``run.json``) with ``fit``; ``extend`` adds to the metrics."""
+    import pandas as pd
 
-    ``request``: the content of ``run.json``; ``fit``: trains the system; ``extend``: adds to the metrics.
-    """
     backend, device = compute.choose(bool(request.get("leaky")))
     check_place(out)
     if (out / "metrics.json").is_file():  # finished: nothing is written
@@ -144,7 +134,15 @@ def run_request(
         if run.is_finished:
             return run
         missing = find_missing_classes(data, folds)
-        _warn_of(missing)
+        if missing:
+            name, classes = next(iter(missing.items()))
+            others = f" (and {len(missing) - 1} more folds lack one)" if len(missing) > 1 else ""
+            warnings.warn(
+                f"the training part of fold {name!r} has no clip of {', '.join(classes)}{others}: the class has weight 0 "
+                "there and cannot be recognised; the evaluation continues.",
+                MissingClassWarning,
+                stacklevel=4,
+            )
         remove_temporary(run.path)
         run.drop_damaged_folds()
         run.check_backend(backend, device)
@@ -160,7 +158,8 @@ def run_request(
         if request.get("leaky"):
             write_json(resolve_inside(run.path, "leak.json"), collect_leak(run))
         metrics["seconds"] = round(time.perf_counter() - started, 1)
-        run.finish(metrics, compute_run_tables(run, metrics))
+        bins = pd.DataFrame(metrics["calibration"]["bins"])
+        run.finish(metrics, {"subjects": tabulate_subjects(run.collect()), "calibration": bins})
         return run
 
 
@@ -171,9 +170,7 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
         raise StagkitError(f"`seeds` is {seeds!r}: expected at least one, and none below 0.")
     twice = sorted({s for s in chosen if chosen.count(s) > 1})
     if twice:
-        raise StagkitError(
-            f"the seed {twice[0]} is given twice: it would train the same network again and count it as a repeat."
-        )
+        raise StagkitError(f"the seed {twice[0]} is given twice: it would count the same network as a repeat.")
     return chosen
 
 
@@ -182,15 +179,3 @@ def resolve_paths(path: str | Path | Sequence[str | Path]) -> str | list[str]:
     if isinstance(path, (str, Path)):
         return str(Path(path).resolve()) if path else ""
     return [str(Path(p).resolve()) for p in path]
-
-
-def _warn_of(missing: dict[str, tuple[str, ...]]) -> None:
-    if missing:
-        name, classes = next(iter(missing.items()))
-        others = f" (and {len(missing) - 1} more folds lack one)" if len(missing) > 1 else ""
-        warnings.warn(
-            f"the training part of fold {name!r} has no clip of {', '.join(classes)}{others}: the class has weight 0 "
-            "there and cannot be recognised; the evaluation continues.",
-            MissingClassWarning,
-            stacklevel=5,
-        )

@@ -1,16 +1,25 @@
-"""Training and testing one fold, or an ensemble of folds; results are returned, so that any process can do the work."""
+"""Training and testing folds: one after another, in processes, as ensembles on GPUs, or on a Dask cluster.
+
+A fold has the same seed, order and sealed test part everywhere. ``sequential``, ``processes`` and a cluster of them give the
+same bits. Ensembles (``stacked``) share random draws: the same only if the same folds are trained together.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.core.parallel import configure_process
-from stagkit.core.types import RoiDataset
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.files import read_json, resolve_inside, write_json
+from stagkit.core.parallel import configure_process, run_in_processes, run_on_cluster
+from stagkit.core.types import RoiDataset, StagkitError
 from stagkit.evaluation.run import Run
 from stagkit.evaluation.sealed import Fold, SealedInputs, Trained, Unblinding, fit_and_predict
 from stagkit.training.checkpoint import Checkpoint
@@ -18,6 +27,8 @@ from stagkit.training.checkpoint import Checkpoint
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
+
+BACKENDS = ("auto", "sequential", "processes", "stacked")
 
 #: (run, training clips, sealed test clips, seed, number of the fold, device, checkpoint) -> the trained system
 Fit = Callable[[Run, RoiDataset, SealedInputs, int, int, str, Checkpoint | None], Trained]
@@ -27,11 +38,8 @@ Fit = Callable[[Run, RoiDataset, SealedInputs, int, int, str, Checkpoint | None]
 class FoldResult:
     """What a run keeps of a fold (written by ``Run.save_fold``).
 
-    Args:
-        record: seconds, sizes, validation.
-        rows: predictions, one row per test clip; ``aus``: action units, if coded.
-        model: on the CPU; None keeps no weights.
-        arrays: name of a file -> its arrays.
+    ``record``: seconds, sizes, validation; ``rows``: predictions, one row per test clip; ``aus``: action units, if coded;
+    ``model``: on the CPU, None keeps no weights; ``arrays``: name of a file -> its arrays.
     """
 
     seed: int
@@ -90,16 +98,9 @@ def run_fold(
     }
     # kept with the fold, as a run may be resumed elsewhere
     versions = {"stagkit": __version__, "torch": torch.__version__}
-    return FoldResult(
-        seed,
-        number,
-        fold.unblinding,
-        {**trained.record, "device": str(device), "versions": versions},
-        pd.DataFrame({**clips, **predicted}),
-        trained.model,
-        _tabulate_aus(clips, data.aus[test], trained.aus),
-        trained.arrays,
-    )
+    record = {**trained.record, "device": str(device), "versions": versions}
+    rows, aus = pd.DataFrame({**clips, **predicted}), _tabulate_aus(clips, data.aus[test], trained.aus)
+    return FoldResult(seed, number, fold.unblinding, record, rows, trained.model, aus, trained.arrays)
 
 
 def fit_stag(
@@ -145,7 +146,7 @@ def run_ensemble(
     from stagkit.training.epoch_selection import fit_ensemble
 
     configure_process(device)
-    parts = [make_part(data, folds[number], run, seed, number) for seed, number in pairs]
+    parts = [_make_part(data, folds[number], run, seed, number) for seed, number in pairs]
     started = time.perf_counter()
     auxiliary = make_auxiliary(data, run.train_config)
     fitted = fit_ensemble(data, parts, run.stag_config, run.train_config, device, len(parts), checkpoint, auxiliary)
@@ -160,7 +161,7 @@ def run_ensemble(
     return results
 
 
-def make_part(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int):
+def _make_part(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int):
     """The training clips of a fold for an ensemble (``epoch_selection.TrainingPart``)."""
     from stagkit.training.epoch_selection import TrainingPart
 
@@ -199,10 +200,115 @@ def _tabulate_aus(clips: dict, truth: np.ndarray, probability: np.ndarray | None
     """Code and probability of every AU of the test clips; None if none is coded or predicted."""
     import pandas as pd
 
-    from stagkit.core.facs import AU_LABELS
-
     if probability is None or np.isnan(truth).all():
         return None
     coded = {label: truth[:, k] for k, label in enumerate(AU_LABELS)}
     predicted = {f"p_{label}": probability[:, k].astype(float).round(6) for k, label in enumerate(AU_LABELS)}
     return pd.DataFrame({**clips, **coded, **predicted})
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where to train.
+
+    Args:
+        backend: one of ``BACKENDS``; ``auto``: processes on a CPU, stacked on a GPU.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        workers: processes on a CPU; None: all cores.
+        gpus: how many GPUs of this machine share the folds (0, 1, ...).
+        cluster: a Dask scheduler (``parallel.connect``), '' for none.
+    """
+
+    backend: str = "auto"
+    device: str = "auto"
+    workers: int | None = None
+    gpus: int = 1
+    cluster: str = ""
+
+    def choose(self, leaky: bool = False) -> tuple[str, str]:
+        """Backend and device with ``auto`` resolved; ``leaky`` runs predict after every epoch, which ensembles cannot."""
+        from stagkit.training.train import choose_device
+
+        if self.backend not in BACKENDS:
+            raise StagkitError(f"`backend` is {self.backend!r}, expected one of {', '.join(BACKENDS)}.")
+        device = str(choose_device(self.device))
+        stacks = "cpu" not in device and not leaky
+        backend = self.backend if self.backend != "auto" else ("stacked" if stacks else "processes")
+        if backend == "stacked" and leaky:
+            raise StagkitError("--leaky predicts after every epoch, which an ensemble cannot: use --backend processes.")
+        if self.gpus > 1 and (backend != "stacked" or device == "cpu"):
+            raise StagkitError(f"--gpus {self.gpus} trains ensembles on CUDA GPUs: none is here, or --backend differs.")
+        if self.gpus > 1 and self.cluster:
+            raise StagkitError("give --gpus or --cluster: on a cluster every worker has one GPU.")
+        return backend, device
+
+
+def train_folds(
+    data: RoiDataset, folds: Sequence[Fold], run: Run, todo: Sequence[tuple], compute: Compute, fit: Fit | None = None
+) -> Iterator[str]:
+    """Train, test and write the folds ``todo``, (seed, number); yields the name of each finished fold."""
+    for result in _compute_results(data, folds, run, todo, compute, fit) if todo else ():
+        name = run.save_fold(result)  # workers return results: only the process that holds the run writes it
+        stem = run.stem(result.seed, result.number)
+        for working in (stem, f"stack_{stem}"):
+            Checkpoint(run.path, working).remove()
+        yield name
+
+
+def _compute_results(data, folds, run: Run, todo, compute: Compute, fit) -> Iterator[FoldResult]:
+    backend, device = compute.choose(bool(run.request.get("leaky")))
+    if backend == "stacked":
+        devices = [f"cuda:{i}" for i in range(compute.gpus)] if compute.gpus > 1 else [device]
+        shards = [s for s in plan_stacks(data, folds, run, len(devices), device) if set(todo) & set(s)]
+        if compute.cluster:
+            pieces = [(run, s, device) for s in shards]
+            results = run_on_cluster(compute.cluster, run_ensemble, pieces, (data, list(folds)))
+            results = (result for ensemble in results for result in ensemble)
+        else:
+            groups = [[s] for s in shards] if len(devices) == 1 else [shards]  # one device: written after each ensemble
+            results = (r for group in groups for r in run_on_devices(data, folds, run, group, devices))
+        yield from (r for r in results if (r.seed, r.number) in set(todo))
+    elif compute.cluster:
+        pieces = [(folds[number], run, seed, number, device) for seed, number in todo]
+        yield from run_on_cluster(compute.cluster, run_fold, pieces, (data,))
+    else:
+        work = (
+            partial(run_fold, data, folds[n], run, seed, n, device, Checkpoint(run.path, run.stem(seed, n)), fit)
+            for seed, n in todo
+        )
+        serial = backend == "sequential" or device != "cpu"
+        yield from run_in_processes(work, 1 if serial else compute.workers or os.cpu_count() or 1)
+
+
+def run_on_devices(data: RoiDataset, folds, run: Run, shards: Sequence[list], devices: Sequence[str]) -> Iterator:
+    """Results of ensembles shared out over devices, one process per device (one device: this process)."""
+    n = len(devices)
+    work = [partial(_run_shards, data, folds, run, shards[i::n], device) for i, device in enumerate(devices)]
+    for results in run_in_processes(work, n):
+        yield from results
+
+
+def plan_stacks(data: RoiDataset, folds, run: Run, n_devices: int, device: str) -> list[list[tuple[int, int]]]:
+    """Which folds are trained together; fixed when the run first starts, so that a resumed run gives the same numbers."""
+    from stagkit.training.ensemble import choose_chunk
+
+    pairs = [(seed, number) for seed in run.request["seeds"] for number in range(len(folds))]
+    path = resolve_inside(run.path, "stacks.json")
+    if path.is_file():
+        size = read_json(path).get("networks")
+        if not isinstance(size, int) or size < 1:
+            raise StagkitError(f"{path} is damaged: expected a number of networks; give another --out.")
+    else:
+        part = _make_part(data, folds[0], run, *pairs[0])
+        fits = choose_chunk(data, [part.final] * len(pairs), run.train_config, device)
+        size = min(fits, math.ceil(len(pairs) / n_devices))
+        write_json(path, {"networks": size})
+    return [pairs[i : i + size] for i in range(0, len(pairs), size)]
+
+
+def _run_shards(data, folds, run: Run, shards, device: str) -> list[FoldResult]:
+    results = []
+    for shard in shards:
+        checkpoint = Checkpoint(run.path, f"stack_{run.stem(*shard[0])}")
+        results += run_ensemble(data, folds, run, shard, device, checkpoint)
+    return results

@@ -19,12 +19,7 @@ LEAK_WARNING = (
 
 
 def select_epoch_on_test(label: np.ndarray, predictions: np.ndarray) -> int:
-    """The epoch that such code keeps: the last with the best *test* accuracy (``best <= val_acc``).
-
-    Args:
-        label: int "clip" of the test part.
-        predictions: int "epoch clip", the class predicted after each epoch.
-    """
+    """The epoch that such code keeps: the last with the best *test* accuracy; label "clip", predictions "epoch clip"."""
     accuracy = (predictions == label).mean(1)
     return int(np.flatnonzero(accuracy == accuracy.max())[-1])
 
@@ -35,8 +30,7 @@ def compute_leak(
     """Scores with and without selecting the epoch on the test clips; one training seed, folds pooled.
 
     Args:
-        labels: of each fold's test clips, int "clip".
-        predictions: of each fold, int "epoch clip".
+        labels, predictions: of each fold's test clips, int "clip" and "epoch clip".
         seed: of the permuted labels.
 
     Returns:

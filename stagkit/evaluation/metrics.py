@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stagkit.core.types import StagkitError
-from stagkit.evaluation.bootstrap import Estimate, bootstrap, describe_caveat
+from stagkit.evaluation.bootstrap import Estimate, bootstrap, describe_caveat, nan_to_none
 
 #: The three scores, in the order they are printed.
 SCORES = ("uf1", "uar", "acc")
@@ -34,11 +34,7 @@ class Scores:
 
 
 def compute_confusion(label: Sequence[int], prediction: Sequence[int], n_classes: int) -> np.ndarray:
-    """Count clips: int "cls cls", rows = true class, columns = predicted class.
-
-    Raises:
-        StagkitError: the two differ in length, or hold a class outside 0..n_classes - 1.
-    """
+    """Count clips: int "cls cls", rows = true class, columns = predicted class."""
     label, prediction = np.asarray(label, int), np.asarray(prediction, int)
     if label.shape != prediction.shape:
         raise StagkitError(f"{len(label)} labels and {len(prediction)} predictions were given: expected one per clip.")
@@ -87,10 +83,8 @@ def _count_clips(which: np.ndarray, label: np.ndarray, prediction: np.ndarray, n
 
 
 def _mean_statistic(counts: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """For ``bootstrap``: weights "draw subject" -> UF1, UAR, accuracy, then F1 of each class, "draw score", mean over seeds.
-
-    Args:
-        counts: confusions "seed subject cls cls"; every seed is scored by itself.
+    """For ``bootstrap``: weights "draw subject" -> UF1, UAR, accuracy, then F1 of each class, "draw score", mean over seeds
+    that are scored by themselves; ``counts``: confusions "seed subject cls cls".
     """
     repeats, n_classes = len(counts), counts.shape[-1]
     per_subject = counts.swapaxes(0, 1).reshape(counts.shape[1], -1)
@@ -147,10 +141,8 @@ def compute_baselines(
 def compute_report(table, classes: Sequence[str]) -> dict[str, object]:
     """The scores of a run over seeds, as in ``metrics.json``: ``compute_pooled``, and ``per_dataset`` of ``compute_groups``.
 
-    Args:
-        table: pandas DataFrame with columns ``seed, dataset, subject, label, prediction`` (class names), one row per clip
-            and seed; the clips of every seed in the same order.
-        classes: names in order.
+    ``table``: pandas DataFrame with columns ``seed, dataset, subject, label, prediction`` (class names), one row per clip
+    and seed; the clips of every seed in the same order.
     """
     return compute_pooled(table, classes) | {"per_dataset": compute_groups(table, classes, table["dataset"])}
 
@@ -193,12 +185,11 @@ def compute_pooled(table, classes: Sequence[str], baselines: bool = True) -> dic
             "ci95": list(interval[name]),
             "per_seed": {str(k): v for k, v in zip(seeds, values, strict=True)},
         }
-    out["n_subjects"] = len(names)
-    out["caveat"] = describe_caveat(len(names), *interval.values())
+    out |= {"n_subjects": len(names), "caveat": describe_caveat(len(names), *interval.values())}
     out["per_class"] = {
         c: {
-            "f1": _nan_to_none(np.mean([s.f1[i] for s in scores])),
-            "recall": _nan_to_none(np.mean([s.recall[i] for s in scores])),
+            "f1": nan_to_none(np.mean([s.f1[i] for s in scores])),
+            "recall": nan_to_none(np.mean([s.recall[i] for s in scores])),
             "n": int((label == i).sum()),
         }
         for i, c in enumerate(classes)
@@ -234,8 +225,8 @@ def compute_paired(
     def row(i: int) -> dict[str, object]:
         drawn = found.draws[:, 2, i][~np.isnan(found.draws[:, 2, i])]
         return {
-            **{name: _nan_to_none(found.value[k, i]) for k, name in enumerate(("first", "second", "difference"))},
-            "ci95": [_nan_to_none(end[2, i]) for end in (found.low, found.high)],
+            **{name: nan_to_none(found.value[k, i]) for k, name in enumerate(("first", "second", "difference"))},
+            "ci95": [nan_to_none(end[2, i]) for end in (found.low, found.high)],
             "above_zero": float((drawn > 0).mean()) if len(drawn) else None,
         }
 
@@ -245,5 +236,44 @@ def compute_paired(
     return out
 
 
-def _nan_to_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def compute_calibration(probability: np.ndarray, label: Sequence[int]) -> dict[str, object]:
+    r"""Reliability of the predicted class's probability.
+
+    :math:`ECE = \sum_b \frac{n_b}{n} |acc_b - conf_b|` over equal bins of the confidence (Guo et al. 2017,
+    arXiv:1706.04599).
+
+    Args:
+        probability, label: "clip cls" (rows sum to 1) and int "clip"; a clip may be repeated (several seeds).
+
+    Returns:
+        ``ece``; ``brier`` (mean squared distance to the truth, 0..2); ``log_loss`` (nats); ``bins``: for each its bounds,
+        ``n``, mean ``confidence`` and ``accuracy`` (None if empty).
+
+    Example:
+        >>> compute_calibration(np.array([[0.8, 0.2]] * 5), [0, 0, 0, 0, 1])["ece"]
+        0.0
+    """
+    probability, label = np.asarray(probability, float), np.asarray(label, int)
+    if probability.ndim != 2 or len(probability) != len(label) or not len(label):
+        raise StagkitError(f"{probability.shape} probabilities, {len(label)} labels: expected (clip, cls), one each.")
+    if not np.allclose(probability.sum(1), 1, atol=1e-3):
+        raise StagkitError("the probabilities of a clip do not sum to 1.")
+    n_bins = 10
+    confidence, correct = probability.max(1), probability.argmax(1) == label
+    edges = np.linspace(0, 1, n_bins + 1)
+    which = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
+    bins, ece = [], 0.0
+    for b in range(n_bins):
+        inside = which == b
+        n = int(inside.sum())
+        mean, accuracy = (float(v[inside].mean()) if n else None for v in (confidence, correct))
+        ece += n * abs(mean - accuracy) if n else 0.0
+        low, high = edges[b : b + 2].tolist()
+        bins.append({"low": low, "high": high, "n": n, "confidence": mean, "accuracy": accuracy})
+    truth = np.eye(probability.shape[1])[label]
+    return {
+        "ece": round(ece / len(label), 12),
+        "brier": float(((probability - truth) ** 2).sum(1).mean()),
+        "log_loss": float(-np.log(np.clip(probability[np.arange(len(label)), label], 1e-9, None)).mean()),
+        "bins": bins,
+    }

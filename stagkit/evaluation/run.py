@@ -127,11 +127,7 @@ class Run:
 
     @classmethod
     def start(cls, path: str | Path, request: dict, folds: Sequence[Fold], data: RoiDataset, device: str) -> Run:
-        """Use a folder, which the caller holds (``lock_folder``), for a run, or resume the same run.
-
-        Raises:
-            RunError: the folder holds another run (settings, data or folds differ), or other files.
-        """
+        """Use a folder, which the caller locks, for a run, or resume the same run; a ``RunError`` if it holds other work."""
         path = Path(path)
         request = {"format": FORMAT, **request}
         check_place(path)
@@ -165,15 +161,11 @@ class Run:
 
     @classmethod
     def load(cls, path: str | Path, complete: bool = True, evidence: bool = False) -> Run:
-        """Open a run.
+        """Open a run; a ``RunError`` if it is missing, of another format, damaged or refused.
 
         Args:
-            path: its folder.
             complete: refuse an unfinished run.
             evidence: refuse a run that shows nothing about unseen subjects (``check_evidence``).
-
-        Raises:
-            RunError: no run there, another format, damaged, or refused.
         """
         path = Path(path)
         if not (path / "run.json").is_file():
@@ -379,9 +371,7 @@ class Run:
         from stagkit.network.model import Stag
 
         if self.request["model"] != "stag":
-            raise RunError(
-                f"{self.path} is a run of {self.request['model']}: its weights are not kept; take a run of STAG."
-            )
+            raise RunError(f"{self.path} is a run of {self.request['model']}: only STAG's weights are kept.")
         name = f"weights/{self.stem(seed, fold)}.safetensors"
         if not (self.path / name).exists():
             raise RunError(f"{self.path / name} is missing: run the same 'stagkit evaluate' again.")
@@ -496,13 +486,7 @@ def check_place(path: str | Path, what: str = "run", kept: Sequence[str] = ("run
 
 def _check_request(request: Record) -> Record:
     """Raise a ``RunError`` if a part of ``run.json`` is missing or of another type."""
-    kinds = {
-        "classes": (list, str),
-        "seeds": (list, int),
-        "data": (dict, str),
-        "stag": (dict, str),
-        "train": (dict, str),
-    }
+    kinds = {"classes": (list, str), "seeds": (list, int), **dict.fromkeys(("data", "stag", "train"), (dict, str))}
     for name, (kind, inner) in kinds.items():
         if name in request or name not in ("stag", "train"):
             value = request[name]

@@ -12,13 +12,9 @@ from stagkit.evaluation.run import Run
 
 
 def check_run(path: str | Path) -> list[tuple[str, str]]:
-    """State of every file of a run, of the runs inside it and of its explanations.
+    """(path, state) of every file of a run, of the runs inside it and of its explanations.
 
-    Returns:
-        (path inside the run, state) of each file: ``ok``, ``missing``, ``damaged``, or one sentence on what is wrong.
-
-    Raises:
-        StagkitError: no run there.
+    A state is ``ok``, ``missing``, ``damaged``, or one sentence on what is wrong. A ``StagkitError`` if there is no run.
     """
     try:
         run = Run.load(path, complete=False)
@@ -62,10 +58,8 @@ def format_check(rows: list[tuple[str, str]]) -> str:
             lines.append(f"{shorten(name)[1:-1]:<44} {state}")
     lines = [f"{f'{folder}/':<44} {n} files ok" for folder, n in sorted(counts.items())] + lines
     bad = sum(not is_sound(state) for _, state in rows)
-    lines.append(
-        f"{bad} of {len(rows)} entries are damaged or missing." if bad else f"All {len(rows)} entries are sound."
-    )
-    return "\n".join(lines)
+    total = f"{bad} of {len(rows)} entries are damaged or missing." if bad else f"All {len(rows)} entries are sound."
+    return "\n".join([*lines, total])
 
 
 def _check_inside(run: Run, name: str, check) -> list[tuple[str, str]]:
@@ -77,17 +71,13 @@ def _check_inside(run: Run, name: str, check) -> list[tuple[str, str]]:
 
 def _check_files(run: Run) -> dict[str, str]:
     if not run.is_finished:
-        states = {}
-        for stem in run.list_done():
-            states |= find_damage(run.path, run.read_fold_digests(stem))
-        return states
+        digests = {name: d for stem in run.list_done() for name, d in run.read_fold_digests(stem).items()}
+        return find_damage(run.path, digests)
     try:
         states = find_damage(run.path, run.digests)
     except StagkitError as error:
         return {DIGESTS: str(error)}
-    for name in run.list_files():
-        states.setdefault(name, "not written by this run")
-    return states
+    return dict.fromkeys(run.list_files(), "not written by this run") | states
 
 
 def _check_scores(run: Run) -> tuple[str, str]:

@@ -9,12 +9,12 @@ import numpy as np
 
 from stagkit.core.facs import AU_LABELS
 from stagkit.evaluation.au_detection import compute_au_report
-from stagkit.evaluation.calibration import compute_calibration, tabulate_subjects
-from stagkit.evaluation.metrics import SCORES, compute_groups, compute_report
+from stagkit.evaluation.metrics import SCORES, compute_calibration, compute_groups, compute_report
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from stagkit.core.config import TrainConfig
     from stagkit.core.types import RoiDataset
     from stagkit.evaluation.run import Run
     from stagkit.evaluation.sealed import Fold
@@ -26,6 +26,8 @@ def compute_run_report(
     """The scores of all folds, pooled, with costs and provenance; ``missing``: ``splits.find_missing_classes``."""
     table, records, request = run.collect(), run.collect_records(), run.request
     label = table["label"].map(list(data.classes).index).to_numpy()
+    epochs = [r["epoch"] for r in records if r["epoch"] is not None]
+    seconds = [r["train_seconds"] for r in records]
     report = {
         "protocol": request["protocol"],
         "model": request["model"],
@@ -35,13 +37,19 @@ def compute_run_report(
         "seeds": request["seeds"],
         **compute_report(table, data.classes),
         "classes": list(data.classes),
-        "epoch_selection": _describe_epochs(run, records),
-        "epochs": _compute_range([r["epoch"] for r in records]),
+        "epoch_selection": _describe_epochs(run.train_config, epochs),
+        "epochs": {"min": min(epochs), "median": float(np.median(epochs)), "max": max(epochs)} if epochs else None,
         "device": device,
         "subject_disjoint": all(fold.subject_disjoint for fold in folds),
         "classes_missing_in_train": {name: list(classes) for name, classes in missing.items()},
         "calibration": compute_calibration(table[[f"p_{c}" for c in data.classes]].to_numpy(), label),
-        "cost": _compute_cost(records),
+        "cost": {
+            "parameters": records[0]["parameters"],
+            "multiply_adds": records[0]["multiply_adds"],
+            "train_seconds": round(float(np.sum(seconds)), 2),
+            "train_seconds_per_fold": round(float(np.median(seconds)), 3),
+            "inference_ms_per_clip": float(np.median([r["inference_ms_per_clip"] for r in records])),
+        },
     }
     if request["protocol"] == "cross":
         pair = table["fold"].map({i: fold.name for i, fold in enumerate(folds)})
@@ -52,18 +60,14 @@ def compute_run_report(
         report["per_part"] = compute_groups(table, data.classes, parts)
     aus = run.collect("_au")
     if aus is not None:
-        seeds = [part for _, part in aus.groupby("seed")]
-        report["au_detection"] = compute_au_report(
-            [part[list(AU_LABELS)].to_numpy() for part in seeds],
-            [part[[f"p_{label}" for label in AU_LABELS]].to_numpy() for part in seeds],
-            [part["subject"].to_numpy().astype(str) for part in seeds],
-        )
+        columns = [*AU_LABELS], [f"p_{label}" for label in AU_LABELS], "subject"
+        parts = ([part[names].to_numpy() for _, part in aus.groupby("seed")] for names in columns)
+        report["au_detection"] = compute_au_report(*parts)
     return report
 
 
-def _describe_epochs(run: Run, records: Sequence[dict]) -> str:
-    config = run.train_config
-    if all(r["epoch"] is None for r in records):
+def _describe_epochs(config: TrainConfig, epochs: Sequence[int]) -> str:
+    if not epochs:
         return "no epochs: settings fixed beforehand; no test clip took part"
     if config.epoch_selection == "fixed":
         return f"fixed beforehand ({config.epochs} epochs); no test clip took part"
@@ -74,28 +78,24 @@ def _describe_epochs(run: Run, records: Sequence[dict]) -> str:
     )
 
 
-def _compute_range(values: Sequence[float | None]) -> dict[str, float] | None:
-    known = [v for v in values if v is not None]
-    return {"min": min(known), "median": float(np.median(known)), "max": max(known)} if known else None
+def tabulate_subjects(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy per subject, the worst first, from a table of predictions.
 
-
-def _compute_cost(records: Sequence[dict]) -> dict[str, float]:
-    """Work per clip and per fold, and seconds of all folds together."""
-    seconds = [r["train_seconds"] for r in records]
-    return {
-        "parameters": records[0]["parameters"],
-        "multiply_adds": records[0]["multiply_adds"],
-        "train_seconds": round(float(np.sum(seconds)), 2),
-        "train_seconds_per_fold": round(float(np.median(seconds)), 3),
-        "inference_ms_per_clip": float(np.median([r["inference_ms_per_clip"] for r in records])),
-    }
-
-
-def compute_run_tables(run: Run, metrics: dict) -> dict[str, pd.DataFrame]:
-    """Further tables of a run: name -> table."""
+    Columns: ``dataset, subject, n_clips, acc`` and, for each class, ``n_CLASS`` and ``right_CLASS`` (mean over seeds).
+    """
     import pandas as pd
 
-    return {"subjects": tabulate_subjects(run.collect()), "calibration": pd.DataFrame(metrics["calibration"]["bins"])}
+    n_seeds = table["seed"].nunique()
+    right = table["label"] == table["prediction"]
+    rows = []
+    for (dataset, subject), part in table.groupby(["dataset", "subject"]):
+        row = {"dataset": dataset, "subject": subject, "n_clips": len(part) // n_seeds, "acc": right[part.index].mean()}
+        for c in sorted(table["label"].unique()):
+            of_class = part["label"] == c
+            row[f"n_{c}"] = int(of_class.sum()) // n_seeds
+            row[f"right_{c}"] = float((right[part.index] & of_class).sum() / n_seeds)
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values(["acc", "subject"], ignore_index=True)
 
 
 def format_metrics(metrics: dict) -> str:

@@ -48,12 +48,9 @@ class SealedInputs:
 
     def __init__(self, data: RoiDataset, index: np.ndarray, fold: str):
         self._fold, part = fold, data.select(index)
-        names = {
-            "clip_ids": _number_clips(len(part), "test clip"),
-            "subjects": _number_names(part.subjects, "test subject"),
-        }
         blank = {"label": np.zeros_like(part.label), "aus": np.full_like(part.aus, np.nan), "meta": {}, "parts": ()}
-        self._data = replace(part, **names, **blank)
+        subjects = _number_names(part.subjects, "test subject")
+        self._data = replace(_hide_clips(part, "test clip"), subjects=subjects, **blank)
 
     def __len__(self) -> int:
         return len(self._data)
@@ -117,8 +114,7 @@ class Fold:
     def training_part(self, data: RoiDataset) -> RoiDataset:
         """The training clips with their labels, clip ids numbered, ``meta`` reduced to ``OPEN_META``."""
         self.check_disjoint(data)
-        train = data.select(self.train)
-        return replace(train, clip_ids=_number_clips(len(train), "clip"), meta=_open_meta(data))
+        return _hide_clips(data.select(self.train), "clip")
 
     def test_inputs(self, data: RoiDataset) -> SealedInputs:
         """The test clips without labels; the seal stays closed."""
@@ -156,15 +152,10 @@ class Trained:
 def fit_and_predict(
     data: RoiDataset, fold: Fold, fit: Callable[[RoiDataset, SealedInputs], Trained]
 ) -> tuple[np.ndarray, np.ndarray, Trained]:
-    """Train, predict, and only then open the test part.
+    """Train, predict, then open the test part: its clips in ``data``, their probabilities, and what ``fit`` returned.
 
     Args:
-        data: the data set; ``fit`` never gets it.
-        fold: its seal is opened here.
-        fit: (training clips, sealed test clips) -> ``Trained``.
-
-    Returns:
-        Indices of the test clips in ``data``, probabilities "clip cls" in that order, and what ``fit`` returned.
+        fit: (training clips, sealed test clips) -> ``Trained``; it never gets ``data``.
 
     Raises:
         SealError: a subject in both parts, a sealed field read, a seal opened before, probabilities of another shape.
@@ -185,22 +176,17 @@ class BlindWarning(StagkitWarning):
 
 
 def check_blind(predict: Callable[[RoiDataset, Fold], np.ndarray], data: RoiDataset, fold: Fold) -> np.ndarray:
-    """Check that the predictions of a system do not depend on test labels, metadata, names, clip order or earlier calls.
+    """Predictions of a system, checked to not depend on test labels, metadata, names, clip order or earlier calls.
 
     Three new processes predict: from the data unchanged, and twice with corrupted test labels, numbered clips and subjects,
     and sealed metadata (once with reordered test clips), each after another fold that trains on these test clips.
 
     Args:
         predict: (data set, fold) -> probabilities "clip cls" of the test clips; deterministic, picklable by cloudpickle.
-        data: the data set.
         fold: its seal stays closed; ``predict`` gets a copy.
-
-    Returns:
-        The predictions.
 
     Raises:
         SealError: the predictions differ, or fail without names and metadata.
-        StagkitError: as raised by ``predict`` on the unchanged data.
 
     Warns:
         BlindWarning: the other fold could not be predicted, so memory across folds was not tested.
@@ -208,7 +194,11 @@ def check_blind(predict: Callable[[RoiDataset, Fold], np.ndarray], data: RoiData
     order = np.random.default_rng(0).permutation(len(fold._test))
     if len(order) > 1 and (order == np.arange(len(order))).all():
         order = order[::-1]
-    shifted, one_class = (_hide_names(corrupted) for corrupted in fold.corrupt_test_labels(data))
+    subjects, reordered = _number_names(data.subjects, "subject"), np.arange(len(data))
+    reordered[fold._test] = fold._test[order]
+    shifted, one_class = (
+        replace(_hide_clips(corrupted, "clip"), subjects=subjects) for corrupted in fold.corrupt_test_labels(data)
+    )
     clean, failure = _predict_in_new_process(predict, data, fold)
     if clean.ndim < 2 or len(clean) != fold.n_test:
         raise SealError(
@@ -218,7 +208,7 @@ def check_blind(predict: Callable[[RoiDataset, Fold], np.ndarray], data: RoiData
     failures = [failure]
     for what, changed, rows in (
         ("its labels, its metadata or the names of clips", shifted, slice(None)),
-        ("its labels, its metadata, or the names or the order of clips", _reorder(one_class, fold._test, order), order),
+        ("its labels, its metadata, or the names or the order of clips", one_class.select(reordered), order),
     ):
         try:
             other, failure = _predict_in_new_process(predict, changed, fold)
@@ -278,32 +268,13 @@ def _make_other(data: RoiDataset, fold: Fold) -> Fold:
     return Fold("another fold", train, fold.train[tested], fold.subject_disjoint)
 
 
-def _open_meta(data: RoiDataset) -> dict[str, object]:
-    return {key: data.meta[key] for key in OPEN_META if key in data.meta}
-
-
-def _number_clips(n: int, what: str) -> tuple[str, ...]:
-    return tuple(f"{what} {i:05d}" for i in range(n))
+def _hide_clips(data: RoiDataset, what: str) -> RoiDataset:
+    """The same data with numbers for clips, and open metadata only."""
+    clip_ids = tuple(f"{what} {i:05d}" for i in range(len(data)))
+    return replace(data, clip_ids=clip_ids, meta={k: data.meta[k] for k in OPEN_META if k in data.meta})
 
 
 def _number_names(names: Sequence[str], what: str) -> tuple[str, ...]:
     """Equal names get equal numbers, in sorted order: groups and their order stay."""
     _, which = np.unique(np.asarray(names, str), return_inverse=True)
     return tuple(f"{what} {i:05d}" for i in which)
-
-
-def _hide_names(data: RoiDataset) -> RoiDataset:
-    """The same data with numbers for clips and subjects, and sealed metadata."""
-    return replace(
-        data,
-        clip_ids=_number_clips(len(data), "clip"),
-        subjects=_number_names(data.subjects, "subject"),
-        meta=_open_meta(data),
-    )
-
-
-def _reorder(data: RoiDataset, places: np.ndarray, order: np.ndarray) -> RoiDataset:
-    """The same data with the clips at ``places`` permuted among themselves."""
-    index = np.arange(len(data))
-    index[places] = places[order]
-    return data.select(index)

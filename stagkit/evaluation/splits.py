@@ -43,11 +43,7 @@ def make_folds(data: RoiDataset, protocol: Protocol = "loso", n_folds: int = 10,
 
     Returns:
         Folds whose test parts together hold every clip once (``cross``: once per pair; ``official``: every clip that is
-        not for training).
-
-    Raises:
-        StagkitError: data that this protocol cannot split (``check_splittable``), or an unknown protocol.
-        SealError: a subject in both parts (of an official split).
+        not for training); a ``StagkitError`` for data that this protocol cannot split (``check_splittable``).
     """
     if protocol == "stratifiedkfold":
         raise StagkitError(f"{NOT_DISJOINT} 'stagkit evaluate --protocol stratifiedkfold' does both.")
@@ -105,11 +101,7 @@ def _make_official(data: RoiDataset) -> tuple[Fold, ...]:
 
 
 def make_stratified_folds(data: RoiDataset, n_folds: int = 10, seed: int = 0) -> tuple[Fold, ...]:
-    """Folds with equal class shares and subjects in both parts: **not** subject-disjoint, for demonstration only.
-
-    Raises:
-        StagkitError: a class with fewer clips than folds, or data that cannot be split.
-    """
+    """Folds with equal class shares and subjects in both parts: **not** subject-disjoint, for demonstration only."""
     from sklearn.model_selection import StratifiedKFold
 
     check_splittable(data)

@@ -16,9 +16,8 @@ from stagkit.core.files import compute_digest, read_json
 from stagkit.core.types import StagkitError
 from stagkit.datasets import load_layout
 from stagkit.datasets.cards import DatasetCard
-from stagkit.evaluation.calibration import tabulate_subjects
 from stagkit.evaluation.run import Run
-from stagkit.evaluation.run_summary import describe_au_detection, list_cautions
+from stagkit.evaluation.run_summary import describe_au_detection, list_cautions, tabulate_subjects
 from stagkit.evaluation.splits import PROTOCOLS
 from stagkit.explain.run import describe_evidence
 from stagkit.explorers.page import Page
