@@ -109,7 +109,7 @@ def test_tables_keep_what_is_printed_apart(compared):
 def test_training_does_not_peek(views, name, forked):
     """Wrong labels in the test part change neither the answer nor any epoch's."""
     train = TrainConfig(epochs=2)
-    request = {"schedule": {**SYSTEMS["evolution"].schedule.to_dict(), "epochs": 2}, "explain": False}
+    request = {"schedule": {**vars(SYSTEMS["evolution"].schedule), "epochs": 2}, "explain": False}
     run = SimpleNamespace(stag_config=SMALL, train_config=train, request=request)
 
     def answer(data, fold):

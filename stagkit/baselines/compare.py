@@ -141,14 +141,7 @@ def make_request(
 
 
 def fit_system(
-    name: str | None,
-    run: Run,
-    train: RoiDataset,
-    inputs: SealedInputs,
-    seed: int,
-    number: int,
-    device: str,
-    checkpoint=None,
+    name, run: Run, train: RoiDataset, inputs: SealedInputs, seed: int, number: int, device: str, checkpoint=None
 ) -> Trained:
     """Train one system (None: STAG) on a training part and predict the sealed clips; ``evaluation.fold.Fit``.
 

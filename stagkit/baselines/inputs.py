@@ -5,18 +5,10 @@ maps have ``regions`` and ``face`` only (T = 1, no images). Prepared clips are r
 rendered again. Face images show the window of the published maps (``datasets.flow_maps.MAP_FRAME``) with the measured head
 motion removed.
 
-=========== ============================================================= =========================================
-view        ``x`` "clip time roi chan py px"                              unit
-=========== ============================================================= =========================================
-regions     as prepared                                                   % of the IOD (published maps: map)
-time_series the regions at 25 frames spread evenly over the clip          the same
-face        flow from onset to apex (u, v, strain), 28 px                 the same
-mesti       apex-centred rank pooling (``baselines.rank_pooling``), 64 px fraction of the grey range
-dynamic     classic dynamic image, 64 px                                  fraction of the grey range
-film        8 frames, 64 px; ``times_ms`` counts from the apex            0..1
-=========== ============================================================= =========================================
-
-The apex is the coded one if available, otherwise the frame of largest motion.
+``regions``: as prepared, % of the IOD (published maps: map). ``time_series``: at 25 frames spread evenly over the clip.
+``face``: flow from onset to apex (u, v, strain), 28 px, the same unit. ``mesti``, ``dynamic``: apex-centred and classic rank
+pooling (``rank_pooling``), 64 px, fraction of the grey range. ``film``: 8 frames, 64 px, 0..1; ``times_ms`` counts from the
+apex. The apex is the coded one if available, otherwise the frame of largest motion.
 """
 
 from __future__ import annotations
@@ -44,7 +36,7 @@ from stagkit.synthetic.config import PhantomConfig
 
 VIEWS = ("regions", "time_series", "face", "mesti", "dynamic", "film")
 #: Views that are made from the images of a clip.
-OF_IMAGES = ("time_series", "face", "mesti", "dynamic", "film")
+OF_IMAGES = VIEWS[1:]
 
 FACE_SIDE, IMAGE_SIDE, FILM_FRAMES, SERIES_FRAMES = 28, 64, 8, 25
 FORMAT = 2  # raised when a view changes: cached ones are made again

@@ -82,8 +82,7 @@ def choose_variants(
 ) -> tuple[Variant, ...]:
     """The variants named in ``only`` (empty: all) that apply to these clips; the whole network is always first."""
     names = [v.name for v in VARIANTS]
-    unknown = sorted(set(only) - set(names))
-    if unknown:
+    if unknown := sorted(set(only) - set(names)):
         raise StagkitError(f"there is no variant {', '.join(unknown)}; there are {', '.join(names)}.")
     coded, of = (~np.isnan(data.aus)).any(1), np.asarray(data.datasets)
     has = {"": True, "time": data.x.shape[1] > 1, "maps": accepts_auxiliary_data(data)}
@@ -91,12 +90,11 @@ def choose_variants(
     has["fused"] = coded.any() and stag_config.head == "fused"
     has["branches"] = stag_config.branches == "both"
 
-    def differs(v: Variant) -> bool:
+    def applies(v: Variant) -> bool:
         changed = stag_config.replace(**v.stag) != stag_config or train_config.replace(**v.train) != train_config
-        return changed or v.frames != "all"
+        return (not only or v.name in only) and has[v.needs] and (changed or v.frames != "all")
 
-    wanted = [v for v in VARIANTS if not only or v.name in (FULL, *only)]
-    return tuple(v for v in wanted if v.name == FULL or (has[v.needs] and differs(v)))
+    return tuple(v for v in VARIANTS if v.name == FULL or applies(v))
 
 
 def ablate(
@@ -125,8 +123,7 @@ def ablate(
     out, others = Path(out), dict(others or {})
     defaults = choose_settings(data, settings.get("protocol", "loso"), stag_config, train_config)
     stag, train = defaults.stag, defaults.train
-    clash = sorted(set(others) & {v.name for v in VARIANTS})
-    if clash:
+    if clash := sorted(set(others) & {v.name for v in VARIANTS}):
         raise StagkitError(f"{clash[0]} is a variant already: give the other preparation another name.")
     work = {}  # name -> (what differs, clips, where they lie, settings)
     for v in choose_variants(data, stag, train, only):
@@ -141,9 +138,8 @@ def ablate(
             place = resolve_inside(out, name)
             runs[name] = evaluate(clips, place, *configs, data_path=path, progress=progress, **settings)
         rows = {name: _describe(work[name][0], run, runs[FULL]) for name, run in runs.items()}
-        metrics = runs[FULL].metrics
-        result = {"full": FULL, "variants": rows}
-        result |= {k: metrics[k] for k in ("protocol", "n_clips", "n_subjects", "n_folds", "seeds")}
+        metrics, kept = runs[FULL].metrics, ("protocol", "n_clips", "n_subjects", "n_folds", "seeds")
+        result = {"full": FULL, "variants": rows, **{k: metrics[k] for k in kept}}
         paired = [row["difference"]["uf1"]["ci95"] for row in rows.values() if "difference" in row]
         result["caveat"] = describe_caveat(result["n_subjects"], metrics["uf1"]["ci95"], *paired)
         _save(result, out)
@@ -151,9 +147,8 @@ def ablate(
 
 
 def _describe(what: str, run: Run, full: Run) -> dict[str, object]:
-    scores = {s: {k: run.metrics[s][k] for k in ("mean", "std", "ci95")} for s in SCORES}
-    cost = {k: run.metrics["cost"][k] for k in ("parameters", "multiply_adds", "train_seconds")}
-    row = {"what": what, **scores, **cost}
+    row = {"what": what, **{s: {k: run.metrics[s][k] for k in ("mean", "std", "ci95")} for s in SCORES}}
+    row |= {k: run.metrics["cost"][k] for k in ("parameters", "multiply_adds", "train_seconds")}
     row["au_auroc"] = (run.metrics.get("au_detection") or {}).get("mean_auroc")
     if run.path != full.path:
         paired = compare_runs(run, full)
@@ -188,6 +183,4 @@ def format_ablation(result: dict[str, object]) -> str:
         paired = row.get("difference", {}).get("uf1")
         interval = describe_interval(paired) if paired else ""
         lines.append(f"{name:<24}{scores}   {interval:<34}{row['parameters']:>10,}")
-    if result.get("caveat"):
-        lines.append(f"caution: {result['caveat']}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *([f"caution: {result['caveat']}"] if result.get("caveat") else [])])

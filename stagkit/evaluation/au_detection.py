@@ -19,8 +19,7 @@ def compute_au_detection(truth: np.ndarray, probability: np.ndarray) -> dict[str
     """F1 (at ``THRESHOLD``) and AUROC of each action unit over the coded clips.
 
     Args:
-        truth: float "clip au", 1 present, 0 absent, NaN not coded; order of ``facs.AU_NUMBERS``.
-        probability: float "clip au".
+        truth, probability: float "clip au" in the order of ``facs.AU_NUMBERS``; truth 1 present, 0 absent, NaN not coded.
 
     Returns:
         ``n_coded`` clips; ``mean_f1`` and ``mean_auroc`` over the ``n_aus`` AUs with both present and absent clips (None
@@ -33,10 +32,9 @@ def compute_au_detection(truth: np.ndarray, probability: np.ndarray) -> dict[str
         {'n_present': 2, 'n_coded': 4, 'f1': 0.6666666666666666, 'auroc': 1.0}
     """
     truth, probability = np.asarray(truth, float), np.asarray(probability, float)
-    if truth.shape != probability.shape or truth.ndim != 2 or truth.shape[1] != len(AU_LABELS):
-        raise ShapeError(
-            f"`truth` is {truth.shape}, `probability` {probability.shape}: expected (clip, {len(AU_LABELS)}) both."
-        )
+    n = len(AU_LABELS)
+    if truth.shape != probability.shape or truth.ndim != 2 or truth.shape[1] != n:
+        raise ShapeError(f"`truth` is {truth.shape}, `probability` {probability.shape}: expected (clip, {n}) both.")
     coded = ~np.isnan(truth)
     report: dict[str, object] = {"n_coded": int(coded.any(1).sum()), "threshold": THRESHOLD}
     counts = zip(AU_LABELS, (truth == 1).sum(0).tolist(), coded.sum(0).tolist(), strict=True)

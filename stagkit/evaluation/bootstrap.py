@@ -54,7 +54,6 @@ def bootstrap(
         statistic: weights float "draw subject" (how often each subject counts, in the order of ``np.unique(subjects)``)
             -> values float "draw ...". Called with ones for the value itself. NaN (no value in a draw) is left out.
         subjects: "row"; rows of one subject (clips, seeds, folds) are drawn together.
-        n_draws, seed: of the draws.
 
     Returns:
         ``Estimate``; its ends are NaN if no draw has a value. With few subjects all draws can lie on one side of the value:
@@ -73,9 +72,7 @@ def bootstrap(
 def describe_caveat(n_subjects: int, *intervals: Sequence[float | None]) -> str:
     """What limits the reliability of intervals: fewer than ``FEW_SUBJECTS`` subjects, or no width; '' if nothing does.
 
-    Args:
-        n_subjects: that were drawn from.
-        intervals: (low, high) of the statistics shown; None and NaN are left out.
+    ``intervals``: (low, high) of the statistics shown; None and NaN are left out.
 
     Example:
         >>> describe_caveat(4, (0.4, 0.6))
@@ -120,8 +117,8 @@ def compute_mean_map(
     """
     values = np.asarray(values, float)
     names = np.arange(len(values)) if subjects is None else np.asarray(subjects)
-    which = np.unique(names, return_inverse=True)[1]
-    return _estimate(_mean_statistic(values, which, int(which.max()) + 1), names, values.shape[1:])
+    unique, which = np.unique(names, return_inverse=True)
+    return _estimate(_mean_statistic(values, which, len(unique)), names, values.shape[1:])
 
 
 def compute_mean_difference(
@@ -129,11 +126,9 @@ def compute_mean_difference(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``compute_mean_map`` of ``other`` minus that of ``one``; a subject is drawn for both."""
     names = np.concatenate([np.asarray(one_subjects), np.asarray(other_subjects)])
-    which = np.unique(names, return_inverse=True)[1]
-    first, second = (
-        _mean_statistic(np.asarray(values, float), at, int(which.max()) + 1)
-        for values, at in ((one, which[: len(one)]), (other, which[len(one) :]))
-    )
+    unique, which = np.unique(names, return_inverse=True)
+    first = _mean_statistic(np.asarray(one, float), which[: len(one)], len(unique))
+    second = _mean_statistic(np.asarray(other, float), which[len(one) :], len(unique))
     return _estimate(lambda w: second(w) - first(w), names, one.shape[1:])
 
 

@@ -30,10 +30,8 @@ def compare_runs(first: str | Path | Run, second: str | Path | Run) -> dict:
     a, b = runs
     classes = a.request["classes"]
     if set(classes) != set(b.request["classes"]):
-        raise RunError(
-            f"{a.path} has the classes {', '.join(classes)}, {b.path} has {', '.join(b.request['classes'])}: "
-            "they cannot be compared."
-        )
+        here, there = (f"{run.path} has the classes {', '.join(run.request['classes'])}" for run in runs)
+        raise RunError(f"{here}, {there}: runs of other classes cannot be compared.")
     arranged = [_arrange(run) for run in runs]
     keys = arranged[0][0].index.intersection(arranged[1][0].index, sort=False)
     if not len(keys):
@@ -99,10 +97,8 @@ def format_comparison(result: dict) -> str:
             lines.append(f"{name:<16}{'':>13}{'':>13}{'no clip':>12}")
             continue
         low, high = row["ci95"]
-        lines.append(
-            f"{name:<16}{row['first']:>13.3f}{row['second']:>13.3f}{row['difference']:>+12.3f}   {low:+.3f} .. {high:+.3f}"
-            f"{row['above_zero']:>10.1%}"
-        )
+        text = f"{name:<16}{row['first']:>13.3f}{row['second']:>13.3f}{row['difference']:>+12.3f}"
+        lines.append(f"{text}   {low:+.3f} .. {high:+.3f}{row['above_zero']:>10.1%}")
     low, high = result["uf1"]["ci95"]
     better = a if low > 0 else b if high < 0 else None
     none = "The interval of UF1 contains 0: on these subjects the two do not differ measurably."

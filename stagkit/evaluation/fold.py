@@ -64,14 +64,7 @@ def shuffle_labels(train: RoiDataset, seed: int) -> RoiDataset:
 
 
 def run_fold(
-    data: RoiDataset,
-    fold: Fold,
-    run: Run,
-    seed: int,
-    number: int,
-    device: str,
-    checkpoint: Checkpoint | None = None,
-    fit: Fit | None = None,
+    data: RoiDataset, fold: Fold, run: Run, seed: int, number: int, device: str, checkpoint=None, fit: Fit | None = None
 ) -> FoldResult:
     """Train the system of ``fit`` (None: ``fit_stag``) on a fold's training part, predict its test part, then open it."""
     import pandas as pd
@@ -81,16 +74,10 @@ def run_fold(
 
     configure_process(device)
     fold, fit = fold.copy(), fit or fit_stag  # each seed opens its own seal
-    test, probability, trained = fit_and_predict(
-        data, fold, lambda train, inputs: fit(run, train, inputs, seed, number, device, checkpoint)
-    )
-    clips = {
-        "seed": seed,
-        "fold": number,
-        "dataset": [data.datasets[j] for j in test],
-        "subject": [data.subjects[j] for j in test],
-        "clip": [data.clip_ids[j] for j in test],
-    }
+    given = (seed, number, device, checkpoint)
+    test, probability, trained = fit_and_predict(data, fold, lambda train, inputs: fit(run, train, inputs, *given))
+    names = {"dataset": data.datasets, "subject": data.subjects, "clip": data.clip_ids}
+    clips = {"seed": seed, "fold": number, **{key: [values[j] for j in test] for key, values in names.items()}}
     predicted = {
         "label": [data.classes[data.label[j]] for j in test],
         "prediction": [data.classes[k] for k in probability.argmax(1)],
@@ -104,13 +91,7 @@ def run_fold(
 
 
 def fit_stag(
-    run: Run,
-    train: RoiDataset,
-    inputs: SealedInputs,
-    seed: int,
-    number: int,
-    device: str,
-    checkpoint: Checkpoint | None = None,
+    run: Run, train: RoiDataset, inputs: SealedInputs, seed: int, number: int, device: str, checkpoint=None
 ) -> Trained:
     """Train STAG as the run requests; with ``leaky``, or in a comparison, it also predicts after every epoch."""
     from stagkit.synthetic.flow_maps import make_auxiliary
@@ -129,17 +110,12 @@ def fit_stag(
     auxiliary, started = make_auxiliary(train, run.train_config), time.perf_counter()
     *network, record = fit_network(_permute(run, train, own), *settings, auxiliary)
     record = {**record, "train_seconds": round(time.perf_counter() - started, 3)}
-    trained = _finish_stag((*network, record), train, inputs)
+    trained = _finish_stag((*network, record), run, train, inputs)
     return replace(trained, arrays={"leak": {"predictions": np.stack(predictions)}}) if predictions else trained
 
 
 def run_ensemble(
-    data: RoiDataset,
-    folds: Sequence[Fold],
-    run: Run,
-    pairs: Sequence[tuple[int, int]],
-    device: str,
-    checkpoint: Checkpoint | None = None,
+    data: RoiDataset, folds: Sequence[Fold], run: Run, pairs: Sequence[tuple[int, int]], device: str, checkpoint=None
 ) -> list[FoldResult]:
     """Train the folds ``pairs``, (seed, number), at once; the same pairs in the same order give the same numbers."""
     from stagkit.synthetic.flow_maps import make_auxiliary
@@ -151,14 +127,9 @@ def run_ensemble(
     auxiliary = make_auxiliary(data, run.train_config)
     fitted = fit_ensemble(data, parts, run.stag_config, run.train_config, device, len(parts), checkpoint, auxiliary)
     more = {"train_seconds": round((time.perf_counter() - started) / len(parts), 3), "stacked": len(parts)}
-    results = []
-    for (seed, number), (*network, record) in zip(pairs, fitted, strict=True):
-
-        def fit(run, train, inputs, *_, network=network, record=record):
-            return _finish_stag((*network, {**record, **more}), train, inputs)
-
-        results.append(run_fold(data, folds[number], run, seed, number, device, fit=fit))
-    return results
+    fits = [partial(_finish_stag, (*network, {**record, **more})) for *network, record in fitted]
+    done = zip(pairs, fits, strict=True)
+    return [run_fold(data, folds[number], run, seed, number, device, fit=fit) for (seed, number), fit in done]
 
 
 def _make_part(data: RoiDataset, fold: Fold, run: Run, seed: int, number: int):
@@ -187,7 +158,8 @@ def describe_fit(model, train: RoiDataset, inputs: SealedInputs) -> dict[str, ob
     }
 
 
-def _finish_stag(fitted: tuple, train: RoiDataset, inputs: SealedInputs) -> Trained:
+def _finish_stag(fitted: tuple, run: Run, train: RoiDataset, inputs: SealedInputs, *_) -> Trained:
+    """Predictions and record of a fitted network; the arguments after it are those of ``Fit``."""
     from stagkit.training.train import predict_with_aus
 
     model, epochs, selected_by, record = fitted
@@ -213,8 +185,7 @@ class Compute:
 
     Args:
         backend: one of ``BACKENDS``; ``auto``: processes on a CPU, stacked on a GPU.
-        device: ``auto``, ``cpu``, ``cuda``, ...
-        workers: processes on a CPU; None: all cores.
+        device, workers: ``auto``, ``cpu``, ``cuda``, ...; processes on a CPU (None: all cores).
         gpus: how many GPUs of this machine share the folds (0, 1, ...).
         cluster: a Dask scheduler (``parallel.connect``), '' for none.
     """
@@ -262,8 +233,8 @@ def _compute_results(data, folds, run: Run, todo, compute: Compute, fit) -> Iter
         shards = [s for s in plan_stacks(data, folds, run, len(devices), device) if set(todo) & set(s)]
         if compute.cluster:
             pieces = [(run, s, device) for s in shards]
-            results = run_on_cluster(compute.cluster, run_ensemble, pieces, (data, list(folds)))
-            results = (result for ensemble in results for result in ensemble)
+            ensembles = run_on_cluster(compute.cluster, run_ensemble, pieces, (data, list(folds)))
+            results = (result for ensemble in ensembles for result in ensemble)
         else:
             groups = [[s] for s in shards] if len(devices) == 1 else [shards]  # one device: written after each ensemble
             results = (r for group in groups for r in run_on_devices(data, folds, run, group, devices))

@@ -35,8 +35,7 @@ def compute_leak(
 
     Returns:
         UF1, UAR and accuracy of ``last_epoch`` (no selection), ``best_test_epoch`` of each fold, ``best_common_epoch`` (one
-        for all folds), and ``permuted_last_epoch``, ``permuted_best_test_epoch``: the same rules with labels permuted over
-        all clips, where any gain is spurious.
+        for all folds), and ``permuted_...``: the same rules with labels permuted over all clips, where any gain is spurious.
     """
 
     def score(truth: list[np.ndarray], predicted: list[np.ndarray]) -> dict[str, float]:
@@ -88,7 +87,6 @@ def format_leak(leak: dict) -> str:
         "permuted_last_epoch": "permuted labels, last epoch",
         "permuted_best_test_epoch": "permuted labels, best test epoch",
     }
-    lines = [f"LEAK DEMONSTRATION{'':<22}{'UF1':>7}{'UAR':>7}{'ACC':>7}"]
-    for key, name in names.items():
-        lines.append(f"  {name:<38}" + "".join(f"{leak['mean'][key][s]:7.3f}" for s in SCORES))
-    return "\n".join([*lines, f"Warning: {leak['warning']}"])
+    head = f"LEAK DEMONSTRATION{'':<22}{'UF1':>7}{'UAR':>7}{'ACC':>7}"
+    rows = [f"  {name:<38}" + "".join(f"{leak['mean'][k][s]:7.3f}" for s in SCORES) for k, name in names.items()]
+    return "\n".join([head, *rows, f"Warning: {leak['warning']}"])

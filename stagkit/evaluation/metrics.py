@@ -108,9 +108,7 @@ def compute_interval(
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals by bootstrap over subjects of the mean over seeds: score -> (low, high).
 
-    Args:
-        label, subject: "clip".
-        prediction: int "clip", or "seed clip": each seed is scored by itself.
+    ``label``, ``subject``: "clip"; ``prediction``: int "clip", or "seed clip": each seed is scored by itself.
     """
     _, which = np.unique(np.asarray(subject), return_inverse=True)
     return _get_intervals(bootstrap(_mean_statistic(_count_clips(which, label, prediction, n_classes)), subject))
@@ -130,12 +128,11 @@ def compute_baselines(
         "majority": np.full_like(label, np.bincount(label, minlength=n_classes).argmax())[None],
         "permuted": np.stack([rng.permutation(one) for one in prediction for _ in range(N_SHUFFLES)]),
     }
-    out: dict[str, dict[str, object]] = {}
     for name, predicted in baselines.items():
         found = bootstrap(_mean_statistic(_count_clips(which, label, predicted, n_classes)), subject)
         ends = {score: list(pair) for score, pair in _get_intervals(found).items()}
-        out[name] = {"ci95": ends, **{score: float(found.value[i]) for i, score in enumerate(SCORES)}}
-    return out
+        baselines[name] = {"ci95": ends, **{score: float(found.value[i]) for i, score in enumerate(SCORES)}}
+    return baselines
 
 
 def compute_report(table, classes: Sequence[str]) -> dict[str, object]:
@@ -186,14 +183,10 @@ def compute_pooled(table, classes: Sequence[str], baselines: bool = True) -> dic
             "per_seed": {str(k): v for k, v in zip(seeds, values, strict=True)},
         }
     out |= {"n_subjects": len(names), "caveat": describe_caveat(len(names), *interval.values())}
-    out["per_class"] = {
-        c: {
-            "f1": nan_to_none(np.mean([s.f1[i] for s in scores])),
-            "recall": nan_to_none(np.mean([s.recall[i] for s in scores])),
-            "n": int((label == i).sum()),
-        }
-        for i, c in enumerate(classes)
-    }
+    out["per_class"] = {}
+    for i, c in enumerate(classes):
+        means = {name: nan_to_none(np.mean([getattr(s, name)[i] for s in scores])) for name in ("f1", "recall")}
+        out["per_class"][c] = {**means, "n": int((label == i).sum())}
     out["confusion"] = confusions.sum(0).tolist()
     if baselines:
         out["baselines"] = compute_baselines(label, prediction, len(classes), subject[0])
@@ -206,8 +199,7 @@ def compute_paired(
     """How much better the first predictions are than the second on the same clips: a paired bootstrap over subjects.
 
     Args:
-        label, subject: "clip".
-        first, second: int "seed clip", predicted classes; the numbers of seeds may differ.
+        label, subject, first, second: "clip", and int "seed clip"; the numbers of seeds may differ.
 
     Returns:
         For ``uf1, uar, acc``: ``first``, ``second`` (means over seeds), ``difference``, ``ci95`` and ``above_zero``

@@ -10,6 +10,7 @@ import platform
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -109,12 +110,10 @@ def _guard(value, path: Path):
 def describe_environment(device: str) -> dict[str, object]:
     """Versions that determine the numbers, and the device."""
     names = ("stagkit", "torch", "torch-geometric", "numpy", "opencv-contrib-python-headless", "captum", "scikit-learn")
-    versions = {}
+    versions = dict.fromkeys(names)
     for name in names:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
     return {"python": platform.python_version(), "system": platform.system(), "device": device, "versions": versions}
 
 
@@ -144,9 +143,8 @@ class Run:
             if not differ and run.split != split:
                 differ = ["split.json, the clips of the folds"]
             if differ:
-                raise RunError(
-                    f"{path} holds another run (it differs in {', '.join(differ)}): give another --out, or remove it."
-                )
+                names = ", ".join(differ)
+                raise RunError(f"{path} holds another run (it differs in {names}): give another --out, or remove it.")
             if not run.is_finished:
                 run._compare_environment(environment)
             return run
@@ -390,8 +388,8 @@ class Run:
 
     def list_done(self) -> list[str]:
         """Stems of the finished folds, in the order of seeds and folds."""
-        pairs = ((seed, fold) for seed in self.request["seeds"] for fold in range(len(self.split)))
-        return [self.stem(seed, fold) for seed, fold in pairs if self.is_done(seed, fold)]
+        n, seeds = len(self.split), self.request["seeds"]
+        return [self.stem(seed, fold) for seed in seeds for fold in range(n) if self.is_done(seed, fold)]
 
     def collect(self, kind: str = "") -> pd.DataFrame | None:
         """Predictions of all finished folds; ``kind="_au"``: of their action units, None if no fold has any."""
@@ -416,9 +414,8 @@ class Run:
         try:
             return load_arrays(self.find(name))["predictions"].astype(int)
         except (StagkitError, KeyError, ValueError) as error:
-            raise RunError(
-                f"{self.path / name} is missing or damaged: evaluate again with --leaky in a new folder."
-            ) from error
+            message = f"{self.path / name} is missing or damaged: evaluate again with --leaky in a new folder."
+            raise RunError(message) from error
 
     def finish(self, metrics: dict, tables: dict[str, pd.DataFrame]) -> None:
         """Write pooled predictions, unblindings, ``tables`` (as ``NAME.csv``), digests, and last ``metrics.json``."""

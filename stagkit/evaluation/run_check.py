@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 from stagkit.core.files import DIGESTS, TEMPORARY, find_damage, read_digests, resolve_inside, shorten
@@ -29,8 +30,7 @@ def check_run(path: str | Path) -> list[tuple[str, str]]:
     for name in ("permuted", "stratifiedkfold"):
         if (run.path / name / "run.json").is_file():
             rows += _check_inside(run, name, check_run)
-    explanations = run.path / "explanations"
-    for folder in sorted(explanations.glob("seed*")) if explanations.is_dir() else ():
+    for folder in sorted((run.path / "explanations").glob("seed*")):
         rows += _check_inside(run, f"explanations/{folder.name}", _check_explanation)
     for base, folders, names in os.walk(run.path):
         links = [Path(base, name) for name in (*folders, *names) if Path(base, name).is_symlink()]
@@ -48,15 +48,9 @@ def is_sound(state: str) -> bool:
 
 def format_check(rows: list[tuple[str, str]]) -> str:
     """The states as text; files that are ok are counted per folder."""
-    counts: dict[str, int] = {}
-    lines = []
-    for name, state in rows:
-        if state == "ok":
-            folder = str(Path(name).parent)
-            counts[folder] = counts.get(folder, 0) + 1
-        else:
-            lines.append(f"{shorten(name)[1:-1]:<44} {state}")
-    lines = [f"{f'{folder}/':<44} {n} files ok" for folder, n in sorted(counts.items())] + lines
+    counts = Counter(str(Path(name).parent) for name, state in rows if state == "ok")
+    lines = [f"{f'{folder}/':<44} {n} files ok" for folder, n in sorted(counts.items())]
+    lines += [f"{shorten(name)[1:-1]:<44} {state}" for name, state in rows if state != "ok"]
     bad = sum(not is_sound(state) for _, state in rows)
     total = f"{bad} of {len(rows)} entries are damaged or missing." if bad else f"All {len(rows)} entries are sound."
     return "\n".join([*lines, total])

@@ -72,10 +72,8 @@ def _describe_epochs(config: TrainConfig, epochs: Sequence[int]) -> str:
     if config.epoch_selection == "fixed":
         return f"fixed beforehand ({config.epochs} epochs); no test clip took part"
     then = "then trained again on all training clips" if config.refit else "who were not trained on"
-    return (
-        f"chosen by held-out training subjects ({config.validation_fraction:.0%}, at most {config.epochs} epochs), {then}; "
-        "no test clip took part"
-    )
+    part = f"{config.validation_fraction:.0%}, at most {config.epochs} epochs"
+    return f"chosen by held-out training subjects ({part}), {then}; no test clip took part"
 
 
 def tabulate_subjects(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,7 @@
 """The sealed test part of a fold: training gets the test clips without labels or AU codes.
 
 Guarantee: no label, AU code, label count, clip name or path of a test clip is in what ``fit_and_predict`` hands to a system.
-Limit: a system that opens files by itself may still recognise a clip by its motion. ``check_blind`` detects systems that use
-labels, metadata, names, the order of clips, or memory of earlier calls.
+Limit: a system that opens files by itself may still recognise a clip by its motion (partly tested by ``check_blind``).
 """
 
 from __future__ import annotations
@@ -72,12 +71,9 @@ class SealedInputs:
 
 @dataclass
 class Fold:
-    """One training part and one sealed test part.
+    """One training part (indices "clip" into the data set) and one sealed test part, named e.g. by the subject left out.
 
-    Args:
-        name: e.g. the subject left out.
-        train: int "clip", indices into the data set.
-        subject_disjoint: False only for StratifiedKFold.
+    ``subject_disjoint`` is False only for StratifiedKFold.
     """
 
     name: str
@@ -163,11 +159,9 @@ def fit_and_predict(
     inputs = fold.test_inputs(data)
     trained = fit(fold.training_part(data), inputs)
     probability = np.asarray(trained.predict(inputs))
-    if probability.shape != (len(inputs), len(data.classes)):
-        raise SealError(
-            f"fold {fold.name!r}: predictions have the shape {probability.shape}, "
-            f"expected {(len(inputs), len(data.classes))}."
-        )
+    expected = (len(inputs), len(data.classes))
+    if probability.shape != expected:
+        raise SealError(f"fold {fold.name!r}: predictions have the shape {probability.shape}, expected {expected}.")
     return fold.open_test(trained.epoch, trained.selected_by), probability, trained
 
 
@@ -201,10 +195,8 @@ def check_blind(predict: Callable[[RoiDataset, Fold], np.ndarray], data: RoiData
     )
     clean, failure = _predict_in_new_process(predict, data, fold)
     if clean.ndim < 2 or len(clean) != fold.n_test:
-        raise SealError(
-            f"fold {fold.name!r}: predictions have the shape {clean.shape}, "
-            f"expected a row for each of {fold.n_test} test clips."
-        )
+        expected = f"expected a row for each of {fold.n_test} test clips"
+        raise SealError(f"fold {fold.name!r}: predictions have the shape {clean.shape}, {expected}.")
     failures = [failure]
     for what, changed, rows in (
         ("its labels, its metadata or the names of clips", shifted, slice(None)),
@@ -219,8 +211,8 @@ def check_blind(predict: Callable[[RoiDataset, Fold], np.ndarray], data: RoiData
             ) from error
         failures.append(failure)
         tolerance = 1e-5 if rows is order else 0
-        same_shape = clean.shape == other.shape
-        if not same_shape or not np.allclose(clean[rows], other, rtol=tolerance, atol=tolerance, equal_nan=True):
+        close = {"rtol": tolerance, "atol": tolerance, "equal_nan": True}
+        if clean.shape != other.shape or not np.allclose(clean[rows], other, **close):
             raise SealError(
                 f"the predictions for fold {fold.name!r} change with {what} (or with what it remembers of them from another "
                 "fold): the system uses information about its test clips."
@@ -243,10 +235,8 @@ def _predict_in_new_process(predict: Callable, data: RoiDataset, fold: Fold) -> 
         try:
             return process.submit(_predict_both, predict, data, _make_other(data, fold), fold.copy()).result()
         except PicklingError as error:
-            raise SealError(
-                "the system cannot be sent to another process, where it must predict without memory: give a "
-                "function that cloudpickle can pickle."
-            ) from error
+            message = "it must predict in another process, without memory: give a function that cloudpickle can pickle."
+            raise SealError(f"the system cannot be pickled; {message}") from error
 
 
 def _predict_both(predict: Callable, data: RoiDataset, other: Fold, fold: Fold) -> tuple[np.ndarray, str]:

@@ -66,9 +66,8 @@ def make_folds(data: RoiDataset, protocol: Protocol = "loso", n_folds: int = 10,
         if protocol == "groupkfold":
             which = _group_subjects(which, len(groups), n_folds, seed)
             groups = [f"group{i:02d}" for i in range(n_folds)]
-        folds = tuple(
-            Fold(str(n), np.flatnonzero(which != i), np.flatnonzero(which == i)) for i, n in enumerate(groups)
-        )
+        tests = [(str(name), which == i) for i, name in enumerate(groups)]
+        folds = tuple(Fold(name, np.flatnonzero(~test), np.flatnonzero(test)) for name, test in tests)
     for fold in folds:
         fold.check_disjoint(data)
     return folds
@@ -80,8 +79,7 @@ def _group_subjects(which: np.ndarray, n_subjects: int, n_folds: int, seed: int)
 
     if n_folds > n_subjects:
         raise StagkitError(f"{n_folds} folds were asked for, but there are {n_subjects} subjects: at most one each.")
-    fold = np.empty(len(which), int)
-    splitter = GroupKFold(n_folds, shuffle=True, random_state=seed)
+    fold, splitter = np.empty(len(which), int), GroupKFold(n_folds, shuffle=True, random_state=seed)
     for i, (_, test) in enumerate(splitter.split(which, groups=which)):
         fold[test] = i
     return fold
@@ -148,9 +146,6 @@ def check_splittable(data: RoiDataset) -> None:
 
 def find_missing_classes(data: RoiDataset, folds: Sequence[Fold]) -> dict[str, tuple[str, ...]]:
     """Fold name -> classes without a training clip there (their weight is 0)."""
-    missing = {}
-    for fold in folds:
-        count = np.bincount(data.label[fold.train], minlength=len(data.classes))
-        if not count.all():
-            missing[fold.name] = tuple(data.classes[i] for i in np.flatnonzero(count == 0))
-    return missing
+    found = {fold.name: set(data.label[fold.train].tolist()) for fold in folds}
+    missing = {name: tuple(c for i, c in enumerate(data.classes) if i not in labels) for name, labels in found.items()}
+    return {name: classes for name, classes in missing.items() if classes}
