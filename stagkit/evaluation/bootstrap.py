@@ -83,7 +83,9 @@ def describe_caveat(n_subjects: int, *intervals: Sequence[float | None]) -> str:
         subjects = "1 subject" if n_subjects == 1 else f"{n_subjects} subjects"
         words.append(f"the interval is from {subjects}: fewer than {FEW_SUBJECTS} are too few for it to be reliable")
     if any(low is not None and high is not None and abs(high - low) < 1e-9 for low, high in intervals):
-        words.append("an interval without width is no certainty: every draw of these subjects gives the same number")
+        words.append(
+            "an interval without width does not mean certainty: every draw of these subjects gives the same number"
+        )
     return "; ".join(words)
 
 

@@ -208,7 +208,9 @@ class Compute:
         if backend == "stacked" and leaky:
             raise StagkitError("--leaky predicts after every epoch, which an ensemble cannot: use --backend processes.")
         if self.gpus > 1 and (backend != "stacked" or device == "cpu"):
-            raise StagkitError(f"--gpus {self.gpus} trains ensembles on CUDA GPUs: none is here, or --backend differs.")
+            raise StagkitError(
+                f"--gpus {self.gpus} trains ensembles: there is no CUDA GPU, or --backend says otherwise."
+            )
         if self.gpus > 1 and self.cluster:
             raise StagkitError("give --gpus or --cluster: on a cluster every worker has one GPU.")
         return backend, device
