@@ -179,7 +179,7 @@ def test_controls_are_means_over_clips(records):
     assert told["order"]["flow magnitude"]["mean"] == pytest.approx(
         np.mean(scores["insertion_flow"] - scores["deletion_flow"])
     )
-    assert told["held"]["complete"] == np.mean(scores["completeness"] <= 0.05)
+    assert told["passed"]["complete"] == np.mean(scores["completeness"] <= 0.05)
 
 
 def test_cross_attention_axes_mean_what_they_say():

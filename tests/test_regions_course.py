@@ -10,8 +10,8 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
 from stagkit.course.exercises import check_answer
 from stagkit.course.exercises.motion import find_most_similar
-from stagkit.plots.anatomy import plot_incidence, plot_muscles
 from stagkit.plots.contact_sheet import draw_subjects, main
+from stagkit.plots.graphs import plot_incidence, plot_muscles
 
 
 @pytest.fixture(autouse=True)

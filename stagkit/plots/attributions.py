@@ -46,7 +46,6 @@ from stagkit.plots.style import (
     write_figure,
 )
 
-_STAMP = "no control"
 #: Rows per panel of ``plot_sums``.
 _MOST_ROWS = 6
 
@@ -65,10 +64,7 @@ SHORT_NAMES = {
 def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
     """One clip: regions on the schematic face, action units and frames; signed, in logits, one scale each.
 
-    Args:
-        shown: an ``Evidence``, whose controls are listed with what each measured; or a bare attribution, which is stamped
-            'no control'.
-        clip: which.
+    The controls of an ``Evidence`` are listed with their values; a bare attribution is stamped 'no control'.
 
     Raises:
         ExplainError: the attribution misses more than ``MAX_DELTA`` of the logit gap; the message names the steps to take.
@@ -88,7 +84,7 @@ def plot_attribution(shown: Attribution | Evidence, clip: int = 0) -> Figure:
     if evidence:
         _draw_checks(row[3], evidence)
     else:
-        row[0].text(0.5, 0.5, _STAMP, transform=row[0].transAxes, rotation=24, ha="center", va="center", fontsize=19,
+        row[0].text(0.5, 0.5, "no control", transform=row[0].transAxes, rotation=24, ha="center", va="center", fontsize=19,
                     color=COLOURS[1], alpha=0.35, zorder=5, weight="bold")  # fmt: skip
     head = fill(f"{one.clip_ids[0]}: {describe_clip(one, 0)}", 130)
     head += f"\n{one.method} against {one.baseline}; the sum misses {one.relative_delta[0]:.1%}"
@@ -163,7 +159,7 @@ def plot_sums(shown: Mapping[str, Attribution], clip: int = 0) -> Figure:
 
     Args:
         shown: name -> attribution of the same clips by region and frame; the first decides which rows are drawn.
-        clip: which.
+        clip: its index.
 
     Raises:
         ExplainError: an attribution without an axis that is drawn.
@@ -197,11 +193,7 @@ def plot_sums(shown: Mapping[str, Attribution], clip: int = 0) -> Figure:
 
 @styled
 def plot_maps(maps: Mapping[str, np.ndarray]) -> Figure:
-    """Several maps of one clip on the schematic face, each as shares of its own total size, all on one scale.
-
-    Args:
-        maps: name -> float "time roi" or "roi"; the sign is dropped, since reference maps have none.
-    """
+    """Maps of one clip ("time roi" or "roi") on the schematic face: shares of their own total, signs dropped, one scale."""
     shares = {}
     for name, values in maps.items():
         regions = np.abs(values.sum(0) if values.ndim == 2 else values)
@@ -217,11 +209,7 @@ def plot_maps(maps: Mapping[str, np.ndarray]) -> Figure:
 
 @styled
 def plot_curves(curves: Mapping[str, Curves], clip: int = 0) -> Figure:
-    """Deletion (left) and insertion (right) of one clip in several orders, with the area under each in the legend.
-
-    Args:
-        curves: name -> ``faithfulness.compute_curves``.
-    """
+    """Deletion (left) and insertion (right) of one clip, by ``faithfulness.compute_curves``; the legend has the areas."""
     figure, row = plt.subplots(1, 2, figsize=(PAGE, 2.3), sharey=True)
     for k, (axes, kind, verb) in enumerate(zip(row, ("deletion", "insertion"), ("removed", "inserted"), strict=True)):
         for i, (name, curve) in enumerate(curves.items()):
@@ -238,8 +226,7 @@ def plot_curves(curves: Mapping[str, Curves], clip: int = 0) -> Figure:
 def plot_cascade(stages: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Rank correlation of maps with themselves while the network is randomised from the head down: mean over clips.
 
-    Args:
-        stages: name of the map -> ``faithfulness.compute_cascade``.
+    ``stages``: name of the map -> ``faithfulness.compute_cascade``.
     """
     figure, axes = plt.subplots(figsize=(PAGE * 0.75, 2.3))
     for i, (name, each) in enumerate(stages.items()):
@@ -262,11 +249,10 @@ def plot_interventions(names: Iterable[str], logits: np.ndarray, classes: Sequen
     Args:
         names: what each intervention removes.
         logits: float "case cls", of the clip as it is and then of each intervention.
-        classes: names of the classes.
-        shown: the class that is drawn.
+        classes, shown: names of all classes, and of the one that is drawn.
 
     Raises:
-        ShapeError: not one row of logits more than there are interventions, or not one logit per class.
+        ShapeError: the logits do not fit the names or the classes.
         ExplainError: no such class.
     """
     names = list(names)
@@ -304,13 +290,13 @@ def plot_edge_ablation(attention: np.ndarray, effects: np.ndarray, au_effects: n
     """Effects of removing every single edge, by its attention (left), and every action unit (right), of some clips.
 
     Args:
-        attention: float "clip target source"; edges of a region to itself are left out.
-        effects: of removing each edge, logits, float "clip target source"; drawn without sign.
-        au_effects: of clamping each action unit to zero, logits, float "clip au"; positive speaks for ``name``.
+        attention, effects: "clip target source"; effect of removing each edge, logits, drawn without sign. Edges of a
+            region to itself are left out.
+        au_effects: of clamping each action unit to zero, logits, "clip au".
         name: of the class that a positive effect speaks for.
 
     Raises:
-        ShapeError: arrays that do not fit each other, or not the action units of ``facs.AU_LABELS``.
+        ShapeError: arrays that do not fit each other or ``facs.AU_LABELS``.
     """
     attention, effects, au_effects = (np.asarray(values, float) for values in (attention, effects, au_effects))
     sizes = {"clip": len(attention), "roi": attention.shape[-1], "au": len(AU_LABELS)}

@@ -26,12 +26,7 @@ def show_image(axes: Axes, image: np.ndarray) -> None:
 def plot_clip(clip: Clip, n_frames: int = 7, magnify: float = 1.0, motion: FlowClip | None = None) -> Figure:
     """A film strip: evenly spaced frames from the first to the last, with their time.
 
-    Args:
-        clip: to draw.
-        n_frames: how many frames.
-        magnify: above 1, the measured motion of each frame (``motion`` is needed) is enlarged so many times by warping
-            the onset frame.
-        motion: of the clip.
+    With ``magnify`` above 1, the measured ``motion`` of each frame is enlarged so many times by warping the onset frame.
 
     Raises:
         StagkitError: ``magnify`` without ``motion``.
@@ -87,15 +82,9 @@ def plot_motion(motion: FlowClip, clip: Clip | None = None) -> Figure:
 
 
 def draw_arrows(axes: Axes, field: np.ndarray, keep: np.ndarray, step: int, limit: float, **look) -> None:
-    """White arrows on a grid of pixels; one of length ``limit`` is about two steps long.
+    """White arrows every ``step`` px of a field "2 y x" where ``keep`` "y x" is true; ``look``: options of ``quiver``.
 
-    Args:
-        axes: to draw on.
-        field: float "2 y x".
-        keep: bool "y x", where an arrow may stand.
-        step: distance of two arrows, px.
-        limit: top of the colour scale, in the unit of the field.
-        **look: options of ``quiver``.
+    An arrow of length ``limit``, the top of the colour scale, is about two steps long.
     """
     ys, xs = np.mgrid[step // 2 : field.shape[1] : step, step // 2 : field.shape[2] : step]
     some = keep[ys, xs]
@@ -107,14 +96,12 @@ def draw_arrows(axes: Axes, field: np.ndarray, keep: np.ndarray, step: int, limi
 def plot_flow(
     motion: FlowClip, frame: int, image: np.ndarray | None = None, truth: np.ndarray | None = None, step: int = 5
 ) -> Figure:
-    """Flow of one frame: speed as colour, direction as arrows; to its right the true displacement, if given.
+    """Flow of one frame: speed as colour, direction as arrows every ``step`` px; to its right the truth, if given.
 
     Args:
-        motion: of a clip.
-        frame: index of the frame.
+        motion, frame: of a clip, and the index of the frame.
         image: the onset frame, drawn below.
-        truth: float "2 y x" px, e.g. ``clip.truth.displacement(frame)``.
-        step: distance of two arrows, px.
+        truth: true displacement, float "2 y x" px, e.g. ``clip.truth.displacement(frame)``.
     """
     scale, face = 100 / motion.iod, compute_face_mask(motion.landmarks, motion.flow.shape[2:])
     fields = {"measured": motion.flow[frame] * scale} | ({} if truth is None else {"ground truth": truth * scale})
@@ -134,20 +121,22 @@ def plot_flow(
     return figure
 
 
-def _check_shape(fields: Mapping[str, np.ndarray], axes: str) -> tuple[int, ...]:
+def _check_shape(fields: Mapping[str, np.ndarray], axes: str) -> None:
     shapes = {np.shape(field) for field in fields.values()}
     n_axes = len(axes.split())
     if len(shapes) != 1 or len(next(iter(shapes))) != n_axes or (n_axes == 3 and next(iter(shapes))[0] != 2):
         raise ShapeError(f"the fields have shapes {sorted(shapes)}, expected one shape '{axes}' for all.")
-    return next(iter(shapes))
 
 
-def _make_row(n: int, shape: tuple[int, int]):
-    """A row of images without ticks, at most as wide as a page."""
+def _draw_row(images: Mapping[str, np.ndarray], label: str, limit: float, cmap: str):
+    """Images side by side on one scale from 0 to ``limit``, at most as wide as a page."""
+    n, (height, wide) = len(images), np.shape(next(iter(images.values())))
     width = min(PAGE, 1.75 * n + 0.7)
-    figure, row = plt.subplots(1, n, figsize=(width, 0.35 + (width - 0.7) / n * shape[0] / shape[1]), squeeze=False)
-    for axes in row[0]:
-        axes.set(xticks=[], yticks=[])
+    figure, row = plt.subplots(1, n, figsize=(width, 0.35 + (width - 0.7) / n * height / wide), squeeze=False)
+    for axes, (name, image) in zip(row[0], images.items(), strict=True):
+        shown = axes.imshow(image, cmap=cmap, vmin=0, vmax=limit)
+        axes.set(xticks=[], yticks=[], xlabel=name)
+    figure.colorbar(shown, ax=list(row[0]), label=label, shrink=0.85)
     return figure, row[0]
 
 
@@ -163,15 +152,12 @@ def plot_fields(fields: Mapping[str, np.ndarray], step: int = 6, limit: float | 
     Raises:
         ShapeError: fields of different shapes, or none.
     """
-    shape = _check_shape(fields, "2 y x")[1:]
+    _check_shape(fields, "2 y x")
     lengths = {name: np.linalg.norm(field, axis=0) for name, field in fields.items()}
     limit = limit or nice_limit(np.array([length.max() for length in lengths.values()]))
-    figure, row = _make_row(len(fields), shape)
-    for axes, (name, field) in zip(row, fields.items(), strict=True):
-        image = axes.imshow(lengths[name], cmap="viridis", vmin=0, vmax=limit)
-        draw_arrows(axes, np.asarray(field), lengths[name] > 0.1 * limit, step, limit)
-        axes.set_xlabel(name)
-    figure.colorbar(image, ax=list(row), label="displacement (px)", shrink=0.85)
+    figure, row = _draw_row(lengths, "displacement (px)", limit, "viridis")
+    for axes, field, length in zip(row, fields.values(), lengths.values(), strict=True):
+        draw_arrows(axes, np.asarray(field), length > 0.1 * limit, step, limit)
     return figure
 
 
@@ -187,26 +173,19 @@ def plot_amounts(amounts: Mapping[str, np.ndarray], label: str, limit: float | N
     Raises:
         ShapeError: maps of different shapes, or none.
     """
-    shape = _check_shape(amounts, "y x")
+    _check_shape(amounts, "y x")
     limit = limit or nice_limit(np.array([np.percentile(a, 99.5) for a in amounts.values()]))
-    figure, row = _make_row(len(amounts), shape)
-    for axes, (name, amount) in zip(row, amounts.items(), strict=True):
-        image = axes.imshow(amount, cmap="magma", vmin=0, vmax=limit)
-        axes.set_xlabel(name)
-    figure.colorbar(image, ax=list(row), label=label, shrink=0.85)
-    return figure
+    return _draw_row(amounts, label, limit, "magma")[0]
 
 
 def compute_lengths(
     measured: np.ndarray, truth: np.ndarray, where: np.ndarray, n_bins: int = 8
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Median measured length along the true direction, for bins of the true length.
+    """Median measured length along the true direction, for bins of the true length with equally many pixels.
 
     Args:
-        measured: float "2 y x" px.
-        truth: float "2 y x" px.
+        measured, truth: float "2 y x" px.
         where: bool "y x", the pixels that count; those without true motion never do.
-        n_bins: bins with equally many pixels.
 
     Returns:
         float "bin" true length (mean of the bin), float "bin" measured length, both px; negative = opposite direction.
@@ -231,13 +210,7 @@ def compute_lengths(
 
 @styled
 def plot_lengths(fields: Mapping[str, np.ndarray], truth: np.ndarray, where: np.ndarray) -> Figure:
-    """Measured against true length of displacements, per method (``compute_lengths``).
-
-    Args:
-        fields: method -> float "2 y x" px, measured.
-        truth: float "2 y x" px.
-        where: bool "y x", the pixels that count.
-    """
+    """Measured against true length of displacements, per method, as by ``compute_lengths``."""
     figure, axes = plt.subplots(figsize=(PAGE * 0.6, 2.5))
     top = 0.0
     for (name, field), colour, mark in zip(fields.items(), COLOURS, "osD^vP*X", strict=False):
@@ -260,10 +233,7 @@ def plot_rois_to_scale(faces: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Fi
     """The regions on images of several sizes side by side, at one scale of pixels.
 
     Args:
-        faces: name -> image "y x" or "y x 3" (0 to 255), its landmarks "68 2" px.
-
-    Raises:
-        StagkitError: no image was given.
+        faces: name -> image "y x" or "y x 3" (0 to 255), its landmarks "68 2" px; at least one.
     """
     if not faces:
         raise StagkitError("there is no image to draw: give at least one name with its image and landmarks.")

@@ -43,12 +43,7 @@ def plot_contact_sheet(images: Sequence[np.ndarray], labels: Sequence[str] | Non
 
 
 def draw_subjects(n_subjects: int = N_SUBJECTS, first: int = 0, size: int = SIZE) -> list[np.ndarray]:
-    """Synthetic subjects at rest: uint8 "y x 3" each.
-
-    Args:
-        n_subjects: how many.
-        first: seed of the first; the others follow.
-        size: side of each image, px, 48 to 1024.
+    """Synthetic subjects at rest with the seeds from ``first`` on, ``size`` px (48 to 1024) high and wide: uint8 "y x 3".
 
     Raises:
         StagkitError: a size outside that range, or a negative seed.

@@ -45,9 +45,6 @@ _LEAK_PAIRS = {
 _APART = 6
 
 
-# ── one run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 @styled
 def plot_training(losses: Sequence[float]) -> Figure:
     """Mean training loss per epoch."""
@@ -60,14 +57,10 @@ def plot_training(losses: Sequence[float]) -> Figure:
 
 @styled
 def plot_folds(data: RoiDataset, protocols: Mapping[str, Sequence[Fold]]) -> Figure:
-    """Which clips each fold tests: one row per fold, one column per clip, clips of a subject next to each other.
+    """Which clips each fold of each protocol tests: one row per fold, one column per clip, sorted by subject.
 
     A test clip is coloured by its subject, two colours in turn; training clips are pale. Test clips are those that are
     *not* trained on, so no seal is opened.
-
-    Args:
-        data: the clips.
-        protocols: name -> its folds.
 
     Raises:
         StagkitError: no protocol was given.
@@ -120,23 +113,15 @@ def plot_scores(runs: Sequence[Run]) -> Figure:
 
 
 def draw_confusion(axes: Axes, counts: np.ndarray, classes: Sequence[str], small: bool = False):
-    """Shares of each true class (%) with counts; returns the coloured mesh.
-
-    Args:
-        counts: int "label prediction".
-        classes: their names.
-        small: letters for many classes.
-    """
+    """Shares of each true class (%) with ``counts`` "label prediction", ``small`` letters if many; returns the mesh."""
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    words = [
-        [f"{s:.0f} %\n{n}" if n else "" for s, n in zip(*row, strict=True)] for row in zip(share, counts, strict=True)
-    ]
-    sns.heatmap(share, annot=np.array(words), fmt="", cmap="Blues", vmin=0, vmax=100, square=True, cbar=False, linewidths=1,
-                annot_kws={"fontsize": 5.5 if small else 7, "linespacing": 1.2}, ax=axes)  # fmt: skip
-    axes.set_xticks(
-        np.arange(len(classes)) + 0.5, classes, rotation=30 if small else 0, ha="right" if small else "center"
-    )
-    axes.set_yticks(np.arange(len(classes)) + 0.5, classes, rotation=0 if small else 90, va="center")
+    words = np.array([f"{s:.0f} %\n{n}" if n else "" for s, n in zip(share.flat, counts.flat, strict=True)])
+    letters = {"fontsize": 5.5 if small else 7, "linespacing": 1.2}
+    sns.heatmap(share, annot=words.reshape(share.shape), fmt="", cmap="Blues", vmin=0, vmax=100, square=True, cbar=False,
+                linewidths=1, annot_kws=letters, ax=axes)  # fmt: skip
+    middle = np.arange(len(classes)) + 0.5
+    axes.set_xticks(middle, classes, rotation=30 if small else 0, ha="right" if small else "center")
+    axes.set_yticks(middle, classes, rotation=0 if small else 90, va="center")
     axes.tick_params(length=0)
     return axes.collections[0]
 
@@ -159,13 +144,10 @@ def plot_intervals(
     reference: float | None = None,
     reference_name: str = "",
 ) -> Figure:
-    """Values with their intervals, one below the other.
+    """Values with their intervals, one below the other; a dashed line at ``reference``, e.g. 0 for differences.
 
     Args:
         rows: name -> (value, low, high), all in one unit.
-        xlabel: what the value is.
-        reference: a dashed line, e.g. 0 for differences.
-        reference_name: name of that line.
 
     Raises:
         StagkitError: no row, or an interval whose ends are the wrong way round.
@@ -186,16 +168,9 @@ def plot_intervals(
     return figure
 
 
-# ── selecting the epoch on the test set ──────────────────────────────────────────────────────────────────────────────
-
-
 @styled
 def plot_epoch_choice(run: Run, seed: int = 0) -> Figure:
     """Test accuracy of each fold after each epoch of a leaky run; ringed is the epoch selected on the test clips.
-
-    Args:
-        run: evaluated with ``leaky=True``.
-        seed: of the run.
 
     Raises:
         StagkitError: the run is not leaky, so it has no predictions of its epochs.
@@ -225,9 +200,7 @@ def plot_epoch_choice(run: Run, seed: int = 0) -> Figure:
 def draw_leak(axes: Axes, rows: Sequence[tuple[str, float, float, Sequence[float | None]]]) -> None:
     """Honest score (dot) with its interval, score of the epoch selected on the test set (ring), and their difference.
 
-    Args:
-        axes: to draw on.
-        rows: name, honest score, score of the epoch selected on the test set, interval of the honest one or (None, None).
+    ``rows``: name, honest score, score of the epoch selected on the test set, interval of the honest one or (None, None).
     """
     for y, (_, honest, leaky, interval) in enumerate(rows):
         axes.plot([honest, leaky], [y, y], color=SOFT, lw=1)
@@ -244,8 +217,7 @@ def draw_leak(axes: Axes, rows: Sequence[tuple[str, float, float, Sequence[float
 def plot_leak(source: Mapping) -> Figure:
     """Optimism of selecting the epoch on the test set: honest and optimistic UF1 in one row.
 
-    Args:
-        source: what ``leak.json`` holds (true and shuffled labels), or a comparison of systems (one row per system).
+    ``source``: what ``leak.json`` holds (true and shuffled labels), or a comparison of systems (one row per system).
     """
     if "systems" in source:
         trained = [row for row in source["systems"].values() if row.get("leak")]
@@ -260,18 +232,12 @@ def plot_leak(source: Mapping) -> Figure:
     return figure
 
 
-# ── comparison of systems ────────────────────────────────────────────────────────────────────────────────────────────
-
-
 @styled
 def plot_views(views: Mapping[str, RoiDataset], clip: int = 0) -> Figure:
     """Inputs of the systems for one clip: last frame, dynamic image, MESTI, and onset-apex flow (u, v).
 
-    The two pooled images share one scale, so do u and v.
-
-    Args:
-        views: with ``film, dynamic, mesti, face`` (``inputs.make_views`` of phantoms).
-        clip: which.
+    The two pooled images share one scale, so do u and v. ``views``: of ``inputs.make_views``, with ``film, dynamic, mesti,
+    face``.
     """
     figure, row = plt.subplots(1, 5, figsize=(PAGE, 1.75))
     film = views["film"].x[clip, :, 0].mean(1)
@@ -297,13 +263,11 @@ def plot_views(views: Mapping[str, RoiDataset], clip: int = 0) -> Figure:
 def plot_comparison(result: Mapping) -> Figure:
     """UF1 of every system with its 95 % interval over subjects, and its paired difference from STAG.
 
-    Args:
-        result: of ``compare_systems`` (or its ``comparison.json``).
+    ``result``: of ``compare_systems``, or its ``comparison.json``.
     """
     systems = result["systems"].values()
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(PAGE, 0.75 + 0.23 * len(systems)), sharey=True, width_ratios=(1.15, 1)
-    )
+    size = (PAGE, 0.75 + 0.23 * len(systems))
+    figure, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(1.15, 1))
     for y, row in enumerate(systems):
         draw_interval(left, y, row["uf1"]["mean"], row["uf1"]["ci95"], COLOURS[0 if "minus_stag" in row else 1])
         paired = row.get("minus_stag", {}).get("uf1")
@@ -322,22 +286,15 @@ def plot_comparison(result: Mapping) -> Figure:
 
 @styled
 def plot_pointing(result: Mapping) -> Figure:
-    """Pointing-game accuracy of every system with 95 % over subjects; chance and largest motion as lines.
-
-    Args:
-        result: of ``compare_systems``, with explanations.
-    """
+    """Pointing-game accuracy of every explained system with 95 % over subjects; chance and largest motion as lines."""
     rows = [row for row in result["systems"].values() if row.get("explanation")]
     figure, axes = plt.subplots(figsize=(PAGE, 0.85 + 0.23 * len(rows)))
     for y, row in enumerate(rows):
         score = row["explanation"]["pointing"]
         draw_interval(axes, y, score["mean"], (score["low"], score["high"]), COLOURS[2])
     truth = result["explanation"]
-    for name, score, dash in (
-        ("chance", truth["chance"], ":"),
-        ("largest motion", truth["flow_magnitude"]["pointing"], "--"),
-    ):
-        axes.axvline(score["mean"], color=SOFT, lw=1, ls=dash, label=name)
+    axes.axvline(truth["chance"]["mean"], color=SOFT, lw=1, ls=":", label="chance")
+    axes.axvline(truth["flow_magnitude"]["pointing"]["mean"], color=SOFT, lw=1, ls="--", label="largest motion")
     name_rows(axes, [row["title"] for row in rows], top=0.5)
     axes.set(xlim=(0, 1.02), xlabel=f"pointing-game accuracy ({truth['truth']}), share of clips")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
@@ -347,10 +304,8 @@ def plot_pointing(result: Mapping) -> Figure:
 def draw_costs(figure: Figure, axes: Axes, rows: Sequence[Mapping]) -> None:
     """UF1 against multiply-adds, best first; area grows with the parameters, numbers lead to the names in the legend.
 
-    Args:
-        figure: whose legend names the systems: to the right of a wide figure, above a narrow one.
-        axes: to draw on.
-        rows: with ``system, uf1, lo, hi, parameters, macs``; ``parameters`` and the interval may be None.
+    The legend is to the right of a wide figure, above a narrow one. ``rows``: with ``system, uf1, lo, hi, parameters,
+    macs``; ``parameters`` and the interval may be None.
     """
     width, rows = figure.get_figwidth(), sorted(rows, key=lambda r: -r["uf1"])
     wide = width > 5
@@ -373,9 +328,7 @@ def draw_costs(figure: Figure, axes: Axes, rows: Sequence[Mapping]) -> None:
     axes.grid(color=FAINT, lw=0.5)
     axes.set_axisbelow(True)
     axes.set(xlabel="multiply-adds of one clip", ylabel="UF1")
-    where = (
-        {"loc": "outside right center"} if wide else {"loc": "outside upper center", "ncols": 2, "columnspacing": 1.0}
-    )
+    where = {"loc": "outside right center"} if wide else {"loc": "outside upper center", "ncols": 2, "columnspacing": 1}
     legend = figure.legend(title="UF1, parameters (area)", handletextpad=0.4, fontsize=6.5, title_fontsize=6.5, **where)
     for handle in legend.legend_handles:
         handle.set_sizes([22])
@@ -396,11 +349,7 @@ def _number_circles(axes: Axes, rows: Sequence[Mapping], width: float) -> None:
 
 @styled
 def plot_costs(result: Mapping) -> Figure:
-    """UF1 of every system against the multiply-adds of one clip; area grows with the parameters.
-
-    Args:
-        result: of ``compare_systems``.
-    """
+    """UF1 of every system of ``compare_systems`` against the multiply-adds per clip; area grows with the parameters."""
     figure, axes = plt.subplots(figsize=(PAGE, 2.7))
     rows = [
         {"system": row["title"], "uf1": row["uf1"]["mean"], "lo": row["uf1"]["ci95"][0], "hi": row["uf1"]["ci95"][1],

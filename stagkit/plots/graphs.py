@@ -1,4 +1,4 @@
-"""Figures of the region graph and of attention: edges and weights on the face, as matrices, and over time."""
+"""Figures of the regions: the muscles that move them, the graph between them, attention on the face and over time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
-from stagkit.core.types import ShapeError, check_axes
+from stagkit.core.types import ShapeError, StagkitError, check_axes
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SIGNED_SCALE, SOFT, draw_face, hide_frame, nice_limit, styled
 
 #: An edge or an attention weight below this share of the largest is not drawn as a line.
@@ -20,6 +21,56 @@ _LEAST = 0.02
 _MANY = 14
 #: Most clips of ``plot_time_weights``, and how many per row.
 _CLIPS, _ACROSS = 6, 3
+
+
+@styled
+def plot_muscles() -> Figure:
+    """One schematic face per action unit with arrows where its muscle pulls a region; their length is its strength."""
+    across = 6
+    rows = -(-len(AU_NUMBERS) // across)
+    figure, grid = plt.subplots(rows, across, figsize=(PAGE, 1.42 * rows), squeeze=False)
+    x, y = ATLAS.mean_centres.T
+    for ax, number, directions in zip(grid.flat, AU_NUMBERS, ATLAS.directions, strict=False):
+        draw_face(ax, colour=FAINT, width=0.9)
+        u, v = directions.T
+        pulled = np.hypot(u, v) > 0
+        wide = {"angles": "xy", "scale_units": "xy", "scale": 3.4, "width": 0.016, "headwidth": 3.5, "zorder": 3}
+        ax.quiver(x[pulled], y[pulled], u[pulled], v[pulled], color=COLOURS[1], **wide)
+        words = f"{number}  {ACTION_UNITS[number].name}"
+        ax.text(0.5, -0.02, words, ha="center", va="top", fontsize=6.5, transform=ax.transAxes)
+    for ax in grid.flat[len(AU_NUMBERS) :]:
+        ax.axis("off")
+    return figure
+
+
+@styled
+def plot_incidence(measured: Mapping[str, Sequence[float]] | None = None) -> Figure:
+    """Which regions each action unit moves: by the atlas, and to its right as ``measured``.
+
+    Args:
+        measured: label such as ``AU12``, of every action unit -> mean speed of each region, "roi", % of the eye distance.
+
+    Raises:
+        StagkitError: a unit is missing, or has not one value per region.
+    """
+    tables = [("atlas: share of the pull (1)", ATLAS.incidence)]
+    if measured is not None:
+        missing = [label for label in AU_LABELS if label not in measured]
+        if missing:
+            raise StagkitError(f"`measured` lacks {', '.join(missing)}: expected all of {', '.join(AU_LABELS)}.")
+        table = np.array([list(measured[label]) for label in AU_LABELS], float)
+        if table.shape != ATLAS.incidence.shape:
+            raise StagkitError(f"`measured` is {table.shape}, expected {ATLAS.incidence.shape}: one value per region.")
+        tables.append(("measured: mean speed (% of IOD)", table))
+    figure, grid = plt.subplots(1, len(tables), figsize=(PAGE, 3.4), squeeze=False, sharey=True)
+    names = [name.replace("_", " ") for name in ATLAS.names]
+    for ax, (words, table) in zip(grid.flat, tables, strict=True):
+        shown = ax.imshow(table, cmap="viridis", vmin=0, vmax=max(1e-9, float(table.max())), aspect="auto")
+        ax.set_xticks(range(len(names)), names, rotation=90, fontsize=5.5)
+        ax.set_yticks(range(len(AU_LABELS)), AU_LABELS, fontsize=6)
+        hide_frame(ax, ticks=True)
+        figure.colorbar(shown, ax=ax, label=words, location="top", shrink=0.8, aspect=30)
+    return figure
 
 
 def _name_places(axes: Axes) -> None:
@@ -40,7 +91,6 @@ def plot_region_graph(edges: np.ndarray, flow: np.ndarray | None = None, unit: s
     Args:
         edges: float "roi roi" (target, source), >= 0; drawn as lines, the mean of both directions as opacity.
         flow: float "roi 2" = (u right, v down), in ``unit``.
-        unit: of the flow.
     """
     sizes = {"roi": len(ATLAS.names)}
     check_axes(sizes, edges=(edges, "roi roi"), **({} if flow is None else {"flow": (flow, "roi 2")}))
@@ -74,11 +124,9 @@ def plot_region_graph(edges: np.ndarray, flow: np.ndarray | None = None, unit: s
 
 @styled
 def plot_region_attention(rows: Mapping[str, np.ndarray], target: str) -> Figure:
-    """Attention of one region to all others: one face per row; area and colour of a source by its weight, one scale.
+    """Attention of the region ``target`` (ringed) to all others; area and colour of a source by its weight, one scale.
 
-    Args:
-        rows: name -> float "roi", the row of ``target`` in an attention map.
-        target: name of the region (ringed).
+    ``rows``: name of a face -> float "roi", the row of ``target`` in an attention map.
 
     Raises:
         ShapeError: no such region, or a row of another length.
@@ -122,11 +170,9 @@ def plot_matrices(
 
     Args:
         maps: name -> float "row column", all of one shape; NaN stays white.
-        rows: names of the rows, from the top; empty for none.
-        columns: names of the columns, from the left; empty for none.
+        rows, columns: names, from the top and the left; empty for none.
         label: what the colour means, with its unit.
-        ylabel: what a row is.
-        xlabel: what a column is.
+        ylabel, xlabel: what a row and a column is.
         signed: a scale centred at 0 instead of one from 0.
         height: of the figure, in.
 
@@ -165,10 +211,7 @@ def _name_ticks(set_ticks, names: Sequence[str], **settings) -> None:
 
 @styled
 def plot_contract(reports: Sequence) -> Figure:
-    """Which layer fulfils which part of the layer contract: one row per layer, 'broken' where a part is not fulfilled.
-
-    Args:
-        reports: of ``layer_contract.check_layer``, all for one place.
+    """Which layer fulfils which part of the layer contract, from the reports of ``layer_contract.check_layer``.
 
     Raises:
         ShapeError: no report, or reports for different places.
@@ -196,11 +239,8 @@ def plot_time_weights(
     """Weight (bars) and motion (line) of the frames of the first six clips; one scale for all weights, one for motion.
 
     Args:
-        times_ms: float "clip time", from the onset.
-        weights: float "clip time", >= 0; a frame of weight 0 is an empty one and is not drawn.
-        motion: float "clip time", >= 0, in ``unit``.
-        clip_ids: name of each clip.
-        unit: of the motion.
+        times_ms, weights, motion: float "clip time": from the onset; >= 0, where a frame of weight 0 is empty and not
+            drawn; >= 0, in ``unit``.
 
     Raises:
         ShapeError: the three do not fit each other or the names.

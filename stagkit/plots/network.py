@@ -20,8 +20,6 @@ from stagkit.network.hooks import record
 from stagkit.network.model import Stag
 from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, name_rows, styled
 
-# ── icons ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 
 def _icon_frames(axes: Axes) -> None:
     at = np.linspace(0, 1, 60)
@@ -91,27 +89,15 @@ def _icon_classes(axes: Axes) -> None:
     axes.plot([0, 0], [-0.5, 2.5], color=SOFT, lw=0.6)
 
 
-# ── the diagram ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 class Part(NamedTuple):
-    """One of the nine parts.
-
-    Args:
-        number: as in the paper's order.
-        name: in words.
-        place: (along the flow, across it) in the diagram.
-        icon: draws what it does.
-        modules: attributes of ``Stag`` that it is made of.
-        hooks: the beginnings of the names of its hook points.
-    """
+    """One of the nine parts, numbered as in the paper."""
 
     number: int
     name: str
-    place: tuple[float, float]
+    place: tuple[float, float]  # in the diagram: along the flow, across it
     icon: Callable[[Axes], None]
-    modules: tuple[str, ...] = ()
-    hooks: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()  # attributes of ``Stag``
+    hooks: tuple[str, ...] = ()  # beginnings of the names of its hook points
 
 
 #: The parts of STAG in the order in which the paper's abstract names them.
@@ -166,7 +152,6 @@ def draw_network(
 
     Args:
         axes: of a figure without layout engine; it gets the size that the diagram needs, 1 unit = 1 in.
-        config: settings of the network.
         lines: number of a part -> what stands below its name.
         high: height of a box, in.
         icons: draw what each part does.
@@ -189,9 +174,8 @@ def draw_network(
         way = forward if (at[b] - at[a]) @ forward > 0.1 else -side
         start, end, on = at[a] + way * half, at[b] - way * half, active[a] and active[b]
         bend = way * ((end - start) @ way) / 2  # a step to the side between the boxes
-        axes.plot(
-            *np.array([start, start + bend, end - bend]).T, color=SOFT if on else FAINT, lw=0.9, zorder=2 - (not on)
-        )
+        line = {"color": SOFT if on else FAINT, "lw": 0.9, "zorder": 2 if on else 1}
+        axes.plot(*np.array([start, start + bend, end - bend]).T, **line)
         arrow(end - bend, end, on)
     if config.head != "graph":
         start, end = (at[number] + side * half for number in _PAST)
@@ -233,9 +217,7 @@ def _draw_part(axes: Axes, part: Part, at: np.ndarray, lines: Sequence[str], hig
 def plot_network(model: Stag, batch: Batch) -> Figure:
     """The nine parts of a network with the names of their hook points, what flows out, and how many parameters they have.
 
-    Args:
-        model: the network.
-        batch: any clips; one forward pass is made, without gradient.
+    One forward pass of ``batch`` is made, without gradient.
     """
     training = model.training
     with torch.no_grad(), record(model) as values:
@@ -291,11 +273,7 @@ def count_parameters(model: Stag) -> dict[str, int]:
 
 @styled
 def plot_part_effects(moved: Mapping[str, Sequence[float]]) -> Figure:
-    """Change of the predicted logit if a part is clamped to zero: a bar for the mean, a dot for every clip.
-
-    Args:
-        moved: name of the part -> change of the logit of the prediction, one per clip.
-    """
+    """Change of the predicted logit, "clip", if a part is clamped to zero: a bar for the mean, a dot for every clip."""
     figure, axes = plt.subplots(figsize=(PAGE * 0.8, 0.55 + 0.24 * len(moved)))
     for y, values in enumerate(moved.values()):
         values = np.asarray(values, float)
@@ -313,11 +291,7 @@ def plot_part_effects(moved: Mapping[str, Sequence[float]]) -> Figure:
 
 @styled
 def plot_network_costs(costs: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Parameters and multiply-adds of networks, side by side.
-
-    Args:
-        costs: name -> ``cost.compute_cost``; the first is the one that the others are a share of.
-    """
+    """Parameters and multiply-adds of networks, by ``cost.compute_cost``, and their shares of those of the first."""
     first = next(iter(costs.values()))
     kinds = {"parameters": (1e3, "thousand parameters"), "multiply_adds": (1e6, "million multiply-adds per clip")}
     figure, row = plt.subplots(1, 2, figsize=(PAGE, 0.55 + 0.24 * len(costs)), sharey=True)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -40,25 +41,12 @@ SIGNED_SCALE = "RdBu_r"
 INK, SOFT, FAINT = "#22262B", "#7A838C", "#D5DADF"
 
 STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), SOFT),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
     "lines.linewidth": 1.3,
     "figure.dpi": 110,
     "savefig.dpi": 300,
@@ -70,7 +58,6 @@ STYLE = {
     "figure.constrained_layout.use": True,
     "image.interpolation": "nearest",
 }
-
 
 #: Fonts with characters that matplotlib's own lacks, as systems ship them: Chinese, Japanese, Korean, then other scripts.
 FALLBACK_FONTS = (
@@ -148,18 +135,8 @@ def add_colour_bar(figure: Figure, shade, axes, label: str, **options) -> None:
     figure.colorbar(shade, ax=axes, label=label, **options).outline.set_linewidth(0.4)
 
 
-#: Strokes of the schematic face: (iBUG landmarks, closed).
-_STROKES = (
-    (tuple(range(17)), False),
-    (tuple(range(17, 22)), False),
-    (tuple(range(22, 27)), False),
-    ((27, 28, 29, 30), False),
-    ((31, 32, 33, 34, 35), False),
-    (tuple(range(36, 42)), True),
-    (tuple(range(42, 48)), True),
-    (tuple(range(48, 60)), True),
-    (tuple(range(60, 68)), True),
-)
+#: Where the strokes of the schematic face begin among the iBUG landmarks; eyes and lips, from 36 on, are closed.
+_STROKES = (0, 17, 22, 27, 31, 36, 42, 48, 60, 68)
 
 
 def smooth_curve(points: np.ndarray, closed: bool, n: int = 60) -> np.ndarray:
@@ -174,8 +151,8 @@ def smooth_curve(points: np.ndarray, closed: bool, n: int = 60) -> np.ndarray:
 def draw_face(axes: Axes, landmarks: np.ndarray | None = None, colour: str = SOFT, width: float = 1.0) -> None:
     """Draw a schematic face, never an image of a person: the mean face, IOD, unless landmarks "68 2" are given."""
     face = load_mean_face()[0] if landmarks is None else landmarks
-    for points, closed in _STROKES:
-        curve = smooth_curve(face[list(points)], closed)
+    for first, end in pairwise(_STROKES):
+        curve = smooth_curve(face[first:end], closed=first >= 36)
         axes.plot(*curve.T, color=colour, lw=width, solid_capstyle="round", zorder=1)
     jaw, brow = face[[0, 16]], face[[18, 25]]
     top = brow.mean(0) - 1.15 * (face[8] - face[27]) * 0.35
@@ -189,25 +166,11 @@ def draw_face(axes: Axes, landmarks: np.ndarray | None = None, colour: str = SOF
 
 
 def draw_region_values(
-    axes: Axes,
-    values: np.ndarray,
-    limit: float,
-    cmap: str = SIGNED_SCALE,
-    size: float = 150.0,
-    low: float | None = None,
+    axes: Axes, values: np.ndarray, limit: float, cmap: str = SIGNED_SCALE, size: float = 150, low: float | None = None
 ):
-    """Regions on the schematic face, coloured from ``low`` (-limit if None) to limit; area grows with |value|.
+    """Values "roi" on the schematic face, coloured from ``low`` (-limit if None) to ``limit``; returns the scatter.
 
-    Args:
-        axes: to draw on.
-        values: float "roi".
-        limit: > 0, shared by all faces of a figure.
-        cmap: colour map.
-        size: largest area, pt².
-        low: lower end of the colours.
-
-    Returns:
-        The scatter, for a colour bar.
+    The area grows with |value| up to ``size`` pt²; all faces of a figure share one ``limit`` > 0.
     """
     draw_face(axes)
     area = size * (0.15 + 0.85 * np.clip(np.abs(values) / limit, 0, 1))
@@ -216,17 +179,9 @@ def draw_region_values(
 
 
 def magnify_motion(image: np.ndarray, motion: FlowClip, frame: int, times: float) -> np.ndarray:
-    """The onset frame with its measured motion enlarged.
+    """The onset frame (uint8 "y x" or "y x chan") with the motion of ``frame`` enlarged so many ``times``; same shape.
 
     The flow is inverted by fixed point; outside the face (softened by 0.04 IOD) nothing moves.
-
-    Args:
-        image: uint8 "y x" or "y x chan", the onset frame.
-        frame: whose motion.
-        times: how many times larger; 1 = as measured.
-
-    Returns:
-        uint8, shaped like ``image``.
     """
     import cv2
 
@@ -250,15 +205,10 @@ def nice_limit(values: np.ndarray) -> float:
 
 
 def render(figure: Figure, target: str | Path | BinaryIO, name: str, **options: object) -> None:
-    """Draw a figure into a file; all files of figures are written here.
+    """Draw a figure into a path or open file; all files of figures are written here.
 
-    Characters that no font of this machine has are drawn as boxes; a warning names them.
-
-    Args:
-        figure: stays open.
-        target: path or open file.
-        name: of the file or figure, for messages.
-        **options: of matplotlib's ``savefig``.
+    Characters that no font of this machine has are drawn as boxes; a warning names them. ``name`` is for messages,
+    ``options`` are ``savefig``'s.
 
     Raises:
         StagkitError: matplotlib cannot draw it.

@@ -33,8 +33,8 @@ def save_analysis(analysis: Analysis, out: str | Path) -> None:
 def make_analysis_page(analysis: Analysis) -> Page:
     """The analysis as an HTML page."""
     best, units = analysis.best, list(ACTION_UNITS.values())
-    peak = int(analysis.motion.scores.argmax())
-    activation = analysis.au_probabilities.max(0)
+    peak, activation = int(analysis.motion.scores.argmax()), analysis.au_probabilities.max(0)
+    active = [i for i in np.argsort(-activation)[:6] if activation[i] > 0.05]
     missed = float(analysis.attribution.relative_delta[0])
     return Page(
         "analysis.html",
@@ -47,21 +47,14 @@ def make_analysis_page(analysis: Analysis) -> Page:
         motion=_plot_timeline(analysis) if len(analysis.windows) > 1 else plot_motion(analysis.motion),
         clip=plot_clip(analysis.clip),
         flow=plot_flow(analysis.motion, peak, analysis.clip.frames[0]),
-        units=[
-            (f"{units[i].label} {units[i].name}", float(activation[i]))
-            for i in np.argsort(-activation)[:6]
-            if activation[i] > 0.05
-        ],
+        units=[(f"{units[i].label} {units[i].name}", float(activation[i])) for i in active],
         attribution=plot_attribution(analysis.attribution) if missed <= MAX_DELTA else None,
         missed=missed,
     )
 
 
 def read_warnings(page: str) -> tuple[str, ...]:
-    """The paragraphs of a page that say what it is not or what is unknown, as plain text.
-
-    Args:
-        page: HTML of ``make_analysis_page``.
+    """The paragraphs of a page (HTML) that say what it is not or what is unknown, as plain text.
 
     Example:
         >>> read_warnings('<p class="soft">Three windows.</p><p class="box"><strong>No</strong> diagnosis.</p>')

@@ -1,7 +1,6 @@
 """The comparison of systems as a table: for the screen, as CSV, Markdown, LaTeX and an HTML page.
 
-Published results stand in a table of their own, with their protocol and known leaks: they were measured on other clips by
-other rules.
+Published results stand in a table of their own: they were measured on other clips by other rules.
 """
 
 from __future__ import annotations
@@ -41,15 +40,13 @@ def tabulate_comparison(result: dict[str, object]) -> list[dict[str, object]]:
         flat["uf1_minus_stag"] = paired["difference"] if paired else None
         flat["uf1_minus_stag_low"], flat["uf1_minus_stag_high"] = paired["ci95"] if paired else (None, None)
         leak, scores = row.get("leak"), row.get("explanation")
-        flat["leaky_uf1"] = leak["optimistic"]["uf1"] if leak else None
-        flat["leak_gap"] = leak["optimism"]["uf1"] if leak else None
+        flat["leaky_uf1"], flat["leak_gap"] = (leak[k]["uf1"] if leak else None for k in ("optimistic", "optimism"))
         flat |= {f"explanation_{s}": scores[s]["mean"] if scores else None for s in ("pointing", "mass")}
         flat |= {key: row[key] for key in ("parameters", "multiply_adds", "train_seconds", "ms_per_clip")}
         first = (row["published"] or [{}])[0]
-        flat["published_uf1"] = first.get("uf1")
-        flat["published_on"] = ", ".join(str(first[k]) for k in ("data", "part", "protocol") if first.get(k))
-        flat["published_leak"], flat["published_source"] = first.get("leak"), first.get("source")
-        rows.append(flat)
+        where = ", ".join(str(first[k]) for k in ("data", "part", "protocol") if first.get(k))
+        published = {"uf1": first.get("uf1"), "on": where, "leak": first.get("leak"), "source": first.get("source")}
+        rows.append(flat | {f"published_{key}": value for key, value in published.items()})
     return rows
 
 
@@ -57,10 +54,9 @@ def _format_count(value: float | None) -> str:
     """1234567 -> 1.23 M; '' if unknown."""
     if value is None:
         return ""
-    for size, unit in ((1e9, " G"), (1e6, " M")):
-        if value >= size:
-            return f"{value / size:.2f}{unit}"
-    return f"{value:,.0f}"
+    if value < 1e6:
+        return f"{value:,.0f}"
+    return f"{value / 1e9:.2f} G" if value >= 1e9 else f"{value / 1e6:.2f} M"
 
 
 def _format_rows(result: dict) -> list[dict[str, str]]:
@@ -121,11 +117,9 @@ def format_comparison(result: dict[str, object]) -> str:
     table = [list(rows[0]), *(list(row.values()) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [_describe_setting(result), _OPTIMISTIC]
-    for cells in table:
-        first, *others = (
-            f"{c:<{w}}" if i == 0 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-        )
-        lines.append("  ".join([first, *others]))
+    for first, *others in table:
+        right = (f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))
+        lines.append("  ".join([f"{first:<{widths[0]}}", *right]))
     lines += _list_notes(result)
     printed = [(r["title"], describe_published(r["published"])) for r in result["systems"].values() if r["published"]]
     if printed:
@@ -137,7 +131,7 @@ def format_comparison(result: dict[str, object]) -> str:
 def format_markdown(result: dict[str, object]) -> str:
     """The table as Markdown."""
     rows = _format_rows(result)
-    lines = [f"{_describe_setting(result)}. {_OPTIMISTIC[:1].upper()}{_OPTIMISTIC[1:]}.", ""]
+    lines = [f"{_describe_setting(result)}. {_OPTIMISTIC.replace('optimistic', 'Optimistic', 1)}.", ""]
     lines += [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
     lines += [f"| {' | '.join(row.values())} |" for row in rows]
     return "\n".join([*lines, *(f"\n{note}" for note in _list_notes(result))])
@@ -145,33 +139,22 @@ def format_markdown(result: dict[str, object]) -> str:
 
 def format_latex(result: dict[str, object]) -> str:
     r"""The table for a paper (booktabs); a difference whose interval excludes 0 is bold."""
-    shown = (
-        "system",
-        "UF1",
-        "UAR",
-        "ACC",
-        "UF1 minus STAG, paired",
-        "optimistic",
-        "optimism",
-        "parameters",
-        "ms per clip",
-    )
+    paired = "UF1 minus STAG, paired"
+    shown = ("system", "UF1", "UAR", "ACC", paired, "optimistic", "optimism", "parameters", "ms per clip")
     rows = []
     for row, cells in zip(result["systems"].values(), _format_rows(result), strict=True):
-        cells["UF1 minus STAG, paired"] = format_difference(row.get("minus_stag", {}).get("uf1"))
+        cells[paired] = format_difference(row.get("minus_stag", {}).get("uf1"))
         rows.append([cells[name] or "--" for name in shown])
-    notes = [
-        f"made by 'stagkit compare-systems': {_describe_setting(result)}",
-        "95 % intervals: paired bootstrap over subjects",
-    ]
-    return make_table("lrrrlrrrr", shown, rows, [*notes, _OPTIMISTIC, *_list_notes(result)])
+    made = f"made by 'stagkit compare-systems': {_describe_setting(result)}"
+    notes = [made, "95 % intervals: paired bootstrap over subjects", _OPTIMISTIC, *_list_notes(result)]
+    return make_table("lrrrlrrrr", shown, rows, notes)
 
 
 def make_comparison_page(result: dict[str, object]) -> Page:
     """The table as an HTML page: honest and optimistic scores on one scale, and published results."""
-    rows = [
-        {"leak": None, **row, "name": name, "cells": cells, "bold": is_clear(row.get("minus_stag", {}).get("uf1"))}
-        for (name, row), cells in zip(result["systems"].items(), _format_rows(result), strict=True)
-    ]
+    rows = []
+    for (name, row), cells in zip(result["systems"].items(), _format_rows(result), strict=True):
+        bold = is_clear(row.get("minus_stag", {}).get("uf1"))
+        rows.append({"leak": None, **row, "name": name, "cells": cells, "bold": bold})
     setting, notes = _describe_setting(result), _list_notes(result)
     return Page("comparison.html", "Comparison of systems", rows=rows, setting=setting, notes=notes)

@@ -50,13 +50,9 @@ def format_difference(paired: dict | None) -> str:
 
 
 def make_table(columns: str, head: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str] = ()) -> str:
-    """A booktabs table; cells that are ``Latex`` stay as they are, others are escaped.
+    """A booktabs table with ``columns`` as for ``tabular``, e.g. ``lrr``, and ``notes`` as comments above it.
 
-    Args:
-        columns: as for ``tabular``, e.g. ``lrr``.
-        head: names of the columns.
-        rows: the cells.
-        notes: comments above the table.
+    Cells that are ``Latex`` stay as they are, others are escaped.
 
     Raises:
         StagkitError: a row with more or fewer cells than there are columns.

@@ -1,7 +1,6 @@
 """``stagkit report RUN``: one page with the scores of a run, their caveats, its data, split, explanations and settings.
 
-Warnings come first: leak demonstration, shuffled labels, subjects in both parts, confounders, phantoms. The same run gives
-the same bytes.
+Warnings come first. The same run gives the same bytes.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ from stagkit.explain.run import describe_evidence
 from stagkit.explorers.page import Page
 from stagkit.plots.evaluation import SCORE_NAMES
 from stagkit.reports.paper.evidence import fig_11_muscles, fig_12_controls
-from stagkit.reports.paper.inputs import Inputs, MissingInput, is_phantom
+from stagkit.reports.paper.inputs import Inputs, MissingInput, count_tested, is_phantom
 from stagkit.reports.paper.scores import fig_07_confusion
 
-_WORST = 15
 _SECTIONS = {
     "results": "Results",
     "subjects": "Results per subject",
@@ -46,11 +44,7 @@ _LEAK_NAMES = {
 
 
 def write_report(path: str | Path, out: str | Path | None = None) -> Path:
-    """Write the page of a finished run.
-
-    Args:
-        path: the run.
-        out: file to write; ``report.html`` in the run if None.
+    """Write the page of a finished run to ``out``, or to ``report.html`` in the run.
 
     Raises:
         RunError: no run there, or it is not finished.
@@ -87,7 +81,7 @@ def make_report(run: Run) -> Page:
         split=check_split(run),
         leak=run.leak if (run.path / "leak.json").is_file() else None,
         leak_names=_LEAK_NAMES,
-        tested=_count_tested(run),
+        tested=count_tested(run),
         sources=[_describe_source(part) for part in _list_parts(run.request["data"])],
         explanation=_describe_explanations(inputs),
         environment=_describe_environment(run),
@@ -100,24 +94,19 @@ def find_warnings(run: Run) -> list[tuple[str, str]]:
     """What a reader must know before any number: (head, sentence), the most serious first; empty for a clean run."""
     request, found = run.request, []
     if request.get("leaky"):
-        found.append((
-            "Leak demonstration.",
-            "It measures the optimism of selecting the epoch on the test subjects. Its numbers are no evidence of "
-            "recognition and must not be quoted as such.",
-        ))  # fmt: skip
+        text = "It measures the optimism of selecting the epoch on the test subjects."
+        text += " Its numbers are no evidence of recognition and must not be quoted as such."
+        found.append(("Leak demonstration.", text))
     if request.get("permuted"):
         found.append(("Shuffled labels.", "It was trained on shuffled labels: it is a baseline, not a result."))
     if request.get("stratified") or not run.metrics.get("subject_disjoint", True):
-        found.append((
-            "Subjects in both parts.",
-            "Subjects of the test parts were trained on: the scores say nothing about new subjects.",
-        ))  # fmt: skip
+        text = "Subjects of the test parts were trained on: the scores say nothing about new subjects."
+        found.append(("Subjects in both parts.", text))
     for confounder in find_confounders(request["data"]):
-        found.append((
-            "Confounded.",
-            f"A confounder was planted in these phantoms ({confounder}): a network can be right for the wrong reason. The "
-            "scores show the confounder, not recognition.",
-        ))  # fmt: skip
+        text = (
+            f"A confounder was planted in these phantoms ({confounder}): a network can be right for the wrong reason."
+        )
+        found.append(("Confounded.", f"{text} The scores show the confounder, not recognition."))
     return found
 
 
@@ -130,7 +119,7 @@ def find_confounders(data: object) -> list[str]:
     return [c for value in data for c in find_confounders(value)] if isinstance(data, (list, tuple)) else []
 
 
-def find_worst(run: Run, n: int = _WORST) -> pd.DataFrame:
+def find_worst(run: Run, n: int = 15) -> pd.DataFrame:
     """Wrong predictions with the highest mean probability: ``subject, clip, label, prediction, p, n_wrong, n_seeds``."""
     table = run.predictions.copy()
     table["p"] = [row[f"p_{row['prediction']}"] for row in table.to_dict("records")]
@@ -145,9 +134,9 @@ def check_split(run: Run) -> dict[str, object]:
     """Check the split again, from what is on disk.
 
     Returns:
-        ``shared``: fold -> subjects with clips in its training and its test part; ``unknown``: training clips whose subject
-        is unknown (never tested, or two subjects share the name); ``reopened``: folds whose test part was opened more than
-        once for the same seed; ``unblindings``: how many there are.
+        ``shared``: fold -> subjects in its training and its test part; ``unknown``: training clips whose subject is unknown
+        (never tested, or two subjects share the name); ``reopened``: folds whose test part was opened more than once for
+        the same seed; ``unblindings``: how many there are.
     """
     table = run.predictions
     owners: dict[str, set[str]] = {}
@@ -166,39 +155,25 @@ def check_split(run: Run) -> dict[str, object]:
     return {"shared": shared, "unknown": unknown, "reopened": reopened, "unblindings": len(records)}
 
 
-def _count_tested(run: Run) -> list[tuple]:
-    """Data set, clips, subjects, clips of each class."""
-    table = run.predictions
-    table = table[table["seed"] == table["seed"].min()].drop_duplicates(["dataset", "subject", "clip"])
-    rows = []
-    for name, part in table.groupby("dataset"):
-        counts = part["label"].value_counts()
-        rows.append(
-            (name, len(part), part["subject"].nunique(), *(int(counts.get(c, 0)) for c in run.request["classes"]))
-        )
-    return rows
-
-
 def _list_parts(data: dict) -> list[dict]:
     """The records of the data sets that a run joins, or its one."""
     return [p for part in data["of"] for p in _list_parts(part)] if data.get("of") else [data]
 
 
-def _find_source(part: dict) -> tuple[dict, DatasetCard | None]:
-    """The record of a data set's source, and its card if it is a published data set."""
+def _find_source(part: dict) -> tuple[dict, str, DatasetCard | None]:
+    """The record of a data set's source, its name, and its card if it is a published data set."""
     source = part["source"] if isinstance(part.get("source"), dict) else part
     name = str(source.get("name") or source.get("source") or "")
-    if isinstance(source.get("config"), dict):
-        return source, None
     try:
-        return source, load_layout(name.removesuffix("-phantom")).card
+        card = None if isinstance(source.get("config"), dict) else load_layout(name.removesuffix("-phantom")).card
     except StagkitError:
-        return source, None
+        card = None
+    return source, name, card
 
 
 def _describe_source(part: dict) -> dict[str, object]:
     """Card, digests, corrections and warnings of a data set."""
-    source, card = _find_source(part)
+    source, name, card = _find_source(part)
     facts = [("digest of the clips", part.get("digest")), ("digest of the source", source.get("digest"))]
     if card is not None:
         facts += [
@@ -206,19 +181,13 @@ def _describe_source(part: dict) -> dict[str, object]:
             ("paper", f"doi:{card.doi}"), ("camera", f"{card.camera}; {card.fps}"), ("may be printed", card.printable),
             ("checked", card.checks),
         ]  # fmt: skip
-    names = {
-        "flow": "optical flow",
-        "roi": "regions",
-        "mapping": "class mapping",
-        "annotation_files": "annotation files",
-    }
-    if isinstance(source.get("config"), dict):
-        names = {"config": "phantoms", **names}
-    for key, words in {**names, "frames_from": "frames from"}.items():
+    names = {"config": "phantoms"} if isinstance(source.get("config"), dict) else {}
+    names |= {"flow": "optical flow", "roi": "regions", "mapping": "class mapping"}
+    for key, words in {**names, "annotation_files": "annotation files", "frames_from": "frames from"}.items():
         value = part.get(key, source.get(key))
         facts.append((words, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value))
-    name = str(source.get("name") or source.get("source") or "data")
-    return {"name": name, "facts": facts, **{k: source.get(k) for k in ("corrections", "skipped", "issues")}}
+    notes = {key: source.get(key) for key in ("corrections", "skipped", "issues")}
+    return {"name": name or "data", "facts": facts, **notes}
 
 
 def _describe_environment(run: Run) -> list[tuple[str, object]]:
@@ -232,14 +201,12 @@ def _describe_environment(run: Run) -> list[tuple[str, object]]:
     if cost:
         size = f"{cost['parameters']:,} parameters, {cost['multiply_adds'] / 1e6:.2f} M multiply-adds per clip"
         rows += [("network", size), ("inference", f"{cost['inference_ms_per_clip']:.1f} ms per clip")]
-    return [
-        *rows,
-        *((f"digest of {n}", compute_digest((run.path / n).read_bytes())) for n in ("run.json", "predictions.csv")),
-    ]
+    files = ("run.json", "predictions.csv")
+    return [*rows, *((f"digest of {name}", compute_digest((run.path / name).read_bytes())) for name in files)]
 
 
 def _list_citations(run: Run) -> list[str]:
-    cards = [card for _, card in map(_find_source, _list_parts(run.request["data"])) if card is not None]
+    cards = [card for *_, card in map(_find_source, _list_parts(run.request["data"])) if card is not None]
     return [
         f"stagkit {stagkit.__version__}: interactive analysis and explainability for micro-expression recognition.",
         "STAG: N. Sharma, V. Sharma and D. Singh, 2026, arXiv:2606.28083.",
@@ -247,38 +214,31 @@ def _list_citations(run: Run) -> list[str]:
     ]
 
 
-def describe_explained_network(inputs: Inputs) -> str:
-    """Which networks were explained, and that none was trained on the clip it explains."""
-    words = read_json(inputs.explanations / "summary.json").get("networks")
-    if words is None:
-        return "These explanations do not name their networks: run 'stagkit explain' again to have it checked."
-    return f"Networks {words}."
+#: Figure, its alternative text and its caption.
+_EVIDENCE_FIGURES = (
+    (fig_11_muscles, "attribution on the muscles of the face for each class",
+     "Mean attribution of correctly recognised test clips to the muscles that moved; 95 % intervals over subjects."),
+    (fig_12_controls, "scores of the explanations and of their controls",
+     "Left: how much sooner the class logit falls and returns in the order of the map than in other orders. Middle: "
+     "scores against the ground truth of the clips. Right: share of clips that pass each control."),
+)  # fmt: skip
 
 
 def _describe_explanations(inputs: Inputs) -> dict[str, object]:
     """``problem``, or ``evidence``, ``networks`` and ``figures``: (figure or None, alt text, caption, why not drawn)."""
     try:
-        texts = {"evidence": describe_evidence(inputs.evidence), "networks": describe_explained_network(inputs)}
+        evidence = describe_evidence(inputs.evidence)
+        networks = read_json(inputs.explanations / "summary.json").get("networks")
     except MissingInput:
         return {"problem": "Not explained: 'stagkit explain' on this run adds its explanations and their controls."}
     except StagkitError as error:
         return {"problem": str(error)}
     figures = []
-    for draw, alt, caption in (
-        (
-            fig_11_muscles,
-            "attribution on the muscles of the face for each class",
-            "Mean attribution of correctly recognised test clips to the muscles that moved; 95 % intervals over subjects.",
-        ),
-        (
-            fig_12_controls,
-            "scores of the explanations and of their controls",
-            "Left: how much sooner the class logit falls and returns in the order of the map than in other orders. Middle: "
-            "scores against the ground truth of the clips. Right: share of clips that pass each control.",
-        ),
-    ):
+    for draw, alt, caption in _EVIDENCE_FIGURES:
         try:
             figures.append((draw(inputs), alt, caption, ""))
         except MissingInput as reason:
             figures.append((None, alt, caption, str(reason)))
-    return {"problem": "", **texts, "figures": figures}
+    unnamed = "These explanations do not name their networks: run 'stagkit explain' again to have it checked."
+    words = unnamed if networks is None else f"Networks {networks}."
+    return {"problem": "", "evidence": evidence, "networks": words, "figures": figures}

@@ -1,6 +1,6 @@
 """The figures and tables of a paper, drawn from files: runs, their explanations, ablations, tables of systems.
 
-``inputs`` opens the folders; ``pipeline``, ``motion``, ``graphs``, ``scores`` and ``evidence`` hold one function per
+``inputs`` opens the folders; ``graphs``, ``motion``, ``scores`` and ``evidence`` hold one function per
 numbered figure (``fig_NN_name(inputs, width) -> Figure``); ``tables`` makes LaTeX; ``make`` writes everything.
 """
 

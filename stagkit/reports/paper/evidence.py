@@ -14,7 +14,7 @@ from matplotlib.transforms import Affine2D
 
 from stagkit.core.facs import ACTION_UNITS
 from stagkit.core.regions import ATLAS
-from stagkit.evaluation.bootstrap import compute_mean
+from stagkit.evaluation.bootstrap import Mean, compute_mean
 from stagkit.explain.aggregate import by_muscle
 from stagkit.explain.evidence import MAX_CHANGE, MAX_SIMILARITY, RULES
 from stagkit.explain.motion_decomposition import MUSCLES
@@ -33,11 +33,17 @@ from stagkit.plots.style import (
     nice_limit,
     styled,
 )
-from stagkit.reports.paper.graphs import add_scale, describe_mean, make_pairs
+from stagkit.reports.paper.graphs import add_scale, choose_classes, describe_mean, make_pairs
 from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 from stagkit.reports.paper.motion import shorten_muscles
 
 _MUSCLES_SHOWN = 4
+#: Name of the muscles, as in ``MUSCLES`` without a side -> their action unit (the first of those that share them).
+_UNITS = {" and ".join(unit.muscles): unit for unit in reversed(ACTION_UNITS.values())}
+
+
+def _drop_side(muscle: str) -> str:
+    return muscle.removeprefix("left ").removeprefix("right ")
 
 
 @styled
@@ -46,12 +52,7 @@ def fig_11_muscles(inputs: Inputs, width: float = PAGE) -> Figure:
     attribution = inputs.evidence.attribution
     values = by_muscle(attribution)
     right = inputs.find_right(attribution.clip_ids, inputs.subjects)
-    groups = {name: right & (attribution.target == k) for k, name in enumerate(attribution.classes)}
-    groups = {name: g for name, g in groups.items() if g.any()}
-    if not groups:
-        raise MissingInput(f"no explained clip of {inputs.run.name} was recognised correctly")
-    groups = dict(sorted(groups.items(), key=lambda item: -item[1].sum())[:4])
-    groups = {name: groups[name] for name in attribution.classes if name in groups}
+    groups = choose_classes(inputs.run.name, attribution.classes, right, attribution.target)
     means = {name: values[g].mean(0) for name, g in groups.items()}
     limit = nice_limit(np.array([m[:-1] for m in means.values()]))
     figure, faces, bars = make_pairs(len(groups), width)
@@ -60,9 +61,8 @@ def fig_11_muscles(inputs: Inputs, width: float = PAGE) -> Figure:
         _draw_muscles(face, means[name], limit)
         face.text(0.5, 1.0, f"{name} (n = {group.sum()})", transform=face.transAxes, ha="center", va="bottom")
         rows[name] = _draw_strongest(axes, values[group], subjects[group])
-    add_scale(
-        figure, ScalarMappable(Normalize(-limit, limit), SIGNED_SCALE), faces, bars, "mean attribution (logits)", width
-    )
+    shade = ScalarMappable(Normalize(-limit, limit), SIGNED_SCALE)
+    add_scale(figure, shade, faces, bars, "mean attribution (logits)", width)
     n = {name: int(g.sum()) for name, g in groups.items()}
     return note(figure, [inputs.run], n, method=attribution.method, strongest=rows)
 
@@ -72,8 +72,7 @@ def _strokes() -> list[tuple[int, np.ndarray, np.ndarray]]:
     out = []
     for m, name in enumerate(MUSCLES[:-1]):
         side = {"left": "L", "right": "R"}.get(name.split(" ")[0], "")
-        bare = name.removeprefix("left ").removeprefix("right ")
-        unit = next(u for u in ACTION_UNITS.values() if " and ".join(u.muscles) == bare)
+        unit = _UNITS[_drop_side(name)]
         main = max(unit.moves, key=lambda move: np.hypot(move.lateral, move.up))
         for i, roi in enumerate(ATLAS.rois):
             if roi.place == main.place and (not side or roi.side == side):
@@ -92,14 +91,13 @@ def _draw_muscles(axes: Axes, mean: np.ndarray, limit: float) -> None:
         shift = 0.05 * used.get(key, 0)
         used[key] = used.get(key, 0) + 1
         strength = min(abs(mean[m]) / limit, 1.0)
-        length, thick = 0.26, 0.035 + 0.05 * strength
-        angle = np.arctan2(way[1], way[0])
+        thick = 0.035 + 0.05 * strength
         band = FancyBboxPatch(
-            (-0.06, -thick / 2 + shift), length, thick, boxstyle=f"round,pad=0,rounding_size={thick / 2:.3f}",
+            (-0.06, -thick / 2 + shift), 0.26, thick, boxstyle=f"round,pad=0,rounding_size={thick / 2:.3f}",
             fc=cmap(0.5 + 0.5 * np.clip(mean[m] / limit, -1, 1)), ec=INK if strength > 0.08 else "#C6CCD2",
             lw=0.5 if strength > 0.08 else 0.4, zorder=2 + strength,
         )  # fmt: skip
-        band.set_transform(Affine2D().rotate(angle).translate(*place) + axes.transData)
+        band.set_transform(Affine2D().rotate(np.arctan2(way[1], way[0])).translate(*place) + axes.transData)
         axes.add_patch(band)
 
 
@@ -107,8 +105,7 @@ def _draw_strongest(axes: Axes, values: np.ndarray, subjects: np.ndarray) -> lis
     """The muscles of the largest attribution, left and right together, with intervals over subjects."""
     both: dict[str, np.ndarray] = {}
     for m, name in enumerate(MUSCLES):
-        bare = name.removeprefix("left ").removeprefix("right ")
-        both[bare] = both.get(bare, 0) + values[:, m]
+        both[_drop_side(name)] = both.get(_drop_side(name), 0) + values[:, m]
     best = sorted((n for n in both if n != "none"), key=lambda n: -abs(both[n].mean()))[:_MUSCLES_SHOWN]
     rows = []
     for y, name in enumerate([*best, "none"]):
@@ -129,10 +126,8 @@ def _shorten(muscle: str) -> str:
     """A muscle's name that fits an axis."""
     if muscle == "none":
         return "no muscle"
-    unit = next(u for u in ACTION_UNITS.values() if " and ".join(u.muscles) == muscle)
-    return (
-        shorten_muscles(unit.muscles).replace("orbicularis oculi", "orb. oculi").replace("lev. labii sup. ", "levator ")
-    )
+    name = shorten_muscles(_UNITS[muscle].muscles)
+    return name.replace("orbicularis oculi", "orb. oculi").replace("lev. labii sup. ", "levator ")
 
 
 @styled
@@ -144,26 +139,29 @@ def fig_12_controls(inputs: Inputs, width: float = PAGE) -> Figure:
     wide = width > 5
     figure, row = plt.subplots(*((1, 3) if wide else (3, 1)), figsize=(width, 2.35 if wide else 4.9),
                                **{"width_ratios" if wide else "height_ratios": (1, 1.1, 1.15)})  # fmt: skip
-    values = {
-        "order": _draw_orders(row[0], evidence.scores, subjects),
-        "scores": _draw_scores(row[1], evidence.scores, subjects),
-        "held": _draw_passed(row[2], evidence),
-    }
+    order = _draw_orders(row[0], evidence.scores, subjects)
+    scores, passed = _draw_scores(row[1], evidence.scores, subjects), _draw_passed(row[2], evidence)
     n = {"clips": len(evidence), "subjects": len(set(subjects))}
-    return note(figure, [inputs.run], n, **values)
+    return note(figure, [inputs.run], n, order=order, scores=scores, passed=passed)
 
 
-def _dot(axes: Axes, y: float, mean, colour: str, text: str) -> dict:
+def _draw_dot(axes: Axes, y: float, mean, colour: str, text: str) -> dict:
     draw_interval(axes, y, mean.mean, (mean.low, mean.high), colour, text, ms=4)
     return {"mean": mean.mean, "ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects, "n": mean.n}
 
 
+def compute_gains(scores, subjects) -> dict[str, Mean]:
+    """Insertion minus deletion (logits) of each order of the cells: mean over clips, interval over subjects."""
+    orders = {"this map": "", "flow magnitude": "_flow", "random order": "_random"}
+    gains = {name: np.subtract(scores[f"insertion{k}"], scores[f"deletion{k}"]) for name, k in orders.items()}
+    return {name: compute_mean(gain, subjects) for name, gain in gains.items()}
+
+
 def _draw_orders(axes: Axes, scores, subjects) -> dict:
-    out, names = {}, {"": "this map", "_flow": "flow magnitude", "_random": "random order"}
-    for y, (end, name) in enumerate(names.items()):
-        mean = compute_mean(np.asarray(scores[f"insertion{end}"]) - np.asarray(scores[f"deletion{end}"]), subjects)
-        out[name] = _dot(axes, y, mean, COLOURS[0] if not end else SOFT, f"{mean.mean:.1f}")
-    name_rows(axes, list(names.values()), top=0.75)
+    out = {}
+    for y, (name, mean) in enumerate(compute_gains(scores, subjects).items()):
+        out[name] = _draw_dot(axes, y, mean, COLOURS[0] if y == 0 else SOFT, f"{mean.mean:.1f}")
+    name_rows(axes, list(out), top=0.75)
     axes.margins(x=0.16)
     axes.axvline(0, color=SOFT, lw=0.6)
     axes.set_xlabel("insertion − deletion (logits)")
@@ -189,7 +187,7 @@ def _draw_scores(axes: Axes, scores, subjects) -> dict:
         y, mean = len(names), compute_mean(scores[name], subjects)
         if chance is not None:
             axes.plot(chance, y, "D", ms=3.4, color=SOFT)
-        out[name] = _dot(axes, y, mean, COLOURS[1] if name == "randomised" else COLOURS[0], f"{mean.mean:.2f}")
+        out[name] = _draw_dot(axes, y, mean, COLOURS[1] if name == "randomised" else COLOURS[0], f"{mean.mean:.2f}")
         names.append(words)
     name_rows(axes, names, top=0.75)
     low = min(0.0, *(o["ci95"][0] for o in out.values() if np.isfinite(o["ci95"][0])), 0.0)

@@ -1,6 +1,8 @@
-"""Figures 4 to 6: AU graphs, temporal attention and cross-attention of the network, over test clips."""
+"""Figures 1 and 4 to 6: parts of the network, and over test clips its AU graphs, temporal and cross-attention."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +16,7 @@ from stagkit.core.facs import AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.evaluation.bootstrap import compute_mean
 from stagkit.explorers.au_graph.scene import place_on_face
+from stagkit.plots.network import describe_parts, draw_network
 from stagkit.plots.style import (
     COLOURS,
     FAINT,
@@ -29,7 +32,7 @@ from stagkit.plots.style import (
     styled,
 )
 from stagkit.reports.paper.inputs import Inputs, MissingInput, note
-from stagkit.reports.paper.motion import find_phantoms
+from stagkit.reports.paper.motion import PLACES, find_phantoms
 from stagkit.synthetic.dataset import PhantomSource
 
 _EDGES_SHOWN = 5
@@ -37,30 +40,47 @@ _EDGE_SCALE = LinearSegmentedColormap.from_list("edges", ["#E8EEF4", "#7FB2DA", 
 _MOST_CLASSES = 4
 
 
-def _right_of_class(inputs: Inputs) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """The classes shown, and for each the correctly recognised clips: bool "clip"."""
+@styled
+def fig_01_pipeline(inputs: Inputs, width: float = PAGE) -> Figure:
+    """The parts of the network and what flows between them, with the sizes of the first run."""
+    config, wide = inputs.run.stag_config, width > 5
+    frames = (inputs.run.request["data"].get("flow") or {}).get("n_frames", 1)
+    figure = plt.figure(figsize=(width, 4.2 if wide else 7.15))
+    figure.set_layout_engine("none")
+    lines = describe_parts(config, frames, len(inputs.run.request["classes"]))
+    draw_network(figure.add_axes((0, 0, 1, 1)), config, lines, high=1.1 if wide else 0.98, icons=True, tall=not wide)
+    note(figure, [inputs.run], stag=config.to_dict(), frames=frames)
+    figure.stagkit_source["phantom"] = False  # a drawing of settings: it shows no data
+    return figure
+
+
+def choose_classes(run: str, classes: Sequence[str], right: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
+    """The classes shown, those with most correctly recognised clips -> which clips these are: bool "clip"."""
+    groups = {name: right & (label == k) for k, name in enumerate(classes)}
+    most = sorted(groups, key=lambda name: -groups[name].sum())[:_MOST_CLASSES]
+    groups = {name: group for name, group in groups.items() if name in most and group.any()}
+    if not groups:
+        raise MissingInput(f"no explained test clip of {run} was recognised correctly")
+    return groups
+
+
+def _choose_groups(inputs: Inputs) -> dict[str, np.ndarray]:
     _, batch = inputs.graphs
     right = inputs.find_right(batch.clip_ids, batch.subjects)
-    groups = [right & (batch.label.numpy() == k) for k in range(len(batch.classes))]
-    order = [k for k in np.argsort([-g.sum() for g in groups], kind="stable")[:_MOST_CLASSES] if groups[k].any()]
-    if not order:
-        raise MissingInput(f"no test clip of {inputs.run.name} was recognised correctly")
-    return tuple(batch.classes[k] for k in sorted(order)), [groups[k] for k in sorted(order)]
+    return choose_classes(inputs.run.name, batch.classes, right, batch.label.numpy())
 
 
 def make_pairs(n: int, width: float) -> tuple[Figure, list[Axes], list[Axes]]:
     """Axes for ``n`` faces and a chart for each: below them on a wide figure, else to their right."""
-    if width > 5:
-        figure = plt.figure(figsize=(width, 3.4))
-        grid = figure.add_gridspec(2, n, height_ratios=(1.6, 1))
-        faces, cells = [figure.add_subplot(grid[0, k]) for k in range(n)], [grid[1, k] for k in range(n)]
-    else:
-        figure = plt.figure(figsize=(width, 0.65 + 1.45 * n))
-        grid = figure.add_gridspec(n, 2, width_ratios=(1.25, 1))
-        faces, cells = [figure.add_subplot(grid[k, 0]) for k in range(n)], [grid[k, 1] for k in range(n)]
+    wide = width > 5
+    figure = plt.figure(figsize=(width, 3.4 if wide else 0.65 + 1.45 * n))
+    grid = (
+        figure.add_gridspec(2, n, height_ratios=(1.6, 1)) if wide else figure.add_gridspec(n, 2, width_ratios=(1.25, 1))
+    )
+    faces = [figure.add_subplot(grid[0, k] if wide else grid[k, 0]) for k in range(n)]
     bars: list[Axes] = []
-    for cell in cells:
-        bars.append(figure.add_subplot(cell, sharex=bars[0] if bars else None))
+    for k in range(n):
+        bars.append(figure.add_subplot(grid[1, k] if wide else grid[k, 1], sharex=bars[0] if bars else None))
     return figure, faces, bars
 
 
@@ -88,18 +108,17 @@ def fig_04_au_graphs(inputs: Inputs, width: float = PAGE) -> Figure:
     output, batch = inputs.graphs
     if output.au_edges is None:
         raise MissingInput(f"the network of {inputs.run.name} has no AU-guided graph")
-    classes, groups = _right_of_class(inputs)
-    spots = place_on_face()
+    groups, spots = _choose_groups(inputs), place_on_face()
     visible = batch.mask.any(2).numpy()
     edges = np.where(visible[:, :, None, None], output.au_edges.numpy(), 0).max(1)  # "clip au au", at its strongest
     activation = np.where(visible[:, :, None], output.au_logits.sigmoid().numpy(), 0).max(1)
     subjects = np.asarray(batch.subjects)
-    means = [edges[g].mean(0) for g in groups]
+    means = [edges[g].mean(0) for g in groups.values()]
     upper = np.triu_indices(len(AU_LABELS), 1)
     limit = max(float(m[upper].max()) for m in means)
-    figure, faces, bars = make_pairs(len(classes), width)
+    figure, faces, bars = make_pairs(len(groups), width)
     values = {}
-    for face, axes, name, group, mean in zip(faces, bars, classes, groups, means, strict=True):
+    for face, axes, (name, group), mean in zip(faces, bars, groups.items(), means, strict=True):
         _draw_graph(face, spots, mean, activation[group].mean(0), limit)
         face.text(0.5, 1.0, f"{name} (n = {group.sum()})", transform=face.transAxes, ha="center", va="bottom")
         strongest = np.argsort(-mean[upper])[:_EDGES_SHOWN]
@@ -107,8 +126,7 @@ def fig_04_au_graphs(inputs: Inputs, width: float = PAGE) -> Figure:
         values[name] = _draw_strongest(axes, pairs, edges[group], subjects[group])
     bars[0].set_xlim(left=0)
     add_scale(figure, ScalarMappable(Normalize(0, limit), _EDGE_SCALE), faces, bars, "co-activation C (no unit)", width)
-    n = {name: int(g.sum()) for name, g in zip(classes, groups, strict=True)}
-    return note(figure, [inputs.run], n, edges=values)
+    return note(figure, [inputs.run], {name: int(g.sum()) for name, g in groups.items()}, edges=values)
 
 
 def _draw_graph(axes: Axes, spots: np.ndarray, mean: np.ndarray, activation: np.ndarray, limit: float) -> None:
@@ -117,12 +135,10 @@ def _draw_graph(axes: Axes, spots: np.ndarray, mean: np.ndarray, activation: np.
     pairs = sorted(zip(*np.triu_indices(len(mean), 1), strict=True), key=lambda p: mean[p])
     for a, b in pairs:
         strength = mean[a, b] / limit
-        if strength < 0.06:
-            continue
-        axes.add_patch(
-            FancyArrowPatch(spots[a], spots[b], connectionstyle="arc3,rad=0.18", arrowstyle="-", shrinkA=0, shrinkB=0,
-                            lw=0.4 + 3.0 * strength, color=_EDGE_SCALE(strength), zorder=2, capstyle="round")
-        )  # fmt: skip
+        if strength >= 0.06:
+            look = {"lw": 0.4 + 3.0 * strength, "color": _EDGE_SCALE(strength), "zorder": 2, "capstyle": "round"}
+            axes.add_patch(FancyArrowPatch(spots[a], spots[b], connectionstyle="arc3,rad=0.18", arrowstyle="-", shrinkA=0,
+                                           shrinkB=0, **look))  # fmt: skip
     size = 34 + 60 * activation
     axes.scatter(*spots.T, s=size, fc="white", ec=SOFT, lw=0.6, zorder=3)
     strong = activation > 0.4
@@ -142,9 +158,6 @@ def _draw_strongest(axes: Axes, pairs, edges: np.ndarray, subjects: np.ndarray) 
     return rows
 
 
-# ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 @styled
 def fig_05_temporal_attention(inputs: Inputs, width: float = PAGE) -> Figure:
     """AU activation over time and weight of each frame: in the most confident clip of each class, and over all clips."""
@@ -153,16 +166,15 @@ def fig_05_temporal_attention(inputs: Inputs, width: float = PAGE) -> Figure:
         raise MissingInput(f"the network of {inputs.run.name} has no temporal attention")
     if batch.mask.shape[1] < 2:
         raise MissingInput(f"the clips of {inputs.run.name} have one frame each: there is no time axis")
-    classes, groups = _right_of_class(inputs)
-    wide = width > 5
-    columns = min(len(classes), 3 if wide else 2)
+    groups, wide = _choose_groups(inputs), width > 5
+    columns = min(len(groups), 3 if wide else 2)
     figure = plt.figure(figsize=(width, 2.7 if wide else 4.4))
     outer = figure.add_gridspec(*((1, columns + 1) if wide else (2, 2)))
     sure = output.logits.softmax(-1).amax(1).numpy()
     shown, first, second = {}, None, None
     cells = [outer[0, k] if wide else outer[k // 2, k % 2] for k in range(columns + 1 if wide else 4)]
-    clips = [int(np.flatnonzero(g)[sure[g].argmax()]) for g in groups][: len(cells) - 1]
-    for cell, name, clip in zip(cells, classes, clips, strict=False):
+    clips = [int(np.flatnonzero(g)[sure[g].argmax()]) for g in groups.values()][: len(cells) - 1]
+    for cell, name, clip in zip(cells, groups, clips, strict=False):
         inner = cell.subgridspec(2, 1, height_ratios=(1.6, 1), hspace=0.05)
         top = figure.add_subplot(inner[0], sharey=first)
         low = figure.add_subplot(inner[1], sharex=top, sharey=second)
@@ -236,8 +248,8 @@ def _compute_course(inputs: Inputs) -> dict:
             continue
         each = np.array([relative[i][inside[i]].mean() for i in np.flatnonzero(some)])
         mean = compute_mean(each, subjects[some])
-        ends = {"ci95": [mean.low, mean.high], "n_subjects": mean.n_subjects}
-        rows.append({"ms": round(float((low + high) / 2), 3), "weight": mean.mean, **ends})
+        rows.append({"ms": round(float((low + high) / 2), 3), "weight": mean.mean, "ci95": [mean.low, mean.high],
+                     "n_subjects": mean.n_subjects})  # fmt: skip
     if len(rows) < 2:
         raise MissingInput("too few clips were explained for a mean over time: explain more of the run")
     return {"n_clips": len(times), "n_subjects": len(set(batch.subjects)), "bins": rows}
@@ -255,8 +267,6 @@ def _draw_course(axes: Axes, course: dict) -> None:
     axes.text(0.02, 1.01, f"all clips (n = {course['n_clips']})", transform=axes.transAxes, va="bottom", fontsize=8)
 
 
-# ── cross-attention ──────────────────────────────────────────────────────────────────────────────────────────────────
-
 _DIRECTIONS = {"cross.0.roi_from_frame": "regions query frames", "cross.0.frame_from_roi": "frames query regions"}
 
 
@@ -266,34 +276,31 @@ def fig_06_cross_attention(inputs: Inputs, width: float = PAGE) -> Figure:
     output, batch = inputs.graphs
     shown = [w for w in _DIRECTIONS if w in output.attention]
     if not shown:
-        raise MissingInput(
-            f"{inputs.run.name} keeps no cross-attention: it has none, or was explained by an older stagkit"
-        )
-    classes, groups = _right_of_class(inputs)
-    visible = batch.mask.any(2).numpy()
-    maps = [[_fold_attention(output.attention[w].numpy(), w, visible, g) for g in groups] for w in shown]
+        raise MissingInput(f"{inputs.run.name} keeps no cross-attention: it has none, or an older stagkit explained it")
+    groups, visible = _choose_groups(inputs), batch.mask.any(2).numpy()
+    maps = [[_fold_attention(output.attention[w].numpy(), w, visible, g) for g in groups.values()] for w in shown]
     limit = float(np.ceil(10 * max(np.abs(m).max() for row in maps for m in row)) / 10)
-    figure, rows = plt.subplots(len(shown), len(classes), figsize=(width, 0.8 + 1.75 * len(shown) if width > 5 else 4.5),
+    figure, rows = plt.subplots(len(shown), len(groups), figsize=(width, 0.8 + 1.75 * len(shown) if width > 5 else 4.5),
                                 squeeze=False, sharex=True, sharey=True)  # fmt: skip
     for row, name, each in zip(rows, shown, maps, strict=True):
         for axes, values in zip(row, each, strict=True):
             image = axes.imshow(values, cmap=SIGNED_SCALE, vmin=-limit, vmax=limit, aspect="auto")
         row[0].set_ylabel(_DIRECTIONS[name])
-    for top, low, name, group in zip(rows[0], rows[-1], classes, groups, strict=True):
+    for top, low, (name, group) in zip(rows[0], rows[-1], groups.items(), strict=True):
         top.set_title(f"{name} (n = {group.sum()})" if width > 5 else f"{name}\n(n = {group.sum()})")
         low.set_xlabel("frame, in time order" if width > 5 else "frame")
-    places = list(dict.fromkeys(r.place for r in ATLAS.rois))
     for axes in rows[:, 0]:
-        axes.set_yticks(range(len(places)), [p.replace("_", " ") for p in places], fontsize=6.2)
+        axes.set_yticks(range(len(PLACES)), [p.replace("_", " ") for p in PLACES], fontsize=6.2)
     n_frames = maps[0][0].shape[1]
+    ticks = np.arange(0, n_frames, max(1, n_frames // 4))
     for axes in rows.flat:
-        axes.set_xticks(range(0, n_frames, max(1, n_frames // 4)), range(1, n_frames + 1, max(1, n_frames // 4)))
+        axes.set_xticks(ticks, ticks + 1)
         hide_frame(axes, ticks=True)
     add_colour_bar(figure, image, rows.ravel().tolist(), "attention / even attention (log₂)", shrink=0.6, aspect=24)
-    n = {name: int(g.sum()) for name, g in zip(classes, groups, strict=True)}
-    values = {w: {c: np.round(m, 4).tolist() for c, m in zip(classes, each, strict=True)}
+    values = {w: {c: np.round(m, 4).tolist() for c, m in zip(groups, each, strict=True)}
               for w, each in zip(shown, maps, strict=True)}  # fmt: skip
-    return note(figure, [inputs.run], n, log2_ratio=values, places=places)
+    n = {name: int(g.sum()) for name, g in groups.items()}
+    return note(figure, [inputs.run], n, log2_ratio=values, places=list(PLACES))
 
 
 def _fold_attention(attention: np.ndarray, name: str, visible: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -305,7 +312,6 @@ def _fold_attention(attention: np.ndarray, name: str, visible: np.ndarray, group
         ratio = np.swapaxes(mean, 1, 2) * attention.shape[-1]  # regions x frames: 1 = even over regions
     some = group[:, None] & visible
     total = np.einsum("crt,ct->rt", ratio, some.astype(float)) / np.maximum(some.sum(0), 1)
-    places = list(dict.fromkeys(r.place for r in ATLAS.rois))
-    rows = [[i for i, r in enumerate(ATLAS.rois) if r.place == p] for p in places]
+    rows = [[i for i, r in enumerate(ATLAS.rois) if r.place == p] for p in PLACES]
     kept = some.any(0)
     return np.log2(np.maximum(np.stack([total[r].mean(0) for r in rows])[:, kept], 1e-3))

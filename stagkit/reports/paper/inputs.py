@@ -1,11 +1,7 @@
 """Inputs of the figures of a paper: folders of runs, ablations and comparisons of systems.
 
 A folder is a **run** (``run.json``), an **ablation** (``ablation.json``) or a comparison of **systems**
-(``systems.csv`` or ``comparison.csv``). A table of systems has one line per system and these columns; the first two are
-required, others may be missing or empty (in ``comparison.csv``: ``title``, ``uf1_low``, ``uf1_high``, ``multiply_adds``):
-
-``system`` name · ``uf1`` score of the last epoch, 0..1 · ``lo``, ``hi`` its 95 % interval · ``leaky_uf1`` score of the
-epoch selected on the test subjects · ``parameters`` trained parameters · ``macs`` multiply-adds per clip.
+(``systems.csv`` or ``comparison.csv``).
 """
 
 from __future__ import annotations
@@ -28,9 +24,10 @@ from stagkit.evaluation.run import Run
 from stagkit.explain.evidence import Evidence
 from stagkit.explain.run import FOLDER, load_evidence, load_graphs
 
-#: Columns of a table of systems.
+#: Columns of a table of systems, one line per system; all but the first two may be missing or empty. ``lo``, ``hi``: 95 %
+#: interval of ``uf1`` (0..1); ``leaky_uf1``: of the epoch selected on the test subjects; ``macs``: multiply-adds per clip.
 SYSTEM_COLUMNS = ("system", "uf1", "lo", "hi", "leaky_uf1", "parameters", "macs")
-#: What the same columns may be called.
+#: What ``comparison.csv`` calls the same columns.
 _ALSO = {"title": "system", "uf1_low": "lo", "uf1_high": "hi", "multiply_adds": "macs"}
 _TABLES = ("systems.csv", "comparison.csv")
 
@@ -41,23 +38,14 @@ class MissingInput(StagkitError):
 
 @dataclass(frozen=True)
 class Inputs:
-    """The opened folders, by kind.
+    """The opened folders, by kind."""
 
-    Args:
-        runs: finished runs; most figures show the first.
-        cross: runs of the protocol ``cross``.
-        leaky: leak demonstrations.
-        ablations: what ``ablation.json`` holds, with ``path``.
-        systems: table with ``SYSTEM_COLUMNS``; None if none was given.
-        systems_path: its file.
-    """
-
-    runs: tuple[Run, ...] = ()
-    cross: tuple[Run, ...] = ()
-    leaky: tuple[Run, ...] = ()
-    ablations: tuple[dict, ...] = ()
-    systems: pd.DataFrame | None = field(default=None, repr=False)
-    systems_path: Path | None = None
+    runs: tuple[Run, ...] = ()  # finished runs; most figures show the first
+    cross: tuple[Run, ...] = ()  # runs of the protocol ``cross``
+    leaky: tuple[Run, ...] = ()  # leak demonstrations
+    ablations: tuple[dict, ...] = ()  # what ``ablation.json`` holds, with ``path``
+    systems: pd.DataFrame | None = field(default=None, repr=False)  # table with ``SYSTEM_COLUMNS``
+    systems_path: Path | None = None  # its file
 
     @property
     def run(self) -> Run:
@@ -86,19 +74,10 @@ class Inputs:
             raise MissingInput(f"the explanations of {self.run.name} hold no graphs: run 'stagkit explain' on it again")
         return load_graphs(self.explanations / "graph.npz")
 
-    @property
-    def seed(self) -> int:
-        """The seed whose networks were explained."""
-        return int(self.explanations.name.removeprefix("seed"))
-
     def find_right(self, clip_ids: Sequence[str], subjects: Sequence[str]) -> np.ndarray:
-        """Bool "clip": recognised correctly by the network that was explained.
-
-        Args:
-            clip_ids, subjects: names of the clips.
-        """
-        table = self.run.predictions
-        table = table[(table["seed"] == self.seed) & (table["label"] == table["prediction"])]
+        """Bool "clip": recognised correctly by the network that was explained."""
+        table, seed = self.run.predictions, int(self.explanations.name.removeprefix("seed"))
+        table = table[(table["seed"] == seed) & (table["label"] == table["prediction"])]
         right = set(zip(table["subject"], table["clip"], strict=True))
         return np.array([key in right for key in zip(subjects, clip_ids, strict=True)])
 
@@ -144,11 +123,7 @@ _VARIANT = {"what": str, **dict.fromkeys(SCORES, dict)}
 
 
 def _load_ablation(path: Path) -> dict:
-    """What ``ablation.json`` holds, with ``path``.
-
-    Raises:
-        StagkitError: it is damaged, or lacks what figures and tables are made from.
-    """
+    """What ``ablation.json`` holds, with ``path``; checked to hold what figures and tables are made from."""
     result = read_json(path / "ablation.json")
     where = f"{path / 'ablation.json'} is damaged"
     for key, kind in _ABLATION.items():
@@ -157,9 +132,7 @@ def _load_ablation(path: Path) -> dict:
     for name, row in result["variants"].items():
         for key, kind in _VARIANT.items():
             if not isinstance(row, dict) or not isinstance(row.get(key), kind):
-                raise StagkitError(
-                    f"{where}: variant {shorten(name)} has no usable {key!r}; run 'stagkit ablate' again."
-                )
+                raise StagkitError(f"{where}: variant {shorten(name)} has no {key!r}; run 'stagkit ablate' again.")
         for score in SCORES:
             if not isinstance(row[score].get("mean"), (int, float)) or not isinstance(row[score].get("ci95"), list):
                 raise StagkitError(f"{where}: variant {shorten(name)} has no mean and interval of {score}.")
@@ -176,11 +149,11 @@ def load_systems(path: str | Path) -> pd.DataFrame:
     table = read_table(path)
     named = {old: new for old, new in _ALSO.items() if old in table.columns}
     table = table.drop(columns=[new for new in named.values() if new in table.columns]).rename(columns=named)
-    lost = [c for c in ("system", "uf1") if c not in table.columns]
-    if lost or table.empty:
+    lost = [f"column {c}" for c in ("system", "uf1") if c not in table.columns] or ["line"] * table.empty
+    if lost:
+        columns = ", ".join(SYSTEM_COLUMNS)
         raise StagkitError(
-            f"{path} {'has no column ' + lost[0] if lost else 'has no line'}: a table of systems has the columns "
-            f"{', '.join(SYSTEM_COLUMNS)}, one line per system."
+            f"{path} has no {lost[0]}: a table of systems has the columns {columns}, one line per system."
         )
     table = table.reindex(columns=list(SYSTEM_COLUMNS)).astype({"system": str})
     for column in SYSTEM_COLUMNS[1:]:
@@ -198,7 +171,17 @@ def is_phantom(source: Run | dict | Path) -> bool:
     if isinstance(source, Path):
         runs = sorted(source.parent.glob("*/run.json"))
         return bool(runs) and "phantom" in str(read_json(runs[0]).get("data"))
-    return is_phantom(Run.load(Path(source["path"]) / source["full"], complete=False))
+    return is_phantom(Run.load(source["path"] / source["full"], complete=False))
+
+
+def count_tested(run: Run) -> list[tuple]:
+    """Data set, clips, subjects, and clips of each class of what a run tested."""
+    table, rows = run.predictions, []
+    table = table[table["seed"] == table["seed"].min()].drop_duplicates(["dataset", "subject", "clip"])
+    for name, part in table.groupby("dataset"):
+        counts = [int((part["label"] == c).sum()) for c in run.request["classes"]]
+        rows.append((name, len(part), part["subject"].nunique(), *counts))
+    return rows
 
 
 def describe_run(run: Run) -> dict[str, object]:
@@ -224,14 +207,13 @@ def note(figure: Figure, sources: Sequence[Run | dict | Path] = (), n: dict | No
         n: how many clips, subjects, ... an average is over.
         **values: name -> the numbers that are drawn.
     """
+    runs = [describe_run(source) for source in sources if isinstance(source, Run)]
+    for source in sources:
+        if isinstance(source, dict):
+            entry = describe_run(Run.load(source["path"] / source["full"]))
+            runs.append({**entry, "name": source["path"].name, "variants": list(source["variants"])})
     figure.stagkit_source = {
-        "runs": [describe_run(s) for s in sources if isinstance(s, Run)]
-        + [
-            describe_run(Run.load(Path(s["path"]) / s["full"]))
-            | {"name": s["path"].name, "variants": list(s["variants"])}
-            for s in sources
-            if isinstance(s, dict)
-        ],
+        "runs": runs,
         "tables": [f"{s.parent.name}/{s.name}" for s in sources if isinstance(s, Path)],
         "phantom": any(is_phantom(s) for s in sources),
         "n": dict(n or {}),
@@ -246,14 +228,11 @@ def _find_caveat(sources: Sequence[Run | dict | Path], values: object) -> str:
     intervals, subjects = [], [n for n in map(_count_subjects, sources) if n is not None]
 
     def search(value: object) -> None:
-        if isinstance(value, dict):
-            if "ci95" in value and np.ndim(value["ci95"]) == 1:
-                intervals.append(value["ci95"])
-                subjects.extend([value["n_subjects"]] if "n_subjects" in value else [])
-            for inner in value.values():
-                search(inner)
-        elif isinstance(value, (list, tuple)):
-            for inner in value:
+        if isinstance(value, dict) and np.ndim(value.get("ci95", 0)) == 1:
+            intervals.append(value["ci95"])
+            subjects.extend([value["n_subjects"]] if "n_subjects" in value else [])
+        if isinstance(value, (dict, list, tuple)):
+            for inner in value.values() if isinstance(value, dict) else value:
                 search(inner)
 
     search(values)
@@ -262,9 +241,7 @@ def _find_caveat(sources: Sequence[Run | dict | Path], values: object) -> str:
 
 def _count_subjects(source: Run | dict | Path) -> int | None:
     """Subjects of a source; None for a table of systems without its ``comparison.json``."""
-    if isinstance(source, Run):
-        return source.metrics["n_subjects"]
-    if isinstance(source, dict):
-        return source["n_subjects"]
-    comparison = source.parent / "comparison.json"
-    return read_json(comparison)["n_subjects"] if comparison.is_file() else None
+    if isinstance(source, Path):
+        comparison = source.parent / "comparison.json"
+        return read_json(comparison)["n_subjects"] if comparison.is_file() else None
+    return (source.metrics if isinstance(source, Run) else source)["n_subjects"]

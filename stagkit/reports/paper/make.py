@@ -18,10 +18,14 @@ from stagkit.core.types import StagkitError
 from stagkit.evaluation.run import Run
 from stagkit.plots.style import COLUMN, FAINT, INK, PAGE, SOFT, save_figure, styled
 from stagkit.reports.paper.evidence import fig_11_muscles, fig_12_controls
-from stagkit.reports.paper.graphs import fig_04_au_graphs, fig_05_temporal_attention, fig_06_cross_attention
+from stagkit.reports.paper.graphs import (
+    fig_01_pipeline,
+    fig_04_au_graphs,
+    fig_05_temporal_attention,
+    fig_06_cross_attention,
+)
 from stagkit.reports.paper.inputs import Inputs, is_phantom, load_inputs
 from stagkit.reports.paper.motion import fig_02_motion, fig_03_regions_and_muscles
-from stagkit.reports.paper.pipeline import fig_01_pipeline
 from stagkit.reports.paper.scores import (
     fig_07_confusion,
     fig_08_ablation,
@@ -63,18 +67,13 @@ FIGURES = (
 
 #: Ending of a file's stem -> width in inches.
 WIDTHS = {"": PAGE, "_column": COLUMN}
-
 #: Thumbnails per row of ``plot_set``.
 _COLUMNS = 5
 
 
 @styled
 def draw_figure(entry: Entry, inputs: Inputs, width: float) -> Figure:
-    """One figure in one width; its foot says that it shows phantoms, and the caveat of its intervals.
-
-    Raises:
-        MissingInput: its input was not given; the message says which command makes it.
-    """
+    """One figure in one width; its foot says that it shows phantoms, and the caveat of its intervals."""
     figure = entry.draw(inputs, width)
     lines = [" phantom data"] if figure.stagkit_source["phantom"] else []
     if figure.stagkit_source["caveat"]:
@@ -92,8 +91,7 @@ def make_figures(
 ) -> list[Path]:
     """Draw every numbered figure from files: PDF, PNG and JSON each, in two widths, LaTeX tables, an index.
 
-    Figures whose input is not among ``paths`` are skipped, with the reason in the index. The same inputs give the same
-    bytes.
+    Figures whose input is missing are skipped, with the reason in the index. The same inputs give the same bytes.
 
     Args:
         paths: folders of runs, ablations, comparisons of systems; most figures show the first run.
@@ -102,8 +100,7 @@ def make_figures(
         only: numbers of the figures wanted; all, the tables and the index if empty.
 
     Raises:
-        StagkitError: a folder that is none of these, an unfinished run, an unknown number; the input of a figure of
-            ``only`` is missing.
+        StagkitError: as ``load_inputs``; an unknown number; the input of a figure of ``only`` is missing.
     """
     matplotlib.use("Agg")
     numbers = {int(e.name[3:5]): e for e in FIGURES}
@@ -111,8 +108,7 @@ def make_figures(
     if unknown:
         raise StagkitError(f"there is no figure {unknown[0]}; there are 1 to {len(FIGURES)}.")
     inputs, out = load_inputs(paths), Path(out)
-    written: list[Path] = []
-    problems: dict[str, str] = {}
+    written, problems = [], {}
     chosen = [numbers[k] for k in only] if only else list(FIGURES)
     for entry in progress(chosen, len(chosen)):
         try:
@@ -126,54 +122,39 @@ def make_figures(
             problems[entry.name] = str(reason).removesuffix(".")
     if not only:
         table_problems = make_tables(inputs, out)
-        written += [out / f"{name}.tex" for name in TABLES if name not in table_problems]
         write_text(out / "README.md", format_index(inputs, {**problems, **table_problems}))
-        written.append(out / "README.md")
+        written += [*(out / f"{name}.tex" for name in TABLES if name not in table_problems), out / "README.md"]
     return written
 
 
 def format_index(inputs: Inputs, problems: Mapping[str, str]) -> str:
-    """``README.md`` of a folder of figures: figure, function, notebook, sources.
-
-    Args:
-        inputs: what was given.
-        problems: name of each figure or table that was not made -> why.
-    """
+    """``README.md`` of a folder of figures; ``problems``: name of each figure or table that was not made -> why."""
 
     def cell(name: str, verb: str, ending: str) -> str:
         return f"{name}: not {verb}, {problems[name]}" if name in problems else f"[{name}]({name}.{ending})"
 
     lines = [
-        "# Figures and tables",
-        "",
+        "# Figures and tables\n",
         "Made by `stagkit figures`. Each figure is a PDF and a PNG, 7.16 inches wide and, with `_column`, 3.5 inches; the "
-        "JSON file of the same name holds its function, the runs, the digests of their data, n, and the drawn numbers.",
-        "",
-        "| source | kind | data | clips | subjects |",
-        "|---|---|---|---|---|",
+        "JSON file of the same name holds its function, the runs, the digests of their data, n, and the drawn numbers.\n",
+        "| source | kind | data | clips | subjects |\n|---|---|---|---|---|",
         *_list_sources(inputs),
-        "",
-        "| figure | shows | function | notebook |",
-        "|---|---|---|---|",
+        "\n| figure | shows | function | notebook |\n|---|---|---|---|",
     ]
     for entry in FIGURES:
         function = f"{entry.draw.__module__.removeprefix('stagkit.')}.{entry.draw.__name__}"
         name = cell(entry.name, "drawn", "png")
-        lines.append(f"| {name} | {_first_line(entry.draw)} | `{function}` | {entry.notebook} |")
-    lines += ["", "| table | shows |", "|---|---|"]
-    lines += [f"| {cell(name, 'made', 'tex')} | {_first_line(make)} |" for name, make in TABLES.items()]
+        lines.append(f"| {name} | {entry.draw.__doc__.splitlines()[0]} | `{function}` | {entry.notebook} |")
+    lines.append("\n| table | shows |\n|---|---|")
+    lines += [f"| {cell(name, 'made', 'tex')} | {make.__doc__.splitlines()[0]} |" for name, make in TABLES.items()]
     return "\n".join([*lines, ""])
-
-
-def _first_line(function: Callable) -> str:
-    return (function.__doc__ or "").strip().splitlines()[0]
 
 
 def _list_sources(inputs: Inputs) -> list[str]:
     kinds = {"run": inputs.runs, "run across data sets": inputs.cross, "leak demonstration": inputs.leaky}
     rows = [(run.name, f"{kind}, {run.request['protocol']}", run) for kind, runs in kinds.items() for run in runs]
     for result in inputs.ablations:
-        full = Run.load(Path(result["path"]) / result["full"])
+        full = Run.load(result["path"] / result["full"])
         rows.append((result["path"].name, f"ablation, {result['protocol']}", full))
     lines = []
     for name, kind, run in rows:
@@ -189,8 +170,7 @@ def _list_sources(inputs: Inputs) -> list[str]:
 def plot_set(drawn: Mapping[str, Figure]) -> Figure:
     """Every figure of the set as a thumbnail; those that were not drawn are empty frames.
 
-    Args:
-        drawn: name (``Entry.name``) -> figure; they are closed, so that a notebook does not show them one by one.
+    ``drawn``: name (``Entry.name``) -> figure; they are closed, so that a notebook does not show them one by one.
 
     Raises:
         StagkitError: an unknown name.
@@ -205,9 +185,8 @@ def plot_set(drawn: Mapping[str, Figure]) -> Figure:
         axes.axis("off")
     for axes, name in zip(grid.flat, names, strict=False):
         axes.set(xticks=[], yticks=[])
-        number, _, words = name.removeprefix("fig").partition("_")
-        there = name in drawn
-        axes.set_xlabel(f"{int(number)} {words.replace('_', ' ')}", fontsize=6.5, color=INK if there else SOFT)
+        there, words = name in drawn, f"{int(name[3:5])} {name[6:].replace('_', ' ')}"
+        axes.set_xlabel(words, fontsize=6.5, color=INK if there else SOFT)
         axes.spines[:].set(visible=True, color=FAINT, linestyle="-" if there else (0, (3, 3)))
         if there:
             canvas = FigureCanvasAgg(drawn[name])
@@ -216,6 +195,5 @@ def plot_set(drawn: Mapping[str, Figure]) -> Figure:
             plt.close(drawn[name])
         else:
             axes.set_aspect(0.5)
-            put = {"transform": axes.transAxes, "ha": "center", "va": "center", "fontsize": 6.5, "color": SOFT}
-            axes.text(0.5, 0.5, "no input", **put)
+            axes.text(0.5, 0.5, "no input", ha="center", va="center", fontsize=6.5, color=SOFT)
     return figure

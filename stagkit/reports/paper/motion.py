@@ -24,6 +24,9 @@ from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
+#: Places of the regions, each once, in the order of the atlas.
+PLACES = tuple(dict.fromkeys(roi.place for roi in ATLAS.rois))
+
 
 def find_phantoms(run: Run) -> PhantomConfig | None:
     """The settings of a run's phantoms; None if its clips are no phantoms of its own."""
@@ -47,12 +50,9 @@ def _choose_clip(inputs: Inputs) -> str:
 
 
 def make_example(inputs: Inputs) -> tuple[Clip, FlowClip, bool]:
-    """A phantom clip, drawn again from the settings in the run record, its motion measured as in the run.
+    """A phantom clip from the settings in the run record, its motion measured as in the run, and True if the run tested it.
 
     No licensed face is ever drawn: if the run is of other data, another phantom is shown.
-
-    Returns:
-        The clip, its motion, and whether it is a test clip of the run.
     """
     config = find_phantoms(inputs.run)
     clip_id = _choose_clip(inputs) if config else ""
@@ -80,16 +80,9 @@ def fig_02_motion(inputs: Inputs, width: float = PAGE) -> Figure:
     shade = ScalarMappable(Normalize(0, limit), "viridis")
     add_colour_bar(figure, shade, strip, "motion (% IOD)" if width > 5 else "% IOD", aspect=14, pad=0.01)
     _draw_score(figure.add_subplot(grid[1, :]), clip, motion, shown)
-    note(
-        figure,
-        [inputs.run],
-        {"clips": 1, "frames": len(motion.times_ms), "kept": len(motion.selected)},
-        clip=clip.clip_id,
-        of_the_run=own,
-        times_ms=np.round(motion.times_ms, 3).tolist(),
-        score=np.round(motion.scores, 5).tolist(),
-        selected=motion.selected.tolist(),
-    )
+    n = {"clips": 1, "frames": len(motion.times_ms), "kept": len(motion.selected)}
+    curve = {"times_ms": np.round(motion.times_ms, 3).tolist(), "score": np.round(motion.scores, 5).tolist()}
+    note(figure, [inputs.run], n, clip=clip.clip_id, of_the_run=own, **curve, selected=motion.selected.tolist())
     figure.stagkit_source["phantom"] = True  # also if the run is of recordings
     return figure
 
@@ -129,28 +122,24 @@ def fig_03_regions_and_muscles(inputs: Inputs, width: float = PAGE) -> Figure:
         grid = figure.add_gridspec(3, 1, height_ratios=(1, 0.03, 1.75))
         face, scale, table = (figure.add_subplot(grid[k]) for k in range(3))
     _draw_regions(face)
-    places = list(dict.fromkeys(r.place for r in ATLAS.rois))
-    left = [next(i for i, r in enumerate(ATLAS.rois) if r.place == p and r.side != "R") for p in places]
-    image = _draw_incidence(table, places, left, wide)
-    bar = figure.colorbar(
-        image, cax=scale, orientation="horizontal", ticks=[0, 0.5, 1], boundaries=np.linspace(0, 1, 64)
-    )
+    left = [next(i for i, r in enumerate(ATLAS.rois) if r.place == p and r.side != "R") for p in PLACES]
+    look = {"orientation": "horizontal", "ticks": [0, 0.5, 1], "boundaries": np.linspace(0, 1, 64)}
+    bar = figure.colorbar(_draw_incidence(table, left, wide), cax=scale, **look)
     bar.set_label("incidence (share of the strongest)")
     bar.outline.set_linewidth(0.4)
-    return note(figure, [], {"regions": len(ATLAS.names), "action units": len(AU_LABELS)}, places=places,
+    return note(figure, [], {"regions": len(ATLAS.names), "action units": len(AU_LABELS)}, places=list(PLACES),
                 incidence=np.round(ATLAS.incidence[:, left].astype(float), 4).tolist())  # fmt: skip
 
 
 def _draw_regions(axes: Axes) -> None:
     draw_face(axes)
     half = ATLAS.radius
-    number = {place: str(k + 1) for k, place in enumerate(dict.fromkeys(r.place for r in ATLAS.rois))}
     for (x, y), roi in zip(ATLAS.mean_centres, ATLAS.rois, strict=True):
         colour = {"L": COLOURS[0], "R": COLOURS[1], "": COLOURS[2]}[roi.side]
-        axes.add_patch(
-            Rectangle((x - half, y - half), 2 * half, 2 * half, fc=colour, ec=colour, lw=0.8, alpha=0.16, zorder=2)
-        )
-        axes.text(x, y, number[roi.place], ha="center", va="center_baseline", fontsize=6, color=colour, weight="bold")
+        look = {"fc": colour, "ec": colour, "lw": 0.8, "alpha": 0.16, "zorder": 2}
+        axes.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, **look))
+        number = str(PLACES.index(roi.place) + 1)
+        axes.text(x, y, number, ha="center", va="center_baseline", fontsize=6, color=colour, weight="bold")
     words = (("subject's right", COLOURS[1], 0.16), ("midline", COLOURS[2], 0.5), ("subject's left", COLOURS[0], 0.84))
     for k, (text, colour, x) in enumerate(words):
         y = -0.03 if k != 1 else -0.1
@@ -164,17 +153,14 @@ def shorten_muscles(muscles: Sequence[str]) -> str:
         >>> shorten_muscles(["frontalis, pars medialis"])
         'frontalis, medial'
     """
-    text = " + ".join(m.replace(", relaxed", "") for m in muscles[:1])
-    for long, short in (("levator labii superioris alaeque nasi", "lev. labii sup. alaeque nasi"),
-                        ("orbicularis oculi, pars orbitalis", "orbicularis oculi, orbital"),
-                        ("orbicularis oculi, pars palpebralis", "orbicularis oculi, palpebral"),
-                        (", pars medialis", ", medial"), (", pars lateralis", ", lateral"),
-                        ("levator palpebrae superioris", "levator palpebrae sup.")):  # fmt: skip
+    text = muscles[0].replace(", relaxed", "").replace("levator labii superioris alaeque", "lev. labii sup. alaeque")
+    for long, short in (("pars orbitalis", "orbital"), ("pars palpebralis", "palpebral"), ("pars medialis", "medial"),
+                        ("pars lateralis", "lateral"), ("palpebrae superioris", "palpebrae sup.")):  # fmt: skip
         text = text.replace(long, short)
     return text
 
 
-def _draw_incidence(axes: Axes, places: list[str], left: list[int], wide: bool):
+def _draw_incidence(axes: Axes, left: list[int], wide: bool):
     strength, way = ATLAS.incidence[:, left], ATLAS.directions[:, left]
     image = axes.imshow(np.ma.masked_equal(strength, 0), cmap="Blues", vmin=0, vmax=1.6, aspect="auto")
     axes.set_facecolor("#FAFBFC")
@@ -183,17 +169,17 @@ def _draw_incidence(axes: Axes, places: list[str], left: list[int], wide: bool):
                 scale=8, width=0.010, color=INK, headwidth=3.4, headlength=3.6, headaxislength=3.2,
                 minlength=0.1)  # fmt: skip
     units = list(ACTION_UNITS.values())
-    names, muscles = [u.name for u in units], [shorten_muscles(u.muscles) for u in units]
-    axes.set_yticks(range(len(units)), [f"{n}  {u.number}" for n, u in zip(names if wide else muscles, units, strict=True)],
-                    fontsize=6.5)  # fmt: skip
+    muscles = [shorten_muscles(u.muscles) for u in units]
+    names = [f"{u.name if wide else m}  {u.number}" for u, m in zip(units, muscles, strict=True)]
+    axes.set_yticks(range(len(units)), names, fontsize=6.5)
     if wide:
         other = axes.secondary_yaxis("right")
         other.set_yticks(range(len(units)), muscles, fontsize=6.5, style="italic")
         other.tick_params(length=0)
         other.spines["right"].set_visible(False)
-    axes.set_xticks(range(len(places)), [f"{p.replace('_', ' ')}  {k + 1}" for k, p in enumerate(places)], rotation=90,
-                    fontsize=6.5)  # fmt: skip
-    axes.set_xticks(np.arange(len(places) + 1) - 0.5, minor=True)
+    names = [f"{place.replace('_', ' ')}  {k}" for k, place in enumerate(PLACES, 1)]
+    axes.set_xticks(range(len(PLACES)), names, rotation=90, fontsize=6.5)
+    axes.set_xticks(np.arange(len(PLACES) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(units) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", lw=0.8)
     hide_frame(axes, ticks=True)

@@ -6,22 +6,14 @@ from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stagkit.evaluation.metrics import SCORES
 from stagkit.plots.evaluation import SCORE_NAMES, draw_confusion, draw_costs, draw_leak
-from stagkit.plots.style import (
-    COLOURS,
-    INK,
-    PAGE,
-    SOFT,
-    add_colour_bar,
-    draw_interval,
-    hide_frame,
-    name_rows,
-    styled,
-)
+from stagkit.plots.style import COLOURS, INK, PAGE, SOFT, add_colour_bar, draw_interval, hide_frame, name_rows, styled
+from stagkit.reports.latex import is_clear
 from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 
 _RUNS_SHOWN = 3
@@ -35,22 +27,20 @@ def fig_07_confusion(inputs: Inputs, width: float = PAGE) -> Figure:
     if wide:
         figure = plt.figure(figsize=(width, 2.5 if k < 3 else 2.2))
         grid = figure.add_gridspec(1, k + 1, width_ratios=(*(1,) * k, 1.25 if k == 1 else 0.9))
-        spots, scores = [grid[0, i] for i in range(k)], grid[0, k]
     else:
         figure = plt.figure(figsize=(width, 2.9 * k + 0.55 + 0.62 * k))
         grid = figure.add_gridspec(k + 1, 1, height_ratios=(*(2.9,) * k, 0.5 + 0.62 * k))
-        spots, scores = [grid[i, 0] for i in range(k)], grid[k, 0]
     squares, confusion = [], {}
-    for run, spot in zip(runs, spots, strict=True):
+    for i, run in enumerate(runs):
         counts, classes = np.array(run.metrics["confusion"]), list(run.metrics["classes"])
-        squares.append(figure.add_subplot(spot))
+        squares.append(figure.add_subplot(grid[i]))
         image = draw_confusion(squares[-1], counts, classes, small=len(classes) > 4 or (wide and k == 3))
         squares[-1].set_xlabel("predicted class" if k == 1 else f"predicted class, {run.name}")
         confusion[run.name] = {"classes": classes, "counts": counts.tolist()}
     for axes in squares[:1] if wide else squares:
         axes.set_ylabel("true class")
     add_colour_bar(figure, image, squares, "share of the true class (%)", pad=0.02)
-    _draw_scores(figure.add_subplot(scores), runs)
+    _draw_scores(figure.add_subplot(grid[k]), runs)
     n = {run.name: {"clips": run.metrics["n_clips"], "subjects": run.metrics["n_subjects"]} for run in runs}
     return note(figure, runs, n, scores={r.name: {s: r.metrics[s] for s in SCORES} for r in runs}, confusion=confusion)
 
@@ -66,15 +56,14 @@ def _draw_scores(axes: Axes, runs) -> None:
                 value = run.metrics["baselines"][name][score]
                 axes.plot(value, y, "D", ms=3.4, mfc=inner, mec=SOFT, mew=0.8, label=name if y == 0 else None)
         if len(runs) > 1:
-            put = {"transform": axes.get_yaxis_transform(), "fontsize": 6.5, "color": SOFT, "ha": "right"}
-            axes.text(1.0, r * step - 0.55, run.name, **put)
+            axes.text(1.0, r * step - 0.55, run.name, transform=axes.get_yaxis_transform(), fontsize=6.5, color=SOFT,
+                      ha="right")  # fmt: skip
     name_rows(axes, [""] * 3, top=0.9)
     ticks = [r * step + i for r in range(len(runs)) for i in range(3)]
     axes.set_yticks(ticks, list(SCORE_NAMES.values()) * len(runs))
     axes.set_ylim(max(ticks) + 0.6, -0.9)
     axes.set(xlim=(0, 1.03), xlabel="score")
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": 2, "borderaxespad": 0.1}
-    axes.legend(handletextpad=0.1, columnspacing=1, **place)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1, handletextpad=0.1, columnspacing=1)
 
 
 @styled
@@ -91,9 +80,7 @@ def fig_08_ablation(inputs: Inputs, width: float = PAGE) -> Figure:
     values, right = {}, {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7}
     for y, (name, row) in enumerate(rows):
         paired = row["difference"]["uf1"]
-        low, high = paired["ci95"]
-        worse, better = (high is not None and high < 0), (low is not None and low > 0)
-        colour = COLOURS[1] if worse else COLOURS[2] if better else SOFT
+        colour = COLOURS[1 if paired["difference"] < 0 else 2] if is_clear(paired) else SOFT
         draw_interval(axes, y, paired["difference"], paired["ci95"], colour)
         values[name] = {"difference": paired["difference"], "ci95": paired["ci95"], "uf1": row["uf1"]["mean"]}
         axes.annotate(f"{row['uf1']['mean']:.3f}", (1.01, y), **right)
@@ -108,15 +95,9 @@ def fig_08_ablation(inputs: Inputs, width: float = PAGE) -> Figure:
 
 
 def collect_pairs(inputs: Inputs) -> tuple[list[str], dict[tuple[str, str], dict]]:
-    """UF1 of every pair (trained on, tested on): from runs of the protocol ``cross``; within a set from the other runs.
-
-    Raises:
-        MissingInput: no run of that protocol.
-    """
+    """UF1 of every pair (trained on, tested on): from runs of the protocol ``cross``; within a set from the other runs."""
     if not inputs.cross:
-        raise MissingInput(
-            "no run of the protocol 'cross' was given: 'stagkit evaluate A B --protocol cross' makes one"
-        )
+        raise MissingInput("no run across data sets was given: 'stagkit evaluate A B --protocol cross' makes one")
     pairs = {}
     for run in inputs.cross:
         for name, row in run.metrics["per_pair"].items():
@@ -147,12 +128,11 @@ def fig_09_across_data_sets(inputs: Inputs, width: float = PAGE) -> Figure:
     axes.set_facecolor("#EEF1F4")
     for (i, j), value in np.ndenumerate(table):
         row = pairs.get((names[i], names[j]))
-        if row is None:
-            axes.text(j, i, "not\nmeasured", ha="center", va="center", fontsize=6, color=SOFT)
-            continue
-        low, high = row["ci95"]
-        axes.text(j, i, f"{value:.2f}\n[{low:.2f}, {high:.2f}]\nn = {row['n_clips']}", ha="center", va="center", fontsize=6,
-                  color="white" if value < 0.6 else INK, linespacing=1.25)  # fmt: skip
+        words, colour = "not\nmeasured", SOFT
+        if row is not None:
+            words = f"{value:.2f}\n[{row['ci95'][0]:.2f}, {row['ci95'][1]:.2f}]\nn = {row['n_clips']}"
+            colour = "white" if value < 0.6 else INK
+        axes.text(j, i, words, ha="center", va="center", fontsize=6, color=colour, linespacing=1.25)
     short = [name.replace("-phantom", "\nphantom") for name in names]
     axes.set_xticks(range(len(names)), short)
     axes.set_yticks(range(len(names)), short)
@@ -162,10 +142,10 @@ def fig_09_across_data_sets(inputs: Inputs, width: float = PAGE) -> Figure:
     if wide:
         _draw_pairs(parts[0, 1], pairs)
     sources = [*inputs.cross, *(r for r in inputs.runs if set(r.metrics["per_dataset"]) & set(names))]
-    shown = {}
+    shown, n = {}, {}
     for (a, b), row in sorted(pairs.items()):
         shown[f"{a}->{b}"] = {"uf1": row["mean"], **{k: row[k] for k in ("ci95", "n_subjects") if k in row}}
-    n = {f"{a}->{b}": row["n_clips"] for (a, b), row in sorted(pairs.items())}
+        n[f"{a}->{b}"] = row["n_clips"]
     return note(figure, sources, n, pairs=shown)
 
 
@@ -182,15 +162,10 @@ def _draw_pairs(axes: Axes, pairs: dict[tuple[str, str], dict]) -> None:
 
 
 def collect_leaks(inputs: Inputs) -> list[dict]:
-    """Honest and leaky UF1 of every system: lines of the table that have both, and runs made with ``--leaky``.
-
-    Raises:
-        MissingInput: there is none.
-    """
+    """Honest and leaky UF1 of every system: lines of the table that have both, and runs made with ``--leaky``."""
     rows = []
     if inputs.systems is not None:
-        known = inputs.systems.dropna(subset=["leaky_uf1"])
-        rows = [{k: _plain(v) for k, v in row.items()} for row in known.to_dict("records")]
+        rows = _list_systems(inputs.systems, "leaky_uf1")
     for run in inputs.leaky:
         leak = run.leak["mean"]
         rows.append({"system": f"STAG ({run.name})", "uf1": leak["last_epoch"]["uf1"], "lo": None, "hi": None,
@@ -201,8 +176,10 @@ def collect_leaks(inputs: Inputs) -> list[dict]:
     return rows
 
 
-def _plain(value):
-    return None if isinstance(value, float) and np.isnan(value) else value
+def _list_systems(systems: pd.DataFrame, needed: str) -> list[dict]:
+    """The lines of a table of systems that have the column ``needed``; empty cells are None."""
+    known = systems.dropna(subset=[needed])
+    return known.astype(object).where(known.notna(), None).to_dict("records")
 
 
 @styled
@@ -234,17 +211,11 @@ def fig_13_complexity(inputs: Inputs, width: float = PAGE) -> Figure:
 def collect_costs(inputs: Inputs) -> tuple[list[dict], list, str]:
     """Score and cost of each system or, without a table of systems, of each variant of an ablation.
 
-    Returns:
-        Rows with ``system, uf1, lo, hi, parameters, macs``; what they come from; ``"systems"`` or ``"variants"``.
-
-    Raises:
-        MissingInput: neither was given.
+    Returns rows with ``system, uf1, lo, hi, parameters, macs``, what they come from, and 'systems' or 'variants'.
     """
-    keep = ("system", "uf1", "lo", "hi", "parameters", "macs")
     if inputs.systems is not None:
-        known = inputs.systems.dropna(subset=["macs"])
-        if len(known):
-            rows = [{k: _plain(row[k]) for k in keep} for row in known.to_dict("records")]
+        rows = _list_systems(inputs.systems.drop(columns="leaky_uf1"), "macs")
+        if rows:
             return rows, [inputs.systems_path], "systems"
     for result in inputs.ablations:
         rows = [

@@ -13,18 +13,14 @@ from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run
 from stagkit.reports.latex import Latex, format_difference, make_table
-from stagkit.reports.paper.inputs import Inputs, MissingInput, is_phantom
+from stagkit.reports.paper.evidence import compute_gains
+from stagkit.reports.paper.inputs import Inputs, MissingInput, count_tested, is_phantom
 from stagkit.reports.paper.scores import collect_pairs
 
 
 def _mark(*runs: Run) -> list[str]:
     kinds = {True: "phantom", False: "recorded"}
     return [f"{run.name}: {kinds[is_phantom(run)]} data {run.request['data'].get('digest', '')}" for run in runs]
-
-
-def _interval(row: dict) -> str:
-    low, high = row["ci95"]
-    return f"{row['mean']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def table_data_sets(inputs: Inputs) -> str:
@@ -34,42 +30,37 @@ def table_data_sets(inputs: Inputs) -> str:
     if not runs:
         raise MissingInput("no finished run was given")
     for run in runs:
-        table = run.predictions
-        table = table[table["seed"] == table["seed"].min()].drop_duplicates(["dataset", "subject", "clip"])
-        for name, part in table.groupby("dataset"):
-            counts = part["label"].value_counts()
-            if (name, len(part)) in seen:
-                continue
-            seen.add((name, len(part)))
-            classes = ", ".join(f"{c} {counts.get(c, 0)}" for c in run.request["classes"])
-            rows.append((name, len(part), part["subject"].nunique(), classes))
+        for name, n_clips, n_subjects, *counts in count_tested(run):
+            if (name, n_clips) not in seen:
+                seen.add((name, n_clips))
+                classes = ", ".join(f"{c} {n}" for c, n in zip(run.request["classes"], counts, strict=True))
+                rows.append((name, n_clips, n_subjects, classes))
     return make_table("lrrl", ("Data set", "Clips", "Subjects", "Clips of each class"), rows, _mark(*runs))
 
 
 def table_results(inputs: Inputs) -> str:
     """UF1, UAR and accuracy of every run with intervals, and two chance baselines."""
     run, rows = inputs.run, []
+    notes = [*_mark(*inputs.runs), "95 % intervals by bootstrap over subjects; spread of UF1 over seeds"]
     for each in inputs.runs:
+        caveat = each.metrics["caveat"]
+        notes += [f"caution ({each.name}): {caveat}"] if caveat else []
         spread = f"{each.metrics['uf1']['std']:.3f}" if len(each.request["seeds"]) > 1 else "--"
-        scores = [_interval(each.metrics[s]) for s in SCORES]
-        rows.append((each.name, each.request["protocol"], *scores, spread, len(each.request["seeds"])))
+        scores = ["{:.3f} [{:.3f}, {:.3f}]".format(each.metrics[s]["mean"], *each.metrics[s]["ci95"]) for s in SCORES]
+        name = f"{each.name} (*)" if caveat else each.name
+        rows.append((name, each.request["protocol"], *scores, spread, len(each.request["seeds"])))
     for name in ("permuted", "majority"):
         rows.append((f"{name} ({run.name})", "", *(f"{run.metrics['baselines'][name][s]:.3f}" for s in SCORES), "", ""))
-    notes = [*_mark(*inputs.runs), "95 % intervals by bootstrap over subjects; spread of UF1 over seeds"]
-    cautions = [(r.name, r.metrics["caveat"]) for r in inputs.runs]
-    notes += [f"caution ({name}): {caveat}" for name, caveat in cautions if caveat]
-    rows = [(f"{row[0]} (*)" if dict(cautions).get(row[0]) else row[0], *row[1:]) for row in rows]
     return make_table("llrrrrr", ("Run", "Protocol", "UF1", "UAR", "ACC", "Spread", "Seeds"), rows, notes)
 
 
 def make_ablation_table(result: dict[str, object], kind: str = "") -> str:
     """Scores of every variant of an ablation and their differences from the whole network; bold: the interval excludes 0.
 
-    Args:
-        result: what ``ablation.json`` holds.
-        kind: of the data, a comment above the table.
+    ``result``: what ``ablation.json`` holds; ``kind``: of the data, a comment above the table.
     """
-    notes = [
+    notes = [kind] if kind else []
+    notes += [
         f"made by 'stagkit ablate': {result['protocol']}, {result['n_clips']} clips, {result['n_subjects']} subjects, "
         f"{len(result['seeds'])} seeds",
         "differences from the whole network: paired bootstrap over subjects, 95 % interval",
@@ -78,15 +69,9 @@ def make_ablation_table(result: dict[str, object], kind: str = "") -> str:
     rows = []
     for row in result["variants"].values():
         scores = [f"{row[s]['mean']:.3f}" for s in SCORES]
-        rows.append(
-            (
-                row["what"][:1].upper() + row["what"][1:],
-                *scores,
-                format_difference(row.get("difference", {}).get("uf1")),
-            )
-        )
-    head = ("Variant", "UF1", "UAR", "ACC", Latex(r"$\Delta$UF1"))
-    return make_table("lrrrr", head, rows, [*([kind] if kind else []), *notes])
+        difference = format_difference(row.get("difference", {}).get("uf1"))
+        rows.append((row["what"][:1].upper() + row["what"][1:], *scores, difference))
+    return make_table("lrrrr", ("Variant", "UF1", "UAR", "ACC", Latex(r"$\Delta$UF1")), rows, notes)
 
 
 def table_ablation(inputs: Inputs) -> str:
@@ -104,10 +89,7 @@ def table_across_data_sets(inputs: Inputs) -> str:
     for a in names:
         found = [pairs.get((a, b)) for b in names]
         rows.append((a, *(f"{p['mean']:.3f}" if p else "--" for p in found)))
-    notes = [
-        *_mark(*inputs.cross),
-        "row: trained on; column: tested on; diagonal: other subjects of the set",
-    ]
+    notes = [*_mark(*inputs.cross), "row: trained on; column: tested on; diagonal: other subjects of the set"]
     return make_table("l" + "r" * len(names), ("Trained on", *names), rows, notes)
 
 
@@ -133,9 +115,7 @@ def table_explanations(inputs: Inputs) -> str:
     if not evidence.scores:
         raise MissingInput(f"the explanations of {inputs.run.name} were made without controls")
     rows = []
-    for end, words in (("", "this map"), ("_flow", "flow magnitude"), ("_random", "random order")):
-        apart = np.asarray(evidence.scores[f"insertion{end}"]) - np.asarray(evidence.scores[f"deletion{end}"])
-        mean = compute_mean(apart, subjects)
+    for words, mean in compute_gains(evidence.scores, subjects).items():
         rows.append((f"Insertion minus deletion, {words}", _format_mean(mean), "logits", mean.n))
     for name, (words, unit) in _QUALITY.items():
         if name in evidence.scores and not np.isnan(evidence.scores[name]).all():
@@ -153,8 +133,7 @@ def _format_mean(mean) -> str:
 
 def table_cost(inputs: Inputs) -> str:
     """Cost of each run and system: parameters, multiply-adds per clip, seconds of training, milliseconds per clip."""
-    run = inputs.run
-    rows = []
+    run, rows = inputs.run, []
     for each in inputs.runs:
         cost = each.metrics.get("cost")
         if cost:
@@ -171,15 +150,9 @@ def table_cost(inputs: Inputs) -> str:
     return make_table("lrrrr", head, rows, [*_mark(*inputs.runs), device])
 
 
+_MAKERS = (table_data_sets, table_results, table_ablation, table_across_data_sets, table_explanations, table_cost)
 #: file -> function
-TABLES: dict[str, Callable[[Inputs], str]] = {
-    "table_data_sets": table_data_sets,
-    "table_results": table_results,
-    "table_ablation": table_ablation,
-    "table_across_data_sets": table_across_data_sets,
-    "table_explanations": table_explanations,
-    "table_cost": table_cost,
-}
+TABLES: dict[str, Callable[[Inputs], str]] = {make.__name__: make for make in _MAKERS}
 
 
 def make_tables(inputs: Inputs, out: str | Path) -> dict[str, str]:
