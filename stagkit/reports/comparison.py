@@ -1,7 +1,4 @@
-"""The comparison of systems as a table: for the screen, as CSV, Markdown, LaTeX and an HTML page.
-
-Published results stand in a table of their own: they were measured on other clips by other rules.
-"""
+"""The comparison of systems as a table, published results apart: for the screen, as CSV, Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 

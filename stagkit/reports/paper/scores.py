@@ -16,13 +16,11 @@ from stagkit.plots.style import COLOURS, INK, PAGE, SOFT, add_colour_bar, draw_i
 from stagkit.reports.latex import is_clear
 from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 
-_RUNS_SHOWN = 3
-
 
 @styled
 def fig_07_confusion(inputs: Inputs, width: float = PAGE) -> Figure:
     """Scores of each run with intervals and two chance baselines, and the confusion of its test predictions."""
-    runs = [inputs.run, *inputs.runs[1:]][:_RUNS_SHOWN]
+    runs = [inputs.run, *inputs.runs[1:3]]
     wide, k = width > 5, len(runs)
     if wide:
         figure = plt.figure(figsize=(width, 2.5 if k < 3 else 2.2))

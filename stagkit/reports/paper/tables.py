@@ -146,8 +146,7 @@ def table_cost(inputs: Inputs) -> str:
     if not rows:
         raise MissingInput(f"the run {run.name} was made by a stagkit that kept no costs")
     head = ("System", "Parameters", "M multiply-adds", "s per fold", "ms per clip")
-    device = f"seconds on {run.metrics['device']}"
-    return make_table("lrrrr", head, rows, [*_mark(*inputs.runs), device])
+    return make_table("lrrrr", head, rows, [*_mark(*inputs.runs), f"seconds on {run.metrics['device']}"])
 
 
 _MAKERS = (table_data_sets, table_results, table_ablation, table_across_data_sets, table_explanations, table_cost)
