@@ -101,3 +101,8 @@ def test_the_core_is_thin():
     assert count_lines(*core) <= 3500
     assert sum(1 for room in core for _ in (ROOT / room).rglob("*.py")) <= 22
     assert count_lines("network") <= 1100
+
+
+def test_the_package_stays_small():
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in ROOT.rglob("*.py"))
+    assert lines <= 30_000, f"{lines} lines of Python: delete before you add"
