@@ -118,7 +118,7 @@ def test_a_clamped_action_unit_is_clamped_in_both_readings():
 def test_without_codes_there_is_nothing_to_answer_from():
     data = make_dataset()
     bare, stag = replace(data, aus=np.full_like(data.aus, np.nan)), StagConfig(width=8, head="graph")
-    with pytest.raises(StagkitError, match=r"none of the \d+ training clips is coded: take stag.head=fused"):
+    with pytest.raises(StagkitError, match=r"none of the \d+ training clips is coded: use stag.head=fused"):
         train_fold(bare, np.arange(len(bare)), stag, TrainConfig(epochs=1))
     model = train_fold(data, np.arange(len(data)), stag, TrainConfig(epochs=1))
     batch = data.batch([0, 1])
