@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from stagkit.core.files import write_json
+from stagkit.datasets import ClipSource
 from stagkit.datasets.prepare import prepare_clips
 from stagkit.motion.config import FlowConfig
 from stagkit.synthetic.clip import make_clip
 from stagkit.synthetic.config import PhantomConfig
 
 
-class Repeated:
+class Repeated(ClipSource):
     """A data set of the same clip under many names."""
 
     name = "one phantom, again and again"
