@@ -11,7 +11,7 @@ from tests.browser import open_page, put
 
 @contextmanager
 def drawn_explorer(browser, source, path):
-    """Draw the explorer on the recognised clip that the network is least sure of, with its strongest action unit silenced.
+    """Draw the explorer on the least certain of the recognised clips, its strongest action unit set to zero.
 
     To make the committed picture again, of a phantom run of T = 12:
     ``python benchmarks/explorer.py --run RUN --picture figures/au_graph_explorer.png``.
@@ -22,7 +22,7 @@ def drawn_explorer(browser, source, path):
         path: PNG to write.
 
     Yields:
-        The page, still open; its widget; and the action unit that is silenced in it.
+        The page, still open; its widget; and the action unit that is set to zero in it.
     """
     from stagkit.core.facs import AU_LABELS
     from stagkit.explorers import view_au_graph

@@ -422,3 +422,13 @@ def test_ctrl_c_ends_the_kernel_and_leaves_the_notebook(tmp_path):
     _, said = process.communicate(timeout=600)
     assert process.returncode == 130 and "interrupted" in said and "Traceback" not in said
     assert path.read_bytes() == before and not list(tmp_path.glob("stagkit-course-*"))
+
+
+def test_a_logarithmic_axis_of_a_notebook_has_powers_and_not_their_source():
+    import matplotlib
+
+    from stagkit.course.notebook import _set_style
+
+    with matplotlib.rc_context():
+        _set_style()
+        assert matplotlib.figure.Figure().text(0, 0, "$10^{1}$").get_parse_math()

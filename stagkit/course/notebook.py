@@ -45,6 +45,7 @@ _SCREEN = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "legend.fontsize": 8,
+    "text.parse_math": True,  # ticks of logarithmic axes are formulas; functions of ``plots`` draw in their own style
 }
 
 #: Rooms whose code decides the numbers of the small run: ``evaluation`` and all that it may import.

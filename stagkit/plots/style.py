@@ -130,7 +130,7 @@ def hide_frame(axes: Axes, ticks: bool = False) -> None:
 
 
 def add_colour_bar(figure: Figure, shade, axes, label: str, **options) -> None:
-    """A colour bar with a thin outline beside ``axes``; ``options`` are ``colorbar``'s."""
+    """A colour bar with a thin outline next to ``axes``; ``options`` are ``colorbar``'s."""
     options = {"shrink": 0.85, "aspect": 18, "pad": 0.015, **options}
     figure.colorbar(shade, ax=axes, label=label, **options).outline.set_linewidth(0.4)
 
