@@ -81,12 +81,11 @@ class StagConfig(Config):
         graph_layers, time_layers, cross_layers: depths of the three parts.
         branch_dropout: share of training clips in which the head does not see the regions, and of those without frames.
         temporal_attention: weight the selected frames by learned softmax weights.
-        graph: ``egat`` (edge features and AU-guided weights), ``gat`` (attention alone), ``none``.
-        connectivity: region edges ``fixed`` (anatomy), ``learned`` (anatomy + one learned matrix), ``au`` (following
-            the active action units).
+        graph: ``egat`` (a subgraph for each action unit, which with ``head='fused'`` also weighs attention between
+            regions), ``gat`` (``fused``: attention on the anatomy alone), ``none`` (no edge between different regions).
         branches: graph branch, time branch, or both.
-        head: what the logits are computed from: AU evidence, regions and frames ``fused``, or the action units alone
-            (``graph``), estimated once more after graph, time and cross-attention. Needs coded clips.
+        head: what the logits are computed from: the AU ``graph`` alone, whose terms add up to them, or AU evidence,
+            regions and frames ``fused``. ``graph`` needs known AUs: coded clips, or phantoms as auxiliary clips.
         cross_attention: ``both`` ways, ``one-way`` (regions query frames) or ``none``.
     """
 
@@ -99,10 +98,9 @@ class StagConfig(Config):
     branch_dropout: float = ranged(0.2, 0.0, 0.9)
     temporal_attention: bool = True
     graph: Literal["egat", "gat", "none"] = "egat"
-    connectivity: Literal["fixed", "learned", "au"] = "au"
     branches: Literal["both", "graph", "time"] = "both"
     cross_attention: Literal["both", "one-way", "none"] = "both"
-    head: Literal["fused", "graph"] = "fused"
+    head: Literal["graph", "fused"] = "graph"
 
     def __post_init__(self):
         super().__post_init__()
@@ -122,7 +120,7 @@ class TrainConfig(Config):
         loss: class-balanced ``focal``, or plain cross entropy ``ce``.
         gamma: focusing parameter of the focal loss.
         label_smoothing: share of each label that is spread over all classes.
-        au_weight, edge_entropy: weights of the AU term and of the edge-entropy term of the loss.
+        au_weight, sparsity: weights of the AU term of the loss, and of the size of the AU edges' terms.
         mirror: mirror clips left-right at random (sides swap with them).
         noise: standard deviation of Gaussian noise added to training patches, as a share of their RMS.
         region_dropout: share of regions hidden from a training clip.
@@ -130,7 +128,7 @@ class TrainConfig(Config):
         region_jitter: all regions of a training clip are displaced together, by about this share of their half side.
         time_warp: times of a training clip are multiplied by exp(N(0, time_warp)).
         frame_dropout: share of frames hidden from a training clip.
-        auxiliary_weight: weight of the loss of auxiliary clips (phantom maps, for flow maps only); 0 = none.
+        auxiliary_weight: weight of the loss of auxiliary clips, phantoms whose action units are known; 0 = none.
         intra_class_mixup: a training clip is joined with another of its class, whose weight is at most half of this.
         deterministic: choose algorithms that give the same bits every time, where torch has them (GPU).
         precision: of products in stacked training; weights, moments and losses stay float32. ``tf32``: GPUs only.
@@ -146,10 +144,10 @@ class TrainConfig(Config):
     gamma: float = ranged(0.5, 0.0, 10.0)
     label_smoothing: float = ranged(0.1, 0.0, 0.9)
     au_weight: float = ranged(0.5, 0.0, 100.0)
-    edge_entropy: float = ranged(0.01, 0.0, 100.0)
+    sparsity: float = ranged(0.01, 0.0, 100.0)
     mirror: bool = True
     noise: float = ranged(0.1, 0.0, 10.0)
-    region_dropout: float = ranged(0.05, 0.0, 0.9)
+    region_dropout: float = ranged(0.2, 0.0, 0.9)
     scale_jitter: float = ranged(0.2, 0.0, 2.0)
     region_jitter: float = ranged(0.0, 0.0, 1.0)
     time_warp: float = ranged(0.0, 0.0, 1.0)

@@ -245,6 +245,32 @@ class RoiDataset:
 
 
 @dataclass(frozen=True)
+class GraphTerms:
+    """What the logits are the sum of, with ``StagConfig.head='graph'`` (torch tensors, in logits).
+
+    Bias + ``aus`` + ``au_edges`` are the logits, and so are ``without`` + ``region_edges``: two views of one sum.
+
+    Args:
+        au_edges: "batch cls au au", term of each AU edge, above the diagonal; 0 elsewhere.
+        aus: "batch cls au", term of each AU.
+        partners: "batch au", each AU as the other AUs' activations predict it, in AU logits: trains the AU graph.
+        region_edges: "batch time cls edge", term of each edge between regions (``RegionGraph.index`` names AU, target and
+            source); None in training, like all that follow.
+        without: "batch cls", the logits without any region edge.
+        au_terms: "batch time edge", term of each region edge in the logit of its AU.
+        imputed: bool "batch time roi", True where a hidden region was estimated from others.
+    """
+
+    au_edges: torch.Tensor
+    aus: torch.Tensor
+    partners: torch.Tensor
+    region_edges: torch.Tensor | None = None
+    without: torch.Tensor | None = None
+    au_terms: torch.Tensor | None = None
+    imputed: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
 class StagOutput:
     """Outputs and intermediate values of the network (torch tensors; None where the part is switched off).
 
@@ -252,13 +278,13 @@ class StagOutput:
 
     Args:
         logits: "batch cls".
-        au_logits: "batch time au", evidence for each AU in each frame before the sigmoid: the final estimate.
-        edges: "batch time roi roi", the AU-guided weight A of every region edge (target, source), > 0.
+        au_logits: "batch time au", activation of each AU in each frame before the sigmoid.
+        edges: "batch time roi roi", the AU-guided weight of every region edge (target, source), >= 0.
         au_edges: "batch time au au", how strongly each pair of AUs is active together.
         time_weights: "batch time", temporal attention over the selected frames, summing to 1.
         attention: name -> map: ``graph.0``: "batch time head target source" (roi x roi), ``time.0``: "batch head target
             source" (frame x frame), ``cross.0.roi_from_frame`` and ``cross.0.frame_from_roi``.
-        prior_au_logits: "batch time au", the estimate that shapes the edges, with ``StagConfig.head='graph'``.
+        terms: what the logits are the sum of, with ``StagConfig.head='graph'``.
     """
 
     logits: torch.Tensor
@@ -267,4 +293,4 @@ class StagOutput:
     au_edges: torch.Tensor | None
     time_weights: torch.Tensor | None
     attention: Mapping[str, torch.Tensor]
-    prior_au_logits: torch.Tensor | None = None
+    terms: GraphTerms | None = None

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from einops import pack, rearrange, unpack
 from torch import Tensor, nn
 
-from stagkit.core.regions import RoiAtlas
 from stagkit.core.types import ShapeError
 from stagkit.network.hooks import HookPoint
 
 #: Smallest edge weight whose logarithm is taken; an edge of weight 0 is no edge and gets no attention at all.
 EDGE_FLOOR = 1e-9
-#: Width of ``EdgeFeatures``: right, down, neighbours, mirror partners, same, co-motion.
-EDGE_FEATURES = 6
 
 
 class MaskedSoftmax(nn.Module):
@@ -69,28 +65,6 @@ class CrossAttention(nn.Module):
         attention = self.attn(self.softmax(scores, rearrange(valid, "batch source -> batch 1 1 source")))
         message = self.out(rearrange(attention @ value, "batch head target c -> batch target (head c)"))
         return x + self.gate_act(self.gate(normed_x)) * self.drop(message), attention
-
-
-class EdgeFeatures(nn.Module):
-    """``EDGE_FEATURES`` numbers per pair of regions; which ones is stagkit's choice.
-
-    Position of the source relative to the target (right, down; IOD); whether they are neighbours, mirror partners, the
-    same; and their co-motion: the cosine of their mean motions, fading to 0 where motion is below about 0.1.
-    """
-
-    def __init__(self, atlas: RoiAtlas):
-        super().__init__()
-        centres, same = atlas.mean_centres, np.eye(len(atlas.names))
-        mirror = same[atlas.mirror] * (1 - same)
-        relation = np.stack((atlas.anatomy * (1 - mirror) * (1 - same), mirror, same), axis=-1)
-        static = np.concatenate((centres[None] - centres[:, None], relation), axis=-1)
-        self.register_buffer("static", torch.tensor(static, dtype=torch.float32))
-
-    def forward(self, flow: Tensor) -> Tensor:
-        """Mean flow "batch time roi 2" -> "batch time roi roi feature", pairs as (target, source)."""
-        unit = flow * (flow.square().sum(-1, keepdim=True) + 0.01).rsqrt()
-        together = rearrange(torch.einsum("btic,btjc->btij", unit, unit), "b t i j -> b t i j 1")
-        return torch.cat((self.static.expand(*together.shape[:2], *self.static.shape), together), dim=-1)
 
 
 class EGATDense(nn.Module):

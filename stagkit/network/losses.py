@@ -1,4 +1,4 @@
-"""Training objective: class-balanced focal loss, AU loss, entropy of the region edges; class weights and AU prior."""
+"""Training objective: class-balanced focal loss, AU loss, sparse AU edges; class weights."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from stagkit.network.action_units import compute_clip_aus
 
 
 class LossParts(NamedTuple):
-    """Scalars: ``total`` = classification + au_weight * au + edge_entropy_weight * edge_entropy."""
+    """Scalars: ``total`` = classification + au_weight * au + sparsity_weight * sparsity."""
 
     total: Tensor
     classification: Tensor
     au: Tensor
-    edge_entropy: Tensor
+    sparsity: Tensor
 
 
 def compute_class_weights(label: Tensor | np.ndarray, n_classes: int, beta: float = 0.999) -> Tensor:
@@ -48,28 +48,6 @@ def compute_class_weights(label: Tensor | np.ndarray, n_classes: int, beta: floa
     count = np.bincount(label, minlength=n_classes)
     weight = np.where(count > 0, (1 - beta) / (1 - beta ** np.maximum(count, 1)), 0.0)
     return torch.tensor(weight / weight.sum() * (count > 0).sum(), dtype=torch.float32)
-
-
-def compute_au_prior(aus: np.ndarray, smoothing: float = 1.0) -> np.ndarray:
-    """Smoothed co-occurrence P(b | a) of action units, where the network's AU affinity starts.
-
-    Args:
-        aus: float "clip au" of the **training** clips of a fold: 1 present, 0 absent, NaN not coded.
-        smoothing: in clips: (count of both + smoothing * P(b)) / (count of a + smoothing).
-
-    Returns:
-        float "au au", rows a, columns b, 0..1 with 1 on the diagonal. Without any coded clip, 0.1 off the diagonal.
-    """
-    aus = np.asarray(aus, np.float64)
-    if aus.ndim != 2:
-        raise ShapeError(f"`aus` has shape {aus.shape}, expected (clip, au) with 1, 0 and NaN = not coded.")
-    present, coded = np.nan_to_num(aus), ~np.isnan(aus)
-    share = present.sum(0) / np.maximum(coded.sum(0), 1)
-    both, alone = present.T @ present, present.T @ coded  # over clips where b is coded as well
-    prior = (both + smoothing * share) / np.maximum(alone + smoothing, 1e-9)
-    prior = prior if coded.any() else np.full_like(prior, 0.1)
-    np.fill_diagonal(prior, 1.0)
-    return prior
 
 
 def focal_loss(
@@ -101,18 +79,6 @@ def au_loss(clip_aus: Tensor, aus: Tensor) -> Tensor:
     return (each * coded).sum(1) / coded.sum(1).clamp_min(1)
 
 
-def edge_entropy(edges: Tensor, mask: Tensor) -> Tensor:
-    """How evenly a region's edges are spread: row entropy of A, 0 (one edge) to 1 (all equal); stagkit's choice.
-
-    ``edges`` "batch time roi roi" (target, source), >= 0, and ``mask`` bool "batch time roi" -> "batch", the mean over the
-    visible targets of all frames; edges from hidden regions do not count.
-    """
-    kept = edges * rearrange(mask, "batch time source -> batch time 1 source")
-    share = kept / kept.sum(-1, keepdim=True).clamp_min(1e-9)
-    rows = -(share * share.clamp_min(1e-9).log()).sum(-1) / np.log(edges.shape[-1])
-    return (rows * mask).sum((1, 2)) / mask.sum((1, 2)).clamp_min(1)
-
-
 def compute_loss(
     output: StagOutput,
     batch: Batch,
@@ -125,11 +91,12 @@ def compute_loss(
     Args:
         batch: label, aus and mask are read.
         class_weights: float "cls" from the training part of the fold (``compute_class_weights``).
-        train_config: loss (``ce`` has no class weights and no focusing), gamma, au_weight and edge_entropy.
+        train_config: loss (``ce`` has no class weights and no focusing), gamma, au_weight and sparsity.
         clip_weight: float "batch", how much each clip counts; None: all equally.
 
     Returns:
-        Means over the clips that count; the AU loss is a mean over the coded clips and over all estimates of the AUs.
+        Means over the clips that count (AUs: that are coded as well). The AU loss is that of the AUs, plus that of the AU
+        graph's prediction of each from the others. Sparsity is the sum of the sizes of the AU edges' terms, in logits.
     """
     weight = torch.ones_like(output.logits[:, 0]) if clip_weight is None else clip_weight.to(output.logits)
     frames = batch.mask.any(2)
@@ -139,15 +106,13 @@ def compute_loss(
     each = focal_loss(output.logits, batch.label, class_weights, gamma, train_config.label_smoothing)
     classification = _mean(each, weight)
     coded = weight * (~batch.aus.isnan()).any(1) * frames.any(1)
-    estimates = [logits for logits in (output.au_logits, output.prior_au_logits) if logits is not None]
-    au = sum(_mean(au_loss(compute_clip_aus(logits, frames), batch.aus), coded) for logits in estimates) / len(
-        estimates
-    )
-    entropy = torch.zeros_like(classification)
-    if output.edges is not None:
-        entropy = _mean(edge_entropy(output.edges, batch.mask), weight)
-    total = classification + train_config.au_weight * au + train_config.edge_entropy * entropy
-    return LossParts(total, classification, au, entropy)
+    au = _mean(au_loss(compute_clip_aus(output.au_logits, frames), batch.aus), coded)
+    sparsity = torch.zeros_like(classification)
+    if output.terms is not None:
+        au = au + _mean(au_loss(output.terms.partners, batch.aus), coded)
+        sparsity = _mean(output.terms.au_edges.abs().mean(1).sum((1, 2)), weight)
+    total = classification + train_config.au_weight * au + train_config.sparsity * sparsity
+    return LossParts(total, classification, au, sparsity)
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """STAG, the whole network in one file, read top to bottom (attention: ``attention``, action units: ``action_units``).
 
-Motion patches of facial regions become tokens; action units (AUs) are estimated from them and shape the edges between
-regions; graph attention exchanges information between regions, a transformer reads the frames in time, cross-attention
-joins the two, and a gated head classifies. T frames, N regions, K action units, D width; axis words as in ``types``.
+Motion patches of facial regions become tokens, a transformer reads the frames in time, and cross-attention joins the two;
+graph attention between regions, with a subgraph for each action unit (AU), activates the AUs; the AU graph, AUs that are
+active together, in order or on one side, predicts the class as a sum of terms. Axis words as in ``types``.
 
 The abstract of STAG (Sharma, Sharma and Singh 2026, arXiv:2606.28083) names the parts: optical flow of discriminative
 frames, temporal attention, E-GAT over facial regions, AU-guided dynamic connectivity, a transformer encoder,
@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from stagkit.core.config import StagConfig
 from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.regions import ATLAS, RoiAtlas
-from stagkit.core.types import ShapeError, StagOutput, check_axes
-from stagkit.network.action_units import AUEvidence, AUHead, AUTokens, compute_clip_aus
-from stagkit.network.attention import EDGE_FEATURES, CrossAttention, EdgeFeatures, EGATDense, Gate, MaskedSoftmax
+from stagkit.core.types import GraphTerms, ShapeError, StagOutput, check_axes
+from stagkit.network.action_units import AUTokens, GraphHead, Imputation, RegionGraph, compute_clip_aus
+from stagkit.network.attention import CrossAttention, EGATDense, Gate, MaskedSoftmax
 from stagkit.network.hooks import HookPoint
 
 
@@ -55,9 +54,12 @@ class RegionTokens(nn.Module):
         self.embed = HookPoint("roi.embed")
         nn.init.normal_(self.patch.weight)
 
-    def forward(self, x: Tensor, visible: Tensor, times_ms: Tensor) -> Tensor:
-        """Patches "batch time roi chan py px" -> tokens "batch time roi width"."""
-        motion = torch.einsum("btrcyx,kyx->btrck", x, self.patterns)
+    def measure(self, x: Tensor) -> Tensor:
+        """Patches "batch time roi chan py px" -> their mean and slopes, "batch time roi chan pattern"."""
+        return torch.einsum("btrcyx,kyx->btrck", x, self.patterns)
+
+    def forward(self, motion: Tensor, visible: Tensor, times_ms: Tensor) -> Tensor:
+        """Motion "batch time roi chan pattern" -> tokens "batch time roi width"."""
         motion = self.patch(rearrange(motion, "batch time roi chan pattern -> batch time roi (chan pattern)"))
         phase = torch.einsum("bt,f->btf", times_ms, self.frequencies)
         time = self.time_embedding(torch.cat((phase.sin(), phase.cos()), -1))
@@ -79,71 +81,26 @@ class TemporalAttention(nn.Module):
         return self.weights(self.softmax(rearrange(scores, "batch time 1 -> batch time"), frame_mask))
 
 
-class Connectivity(nn.Module):
-    r"""Weight of every edge between regions (target, source), following the active AUs.
-
-    .. math:: C_t = s_t s_t^T \odot softplus(M), \qquad A_t = A_{anatomy} + \alpha B^T C_t B + \beta \, softplus(R)
-
-    s = sigmoid(AU logits); M (symmetrised) starts at the AU co-occurrence of the training fold; B is the incidence with
-    the strongest region of each AU at 1; alpha, beta > 0. ``fixed``: anatomy alone, and weight 0 is no edge. ``learned``:
-    no AU term. With a learned term every pair has an edge, strictly positive.
-    """
-
-    def __init__(self, kind: str, atlas: RoiAtlas, au_prior: np.ndarray | None):
-        super().__init__()
-        self.kind, (n_aus, n_rois), self.edges = kind, atlas.incidence.shape, HookPoint("graph.edges")
-        self.register_buffer("anatomy", torch.tensor(atlas.anatomy))
-        if kind != "fixed":
-            self.residual, self.beta = nn.Parameter(torch.zeros(n_rois, n_rois)), nn.Parameter(torch.tensor(-2.5))
-        if kind == "au":
-            strongest = np.maximum(atlas.incidence.max(1, keepdims=True), 1e-6)
-            self.register_buffer("incidence", torch.tensor(atlas.incidence / strongest))
-            prior = np.eye(n_aus) * 0.9 + 0.1 if au_prior is None else np.asarray(au_prior, np.float64)
-            if prior.shape != (n_aus, n_aus) or not (np.isfinite(prior) & (prior >= 0)).all():
-                raise ShapeError(f"`au_prior` is {prior.shape}, expected ({n_aus}, {n_aus}) with finite values >= 0.")
-            start = np.log(np.expm1(np.clip((prior + prior.T) / 2, 1e-2, 10.0)))  # the inverse of softplus
-            self.affinity = nn.Parameter(torch.tensor(start, dtype=torch.float32))
-            self.alpha = nn.Parameter(torch.tensor(0.541325))  # softplus of it = 1
-            self.active, self.au_edges = nn.Sigmoid(), HookPoint("au.edges")
-
-    def forward(self, au_logits: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """AU logits "batch time au" -> edges "batch time roi roi" (or those ``given``), AU edges "batch time au au"."""
-        edges, au_edges = self.anatomy, None
-        if self.kind != "fixed":
-            edges = edges + softplus(self.beta) * softplus(self.residual)
-        if self.kind == "au":
-            active = self.active(au_logits)
-            affinity = softplus((self.affinity + rearrange(self.affinity, "k l -> l k")) / 2)
-            au_edges = self.au_edges(torch.einsum("btk,btl->btkl", active, active) * affinity)
-            moved = torch.einsum("btkl,lm->btkm", au_edges, self.incidence)
-            edges = edges + softplus(self.alpha) * torch.einsum("kn,btkm->btnm", self.incidence, moved)
-        else:
-            edges = edges.expand(*au_logits.shape[:2], *edges.shape)
-        return self.edges(edges if given is None else given), au_edges
-
-
 class GraphLayer(nn.Module):
-    """Regions of one frame exchange information: x + gate * Linear(SiLU(E-GAT(LayerNorm(x)))).
+    """Regions exchange information with ``head='fused'``: x + gate * Linear(SiLU(GAT(LayerNorm(x)))).
 
-    With ``head='graph'`` the gates start half open and few messages are dropped (chosen on development phantoms).
+    Weights of the edges (``graph='egat'``): the anatomy, plus each AU's region attention times the AU's activation.
     """
 
     def __init__(self, config: StagConfig, number: int):
         super().__init__()
-        width, edge_dim = config.width, EDGE_FEATURES if config.graph == "egat" else None
+        width = config.width
         self.norm, self.act = nn.LayerNorm(width), nn.SiLU()
-        self.drop = nn.Dropout(config.dropout / 4 if config.head == "graph" else config.dropout)
+        self.drop = nn.Dropout(config.dropout)
         # attention over all pairs is the costly part: it has half the width, and a linear map restores it
-        self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, edge_dim, f"graph.{number}")
+        self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, None, f"graph.{number}")
         self.out_proj, self.gate = nn.Linear(self.egat.width, width), Gate(width, width)
         self.gate_act = nn.Sigmoid()
-        if config.head == "graph":
-            nn.init.zeros_(self.gate.bias)
 
-    def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, edges: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens "batch time roi width" -> the same, and attention "batch time head target source"."""
         normed = self.norm(x)
-        message, attention = self.egat(normed, edges, features, mask)
+        message, attention = self.egat(normed, edges, None, mask)
         return x + self.gate_act(self.gate(normed)) * self.drop(self.out_proj(self.act(message))), attention
 
 
@@ -217,15 +174,12 @@ class Stag(nn.Module):
     """The STAG network (arXiv:2606.28083; see the head of this file).
 
     Args:
-        config: widths, depths and switches. ``graph='gat'`` is plain GATv2 on the anatomical graph, whatever
-            ``connectivity`` says. ``branches='time'`` has no graph, ``branches='graph'`` no transformer, and neither has
-            cross-attention. With ``head='graph'`` action units are estimated after cross-attention and classified alone;
-            a prior estimate, from motion along the muscles, shapes the edges.
+        config: widths, depths and switches. ``branches='time'`` has no graph between regions, ``branches='graph'`` no
+            transformer, and neither has cross-attention. With ``head='graph'`` the AU graph alone predicts
+            (``action_units``), and ``graph_layers`` means nothing. ``graph='none'`` leaves no edge between regions.
         n_classes: >= 2.
         atlas: the regions; the order of the axis ``roi``.
         patch: side of a patch, samples.
-        au_prior: float "au au", >= 0, where the affinity of AUs starts (``losses.compute_au_prior`` of the *training*
-            clips). None: each AU with itself, all pairs a little.
         scale: float "chan", > 0, by which motion is divided: the RMS of the *training* clips. None: 1.
 
     Example:
@@ -235,22 +189,18 @@ class Stag(nn.Module):
         (torch.Size([2, 3]), torch.Size([2, 4, 22, 22]))
     """
 
-    def __init__(
-        self, config: StagConfig, n_classes: int, atlas: RoiAtlas = ATLAS, patch: int = 5, au_prior=None, scale=None
-    ):
+    def __init__(self, config: StagConfig, n_classes: int, atlas: RoiAtlas = ATLAS, patch: int = 5, scale=None):
         super().__init__()
         self.config, self.n_classes, self.patch, self.n_rois = config, n_classes, patch, len(atlas.names)
         self.register_buffer("scale", torch.as_tensor(np.ones(3) if scale is None else scale, dtype=torch.float32))
-        self.tokens, self.aus = RegionTokens(config, self.n_rois, patch), AUEvidence(config, atlas)
-        self.time_weights = TemporalAttention(config) if config.temporal_attention else None
+        self.register_buffer("anatomy", torch.tensor(atlas.anatomy))
         has_graph, has_time = config.branches != "time" and config.graph != "none", config.branches != "graph"
-        kind, late = "fixed" if config.graph == "gat" else config.connectivity, config.head == "graph"
-        self.connectivity = Connectivity(kind, atlas, au_prior) if has_graph else None
-        twice = late and has_graph and kind == "au"
-        self.prior_aus = AUEvidence(config, atlas, learned=False, name="au.logits.prior") if twice else None
-        self.edge_features = EdgeFeatures(atlas) if has_graph and config.graph == "egat" else None
+        self.tokens, by_graph, n_aus = RegionTokens(config, self.n_rois, patch), config.head == "graph", len(AU_NUMBERS)
+        self.imputation = Imputation(atlas) if has_graph else None
+        self.time_weights = TemporalAttention(config) if config.temporal_attention else None
         self.frame_tokens = FrameTokens(config) if has_time else None
-        self.graph = nn.ModuleList(GraphLayer(config, i) for i in range(config.graph_layers * has_graph))
+        n_layers = config.graph_layers if has_graph and not by_graph else 0
+        self.graph = nn.ModuleList(GraphLayer(config, i) for i in range(n_layers))
         self.time = nn.ModuleList(TimeLayer(config, i) for i in range(config.time_layers * has_time))
         ways = {"both": ("roi_from_frame", "frame_from_roi"), "one-way": ("roi_from_frame",), "none": ()}
         ways = ways[config.cross_attention] if config.branches == "both" else ()
@@ -258,9 +208,9 @@ class Stag(nn.Module):
         self.cross = nn.ModuleList(
             nn.ModuleDict({way: CrossAttention(*of, f"cross.{i}.{way}") for way in ways}) for i in layers
         )
-        self.au_tokens = AUTokens(config) if late else None
-        n_aus = len(AU_NUMBERS)
-        self.head = AUHead(config, n_classes, n_aus) if late else Head(config, n_classes, self.n_rois, n_aus)
+        self.au_tokens = AUTokens(config) if by_graph else None
+        self.region_graph = RegionGraph(config, atlas, exchange=has_graph)
+        self.head = GraphHead(n_classes, n_aus) if by_graph else Head(config, n_classes, self.n_rois, n_aus)
 
     def forward(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> StagOutput:
         """All outputs.
@@ -269,43 +219,34 @@ class Stag(nn.Module):
             x: float32 "batch time roi chan py px", chan = (u right, v down, strain), % of IOD; not read under the mask.
             mask: bool "batch time roi", True where the region is visible.
             times_ms: float32 "batch time", ms from the onset frame.
-            edges: float "batch time roi roi", >= 0, used instead of the network's own edge weights: the input of edge
-                attribution (only ratios within a row matter, so zero edges are no baseline; the anatomy is one).
+            edges: weights of the region edges, float "batch time edge" (``RegionGraph.index``): 1 = as it is, 0 = removed;
+                the input of edge attribution. None: all 1.
 
         Returns:
             ``StagOutput``; its values at padded frames have no meaning.
         """
         self._check(x, mask, times_ms, edges)
         x = x.masked_fill(rearrange(~mask, "batch time roi -> batch time roi 1 1 1"), 0.0)
-        x = x / rearrange(self.scale, "chan -> chan 1 1")
-        flow, visible = x.mean((4, 5))[..., :2], rearrange(mask, "batch time roi -> batch time roi 1").to(x.dtype)
-        frame_mask, present = mask.any(2), mask.any(1)
-        tokens = self.tokens(x, visible, times_ms.masked_fill(~frame_mask, 0.0))
-        estimate = self.aus if self.au_tokens is None else self.prior_aus
-        prior = None if estimate is None else estimate(tokens, flow, visible)
+        motion = self.tokens.measure(x / rearrange(self.scale, "chan -> chan 1 1"))
+        imputed = torch.zeros_like(mask)
+        if self.imputation is not None:
+            motion, imputed = self.imputation(motion, mask)
+        known, flow = mask | imputed, motion[..., :2, 0]
+        visible, frame_mask = rearrange(known, "batch time roi -> batch time roi 1").to(x.dtype), mask.any(2)
+        tokens = self.tokens(motion, visible, times_ms.masked_fill(~frame_mask, 0.0))
         tokens, weights = self._weight_frames(tokens, visible, frame_mask)
-        aus = visible if prior is None else prior
-        edges, au_edges = (None, None) if self.connectivity is None else self.connectivity(aus, edges)
-        states, graph_attention = self._relate_regions(tokens, edges, flow, mask)
-        regions = None if self.config.branches == "time" else mean_over(states, visible, 1)
-        frames, time_attention = self._relate_frames(tokens, mask, frame_mask)
-        regions, frames, cross_attention = self._cross(regions, frames, frame_mask, present)
-        au_logits = prior
-        if self.au_tokens is not None:
-            au_logits = self.aus(self.au_tokens(states, regions, frames, visible), flow, visible)
-        logits = self._classify(compute_clip_aus(au_logits, frame_mask), regions, present, frames, frame_mask)
-        attention = graph_attention | time_attention | cross_attention
-        first = None if self.au_tokens is None else prior
-        return StagOutput(logits, au_logits, edges, au_edges, weights, attention, first)
+        frames, attention = self._relate_frames(tokens, known, frame_mask)
+        relate = self._classify_by_graph if self.au_tokens is not None else self._classify_fused
+        return relate(tokens, weights, frames, attention, (flow, known, imputed, edges))
 
     def logits(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None = None) -> Tensor:
         """Logits "batch cls" alone, for Captum. Arguments as in ``forward``."""
         return self.forward(x, mask, times_ms, edges).logits
 
     def _check(self, x: Tensor, mask: Tensor, times_ms: Tensor, edges: Tensor | None) -> None:
-        sizes = {"roi": self.n_rois, "py": self.patch, "px": self.patch}
+        sizes = {"roi": self.n_rois, "py": self.patch, "px": self.patch, "edge": len(self.region_graph.index)}
         check_axes(sizes, x=(x, "batch time roi 3 py px"), mask=(mask, "batch time roi"))
-        check_axes(sizes, times_ms=(times_ms, "batch time"), edges=(edges, "batch time roi roi"))
+        check_axes(sizes, times_ms=(times_ms, "batch time"), edges=(edges, "batch time edge"))
         if mask.dtype != torch.bool:
             raise ShapeError(f"`mask` is {mask.dtype}, expected bool: True where the region is visible.")
 
@@ -317,21 +258,17 @@ class Stag(nn.Module):
         strength = weights * frame_mask.sum(1, keepdim=True)
         return tokens * rearrange(strength, "batch time -> batch time 1 1"), weights
 
-    def _relate_regions(self, tokens: Tensor, edges: Tensor | None, flow: Tensor, mask: Tensor) -> tuple[Tensor, dict]:
-        features, attention = self.edge_features(flow) if self.edge_features is not None else None, {}
-        for i, layer in enumerate(self.graph):
-            tokens, attention[f"graph.{i}"] = layer(tokens, edges, features, mask)
-        return tokens, attention
-
-    def _relate_frames(self, tokens: Tensor, mask: Tensor, frame_mask: Tensor) -> tuple[Tensor | None, dict]:
-        frames, attention = self.frame_tokens(tokens, mask) if self.frame_tokens is not None else None, {}
+    def _relate_frames(self, tokens: Tensor, known: Tensor, frame_mask: Tensor) -> tuple[Tensor | None, dict]:
+        frames, attention = self.frame_tokens(tokens, known) if self.frame_tokens is not None else None, {}
         for i, layer in enumerate(self.time):
             frames, attention[f"time.{i}"] = layer(frames, frame_mask)
         return frames, attention
 
-    def _cross(self, regions: Tensor | None, frames: Tensor | None, frame_mask: Tensor, present: Tensor) -> tuple:
-        """Regions query frames and, at the same time, frames query regions."""
-        attention = {}
+    def _cross(self, states: Tensor, frames: Tensor | None, known: Tensor) -> tuple:
+        """Regions (their mean over time) query frames and, at the same time, frames query regions."""
+        frame_mask, present = known.any(2), known.any(1)
+        visible, attention = rearrange(known, "batch time roi -> batch time roi 1").to(states.dtype), {}
+        regions = None if self.config.branches == "time" else mean_over(states, visible, 1)
         for i, layers in enumerate(self.cross):
             inputs = {"roi_from_frame": (regions, frames, frame_mask), "frame_from_roi": (frames, regions, present)}
             outputs = {way: layer(*inputs[way]) for way, layer in layers.items()}
@@ -339,9 +276,35 @@ class Stag(nn.Module):
             regions, frames = outputs["roi_from_frame"][0], outputs.get("frame_from_roi", (frames,))[0]
         return regions, frames, attention
 
-    def _classify(self, aus: Tensor, regions: Tensor | None, present: Tensor, frames, frame_mask: Tensor) -> Tensor:
-        if self.au_tokens is not None:
-            return self.head(aus)
+    def _classify_by_graph(self, tokens: Tensor, weights, frames, attention: dict, about: tuple) -> StagOutput:
+        """``head='graph'``: region states -> AUs by their edges -> AU graph -> logits, with all terms."""
+        (_, known, imputed, _), graph = about, self.region_graph
+        regions, frames, cross = self._cross(tokens, frames, known)
+        states = self.au_tokens(tokens, regions, frames, rearrange(known, "batch time roi -> batch time roi 1"))
+        aus, terms, edge_attention = graph(states, *about)
+        frame_mask, valid = known.any(2), known.any(2).to(tokens.dtype)
+        balance = terms @ (rearrange(graph.side, "edge -> edge 1") * graph.of_au)
+        logits, nodes, pairs, pair_weights = self.head(aus, balance, valid)
+        kept = GraphTerms(pairs, nodes, self.head.predict_partners(compute_clip_aus(aus, frame_mask)))
+        if not self.training:
+            traced = self.head.trace_edges(graph, aus, balance, terms, valid, pair_weights)
+            kept = GraphTerms(*(kept.au_edges, kept.aus, kept.partners), *traced, terms, imputed)
+        region_edges = graph.weigh_regions(edge_attention, aus)
+        au_edges = self.head.relate(aus)
+        return StagOutput(logits, aus, region_edges, au_edges, weights, attention | cross, kept)
+
+    def _classify_fused(self, tokens: Tensor, weights, frames, attention: dict, about: tuple) -> StagOutput:
+        """``head='fused'``: AUs by their edges, which weigh the region graph; AUs, regions and frames -> logits."""
+        _, known, _, _ = about
+        frame_mask, graph_attention = known.any(2), {}
+        aus, _, edge_attention = self.region_graph(tokens, *about)
+        edges = self.region_graph.weigh_regions(edge_attention, aus)
+        layer_edges = self.anatomy + (edges if self.config.graph == "egat" else torch.zeros_like(edges))
+        for i, layer in enumerate(self.graph):
+            tokens, graph_attention[f"graph.{i}"] = layer(tokens, layer_edges, known)
+        regions, frames, cross = self._cross(tokens, frames, known)
         if frames is not None:
             frames = mean_over(frames, rearrange(frame_mask, "batch time -> batch time 1").to(frames.dtype), 1)
-        return self.head(aus, regions, rearrange(present, "batch roi -> batch roi 1"), frames)
+        present = rearrange(known.any(1), "batch roi -> batch roi 1")
+        logits = self.head(compute_clip_aus(aus, frame_mask), regions, present, frames)
+        return StagOutput(logits, aus, edges, None, weights, graph_attention | attention | cross)

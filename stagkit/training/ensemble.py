@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from stagkit.network.losses import compute_class_weights, compute_loss
 from stagkit.network.model import Stag
 from stagkit.training.augment import make_augmented
 from stagkit.training.checkpoint import Checkpoint
-from stagkit.training.train import Optimiser, check_auxiliary, make_model, run_epochs
+from stagkit.training.train import Optimiser, check_auxiliary, check_supervision, make_model, run_epochs
 
 #: Share of the free memory of a device that an ensemble may fill.
 FILL = 0.6
@@ -136,13 +136,16 @@ def train_ensemble(
         The trained networks on the CPU, in evaluation mode, in the order of the tasks.
     """
     device = torch.device(device)
-    auxiliary = check_auxiliary(auxiliary, train_config, device)
+    auxiliary, aux_weights = check_auxiliary(auxiliary, train_config, data.classes, device)
+    for task in tasks:
+        check_supervision(task.aus, stag_config, auxiliary)
     motion = tuple(torch.from_numpy(array).to(device) for array in (data.x, data.mask, data.times_ms))
     chunk = chunk or choose_chunk(data, tasks, train_config, device)
     trained: dict[int, Stag] = {}
     with _set_precision(train_config, device):
         for group in split_tasks(tasks, train_config.batch_size, chunk):
-            ensemble = Ensemble([tasks[i] for i in group], group, motion, data.classes, train_config, auxiliary)
+            given = (motion, data.classes, train_config, auxiliary, aux_weights)
+            ensemble = Ensemble([tasks[i] for i in group], group, *given)
             trained |= ensemble.train(on_epoch_end, checkpoint)
     return [trained[i] for i in range(len(tasks))]
 
@@ -154,7 +157,7 @@ class Ensemble:
         tasks: alike in their steps per epoch; ``names``: a number for each.
         motion: the shared clips on the device: float32 "clip time roi chan py px", bool "clip time roi", float32
             "clip time".
-        auxiliary: further clips on the same device, or None.
+        auxiliary: further clips on the same device, or None; ``aux_weights``: their class weights, float "cls".
     """
 
     def __init__(
@@ -165,9 +168,11 @@ class Ensemble:
         classes: tuple[str, ...],
         train_config: TrainConfig,
         auxiliary: Batch | None = None,
+        aux_weights: Tensor | None = None,
     ):
         self.tasks, self.names, self.motion, self.classes = list(tasks), list(names), motion, classes
         self.train_config, self.auxiliary, self.device = train_config, auxiliary, motion[0].device
+        self.aux_weights = aux_weights
         self._train_model = copy.deepcopy(tasks[0].model).to(self.device).train()
         self._eval_model = copy.deepcopy(self._train_model).eval()
         named = [(name, p.shape, p.ndim > 1) for name, p in tasks[0].model.named_parameters()]
@@ -258,7 +263,7 @@ class Ensemble:
         aus = self.aus.gather(1, place[..., None].expand(-1, -1, self.aus.shape[-1]))
         losses = self._compute_losses([m[clips] for m in self.motion], label, aus, counts, self.class_weights)
         if drawn is not None:
-            aux, equal = self.auxiliary, torch.ones_like(self.class_weights)
+            aux, equal = self.auxiliary, self.aux_weights.expand_as(self.class_weights)
             motion = [m[drawn] for m in (aux.x, aux.mask, aux.times_ms)]
             aux_losses = self._compute_losses(motion, aux.label[drawn], aux.aus[drawn], counts, equal)
             losses = losses + self.train_config.auxiliary_weight * aux_losses
@@ -289,8 +294,7 @@ class Ensemble:
         state = {**self._unflatten(decayed, plain), **own, **shared}
         output = functional_call(self._train_model, state, motion)
         if self.train_config.precision == "bf16":  # the loss is computed in float32
-            values = {f.name: getattr(output, f.name) for f in fields(output)}
-            output = replace(output, **{k: v.float() for k, v in values.items() if isinstance(v, Tensor)})
+            output = _to_float32(output)
         batch = _make_batch(*motion, label, aus, self.classes)
         return compute_loss(output, batch, class_weights, self.train_config, counts).total
 
@@ -335,6 +339,13 @@ def _set_precision(train_config: TrainConfig, device: torch.device) -> Iterator[
 def _make_batch(x, mask, times_ms, label, aus, classes: tuple[str, ...]) -> Batch:
     """Clips without names."""
     return Batch(x, mask, times_ms, label, aus, ("",) * len(label), ("",) * len(label), classes)
+
+
+def _to_float32(record):
+    """A record with its tensors, and those of the records in it, as float32."""
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    values = {k: _to_float32(v) if is_dataclass(v) else v for k, v in values.items()}
+    return replace(record, **{k: v.float() if isinstance(v, Tensor) else v for k, v in values.items()})
 
 
 def _pad(rows: Sequence[Tensor | np.ndarray], value: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.regions import ATLAS, RoiAtlas
 from stagkit.core.types import Batch, HasBatch, RoiDataset, StagkitError
 from stagkit.network.action_units import compute_clip_aus
-from stagkit.network.losses import compute_au_prior, compute_class_weights, compute_loss
+from stagkit.network.losses import compute_class_weights, compute_loss
 from stagkit.network.model import Stag
 from stagkit.training.augment import make_augmented
 from stagkit.training.checkpoint import Checkpoint
@@ -44,21 +45,15 @@ def compute_scale(data: RoiDataset, index: np.ndarray) -> np.ndarray:
 
 
 def make_model(data: RoiDataset, train: np.ndarray, config: StagConfig, seed: int, atlas: RoiAtlas = ATLAS) -> Stag:
-    """An untrained network whose input scale and AU prior come from the clips ``train`` alone."""
+    """An untrained network whose input scale comes from the clips ``train`` alone."""
     if not len(train):
         raise StagkitError("the training part of the fold is empty.")
     if data.roi_names != atlas.names:
         raise StagkitError(
             f"the data has {len(data.roi_names)} regions, the atlas {len(atlas.names)}: prepare it again."
         )
-    if config.head == "graph" and np.isnan(data.aus[train]).all():
-        raise StagkitError(
-            f"stag.head=graph predicts from action units alone, but none of the {len(train)} training clips is coded: "
-            "use stag.head=fused, or add AU codes."
-        )
     torch.manual_seed(seed)
-    prior = compute_au_prior(data.aus[train])
-    return Stag(config, len(data.classes), atlas, data.x.shape[-1], prior, compute_scale(data, train))
+    return Stag(config, len(data.classes), atlas, data.x.shape[-1], compute_scale(data, train))
 
 
 def compute_rate(step: int, n_steps: int, warmup: float) -> float:
@@ -242,8 +237,8 @@ def train_fold(
         stop_after: end after that many epochs, on the learning rates of the whole plan of ``train_config.epochs``.
         checkpoint: saved to and resumed from; a training that was killed ends with the same bits on a CPU.
         change: called once with the untrained network, to put custom layers into it (``custom.replace_layers``).
-        auxiliary: further clips of the same shape and classes. For each step as many as the training batch holds are
-            drawn, and their loss is added with weight ``train_config.auxiliary_weight``.
+        auxiliary: further clips of the same shape. For each step as many as the training batch holds are drawn, and their
+            loss is added with weight ``train_config.auxiliary_weight``; of clips with other classes only the AU loss.
 
     Returns:
         The trained network on the CPU, in evaluation mode.
@@ -254,7 +249,8 @@ def train_fold(
         change(model)
     model = model.to(device).train()
     clips = data.batch(train).to(device)
-    auxiliary = check_auxiliary(auxiliary, train_config, device)
+    auxiliary, aux_weights = check_auxiliary(auxiliary, train_config, data.classes, device)
+    check_supervision(data.aus[train], stag_config, auxiliary)
     class_weights = compute_class_weights(clips.label, len(data.classes)).to(device)
     n_steps = math.ceil(len(train) / train_config.batch_size)
     decayed = flatten_parameters([p for p in model.parameters() if p.ndim > 1])
@@ -275,7 +271,7 @@ def train_fold(
         loss = compute_one_loss(batch, class_weights)
         if auxiliary is not None:
             drawn = torch.randint(len(auxiliary.label), (len(batch.label),), generator=order).to(device)
-            aux_loss = compute_one_loss(auxiliary.select(drawn), torch.ones_like(class_weights))
+            aux_loss = compute_one_loss(auxiliary.select(drawn), aux_weights)
             loss = loss + train_config.auxiliary_weight * aux_loss
         return loss
 
@@ -292,16 +288,29 @@ def train_fold(
     return model.eval().cpu()
 
 
-def check_auxiliary(auxiliary: Batch | None, config: TrainConfig, device: torch.device | str) -> Batch | None:
-    """The auxiliary clips on ``device``; None if their weight is 0."""
+def check_auxiliary(
+    auxiliary: Batch | None, config: TrainConfig, classes: Sequence[str], device: torch.device | str
+) -> tuple[Batch | None, Tensor]:
+    """The auxiliary clips on ``device``, None if their weight is 0; and their class weights: 0 if their classes differ."""
     if not config.auxiliary_weight:
-        return None
+        return None, torch.zeros(len(classes), device=device)
     if auxiliary is None:
         raise StagkitError(
             f"train.auxiliary_weight is {config.auxiliary_weight}, but no auxiliary clips were given: give `auxiliary` "
-            "(synthetic.flow_maps.make_auxiliary makes phantom maps for published flow maps), or set the weight to 0."
+            "(synthetic.auxiliary.make_auxiliary makes phantoms for any clips), or set the weight to 0."
         )
-    return auxiliary.to(device)
+    same = tuple(auxiliary.classes) == tuple(classes)
+    auxiliary = auxiliary if same else replace(auxiliary, label=torch.zeros_like(auxiliary.label))
+    return auxiliary.to(device), torch.full((len(classes),), float(same), device=device)
+
+
+def check_supervision(aus: np.ndarray, config: StagConfig, auxiliary: Batch | None) -> None:
+    """``StagkitError`` if a prediction from action units has nothing to learn them from (``aus``: "clip au")."""
+    if config.head == "graph" and np.isnan(aus).all() and auxiliary is None:
+        raise StagkitError(
+            f"stag.head=graph predicts from action units, but none of the {len(aus)} training clips is AU-coded: set "
+            "train.auxiliary_weight=1 (phantoms with known action units are added), use stag.head=fused, or add AU codes."
+        )
 
 
 def _get_rng_state(order: torch.Generator, rng: torch.Generator) -> dict[str, Tensor]:
