@@ -27,10 +27,10 @@ from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.files import write_json, write_text
 from stagkit.core.types import RoiDataset
 from stagkit.datasets.prepare import keep_apex, load_prepared, prepare_clips
+from stagkit.evaluation.cost import compute_cost
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.fold import Compute
 from stagkit.evaluation.splits import make_folds
-from stagkit.network.cost import compute_cost
 from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from stagkit.training.ensemble import Task, train_ensemble

@@ -10,9 +10,9 @@ from stagkit.core.config import StagConfig
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.types import ShapeError, StagkitError
 from stagkit.evaluation.au_detection import compute_au_detection, compute_au_report
+from stagkit.evaluation.cost import compute_cost, measure_inference
 from stagkit.evaluation.metrics import compute_calibration
 from stagkit.evaluation.run_summary import tabulate_subjects
-from stagkit.network.cost import compute_cost, measure_inference
 from stagkit.training.train import make_model
 from tests.small import make_dataset
 

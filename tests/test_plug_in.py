@@ -11,9 +11,9 @@ from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.course.exercises import check_answer
 from stagkit.course.exercises.layers import ForgetsTheMask, KnowsPlaces, NeighbourMean, ShowsAnotherGraph
 from stagkit.course.layer_contract import CONTRACT, check_layer
+from stagkit.explain.custom_layers import CustomLayerError, replace_layers
 from stagkit.explain.evidence import make_evidence
 from stagkit.explain.faithfulness import CASCADE, randomise
-from stagkit.network.custom import CustomLayerError, replace_layers
 from stagkit.network.model import GraphLayer, Stag, TimeLayer
 from stagkit.training.train import train_fold
 from tests.small import make_dataset

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stagkit.core.config import StagConfig
-from stagkit.network.cost import compute_cost
+from stagkit.evaluation.cost import compute_cost
 from stagkit.training.train import make_model
 from tests.lockfile import ROOT
 from tests.small import make_dataset

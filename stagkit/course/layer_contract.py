@@ -17,8 +17,8 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch
 from stagkit.explain.aggregate import MAX_DELTA
 from stagkit.explain.attribution import attribute
+from stagkit.explain.custom_layers import SLOTS, CustomLayerError, replace_layers
 from stagkit.network.attention import EDGE_FEATURES
-from stagkit.network.custom import SLOTS, CustomLayerError, replace_layers
 from stagkit.network.hooks import intervene, record
 
 #: Largest difference of two outputs that should be equal, as a share of the largest value (stagkit's choice).

@@ -147,7 +147,7 @@ def _permute(run: Run, train: RoiDataset, seed: int) -> RoiDataset:
 
 def describe_fit(model, train: RoiDataset, inputs: SealedInputs) -> dict[str, object]:
     """Clips, classes without a training clip, and cost of a trained network."""
-    from stagkit.network.cost import compute_cost, measure_inference
+    from stagkit.evaluation.cost import compute_cost, measure_inference
 
     return {
         "n_train": len(train),

@@ -17,8 +17,8 @@ from torch import Tensor
 from stagkit.core.types import Batch
 from stagkit.explain.aggregate import Attribution
 from stagkit.explain.attribution import attribute
+from stagkit.explain.custom_layers import replace_layers
 from stagkit.explain.methods import choose_target, compute_flow_magnitude, frozen, probe_batch_size
-from stagkit.network.custom import replace_layers
 from stagkit.network.model import Stag
 
 #: Parts of the network from the classifier down; a network may lack some.

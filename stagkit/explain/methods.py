@@ -17,9 +17,9 @@ from torch import Tensor
 from stagkit.core.types import Batch, StagOutput
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.motion_decomposition import compute_au_shares
-from stagkit.network.cost import measure_saved_bytes
 from stagkit.network.hooks import intervene, record
 from stagkit.network.model import Stag
+from stagkit.training.ensemble import measure_saved_bytes
 
 #: What feature ablation and Shapley sampling may set to zero together.
 GROUPS = ("roi", "frame", "au", "roi x frame")

@@ -1,6 +1,7 @@
 """Action units (AUs): their activation from the motion of regions, their graph, and the class that it predicts.
 
-``RegionGraph``: regions -> AUs, for both heads; ``GraphHead``: AUs -> class, for ``head='graph'``. Every formula here is stagkit's choice (see the head of ``model``).
+``RegionGraph``: regions -> AUs, for both heads. ``GraphHead``: AUs -> class, for ``head='graph'``. Every formula here is
+stagkit's choice (see the head of ``model``).
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def make_au_edges(atlas: RoiAtlas, exchange: bool = True) -> np.ndarray:
 class RegionGraph(nn.Module):
     r"""Graph attention over facial regions whose heads are the action units: each AU has a subgraph of its own.
 
-    .. math:: z_k = b_k + \frac{1}{\sqrt{N_k}} \sum_{(m \leftarrow n) \in E_k} w_{kmn} \, \alpha_{kmn} \, v_{kmn} \cdot e_{mn}
+    .. math:: z_k = b_k + N_k^{-1/2} \sum_{(m \leftarrow n) \in E_k} w_{kmn} \, \alpha_{kmn} \, v_{kmn} \cdot e_{mn}
 
         e_{mn} = SiLU(W_t h_m + W_s h_n + W_r r_{mn}), \quad \alpha_{km \cdot} = softmax_n(a_k \cdot e_{mn} + c_{kmn})
 
@@ -169,7 +170,7 @@ class RegionGraph(nn.Module):
 
     def weigh_regions(self, attention: Tensor, au_logits: Tensor) -> Tensor:
         """Attention of the edges times the activation of their AU, summed over AUs: "batch time target source"."""
-        values, (au, target, source) = attention * au_logits.sigmoid()[..., self.index[:, 0]], self.index.T
+        values, (target, source) = attention * au_logits.sigmoid()[..., self.index[:, 0]], self.index.T[1:]
         flat = torch.zeros_like(values[..., :1]).expand(*values.shape[:-1], self.n_rois**2)
         return flat.index_add(-1, target * self.n_rois + source, values).unflatten(-1, (self.n_rois, self.n_rois))
 

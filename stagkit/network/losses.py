@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from stagkit.core.config import TrainConfig
-from stagkit.core.types import Batch, ShapeError, StagkitError, StagOutput
+from stagkit.core.types import Batch, StagkitError, StagOutput
 from stagkit.network.action_units import compute_clip_aus
 
 

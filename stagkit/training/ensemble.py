@@ -21,7 +21,6 @@ from torch.func import functional_call, vmap
 
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import Batch, RoiDataset
-from stagkit.network.cost import measure_saved_bytes
 from stagkit.network.losses import compute_class_weights, compute_loss
 from stagkit.network.model import Stag
 from stagkit.training.augment import make_augmented
@@ -110,6 +109,19 @@ def measure_memory(data: RoiDataset, task: Task, train_config: TrainConfig) -> i
     parameters = sum(p.numel() for p in task.model.parameters()) * 4
     # what is kept, as much again for gradients and what is freed late; each parameter with gradient, moments, copies
     return int(kept / 2 * n_clips * 2 + parameters * 6)
+
+
+def measure_saved_bytes(run: Callable[[], object]) -> int:
+    """Bytes that a forward pass keeps for its backward pass; memory that several tensors share counts once."""
+    kept: dict[int, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        run()
+    return sum(kept.values())
 
 
 def train_ensemble(

@@ -236,7 +236,7 @@ def train_fold(
             the network.
         stop_after: end after that many epochs, on the learning rates of the whole plan of ``train_config.epochs``.
         checkpoint: saved to and resumed from; a training that was killed ends with the same bits on a CPU.
-        change: called once with the untrained network, to put custom layers into it (``custom.replace_layers``).
+        change: called once with the untrained network, to put custom layers into it (``custom_layers.replace_layers``).
         auxiliary: further clips of the same shape. For each step as many as the training batch holds are drawn, and their
             loss is added with weight ``train_config.auxiliary_weight``; of clips with other classes only the AU loss.
 

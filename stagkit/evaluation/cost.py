@@ -1,9 +1,8 @@
-"""What a network costs: parameters, multiply-adds, milliseconds, memory."""
+"""What a network costs: parameters, multiply-adds, milliseconds."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,16 +45,3 @@ def measure_inference(model: Stag, data: RoiDataset, repeats: int = 5) -> float:
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - started)
     return float(np.median(times[1:]) * 1000)
-
-
-def measure_saved_bytes(run: Callable[[], object]) -> int:
-    """Bytes that a forward pass keeps for its backward pass; memory that several tensors share counts once."""
-    kept: dict[int, int] = {}
-
-    def count(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        run()
-    return sum(kept.values())

@@ -2,8 +2,8 @@
 
 A layer is a class built as ``Layer(config, number)``, with the inputs and outputs of the layer that it replaces:
 
-- ``graph``: ``(x "batch time roi width", edges "batch time roi roi", features "batch time roi roi feature" or None, mask
-  bool "batch time roi")`` -> (like x, attention "batch time head target source"), as ``GraphLayer``.
+- ``graph`` (with ``head='fused'``): ``(x "batch time roi width", edges "batch time roi roi", mask bool "batch time roi")``
+  -> (like x, attention "batch time head target source"), as ``GraphLayer``.
 - ``time``: ``(x "batch time width", frame_mask bool "batch time")`` -> (like x, attention "batch head target source"), as
   ``TimeLayer``.
 
