@@ -26,6 +26,7 @@ _PUBLIC = {
     "parse_aus": "datasets.au_codes",
     "ATLAS": "core.regions",
     "make_clip": "synthetic.clip",
+    "make_sequences": "synthetic.sequences",
     "compute_flow": "motion.optical_flow",
     "compute_rois": "motion.optical_flow",
     "open_source": "datasets",

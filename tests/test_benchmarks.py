@@ -313,3 +313,91 @@ def test_ablation_quick(monkeypatch, tmp_path, capsys):
     assert [f.name for f in ablation.make_presets(tmp_path / "phantoms", ["samm"], 1, 2)] == ["samm"]
     with pytest.raises(SystemExit):
         ablation.main(["--out", str(tmp_path), "--only", "maps"])
+
+
+@pytest.fixture
+def au_bound(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    spec = importlib.util.spec_from_file_location("au_bound", ROOT / "benchmarks" / "au_bound.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_sheet(folder, emotion_of):
+    """A CASME II sheet of 12 subjects: AU 1, AU 4, both and neither (always with AU 12), and surprise with AU 26."""
+    rows = ["Subject,Filename,OnsetFrame,ApexFrame,OffsetFrame,Action Units,Estimated Emotion"]
+    for subject in range(1, 13):
+        for cell in ("12", "1+L12", "4+R12", "1+4+12", "26"):
+            rows.append(f"{subject},clip{cell},1,2,3,{cell},{emotion_of[cell]}")
+        rows.append(f"{subject},uncoded,1,2,3,?,happiness")
+    (folder / "CASME2-coding.csv").write_text("\n".join(rows))
+
+
+def test_pairs_of_aus_give_what_single_aus_cannot(au_bound, tmp_path):
+    """Two classes by the exclusive or of two AUs: no linear model of AUs is right in all four cells, pairs always are."""
+    write_sheet(
+        tmp_path,
+        {"12": "disgust", "1+4+12": "disgust", "1+L12": "happiness", "4+R12": "happiness", "26": "surprise"},
+    )
+    clips = au_bound.load_coded_clips("casme2", tmp_path)
+    assert len(clips) == 12 * 5, "clips coded '?' are left out"
+    data, inputs = au_bound.make_data("casme2", "3-class", clips)
+    assert data.classes == ("negative", "positive", "surprise")
+    assert inputs["aus"].shape == (60, 4)
+    assert inputs["pairs"].shape == (60, 4 + 3), "1 with 4, 1 with 12, 4 with 12; 26 is always alone"
+    row = au_bound.measure(data, inputs, 2, 4)
+    assert row["pairs"]["uf1"] == 1
+    # by hand: one of four cells wrong at least, F1 of the two classes 4/5 and 2/3 at most; surprise 1
+    assert row["aus"]["uf1"] <= (4 / 5 + 2 / 3 + 1) / 3 + 1e-9
+    assert row["aus"]["uf1_ci95"][1] < 1
+    low, high = row["difference"]["ci95"]
+    assert 0 < low <= row["difference"]["difference"] <= high
+    majority = 2 * 24 / (24 + 60) / 3
+    assert row["majority"]["uf1"] == pytest.approx(majority)
+
+
+def test_pairs_of_aus_add_nothing_where_single_aus_decide(au_bound, tmp_path, capsys):
+    """Control: classes by AU 4 alone. And the command: its table, its place in a page, a folder without sheets."""
+    emotions = {"12": "happiness", "1+L12": "happiness", "4+R12": "disgust", "1+4+12": "disgust", "26": "surprise"}
+    write_sheet(tmp_path, emotions)
+    row = au_bound.measure(
+        *au_bound.make_data("casme2", "3-class", au_bound.load_coded_clips("casme2", tmp_path)), 2, 4
+    )
+    assert row["aus"]["uf1"] == row["pairs"]["uf1"] == row["known"]["uf1"] == 1
+    assert row["difference"]["ci95"] == [0, 0]
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\nbefore\n")
+    au_bound.main(["--data", str(tmp_path), "--quick", "--markdown", str(page)])
+    out, text = capsys.readouterr().out, page.read_text()
+    assert "| casme2 | 3-class | 60 | 12 | 0.190 | 1.000 [1.000, 1.000] | 1.000 |" in out
+    assert out.strip() in text
+    assert text.startswith("# Page\n\nbefore\n")
+    assert "made by benchmarks/au_bound.py" in text
+    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "missing"):
+        with pytest.raises(SystemExit) as stopped:
+            au_bound.main(["--data", str(tmp_path / folder)])
+        assert stopped.value.code == 2
+        assert "holds no annotation file with AU codes; expected .xlsx or .csv named casme2:" in capsys.readouterr().err
+
+
+def test_alternatives_and_uncertain_aus_count_half(au_bound):
+    from stagkit.datasets.au_codes import parse_aus
+
+    coded = [parse_aus(cell).codes for cell in ("L12 or 14", "12+4(k)", "4+14?", "AD38+R4")]
+    aus = au_bound.make_inputs(coded)["aus"]  # AD38, AU04, AU12, AU14
+    np.testing.assert_array_equal(aus, [[0, 0, 0.5, 0.5], [0, 0, 1, 0], [0, 1, 0, 0.5], [1, 1, 0, 0]])
+
+
+def test_aus_of_real_sheets_bound_the_score(au_bound, shared_data):
+    """The numbers known from before: 5 classes of CASME II about .85, 7 of DFME about .47, and pairs add nothing there."""
+    for name, mapping, clips, low, high in (
+        ("casme2", "5-class", 241, 0.80, 0.88),
+        ("dfme", "7-class", 1856, 0.44, 0.50),
+    ):
+        data, inputs = au_bound.make_data(name, mapping, au_bound.load_coded_clips(name, shared_data / "annotations"))
+        assert len(data) == clips
+        row = au_bound.measure(data, inputs, 1, 3)
+        assert low < row["aus"]["uf1"] < high
+        assert abs(row["difference"]["difference"]) < 0.03

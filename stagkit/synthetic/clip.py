@@ -30,6 +30,7 @@ from stagkit.synthetic.render.face import draw_face
 from stagkit.synthetic.render.frames import ClipSpec, find_visible, render_frames, simulate_sensor
 from stagkit.synthetic.skin_motion import (
     Habits,
+    IncidentalMotion,
     compute_au_displacement,
     compute_coactivation,
     make_habits,
@@ -103,6 +104,82 @@ def sample_identity(config: PhantomConfig, subject: int) -> Subject:
     return make_subject(int(_rng(config, "subject", subject).integers(2**31)))
 
 
+@dataclass(frozen=True)
+class ClipMotion:
+    """What moves in a clip, before anything is drawn.
+
+    Args:
+        subject: the identity; names: ``clip_id``, ``subject``, ``dataset`` and ``label`` of the clip.
+        pattern: (number, side) of each AU, those that coders annotate first; n_coded: how many these are.
+        coded: the data set annotates AUs.
+        fps: frames per second; onset, offset: frames.
+        peaks: float "au", largest displacement, % of IOD; intensity: float "time au", 0..1, 1 = the peak.
+        head: float "time 2 3", affine head motion in px of an image of ``size`` px.
+        gain: float "time", brightness; incidental: eyes and neck; confounder: its name, '' if none.
+    """
+
+    subject: Subject
+    names: dict[str, str]
+    pattern: tuple[tuple[int, str], ...]
+    n_coded: int
+    coded: bool
+    fps: float
+    onset: int
+    offset: int
+    peaks: np.ndarray
+    intensity: np.ndarray
+    head: np.ndarray
+    gain: np.ndarray
+    incidental: IncidentalMotion
+    size: int
+    confounder: str = ""
+
+    @property
+    def coded_aus(self) -> tuple[AUCode, ...] | None:
+        """The annotated AUs; None where the data set has none."""
+        return tuple(AUCode(*au) for au in self.pattern[: self.n_coded]) if self.coded else None
+
+
+def sample_motion(config: PhantomConfig, subject: int, clip: int) -> tuple[ClipMotion, np.random.Generator]:
+    """Sample the motion of one clip; also the generator with which its frames continue.
+
+    Args:
+        subject, clip: 0-based, below ``config.subjects`` and ``config.clips``.
+
+    Raises:
+        StagkitError: a subject or clip number outside the configuration.
+    """
+    for name, value, count in (("subject", subject, config.subjects), ("clip", clip, config.clips)):
+        if not 0 <= value < count:
+            raise StagkitError(f"{name} {value} was asked for, expected 0 to {count - 1}: PhantomConfig has {count}.")
+    preset, difficulty = PRESETS[config.preset], config.difficulty
+    label = make_label(config, subject, clip)
+    habits = make_habits(difficulty, _rng(config, "habits", subject))
+    rng = _rng(config, "programme", subject, clip)  # the word is part of the seed
+    _, coded = sample_au_pattern(preset, label, difficulty, rng, habits.left)
+    pattern = coded + sample_faint_au(preset, coded, difficulty, rng)
+    fps = float(_rng(config, "fps", subject).choice(preset.fps))
+    rng = _rng(config, "motion", subject, clip)
+    intensity, onset, offset = _make_time_courses(preset, fps, len(pattern), difficulty, rng)
+    identity = sample_identity(config, subject)
+    peaks = _draw_peaks(preset, difficulty, pattern, len(coded), habits, rng)
+    confounder = config.confounder if label == preset.classes[0] and config.confounder != "none" else ""
+    head, gain = _make_head(identity.landmarks(config.size), len(intensity), difficulty, confounder, rng)
+    gain = gain * make_illumination(len(intensity), fps, difficulty * preset.flicker, rng)
+    incidental = make_incidental_motion(len(intensity), fps, difficulty, habits, rng)
+    names = {
+        "clip_id": f"sub{subject + 1:02d}_{clip + 1:03d}",
+        "subject": f"{preset.name}-phantom/sub{subject + 1:02d}",
+        "dataset": f"{preset.name}-phantom",
+        "label": label,
+    }
+    timing, rest = (
+        (preset.coded, fps, onset, offset),
+        (peaks, intensity, head, gain, incidental, config.size, confounder),
+    )
+    return ClipMotion(identity, names, pattern, len(coded), *timing, *rest), rng
+
+
 def make_clip(config: PhantomConfig, subject: int, clip: int, render: bool = True) -> Clip:
     """One phantom clip, independent of which other clips are made.
 
@@ -122,32 +199,19 @@ def make_clip(config: PhantomConfig, subject: int, clip: int, render: bool = Tru
         >>> clip.frames.shape[1:], bool((clip.frames[clip.onset] == clip.truth.neutral).all())
         ((64, 64), True)
     """
-    for name, value, count in (("subject", subject, config.subjects), ("clip", clip, config.clips)):
-        if not 0 <= value < count:
-            raise StagkitError(f"{name} {value} was asked for, expected 0 to {count - 1}: PhantomConfig has {count}.")
     preset, difficulty = PRESETS[config.preset], config.difficulty
-    label = make_label(config, subject, clip)
-    habits = make_habits(difficulty, _rng(config, "habits", subject))
-    rng = _rng(config, "programme", subject, clip)  # the word is part of the seed
-    _, coded = sample_au_pattern(preset, label, difficulty, rng, habits.left)
-    pattern = coded + sample_faint_au(preset, coded, difficulty, rng)
-    fps = float(_rng(config, "fps", subject).choice(preset.fps))
-    rng = _rng(config, "motion", subject, clip)
-    intensity, onset, offset = _make_time_courses(preset, fps, len(pattern), difficulty, rng)
-    face = draw_face(sample_identity(config, subject), config.size)
+    motion, rng = sample_motion(config, subject, clip)
+    pattern, intensity, confounder = motion.pattern, motion.intensity, motion.confounder
+    face = draw_face(motion.subject, config.size)
     face = face if preset.colour else face.grey
-    peaks = _draw_peaks(preset, difficulty, pattern, len(coded), habits, rng)
-    confounder = config.confounder if label == preset.classes[0] and config.confounder != "none" else ""
-    head, gain = _make_head(face.landmarks, len(intensity), difficulty, confounder, rng)
-    gain = gain * make_illumination(len(intensity), fps, difficulty * preset.flicker, rng)
-    incidental = make_incidental_motion(len(intensity), fps, difficulty, habits, rng)
     mark = confounder == "background mark"
-    spec = ClipSpec(face, pattern, peaks, intensity, head, incidental, difficulty, config.occlusion, mark)
-    peaks = limit_strain(spec.fields / peaks[:, None, None, None], peaks)
+    setting = (motion.head, motion.incidental, difficulty, config.occlusion, mark)
+    spec = ClipSpec(face, pattern, motion.peaks, intensity, *setting)
+    peaks = limit_strain(spec.fields / motion.peaks[:, None, None, None], motion.peaks)
     spec = replace(spec, peaks=peaks)
     if render:
         neutral, images = render_frames(spec)
-        frames = simulate_sensor(images, gain, preset, difficulty, rng)
+        frames = simulate_sensor(images, motion.gain, preset, difficulty, rng)
     else:
         neutral = np.zeros((config.size, config.size, 3)[: 2 + preset.colour])
         frames = np.zeros((len(intensity), *neutral.shape), np.uint8)
@@ -155,7 +219,7 @@ def make_clip(config: PhantomConfig, subject: int, clip: int, render: bool = Tru
         codes=tuple(str(AUCode(n, s)) for n, s in pattern),
         au_intensity=intensity,
         fields=spec.fields,
-        head=head,
+        head=motion.head,
         visible=find_visible(spec),
         coactivation=compute_coactivation(intensity),
         neutral=np.clip(np.round(neutral), 0, 255).astype(np.uint8),
@@ -165,16 +229,13 @@ def make_clip(config: PhantomConfig, subject: int, clip: int, render: bool = Tru
     points = face.landmarks + np.tensordot(intensity, moves, axes=1)
     return Clip(
         frames=frames,
-        fps=fps,
-        clip_id=f"sub{subject + 1:02d}_{clip + 1:03d}",
-        subject=f"{preset.name}-phantom/sub{subject + 1:02d}",
-        dataset=f"{preset.name}-phantom",
-        label=label,
-        landmarks=np.einsum("tij,tnj->tni", head[:, :, :2], points) + head[:, None, :, 2],
-        onset=onset,
+        fps=motion.fps,
+        **motion.names,
+        landmarks=np.einsum("tij,tnj->tni", motion.head[:, :, :2], points) + motion.head[:, None, :, 2],
+        onset=motion.onset,
         apex=int((intensity * peaks).sum(1).argmax()),
-        offset=offset,
-        aus=tuple(AUCode(n, s) for n, s in coded) if preset.coded else None,
+        offset=motion.offset,
+        aus=motion.coded_aus,
         truth=truth,
     )
 
