@@ -42,10 +42,10 @@ from stagkit.explain.ground_truth import (
     score_mass,
 )
 from stagkit.motion.config import FlowConfig
+from stagkit.synthetic.auxiliary import make_auxiliary
 from stagkit.synthetic.clip import make_clips
 from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
-from stagkit.synthetic.flow_maps import make_auxiliary
 from stagkit.training.train import predict, train_fold
 
 #: Lowest (highest for errors) mean that the project sets itself on held-out phantoms.

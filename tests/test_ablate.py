@@ -14,7 +14,7 @@ from stagkit.datasets.prepare import keep_apex
 from stagkit.evaluation.ablation import VARIANTS, ablate, choose_variants, format_ablation
 from stagkit.evaluation.run import Run
 from stagkit.reports.paper.tables import make_ablation_table
-from stagkit.synthetic.flow_maps import make_auxiliary_data
+from stagkit.synthetic.auxiliary import make_phantom_maps
 from tests.small import make_dataset
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
@@ -55,13 +55,13 @@ def test_what_has_no_meaning_is_left_out(data):
     names = {v.name for v in choose_variants(data, TINY, QUICK)}
     maps_only, already = {"auxiliary-maps", "auxiliary-maps-off"}, {"branch-both", "head-fused"}
     assert names == {v.name for v in VARIANTS} - maps_only - already
-    assert "auxiliary-maps" in {v.name for v in choose_variants(make_auxiliary_data(9), TINY, QUICK)}
+    assert "auxiliary-maps" in {v.name for v in choose_variants(make_phantom_maps(9), TINY, QUICK)}
     still = replace(keep_apex(data), aus=np.full_like(data.aus, np.nan))
     left = names - {v.name for v in choose_variants(still, TINY, QUICK)}
     assert left == {"apex-only", "temporal-attention-off", "au-loss-off", "head-graph", "time-warp", "frame-dropout"}
     one = names - {v.name for v in choose_variants(data, TINY.replace(branches="graph"), QUICK)}
     assert one == {"branch-graph", "cross-one-way", "cross-none"}
-    beside = choose_variants(make_auxiliary_data(9), TINY, QUICK.replace(auxiliary_weight=0.3))
+    beside = choose_variants(make_phantom_maps(9), TINY, QUICK.replace(auxiliary_weight=0.3))
     assert "auxiliary-maps-off" in {v.name for v in beside}
     half = replace(data, datasets=tuple("ab"[i % 2] for i in range(len(data))), aus=data.aus.copy())
     half.aus[1::2] = np.nan

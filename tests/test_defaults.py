@@ -14,7 +14,7 @@ from stagkit.course.notebook import choose_course_settings, course_settings
 from stagkit.evaluation.ablation import ablate
 from stagkit.evaluation.defaults import choose_settings
 from stagkit.inference.build_pretrained import EPOCHS, make_phantom_weights
-from stagkit.synthetic.flow_maps import make_auxiliary_data
+from stagkit.synthetic.auxiliary import make_phantom_maps
 from tests.small import make_dataset
 
 
@@ -38,14 +38,14 @@ def test_uncoded_clips_keep_the_fused_answer_where_action_units_could_not_be_lea
 
 
 def test_flow_maps_have_no_time_and_take_phantoms_beside():
-    defaults = choose_settings(make_auxiliary_data(9))
+    defaults = choose_settings(make_phantom_maps(9))
     assert defaults.stag == StagConfig(branches="graph")
     assert defaults.train.auxiliary_weight > 0
     assert [w.split("=")[0] for w in defaults.reasons] == ["stag.branches", "train.auxiliary_weight"]
 
 
 def test_labels_do_not_matter():
-    data = make_auxiliary_data(9)
+    data = make_phantom_maps(9)
     assert choose_settings(replace(data, label=np.zeros(9, np.int64))) == choose_settings(data)
 
 
@@ -79,7 +79,7 @@ def ask(monkeypatch, data, start):
 @pytest.mark.parametrize("kind", ["coded", "uncoded", "maps"])
 def test_the_command_line_and_python_train_the_same_network(kind, protocol, monkeypatch, tmp_path):
     """Python trained the bare defaults, the command line what suits the clips: two networks for the same data."""
-    data = make_auxiliary_data(9) if kind == "maps" else make_dataset()
+    data = make_phantom_maps(9) if kind == "maps" else make_dataset()
     if kind == "uncoded":
         data = replace(data, aus=np.full_like(data.aus, np.nan))
     people = sorted(set(data.subjects))
@@ -124,5 +124,5 @@ def test_the_shipped_weights_and_the_course_ask_the_same_function(monkeypatch, t
     chosen = choose_settings(data, "groupkfold")
     assert told[2] == chosen.stag and told[3] == chosen.train.replace(epochs=EPOCHS)
     assert choose_course_settings(data) == course_settings()[1:]
-    stag, train = choose_course_settings(make_auxiliary_data(9))
+    stag, train = choose_course_settings(make_phantom_maps(9))
     assert stag.branches == "graph" and train.auxiliary_weight > 0

@@ -10,7 +10,7 @@ from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.evaluation.splits import make_folds
-from stagkit.synthetic.flow_maps import make_auxiliary_data
+from stagkit.synthetic.auxiliary import make_phantom_maps
 from stagkit.training.ensemble import Ensemble, Task, choose_chunk, measure_memory, split_tasks, train_ensemble
 from stagkit.training.epoch_selection import TrainingPart, fit_ensemble, fit_network
 from stagkit.training.train import predict, train_fold
@@ -156,7 +156,7 @@ def test_held_out_subjects_choose_alike(data, refit):
 def test_auxiliary_clips_are_drawn_as_in_the_sequential_loop(tmp_path):
     maps = load_flow_maps(save_maps(tmp_path / "maps.npz"))
     train = CALM.replace(auxiliary_weight=0.7, epochs=3)
-    auxiliary = make_auxiliary_data(12, patch=maps.x.shape[-1]).batch()
+    auxiliary = make_phantom_maps(12, patch=maps.x.shape[-1]).batch()
     together = train_ensemble(maps, make_tasks(maps, train), CALM_STAG, train, auxiliary=auxiliary)
     for i, (fold, model) in enumerate(zip(make_folds(maps, "loso"), together, strict=True)):
         alone = train_fold(maps, fold.train, CALM_STAG, train, i, auxiliary=auxiliary)

@@ -22,7 +22,7 @@ from stagkit.evaluation.defaults import choose_settings
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import SCORES
 from stagkit.evaluation.run import Run, check_place
-from stagkit.synthetic.flow_maps import accepts_auxiliary_data
+from stagkit.synthetic.auxiliary import takes_phantom_maps
 
 #: Name of the variant that all others are compared with.
 FULL = "full"
@@ -85,7 +85,7 @@ def choose_variants(
     if unknown := sorted(set(only) - set(names)):
         raise StagkitError(f"there is no variant {', '.join(unknown)}; there are {', '.join(names)}.")
     coded, of = (~np.isnan(data.aus)).any(1), np.asarray(data.datasets)
-    has = {"": True, "time": data.x.shape[1] > 1, "maps": accepts_auxiliary_data(data)}
+    has = {"": True, "time": data.x.shape[1] > 1, "maps": takes_phantom_maps(data)}
     has["aus"] = all(coded[of == name].any() for name in set(data.datasets))
     has["fused"] = coded.any() and stag_config.head == "fused"
     has["branches"] = stag_config.branches == "both"

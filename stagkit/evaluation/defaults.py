@@ -8,15 +8,15 @@ import numpy as np
 
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.core.types import RoiDataset
-from stagkit.synthetic.flow_maps import accepts_auxiliary_data
+from stagkit.synthetic.auxiliary import takes_phantom_maps
 
 #: Weight of phantom maps in training on real maps; chosen on 10 groups of subjects of CASME II and SMIC.
-AUXILIARY_WEIGHT = 0.3
+MAP_WEIGHT = 0.3
 
-#: Share of regions hidden in training when the prediction comes from action units; chosen on phantoms.
-HIDDEN = 0.2
+#: Weight of phantom sequences, which teach action units alone, where too few clips are coded (stagkit's choice).
+SEQUENCE_WEIGHT = 1.0
 
-#: Least share of AU-coded clips for a prediction from action units.
+#: Least share of AU-coded clips from which action units are learned without phantoms.
 CODED = 0.5
 
 
@@ -34,9 +34,9 @@ def choose_settings(
 ) -> Defaults:
     """The settings of an evaluation, for the command line, Python, ablations and comparisons alike.
 
-    Looks at the kind of the clips, never at their labels. One frame per clip: graph branch only. Flow maps of the MEGC2019
-    classes: phantom maps as auxiliary training data. Several frames and most clips AU-coded: the prediction comes from
-    action units alone, with more regions hidden in training (stagkit's choice; measured in BENCHMARKS.md).
+    The network is always the same, predicting by its AU graph; what differs is what teaches it action units. Looks at the
+    kind of the clips, never at their labels. One frame per clip: no part for time. Flow maps of the MEGC2019 classes:
+    phantom maps beside them. Too few AU-coded clips: phantom sequences teach the action units.
 
     Args:
         protocol: one of ``splits.PROTOCOLS``; for ``cross`` each data set must be coded, as it is trained on alone.
@@ -46,14 +46,14 @@ def choose_settings(
     if data.x.shape[1] == 1:
         network = network.replace(branches="graph")
         reasons.append("stag.branches=graph (one frame per clip: there is no time to attend to)")
-    elif _is_coded(data, protocol == "cross"):
-        network, training = network.replace(head="graph"), training.replace(region_dropout=HIDDEN)
-        reasons.append("stag.head=graph (action units are coded: the prediction comes from them alone)")
-        reasons.append(f"train.region_dropout={HIDDEN} (hidden regions must be inferred from the others)")
-    if accepts_auxiliary_data(data):
-        training = training.replace(auxiliary_weight=AUXILIARY_WEIGHT)
+    if takes_phantom_maps(data):
+        training = training.replace(auxiliary_weight=MAP_WEIGHT)
         reason = "phantom maps with known action units help small data sets"
-        reasons.append(f"train.auxiliary_weight={AUXILIARY_WEIGHT} ({reason})")
+        reasons.append(f"train.auxiliary_weight={MAP_WEIGHT} ({reason})")
+    elif data.unit == "% IOD" and (stag or network).head == "graph" and not _is_coded(data, protocol == "cross"):
+        training = training.replace(auxiliary_weight=SEQUENCE_WEIGHT)
+        reason = "too few clips are AU-coded: phantom clips teach the action units"
+        reasons.append(f"train.auxiliary_weight={SEQUENCE_WEIGHT} ({reason})")
     given = tuple(f"{part}." for part, settings in (("stag", stag), ("train", train)) if settings is not None)
     return Defaults(stag or network, train or training, tuple(r for r in reasons if not r.startswith(given)))
 

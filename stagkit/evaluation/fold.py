@@ -94,7 +94,7 @@ def fit_stag(
     run: Run, train: RoiDataset, inputs: SealedInputs, seed: int, number: int, device: str, checkpoint=None
 ) -> Trained:
     """Train STAG as the run requests; with ``leaky``, or in a comparison, it also predicts after every epoch."""
-    from stagkit.synthetic.flow_maps import make_auxiliary
+    from stagkit.synthetic.auxiliary import make_auxiliary
     from stagkit.training.epoch_selection import fit_network
     from stagkit.training.train import predict
 
@@ -118,7 +118,7 @@ def run_ensemble(
     data: RoiDataset, folds: Sequence[Fold], run: Run, pairs: Sequence[tuple[int, int]], device: str, checkpoint=None
 ) -> list[FoldResult]:
     """Train the folds ``pairs``, (seed, number), at once; the same pairs in the same order give the same numbers."""
-    from stagkit.synthetic.flow_maps import make_auxiliary
+    from stagkit.synthetic.auxiliary import make_auxiliary
     from stagkit.training.epoch_selection import fit_ensemble
 
     configure_process(device)

@@ -1,4 +1,4 @@
-"""Phantom flow maps: onset-apex flow made from the AUs alone, without images, also as auxiliary training clips.
+"""Phantom flow maps: onset-apex flow made from the AUs alone, without images.
 
 The fields are those of phantom faces in the frame of the published maps, disturbed as estimated flow is. Their sizes were
 tuned on the maps of CASME II and SMIC, so scores on these two sets are slightly optimistic (BENCHMARKS.md).
@@ -6,15 +6,14 @@ tuned on the maps of CASME II and SMIC, so scores on these two sets are slightly
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from stagkit.core.config import TrainConfig
 from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
-from stagkit.core.types import Batch, RoiDataset, StagkitError
-from stagkit.datasets.flow_maps import CLASSES, MAP_ATLAS, MAP_FRAME, make_map_dataset
+from stagkit.core.types import StagkitError
+from stagkit.datasets.flow_maps import CLASSES, MAP_FRAME
 from stagkit.synthetic.identity import EYES, make_shape
 from stagkit.synthetic.presets import PRESETS, STRENGTH, sample_au_pattern
 from stagkit.synthetic.skin_motion import compute_au_patches
@@ -23,9 +22,6 @@ SIZE = 28
 _SIDES = ("R", "L")
 _FACES = 48  # shapes that are drawn once per process and shared by all phantom subjects
 _BLOCK = 1024
-
-#: How many auxiliary maps are made, and whose statistics they follow in turn.
-N_AUXILIARY, AUXILIARY_PRESETS = 6000, ("casme2", "smic", "samm")
 
 
 @dataclass(frozen=True)
@@ -233,34 +229,3 @@ def normalize_per_map(motion: np.ndarray) -> np.ndarray:
     low, high = motion.min((2, 3), keepdims=True), motion.max((2, 3), keepdims=True)
     scaled = (motion - low) / np.maximum(high - low, 1e-12) * 255
     return np.moveaxis(np.round(scaled), 1, -1).astype(np.uint8)
-
-
-@lru_cache(maxsize=2)
-def make_auxiliary_data(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDataset:
-    """Regions of phantom flow maps, ``patch`` samples per side; ``aus`` is 1 where an AU is planted and 0 elsewhere."""
-    parts, n = [], len(AUXILIARY_PRESETS)
-    for i, preset in enumerate(AUXILIARY_PRESETS):
-        maps = make_maps(len(range(i, n_clips, n)), seed=seed * n + i, preset=preset)
-        data = make_map_dataset(vars(maps), f"{preset} phantoms", patch)
-        parts.append(replace(data, aus=(maps.au_intensity.max(2) > 0.15).astype(np.float32)))
-    joined = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("x", "mask", "times_ms", "label", "aus")}
-    named = {k: sum((getattr(p, k) for p in parts), ()) for k in ("clip_ids", "subjects", "datasets")}
-    meta = {"source": "phantom flow maps", "seed": seed, "radius": MAP_ATLAS.radius}
-    return replace(parts[0], **joined, **named, meta=meta)
-
-
-def accepts_auxiliary_data(data: RoiDataset) -> bool:
-    """True for flow maps of the MEGC2019 classes with regions as in published maps."""
-    return data.unit == "map" and tuple(data.classes) == CLASSES and data.meta.get("radius") == MAP_ATLAS.radius
-
-
-def make_auxiliary(data: RoiDataset, config: TrainConfig) -> Batch | None:
-    """The auxiliary batch of ``train.train_fold``: ``N_AUXILIARY`` phantom maps; None if their weight is 0."""
-    if not config.auxiliary_weight:
-        return None
-    if not accepts_auxiliary_data(data):
-        raise StagkitError(
-            f"train.auxiliary_weight adds phantom flow maps to real ones: these clips are in {data.unit!r} with the "
-            f"classes {', '.join(data.classes)}; expected flow maps with {', '.join(CLASSES)}. Set it to 0."
-        )
-    return make_auxiliary_data(N_AUXILIARY, patch=data.x.shape[-1]).batch()

@@ -28,21 +28,21 @@ SIZE = 64  # side of the maps that regions are sampled from, px
 _ERROR_GAIN = {"cheek": 1.7, "chin": 1.5, "lower_lid": 1.3}
 
 
-def make_sequences(config: PhantomConfig, n_frames: int = 12) -> RoiDataset:
+def make_sequences(config: PhantomConfig, n_frames: int = 12, roi: RoiConfig = RoiConfig()) -> RoiDataset:
     """The clips of ``config`` as the network's input, without images; ``config.size`` has no effect on them.
 
     The same labels, AUs and time courses as ``clip.make_clips``; ``explain.run.find_ground_truth`` finds their truth.
     Brightness, marks and opened lips are visible in images only, so they are missing here.
 
     Args:
-        n_frames: discriminative frames per clip, at most.
+        n_frames: discriminative frames per clip, at most; roi: how regions are sampled.
 
     Example:
         >>> data = make_sequences(PhantomConfig(subjects=1, clips=2), n_frames=6)
         >>> data.x.shape, data.classes
         ((2, 6, 22, 3, 5, 5), ('negative', 'positive', 'surprise'))
     """
-    source, flow, roi = PhantomSource(config), FlowConfig(n_frames=n_frames), RoiConfig()
+    source, flow = PhantomSource(config), FlowConfig(n_frames=n_frames)
     places = [(s, c) for s in range(config.subjects) for c in range(config.clips)]
     motions = (sample_motion(config, *place) for place in places)
     clips = [make_sequence(motion, config.difficulty, rng, flow, roi) for motion, rng in motions]
