@@ -4,7 +4,6 @@ import sys
 import pytest
 import torch
 
-from stagkit.core.types import ShapeError
 from stagkit.explain.interop import EGATConv, make_sparse
 from stagkit.network.attention import EGATDense, MaskedSoftmax
 from tests.tiny import make_tiny_egat
@@ -12,67 +11,47 @@ from tests.tiny import make_tiny_egat
 torch.set_num_threads(1)
 
 
-def make_layer(seed=0, heads=4, edge_dim=6):
+def make_layer(seed=0, heads=4):
     torch.manual_seed(seed)
-    layer = EGATDense(8, 5, heads, edge_dim)
+    layer = EGATDense(8, 5, heads)
     torch.nn.init.normal_(layer.bias)
     torch.nn.init.normal_(layer.lin_l.bias)
     return layer
 
 
 def test_tiny_egat_is_what_paper_says():
-    layer, x, edges, _, attention, out = make_tiny_egat()
+    layer, x, edges, attention, out = make_tiny_egat()
     got, weights = layer(x, edges)
     torch.testing.assert_close(weights[0], attention)
     torch.testing.assert_close(got, out)
 
 
-def test_tiny_egat_with_edge_feature():
-    layer, x, edges, feature, attention, out = make_tiny_egat(edge_dim=1)
-    got, weights = layer(x, edges, feature)
-    torch.testing.assert_close(weights[0, 0], torch.full((3,), 1 / 3))
-    torch.testing.assert_close(weights[0, 1:], attention[1:])
-    torch.testing.assert_close(got[0], torch.zeros(1), atol=1e-7, rtol=0)
-    torch.testing.assert_close(got[1:], out[1:])
-
-
-def test_dense_equals_pyg_gatv2_without_bias_and_features():
+def test_dense_equals_pyg_gatv2_on_unweighted_edges():
     from torch_geometric.nn import GATv2Conv
 
-    layer = make_layer(edge_dim=None)
+    layer = make_layer()
     twin = GATv2Conv(8, 5, heads=4, add_self_loops=False)
     twin.load_state_dict(layer.state_dict())
     x, present = torch.randn(7, 8), torch.rand(7, 7) > 0.4
     present.fill_diagonal_(True)
-    edge_index, _, _ = make_sparse(present.float())
+    edge_index, _ = make_sparse(present.float())
     expected, (_, alpha) = twin(x, edge_index, return_attention_weights=True)
     out, attention = layer(x, present.float())
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(attention[:, edge_index[1], edge_index[0]].T, alpha, atol=1e-5, rtol=0)
 
 
-def test_dense_equals_pyg_gatv2_with_edge_features():
-    from torch_geometric.nn import GATv2Conv
-
-    layer = make_layer()
-    twin = GATv2Conv(8, 5, heads=4, edge_dim=6, add_self_loops=False)
-    twin.load_state_dict(layer.state_dict())
-    x, features = torch.randn(7, 8), torch.randn(7, 7, 6)
-    edge_index, _, attr = make_sparse(torch.ones(7, 7), features)
-    torch.testing.assert_close(layer(x, None, features)[0], twin(x, edge_index, attr), atol=1e-5, rtol=0)
-
-
 @pytest.mark.parametrize("n_heads", [1, 4])
 def test_dense_equals_sparse(n_heads):
     layer = make_layer(heads=n_heads)
     sparse = EGATConv(layer)
-    x, features, edges = torch.randn(7, 8), torch.randn(7, 7, 6), torch.rand(7, 7) * 3
+    x, edges = torch.randn(7, 8), torch.rand(7, 7) * 3
     edges[torch.rand(7, 7) < 0.3] = 0.0
     edges[3] = 0.0  # a target that nobody reaches
     valid = torch.tensor([True] * 5 + [False, True])
-    edge_index, weight, attr = make_sparse(edges, features, valid)
-    out, attention = layer(x, edges, features, valid)
-    expected, alpha = sparse(x, edge_index, attr, weight, return_attention=True)
+    edge_index, weight = make_sparse(edges, valid)
+    out, attention = layer(x, edges, valid)
+    expected, alpha = sparse(x, edge_index, weight, return_attention=True)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(attention[:, edge_index[1], edge_index[0]].T, alpha, atol=1e-5, rtol=0)
     torch.testing.assert_close(out[3], layer.bias)
@@ -87,10 +66,10 @@ def test_twins_share_their_parameters():
 
 
 def test_sparse_layer_treats_weight_zero_as_no_edge():
-    sparse = EGATConv(make_layer(edge_dim=None))
+    sparse = EGATConv(make_layer())
     x, edge_index = torch.randn(3, 8), torch.tensor([[0, 1, 2], [0, 0, 0]])
-    out, alpha = sparse(x, edge_index, None, torch.tensor([1.0, 0.0, 2.0]), return_attention=True)
-    kept = sparse(x, edge_index[:, [0, 2]], None, torch.tensor([1.0, 2.0]))
+    out, alpha = sparse(x, edge_index, torch.tensor([1.0, 0.0, 2.0]), return_attention=True)
+    kept = sparse(x, edge_index[:, [0, 2]], torch.tensor([1.0, 2.0]))
     assert (alpha[1] == 0).all()
     torch.testing.assert_close(out, kept)
 
@@ -98,7 +77,7 @@ def test_sparse_layer_treats_weight_zero_as_no_edge():
 def test_pyg_explainer_finds_the_edge_that_carries():
     from torch_geometric.explain import Explainer, GNNExplainer
 
-    layer, x, _, _, _, _ = make_tiny_egat()
+    layer, x, _, _, _ = make_tiny_egat()
     sparse = EGATConv(layer)
     torch.manual_seed(0)
     config = {"mode": "regression", "task_level": "node", "return_type": "raw"}
@@ -111,29 +90,29 @@ def test_pyg_explainer_finds_the_edge_that_carries():
 
 
 def test_attention_rows_sum_to_one_and_lead_from_target_to_source():
-    layer = make_layer(edge_dim=None)
+    layer = make_layer()
     x = torch.randn(2, 3, 7, 8)
     valid = torch.rand(2, 3, 7) > 0.3
     valid[0, 0] = True
-    out, attention = layer(x, None, None, valid)
+    out, attention = layer(x, None, valid)
     assert attention.shape == (2, 3, 4, 7, 7)
     has_source = valid.any(-1)[..., None, None].expand(2, 3, 4, 7).float()
     torch.testing.assert_close(attention.sum(-1), has_source)
     # the value of source 2 reaches exactly the targets that attend to it: cut it for target 0 alone
     edges = torch.ones(7, 7)
     edges[0, 2] = 0.0
-    cut, attention_cut = layer(x, edges.expand(2, 3, 7, 7), None, valid)
+    cut, attention_cut = layer(x, edges.expand(2, 3, 7, 7), valid)
     assert (attention_cut[..., 0, 2] == 0).all()
     torch.testing.assert_close(cut[..., 1:, :], out[..., 1:, :])
 
 
 def test_nothing_valid_gives_zeros_and_finite_gradients():
-    layer = make_layer(edge_dim=None)
+    layer = make_layer()
     x = torch.randn(2, 7, 8, requires_grad=True)
     valid = torch.ones(2, 7, dtype=torch.bool)
     valid[1] = False
     edges = torch.rand(2, 7, 7).requires_grad_()
-    out, attention = layer(x, edges, None, valid)
+    out, attention = layer(x, edges, valid)
     assert (attention[1] == 0).all()
     torch.testing.assert_close(out[1], layer.bias.expand(7, -1))
     out.square().sum().backward()
@@ -141,7 +120,7 @@ def test_nothing_valid_gives_zeros_and_finite_gradients():
 
 
 def test_edge_weights_act_as_odds():
-    layer = make_layer(edge_dim=None)
+    layer = make_layer()
     x, edges = torch.randn(5, 8), torch.ones(5, 5)
     _, before = layer(x, edges)
     edges = edges.clone()
@@ -156,11 +135,6 @@ def test_masked_softmax():
         torch.tensor([[1.0, 1.0, 9.0], [1.0, 2.0, 3.0]]), torch.tensor([[True, True, False], [False] * 3])
     )
     torch.testing.assert_close(weights, torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]))
-
-
-def test_edge_features_must_fit_the_layer():
-    with pytest.raises(ShapeError, match="edge_dim=6"):
-        make_layer()(torch.randn(3, 8))
 
 
 def test_training_path_does_not_import_pyg():

@@ -12,7 +12,7 @@ from stagkit.network.attention import EGATDense
 from stagkit.network.model import Stag
 
 
-def make_tiny_egat(edge_dim=None):
+def make_tiny_egat():
     """E-GAT of three nodes, one head, one channel: x = (1, 0, -1), all weights 1, a = ln 2.
 
     The score of target i for source j is ln 2 * leaky(x_i + x_j) + ln A_ij, so its exponential is
@@ -23,11 +23,8 @@ def make_tiny_egat(edge_dim=None):
             [  1   2^.2   0  ]      target 2: sums  0 -1 -2 -> 2^: 1 2^-.2 . -> times A: 1 1 0 -> attention 1/2 1/2 0
 
         out = attention @ x:  2/5 - 1/5 = 1/5,   2/3,   1/2
-
-    With an edge feature that is 1 for (target 0, source 2) and 0 elsewhere, that sum becomes 0 + 1 = 1: 2^1 = 2, row 0
-    is 2 2 2 -> attention 1/3 1/3 1/3 and out_0 = 0.
     """
-    layer = EGATDense(1, 1, heads=1, edge_dim=edge_dim)
+    layer = EGATDense(1, 1)
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.fill_(1.0)
@@ -36,11 +33,9 @@ def make_tiny_egat(edge_dim=None):
         layer.att.fill_(float(np.log(2)))
     x = torch.tensor([[1.0], [0.0], [-1.0]])
     edges = torch.tensor([[0.5, 1, 1], [1, 1, 0], [1, 2**0.2, 0]])
-    feature = torch.zeros(3, 3, 1)
-    feature[0, 2] = 1.0
     attention = torch.tensor([[2 / 5, 2 / 5, 1 / 5], [2 / 3, 1 / 3, 0], [1 / 2, 1 / 2, 0]])
     out = torch.tensor([[1 / 5], [2 / 3], [1 / 2]])
-    return layer, x, edges, feature, attention, out
+    return layer, x, edges, attention, out
 
 
 def permute_atlas(order) -> RoiAtlas:
@@ -48,10 +43,10 @@ def permute_atlas(order) -> RoiAtlas:
     return replace(ATLAS, rois=tuple(ATLAS.rois[i] for i in order))
 
 
-def make_model(seed=0, atlas=ATLAS, n_classes=3, au_prior=None, scale=None, **settings) -> Stag:
+def make_model(seed=0, atlas=ATLAS, n_classes=3, scale=None, **settings) -> Stag:
     """A small STAG in evaluation mode, always the same for the same seed."""
     torch.manual_seed(seed)
-    return Stag(StagConfig(**{"width": 16, **settings}), n_classes, atlas, au_prior=au_prior, scale=scale).eval()
+    return Stag(StagConfig(**{"width": 16, **settings}), n_classes, atlas, scale=scale).eval()
 
 
 def make_inputs(n_clips=3, n_frames=4, seed=0, n_rois=22):

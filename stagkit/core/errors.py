@@ -20,18 +20,10 @@ class MissingExtra(StagkitError, ImportError):
 
 #: Optional library -> the extra of stagkit that installs it.
 EXTRAS = {
-    "IPython": "notebooks",
-    "anywidget": "notebooks",
-    "ipywidgets": "notebooks",
-    "jupyterlab": "notebooks",
-    "nbclient": "notebooks",
-    "nbformat": "notebooks",
-    "plotly": "notebooks",
-    "psutil": "notebooks",
-    "traitlets": "notebooks",
+    **dict.fromkeys(("IPython", "anywidget", "ipywidgets", "jupyterlab", "nbclient", "nbformat"), "notebooks"),
+    **dict.fromkeys(("plotly", "psutil", "traitlets"), "notebooks"),
+    **dict.fromkeys(("dask", "distributed"), "cluster"),
     "mediapipe": "landmarks",
-    "dask": "cluster",
-    "distributed": "cluster",
 }
 
 

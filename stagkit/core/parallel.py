@@ -175,7 +175,6 @@ def run_on_cluster(address: str, function: Callable, pieces: Iterable[tuple], sh
         function: of a module that the workers can import.
         pieces: the arguments that differ.
         shared: the arguments that all pieces need; sent once to each worker.
-
     """
     with connect(address) as client:
         from distributed import KilledWorker, as_completed

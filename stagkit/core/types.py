@@ -206,9 +206,7 @@ class RoiDataset:
         if not len(self.clip_ids) == len(self.subjects) == len(self.datasets):
             raise ShapeError("`clip_ids`, `subjects` and `datasets` differ in length: one entry per clip is expected.")
         if self.parts and len(self.parts) != len(self.clip_ids):
-            raise ShapeError(
-                f"`parts` has {len(self.parts)} entries for {len(self.clip_ids)} clips: one each, or none."
-            )
+            raise ShapeError(f"{len(self.parts)} `parts` are given for {len(self.clip_ids)} clips: one each, or none.")
         if len(self.label) and not 0 <= self.label.min() <= self.label.max() < len(self.classes):
             raise ShapeError(f"`label` is {self.label.min()} to {self.label.max()}, classes are {self.classes}.")
 

@@ -25,24 +25,22 @@ class EGATConv(MessagePassing):
     """``EGATDense`` over a list of edges: the same equation and the same parameters as ``layer``; no self-loops are added.
 
     Shape:
-        x "roi in"; edge_index int "2 edge", rows (source, target); edge_attr "edge edge_dim"; edge_weight "edge", >= 0.
+        x "roi in"; edge_index int "2 edge", rows (source, target); edge_weight "edge", >= 0.
         Returns "roi heads*out_channels"; with ``return_attention`` also "edge head", summing to 1 over a target's edges.
     """
 
     def __init__(self, layer: EGATDense):
         super().__init__(aggr="add", node_dim=0)
         self.heads = layer.heads
-        self.lin_l, self.lin_r, self.lin_edge = layer.lin_l, layer.lin_r, layer.lin_edge
+        self.lin_l, self.lin_r = layer.lin_l, layer.lin_r
         self.att, self.bias, self.leaky = layer.att, layer.bias, layer.leaky
         self.train(layer.training)
 
-    def forward(self, x, edge_index, edge_attr=None, edge_weight=None, return_attention=False):
+    def forward(self, x, edge_index, edge_weight=None, return_attention=False):
         """Node features and edges to node features."""
         source = rearrange(self.lin_l(x), "roi (head c) -> roi head c", head=self.heads)
         target = rearrange(self.lin_r(x), "roi (head c) -> roi head c", head=self.heads)
         pair = target[edge_index[1]] + source[edge_index[0]]
-        if self.lin_edge is not None:
-            pair = pair + rearrange(self.lin_edge(edge_attr), "edge (head c) -> edge head c", head=self.heads)
         scores = (self.leaky(pair) * self.att).sum(-1)
         if edge_weight is not None:
             absent = rearrange(edge_weight <= 0, "edge -> edge 1")
@@ -60,22 +58,19 @@ class EGATConv(MessagePassing):
         return rearrange(alpha, "edge head -> edge head 1") * x_j
 
 
-def make_sparse(
-    edges: Tensor, edge_attr: Tensor | None = None, valid: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def make_sparse(edges: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """One dense graph as PyG wants it.
 
     Args:
-        edges: "target source", 0 = no edge; edge_attr: "target source feature" or None.
+        edges: "target source", 0 = no edge.
         valid: bool "roi" or None; edges out of invalid sources are left out.
 
     Returns:
-        edge_index int "2 edge" with rows (source, target), edge_weight "edge", edge_attr "edge feature" or None.
+        edge_index int "2 edge" with rows (source, target), edge_weight "edge".
     """
     present = edges > 0 if valid is None else (edges > 0) & valid[None]
     target, source = present.nonzero(as_tuple=True)
-    attr = None if edge_attr is None else edge_attr[target, source]
-    return torch.stack((source, target)), edges[target, source], attr
+    return torch.stack((source, target)), edges[target, source]
 
 
 def _edges(output: StagOutput, clip: int, frame: int | None, of: str) -> Tensor:
@@ -91,7 +86,7 @@ def to_pyg(output: StagOutput, clip: int = 0, frame: int | None = None, of: str 
     Besides ``edge_index`` (rows source, target) it has ``edge_weight``, ``names`` and for AUs ``x`` "au 1", the activation.
     """
     edges = _edges(output, clip, frame, of)
-    index, weight, _ = make_sparse(edges)
+    index, weight = make_sparse(edges)
     graph = Data(edge_index=index, edge_weight=weight, num_nodes=len(edges))
     graph.names = list(ATLAS.names if of == "region" else AU_LABELS)
     if of == "au":

@@ -109,10 +109,8 @@ class RegionGraph(nn.Module):
         self.source_map = nn.Linear(config.width, hidden, bias=False)
         self.target_map, self.relation = nn.Linear(config.width, hidden), nn.Linear(7, hidden, bias=False)
         self.act, self.softmax = nn.SiLU(), MaskedSoftmax()
-        self.att, self.bias = (
-            nn.Parameter(torch.randn(self.n_aus, hidden) * 0.3),
-            nn.Parameter(torch.full((self.n_aus,), -2.2)),
-        )
+        self.att = nn.Parameter(torch.randn(self.n_aus, hidden) * 0.3)
+        self.bias = nn.Parameter(torch.full((self.n_aus,), -2.2))
         self.weights, self.attn = HookPoint("graph.edges"), HookPoint("graph.attn")
         self.terms, self.logits = HookPoint("graph.terms"), HookPoint("au.logits")
         self.set_edges(make_au_edges(atlas, exchange), atlas)
@@ -130,9 +128,9 @@ class RegionGraph(nn.Module):
         side = np.array([{"L": 1.0, "R": -1.0, "": 0.0}[roi.side] for roi in atlas.rois])[target]
         share = np.bincount(groups[:, 0], minlength=self.n_aus)[au] ** -0.5
         for name, value in (("index", edges), ("place", place), ("slot", group * place.shape[1] + slot)):
-            self.register_buffer(name, torch.as_tensor(value, dtype=torch.int64))
+            self.register_buffer(name, torch.as_tensor(value, dtype=torch.int64), persistent=False)
         for name, value in (("static", relation), ("side", side), ("share", share), ("of_au", np.eye(self.n_aus)[au])):
-            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32))
+            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32), persistent=False)
         self.value = nn.Parameter(torch.randn(len(edges), hidden) * 0.3)
         self.preference = nn.Parameter(torch.zeros(len(edges)))
 
@@ -153,12 +151,10 @@ class RegionGraph(nn.Module):
         unit = flow * (flow.square().sum(-1, keepdim=True) + 0.01).rsqrt()
         together = (unit[:, :, target] * unit[:, :, source]).sum(-1)
         guessed = imputed.to(states.dtype)
-        relation = (
-            self.static.expand(*together.shape, -1),
-            torch.stack((together, guessed[:, :, target], guessed[:, :, source]), -1),
-        )
+        moving = torch.stack((together, guessed[:, :, target], guessed[:, :, source]), -1)
+        relation = torch.cat((self.static.expand(*together.shape, -1), moving), -1)
         ends = self.target_map(states)[:, :, target] + self.source_map(states)[:, :, source]
-        message = self.act(ends + self.relation(torch.cat(relation, -1)))
+        message = self.act(ends + self.relation(relation))
         scores = (message * self.att[au]).sum(-1) + self.preference
         allowed = known[:, :, source] & known[:, :, target]
         rows = [torch.cat((v, v[..., :1]), -1)[..., self.place] for v in (scores, allowed)]
@@ -192,15 +188,11 @@ class GraphHead(nn.Module):
     def __init__(self, n_classes: int, n_aus: int):
         super().__init__()
         self.active, self.balance = nn.Sigmoid(), nn.Tanh()
-        self.nodes, self.bias = (
-            nn.Parameter(torch.randn(n_classes, n_aus) * 0.003),
-            nn.Parameter(torch.zeros(n_classes)),
-        )
+        self.nodes = nn.Parameter(torch.randn(n_classes, n_aus) * 0.003)
+        self.bias = nn.Parameter(torch.zeros(n_classes))
         self.pairs = nn.Parameter(torch.zeros(n_classes, 3, n_aus, n_aus))
-        self.partners, self.partner_bias = (
-            nn.Parameter(torch.zeros(n_aus, n_aus)),
-            nn.Parameter(torch.full((n_aus,), -2.2)),
-        )
+        self.partners = nn.Parameter(torch.zeros(n_aus, n_aus))
+        self.partner_bias = nn.Parameter(torch.full((n_aus,), -2.2))
         self.weights, self.logits = HookPoint("au.edges"), HookPoint("logits")
         self.register_buffer("upper", torch.ones(n_aus, n_aus).triu(1))
 
@@ -275,20 +267,18 @@ class GraphHead(nn.Module):
         both, same = (w + rearrange(w, "b c k l -> b c l k") for w in (both, same))
         order = order - rearrange(order, "b c k l -> b c l k")
         around = nn.functional.pad(middle, (0, 0, 1, 1))
-        slope = self.SCALE * rearrange(self.nodes, "cls au -> 1 1 cls au") + torch.einsum(
-            "bckl,btl->btck", both, middle
-        )
-        slope = slope / count + torch.einsum("bckl,btl->btck", order, around[:, 2:] - around[:, :-2])
+        slope = self.SCALE * rearrange(self.nodes, "cls au -> 1 1 cls au")
+        slope = (slope + torch.einsum("bckl,btl->btck", both, middle)) / count
+        slope = slope + torch.einsum("bckl,btl->btck", order, around[:, 2:] - around[:, :-2])
         slope_side = torch.einsum("bckl,btl->btck", same, sided / 2) / count
         total = terms @ graph.of_au
         share = torch.where(total.abs() > 1e-4, (active - rest) / _away_from_zero(total), active * (1 - active))
         share_side = torch.where(balance.abs() > 1e-4, sided / _away_from_zero(balance), active)
         per_au = slope * rearrange(share, "b t k -> b t 1 k"), slope_side * rearrange(share_side, "b t k -> b t 1 k")
         whole, side = (part[..., graph.index[:, 0]] for part in per_au)
-        without = self.bias + sum(
-            p.flatten(2).sum(2) for p in self.read(rest, torch.zeros_like(sided), frames, weights)
-        )
-        return (whole + side * graph.side) * rearrange(terms, "b t edge -> b t 1 edge"), without
+        nodes, pairs = self.read(rest, torch.zeros_like(sided), frames, weights)
+        traced = (whole + side * graph.side) * rearrange(terms, "b t edge -> b t 1 edge")
+        return traced, self.bias + nodes.sum(2) + pairs.sum((2, 3))
 
 
 def _away_from_zero(value: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import torch
 from einops import pack, rearrange, unpack
 from torch import Tensor, nn
 
-from stagkit.core.types import ShapeError
 from stagkit.network.hooks import HookPoint
 
 #: Smallest edge weight whose logarithm is taken; an edge of weight 0 is no edge and gets no attention at all.
@@ -68,25 +67,24 @@ class CrossAttention(nn.Module):
 
 
 class EGATDense(nn.Module):
-    r"""Graph attention with edge features and weighted edges, over all pairs of nodes at once.
+    r"""Graph attention with weighted edges, over all pairs of nodes at once.
 
-    .. math:: e_{ij} = a^T LeakyReLU(W_r x_i + W_l x_j + W_e f_{ij}) + \log A_{ij}, \qquad
+    .. math:: e_{ij} = a^T LeakyReLU(W_r x_i + W_l x_j) + \log A_{ij}, \qquad
         y_i = \sum_j softmax_j(e_{ij}) \, W_l x_j + b
 
-    with target i, source j, edge features f and edge weights A, for each head; self-loops are those of A. GATv2 (Brody,
-    Alon and Yahav, ICLR 2022, arXiv:2105.14491) plus the edge weights as an additive bias, with the parameter names of
-    PyG's GATv2Conv. What the 'E' of E-GAT adds is stagkit's choice.
+    with target i, source j and edge weights A, for each head; self-loops are those of A. GATv2 (Brody, Alon and Yahav,
+    ICLR 2022, arXiv:2105.14491) plus the edge weights as an additive bias (stagkit's choice), with the parameter names of
+    PyG's GATv2Conv.
 
     Args:
         in_channels: width of the node features; ``out_channels``: of one head (heads are concatenated).
-        edge_dim: width of the edge features; None for none.
         name: prefix of the hook points ``<name>.scores``, ``<name>.attn`` and ``<name>.out``.
 
     Shape:
-        x "... roi in"; edges "... target source", >= 0, 0 = no edge (None: all pairs, no bias); edge_attr
-        "... target source edge_dim"; valid bool "... roi", False = a source that nobody may attend to (None: all).
-        Returns (out "... roi heads*out_channels", attention "... head target source"). Rows of the attention sum to
-        1; a target without any valid source has a row of zeros and gets ``bias`` alone.
+        x "... roi in"; edges "... target source", >= 0, 0 = no edge (None: all pairs, no bias); valid bool "... roi",
+        False = a source that nobody may attend to (None: all). Returns (out "... roi heads*out_channels", attention
+        "... head target source"). Rows of the attention sum to 1; a target without any valid source has a row of zeros
+        and gets ``bias`` alone.
 
     Example:
         >>> out, attention = EGATDense(8, 4, heads=2)(torch.randn(5, 3, 8))
@@ -94,44 +92,30 @@ class EGATDense(nn.Module):
         (torch.Size([5, 3, 8]), torch.Size([5, 2, 3, 3]))
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, heads: int = 1, edge_dim: int | None = None, name: str = "graph"
-    ):
+    def __init__(self, in_channels: int, out_channels: int, heads: int = 1, name: str = "graph"):
         super().__init__()
-        self.heads, self.edge_dim, self.width = heads, edge_dim, heads * out_channels
+        self.heads, self.width = heads, heads * out_channels
         self.lin_l, self.lin_r = nn.Linear(in_channels, self.width), nn.Linear(in_channels, self.width)
-        self.lin_edge = None if edge_dim is None else nn.Linear(edge_dim, self.width, bias=False)
         self.att = nn.Parameter(torch.empty(1, heads, out_channels))
         self.bias = nn.Parameter(torch.zeros(self.width))
         nn.init.xavier_uniform_(self.att)
         for linear in (self.lin_l, self.lin_r):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
-        if edge_dim is not None:
-            nn.init.xavier_uniform_(self.lin_edge.weight)
-        self.leaky = nn.LeakyReLU(0.2)
-        self.softmax = MaskedSoftmax()
+        self.leaky, self.softmax = nn.LeakyReLU(0.2), MaskedSoftmax()
         self.scores, self.attn, self.out = (HookPoint(f"{name}.{part}") for part in ("scores", "attn", "out"))
 
-    def forward(
-        self, x: Tensor, edges: Tensor | None = None, edge_attr: Tensor | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, edges: Tensor | None = None, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Node features to (node features, attention)."""
-        if (edge_attr is None) != (self.edge_dim is None):
-            raise ShapeError(f"this layer was built with edge_dim={self.edge_dim}; edge_attr has to agree with that.")
         flat, lead = pack([x], "* roi width")
         source, target = self.lin_l(flat), self.lin_r(flat)
         # channels before pairs: small matrix products, one per graph, instead of a long, thin one (a third faster)
         pair = rearrange(target, "p i d -> p d i 1") + rearrange(source, "p j d -> p d 1 j")
-        pair = rearrange(pair, "p d i j -> p d (i j)")
-        if edge_attr is not None:
-            features = rearrange(edge_attr, "... i j f -> (...) f (i j)")
-            weight = self.lin_edge.weight.expand(len(flat), *self.lin_edge.weight.shape)
-            pair = torch.baddbmm(pair, weight, features.expand(len(flat), *features.shape[1:]))
+        pair = self.leaky(rearrange(pair, "p d i j -> p d (i j)"))
         # a per head as one matrix: row h holds a_h at the channels of head h and 0 elsewhere
         eye = torch.eye(self.heads, dtype=self.att.dtype, device=self.att.device)
         per_head = rearrange(torch.einsum("ahc,gh->aghc", self.att, eye), "a g h c -> a g (h c)")
-        scores = torch.bmm(per_head.expand(len(flat), *per_head.shape[1:]), self.leaky(pair))
+        scores = torch.bmm(per_head.expand(len(flat), *per_head.shape[1:]), pair)
         scores = unpack(rearrange(scores, "p h (i j) -> p h i j", i=x.shape[-2]), lead, "* h i j")[0]
         allowed = torch.ones(1, dtype=torch.bool, device=x.device)
         if valid is not None:

@@ -93,14 +93,14 @@ class GraphLayer(nn.Module):
         self.norm, self.act = nn.LayerNorm(width), nn.SiLU()
         self.drop = nn.Dropout(config.dropout)
         # attention over all pairs is the costly part: it has half the width, and a linear map restores it
-        self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, None, f"graph.{number}")
+        self.egat = EGATDense(width, max(width // config.heads // 2, 1), config.heads, f"graph.{number}")
         self.out_proj, self.gate = nn.Linear(self.egat.width, width), Gate(width, width)
         self.gate_act = nn.Sigmoid()
 
     def forward(self, x: Tensor, edges: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens "batch time roi width" -> the same, and attention "batch time head target source"."""
         normed = self.norm(x)
-        message, attention = self.egat(normed, edges, None, mask)
+        message, attention = self.egat(normed, edges, mask)
         return x + self.gate_act(self.gate(normed)) * self.drop(self.out_proj(self.act(message))), attention
 
 
@@ -285,12 +285,11 @@ class Stag(nn.Module):
         frame_mask, valid = known.any(2), known.any(2).to(tokens.dtype)
         balance = terms @ (rearrange(graph.side, "edge -> edge 1") * graph.of_au)
         logits, nodes, pairs, pair_weights = self.head(aus, balance, valid)
-        kept = GraphTerms(pairs, nodes, self.head.predict_partners(compute_clip_aus(aus, frame_mask)))
+        partners, traced = self.head.predict_partners(compute_clip_aus(aus, frame_mask)), ()
         if not self.training:
-            traced = self.head.trace_edges(graph, aus, balance, terms, valid, pair_weights)
-            kept = GraphTerms(*(kept.au_edges, kept.aus, kept.partners), *traced, terms, imputed)
-        region_edges = graph.weigh_regions(edge_attention, aus)
-        au_edges = self.head.relate(aus)
+            traced = (*self.head.trace_edges(graph, aus, balance, terms, valid, pair_weights), terms, imputed)
+        region_edges, au_edges = graph.weigh_regions(edge_attention, aus), self.head.relate(aus)
+        kept = GraphTerms(pairs, nodes, partners, *traced)
         return StagOutput(logits, aus, region_edges, au_edges, weights, attention | cross, kept)
 
     def _classify_fused(self, tokens: Tensor, weights, frames, attention: dict, about: tuple) -> StagOutput:

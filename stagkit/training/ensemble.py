@@ -1,6 +1,6 @@
 """Many networks trained as one: parameters, optimiser state and losses stacked over networks, one shared set of clips.
 
-Each network has its own weights, order of clips, class weights, prior, scale and gradient clipping, as in
+Each network has its own weights, order of clips, class weights, scale and gradient clipping, as in
 ``train.train_fold``: with dropout and augmentation off the two agree to rounding. Motion is shared; labels are not: every
 network brings those of its own training clips, and no others are here.
 """
@@ -58,16 +58,14 @@ class Task:
         train_config: TrainConfig,
         seed: int,
         among: np.ndarray | None = None,
-        stop_after: int | None = None,
     ) -> Task:
         """The network that ``train_fold(train_data, among, ...)`` would start from (``among`` None: all clips).
 
         ``index``: int "clip", where the clips of ``train_data``, the training part of a fold, stand among the shared ones.
         """
         among = np.arange(len(train_data)) if among is None else among
-        model = make_model(train_data, among, stag_config, seed)
-        label, aus = train_data.label[among], train_data.aus[among]
-        return cls(model, index[among], label, aus, seed, stop_after or train_config.epochs)
+        model, label, aus = make_model(train_data, among, stag_config, seed), train_data.label, train_data.aus
+        return cls(model, index[among], label[among], aus[among], seed, train_config.epochs)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Batches of one epoch."""
