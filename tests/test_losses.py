@@ -5,13 +5,11 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
 from stagkit.core.config import TrainConfig
-from stagkit.core.types import ShapeError, StagkitError, StagOutput
+from stagkit.core.types import GraphTerms, StagkitError, StagOutput
 from stagkit.network.losses import (
     au_loss,
-    compute_au_prior,
     compute_class_weights,
     compute_loss,
-    edge_entropy,
     focal_loss,
 )
 from tests.tiny import make_batch, make_model
@@ -20,11 +18,12 @@ torch.set_num_threads(1)
 ONES = torch.ones(3)
 
 
-def make_output(batch, logits=None, au_logits=None, edges=None):
+def make_output(batch, logits=None, au_logits=None, pairs=None):
     n_clips, n_time = batch.mask.shape[:2]
     logits = torch.zeros(n_clips, 3) if logits is None else logits
     au_logits = torch.zeros(n_clips, n_time, 17) if au_logits is None else au_logits
-    return StagOutput(logits, au_logits, edges, None, None, {})
+    terms = None if pairs is None else GraphTerms(pairs, torch.zeros(n_clips, 3, 17), torch.zeros(n_clips, 17))
+    return StagOutput(logits, au_logits, None, None, None, {}, terms)
 
 
 def test_focal_without_focus_is_cross_entropy():
@@ -72,39 +71,34 @@ def test_au_loss_by_hand_and_silent_where_not_coded():
     torch.testing.assert_close(z.grad, torch.tensor([[-0.25, 0.25, 0.0], [0.0, 0.0, 0.0]]))
 
 
-def test_au_prior_by_hand():
-    aus = np.array([[1, 1, 0], [1, 0, 0], [0, 0, np.nan], [np.nan] * 3])
-    prior = compute_au_prior(aus, smoothing=1.0)
-    # P(b|a) = (both + share_b) / (a with b coded + 1); shares 2/3, 1/3, 0/2
-    np.testing.assert_allclose(prior, [[1, (1 + 1 / 3) / 3, 0], [(1 + 2 / 3) / 2, 1, 0], [2 / 3, 1 / 3, 1]], atol=1e-12)
-    assert compute_au_prior(np.full((2, 3), np.nan))[0].tolist() == [1.0, 0.1, 0.1]
-    with pytest.raises(ShapeError, match=r"\(clip, au\)"):
-        compute_au_prior(np.zeros(3))
-    assert np.isfinite(compute_au_prior(np.zeros((0, 17)))).all()
-
-
-def test_edge_entropy_is_0_for_one_edge_and_1_for_equal_edges():
-    mask = torch.ones(1, 1, 4, dtype=torch.bool)
-    one, equal = torch.eye(4)[None, None], torch.full((1, 1, 4, 4), 0.3)
-    torch.testing.assert_close(edge_entropy(one, mask), torch.zeros(1), atol=1e-6, rtol=0)
-    torch.testing.assert_close(edge_entropy(equal, mask), torch.ones(1))
-    mask[..., 2:] = False  # two regions left: ln 2 / ln 4
-    torch.testing.assert_close(edge_entropy(equal, mask), torch.full((1,), 0.5))
-    equal.requires_grad_()
-    edge_entropy(equal, mask & False).sum().backward()
-    assert torch.isfinite(equal.grad).all()
-
-
 def test_total_is_the_weighted_sum_of_its_parts():
-    batch = make_batch()
-    settings = TrainConfig(au_weight=0.7, edge_entropy=0.2)
-    edges = torch.rand(3, 4, 22, 22) + 0.1
-    output = make_output(batch, torch.randn(3, 3), torch.randn(3, 4, 17), edges)
+    batch, settings = make_batch(), TrainConfig(au_weight=0.7, sparsity=0.2)
+    output = make_output(batch, torch.randn(3, 3), torch.randn(3, 4, 17), torch.randn(3, 3, 17, 17))
     parts = compute_loss(output, batch, ONES, settings)
-    torch.testing.assert_close(parts.total, parts.classification + 0.7 * parts.au + 0.2 * parts.edge_entropy)
+    torch.testing.assert_close(parts.total, parts.classification + 0.7 * parts.au + 0.2 * parts.sparsity)
     assert all(part > 0 and part.ndim == 0 for part in parts)
     without = compute_loss(make_output(batch), batch, ONES, settings)
-    assert without.edge_entropy == 0
+    assert without.sparsity == 0
+
+
+def test_sparsity_is_the_size_of_the_au_edges_by_hand():
+    """Clip 0 has terms 1, -2 and 3 for one AU edge and 0, 0, 3 for another: (1 + 2 + 3 + 3) / 3 classes = 3 logits."""
+    batch, pairs = make_batch(), torch.zeros(3, 3, 17, 17)
+    pairs[0, :, 2, 5], pairs[0, :, 1, 9] = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([0.0, 0.0, 3.0])
+    sparsity = compute_loss(make_output(batch, pairs=pairs), batch, ONES, TrainConfig()).sparsity
+    torch.testing.assert_close(sparsity, torch.tensor(3.0 / 3))  # a mean over three clips
+    weight = torch.tensor([1.0, 0.0, 0.0])
+    sparsity = compute_loss(make_output(batch, pairs=pairs), batch, ONES, TrainConfig(), weight).sparsity
+    torch.testing.assert_close(sparsity, torch.tensor(3.0))
+
+
+def test_the_au_loss_has_a_part_for_the_au_graph():
+    """Both are means over the coded clip: of logits 0 each is ln 2, and the graph's own says nothing without terms."""
+    batch, pairs = make_batch(), torch.zeros(3, 3, 17, 17)
+    alone = compute_loss(make_output(batch), batch, ONES, TrainConfig()).au
+    both = compute_loss(make_output(batch, pairs=pairs), batch, ONES, TrainConfig()).au
+    torch.testing.assert_close(alone, torch.tensor(np.log(2), dtype=torch.float32))
+    torch.testing.assert_close(both, 2 * alone)
 
 
 def test_au_term_averages_coded_clips_and_reads_the_strongest_frame():
@@ -153,7 +147,7 @@ def test_uncoded_batch_and_unseen_clip_are_finite():
     out = model(batch.x, batch.mask, batch.times_ms)
     parts = compute_loss(out, batch, ONES, TrainConfig())
     parts.total.backward()
-    assert all(torch.isfinite(p) for p in parts) and parts.au < 5  # an unseen clip says nothing about its AUs
+    assert all(torch.isfinite(p) for p in parts) and parts.au < 10  # an unseen clip says nothing about its AUs
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     batch.aus[:] = torch.nan
     assert compute_loss(out, batch, ONES, TrainConfig()).au == 0

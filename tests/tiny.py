@@ -43,10 +43,17 @@ def permute_atlas(order) -> RoiAtlas:
     return replace(ATLAS, rois=tuple(ATLAS.rois[i] for i in order))
 
 
-def make_model(seed=0, atlas=ATLAS, n_classes=3, scale=None, **settings) -> Stag:
-    """A small STAG in evaluation mode, always the same for the same seed."""
+def make_model(seed=0, atlas=ATLAS, n_classes=3, scale=None, noise=0.0, **settings) -> Stag:
+    """A small STAG in evaluation mode, always the same for the same seed.
+
+    ``noise``: standard deviation of what is added to every parameter: many start at 0, or are equal, and would hide errors.
+    """
     torch.manual_seed(seed)
-    return Stag(StagConfig(**{"width": 16, **settings}), n_classes, atlas, scale=scale).eval()
+    model = Stag(StagConfig(**{"width": 16, **settings}), n_classes, atlas, scale=scale).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * noise)
+    return model
 
 
 def make_inputs(n_clips=3, n_frames=4, seed=0, n_rois=22):

@@ -187,7 +187,6 @@ class GraphHead(nn.Module):
 
     def __init__(self, n_classes: int, n_aus: int):
         super().__init__()
-        self.active, self.balance = nn.Sigmoid(), nn.Tanh()
         self.nodes = nn.Parameter(torch.randn(n_classes, n_aus) * 0.003)
         self.bias = nn.Parameter(torch.zeros(n_classes))
         self.pairs = nn.Parameter(torch.zeros(n_classes, 3, n_aus, n_aus))
@@ -204,7 +203,7 @@ class GraphHead(nn.Module):
 
     def predict_partners(self, clip_aus: Tensor) -> Tensor:
         """Each AU from the others' activations alone: AU logits "batch au" -> logits "batch au". Trains A, no AU."""
-        return self.partner_bias + self.active(clip_aus.detach()) @ self.affinity
+        return self.partner_bias + clip_aus.detach().sigmoid() @ self.affinity
 
     def forward(self, au_logits: Tensor, balance: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Logits and the terms that they are the sum of.
@@ -225,13 +224,13 @@ class GraphHead(nn.Module):
 
     def relate(self, au_logits: Tensor) -> Tensor:
         """How strongly AUs are active together in each frame, with their affinity: "batch time au au", symmetric."""
-        active = self.active(au_logits)
+        active = au_logits.sigmoid()
         return torch.einsum("btk,btl->btkl", active, active) * self.affinity.exp()
 
     def compute_activations(self, au_logits: Tensor, balance: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """s and d, "batch time au"; 0 in frames that are padding."""
-        active = self.active(au_logits) * rearrange(frames, "batch time -> batch time 1")
-        return active, active * self.balance(balance)
+        active = au_logits.sigmoid() * rearrange(frames, "batch time -> batch time 1")
+        return active, active * balance.tanh()
 
     def read(self, active: Tensor, sided: Tensor, frames: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Terms of the AUs and of the AU edges, from the activations."""

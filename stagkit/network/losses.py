@@ -96,7 +96,7 @@ def compute_loss(
 
     Returns:
         Means over the clips that count (AUs: that are coded as well). The AU loss is that of the AUs, plus that of the AU
-        graph's prediction of each from the others. Sparsity is the sum of the sizes of the AU edges' terms, in logits.
+        graph's prediction of each from the others. Sparsity: summed sizes of the AU edges' terms, mean over classes, logits.
     """
     weight = torch.ones_like(output.logits[:, 0]) if clip_weight is None else clip_weight.to(output.logits)
     frames = batch.mask.any(2)
