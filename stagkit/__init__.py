@@ -27,6 +27,8 @@ _PUBLIC = {
     "ATLAS": "core.regions",
     "make_clip": "synthetic.clip",
     "make_sequences": "synthetic.sequences",
+    "make_planted_graph": "synthetic.relations",
+    "hide_regions": "synthetic.occlusion",
     "compute_flow": "motion.optical_flow",
     "compute_rois": "motion.optical_flow",
     "open_source": "datasets",

@@ -386,3 +386,24 @@ def test_difficulty_is_a_number_or_a_word(tmp_path, capsys):
     assert code == 2 and "0.0 to 1.0" in err
     options = ("--difficulty", "real", "--occlusion", "glasses", "--layout", "frames")
     assert run("phantom", tmp_path / "b", *small, *options, capsys=capsys)[0] == 0
+
+
+def test_phantoms_with_a_known_graph_and_hidden_regions(tmp_path, capsys):
+    small = ("--subjects", 1, "--clips", 2, "--workers", 1)
+    options = (
+        "--preset",
+        "relations",
+        "--relation",
+        "side",
+        "--strength",
+        "0.5",
+        "--occlusion",
+        "random",
+        "--occluded",
+        "0.2",
+    )
+    assert run("phantom", tmp_path / "a", *small, *options, capsys=capsys)[0] == 0
+    config = json.loads((tmp_path / "a" / "prepared.json").read_text())["source"]["config"]
+    assert [config[key] for key in ("preset", "relation", "strength", "occluded")] == ["relations", "side", 0.5, 0.2]
+    code, _, err = run("phantom", tmp_path / "b", *small, *options[:2], "--layout", "casme2", capsys=capsys)
+    assert code == 2 and "no word for both or neither" in err

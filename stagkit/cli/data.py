@@ -25,8 +25,8 @@ Annotations = Annotated[
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     preset: Annotated[
-        Literal["casme2", "samm", "smic", "4dme", "dfme"] | None,
-        typer.Option(help="Data set to imitate; casme2 or the layout's by default."),
+        Literal["casme2", "samm", "smic", "4dme", "dfme", "relations", "synkinesis"] | None,
+        typer.Option(help="Data set to imitate, or a known graph of AUs; casme2 or the layout's by default."),
     ] = None,
     subjects: Annotated[int, typer.Option(min=1)] = 8,
     clips: Annotated[int, typer.Option(min=1, help="Clips per subject.")] = 12,
@@ -35,8 +35,17 @@ def phantom(
         str, typer.Option(help="0 to 1, or clean (0), default (0.4), real (1: as hard as real data).")
     ] = "default",
     occlusion: Annotated[
-        Literal["none", "glasses", "fringe"], typer.Option(help="Hide a part of every face.")
+        Literal["none", "glasses", "fringe", "hand", "mask", "random"], typer.Option(help="Hide a part of every face.")
     ] = "none",
+    occluded: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of regions hidden by --occlusion random.")
+    ] = 0.3,
+    relation: Annotated[
+        Literal["together", "order", "side"], typer.Option(help="What decides the label (--preset relations).")
+    ] = "together",
+    strength: Annotated[
+        float, typer.Option(min=0, max=1, help="How often it does; the other labels are random (--preset relations).")
+    ] = 1.0,
     layout: Annotated[
         Literal["prepared", "frames", *DATASETS],
         typer.Option(
@@ -59,7 +68,8 @@ def phantom(
         level: float | str = float(difficulty)
     except ValueError:
         level = difficulty  # a word; ``PhantomConfig`` knows them
-    source = PhantomSource(PhantomConfig(preset, subjects, clips, seed=seed, difficulty=level, occlusion=occlusion))
+    config = PhantomConfig(preset, subjects, clips, seed=seed, difficulty=level, occlusion=occlusion)
+    source = PhantomSource(config.replace(occluded=occluded, relation=relation, strength=strength))
     bar, workers = show("drawing phantoms"), workers or os.cpu_count() or 1
     if layout == "frames":
         from stagkit.datasets.manifest import write_manifest

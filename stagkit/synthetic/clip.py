@@ -17,6 +17,7 @@ from stagkit.core.facs import AU_NUMBERS, AUCode
 from stagkit.core.types import Clip, StagkitError, check_axes, inter_ocular_distance
 from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.identity import Subject, make_subject
+from stagkit.synthetic.occlusion import find_hidden
 from stagkit.synthetic.presets import (
     MAX_FRAMES,
     PRESETS,
@@ -25,6 +26,15 @@ from stagkit.synthetic.presets import (
     compute_excess,
     sample_au_pattern,
     sample_faint_au,
+)
+from stagkit.synthetic.relations import (
+    N_COURSES,
+    RELATIONS,
+    find_preset,
+    make_ordered_courses,
+    make_planted_graph,
+    sample_relation,
+    sample_synkinesis,
 )
 from stagkit.synthetic.render.face import draw_face
 from stagkit.synthetic.render.frames import ClipSpec, find_visible, render_frames, simulate_sensor
@@ -56,6 +66,9 @@ class Truth:
         visible: bool "time y x", False where the motion cannot be seen (blink, parted lips, glasses).
         coactivation: float "au au", how much two AUs are active together (1 on the diagonal, symmetric, 0..1).
         neutral: uint8 "y x" (or "y x chan"), without noise; confounder: its name, '' if none.
+        relation: the relation of AUs that is shown (``relations`` phantoms: the name of a class), '' if none.
+        graph: float "au au" over ``facs.AU_NUMBERS``, 1 for planted AU pairs (``relations.make_planted_graph``), or None.
+        hidden: names of the regions that an occlusion hides.
     """
 
     codes: tuple[str, ...]
@@ -66,6 +79,9 @@ class Truth:
     coactivation: np.ndarray
     neutral: np.ndarray
     confounder: str = ""
+    relation: str = ""
+    graph: np.ndarray | None = None
+    hidden: tuple[str, ...] = ()
 
     def __post_init__(self):
         check_axes(
@@ -94,7 +110,7 @@ def _rng(config: PhantomConfig, *place: int | str) -> np.random.Generator:
 
 def make_label(config: PhantomConfig, subject: int, clip: int) -> str:
     """Class of a clip: each subject shows all classes once in random order, then again."""
-    classes = PRESETS[config.preset].classes
+    classes = find_preset(config).classes
     order = _rng(config, "labels", subject, clip // len(classes)).permutation(len(classes))
     return classes[order[clip % len(classes)]]
 
@@ -115,7 +131,7 @@ class ClipMotion:
         fps: frames per second; onset, offset: frames.
         peaks: float "au", largest displacement, % of IOD; intensity: float "time au", 0..1, 1 = the peak.
         head: float "time 2 3", affine head motion in px of an image of ``size`` px.
-        gain: float "time", brightness; incidental: eyes and neck; confounder: its name, '' if none.
+        gain: float "time", brightness; incidental: eyes and neck; confounder, relation: as in ``Truth``.
     """
 
     subject: Subject
@@ -133,6 +149,7 @@ class ClipMotion:
     incidental: IncidentalMotion
     size: int
     confounder: str = ""
+    relation: str = ""
 
     @property
     def coded_aus(self) -> tuple[AUCode, ...] | None:
@@ -152,17 +169,24 @@ def sample_motion(config: PhantomConfig, subject: int, clip: int) -> tuple[ClipM
     for name, value, count in (("subject", subject, config.subjects), ("clip", clip, config.clips)):
         if not 0 <= value < count:
             raise StagkitError(f"{name} {value} was asked for, expected 0 to {count - 1}: PhantomConfig has {count}.")
-    preset, difficulty = PRESETS[config.preset], config.difficulty
+    preset, difficulty = find_preset(config), config.difficulty
     label = make_label(config, subject, clip)
     habits = make_habits(difficulty, _rng(config, "habits", subject))
     rng = _rng(config, "programme", subject, clip)  # the word is part of the seed
-    _, coded = sample_au_pattern(preset, label, difficulty, rng, habits.left)
-    pattern = coded + sample_faint_au(preset, coded, difficulty, rng)
+    relation, coded, slots, n_slots = _sample_coded(config, label, rng, habits.left)
+    related = tuple((n, "") for pair in RELATIONS[config.relation][0] for n in pair) if relation else ()
+    faint = sample_faint_au(preset, coded + related, difficulty, rng)
+    pattern, slots = coded + faint, [*slots, *range(n_slots, n_slots + len(faint))]
     fps = float(_rng(config, "fps", subject).choice(preset.fps))
     rng = _rng(config, "motion", subject, clip)
-    intensity, onset, offset = _make_time_courses(preset, fps, len(pattern), difficulty, rng)
+    spread = 3.0 if config.preset == "synkinesis" else 1.0
+    intensity, onset, offset = _make_time_courses(preset, fps, n_slots + len(faint), difficulty, rng, spread)
+    if relation and config.relation == "order":
+        first = RELATIONS["order"][1].index(relation)
+        intensity[:, :2] = make_ordered_courses(len(intensity), onset, offset, first, rng)
+    intensity = intensity[:, slots]
     identity = sample_identity(config, subject)
-    peaks = _draw_peaks(preset, difficulty, pattern, len(coded), habits, rng)
+    peaks = _draw_peaks(preset, difficulty, pattern, len(coded), habits, rng, bool(relation))
     confounder = config.confounder if label == preset.classes[0] and config.confounder != "none" else ""
     head, gain = _make_head(identity.landmarks(config.size), len(intensity), difficulty, confounder, rng)
     gain = gain * make_illumination(len(intensity), fps, difficulty * preset.flicker, rng)
@@ -175,9 +199,20 @@ def sample_motion(config: PhantomConfig, subject: int, clip: int) -> tuple[ClipM
     }
     timing, rest = (
         (preset.coded, fps, onset, offset),
-        (peaks, intensity, head, gain, incidental, config.size, confounder),
+        (peaks, intensity, head, gain, incidental, config.size, confounder, relation),
     )
     return ClipMotion(identity, names, pattern, len(coded), *timing, *rest), rng
+
+
+def _sample_coded(config: PhantomConfig, label: str, rng: np.random.Generator, left: float) -> tuple:
+    """The relation shown, annotated (number, side), which time course each has, and the number of time courses."""
+    if config.preset == "relations":
+        return *sample_relation(config, label, rng), N_COURSES
+    if config.preset == "synkinesis":
+        coded, slots = sample_synkinesis(config, label, rng, left)
+        return "", coded, slots, max(slots) + 1
+    _, coded = sample_au_pattern(PRESETS[config.preset], label, config.difficulty, rng, left)
+    return "", coded, range(len(coded)), len(coded)
 
 
 def make_clip(config: PhantomConfig, subject: int, clip: int, render: bool = True) -> Clip:
@@ -199,13 +234,15 @@ def make_clip(config: PhantomConfig, subject: int, clip: int, render: bool = Tru
         >>> clip.frames.shape[1:], bool((clip.frames[clip.onset] == clip.truth.neutral).all())
         ((64, 64), True)
     """
-    preset, difficulty = PRESETS[config.preset], config.difficulty
+    preset, difficulty = find_preset(config), config.difficulty
     motion, rng = sample_motion(config, subject, clip)
     pattern, intensity, confounder = motion.pattern, motion.intensity, motion.confounder
     face = draw_face(motion.subject, config.size)
     face = face if preset.colour else face.grey
     mark = confounder == "background mark"
-    setting = (motion.head, motion.incidental, difficulty, config.occlusion, mark)
+    names = motion.names["subject"], motion.names["clip_id"]
+    hidden = find_hidden(config.occlusion, config.occluded, config.seed, *names)
+    setting = (motion.head, motion.incidental, difficulty, config.occlusion, mark, hidden)
     spec = ClipSpec(face, pattern, motion.peaks, intensity, *setting)
     peaks = limit_strain(spec.fields / motion.peaks[:, None, None, None], motion.peaks)
     spec = replace(spec, peaks=peaks)
@@ -215,6 +252,7 @@ def make_clip(config: PhantomConfig, subject: int, clip: int, render: bool = Tru
     else:
         neutral = np.zeros((config.size, config.size, 3)[: 2 + preset.colour])
         frames = np.zeros((len(intensity), *neutral.shape), np.uint8)
+    graph = make_planted_graph(config)
     truth = Truth(
         codes=tuple(str(AUCode(n, s)) for n, s in pattern),
         au_intensity=intensity,
@@ -224,6 +262,9 @@ def make_clip(config: PhantomConfig, subject: int, clip: int, render: bool = Tru
         coactivation=compute_coactivation(intensity),
         neutral=np.clip(np.round(neutral), 0, 255).astype(np.uint8),
         confounder=confounder,
+        relation=motion.relation,
+        graph=graph.astype(float) if graph.any() else None,
+        hidden=hidden,
     )
     moves = np.stack([_move_landmarks(face.subject, config.size, n, s) for n, s in pattern]) * peaks[:, None, None]
     points = face.landmarks + np.tensordot(intensity, moves, axes=1)
@@ -255,16 +296,16 @@ def make_clips(config: PhantomConfig) -> Iterator[Clip]:
 
 
 def _make_time_courses(
-    preset: Preset, fps: float, n_aus: int, difficulty: float, rng: np.random.Generator
+    preset: Preset, fps: float, n_aus: int, difficulty: float, rng: np.random.Generator, spread: float = 1.0
 ) -> tuple[np.ndarray, int, int]:
-    """Intensity "time au", onset frame, offset frame; the onset is never the first frame."""
+    """Intensity "time au", onset frame, offset frame; the onset is never the first frame. ``spread``: of the peaks."""
     before, after = rng.integers(2, 6, size=2) + np.round(difficulty * rng.uniform(0, 4, size=2)).astype(int)
     typical = min(preset.duration[0] * fps, 0.75 * MAX_FRAMES)  # fast cameras: shortened, so that clips stay cheap
     length = int(np.clip(typical * np.exp(preset.duration[1] * rng.normal()), 8, MAX_FRAMES - 1 - before - after))
     onset, offset = int(before), int(before + length)
     middle = np.clip(rng.normal(*preset.apex), 0.25, 0.75) * length
-    spread = np.clip(rng.normal(0, 0.022, n_aus), -0.045, 0.045) * fps
-    apexes = onset + np.clip(np.round(middle + spread), 3, length - 3).astype(int)
+    shift = np.clip(rng.normal(0, 0.022, n_aus), -0.045, 0.045) * fps * spread
+    apexes = onset + np.clip(np.round(middle + shift), 3, length - 3).astype(int)
     starts = onset + rng.uniform(0, 0.25, n_aus) * (apexes - onset)
     ends = offset - rng.uniform(0, 0.25, n_aus) * (offset - apexes)
     starts[starts.argmin()], ends[ends.argmax()] = onset, offset
@@ -274,15 +315,24 @@ def _make_time_courses(
 
 
 def _draw_peaks(
-    preset: Preset, difficulty: float, pattern: tuple, n_coded: int, habits: Habits, rng: np.random.Generator
+    preset: Preset,
+    difficulty: float,
+    pattern: tuple,
+    n_coded: int,
+    habits: Habits,
+    rng: np.random.Generator,
+    independent: bool = False,
 ) -> np.ndarray:
-    """Peak displacement "au", % of IOD: one AU leads, others reach 55-100 % of it (lids less), faint ones 30-55 %."""
+    """Peak displacement "au", % of IOD: one AU leads, others reach 55-100 % of it (lids less), faint ones 30-55 %.
+
+    ``independent``: no peak depends on which other AUs there are.
+    """
     # beyond the default difficulty motion shrinks, to a half at difficulty 1
     low, high = (max(0.3, edge * (1 - 0.5 * compute_excess(difficulty))) for edge in preset.intensity)
     lead = low + (high - low) * rng.random() ** (0.4 + difficulty)
     which = [AU_NUMBERS.index(number) for number, _ in pattern]
     share = rng.uniform(0.55, 1.0, len(pattern)) * habits.gain[which] * STRENGTH[which] ** difficulty
-    share = share / share[:n_coded].max()
+    share = share if independent else share / share[:n_coded].max()
     share[n_coded:] = rng.uniform(0.30, 0.55, len(pattern) - n_coded)
     return np.maximum(low, lead * share)
 

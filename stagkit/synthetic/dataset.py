@@ -5,7 +5,7 @@ from __future__ import annotations
 from stagkit.core.types import Clip
 from stagkit.datasets import Clips, ClipSource
 from stagkit.synthetic.config import PhantomConfig
-from stagkit.synthetic.presets import PRESETS
+from stagkit.synthetic.relations import find_preset
 
 
 class PhantomSource(ClipSource):
@@ -14,7 +14,7 @@ class PhantomSource(ClipSource):
     def __init__(self, config: PhantomConfig):
         self.config = config
         self.name = f"{config.preset}-phantom"
-        self.classes = PRESETS[config.preset].classes
+        self.classes = find_preset(config).classes
         self._places = Clips(
             {f"sub{s + 1:02d}_{c + 1:03d}": (s, c) for s in range(config.subjects) for c in range(config.clips)}
         )

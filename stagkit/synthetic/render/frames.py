@@ -10,6 +10,7 @@ from itertools import chain
 import cv2
 import numpy as np
 
+from stagkit.core.regions import ATLAS
 from stagkit.core.types import inter_ocular_distance
 from stagkit.motion.images import encode_image
 from stagkit.synthetic.identity import EYES, Subject
@@ -32,6 +33,7 @@ class ClipSpec:
         pattern: (number, side) of each AU; peaks: float "au", their largest displacement, % of IOD.
         intensity: float "time au", 0..1; head: float "time 2 3", affine; incidental: other motion.
         wrinkles: how strongly folds darken, 0..1; mark: a bright mark in the corner of the image.
+        occlusion, hidden: its kind and the names of the regions that it hides.
     """
 
     face: Face
@@ -43,6 +45,7 @@ class ClipSpec:
     wrinkles: float = 0.0
     occlusion: str = "none"
     mark: bool = False
+    hidden: tuple[str, ...] = ()
 
     @cached_property
     def iod(self) -> float:
@@ -67,11 +70,11 @@ class ClipSpec:
 
     @cached_property
     def occlusion_layer(self) -> np.ndarray | None:
-        """Glasses or fringe in the colours of the camera; None without occlusion."""
-        if self.occlusion == "none":
+        """The occlusion in the colours of the camera; None without."""
+        if self.occlusion == "none" or not self.hidden:
             return None
         face = self.face
-        return face.to_camera(draw_occlusion(face.subject, face.size, self.occlusion, face.per_pixel))
+        return face.to_camera(draw_occlusion(face.subject, face.size, self.occlusion, face.per_pixel, self.hidden))
 
     @cached_property
     def neck(self) -> np.ndarray:
@@ -298,12 +301,29 @@ def compute_gap_opacity(face: Face, width: float, x: np.ndarray, y: np.ndarray) 
 
 
 @lru_cache(maxsize=4)
-def draw_occlusion(subject: Subject, size: int, occlusion: str, per_pixel: int) -> np.ndarray:
-    """Glasses or a fringe, which move with the head: float32 "Y X 4", RGB times opacity and opacity."""
+def draw_occlusion(
+    subject: Subject, size: int, occlusion: str, per_pixel: int, hidden: tuple[str, ...] = ()
+) -> np.ndarray:
+    """What hides the regions ``hidden`` and moves with the head: float32 "Y X 4", RGB times opacity and opacity."""
     canvas = Canvas(subject, size, per_pixel)
-    image, opacity = _draw_glasses(canvas, subject) if occlusion == "glasses" else _draw_fringe(canvas, subject)
+    if occlusion in ("glasses", "fringe"):
+        image, opacity = _draw_glasses(canvas, subject) if occlusion == "glasses" else _draw_fringe(canvas, subject)
+    else:
+        image, opacity = _draw_shape(canvas, subject, occlusion, hidden)
     layer = np.dstack([image * opacity[..., None], opacity]).astype(np.float32)
     return cv2.GaussianBlur(layer, (0, 0), 0.5 * per_pixel)
+
+
+def _draw_shape(
+    canvas: Canvas, subject: Subject, occlusion: str, hidden: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """An opaque shape over regions: one patch each (``random``), or the outline of all (``hand``, ``mask``)."""
+    centres = ATLAS.centres(subject.face)[[ATLAS.index(name) for name in hidden]]
+    corners = centres[:, None] + ATLAS.radius * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    shapes = corners if occlusion == "random" else [cv2.convexHull(np.float32(corners.reshape(-1, 2)))[:, 0]]
+    opacity = np.max([canvas.fill(shape, 0.008) for shape in shapes], axis=0)
+    colour = {"hand": 0.93 * subject.look["skin"], "mask": [196, 212, 222], "random": [128, 128, 128]}[occlusion]
+    return np.broadcast_to(np.float32(colour), (canvas.n, canvas.n, 3)), opacity
 
 
 def _draw_glasses(canvas: Canvas, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
