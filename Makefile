@@ -45,7 +45,7 @@ figures: setup   ## run STAG on phantoms, then draw every figure and table of fi
 	$(VENV)/bin/stagkit evaluate $(PAPER)/clips --out $(PAPER)/phantoms
 	$(VENV)/bin/stagkit explain $(PAPER)/phantoms --n-figures 0
 	$(VENV)/bin/stagkit ablate $(PAPER)/clips --protocol groupkfold --folds 3 --epochs 30 --variant apex-only \
-		--variant graph-none --variant connectivity-fixed --variant cross-none --variant branch-time --variant branch-graph \
+		--variant graph-none --variant head-fused --variant cross-none --variant branch-time --variant branch-graph \
 		--out $(PAPER)/ablation
 	$(VENV)/bin/stagkit evaluate $(PAPER)/clips --protocol groupkfold --folds 3 --leaky --out $(PAPER)/leak
 	$(VENV)/bin/stagkit evaluate $(PAPER)/clips $(PAPER)/clips-samm $(PAPER)/clips-smic --protocol cross --mapping 3-class \

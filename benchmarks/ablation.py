@@ -29,7 +29,7 @@ from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 
 PRESETS = ("casme2", "samm", "smic", "4dme", "dfme")
-RIVALS = ("graph-none", "graph-gat", "connectivity-fixed", "apex-only", "head-fused")
+RIVALS = ("graph-none", "head-fused", "fused-gat", "fused-graph-none", "apex-only")
 TITLES = {
     "maps": "Real flow maps (T = 1)",
     "within": "Phantoms of five presets together, unseen subjects (T = 12, difficulty 'real')",

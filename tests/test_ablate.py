@@ -39,7 +39,7 @@ def test_every_switch_of_the_network_is_in_the_table():
     """Each setting that the design calls a switch is varied, to each of its values."""
     from typing import get_args, get_type_hints
 
-    switches = {"temporal_attention", "graph", "connectivity", "branches", "cross_attention", "head"}
+    switches = {"temporal_attention", "graph", "branches", "cross_attention", "head"}
     varied = {(name, value) for v in VARIANTS for name, value in v.stag.items()}
     hints = get_type_hints(StagConfig)
     for name in switches:
@@ -48,30 +48,56 @@ def test_every_switch_of_the_network_is_in_the_table():
     augmentation = {"mirror", "noise", "region_dropout", "scale_jitter"}
     augmentation |= {"region_jitter", "intra_class_mixup", "time_warp", "frame_dropout"}
     augmentation |= {"label_smoothing", "auxiliary_weight", "loss"}
-    assert augmentation | {"au_weight", "edge_entropy"} <= {name for v in VARIANTS for name in v.train}
+    assert augmentation | {"au_weight", "sparsity"} <= {name for v in VARIANTS for name in v.train}
+
+
+def name_variants(data, stag=TINY, train=QUICK):
+    return {v.name for v in choose_variants(data, stag, train)}
 
 
 def test_what_has_no_meaning_is_left_out(data):
-    names = {v.name for v in choose_variants(data, TINY, QUICK)}
-    maps_only, already = {"auxiliary-maps", "auxiliary-maps-off"}, {"branch-both", "head-fused"}
-    assert names == {v.name for v in VARIANTS} - maps_only - already
-    assert "auxiliary-maps" in {v.name for v in choose_variants(make_phantom_maps(9), TINY, QUICK)}
-    still = replace(keep_apex(data), aus=np.full_like(data.aus, np.nan))
-    left = names - {v.name for v in choose_variants(still, TINY, QUICK)}
-    assert left == {"apex-only", "temporal-attention-off", "au-loss-off", "head-graph", "time-warp", "frame-dropout"}
-    one = names - {v.name for v in choose_variants(data, TINY.replace(branches="graph"), QUICK)}
+    names, maps = name_variants(data), make_phantom_maps(9)
+    same = {"branch-both", "head-graph", "auxiliary-off"}
+    assert names == {v.name for v in VARIANTS} - same - {"auxiliary-maps", "au-loss-off"}
+    assert {"auxiliary-maps", "auxiliary-clips"} & name_variants(maps) == {"auxiliary-maps"}
+    assert names - name_variants(keep_apex(data)) == {
+        "apex-only",
+        "temporal-attention-off",
+        "time-warp",
+        "frame-dropout",
+    }
+    one = names - name_variants(data, TINY.replace(branches="graph"))
     assert one == {"branch-graph", "cross-one-way", "cross-none"}
-    beside = choose_variants(make_phantom_maps(9), TINY, QUICK.replace(auxiliary_weight=0.3))
-    assert "auxiliary-maps-off" in {v.name for v in beside}
-    half = replace(data, datasets=tuple("ab"[i % 2] for i in range(len(data))), aus=data.aus.copy())
-    half.aus[1::2] = np.nan
-    assert names - {v.name for v in choose_variants(half, TINY, QUICK)} == {"head-graph"}, "set b has no codes"
-    bottleneck = {v.name for v in choose_variants(data, TINY.replace(head="graph"), QUICK)}
-    assert bottleneck ^ names == {"head-fused", "head-graph", "au-loss-off"}
-    plain = {v.name for v in choose_variants(data, TINY, QUICK.replace(loss="ce"))}
+    taught = name_variants(data, train=QUICK.replace(auxiliary_weight=1.0))
+    assert taught ^ names == {"auxiliary-clips", "auxiliary-off"}
+    plain = name_variants(data, train=QUICK.replace(loss="ce"))
     assert names - plain == {"loss-ce"}, "it is plain already"
     with pytest.raises(StagkitError, match="no variant graph-octopus"):
         choose_variants(data, TINY, QUICK, ("graph-octopus",))
+
+
+def test_what_action_units_are_needed_for(data):
+    """A head that predicts from AUs needs codes or phantoms; one that does not can do without AU loss."""
+    fused, names = TINY.replace(head="fused"), name_variants(data)
+    swapped = {"head-fused", "head-graph", "au-loss-off", "sparsity-off"}
+    # with a fused head, graph-none is the fused head without graph
+    assert name_variants(data, fused) ^ names == swapped | {"fused-graph-none"}
+    bare = replace(data, aus=np.full_like(data.aus, np.nan))
+    assert name_variants(data, fused) - name_variants(bare, fused) == {"au-loss-off", "head-graph"}
+    half = replace(data, datasets=tuple("ab"[i % 2] for i in range(len(data))), aus=data.aus.copy())
+    half.aus[1::2] = np.nan
+    assert name_variants(data, fused) - name_variants(half, fused) == {"head-graph"}, "set b has no codes"
+    phantoms = QUICK.replace(auxiliary_weight=1.0)
+    assert {"head-graph", "au-loss-off", "auxiliary-off"} <= name_variants(bare, fused, phantoms)
+    assert "auxiliary-off" not in name_variants(bare, train=phantoms), "nothing would teach the action units"
+
+
+def test_each_variant_is_trained_once(data):
+    """No two variants have the same settings, whatever the whole network is."""
+    for stag in (TINY, TINY.replace(head="fused"), TINY.replace(graph="none"), TINY.replace(head="fused", graph="gat")):
+        chosen = choose_variants(data, stag, QUICK)
+        settings = {(stag.replace(**v.stag), QUICK.replace(**v.train), v.frames) for v in chosen}
+        assert len(settings) == len(chosen) and chosen[0].name == "full"
 
 
 def test_variants_share_folds_and_are_compared_with_the_whole(done):

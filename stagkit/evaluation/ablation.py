@@ -32,8 +32,10 @@ FULL = "full"
 class Variant:
     """One row of the ablation table: ``what`` differs from the whole network, by which settings.
 
-    ``frames``: ``apex`` keeps one frame of each clip. ``needs``: ``time`` (more than one frame), ``aus`` (coded clips in
-    every data set), ``fused`` (coded clips, and a prediction that does not need AUs), ``maps``, ``branches`` (both).
+    ``frames``: ``apex`` keeps one frame of each clip. ``needs``: ``time`` (more than one frame), ``branches`` (both),
+    ``aus`` (coded clips in every data set, or phantoms that teach AUs), ``codes`` (coded clips in every data set, or a
+    prediction that does not need AUs), ``fused`` (known AUs that the prediction does not need), ``graph`` (a prediction by
+    the AU graph), ``maps`` (published flow maps), ``clips`` (motion in % of IOD).
     """
 
     name: str
@@ -49,20 +51,19 @@ VARIANTS = (
     Variant(FULL, "the whole network"),
     Variant("apex-only", "one frame, onset to apex (T = 1)", frames="apex", needs="time"),
     Variant("temporal-attention-off", "all frames have equal weight", {"temporal_attention": False}, needs="time"),
-    Variant("graph-gat", "GATv2 on the anatomy, no edge features", {"graph": "gat"}),
-    Variant("graph-none", "no graph", {"graph": "none"}),
-    Variant("connectivity-fixed", "anatomical edges only", {"connectivity": "fixed"}),
-    Variant("connectivity-learned", "learned edges, not AU-guided", {"connectivity": "learned"}),
+    Variant("graph-none", "no edge between different regions", {"graph": "none"}),
     Variant("branch-graph", "graph branch only", {"branches": "graph"}),
     Variant("branch-both", "graph and time branch", {"branches": "both"}),
     Variant("branch-time", "time branch only", {"branches": "time"}),
     Variant("cross-one-way", "regions query frames only", {"cross_attention": "one-way"}, needs="branches"),
     Variant("cross-none", "no cross-attention", {"cross_attention": "none"}, needs="branches"),
-    Variant("head-graph", "the prediction comes from action units alone", {"head": "graph"}, needs="aus"),
+    Variant("head-graph", "the AU graph alone predicts", {"head": "graph"}, needs="aus"),
     Variant("head-fused", "the prediction also uses regions and frames", {"head": "fused"}),
+    Variant("fused-gat", "fused head, attention on the anatomy alone", {"head": "fused", "graph": "gat"}),
+    Variant("fused-graph-none", "fused head, no edge between regions", {"head": "fused", "graph": "none"}),
     Variant("loss-ce", "plain cross entropy", train={"loss": "ce"}),
     Variant("au-loss-off", "no AU supervision", train={"au_weight": 0.0}, needs="fused"),
-    Variant("edge-entropy-off", "edges need not be sparse", train={"edge_entropy": 0.0}),
+    Variant("sparsity-off", "AU edges need not be sparse", train={"sparsity": 0.0}, needs="graph"),
     Variant("mirror-off", "no mirrored clips", train={"mirror": False}),
     Variant("scale-jitter-off", "no stronger or weaker clips", train={"scale_jitter": 0.0}),
     Variant("noise-off", "no noise", train={"noise": 0.0}),
@@ -71,7 +72,8 @@ VARIANTS = (
     Variant("region-jitter", "regions sampled slightly off their place", train={"region_jitter": 0.2}),
     Variant("intra-class-mixup", "clips mixed within their class", train={"intra_class_mixup": 1.0}),
     Variant("auxiliary-maps", "phantom maps as auxiliary data", train={"auxiliary_weight": 0.3}, needs="maps"),
-    Variant("auxiliary-maps-off", "real maps alone", train={"auxiliary_weight": 0.0}, needs="maps"),
+    Variant("auxiliary-clips", "phantom clips also teach AUs", train={"auxiliary_weight": 1.0}, needs="clips"),
+    Variant("auxiliary-off", "no phantoms as auxiliary data", train={"auxiliary_weight": 0.0}, needs="codes"),
     Variant("time-warp", "faster and slower clips", train={"time_warp": 0.2}, needs="time"),
     Variant("frame-dropout", "hidden frames", train={"frame_dropout": 0.15}, needs="time"),
 )
@@ -85,16 +87,16 @@ def choose_variants(
     if unknown := sorted(set(only) - set(names)):
         raise StagkitError(f"there is no variant {', '.join(unknown)}; there are {', '.join(names)}.")
     coded, of = (~np.isnan(data.aus)).any(1), np.asarray(data.datasets)
-    has = {"": True, "time": data.x.shape[1] > 1, "maps": takes_phantom_maps(data)}
-    has["aus"] = all(coded[of == name].any() for name in set(data.datasets))
-    has["fused"] = coded.any() and stag_config.head == "fused"
-    has["branches"] = stag_config.branches == "both"
-
-    def applies(v: Variant) -> bool:
-        changed = stag_config.replace(**v.stag) != stag_config or train_config.replace(**v.train) != train_config
-        return (not only or v.name in only) and has[v.needs] and (changed or v.frames != "all")
-
-    return tuple(v for v in VARIANTS if v.name == FULL or applies(v))
+    everywhere = all(coded[of == name].any() for name in set(data.datasets))
+    phantoms, fused = train_config.auxiliary_weight > 0, stag_config.head == "fused"
+    has = {"": True, "time": data.x.shape[1] > 1, "branches": stag_config.branches == "both", "graph": not fused}
+    has |= {"aus": everywhere or phantoms, "codes": everywhere or fused, "fused": fused and (phantoms or coded.any())}
+    has |= {"maps": takes_phantom_maps(data), "clips": data.unit == "% IOD"}
+    chosen: dict[tuple, Variant] = {}  # what changes nothing, or the same as a variant before it, is left out
+    for v in VARIANTS:
+        if v.name == FULL or (has[v.needs] and (not only or v.name in only)):
+            chosen.setdefault((stag_config.replace(**v.stag), train_config.replace(**v.train), v.frames), v)
+    return tuple(chosen.values())
 
 
 def ablate(
