@@ -105,7 +105,7 @@ def test_edges_can_be_chosen():
 
 def test_what_follows_from_the_atlas_is_not_saved():
     graph = RegionGraph(StagConfig(width=8), ATLAS)
-    saved = {"att", "bias", "value", "preference", "source_map.weight", "target_map.weight", "target_map.bias"}
+    saved = {"att", "value", "preference", "source_map.weight", "target_map.weight", "target_map.bias"}
     assert set(graph.state_dict()) == saved | {"relation.weight"}
     n, (slot, place) = len(graph.index), (graph.slot, graph.place)
     assert torch.equal(place.flatten()[slot], torch.arange(n)), "every edge stands in one place of its target's row"
@@ -133,19 +133,23 @@ def compute_slowly(graph, states, flow, known, imputed, weights):
                 unit = [v / np.sqrt((v**2).sum() + 0.01) for v in (flow[b, t, m], flow[b, t, n])]
                 partners = float(m != n and ATLAS.mirror[m] == n)
                 relation = [*(centres[n] - centres[m]), float(m == n), partners, unit[0] @ unit[1]]
-                relation = np.array([*relation, float(imputed[b, t, m]), float(imputed[b, t, n])])
+                along = [
+                    flow[b, t, r] @ (d / max(np.linalg.norm(d), 1e-6)) for r in (m, n) for d in [ATLAS.directions[k, r]]
+                ]
+                relation = np.array([*relation, float(imputed[b, t, m]), float(imputed[b, t, n]), *along])
                 e = p["target_map.weight"] @ states[b, t, m] + p["target_map.bias"]
                 e = e + p["source_map.weight"] @ states[b, t, n] + p["relation.weight"] @ relation
                 messages[i] = e / (1 + np.exp(-e))
                 scores[i] = p["att"][k] @ messages[i] + p["preference"][i]
-            logits[b, t] = p["bias"]
+            logits[b, t] = -3
             for i, (k, m, n) in enumerate(edges):
                 if not (known[b, t, m] and known[b, t, n]):
                     continue
                 rivals = [j for j, (a, c, d) in enumerate(edges) if (a, c) == (k, m) and known[b, t, d]]
                 attention[b, t, i] = np.exp(scores[i]) / sum(np.exp(scores[j]) for j in rivals)
                 terms[b, t, i] = attention[b, t, i] * (p["value"][i] @ messages[i]) / np.sqrt(n_targets[k])
-                terms[b, t, i] *= weights[b, t, i]
+                power = (flow[b, t, m] ** 2).sum()
+                terms[b, t, i] *= weights[b, t, i] * power / (power + 0.1)
                 logits[b, t, k] += terms[b, t, i]
     return logits, terms, attention
 
@@ -391,3 +395,12 @@ def test_hiding_a_region_is_mended_by_training():
         miss().backward()
         optimiser.step()
     assert miss().item() < 0.05 * before
+
+
+def test_a_face_at_rest_is_the_face_without_edges():
+    """No motion: every AU at its rest, logits those without region edges, whatever the parameters."""
+    model, (x, mask, times) = make_model(noise=0.3), make_inputs()
+    still = model(torch.zeros_like(x), mask, times)
+    close(still.au_logits, torch.full_like(still.au_logits, -3))
+    close(still.logits, still.terms.without)
+    assert not still.terms.region_edges.any()

@@ -117,7 +117,9 @@ def test_times_and_peaks_of_single_units_are_equal_in_both_classes(relation):
 def test_in_order_the_times_of_both_units_together_decide():
     label, begins, _ = _motions("order")
     pairs = [[begins[:, AU_NUMBERS.index(n)] for n in pair] for pair in RELATIONS["order"][0]]
-    first, second = (np.nanmin([np.where(np.isnan(a + b), np.nan, (a, b)[i]) for a, b in pairs], axis=0) for i in (0, 1))
+    first, second = (
+        np.nanmin([np.where(np.isnan(a + b), np.nan, (a, b)[i]) for a, b in pairs], axis=0) for i in (0, 1)
+    )
     assert np.array_equal(label, (first > second).astype(int)), "the upper face first is the first class"
     early, late = np.minimum(first, second), np.maximum(first, second)
     for times in (early, late):

@@ -94,23 +94,26 @@ def make_au_edges(atlas: RoiAtlas, exchange: bool = True) -> np.ndarray:
 class RegionGraph(nn.Module):
     r"""Graph attention over facial regions whose heads are the action units: each AU has a subgraph of its own.
 
-    .. math:: z_k = b_k + N_k^{-1/2} \sum_{(m \leftarrow n) \in E_k} w_{kmn} \, \alpha_{kmn} \, v_{kmn} \cdot e_{mn}
+    .. math:: z_k = b + N_k^{-1/2} \sum_{(m \leftarrow n) \in E_k} w_{kmn} \, \alpha_{kmn} \, g_m \, v_{kmn} \cdot e_{kmn}
 
-        e_{mn} = SiLU(W_t h_m + W_s h_n + W_r r_{mn}), \quad \alpha_{km \cdot} = softmax_n(a_k \cdot e_{mn} + c_{kmn})
+        e_{kmn} = SiLU(W_t h_m + W_s h_n + W_r r_{kmn}), \quad \alpha_{km \cdot} = softmax_n(a_k \cdot e_{kmn} + c_{kmn})
 
     An AU is active through its edges and in no other way: an edge removed (weight w = 0; 1 otherwise) takes exactly its
-    term from the logit z. h are region states, r the relative position (IOD), whether the ends are the same region or
-    mirror partners, their co-motion, and whether an end was imputed; N_k the number of targets of AU k. b starts at 10 %.
+    term from the logit z. An edge that ends where nothing moves says nothing (g from 0 to 1): at rest every AU has 5 %.
+    h are region states, N_k is the number of targets of AU k, and r the relative position (IOD), whether the ends are the
+    same region or mirror partners, their co-motion, whether an end was imputed, and their motion along the AU's pull.
     """
+
+    REST, HALF = -3.0, 0.1  # logit of an AU at rest; power of motion, in units of the training clips, at which g is 1/2
 
     def __init__(self, config: StagConfig, atlas: RoiAtlas, exchange: bool = True, hidden: int = 12):
         super().__init__()
         self.n_aus, self.n_rois = atlas.incidence.shape
         self.source_map = nn.Linear(config.width, hidden, bias=False)
-        self.target_map, self.relation = nn.Linear(config.width, hidden), nn.Linear(7, hidden, bias=False)
+        self.target_map, self.relation = nn.Linear(config.width, hidden), nn.Linear(9, hidden, bias=False)
         self.act, self.softmax = nn.SiLU(), MaskedSoftmax()
         self.att = nn.Parameter(torch.randn(self.n_aus, hidden) * 0.3)
-        self.bias = nn.Parameter(torch.full((self.n_aus,), -2.2))
+        self.register_buffer("bias", torch.full((self.n_aus,), self.REST), persistent=False)
         self.weights, self.attn = HookPoint("graph.edges"), HookPoint("graph.attn")
         self.terms, self.logits = HookPoint("graph.terms"), HookPoint("au.logits")
         self.set_edges(make_au_edges(atlas, exchange), atlas)
@@ -126,10 +129,18 @@ class RegionGraph(nn.Module):
         centres, same = atlas.mean_centres, (target == source)
         relation = np.column_stack((centres[source] - centres[target], same, (atlas.mirror[target] == source) & ~same))
         side = np.array([{"L": 1.0, "R": -1.0, "": 0.0}[roi.side] for roi in atlas.rois])[target]
+        pull = atlas.directions / np.maximum(np.linalg.norm(atlas.directions, axis=-1, keepdims=True), 1e-6)
+        pull = np.stack((pull[au, target], pull[au, source]), 1)
         share = np.bincount(groups[:, 0], minlength=self.n_aus)[au] ** -0.5
         for name, value in (("index", edges), ("place", place), ("slot", group * place.shape[1] + slot)):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.int64), persistent=False)
-        for name, value in (("static", relation), ("side", side), ("share", share), ("of_au", np.eye(self.n_aus)[au])):
+        for name, value in (
+            ("static", relation),
+            ("pull", pull),
+            ("side", side),
+            ("share", share),
+            ("of_au", np.eye(self.n_aus)[au]),
+        ):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32), persistent=False)
         self.value = nn.Parameter(torch.randn(len(edges), hidden) * 0.3)
         self.preference = nn.Parameter(torch.zeros(len(edges)))
@@ -151,8 +162,9 @@ class RegionGraph(nn.Module):
         unit = flow * (flow.square().sum(-1, keepdim=True) + 0.01).rsqrt()
         together = (unit[:, :, target] * unit[:, :, source]).sum(-1)
         guessed = imputed.to(states.dtype)
+        along = torch.einsum("btepc,epc->btep", flow[:, :, self.index[:, 1:]], self.pull)
         moving = torch.stack((together, guessed[:, :, target], guessed[:, :, source]), -1)
-        relation = torch.cat((self.static.expand(*together.shape, -1), moving), -1)
+        relation = torch.cat((self.static.expand(*together.shape, -1), moving, along), -1)
         ends = self.target_map(states)[:, :, target] + self.source_map(states)[:, :, source]
         message = self.act(ends + self.relation(relation))
         scores = (message * self.att[au]).sum(-1) + self.preference
@@ -161,7 +173,9 @@ class RegionGraph(nn.Module):
         attention = self.softmax(rows[0], rows[1] & (self.place < len(au)))
         attention = self.attn(rearrange(attention, "b t group slot -> b t (group slot)")[..., self.slot])
         weights = self.weights(torch.ones_like(attention) if weights is None else weights)
-        terms = self.terms(weights * attention * (message * self.value).sum(-1) * self.share)
+        power = flow.square().sum(-1)
+        moves = (power / (power + self.HALF))[:, :, target]
+        terms = self.terms(weights * attention * moves * (message * self.value).sum(-1) * self.share)
         return self.logits(self.bias + terms @ self.of_au), terms, attention
 
     def weigh_regions(self, attention: Tensor, au_logits: Tensor) -> Tensor:

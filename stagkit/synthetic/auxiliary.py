@@ -58,7 +58,7 @@ def make_phantom_maps(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDataset
 
 @lru_cache(maxsize=2)
 def make_phantom_sequences(n_clips: int, n_frames: int, patch: int = 5, seed: int = 0) -> RoiDataset:
-    """Regions of phantom clips without images, ten per subject, of several difficulties; they have one class, which is never learned."""
+    """Regions of phantom clips without images, ten per subject, of several difficulties; their class is never learned."""
     from stagkit.motion.config import RoiConfig
     from stagkit.synthetic.sequences import make_sequences
 
