@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stagkit.core.facs import AU_LABELS
+from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch, StagkitError, StagOutput
 from stagkit.evaluation.run import Run
 from stagkit.explorers.au_graph.scene import Scene, compute_scene
@@ -15,7 +17,6 @@ from stagkit.explorers.run.scene import OWN_FOLD, compute_table
 from stagkit.explorers.validation import check_choice, check_index
 
 if TYPE_CHECKING:
-    from stagkit.explain.interventions import Ablations
     from stagkit.network.model import Stag
 
 
@@ -31,8 +32,7 @@ class Source:
     def __init__(self, clip_ids, subjects, classes, label, seeds=(0,), folds=(), opening: str = "") -> None:
         self.clip_ids, self.subjects, self.classes = tuple(clip_ids), tuple(subjects), tuple(classes)
         self.label, self.seeds, self.folds, self.opening = np.asarray(label), tuple(seeds), tuple(folds), opening
-        self.ablations = lru_cache(maxsize=128)(self._compute_ablations)
-        self.edge_attribution = lru_cache(maxsize=128)(self._compute_edge_attribution)
+        self.removals = lru_cache(maxsize=128)(self._compute_removals)
 
     def scene(self, clip: int, seed: int = 0, fold: int = OWN_FOLD) -> tuple[Scene, int]:
         """A scene that holds the clip, and the clip's place in it."""
@@ -69,36 +69,25 @@ class Source:
         """Position of a clip given by number or id; raises StagkitError."""
         return check_index("clip", clip, self.clip_ids)
 
-    def _compute_ablations(self, clip: int, seed: int, fold: int) -> Ablations | None:
-        """Logits without each edge, AU, region and frame of a clip; None without a network."""
+    def _compute_removals(self, clip: int, seed: int, fold: int) -> dict[str, np.ndarray] | None:
+        """Logits without each region, frame and (set to zero) AU of a clip, "node cls"; None without a network."""
         given = self.network(clip, seed, fold)
         if given is None:
             return None
-        from stagkit.explain.interventions import compute_ablations
+        from stagkit.explain.interventions import compute_logits
 
         scene, place = self.scene(clip, seed, fold)
-        return compute_ablations(*given, int(scene.n_frames[place]))
-
-    def _compute_edge_attribution(self, clip: int, seed: int, fold: int, target: int) -> dict | None:
-        """Attribution of a clip's edges: graph -> float "time target source", or None; None without a network."""
-        given = self.network(clip, seed, fold)
-        if given is None:
-            return None
-        from stagkit.explain.attribution import attribute
-        from stagkit.explain.methods import compute_au_edge_attribution
-
-        scene, place = self.scene(clip, seed, fold)
-        n, out = int(scene.n_frames[place]), {"region": None, "au": None}
-        if scene.edges is not None:
-            found = attribute(*given, "edge integrated gradients", target=target, n_steps=16, search=False)
-            out["region"] = found.values[0, :n].astype(float)
-        if scene.au_edges is not None:
-            out["au"] = compute_au_edge_attribution(*given, target)[0][:n]
-        return out
+        base = compute_logits(*given, [[]])[0]
+        frames = range(int(scene.n_frames[place])) if scene.valid(place).sum() > 1 else ()
+        nodes = {"region": ATLAS.names, "au": AU_LABELS, "frame": frames}
+        cases = [[[kind, node]] for kind, names in nodes.items() for node in names]
+        ends = np.cumsum([len(names) for names in nodes.values()])[:-1]
+        removed = np.split(compute_logits(*given, cases), ends)
+        return {"base": base, **dict(zip(nodes, removed, strict=True))}
 
 
 class OutputSource(Source):
-    """Clips of one output; with its network and batch, interventions and attribution are possible."""
+    """Clips of one output; with its network and batch, interventions are possible."""
 
     def __init__(self, scene: Scene, model: Stag | None = None, batch: Batch | None = None) -> None:
         opening = "# output = model(batch.x, batch.mask, batch.times_ms)"
@@ -200,7 +189,7 @@ class RunSource(Source):
 
         model, batch = self.network(clip, seed, fold)
         with torch.no_grad():
-            return compute_scene(model(batch.x, batch.mask, batch.times_ms), batch, self.data.unit)
+            return compute_scene(model(batch.x, batch.mask, batch.times_ms), batch, self.data.unit, model)
 
     def probabilities(self, seed: int = 0) -> np.ndarray:
         """The probabilities of ``predictions.csv``; NaN where the seed did not test the clip."""
@@ -218,10 +207,7 @@ def choose_scene(source: Source, clip: int | str, seed: int | None, fold: int) -
     check_choice("fold", fold, (OWN_FOLD, *range(len(source.folds))))
     scene, place = source.scene(clip, seed, fold)
     if scene.edges is None and scene.au_edges is None:
-        raise StagkitError(
-            "this output has no edges (graph='none' or branches='time'), so there is no graph to show: take a run with "
-            "graph='egat', or look at its attribution by region instead."
-        )
+        raise StagkitError("this output has no edges, so there is no graph to show: give the output of a Stag network.")
     return clip, seed, scene, place
 
 
@@ -238,7 +224,7 @@ def as_source(
     if isinstance(run_or_output, StagOutput):
         if batch is None:
             raise StagkitError("a StagOutput needs its `batch` too: clip names, times and motion are in there.")
-        run_or_output = compute_scene(run_or_output, batch)
+        run_or_output = compute_scene(run_or_output, batch, model=model)
     if isinstance(run_or_output, Scene):
         return OutputSource(run_or_output, model, batch)
     raise StagkitError(

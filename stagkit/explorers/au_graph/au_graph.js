@@ -1,13 +1,13 @@
 // AU-graph explorer: puts the parts together. State lives in the model's traits; the same module runs in a notebook
-// (anywidget) and in a saved page, where `_live` is false and a table of ablations replaces Python.
+// (anywidget) and in a saved page, where `_live` is false: there graph_sums.js computes what cuts of edges and AUs do.
 
 const STEP_MS = 420; // a frame's time on screen while playing
 const players = new WeakMap(); // model -> {timer, views}: two views of one widget share one clock
 const QUANTITY_TEXT = {
-  weight: ["Weight", "learned weight: A between regions, C between action units"],
-  attention: ["Attention", "graph attention between regions; between action units there is none"],
-  attribution: ["Attribution", "what each edge adds to the logit of a class (integrated gradients)"],
-  effect: ["Effect of removing", "decrease of the logit of a class when the edge is removed"],
+  contribution: ["Contribution", "what each edge adds to the logit of a class; all terms together are the logit"],
+  weight: ["In this frame", "how strong each edge is in the frame shown; with an action unit selected: what makes it active"],
+  effect: ["If removed", "how far the logit of a class falls when the edge is removed alone"],
+  attention: ["Attention", "graph attention between regions"],
 };
 
 function render({ model, el }) {
@@ -33,23 +33,26 @@ function render({ model, el }) {
   // ------------------------------------------------------------------------------------------ data
   function load() {
     const payload = get("_payload");
-    if (!side || side.payload !== payload) side = makeClipSide(payload, {});
-    side.measure(get("_measured"));
+    if (!side || side.payload !== payload) side = makeClipSide(payload, names, scene.least);
+    side.change(get("interventions"));
     const sent = get("_other");
     if (!sent.compare) other = null;
     else if (!other || other.sent !== sent || other.first !== side) {
-      const sides = sent.reason ? null : sent.payload ? [side, makeClipSide(sent.payload, sent.measured)] : sent.sides.map(makeGroupSide);
+      const sides = sent.reason ? null : sent.payload ? [side, makeClipSide(sent.payload, names, scene.least)] : sent.sides.map(makeGroupSide);
       other = { sent, first: side, sides };
     }
   }
   const loaded = () => side && same(side.payload.key, [get("clip"), get("seed"), get("fold")]);
   const comparing = () => Boolean(get("compare").clip !== undefined || get("compare").classes);
-  const signed = () => ["effect", "attribution"].includes(get("quantity"));
+  const ofClass = () => ["contribution", "effect"].includes(get("quantity")); // in logits of a class
+  // the action unit whose subgraph of region edges is shown, "" = all together
+  const shownAu = () => (comparing() ? "" : get("selected_au") || get("selected_edge").au || "");
+  const signed = (graph) => ofClass() || (graph === "region" && get("quantity") === "weight" && Boolean(shownAu()));
   const targetOf = (of) => {
     const chosen = scene.classes.indexOf(get("target_class"));
     return chosen >= 0 || !of.base ? chosen : of.base.indexOf(Math.max(...of.base));
   };
-  const how = (of) => ({ quantity: get("quantity"), head: get("head"), target: targetOf(of) });
+  const how = (of) => ({ quantity: get("quantity"), head: get("head"), target: targetOf(of), au: get("quantity") === "attention" ? "" : shownAu() });
   const place1 = (graph, table, target, source, t) => (Math.min(t, table.frames - 1) * names[graph].length + names[graph].indexOf(target)) * names[graph].length + names[graph].indexOf(source);
 
   function valueOf(of, graph, target, source, t = get("frame")) {
@@ -63,14 +66,14 @@ function render({ model, el }) {
     return table && table.frames > 1 ? Array.from({ length: table.frames }, (_, t) => table.values[place1(graph, table, target, source, t)]) : null;
   }
   function allowed(graph, target, source) {
-    if (target === source) return false;
-    const kind = graph === "au" ? "all" : get("edge_kind");
-    return kind === "all" || (kind === "anatomical") === reasons.has(`${scene.rois[target]}|${scene.rois[source]}`);
+    if (graph === "au") return target < source; // no direction: listed once
+    const exist = get("quantity") === "attention" ? null : side.exists(comparing() ? "" : shownAu());
+    return exist ? exist.has(target * names.region.length + source) : target !== source;
   }
 
   // Sizes of all candidates in ascending order: the threshold is a position in this list.
   function ordered(of, graph) {
-    const key = `order ${graph} ${JSON.stringify(how(of))} ${get("edge_kind")} effect`;
+    const key = `order ${graph} ${JSON.stringify([how(of), get("interventions")])}`;
     const table = of.table(graph, how(of));
     if (!of.cache.has(key)) {
       const size = names[graph].length;
@@ -92,7 +95,7 @@ function render({ model, el }) {
     const found = [];
     const add = (i, j) => {
       const c = (t * size + i) * size + j;
-      const edge = { graph, target: names[graph][i], source: names[graph][j], value: table.values[c] };
+      const edge = { graph, target: names[graph][i], source: names[graph][j], au: graph === "region" ? how(of).au : "", value: table.values[c] };
       found.push(table.low ? { ...edge, low: table.low[c], high: table.high[c] } : edge);
     };
     for (let i = 0; i < size; i++)
@@ -101,20 +104,23 @@ function render({ model, el }) {
         if (value > 0 && value >= limit && allowed(graph, i, j)) add(i, j);
       }
     // what is selected or changed is shown whatever the threshold
-    const extra = of.group || of.difference ? [] : get("interventions").filter(([kind, , source]) => kind === graph && typeof source === "string");
+    const extra = of.group || of.difference ? [] : get("interventions").map(wordsOf).filter(([kind, , source]) => kind === graph && source !== undefined);
     const chosen = get("selected_edge");
-    for (const [target, source] of [...extra.map(([, a, b]) => [a, b]), ...(chosen.graph === graph ? [[chosen.target, chosen.source]] : [])])
+    const mine = extra.filter(([, , , unit]) => !unit || !shownAu() || unit === shownAu()).map(([, a, b]) => [a, b]);
+    for (const [target, source] of [...mine, ...(chosen.graph === graph ? [[chosen.target, chosen.source]] : [])])
       if (!found.some((e) => e.target === target && e.source === source)) add(names[graph].indexOf(target), names[graph].indexOf(source));
     return found.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
   }
 
   // ------------------------------------------------------------------------------------------ what panels share
-  const meaningOf = (graph) => scene.meaning[`${graph}.${graph === "au" && get("quantity") === "attention" ? "weight" : get("quantity")}`];
+  const meaningOf = (graph) => scene.meaning[`${graph === "region" && get("quantity") === "weight" && shownAu() ? "subgraph" : graph}.${graph === "au" && get("quantity") === "attention" ? "weight" : get("quantity")}`];
+  const numberOf = (graph) => (signed(graph) ? logitText : (value) => (value === null ? "–" : value.toFixed(2)));
   const movers = (region) => scene.aus.filter((_, k) => scene.incidence[k][scene.rois.indexOf(region)] > 0);
   const movedBy = (label) => scene.incidence[names.au.indexOf(label)].map((v, i) => [scene.rois[i], v]).filter(([, v]) => v > 0);
-  const sameEdge = (a, b) => a.graph === b.graph && a.target === b.target && a.source === b.source;
-  const keyOf = (change) => JSON.stringify(change.filter((part, i) => i < 2 || typeof part === "string"));
-  const levelOf = (change) => (change.length > 2 && typeof change.at(-1) === "number" ? change.at(-1) : null);
+  const sameEdge = (a, b) => a.graph === b.graph && ((a.target === b.target && a.source === b.source) || (a.graph === "au" && a.target === b.source && a.source === b.target));
+  const inOrder = (words) => (words[0] === "au" && words.length > 2 ? [words[0], ...words.slice(1).sort((a, b) => names.au.indexOf(a) - names.au.indexOf(b))] : words);
+  const keyOf = (change) => JSON.stringify(inOrder(wordsOf(change)));
+  const linked = (graph, target, source) => `${brief(target)} ${graph === "au" ? "–" : "←"} ${target === source ? "itself" : brief(source)}`;
   const ctx = {
     scene, names, get, put, tip, past, reasons, sameEdge, valueOf, series, movers, movedBy,
     unitOf: (label) => scene.aus[names.au.indexOf(label)],
@@ -123,23 +129,37 @@ function render({ model, el }) {
     flowMost: () => Math.max(side.maxima.flow, other && other.sides && other.sides[1].maxima ? other.sides[1].maxima.flow : 0) || 1,
     weightMost: (graph) => side.maxima[graph === "au" ? "au" : "weight"],
     symbolOf: (graph) => meaningOf(graph)[0],
+    numberOf, linked, shownAu, ofClass,
+    target: () => targetOf(side),
+    targetOf,
+    className: () => scene.classes[targetOf(side)],
+    // removal of an edge as it is shown: of one action unit's subgraph, or of all
+    cutOf: ({ graph, target, source, au }) => inOrder([graph, target, source, ...(graph === "region" && au ? [au] : [])]),
     pair: () => (comparing() && other && other.sides ? [[nameOf(other.sides[0]), other.sides[0]], [nameOf(other.sides[1]), other.sides[1]], ["difference", difference()]] : null),
-    changeOf: (what) => get("interventions").find((change) => keyOf(change) === keyOf(what)),
+    changeOf: (what) => get("interventions").find((change) => keyOf(change) === keyOf(what)) ?? (what.length === 4 ? get("interventions").find((change) => keyOf(change) === keyOf(what.slice(0, 3))) : undefined),
     isRemoved: (change) => levelOf(change) === null,
     changeText(change) {
-      const [kind, target, source] = change;
-      const what = kind === "frame" ? `frame ${target + 1}` : typeof source === "string" ? `${brief(target)} ← ${brief(source)}` : brief(target);
+      const [kind, target, source, unit] = wordsOf(change);
+      const edge = source !== undefined;
+      const what = kind === "frame" ? `frame ${target + 1}` : edge ? `${unit ? `${unit}: ` : ""}${linked(kind, target, source)}` : brief(target);
       const level = levelOf(change);
-      if (level === null) return `✕ ${what}`;
-      return kind === "au" || typeof source === "string" ? `${what} = ${short(level)}` : `${what}: motion × ${short(level)}`;
+      if (level === null) return kind === "au" && !edge ? `${what} held at 0` : `✕ ${what}`;
+      return edge ? `${what} × ${short(level)}` : kind === "au" ? `${what} held at ${short(level)}` : `${what}: motion × ${short(level)}`;
     },
+    // whether an edge shown for all action units together is changed in some of them
+    isPartly: (edge) => edge.graph === "region" && !edge.au && get("interventions").some((change) => wordsOf(change).length === 4 && change[1] === edge.target && change[2] === edge.source),
     // why something cannot be changed, "" where it can
-    whyNot: (clamping) => get("_disabled") || (clamping && !get("_live") ? "Clamping needs the network: open this in a notebook. This page contains single removals only." : ""),
+    whyNot(what, holding) {
+      if (get("_disabled")) return get("_disabled");
+      if (get("_live") || (side.sums && isCut(what))) return "";
+      if (holding || !side.without(what)) return "This needs the network: open it in a notebook.";
+      return "";
+    },
     edgeText(of, { graph, target, source, value, low, high }) {
       const [symbol, definition] = meaningOf(of.graph ?? graph);
       return {
-        title: `${brief(target)} ← ${brief(source)}`,
-        value: `${symbol}(target ${target}, source ${source}) = ${signed() || of.side?.difference ? signedText(value ?? 0) : short(value)}`,
+        title: `${shownAu() && (of.graph ?? graph) === "region" ? `${shownAu()}: ` : ""}${linked(of.graph ?? graph, target, source)}`,
+        value: valueText(of.graph ?? graph, symbol, value, of.side),
         range: low === undefined ? "" : `95 % over subjects: ${short(low)} … ${short(high)}`,
         definition,
         reason: (of.graph ?? graph) === "region" ? reasons.get(`${target}|${source}`) : undefined,
@@ -150,8 +170,9 @@ function render({ model, el }) {
       if (of.graph === "au") {
         const unit = scene.aus[k];
         const range = of.side.activationRange ? `, 95 % ${of.side.activationRange(k).map(short).join(" … ")}` : "";
-        const text = of.side.difference ? `activation differs by ${signedText(of.side.activation(k, t))}` : `activation ${short(of.side.activation(k, t))}${range} (0 = none, 1 = certain)`;
-        return [`${unit.label} ${unit.name}`, unit.muscles.join(", "), text];
+        const text = of.side.difference ? `activation differs by ${signedText(of.side.activation(k, t))}` : `activation ${of.side.activation(k, t).toFixed(2)}${range} (0 = none, 1 = certain)`;
+        const term = of.side.nodeTerm?.(k, targetOf(of.side));
+        return [`${unit.label} ${unit.name}`, unit.muscles.join(", "), text, ...(term === null || term === undefined ? [] : [`adds ${logitText(term)} to the logit of ${scene.classes[targetOf(of.side)]}`])];
       }
       const [u, v] = of.side.flow(k, t);
       const name = scene.rois[k];
@@ -172,7 +193,7 @@ function render({ model, el }) {
     // ---------------------------------------------------------------------------------------- actions
     choose(what, name) {
       const next = { selected_au: "", selected_region: "", selected_edge: {} };
-      if (what) next[what] = get(what) === name ? "" : name;
+      if (what) next[what] = get(what) === name && !get("selected_edge").target ? "" : name;
       put(next);
     },
     chooseEdge(edge) {
@@ -180,13 +201,13 @@ function render({ model, el }) {
       put({ selected_au: "", selected_region: "", selected_edge: chosen.target && sameEdge(chosen, edge) ? {} : described(edge) });
     },
     toggleRemoval(what) {
-      if (ctx.whyNot(false)) return;
-      const rest = get("interventions").filter((change) => keyOf(change) !== keyOf(what));
-      const removed = rest.length < get("interventions").length;
-      put({ interventions: removed ? rest : !get("_live") ? [what] : [...rest, what] });
+      if (ctx.whyNot(what, false)) return;
+      const there = ctx.changeOf(what);
+      const rest = get("interventions").filter((change) => change !== there);
+      put({ interventions: there ? rest : alone(what) ? [what] : [...rest, what] });
     },
     clamp(what, level) {
-      if (ctx.whyNot(true)) return;
+      if (ctx.whyNot(what, true)) return;
       put({ interventions: [...get("interventions").filter((change) => keyOf(change) !== keyOf(what)), [...what, rounded(level)]] });
     },
     restore: (change) => put({ interventions: get("interventions").filter((c) => !same(c, change)) }),
@@ -207,10 +228,19 @@ function render({ model, el }) {
   let undoing = false;
   let lastInterventions = get("interventions");
 
-  function described({ graph, target, source }) {
+  // A page without Python has what the network says without a region or a frame for each alone.
+  const alone = (what) => !get("_live") && (!side.sums || !isCut(what));
+  const logitWords = () => (get("quantity") === "weight" ? `to the logit of ${shownAu()}` : `to the logit of ${scene.classes[targetOf(side)]}`);
+  function valueText(graph, symbol, value, of) {
+    if (of?.difference) return `${signedText(value ?? 0)}, second minus first`;
+    if (!signed(graph)) return `${symbol} = ${short(value)}`;
+    if (get("quantity") === "effect") return `removed alone: logit of ${scene.classes[targetOf(of?.base ? of : side)]} ${logitText(-(value ?? 0))}`;
+    return `adds ${logitText(value ?? 0)} ${logitWords()}`;
+  }
+  function described({ graph, target, source, au }) {
     const { value } = valueOf(side, graph, target, source);
     return {
-      graph, target, source,
+      graph, target, source, au: graph === "region" ? au ?? shownAu() : "",
       value: value === null ? null : rounded(value),
       quantity: graph === "au" && get("quantity") === "attention" ? "weight" : get("quantity"),
       clip: get("clip"),
@@ -220,15 +250,17 @@ function render({ model, el }) {
   const goToClip = (index) => { if (scene.clips[index] && index !== get("clip")) put({ clip: index }); };
   const nameOf = (of) => (of.group ? of.name : scene.clips[of.index].id);
 
-  // A saved page reads its table of ablations; two interventions at once are an error message.
-  function predictFromTable() {
+  // A page without Python computes cuts of edges and action units itself; what a hidden region or frame does it has read.
+  function predictInPage() {
     const interventions = get("interventions");
     if (get("_live") || !loaded()) return;
+    side.change(interventions);
     const computed = { clip: get("clip"), interventions, ms: null, error: "" };
-    let probabilities = side.base;
-    const logits = interventions.length === 1 ? side.after(interventions[0], names) : null;
-    if (logits) probabilities = softmax(logits);
-    else if (interventions.length) computed.error = "This page contains single removals only; more at once need the network in a notebook.";
+    let logits = null;
+    if (interventions.length && side.sums && interventions.every(isCut)) logits = side.state().logits;
+    else if (interventions.length === 1 && levelOf(interventions[0]) === null) logits = side.without(interventions[0]);
+    if (interventions.length && !logits) computed.error = side.sums ? "This page has a region or frame removed alone only; edges and action units go together." : "This page has one removal at a time; more at once need the network in a notebook.";
+    const probabilities = logits ? softmax(logits) : side.base;
     put({ probabilities: Object.fromEntries(scene.classes.map((name, c) => [name, Number(probabilities[c].toFixed(5))])), _computed: computed });
   }
 
@@ -249,6 +281,7 @@ function render({ model, el }) {
   const foldBox = select(bar, "Fold", "Fold whose network is used", [["-1", "tested on the clip"], ...scene.folds.map((name, k) => [k, `${k}: ${name}`])], (value) => put({ fold: Number(value) }));
   seedBox.field.hidden = !get("_live") || scene.seeds.length < 2;
   foldBox.field.hidden = !get("_live") || !scene.folds.length;
+  const fusedNote = html("p", { class: "sg-note sg-fused" }, root);
   const networkNote = html("span", { class: "sg-note" }, bar);
   makeSearch(html("span", { class: "sg-search" }, bar));
   const viewButtons = segments(
@@ -260,17 +293,16 @@ function render({ model, el }) {
   const tools = html("div", { class: "sg-bar" }, root);
   const quantityField = html("span", { class: "sg-field" }, tools);
   html("span", {}, quantityField, "Edges by");
-  const quantityButtons = segments(quantityField, "What edges are drawn by", Object.entries(QUANTITY_TEXT).map(([value, [text, title]]) => [value, text, title]), (value) => put({ quantity: value }));
+  const quantityButtons = segments(quantityField, "What edges are drawn by", scene.quantities.map((value) => [value, ...QUANTITY_TEXT[value]]), (value) => put({ quantity: value }));
   const targetBox = select(tools, "for", "Class that is explained", [["", "predicted class"], ...scene.classes.map((name) => [name, name])], (value) => put({ target_class: value }));
   const headBox = select(tools, "Head", "Attention head", [["-1", "mean"], ...Array.from({ length: scene.n_heads }, (_, h) => [String(h), String(h)])], (value) => put({ head: Number(value) }));
-  const kindBox = select(tools, "", "Kind of region edges", [["all", "all edges"], ["anatomical", "anatomical only"], ["learned", "beyond anatomy"]], (value) => put({ edge_kind: value }));
   const hide = field("Hide", tools);
   hide.title = "share of the clip's edges, weakest first, that is hidden";
-  const thresholdBox = html("input", { type: "range", min: 0.5, max: 1, step: 0.005, style: "width:84px", "aria-label": "Share of edges that is hidden", oninput: () => put({ threshold: Number(thresholdBox.value) }) }, hide);
+  const thresholdBox = html("input", { type: "range", min: 0, max: 1, step: 0.005, style: "width:84px", "aria-label": "Share of edges that is hidden", oninput: () => put({ threshold: Number(thresholdBox.value) }) }, hide);
   const thresholdText = html("output", { style: "min-width:44px" }, hide);
   const layoutButtons = segments(
     html("span", { class: "sg-push" }, tools), "Layout of the action units",
-    [["face", "At muscles", "action units at their muscles"], ["circle", "Circle", "upper face above, lower face below"]],
+    [["face", "At muscles", "action units at their muscles, on both sides where each side can act alone"], ["circle", "Circle", "upper face above, lower face below"]],
     (value) => put({ layout_name: value }),
   );
   const compareButton = html("button", { type: "button", title: "two clips or two classes side by side", onclick: startComparing }, viewButtons[0].parentNode.parentNode, "Compare");
@@ -357,7 +389,7 @@ function render({ model, el }) {
     const { clip } = get("compare");
     if (clip === undefined) return get("compare").classes ? null : model.set("_other", {});
     const kept = get("_follow")?.clip;
-    if (kept?._payload[clip]) model.set("_other", { compare: { clip }, payload: kept._payload[clip], measured: kept._measured[clip] });
+    if (kept?._payload[clip]) model.set("_other", { compare: { clip }, payload: kept._payload[clip] });
   }
   const difference = () => {
     if (!other || !other.sides) return null;
@@ -401,23 +433,18 @@ function render({ model, el }) {
 
   // ------------------------------------------------------------------------------------------ drawing
   function missing(graph) {
-    const measured = get("_measured");
-    if (signed() && side.payload[graph === "au" ? "au" : "weight"]) {
-      if (measured.reason) return measured.reason;
-      if (!get("_live") && get("quantity") === "attribution" && measured.target !== undefined && measured.target !== targetOf(side)) return `This page contains the attribution of ${scene.classes[measured.target]} only: open it in a notebook for other classes.`;
-      return !get("_live") ? "This page was saved without a network: attributions and effects are not in it." : "computing … (every edge is removed once)";
-    }
-    if (graph === "au") return "This network has no AU edges (connectivity is not AU-guided).";
-    return `This network has no ${get("quantity") === "attention" ? "attention" : "edge weights"} between regions.`;
+    if (get("_fused") && (graph === "au" || ofClass())) return get("_fused");
+    if (graph === "au") return "This output has no AU edges.";
+    return `This output has no ${get("quantity") === "attention" ? "attention" : "edges"} between regions.`;
   }
 
   function showOf(of, graph, title) {
     const table = of.table(graph, how(of));
     if (!table) return { side: of, frame: get("frame"), edges: [], most: 0, cutoff: 0, missing: missing(graph) };
     const list = ordered(of, graph);
-    const scale = signed() || of.group || of.difference ? list[list.length - 1] : of.maxima[graph === "au" ? "au" : get("quantity")];
+    const scale = signed(graph) || of.group || of.difference ? list[list.length - 1] : of.maxima[graph === "au" ? "au" : get("quantity")];
     const cutoff = cutoffOf(list);
-    return { side: of, frame: get("frame"), edges: edgesOf(of, graph, cutoff), most: scale || 1, cutoff, title, signed: signed() || !!of.difference };
+    return { side: of, frame: get("frame"), edges: edgesOf(of, graph, cutoff), most: scale || 1, cutoff, title, signed: signed(graph) || !!of.difference };
   }
 
   function drawKey(panelOf) {
@@ -434,21 +461,21 @@ function render({ model, el }) {
     }
     const arrow = (kind, dashed) => (svg) => {
       const group = make("g", { class: `sg-edge ${kind}` }, svg);
-      make("path", { class: "sg-wire", d: "M2,6L24,6", "stroke-width": 2.4, "stroke-opacity": 0.85, ...(dashed ? { "stroke-dasharray": dashed } : {}) }, group);
-      make("path", { class: "sg-tip", d: kind.includes("sg-against") ? "M25,0.5L28,0.5L28,11.5L25,11.5Z" : "M33,6L23,1.6L23,10.4Z" }, group);
+      make("path", { class: "sg-wire", d: graph === "au" ? "M2,6L32,6" : "M2,6L24,6", "stroke-width": 2.4, "stroke-opacity": 0.85, ...(dashed ? { "stroke-dasharray": dashed } : {}) }, group);
+      if (graph === "region") make("path", { class: "sg-tip", d: "M33,6L23,1.6L23,10.4Z" }, group);
     };
     const [symbol, definition] = meaningOf(graph);
     const most = Number(panelOf.most.toPrecision(2));
     if (panelOf.side.difference) {
       item(arrow("sg-for"), `more in the second, ≤ ${most}`, definition);
-      item(arrow("sg-against"), "less");
-      if (panelOf.side.table(graph, how(panelOf.side)).low) item(arrow("sg-unsure", "2 3"), "interval spans 0");
-    } else if (signed()) {
-      item(arrow("sg-for"), `for ${targetOf(panelOf.side) < 0 ? "its class" : scene.classes[targetOf(panelOf.side)]}, ≤ ${most} logits`, definition);
-      item(arrow("sg-against"), "against");
-    } else item(arrow(""), `${symbol}(target ◂ source) ≤ ${most}`, definition);
+      item(arrow("sg-against", dash(2.4)), "less");
+      if (panelOf.side.table(graph, how(panelOf.side)).low) item(arrow("sg-unsure", "1 3"), "interval spans 0");
+    } else if (signed(graph)) {
+      const what = get("quantity") === "weight" ? shownAu() : targetOf(panelOf.side) < 0 ? "its class" : scene.classes[targetOf(panelOf.side)];
+      item(arrow("sg-for"), `for ${what}, ≤ ${logitText(panelOf.most).replace("+", "")} logits`, definition);
+      item(arrow("sg-against", dash(2.4)), "against");
+    } else item(arrow(""), `${symbol}${graph === "au" ? "" : " (source → target)"} ≤ ${most}`, definition);
     if (graph === "region") {
-      item(arrow("", "7 3"), "beyond anatomy");
       if (!panelOf.side.difference)
         item((svg) => {
           make("path", { class: "sg-arrow", d: "M3,6L24,6" }, svg);
@@ -462,7 +489,7 @@ function render({ model, el }) {
           make("circle", { class: "sg-ring", cx: x, cy: 6, r }, svg);
         }
       }, "activation 0 … 1");
-    panelOf.note.textContent = `${panelOf.edges.length} edges ≥ ${short(panelOf.cutoff)}`;
+    panelOf.note.textContent = `${graph === "region" && shownAu() ? `subgraph of ${shownAu()}: ` : ""}${panelOf.edges.length} edge${panelOf.edges.length === 1 ? "" : "s"}`;
     panelOf.note.title = `the strongest ${short(100 * (1 - get("threshold")))} % of all edges; ${definition}`;
   }
 
@@ -472,7 +499,7 @@ function render({ model, el }) {
     for (const [g, list] of Object.entries(trios)) for (const one of list) one.box.hidden = g !== graph;
     const sent = get("_other");
     const fits = same(sent.compare, get("compare")) && (sent.payload || (sent.quantity === get("quantity") && sent.head === get("head") && sent.target_class === get("target_class") && sent.seed === get("seed")));
-    compareNote.textContent = sent.reason ?? (fits || !get("_live") ? "" : signed() ? "removing every edge of every clip: this may take minutes …" : "computing …");
+    compareNote.textContent = sent.reason ?? (fits || !get("_live") ? "" : "computing …");
     if (!other || !other.sides) return [];
     const title = (of) => (of.group ? `${of.name}: mean of ${of.clips} clips, ${of.subjects} subjects${of.caveat ? ` (caution: ${of.caveat})` : ""}` : `${scene.clips[of.index].id} · ${scene.classes[scene.clips[of.index].label]} · ${Math.round(of.times[Math.min(get("frame"), of.frames - 1)])} ms`);
     const [one, two] = other.sides;
@@ -506,19 +533,17 @@ function render({ model, el }) {
     foldBox.title = trained ? "this network was trained on this clip: its prediction is no test" : "";
     for (const option of foldBox.options) option.disabled = side.payload.allowed[Number(option.value)] === false;
     networkNote.textContent = scene.folds.length ? side.payload.network : "";
-    kindBox.value = get("edge_kind");
     headBox.value = get("head");
     headBox.field.hidden = get("quantity") !== "attention";
     targetBox.value = get("target_class");
-    targetBox.field.hidden = !signed();
+    targetBox.field.hidden = !ofClass();
     thresholdBox.value = get("threshold");
     thresholdText.textContent = `${(100 * get("threshold")).toFixed(1)} %`;
     const pressed = (list, trait) => { for (const button of list) button.setAttribute("aria-pressed", button.dataset.value === get(trait)); };
     pressed(viewButtons, "view");
     pressed(layoutButtons, "layout_name");
     pressed(quantityButtons, "quantity");
-    for (const button of quantityButtons)
-      button.disabled = (button.dataset.value === "weight" && !scene.maxima.weight && !scene.maxima.au) || (button.dataset.value === "attention" && !scene.n_heads);
+    fusedNote.textContent = get("_fused");
     compareButton.setAttribute("aria-pressed", comparing());
     compareButton.disabled = scene.clips.length < 2;
     compareBar.hidden = !comparing();
@@ -578,17 +603,18 @@ function render({ model, el }) {
   const shownEdges = () => drawnPanels.flatMap((one) => one.edges.map((edge) => [one.side.difference ? "difference" : nameOf(one.side), one.side, edge]));
   const asSvg = () => joinDrawings(root, drawnPanels.map((one) => ({ svg: one.svg, title: one.name.textContent })), drawnPanels.map((one) => `${one.name.textContent}: ${one.key.innerText.replace(/\s+/g, " ")}`));
   const asCsv = () => toCsv(
-    ["of", "time_ms", "graph", "quantity", "class", "target", "source", "value", "low", "high"],
-    shownEdges().map(([name, of, e]) => [name, of.group || of.difference ? "" : of.times[Math.min(get("frame"), of.frames - 1)], e.graph, get("quantity"), signed() ? scene.classes[targetOf(of)] ?? "predicted" : "", e.target, e.source, e.value, e.low ?? "", e.high ?? ""]),
+    ["of", "time_ms", "graph", "quantity", "class", "au", "target", "source", "value", "low", "high"],
+    shownEdges().map(([name, of, e]) => [name, of.group || of.difference ? "" : of.times[Math.min(get("frame"), of.frames - 1)], e.graph, get("quantity"), ofClass() ? scene.classes[targetOf(of)] ?? "predicted" : "", e.au ?? "", e.target, e.source, e.value, e.low ?? "", e.high ?? ""]),
   );
   function asGraphml() {
     const nodes = [];
     for (const graph of new Set(drawnPanels.map((one) => one.graph)))
       names[graph].forEach((id, k) => {
-        const [x, y] = graph === "au" ? scene.au_face[k] : scene.centres[k];
+        const [x, y] = graph === "au" ? scene.au_face.find(([of]) => of === k)[2] : scene.centres[k];
         nodes.push(graph === "au" ? { id, kind: graph, title: scene.aus[k].name, muscles: scene.aus[k].muscles.join("; "), x, y, activation: side.activation(k, get("frame")) } : { id, kind: graph, x, y });
       });
-    return toGraphml(nodes, shownEdges().map(([name, , e]) => ({ source: e.source, target: e.target, weight: e.value, kind: e.graph, of: name })));
+    const edges = shownEdges().map(([name, , e]) => ({ source: e.source, target: e.target, weight: e.value, kind: e.graph, direction: e.graph === "au" ? "none" : "source to target", of: name }));
+    return toGraphml(nodes, edges, get("view") !== "au");
   }
   function asCode() {
     const quote = (value) => (typeof value === "string" ? JSON.stringify(value) : String(value));
@@ -597,15 +623,15 @@ function render({ model, el }) {
     const given = [
       run ? "run" : "output, batch, model=model",
       `clip=${quote(scene.clips[get("clip")].id)}`, `frame=${get("frame")}`, `view=${quote(get("view"))}`, `quantity=${quote(get("quantity"))}`,
-      `threshold=${get("threshold")}`, `edge_kind=${quote(get("edge_kind"))}`,
+      `threshold=${get("threshold")}`,
       get("head") >= 0 && `head=${get("head")}`, get("target_class") && `target=${quote(get("target_class"))}`,
       run && `seed=${get("seed")}`, run && get("fold") >= 0 && `fold=${get("fold")}`,
       compare.classes && `compare={"classes": ${JSON.stringify(compare.classes)}}`,
       compare.clip !== undefined && `compare={"clip": ${quote(scene.clips[compare.clip].id)}}`,
     ].filter(Boolean);
     const lines = ["import stagkit", scene.opening, `w = stagkit.view_au_graph(${given.join(", ")})`];
-    const { graph, target, source } = get("selected_edge");
-    if (target) lines.push(`w.selected_edge = {"graph": ${quote(graph)}, "target": ${quote(target)}, "source": ${quote(source)}}`);
+    const { graph, target, source, au } = get("selected_edge");
+    if (target) lines.push(`w.selected_edge = {"graph": ${quote(graph)}, "target": ${quote(target)}, "source": ${quote(source)}, "au": ${quote(au ?? "")}}`);
     if (get("selected_au")) lines.push(`w.selected_au = ${quote(get("selected_au"))}`);
     if (get("selected_region")) lines.push(`w.selected_region = ${quote(get("selected_region"))}`);
     if (get("interventions").length) lines.push(`w.interventions = ${JSON.stringify(get("interventions"))}`);
@@ -619,7 +645,7 @@ function render({ model, el }) {
   const follow = () => {
     load();
     const edge = get("selected_edge");
-    if (!edge.target || !loaded() || get("frame") >= side.frames || (signed() && get("_live"))) return;
+    if (!edge.target || !loaded() || get("frame") >= side.frames) return;
     const next = described(edge);
     if (["value", "quantity", "clip", "frame"].some((name) => next[name] !== edge[name])) put({ selected_edge: next });
   };
@@ -654,15 +680,16 @@ function render({ model, el }) {
   on("interventions", () => {
     if (!undoing && !same(lastInterventions, get("interventions"))) past.push(lastInterventions);
     lastInterventions = get("interventions");
-    predictFromTable();
+    predictInPage();
   });
-  on("clip", () => { load(); if (get("interventions").length) predictFromTable(); });
+  on("clip", () => { load(); if (get("interventions").length) predictInPage(); });
+  on("_payload", () => load());
   on("compare", followCompare);
   on("frame", () => { since = performance.now(); });
-  for (const trait of ["frame", "quantity", "head", "clip", "_payload", "_measured", "target_class"]) on(trait, follow);
+  for (const trait of ["frame", "quantity", "head", "clip", "_payload", "target_class", "interventions"]) on(trait, follow);
   for (const trait of [
-    "clip", "frame", "seed", "fold", "view", "layout_name", "quantity", "target_class", "head", "threshold", "edge_kind", "class_filter",
-    "compare", "selected_au", "selected_region", "selected_edge", "interventions", "magnify", "_payload", "_other", "_measured", "playing", "_disabled",
+    "clip", "frame", "seed", "fold", "view", "layout_name", "quantity", "target_class", "head", "threshold", "class_filter",
+    "compare", "selected_au", "selected_region", "selected_edge", "interventions", "magnify", "_payload", "_other", "playing", "_disabled", "_fused",
   ])
     on(trait, schedule);
   for (const trait of ["probabilities", "_computed"]) on(trait, predicted);

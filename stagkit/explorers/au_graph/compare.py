@@ -9,7 +9,7 @@ import numpy as np
 
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.bootstrap import compute_mean_difference, compute_mean_map
-from stagkit.explorers.au_graph.scene import SIGNED, Scene
+from stagkit.explorers.au_graph.scene import Scene
 from stagkit.explorers.sources import OWN_FOLD, Source
 
 
@@ -47,29 +47,16 @@ def check_compare(source: Source, compare: Mapping) -> dict:
     raise StagkitError(f"`compare` is {compare}, expected {{}}, {{'clip': id}} or {{'classes': [one, other]}}.")
 
 
-def load_measured(
+def load_scene(
     source: Source, clip: int, seed: int, fold: int, quantity: str, target: int | None
 ) -> tuple[Scene, int, int]:
-    """The scene of a clip with attributions or effects if ``quantity`` is one, the clip's place, the class explained.
+    """The scene of a clip, the clip's place in it, and the class explained: ``target``, the predicted one where None.
 
-    That class is ``target``, the predicted one where None. Raises StagkitError where a network is needed and missing.
+    Raises StagkitError if the network has no edges of this quantity.
     """
     scene, place = source.scene(clip, seed, fold)
-    target = int(scene.probabilities[place].argmax()) if target is None else target
-    if quantity in SIGNED and not any((place, g, quantity, target) in scene.measured for g in ("region", "au")):
-        if quantity == "effect":
-            ablations = source.ablations(clip, seed, fold)
-            found = ablations and {
-                g: ablations.effects(f, target) for g, f in (("region", "edges"), ("au", "au_edges"))
-            }
-        else:
-            found = source.edge_attribution(clip, seed, fold, target)
-        if found is None:
-            raise StagkitError(f"{quantity!r} needs the network: give model=... too, or a run.")
-        for graph, values in found.items():
-            if values is not None:
-                scene.measured[place, graph, quantity, target] = values[None] if values.ndim == 2 else values
-    return scene, place, target
+    scene.check_quantity(quantity)
+    return scene, place, int(scene.probabilities[place].argmax()) if target is None else target
 
 
 def compute_side(
@@ -79,13 +66,13 @@ def compute_side(
 
     Args:
         name: true class.
-        quantity, head: as for ``plot_au_graph``; attribution and effect need the network.
+        quantity, head: as for ``plot_au_graph``.
         target: index of the class explained; the predicted one of each clip where None.
     """
     members = np.flatnonzero(source.label == source.classes.index(name))
     activation, flow, edges = [], [], {"region": [], "au": []}
     for clip in members.tolist():
-        scene, place, explained = load_measured(source, clip, seed, OWN_FOLD, quantity, target)
+        scene, place, explained = load_scene(source, clip, seed, OWN_FOLD, quantity, target)
         n = int(scene.n_frames[place])
         activation.append(scene.activation[place, :n].mean(0))
         flow.append(scene.flow[place, :n].mean(0))

@@ -14,10 +14,9 @@ from matplotlib.patches import FancyArrowPatch
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch, StagkitError
-from stagkit.explorers.au_graph.compare import check_compare, compute_side, load_measured
+from stagkit.explorers.au_graph.compare import check_compare, compute_side, load_scene
 from stagkit.explorers.au_graph.scene import (
     DEFAULT_THRESHOLD,
-    EDGE_KINDS,
     QUANTITIES,
     SIGNED,
     VIEWS,
@@ -33,6 +32,9 @@ from stagkit.plots.style import AGAINST, COLOURS, FAINT, FOR, INK, SOFT, draw_fa
 if TYPE_CHECKING:
     from stagkit.network.model import Stag
 
+#: Written below a graph of a network whose logits are no sum of edges.
+NO_TERMS_SHORT = "no contributions: the logits of head='fused' are no sum of edges"
+
 _DATA, _SELECTED, _MOTION = COLOURS[0], "#8a5a00", COLOURS[2]
 
 
@@ -44,10 +46,9 @@ def plot_au_graph(
     clip: int | str = 0,
     frame: int | None = None,
     view: str = "both",
-    quantity: str = "weight",
+    quantity: str | None = None,
     head: int = -1,
     threshold: float = DEFAULT_THRESHOLD,
-    edge_kind: str = "all",
     au: str | None = None,
     target: str | None = None,
     seed: int | None = None,
@@ -64,17 +65,18 @@ def plot_au_graph(
         batch: the clips of an output.
         clip: index or id of the clip. ``frame``: index of its frame; the one with the highest AU activations where None.
         view: ``"au"``, ``"region"`` or ``"both"``.
-        quantity: what edges are drawn by: ``"weight"`` (A between regions, C between AUs; no unit), ``"attention"`` (0..1,
-            between regions; AU edges stay C), ``"attribution"`` or ``"effect"`` (of removing; logits, with a sign).
+        quantity: what edges are drawn by: ``"contribution"`` (terms in the logit of a class, of the whole clip; the first
+            choice where the logits are a sum of edges), ``"effect"`` (fall of the logit when the edge is removed alone),
+            ``"weight"`` (in one frame; no unit; with ``au``: terms of its region edges in its own logit) or
+            ``"attention"`` (0..1, between regions, ``head="fused"``).
         head: attention head, -1 = mean over heads.
         threshold: share of the clip's edges that is hidden, 0..1.
-        edge_kind: region edges of ``"all"`` kinds, only ``"anatomical"`` ones, or only ``"learned"`` ones.
-        au: label of an AU to select, e.g. ``"AU12"``.
-        target: class that attribution and effect explain; the predicted one where None.
+        au: label of an AU to select, e.g. ``"AU12"``: the region graph is then its subgraph alone.
+        target: class that contribution and effect are of; the predicted one where None.
         seed, fold: whose network of a run; the first seed where None; fold -1 = the one not trained on the clip.
         compare: ``{"clip": index or id}`` or ``{"classes": [one, other]}``: two AU graphs (region graphs where
             ``view="region"``) side by side, and their difference. Classes are means over frames and clips.
-        model: the network of an output, in evaluation mode; needed (or a run) for interventions, attribution and effect.
+        model: the network of an output, in evaluation mode; needed (or a run) for interventions and effects.
         allow_trained: for a run, also use networks that were trained on the clip: their predictions are no test.
 
     Returns:
@@ -89,31 +91,35 @@ def plot_au_graph(
     frame = scene.peak_frame(place) if frame is None else frame
     check_frame(frame, source.clip_ids[clip], int(scene.n_frames[place]))
     check_choice("view", view, VIEWS)
+    quantity = quantity or scene.quantity
     check_choice("quantity", quantity, QUANTITIES)
     check_choice("head", head, (-1, *range(scene.n_heads)))
-    check_choice("edge_kind", edge_kind, EDGE_KINDS)
     check_choice("au", au or "", ("", *AU_LABELS))
     check_choice("target", target, (None, *source.classes))
     wanted = source.classes.index(target) if target else None
-    scene, place, explained = load_measured(source, clip, seed, fold, quantity, wanted)
+    scene, place, explained = load_scene(source, clip, seed, fold, quantity, wanted)
     if compare:
         shown = {"graph": "region" if view == "region" else "au", "quantity": quantity, "head": head}
         sides = _gather_sides(source, clip, frame, seed, fold, check_compare(source, compare), wanted, shown)
         return _name_network(_draw_sides(scene, sides, threshold, shown), source, clip, seed, fold)
-    how = {"quantity": quantity, "head": head, "threshold": threshold, "edge_kind": edge_kind, "target": explained}
+    how = {"quantity": quantity, "head": head, "threshold": threshold, "target": explained, "au": au or ""}
     edges = scene.shown_edges(place, frame, view=view, **how)
     graphs = ("region", "au") if view == "both" else (view,)
-    plus = FOR if quantity in SIGNED else _DATA
     figure = Figure(figsize=(7.16 if view == "both" else 3.5, 4.2), facecolor="white", layout="none")
     for ax, graph in zip(_make_axes(figure, len(graphs)), graphs, strict=True):
         shown = [edge for edge in edges if edge.graph == graph]
-        most, note = _describe_scale(scene, place, graph, quantity, head, explained)
+        most, note = _describe_scale(scene, place, graph, quantity, head, explained, au if graph == "region" else None)
+        plus = FOR if quantity in SIGNED or (au and graph == "region" and quantity == "weight") else _DATA
         if graph == "region":
             _draw_regions(ax, scene, place, frame, shown, au, most, plus)
         else:
-            _draw_aus(ax, scene.activation[place, frame], shown, au, most, plus)
-            ax.text(0.94, -0.81, "fill: AU activation, white 0, blue 1", fontsize=7, color=_DATA, va="top", ha="right")
-        _finish(ax, note if shown else "no such edges in this network or frame")
+            terms = scene.terms["aus"][place, explained] if quantity in SIGNED and scene.terms else None
+            _draw_aus(ax, scene.activation[place, frame], shown, au, most, plus, terms=terms)
+            words = (
+                "fill: AU activation, white 0, blue 1" if terms is None else "size: activation; fill: term of the AU"
+            )
+            ax.text(0.94, -0.81, words, fontsize=7, color=SOFT, va="top", ha="right")
+        _finish(ax, note if shown else NO_TERMS_SHORT if scene.terms is None else "no such edges in this frame")
     return _name_network(figure, source, clip, seed, fold)
 
 
@@ -130,18 +136,22 @@ def _finish(ax: Axes, note: str) -> None:
     ax.axis("off")
 
 
-def _describe_scale(scene: Scene, place: int, graph: str, quantity: str, head: int, target: int) -> tuple[float, str]:
+def _describe_scale(
+    scene: Scene, place: int, graph: str, quantity: str, head: int, target: int, au: str | None
+) -> tuple[float, str]:
     """End of the scale of a graph, and one line that says what its edges are."""
-    if quantity in SIGNED:
-        values = scene.values(place, graph, quantity, head, target)
-        most = 0.0 if values is None else float(np.abs(values[:, scene.candidates(graph)]).max())
-        what = "decrease of the logit when removed" if quantity == "effect" else "attribution, logits"
-        return most, f"{what}, {scene.classes[target]}; orange for, blue against; at most {most:.2g}"
+    of = f"edges of {au}" if au else "AU edges" if graph == "au" else "region edges"
+    if quantity in SIGNED or (au and quantity == "weight"):
+        values = scene.values(place, graph, quantity, head, target, au or "")
+        most = 0.0 if values is None else float(np.abs(values[:, scene.candidates(graph, quantity, au or "")]).max())
+        to = au if quantity == "weight" else scene.classes[target]
+        what = f"fall of the logit of {to} when removed" if quantity == "effect" else f"terms in the logit of {to}"
+        return most, f"{of}: {what}\norange for, blue dashed against; at most {most:.2f}"
     most = scene.maxima["au" if graph == "au" else quantity]
     if graph == "au":
-        return most, f"co-activation C, source \u2192 target, at most {most:.2g}"
-    symbol = f"attention {scene.attention_name}" if quantity == "attention" else "weight A"
-    return most, f"{symbol}, source \u2192 target, at most {most:.2g}; dashed: not anatomical"
+        return most, f"{of}: co-activation C\nat most {most:.2g}"
+    what = f"attention {scene.attention_name}" if quantity == "attention" else "weight A"
+    return most, f"{of}: {what}, source \u2192 target\nat most {most:.2g}"
 
 
 def _name_network(figure: Figure, source: Source, clip: int, seed: int, fold: int) -> Figure:
@@ -167,7 +177,7 @@ def _gather_sides(
         edges = side.edges[graph]
         sides.append((f"{name}, mean of {side.n_clips} clips", side.activation[0], None if edges is None else edges[0]))
     for index in (clip, compare["clip"]) if "clip" in compare else ():
-        scene, place, explained = load_measured(source, index, seed, fold, shown["quantity"], target)
+        scene, place, explained = load_scene(source, index, seed, fold, shown["quantity"], target)
         values = scene.values(place, graph, shown["quantity"], shown["head"], explained)
         at = min(frame, int(scene.n_frames[place]) - 1)
         name = f"{source.clip_ids[index]}, {source.classes[source.label[index]]}"
@@ -181,7 +191,7 @@ def _gather_sides(
 def _draw_sides(scene: Scene, sides: list, threshold: float, shown: dict) -> Figure:
     """One, other, and other minus one."""
     graph = shown["graph"]
-    allowed, names = scene.candidates(graph), scene.names(graph)
+    allowed, names = scene.candidates(graph, shown["quantity"]), scene.names(graph)
     (_, activation, first), (_, other_activation, second) = sides
     both = np.abs(np.stack([first, second]))[:, allowed]
     figure = Figure(figsize=(7.16, 3.1), facecolor="white", layout="none")
@@ -198,35 +208,53 @@ def _draw_sides(scene: Scene, sides: list, threshold: float, shown: dict) -> Fig
             _draw_aus(ax, np.abs(active), edges, None, most, plus, small=True)
         else:
             draw_face(ax, colour=FAINT)
-            _draw_edges(ax, edges, dict(zip(ATLAS.names, ATLAS.mean_centres, strict=True)), most, plus)
+            _draw_region_edges(ax, edges, most, plus)
             ax.plot(*ATLAS.mean_centres.T, "o", ms=3.4, mfc="white", mec=SOFT, mew=0.7, zorder=4)
         _finish(ax, f"{title}\nat most {most:.2g}" + ("; orange more, blue less" if difference else ""))
     return figure
 
 
-def _draw_edges(
-    ax: Axes, edges: list[Edge], places: dict, most: float, plus: str, faded=(), dashed=(), gaps: dict | None = None
-) -> None:
-    """Curved arrows from source to target, width and opacity by value; above 0 in the colour ``plus``."""
-    gaps = gaps or {}
+def _style_line(edge: Edge, strength: float, plus: str, faded: bool) -> dict:
+    """Width and opacity by value; above 0 in the colour ``plus``, below 0 dashed."""
+    return {
+        "lw": 0.5 + 2.1 * strength**1.3,
+        "linestyle": (0, (4, 1.6)) if edge.value < 0 else "-",
+        "color": AGAINST if edge.value < 0 else plus,
+        "alpha": (0.3 + 0.65 * strength) * (0.18 if faded else 1.0),
+        "zorder": 2,
+    }
+
+
+def _draw_region_edges(ax: Axes, edges: list[Edge], most: float, plus: str) -> None:
+    """Curved arrows from source to target; one from a region to itself is a loop above it."""
+    places = dict(zip(ATLAS.names, ATLAS.mean_centres, strict=True))
     for edge in reversed(edges):  # strong ones on top
         strength = min(abs(edge.value) / most, 1.0) if most else 0.0
         tip = f"-|>,head_length={2.6 + 1.6 * strength:.2f},head_width={1.1 + 0.9 * strength:.2f}"
-        bar = f"|-|,widthA=0,widthB={1.6 + 1.2 * strength:.2f}"
-        arrow = FancyArrowPatch(
-            places[edge.source],
-            places[edge.target],
-            connectionstyle="arc3,rad=-0.2",
-            arrowstyle=tip if edge.value >= 0 else bar,
-            shrinkA=gaps.get(edge.source, 3.2),
-            shrinkB=gaps.get(edge.target, 3.2) + 0.6,
-            lw=0.4 + 1.9 * strength**1.3,
-            linestyle=(0, (4, 1.6)) if edge in dashed else "-",
-            color=AGAINST if edge.value < 0 else plus,
-            alpha=(0.25 + 0.7 * strength) * (0.18 if edge in faded else 1.0),
-            zorder=2,
+        start, end, bend, shrink = places[edge.source], places[edge.target], "arc3,rad=-0.2", 3.2
+        if edge.source == edge.target:
+            x, y = start
+            start, end, bend, shrink = (x - 0.02, y - 0.02), (x + 0.02, y - 0.02), "arc3,rad=-2.6", 0.0
+        line = _style_line(edge, strength, plus, faded=False)
+        ax.add_patch(
+            FancyArrowPatch(start, end, connectionstyle=bend, arrowstyle=tip, shrinkA=shrink, shrinkB=shrink, **line)
         )
-        ax.add_patch(arrow)
+
+
+def _draw_au_edges(ax: Axes, edges: list[Edge], nodes: list, most: float, plus: str, au: str | None) -> None:
+    """Lines without direction between AUs, on each side of the face."""
+    for edge in reversed(edges):
+        strength = min(abs(edge.value) / most, 1.0) if most else 0.0
+        line = _style_line(edge, strength, plus, bool(au) and au not in (edge.target, edge.source))
+        ends = [{side: spot for k, side, spot in nodes if AU_LABELS[k] == name} for name in (edge.target, edge.source)]
+        sides = ("R", "L") if any(len(places) > 1 for places in ends) else ("",)
+        for side in sides:
+            one, other = (places.get(side, places.get("")) for places in ends)
+            outwards = np.sign(other[1] - one[1]) * (np.sign(one[0] + other[0]) or 1)
+            bend = f"arc3,rad={-0.1 * outwards:.2f}"
+            ax.add_patch(
+                FancyArrowPatch(one, other, connectionstyle=bend, arrowstyle="-", shrinkA=4, shrinkB=4, **line)
+            )
 
 
 def _draw_regions(
@@ -234,16 +262,13 @@ def _draw_regions(
 ) -> None:
     """Regions on the face, their motion, and the region edges."""
     draw_face(ax, colour=FAINT)
-    places = dict(zip(ATLAS.names, ATLAS.mean_centres, strict=True))
-    anatomical = {frozenset(reason[:2]) for reason in ATLAS.edge_reasons}
     moved = set(ATLAS.names)
     if au:
         moved = {n for n, v in zip(ATLAS.names, ATLAS.incidence[AU_LABELS.index(au)], strict=True) if v > 0}
-    dashed = {edge for edge in edges if {edge.target, edge.source} not in anatomical}
-    _draw_edges(ax, edges, places, most, plus, {e for e in edges if not {e.target, e.source} <= moved}, dashed)
+    _draw_region_edges(ax, edges, most, plus)
     longest = np.linalg.norm(scene.flow, axis=-1).max() or 1.0
-    for (name, spot), move, present in zip(
-        places.items(), scene.flow[clip, frame], scene.present[clip, frame], strict=True
+    for name, spot, move, present in zip(
+        ATLAS.names, ATLAS.mean_centres, scene.flow[clip, frame], scene.present[clip, frame], strict=True
     ):
         chosen = bool(au) and name in moved
         ax.plot(
@@ -260,30 +285,39 @@ def _draw_regions(
 
 
 def _draw_aus(
-    ax: Axes, activation: np.ndarray, edges: list[Edge], au: str | None, most: float, plus: str, small: bool = False
+    ax: Axes,
+    activation: np.ndarray,
+    edges: list[Edge],
+    au: str | None,
+    most: float,
+    plus: str,
+    small: bool = False,
+    terms: np.ndarray | None = None,
 ) -> None:
-    """Action units, filled and sized by activation, and the AU edges; the strongest are named."""
+    """Action units, sized by activation, filled by it or by their term in a logit, and the AU edges; the strongest named."""
     draw_face(ax, colour=FAINT)
-    shade = LinearSegmentedColormap.from_list("activation", ["#ffffff", _DATA])
-    places = dict(zip(AU_LABELS, place_on_face(), strict=True))
-    radius = dict(zip(AU_LABELS, (4.2 + 2.4 * activation) if small else (5.6 + 3.6 * activation), strict=True))  # pt
+    nodes = place_on_face()
+    radius = (3.4 + 1.6 * activation) if small else (4.6 + 2.6 * activation)  # pt
     partners = {name for e in edges if au in (e.target, e.source) for name in (e.target, e.source)} | {au}
-    faded = {edge for edge in edges if au and au not in (edge.target, edge.source)}
-    _draw_edges(ax, edges, places, most, plus, faded, gaps=radius)
+    _draw_au_edges(ax, edges, nodes, most, plus, au)
     strongest = np.argsort(-activation, kind="stable")[:4]
-    for k, (label, spot) in enumerate(places.items()):
-        alpha, value = 0.35 if au and label not in partners else 1.0, activation[k]
+    share = activation if terms is None else np.abs(terms) / max(float(np.abs(terms).max()), 1e-9)
+    for k, side, spot in nodes:
+        label = AU_LABELS[k]
+        alpha, value = 0.35 if au and label not in partners else 1.0, float(share[k])
+        colour = _DATA if terms is None else AGAINST if terms[k] < 0 else FOR
+        shade = LinearSegmentedColormap.from_list("share", ["#ffffff", colour])
         ax.plot(
-            *spot, "o", ms=2 * radius[label], mfc=shade(value), mec=_SELECTED if label == au else SOFT,
+            *spot, "o", ms=2 * radius[k], mfc=shade(value), mec=_SELECTED if label == au else SOFT,
             mew=1.8 if label == au else 0.7, alpha=alpha, zorder=4,
         )  # fmt: skip
         ax.text(
-            *spot, str(AU_NUMBERS[k]), fontsize=(5.2 if small else 6.6) + 1.6 * value, ha="center", va="center_baseline",
-            color="white" if value > 0.5 else INK, alpha=alpha, weight="bold", zorder=5,
+            *spot, str(AU_NUMBERS[k]), fontsize=(4.6 if small else 5.6) + 1.2 * activation[k], ha="center",
+            va="center_baseline", color="white" if value > 0.5 else INK, alpha=alpha, weight="bold", zorder=5,
         )  # fmt: skip
-        if not small and (label == au or (k in strongest and value > 0.25)):
+        if not small and side != "L" and (label == au or (k in strongest and activation[k] > 0.25)):
             ax.annotate(
-                ACTION_UNITS[AU_NUMBERS[k]].name, spot, (0, -radius[label] - 2), textcoords="offset points", fontsize=7,
-                ha="center", va="top", color=_SELECTED if label == au else INK, zorder=6,
-                bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.4},
+                ACTION_UNITS[AU_NUMBERS[k]].name, spot, (-radius[k] - 1.5, 0), textcoords="offset points", fontsize=6.5,
+                ha="right", va="center", color=_SELECTED if label == au else INK, zorder=6,
+                bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.3},
             )  # fmt: skip

@@ -1,30 +1,40 @@
 // One drawing of a graph on a face: the regions and their motion, or the action units; of a clip, a mean or a difference.
 // ctx: shared by all panels (see au_graph.js): scene, names, get, tip, actions, focus, reasons, changes.
 
-// From source to target, bent to its left, so that the two directions of a pair lie apart.
-// On the circle all bend towards its centre instead. A value below 0 ends in a bar instead of a tip.
-function wire(from, to, startGap, endGap, width, centre = null, against = false) {
+// A region edge, from source to target, bent to its left, so that the two directions of a pair lie apart; one from a region
+// to itself is a loop above it. An AU edge has no direction and no tip: it bends away from the midline, or, on the circle,
+// towards the centre.
+function wire(from, to, startGap, endGap, width, centre = null, directed = true) {
+  if (from === to) {
+    const [x, y] = [from[0], from[1] - startGap + 1];
+    const [r, tip] = [9, [x + 3, y]];
+    const neck = [tip[0] + 1.8, tip[1] - 5 - width];
+    const spread = 1.6 + 0.9 * width;
+    return { line: `M${at([x - 3, y])}C${at([x - 3 - 1.5 * r, y - 2 * r])} ${at([x + 3 + 1.5 * r, y - 2 * r])} ${at(neck)}`, tip: `M${at(tip)}L${at([neck[0] - spread, neck[1] - 1])}L${at([neck[0] + spread, neck[1] + 1])}Z`, middle: [x, y - 1.5 * r] };
+  }
   const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
   const length = Math.hypot(dx, dy) || 1;
-  const bend = centre ? 9 : Math.min(0.2 * length, 46) + 4;
+  const outwards = directed || dy === 0 ? 1 : Math.sign(dy) * Math.sign((from[0] + to[0]) / 2 - FACE.cx || 1);
+  const bend = outwards * (centre ? 9 : directed ? Math.min(0.2 * length, 46) + 4 : Math.min(0.12 * length, 24));
   const control = [(from[0] + to[0]) / 2 + (dy / length) * bend, (from[1] + to[1]) / 2 - (dx / length) * bend];
   if (centre) for (const i of [0, 1]) control[i] += 0.55 * (centre[i] - (from[i] + to[i]) / 2);
   const toward = (a, b, gap) => {
     const d = Math.hypot(b[0] - a[0], b[1] - a[1]) || 1;
     return [a[0] + ((b[0] - a[0]) / d) * gap, a[1] + ((b[1] - a[1]) / d) * gap];
   };
-  const tipLength = against ? 3 : 5 + 1.7 * width;
+  const tipLength = directed ? 5 + 1.7 * width : 0.01;
   const start = toward(from, control, Math.min(startGap, length / 3));
   const tip = toward(to, control, Math.min(endGap, length / 3));
   const neck = toward(to, control, Math.min(endGap, length / 3) + tipLength);
   const [ux, uy] = [(tip[0] - neck[0]) / tipLength, (tip[1] - neck[1]) / tipLength];
-  const spread = against ? 4 + 1.3 * width : 2 + 1.05 * width;
+  const spread = 2 + 1.05 * width;
   const [one, other] = [[neck[0] - uy * spread, neck[1] + ux * spread], [neck[0] + uy * spread, neck[1] - ux * spread]];
-  const ahead = ([x, y]) => [x + 2.4 * ux, y + 2.4 * uy];
-  const corners = against ? [one, other, ahead(other), ahead(one)] : [tip, one, other];
   const middle = [0.25 * start[0] + 0.5 * control[0] + 0.25 * neck[0], 0.25 * start[1] + 0.5 * control[1] + 0.25 * neck[1]];
-  return { line: `M${at(start)}Q${at(control)} ${at(neck)}`, tip: `M${corners.map(at).join("L")}Z`, middle };
+  return { line: `M${at(start)}Q${at(control)} ${at(neck)}`, tip: directed ? `M${[tip, one, other].map(at).join("L")}Z` : "", middle };
 }
+
+// against: not colour alone
+const dash = (width) => `${(4 + 1.5 * width).toFixed(1)} ${(2.4 + 0.7 * width).toFixed(1)}`;
 
 const CROSS = ([x, y], r = 5) => `M${x - r},${y - r}L${x + r},${y + r}M${x + r},${y - r}L${x - r},${y + r}`;
 
@@ -46,6 +56,11 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
   const key = html("div", { class: "sg-key" }, box.box);
   const out = { ...box, svg, key, face, nodes: [], edges: [], graph, side: null, frame: 0, title };
   const value = (k) => Math.max(0, Math.min(1, Math.abs(out.side.activation(k, out.frame))));
+  // activation of one side of the face: less where the other side does it
+  function sideValue(node) {
+    const balance = out.side.balance?.(node.index, out.frame) ?? 0;
+    return value(node.index) * Math.min(1, node.side === "R" ? 1 - balance : node.side === "L" ? 1 + balance : 1);
+  }
 
   // ---------------------------------------------------------------------------------------------- nodes, made once
   function touchable(node, what, lines) {
@@ -58,12 +73,15 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
     node.addEventListener("blur", leave);
   }
 
-  names[graph].forEach((name, index) => {
+  // an action unit that can act on one side alone has a node on both
+  const spots = isAu ? scene.au_face : scene.centres.map((_, r) => [r, ""]);
+  spots.forEach(([index, side, spot], order) => {
+    const name = names[graph][index];
     const radius = isAu ? 13 : 6;
     const trait = isAu ? "selected_au" : "selected_region";
-    const group = make("g", { class: "sg-node", role: "button", tabindex: index ? -1 : 0, "data-name": name, "aria-pressed": "false" }, nodeLayer);
+    const group = make("g", { class: "sg-node", role: "button", tabindex: order ? -1 : 0, "data-name": name, "data-side": side, "aria-pressed": "false" }, nodeLayer);
     const node = {
-      group, name, radius,
+      group, name, radius, index, side, spot,
       halo: make("circle", { class: "sg-halo", r: radius + 4 }, group),
       base: make("circle", { class: "sg-base", r: radius }, group),
       fill: make("circle", { class: "sg-fill", r: radius, "fill-opacity": 0 }, group),
@@ -71,6 +89,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
       text: isAu ? make("text", { class: "sg-number" }, group, String(scene.aus[index].number)) : null,
       arrow: isAu ? null : make("path", { class: "sg-arrow" }, group),
       arrowTip: isAu ? null : make("path", { class: "sg-arrow-tip" }, group),
+      term: isAu ? make("text", { class: "sg-term", "aria-hidden": "true" }, group) : null,
       cross: make("path", { class: "sg-cross" }, group),
       at: [0, 0],
     };
@@ -111,10 +130,12 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
 
   function placeUnits() {
     const circle = get("layout_name") === "circle";
-    const positions = circle
-      ? scene.au_circle.map(([x, y]) => [FACE.width / 2 + 150 * x, FACE.height / 2 + 156 * y])
-      : scene.au_face.map(place);
-    out.nodes.forEach((node, k) => setPlace(node, positions[k]));
+    const positions = scene.au_circle.map(([x, y]) => [FACE.width / 2 + 150 * x, FACE.height / 2 + 156 * y]);
+    for (const node of out.nodes) {
+      setPlace(node, circle ? positions[node.index] : place(node.spot));
+      node.hidden = circle && node.side === "L"; // once on the circle
+      node.group.style.display = node.hidden ? "none" : "";
+    }
     for (const node of [face.group, muscles.group, sides]) node.style.display = circle ? "none" : "";
     groupLabels.replaceChildren();
     if (!circle) return;
@@ -127,6 +148,13 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
   }
 
   // ---------------------------------------------------------------------------------------------- edges
+  // The nodes that an edge joins: those of the same side; an edge between midline and sides is drawn to both.
+  function endsOf(target, source) {
+    const [to, from] = [target, source].map((name) => out.nodes.filter((node) => node.name === name && !node.hidden));
+    if (!isAu || (to.length === 1 && from.length === 1)) return [[to[0], from[0]]];
+    return ["R", "L"].map((side) => [to, from].map((nodes) => nodes.find((node) => node.side === side) ?? nodes[0]));
+  }
+
   function drawEdges(now) {
     const focused = edgeLayer.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     edgeLayer.replaceChildren();
@@ -136,12 +164,12 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
     out.edges.forEach((edge, rank) => {
       const strength = Math.max(0, Math.min(1, Math.abs(edge.value) / (out.most || 1)));
       const on = chosen.target && ctx.sameEdge(chosen, edge);
-      const change = ctx.changeOf([graph, edge.target, edge.source]);
+      const change = ctx.changeOf(ctx.cutOf(edge));
       const removed = change && ctx.isRemoved(change);
+      const partly = !change && ctx.isPartly(edge);
       const against = edge.value < 0;
       const width = 0.7 + 3.4 * strength ** 1.3;
-      const [to, from] = [edge.target, edge.source].map((name) => out.nodes[names[graph].indexOf(name)]);
-      const pen = wire(from.at, to.at, from.radius + 2, to.radius + 3, width, centre, against);
+      const pens = endsOf(edge.target, edge.source).map(([to, from]) => wire(from.at, to.at, from.radius + (isAu ? 0 : 2), to.radius + (isAu ? 0 : 3), width, centre, !isAu));
       const text = ctx.edgeText(out, edge);
       const classes = ["sg-edge", on && "sg-on", removed && "sg-removed", change && !removed && "sg-clamped", against ? "sg-against" : out.signed && "sg-for"];
       if (edge.low !== undefined && edge.low < 0 && edge.high > 0 && out.side.difference) classes.push("sg-unsure");
@@ -155,18 +183,22 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
         "data-source": edge.source,
         "data-value": edge.value === null ? "" : rounded(edge.value),
         "data-graph": graph,
-        "aria-label": `${text.title}: ${text.value}${text.reason ? `; joined by ${text.reason}` : ""}${removed ? "; removed" : change ? `; clamped to ${change.at(-1)}` : ""}`,
+        "data-au": edge.au ?? "",
+        "aria-label": `${text.title}: ${text.value}${text.reason ? `; joined by ${text.reason}` : ""}${removed ? "; removed" : change ? `; times ${change.at(-1)}` : ""}`,
         "aria-pressed": on ? "true" : "false",
       });
       edgeLayer.prepend(group);
-      if (on) make("path", { class: "sg-halo", d: pen.line, "stroke-width": (width + 8).toFixed(1) }, group);
-      make("path", { class: "sg-hit", d: pen.line }, group);
-      const line = { class: "sg-wire", d: pen.line, "stroke-width": width.toFixed(2), "stroke-opacity": (0.25 + 0.7 * strength).toFixed(2) };
-      if (graph === "region" && !text.reason && !removed) line["stroke-dasharray"] = "7 3";
-      make("path", line, group);
-      make("path", { class: "sg-tip", d: pen.tip, "fill-opacity": (0.35 + 0.6 * strength).toFixed(2) }, group);
-      if (removed) make("path", { class: "sg-cross", d: CROSS(pen.middle) }, group);
-      else if (change) make("text", { class: "sg-level", x: pen.middle[0], y: pen.middle[1] }, group, `= ${short(change.at(-1))}`);
+      for (const pen of pens) {
+        if (on) make("path", { class: "sg-halo", d: pen.line, "stroke-width": (width + 8).toFixed(1) }, group);
+        make("path", { class: "sg-hit", d: pen.line }, group);
+        const line = { class: "sg-wire", d: pen.line, "stroke-width": width.toFixed(2), "stroke-opacity": (0.25 + 0.7 * strength).toFixed(2) };
+        if (against && !removed) line["stroke-dasharray"] = dash(width);
+        make("path", line, group);
+        if (pen.tip) make("path", { class: "sg-tip", d: pen.tip, "fill-opacity": (0.35 + 0.6 * strength).toFixed(2) }, group);
+        if (removed) make("path", { class: "sg-cross", d: CROSS(pen.middle) }, group);
+        else if (partly) make("path", { class: "sg-cross sg-partly", d: CROSS(pen.middle, 3.4) }, group);
+        else if (change) make("text", { class: "sg-level", x: pen.middle[0], y: pen.middle[1] }, group, `× ${short(change.at(-1))}`);
+      }
     });
     if (focused) {
       const again = [...edgeLayer.children].find((child) => child.dataset.key === focused);
@@ -177,7 +209,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
   // One listener per layer instead of four per edge.
   const read = (event) => {
     const group = event.target.closest && event.target.closest(".sg-edge");
-    return group && { graph, target: group.dataset.target, source: group.dataset.source, value: Number(group.dataset.value), group };
+    return group && { graph, target: group.dataset.target, source: group.dataset.source, au: group.dataset.au, value: Number(group.dataset.value), group };
   };
   const leave = () => { ctx.hover({}); tip.hide(); };
   edgeLayer.addEventListener("pointermove", (event) => {
@@ -186,7 +218,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
     const text = ctx.edgeText(out, out.edges.find((e) => ctx.sameEdge(e, edge)) ?? edge);
     const lines = [text.title, text.value];
     if (text.range) lines.push(text.range);
-    lines.push(text.reason ? `anatomical: ${text.reason}` : graph === "region" ? "not an anatomical edge" : text.definition);
+    lines.push(text.reason ? `joined by ${text.reason}` : text.definition);
     tip.show({ type: event.type, clientX: event.clientX, clientY: event.clientY, currentTarget: edge.group }, lines);
     ctx.hover({ kind: "edge", graph, target: edge.target, source: edge.source });
   });
@@ -197,7 +229,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
     const edge = read(event);
     if (!edge) return;
     if (event.key === "Enter" || event.key === " ") ctx.chooseEdge(edge);
-    else if (event.key === "Delete") ctx.toggleRemoval([graph, edge.target, edge.source]);
+    else if (event.key === "Delete") ctx.toggleRemoval(ctx.cutOf(edge));
     else if (event.key === "Escape") ctx.choose(null);
     else if (event.key.startsWith("Arrow")) {
       const stronger = event.key === "ArrowUp" || event.key === "ArrowLeft";
@@ -278,15 +310,20 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
         if (edge.source === middle) partners.add(edge.target);
       }
     const close = new Set([...partners].slice(0, 5));
-    const strongest = isAu ? out.nodes.map((_, k) => k).sort((a, b) => value(b) - value(a)).slice(0, 4) : [];
+    const strongest = isAu ? names.au.map((_, k) => k).sort((a, b) => value(b) - value(a)).slice(0, 4) : [];
+    const terms = isAu && ctx.ofClass() && !out.side.difference && out.side.nodeTerm ? names.au.map((_, k) => out.side.nodeTerm(k, out.side.base ? ctx.targetOf(out.side) : ctx.target())) : null;
+    const mostTerm = terms ? Math.max(...terms.map(Math.abs), 0.01) : 1;
     const wanted = [];
     if (circle) labelLayer.replaceChildren();
-    out.nodes.forEach((node, k) => {
+    out.nodes.forEach((node) => {
+      const k = node.index;
       const on = node.name === chosen || (now && (isAu ? now.units : now.regions).has(node.name));
       const visible = isAu || ctx.visible(out.side, k, out.frame);
       const change = ctx.changeOf([graph, node.name]);
       const classes = ["sg-node", on && "sg-on", partners.has(node.name) && "sg-partner", !visible && "sg-absent", change && (ctx.isRemoved(change) ? "sg-removed" : "sg-clamped"), now && !on && !partners.has(node.name) && !change && "sg-faded"];
+      const term = terms?.[k] ?? null;
       if (isAu && out.side.difference) classes.push(out.side.activation(k, 0) < 0 ? "sg-against" : "sg-for");
+      else if (term !== null) classes.push("sg-signed", term < 0 ? "sg-against" : "sg-for");
       node.group.setAttribute("class", classes.filter(Boolean).join(" "));
       node.group.setAttribute("aria-pressed", node.name === chosen);
       node.group.setAttribute("aria-label", ctx.nodeText(out, k).join(", ") + (change ? `, ${ctx.changeText(change)}` : ""));
@@ -298,11 +335,19 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
       }
       for (const ring of [node.base, node.fill, node.ring]) ring.setAttribute("r", node.radius.toFixed(1));
       node.halo.setAttribute("r", (node.radius + 4).toFixed(1));
-      node.fill.setAttribute("fill-opacity", value(k).toFixed(3));
-      node.text.style.fontSize = `${(11 + 4 * value(k)).toFixed(1)}px`;
-      node.text.classList.toggle("sg-inverse", value(k) > 0.5);
+      const filled = term === null ? sideValue(node) : Math.abs(term) / mostTerm;
+      node.fill.setAttribute("fill-opacity", filled.toFixed(3));
+      node.text.style.fontSize = `${(10.5 + 2.5 * value(k)).toFixed(1)}px`;
+      node.text.classList.toggle("sg-inverse", filled > 0.5);
+      node.text.setAttribute("y", 0);
+      node.term.textContent = !circle && term !== null && Math.abs(term) >= 0.05 && Math.abs(term) > 0.15 * mostTerm ? logitText(term) : "";
+      const outside = node.side === "R" ? -1 : 1;
+      node.term.setAttribute("x", outside * (node.radius + 3));
+      node.term.setAttribute("y", 3.5);
+      node.term.style.textAnchor = outside < 0 ? "end" : "start";
       const named = on || close.has(node.name) || (!now && value(k) > 0.25 && strongest.includes(k));
       if (circle) {
+        if (node.hidden) return;
         const [x, y] = scene.au_circle[k];
         const centred = Math.abs(x) < 0.06;
         const gap = node.radius + 7;
@@ -310,7 +355,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
         const label = make("text", { class: "sg-label", x: spot[0].toFixed(1), y: spot[1].toFixed(1) }, labelLayer, scene.aus[k].name);
         label.style.textAnchor = centred ? "middle" : x > 0 ? "start" : "end";
         if (now && !on && !partners.has(node.name)) label.style.opacity = 0.35;
-      } else if (named) wanted.push({ text: scene.aus[k].name, node, first: on ? 1 : 0, value: value(k) });
+      } else if (named && node.side !== "L") wanted.push({ text: scene.aus[k].name, node, first: on ? 1 : 0, value: value(k) });
     });
     if (!circle) drawLabels(isAu ? wanted.sort((a, b) => b.first - a.first || b.value - a.value) : wanted);
     const highlighted = now ? [...(now.au ? [now.au] : isAu || now.region ? now.units : [])] : [];
@@ -323,7 +368,8 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
   out.draw = (shown, now) => {
     Object.assign(out, shown);
     if (isAu) {
-      out.nodes.forEach((node, k) => (node.radius = 11 + 9 * value(k)));
+      const circle = get("layout_name") === "circle";
+      for (const node of out.nodes) node.radius = circle ? 11 + 9 * value(node.index) : 9.5 + 5.5 * value(node.index);
       placeUnits();
     }
     drawEdges(now);

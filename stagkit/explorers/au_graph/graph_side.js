@@ -1,6 +1,6 @@
 // Below the graph: activation over time with the clock, class probabilities with the interventions, and the details.
 
-const HEAT = { left: 26, top: 20, row: 9.2, bottom: 12 }; // px of the screen
+const HEAT = { left: 26, top: 20, row: 10.4, bottom: 12 }; // px of the screen
 
 function makeTime(ctx, parent) {
   const { scene, names, get, put, tip } = ctx;
@@ -42,7 +42,7 @@ function makeTime(ctx, parent) {
     const change = ctx.changeOf(["frame", frame]);
     remove.textContent = change ? "Restore frame" : "✂ Remove frame";
     for (const [button, live] of [[remove, false], [still, true]]) {
-      const reason = ctx.whyNot(live);
+      const reason = ctx.whyNot(["frame", frame], live);
       button.disabled = !!reason || (live && !!change);
       button.title = reason || (live ? "the frame stays, but nothing moves in it" : "ask the network again without this frame");
     }
@@ -52,7 +52,7 @@ function makeTime(ctx, parent) {
   let drawn = []; // what the heat map was last made of: it is some 250 elements, and most redraws leave it as it is
   function drawHeat(side) {
     const frame = get("frame");
-    const made = [side, frame, width, get("selected_au"), JSON.stringify(get("interventions").filter(([kind]) => kind === "frame"))];
+    const made = [side, frame, width, get("selected_au"), JSON.stringify(get("interventions"))];
     if (made.every((part, i) => part === drawn[i])) return;
     drawn = made;
     heat.replaceChildren();
@@ -109,7 +109,7 @@ function makeTime(ctx, parent) {
     const side = ctx.here();
     tip.show({ type: "pointermove", clientX: event.clientX, clientY: event.clientY, currentTarget: heat }, [
       `${names.au[unit]} ${scene.aus[unit].name}`,
-      `activation ${short(side.activation(unit, frame))} at ${side.times[frame]} ms`,
+      `activation ${side.activation(unit, frame).toFixed(2)} at ${side.times[frame]} ms`,
     ]);
   });
   heat.addEventListener("pointerleave", tip.hide);
@@ -132,7 +132,10 @@ function makeProbabilities(ctx, parent) {
     const compare = interventions.length > 0 && valid && !computed.error && !get("_disabled");
     const shown = scene.classes.map((name) => now[name] ?? 0);
     const guess = shown.indexOf(Math.max(...shown));
-    out.note.textContent = guess === label ? "✓ correct" : "✗ wrong";
+    const first = side.base.indexOf(Math.max(...side.base));
+    out.note.textContent = `${compare && guess !== first ? "prediction changed: " : ""}${guess === label ? "✓ correct" : "✗ wrong"}`;
+    out.note.classList.toggle("sg-flipped", compare && guess !== first);
+    const logits = interventions.every(isCut) && (!interventions.length || valid) ? side.logits() : null;
     scene.classes.forEach((name, c) => {
       const before = side.base[c];
       const row = html("div", { class: `sg-prob${c === label ? " sg-true" : ""}`, "data-class": name, "data-value": shown[c] }, body);
@@ -143,30 +146,44 @@ function makeProbabilities(ctx, parent) {
       html("span", { class: "sg-number-cell" }, row, probabilityText(shown[c]));
       if (compare) {
         const change = shown[c] - before;
-        html("span", { class: "sg-delta", title: `was ${short(before)}` }, row, `${change < 0 ? "−" : "+"}${Math.abs(change) < 0.00095 ? short(rounded(Math.abs(change))) : Math.abs(change).toFixed(3)}`);
+        html("span", { class: "sg-delta", title: `was ${short(before)}` }, row, `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)}`);
       }
+      if (logits) html("span", { class: "sg-logit", title: "logit: the sum of all terms" }, row, logitText(logits[c]));
     });
     body.classList.toggle("sg-compare", compare);
-    html("p", { class: "sg-note", style: "margin:4px 0" }, body, `◆ true class${compare ? "   ❘ before, ± change since" : ""}`);
+    body.classList.toggle("sg-logits", Boolean(logits));
+    html("p", { class: "sg-note", style: "margin:4px 0" }, body, ["◆ true class", compare && "❘ before, ± change since", logits && "right: logit"].filter(Boolean).join(" · "));
     if (!interventions.length) {
       html("p", { class: "sg-note" }, body, get("_disabled") || "Select an edge, an action unit, a region or a frame and remove it: the new prediction appears here.");
-      if (ctx.past.length) undo(html("div", { class: "sg-act" }, body));
+      const act = html("div", { class: "sg-act" }, body);
+      if (ctx.past.length) undo(act);
+      flip(act, side);
     } else {
       const list = html("div", { class: "sg-interventions", role: "group", "aria-label": "interventions" }, body);
       for (const change of interventions)
         html("button", { type: "button", class: "sg-chip", title: "restore this", onclick: () => ctx.restore(change) }, list, ctx.changeText(change));
       const act = html("div", { class: "sg-act" }, body);
       undo(act);
+      if (guess === first) flip(act, side);
       html("button", { type: "button", onclick: () => put({ interventions: [] }) }, act, "Restore all");
       const status = computed.error
         ? ["sg-error", computed.error]
         : get("_disabled")
           ? ["sg-note", get("_disabled")]
-          : ["sg-note", valid ? (computed.ms === null ? "from the table of ablations in this page" : `recomputed in ${short(computed.ms)} ms`) : "recomputing …"];
+          : ["sg-note", valid ? (computed.ms === null ? "computed in this page" : `recomputed in ${short(computed.ms)} ms`) : "recomputing …"];
       html("p", { class: status[0], role: "status" }, body, status[1]);
     }
     if (focused) [...body.querySelectorAll("button")].find((button) => button.textContent === focused)?.focus();
   };
+  // removes the fewest edges that change the prediction, each the one that brings it closest
+  function flip(act, side) {
+    if (!side.sums || get("_disabled") || get("interventions").some((change) => !isCut(change))) return;
+    const button = html("button", { type: "button", "data-act": "flip", title: "removes, one after another, the edges that bring the prediction closest to another class", onclick: () => {
+      const found = side.sums.findFlip(get("interventions"), ctx.shownAu());
+      if (found) put({ interventions: [...get("interventions"), ...found] });
+      else button.textContent = "12 edges do not change it";
+    } }, act, "Find the cuts that change it");
+  }
   const undo = (act) => html("button", { type: "button", title: "Ctrl+Z", disabled: !ctx.past.length, onclick: ctx.undo }, act, "Undo");
   return out;
 }
@@ -184,9 +201,9 @@ function makeDetails(ctx, parent) {
     line(title, "sg-note");
     const list = html("div", { class: "sg-list" }, body);
     for (const edge of edges) {
-      const button = html("button", { type: "button", "data-edge": `${edge.graph}|${edge.target}|${edge.source}`, onclick: () => ctx.chooseEdge(edge) }, list);
-      html("span", {}, button, `${brief(edge.target)} ← ${brief(edge.source)}`);
-      html("span", { class: "sg-number-cell" }, button, `${ctx.symbolOf(edge.graph)} ${short(edge.value)}`);
+      const button = html("button", { type: "button", "data-edge": `${edge.graph}|${edge.target}|${edge.source}${edge.au ? `|${edge.au}` : ""}`, onclick: () => ctx.chooseEdge(edge) }, list);
+      html("span", {}, button, ctx.linked(edge.graph, edge.target, edge.source));
+      html("span", { class: `sg-number-cell${ctx.ofClass() ? (edge.value < 0 ? " sg-against" : " sg-for") : ""}` }, button, `${ctx.symbolOf(edge.graph)} ${ctx.numberOf(edge.graph)(edge.value)}`);
     }
   }
 
@@ -198,20 +215,20 @@ function makeDetails(ctx, parent) {
     make("path", { class: "sg-line", d: "M" + series.map((value, t) => at(spot(value, t))).join("L"), "vector-effect": "non-scaling-stroke" }, svg);
     const [x, y] = spot(series[get("frame")], get("frame"));
     make("ellipse", { class: "sg-dot", cx: x, cy: y, rx: 3.4, ry: 3.4 }, svg);
-    line(`over the clip: ${short(least)} … ${short(most)}`, "sg-note");
+    line(`over the clip: ${least.toFixed(2)} … ${most.toFixed(2)}`.replaceAll("-", "−"), "sg-note");
   }
 
-  // remove, or clamp to a level
+  // remove, or weigh / hold at a level
   function changes(what, verb, levels) {
     const act = html("div", { class: "sg-act" }, body);
     const change = ctx.changeOf(what);
-    const reason = ctx.whyNot(false);
+    const reason = ctx.whyNot(what, false);
     html("button", { type: "button", "data-act": "remove", disabled: !!reason, title: reason || "and compute the prediction again", onclick: () => ctx.toggleRemoval(what) }, act, change ? "Restore" : `✂ ${verb}`);
-    const why = ctx.whyNot(true);
+    const why = ctx.whyNot(what, true);
     const box = html("span", { class: "sg-clamp" }, act);
     const slider = html("input", { type: "range", min: 0, max: levels.max, step: levels.max / 20, value: change && !ctx.isRemoved(change) ? change.at(-1) : levels.start, disabled: !!why, title: why, "aria-label": levels.label, oninput: () => (text.textContent = short(Number(slider.value))) }, box);
     const text = html("output", {}, box, short(Number(slider.value)));
-    html("button", { type: "button", "data-act": "clamp", disabled: !!why, title: why || levels.label, onclick: () => ctx.clamp(what, Number(slider.value)) }, box, "Clamp");
+    html("button", { type: "button", "data-act": "clamp", disabled: !!why, title: why || levels.label, onclick: () => ctx.clamp(what, Number(slider.value)) }, box, levels.verb);
     html("button", { type: "button", onclick: () => ctx.choose(null) }, act, "Clear");
     if (reason) line(reason, "sg-note");
   }
@@ -220,16 +237,49 @@ function makeDetails(ctx, parent) {
     const [i, j] = [names.au.indexOf(a), names.au.indexOf(b)];
     const both = scene.aus[i].emotions.filter((name) => scene.aus[j].emotions.includes(name));
     heading("Literature");
-    line(`Annotated together in ${short(100 * scene.together[i][j])} % of the clips of CASME II, SAMM and CAS(ME)³ that have either.`);
+    line(`Annotated together in ${Math.round(100 * scene.together[i][j])} % of the clips of CASME II, SAMM and CAS(ME)³ that have either.`);
     line(both.length ? `EMFACS names both for ${both.join(", ")}.` : "EMFACS names no emotion with both.", "sg-note");
+  }
+
+  // What a logit is the sum of, as bars from the middle.
+  function termBars(rows) {
+    const most = Math.max(...rows.map(([, value]) => Math.abs(value)), 0.01);
+    const list = html("div", { class: "sg-terms" }, body);
+    for (const [name, value, choose] of rows) {
+      const row = html(choose ? "button" : "div", { class: "sg-term-row", ...(choose ? { type: "button", onclick: choose } : {}) }, list);
+      html("span", { class: "sg-name" }, row, name);
+      const track = html("span", { class: "sg-axis", "aria-hidden": "true" }, row);
+      const size = (50 * Math.abs(value)) / most;
+      html("span", { class: value < 0 ? "sg-against" : "sg-for", style: `width:${size}%;left:${value < 0 ? 50 - size : 50}%` }, track);
+      html("span", { class: "sg-number-cell" }, row, logitText(value));
+    }
+  }
+
+  // The logit of the class explained as a sum, and its largest terms.
+  function drawSum() {
+    const of = side();
+    const [c, logits] = [ctx.target(), of.logits()];
+    const edges = of.table("au", { quantity: "contribution", head: -1, target: c, au: "" });
+    if (!logits || !edges) return false;
+    const n = names.au.length;
+    const nodes = names.au.map((name, k) => [name, of.nodeTerm(k, c), () => ctx.choose("selected_au", name)]);
+    const pairs = [];
+    for (let k = 0; k < n; k++)
+      for (let l = k + 1; l < n; l++) pairs.push([`${names.au[k]} – ${names.au[l]}`, edges.values[k * n + l], () => ctx.chooseEdge({ graph: "au", target: names.au[k], source: names.au[l] })]);
+    const sum = (rows) => rows.reduce((total, [, value]) => total + value, 0);
+    line(`Why ${ctx.className()}: logit ${logitText(logits[c])}`, "sg-title");
+    const bias = logits[c] - sum(nodes) - sum(pairs);
+    line(`= ${logitText(bias)} bias  ${logitText(sum(nodes))} AUs  ${logitText(sum(pairs))} AU edges`, "sg-sum");
+    termBars([...nodes, ...pairs].sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 7));
+    return true;
   }
 
   function drawEdge(edge) {
     const now = ctx.valueOf(side(), edge.graph, edge.target, edge.source);
     const text = ctx.edgeText({ side: side(), graph: edge.graph }, { ...edge, ...now });
-    out.note.textContent = `${edge.graph === "au" ? "AU" : "region"} edge, target ← source`;
+    out.note.textContent = edge.graph === "au" ? "AU edge, no direction" : "region edge, target ← source";
     line(text.title, "sg-title");
-    if (edge.graph === "au") line(`${ctx.unitOf(edge.target).name} ← ${ctx.unitOf(edge.source).name}`, "sg-note");
+    if (edge.graph === "au") line(`${ctx.unitOf(edge.target).name} – ${ctx.unitOf(edge.source).name}`, "sg-note");
     const pair = ctx.pair();
     if (pair) {
       const table = html("table", { class: "sg-table" }, body);
@@ -237,17 +287,19 @@ function makeDetails(ctx, parent) {
         const found = ctx.valueOf(of, edge.graph, edge.target, edge.source);
         const row = html("tr", {}, table);
         html("th", { scope: "row" }, row, name);
-        html("td", {}, row, found.value === null ? "–" : short(found.value));
+        html("td", {}, row, found.value === null ? "–" : ctx.numberOf(edge.graph)(found.value));
         html("td", { class: "sg-note" }, row, found.low === undefined ? "" : `${short(found.low)} … ${short(found.high)}`);
       }
     } else {
       line(text.value);
+      const parts = edge.graph === "au" && ctx.ofClass() ? side().parts(edge.target, edge.source, ctx.target()) : null;
+      if (parts) termBars(scene.relations.map((name, r) => [name, parts[r]]));
       const series = ctx.series(side(), edge.graph, edge.target, edge.source);
       if (series) spark(series);
-      line(`other way round: ${short(ctx.valueOf(side(), edge.graph, edge.source, edge.target).value)}`, "sg-note");
+      if (edge.graph === "region" && edge.target !== edge.source) line(`other way round: ${ctx.numberOf("region")(ctx.valueOf(side(), edge.graph, edge.source, edge.target).value)}`, "sg-note");
     }
-    if (edge.graph === "region") line(text.reason ? `Anatomical edge: ${text.reason}.` : "Not an anatomical edge: learned or AU-guided.");
-    changes([edge.graph, edge.target, edge.source], "Remove edge", { max: 2 * ctx.weightMost(edge.graph) || 1, start: ctx.weightMost(edge.graph) || 1, label: "clamp the edge's weight to" });
+    if (edge.graph === "region" && text.reason) line(`Joined by ${text.reason}.`);
+    changes(ctx.cutOf(edge), "Remove edge", { max: 2, start: 0.5, verb: "Weigh", label: "multiply the edge's term by" });
     if (edge.graph === "au" && edge.target !== edge.source) together(edge.target, edge.source);
     line(text.definition, "sg-note");
   }
@@ -258,27 +310,40 @@ function makeDetails(ctx, parent) {
     out.note.textContent = unit.group;
     line(`${au} ${unit.name}`, "sg-title");
     const series = Array.from({ length: side().frames }, (_, t) => side().activation(k, t));
-    line(`activation ${short(series[get("frame")])} now, ${short(Math.max(...series))} at most`);
+    line(`activation ${series[get("frame")].toFixed(2)} now, ${Math.max(...series).toFixed(2)} at most`);
+    const term = side().nodeTerm(k, ctx.target());
+    if (term !== null) line(`adds ${logitText(term)} to the logit of ${ctx.className()}, besides its AU edges`);
     spark(series);
-    changes(["au", au], "Set to zero", { max: 1, start: 0.9, label: "clamp the activation to" });
+    changes(["au", au], "Hold at 0", { max: 1, start: 0.9, verb: "Hold", label: "hold the activation at" });
+    subgraph(au);
     heading("Muscle and movement");
     line(`${unit.muscles.join(", ")}; ${unit.sided ? "left and right can act alone" : "both sides together"}.`);
     line(unit.moves.join("; ") + ".");
     heading("Literature");
     line(unit.emotions.length ? `EMFACS names it for ${unit.emotions.join(", ")}.` : "EMFACS names it for no basic emotion.");
     const mates = scene.together[k].map((v, j) => [names.au[j], v]).filter(([name, v]) => name !== au && v > 0).sort((a, b) => b[1] - a[1]).slice(0, 3);
-    if (mates.length) line(`Most often annotated with ${mates.map(([name, v]) => `${name} (${short(100 * v)} %)`).join(", ")} in CASME II, SAMM, CAS(ME)³.`, "sg-note");
-    partners("au", au, "strongest AU edges now", 4);
+    if (mates.length) line(`Most often annotated with ${mates.map(([name, v]) => `${name} (${Math.round(100 * v)} %)`).join(", ")} in CASME II, SAMM, CAS(ME)³.`, "sg-note");
+    partners("au", au, "strongest AU edges", 4);
+  }
+
+  // the region edges that make an action unit active
+  function subgraph(au) {
+    const found = [];
+    for (const target of names.region)
+      for (const source of names.region) {
+        const { value } = ctx.valueOf(side(), "region", target, source);
+        if (value) found.push({ graph: "region", target, source, au, value });
+      }
+    edgeList("its strongest region edges", found.sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, 4));
   }
 
   function partners(graph, name, title, most) {
     const found = [];
     for (const other of names[graph])
-      if (other !== name)
-        for (const [target, source] of [[name, other], [other, name]]) {
-          const { value } = ctx.valueOf(side(), graph, target, source);
-          if (value !== null) found.push({ graph, target, source, value });
-        }
+      for (const [target, source] of graph === "au" || other === name ? [[name, other]] : [[name, other], [other, name]]) {
+        const { value } = graph === "au" && other === name ? { value: null } : ctx.valueOf(side(), graph, target, source);
+        if (value) found.push({ graph, target, source, value });
+      }
     edgeList(title, found.sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, most));
   }
 
@@ -289,9 +354,9 @@ function makeDetails(ctx, parent) {
     out.note.textContent = "region";
     line(words(region), "sg-title");
     line(`motion ${short(Math.hypot(u, v))} ${scene.unit}: ${short(Math.abs(u))} ${u < 0 ? "to the image's left" : "to the image's right"}, ${short(Math.abs(v))} ${v < 0 ? "up" : "down"}`);
-    changes(["region", region], "Remove", { max: 3, start: 0, label: "multiply its motion by (0 = still)" });
+    changes(["region", region], "Remove", { max: 3, start: 0, verb: "Multiply", label: "multiply its motion by (0 = still)" });
     line(movers.length ? `moved by ${movers.map((unit) => `${unit.label} ${unit.name}`).join(", ")}` : "moved by no AU: the reference for head motion", "sg-note");
-    partners("region", region, "strongest edges now", 5);
+    partners("region", region, "its strongest edges", 5);
   }
 
   out.draw = (shown) => {
@@ -305,7 +370,8 @@ function makeDetails(ctx, parent) {
     else if (region) drawRegion(region);
     else {
       out.note.textContent = "select a node or an edge";
-      for (const one of shown) edgeList(`strongest ${one.graph === "au" ? "AU" : "region"} edges${shown.length > 2 ? ", " + one.title : " now"}`, one.edges.slice(0, shown.length > 2 ? 2 : 3));
+      const summed = !ctx.pair() && drawSum();
+      if (!summed || shown.length > 2) for (const one of shown) edgeList(`strongest ${one.graph === "au" ? "AU" : "region"} edges${shown.length > 2 ? ", " + one.title : ""}`, one.edges.slice(0, shown.length > 2 ? 2 : 3));
       const help = html("details", { class: "sg-help" }, body);
       html("summary", {}, help, "Keys and signs");
       for (const [keys, what] of [["/", "search"], ["Tab, arrows", "move between nodes and edges"], ["Enter", "select"], ["Delete", "remove what is focused"], ["Ctrl+Z", "undo"], ["Esc", "clear"]]) {

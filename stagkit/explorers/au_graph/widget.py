@@ -1,4 +1,4 @@
-"""The AU-graph explorer: region edges A and AU edges C on a face, over time, with interventions and comparisons."""
+"""The AU-graph explorer: AUs, the region edges that make them, the AU edges that make the class; cuts and comparisons."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 
 from stagkit.core.errors import import_optional
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch, StagkitError
 from stagkit.evaluation.bootstrap import describe_caveat
-from stagkit.explain.interventions import Ablations, compute_probabilities, read_intervention
-from stagkit.explorers.au_graph.compare import check_compare, compute_difference, compute_side, load_measured
+from stagkit.explain.interventions import compute_probabilities, read_intervention
+from stagkit.explorers.au_graph.compare import check_compare, compute_difference, compute_side
 from stagkit.explorers.au_graph.figure import plot_au_graph
-from stagkit.explorers.au_graph.scene import DEFAULT_THRESHOLD, EDGE_KINDS, QUANTITIES, SIGNED, VIEWS
-from stagkit.explorers.browser import pack, pack_exact, read_css, read_esm
+from stagkit.explorers.au_graph.scene import DEFAULT_THRESHOLD, NO_TERMS, QUANTITIES, VIEWS
+from stagkit.explorers.au_graph.sums import is_cut, split_change
+from stagkit.explorers.browser import pack, read_css, read_esm
 from stagkit.explorers.explorer import Choice, ClipExplorer, Range, WidgetError, checked
 from stagkit.explorers.sources import OWN_FOLD, as_source, choose_scene
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 traitlets = import_optional("traitlets")
 
 #: The parts of the module, in order: the shared ones, then this explorer's.
-_PARTS = ("base", "face", "export", "graph_data", "graph_panel", "graph_side", "au_graph")
+_PARTS = ("base", "face", "export", "graph_sums", "graph_data", "graph_panel", "graph_side", "au_graph")
 
 _NO_NETWORK = (
     "Interventions need the network: view_au_graph(output, batch, model=model), or a run instead of an output."
@@ -43,15 +45,16 @@ class AUGraph(ClipExplorer):
     """Explorer of AU and region connectivity; ``view_au_graph`` is its short name, ``plot_au_graph`` lists the arguments.
 
     Traits (all synced with the browser):
-        clip, frame, seed, fold, view, quantity, head, threshold, edge_kind, compare: the arguments; the clip as an index.
+        clip, frame, seed, fold, view, quantity, head, threshold, compare: the arguments; the clip as an index.
         playing: the frames run. ``layout_name``: AU nodes at their ``"face"`` or ``"circle"`` place.
         target_class: argument ``target``, ``""`` = the predicted class. ``class_filter``: only clips of this true class
             are offered, ``""`` = all.
         selected_au, selected_region: name or ``""``.
-        selected_edge: ``{}`` or ``{"graph", "target", "source", "value", "quantity", "clip", "frame"}``.
+        selected_edge: ``{}`` or ``{"graph", "target", "source", "au", "value", "quantity", "clip", "frame"}``; ``au`` =
+            whose subgraph a region edge is in, ``""`` = all together.
         hovered: ``{}`` or ``{"kind": "au" | "region", "name"}`` or ``{"kind": "edge", "graph", "target", "source"}``.
         interventions: list as in ``explain.interventions``: ``["region", target, source]``, ``["au", "AU12"]``,
-            ``["frame", 3]``, with a number at the end to clamp instead of remove.
+            ``["frame", 3]``, with a number at the end to weigh or hold instead of remove.
         probabilities: class -> 0..1 of the clip shown, with the interventions applied (written by each recomputation).
         magnify: factor by which the motion of the drawn face is enlarged.
 
@@ -72,7 +75,6 @@ class AUGraph(ClipExplorer):
     target_class = Choice("", _list_classes)
     head = Choice(-1, lambda explorer: (-1, *range(explorer.scene.n_heads)))
     threshold = Range(DEFAULT_THRESHOLD, 0, 1, "share of edges to hide")
-    edge_kind = Choice("all", EDGE_KINDS)
     class_filter = Choice("", _list_classes)
     compare = traitlets.Dict().tag(sync=True)
     selected_au = Choice("", ("", *AU_LABELS))
@@ -86,8 +88,8 @@ class AUGraph(ClipExplorer):
     _scene = traitlets.Dict().tag(sync=True)
     _payload = traitlets.Dict().tag(sync=True)
     _other = traitlets.Dict().tag(sync=True)
-    _measured = traitlets.Dict().tag(sync=True)
     _disabled = traitlets.Unicode("").tag(sync=True)
+    _fused = traitlets.Unicode("").tag(sync=True)
     _computed = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -98,10 +100,9 @@ class AUGraph(ClipExplorer):
         clip: int | str = 0,
         frame: int | None = None,
         view: str = "both",
-        quantity: str = "weight",
+        quantity: str | None = None,
         head: int = -1,
         threshold: float = DEFAULT_THRESHOLD,
-        edge_kind: str = "all",
         au: str | None = None,
         target: str | None = None,
         seed: int | None = None,
@@ -118,24 +119,23 @@ class AUGraph(ClipExplorer):
             fold=fold,
             frame=self.scene.peak_frame(self.place) if frame is None else frame,
             view=view,
-            quantity=quantity,
+            quantity=quantity or self.scene.quantity,
             head=head,
             threshold=threshold,
-            edge_kind=edge_kind,
             selected_au=au or "",
             target_class=target or "",
             compare=dict(compare or {}),
             _scene=self._make_header(),
             _payload=self._make_payload(clip, seed, fold),
             _disabled="" if source.network(clip, seed, fold) is not None else _NO_NETWORK,
+            _fused=NO_TERMS if self.scene.terms is None else "",
         )
         self._update_probabilities()
-        self._update_measured()
+        self._update_other()
         self.observe(self._on_clip, ["clip", "seed", "fold"])
         self.observe(lambda _: self._update_probabilities(), "interventions")
-        self.observe(lambda _: self._update_measured(), ["quantity", "target_class"])
-        self.observe(lambda _: self._update_edge(), ["frame", "head"])
-        self.observe(lambda _: self._update_other(), ["compare", "head"])
+        self.observe(lambda _: self._update_edge(), ["frame", "head", "quantity", "target_class", "interventions"])
+        self.observe(lambda _: self._update_other(), ["compare", "head", "quantity", "target_class"])
         self.observe(self._on_filter, "class_filter")
 
     def _make_header(self) -> dict:
@@ -192,14 +192,19 @@ class AUGraph(ClipExplorer):
         if not {"target", "source"} <= set(edge):
             raise WidgetError(f"`selected_edge` is {edge}, expected {{'target': ..., 'source': ...}}.")
         edge.setdefault("graph", "au" if edge["target"] in AU_LABELS else "region")
-        checked(read_intervention, [edge["graph"], edge["target"], edge["source"]])
+        edge.setdefault("au", "")
+        checked(_check_change, [edge["graph"], edge["target"], edge["source"], *filter(None, [edge["au"]])])
         return self._add_value(edge)
 
     @traitlets.validate("interventions")
     def _valid_interventions(self, proposal):
-        changes = [checked(read_intervention, entry) for entry in proposal["value"]]
-        latest = {change[:3]: [part for part in change if part is not None and part != ""] for change in changes}
-        return list(latest.values())
+        changes = [checked(_check_change, entry) for entry in proposal["value"]]
+        return list({tuple(split_change(change)[0]): change for change in changes}.values())  # the later one stands
+
+    @traitlets.validate("quantity")
+    def _valid_quantity(self, proposal):
+        checked(self.scene.check_quantity, proposal["value"])
+        return proposal["value"]
 
     @property
     def target(self) -> int:
@@ -212,13 +217,14 @@ class AUGraph(ClipExplorer):
         """The edge as shown now, with its value (None where the network has no such edges)."""
         graph, target, source = edge["graph"], edge["target"], edge["source"]
         names = self.scene.names(graph)
-        values = self.scene.values(self.place, graph, self.quantity, self.head, self.target)
+        quantity = "weight" if graph == "au" and self.quantity == "attention" else self.quantity
+        settings = quantity, self.head, self.target, edge.get("au", ""), self.interventions
+        values = self.scene.values(self.place, graph, *settings)
         value = None
         if values is not None:
             row = values[min(self.frame, len(values) - 1)]
             value = float(f"{row[names.index(target), names.index(source)]:.4g}")
-        quantity = "weight" if graph == "au" and self.quantity == "attention" else self.quantity
-        where = {"clip": self.clip, "frame": self.frame}
+        where = {"au": edge.get("au", ""), "clip": self.clip, "frame": self.frame}
         return {"graph": graph, "target": target, "source": source, "value": value, "quantity": quantity, **where}
 
     def _on_clip(self, change):
@@ -230,7 +236,8 @@ class AUGraph(ClipExplorer):
             self._payload = self._make_payload(self.clip, self.seed, self.fold)
             self.frame = min(self.frame, int(self.scene.n_frames[self.place]) - 1)
             self._update_probabilities()
-        self._update_measured()
+        self._update_edge()
+        self._update_other()
 
     def _on_filter(self, _change):
         wanted = [i for i, k in enumerate(self.source.label) if self.source.classes[k] == self.class_filter]
@@ -241,29 +248,10 @@ class AUGraph(ClipExplorer):
         if self.selected_edge:
             self.selected_edge = self._add_value(self.selected_edge)
 
-    def _update_measured(self):
-        """Effects or attributions of the clip shown, if they are to be drawn, and what follows from them."""
-        if self.quantity in SIGNED:
-            self._measured = self._measure(self.clip, self.quantity)
-        self._update_edge()
-        self._update_other()
-
-    def _measure(self, clip: int, *quantities: str) -> dict:
-        """What the browser needs to draw effects and attributions: ablations exactly, attributions in 16 bit."""
-        seed, fold, chosen = self.seed, self.fold, self.target if self.target_class else None
-        out = {"key": [clip, seed, fold]}
-        for quantity in quantities:
-            try:
-                scene, place, out["target"] = load_measured(self.source, clip, seed, fold, quantity, chosen)
-            except StagkitError as error:
-                return {**out, "reason": str(error)}
-            if quantity == "effect":
-                out |= _pack_ablations(self.source.ablations(clip, seed, fold))
-            else:
-                for graph in ("region", "au"):
-                    values = scene.measured.get((place, graph, quantity, out["target"]))
-                    out[f"{graph}_attribution"] = None if values is None else pack(values)
-        return out
+    def _pack_removals(self, clip: int) -> dict:
+        """Logits without each region and frame; where logits are no sum of edges, also with each AU at zero."""
+        found = self.source.removals(clip, self.seed, self.fold)
+        return {kind: found[kind].round(6).tolist() for kind in found if kind != "au" or self.scene.readout is None}
 
     def _update_other(self):
         """The other clip, or the two classes, of the comparison."""
@@ -271,9 +259,7 @@ class AUGraph(ClipExplorer):
             self._other = {}
         elif "clip" in self.compare:
             clip = self.compare["clip"]
-            measured = self._measure(clip, self.quantity) if self.quantity in SIGNED else {}
-            payload = self._make_payload(clip, self.seed, self.fold)
-            self._other = {"compare": self.compare, "payload": payload, "measured": measured}
+            self._other = {"compare": self.compare, "payload": self._make_payload(clip, self.seed, self.fold)}
         else:
             target = self.target if self.target_class else None
             how = {name: getattr(self, name) for name in ("compare", "quantity", "head", "target_class", "seed")}
@@ -303,8 +289,13 @@ class AUGraph(ClipExplorer):
         values, message, start = self.scene.probabilities[self.place], "", time.perf_counter()
         if self.interventions and not self._disabled:
             try:
-                model, batch = self.source.network(self.clip, self.seed, self.fold)
-                values = compute_probabilities(model, batch, self.interventions)
+                sums = self.scene.sums(self.place, self.interventions)
+                if sums is not None and all(map(is_cut, self.interventions)):
+                    values = softmax(sums.logits)  # exactly what the network would say
+                else:
+                    values = compute_probabilities(
+                        *self.source.network(self.clip, self.seed, self.fold), self.interventions
+                    )
             except StagkitError as error:
                 message = str(error)
             except Exception as error:  # shown in the browser: an exception in a callback would be lost
@@ -323,27 +314,35 @@ class AUGraph(ClipExplorer):
 
     def _how(self) -> dict:
         """The traits that decide which edges are shown."""
-        return {name: getattr(self, name) for name in ("view", "quantity", "head", "threshold", "edge_kind")}
+        return {name: getattr(self, name) for name in ("view", "quantity", "head", "threshold")}
+
+    @property
+    def shown_au(self) -> str:
+        """The AU whose subgraph of region edges is drawn, "" = all together."""
+        return self.selected_au or self.selected_edge.get("au", "")
 
     def edges_table(self, *, all_frames: bool = False):
         """The edges shown now (or in every frame), strongest first, as a pandas DataFrame.
 
-        Columns clip (id), time_ms, graph (``region`` or ``au``), target, source, value.
+        Columns clip (id), time_ms, graph (``region`` or ``au``), target, source, value, au (whose subgraph a region edge is
+        in, ``""`` = all together).
         """
         import pandas as pd
 
         rows = [
             (self.source.clip_ids[self.clip], float(self.scene.times_ms[self.place, frame]), *edge)
             for frame in (range(int(self.scene.n_frames[self.place])) if all_frames else [self.frame])
-            for edge in self.scene.shown_edges(self.place, frame, **self._how(), target=self.target)
+            for edge in self.scene.shown_edges(
+                self.place, frame, **self._how(), target=self.target, au=self.shown_au, changes=self.interventions
+            )
         ]
-        return pd.DataFrame(rows, columns=["clip", "time_ms", "graph", "target", "source", "value"])
+        return pd.DataFrame(rows, columns=["clip", "time_ms", "graph", "target", "source", "value", "au"])
 
     def to_html(self, path: str | os.PathLike | None = None, clips: Sequence[int | str] | None = None) -> str:
         """HTML of the explorer as one self-contained page, far below 1 MB per clip, also written to ``path`` if given.
 
-        With a network, the page contains the prediction without each edge, action unit, region and frame, and the edge
-        attributions of its clips; two interventions at once need a notebook.
+        With a network whose logits are a sum of edges, the page itself computes any combination of changes of edges and
+        action units, exactly. The prediction without a region or a frame is in it for each alone.
 
         Args:
             path: file to write.
@@ -355,17 +354,16 @@ class AUGraph(ClipExplorer):
             wanted.insert(0, self.clip)
         place = {clip: k for k, clip in enumerate(wanted)}
         here, network = place[self.clip], (self.seed, self.fold)
-        payloads = [self._make_payload(i, *network) | {"index": k, "key": [k, *network]} for i, k in place.items()]
         live = not self._disabled
-        measured = [
-            (self._measure(i, "effect", "attribution") if live else {}) | {"key": [k, *network]}
+        payloads = [
+            self._make_payload(i, *network)
+            | {"index": k, "key": [k, *network], "removals": self._pack_removals(i) if live else None}
             for i, k in place.items()
         ]
         changes = {
             "clip": here,
             "_scene": {**self._scene, "clips": [self._scene["clips"][clip] for clip in wanted]},
             "_payload": payloads[here],
-            "_measured": measured[here],
             "_disabled": "" if live else f"This page was saved without a network. {_NO_NETWORK}",
             "_computed": {**self._computed, "clip": here},
             "hovered": {},
@@ -373,17 +371,17 @@ class AUGraph(ClipExplorer):
         if "clip" in self.compare:
             at = place[self.compare["clip"]]
             changes["compare"] = {"clip": at}
-            changes["_other"] = {"compare": {"clip": at}, "payload": payloads[at], "measured": measured[at]}
+            changes["_other"] = {"compare": {"clip": at}, "payload": payloads[at]}
         if self.selected_edge:
             changes["selected_edge"] = {**self.selected_edge, "clip": here}
         probabilities = [self._name_probabilities(payload["probabilities"]) for payload in payloads]
-        follow = {"clip": {"_payload": payloads, "_measured": measured, "probabilities": probabilities}}
+        follow = {"clip": {"_payload": payloads, "probabilities": probabilities}}
         return self._save(f"AU graph: {self.source.clip_ids[self.clip]}", changes, path, follow)
 
     def to_figure(self):
         """The present state as a matplotlib Figure (``plot_au_graph`` of the current traits)."""
         traits = {name: getattr(self, name) for name in ("clip", "frame", "seed", "fold", "compare")}
-        selected = {"au": self.selected_au or None, "target": self.target_class or None}
+        selected = {"au": self.shown_au or None, "target": self.target_class or None}
         return plot_au_graph(self.source, **traits, **selected, **self._how())
 
 
@@ -395,12 +393,15 @@ def _pack_interval(values: np.ndarray | None) -> dict | None:
     return None if values is None else pack(np.where(np.isnan(values), values[0], values))
 
 
-def _pack_ablations(found: Ablations) -> dict:
-    """All ablations as one table of logits, exactly: region edges, AU edges, regions, AUs, frames."""
-
-    def rows(values: np.ndarray | None, n: int) -> np.ndarray:
-        return np.broadcast_to(found.base, (n, len(found.base))) if values is None else values.reshape(n, -1)
-
-    edges = rows(found.edges, len(found.regions) ** 2), rows(found.au_edges, len(found.aus) ** 2)
-    table = np.concatenate([*edges, found.regions, found.aus, found.frames])
-    return {"base": found.base.tolist(), "ablations": pack_exact(table)}
+def _check_change(entry: Sequence) -> list:
+    """An intervention as a list; of an AU edge the AU with the lower number comes first."""
+    words, number = split_change(entry) if isinstance(entry, (list, tuple)) else ([entry], None)
+    if len(words) == 4 and words[0] == "region":
+        if words[3] not in AU_LABELS:
+            raise StagkitError(f"the AU of a region edge is {words[3]!r}, expected one of {', '.join(AU_LABELS)}.")
+        read_intervention([*words[:3], *([] if number is None else [number])])
+    else:
+        read_intervention(entry)
+    if words[0] == "au" and len(words) == 3:
+        words[1:] = sorted(words[1:], key=AU_LABELS.index)
+    return words if number is None else [*words, number]

@@ -57,7 +57,7 @@ async function toPng(svgText, scale = 2) {
 const toCsv = (head, rows) => [head, ...rows].map((row) => row.map((v) => (/[",\n]/.test(String(v)) ? `"${String(v).replaceAll('"', '""')}"` : v)).join(",")).join("\n") + "\n";
 
 // nodes: [{id, ...}], edges: [{source, target, ...}]; text and numbers as attributes.
-function toGraphml(nodes, edges) {
+function toGraphml(nodes, edges, directed = true) {
   const safe = (text) => String(text).replace(/[<>&"]/g, (c) => ({ "<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;" })[c]);
   const keys = new Map();
   const data = (of, values) =>
@@ -69,7 +69,7 @@ function toGraphml(nodes, edges) {
     ...nodes.map(({ id, ...values }) => `<node id="${safe(id)}">${data("node", values)}</node>`),
     ...edges.map(({ source, target, ...values }) => `<edge source="${safe(source)}" target="${safe(target)}">${data("edge", values)}</edge>`),
   ];
-  return `<?xml version="1.0" encoding="UTF-8"?>\n<graphml xmlns="http://graphml.graphdrawing.org/xmlns">\n${[...keys.values()].join("\n")}\n<graph edgedefault="directed">\n${body.join("\n")}\n</graph>\n</graphml>\n`;
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<graphml xmlns="http://graphml.graphdrawing.org/xmlns">\n${[...keys.values()].join("\n")}\n<graph edgedefault="${directed ? "directed" : "undirected"}">\n${body.join("\n")}\n</graph>\n</graphml>\n`;
 }
 
 // Puts text on the clipboard; where that is forbidden, shows it as selectable text.
