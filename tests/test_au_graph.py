@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stagkit.core.facs import AU_LABELS
-from stagkit.core.regions import ATLAS
+from stagkit.core.regions import ATLAS, load_mean_face
 from stagkit.core.types import Batch, StagkitError, StagOutput
 from stagkit.explorers.au_graph.scene import compute_cutoff, compute_scene, place_on_face
 from stagkit.explorers.browser import pack, unpack
@@ -129,6 +129,116 @@ def unpack_json(packed: dict) -> np.ndarray:
     return unpack(json.loads(json.dumps(packed)))
 
 
+def make_live() -> tuple:
+    """A small network whose AU edges matter, clips with hidden frames and regions, and its output for them."""
+    torch = pytest.importorskip("torch")
+    model, batch = make_small_model(), make_dataset(n_subjects=3, per_subject=4).batch()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(1)
+        for parameter in (model.head.pairs, model.head.partners):
+            parameter.normal_(0, 0.15)
+        batch.mask[2, 2:] = False
+        batch.mask[3, 1] = False
+        batch.mask[:, :, 5] = False
+        return model(batch.x, batch.mask, batch.times_ms), batch, model
+
+
+@pytest.fixture(scope="module")
+def alive():
+    """Output, clips and network of ``make_live``."""
+    return make_live()
+
+
+def ask_network(model, batch, clip: int, changes) -> "torch.Tensor":  # noqa: F821
+    """Logits of one clip under cuts of edges and AUs, from the network itself, its hook points set by hand."""
+    torch = pytest.importorskip("torch")
+    from stagkit.network.hooks import intervene
+
+    one, index = batch.select(torch.tensor([clip])), model.region_graph.index
+    edges, pairs, held = torch.ones(1, one.mask.shape[1], len(index)), torch.ones(1, N_AUS, N_AUS), {}
+    for change in changes:
+        number = change[-1] if isinstance(change[-1], float) else None
+        kind, *names = change if number is None else change[:-1]
+        level = number or 0.0
+        if kind == "region":
+            here = (index[:, 1] == ATLAS.index(names[0])) & (index[:, 2] == ATLAS.index(names[1]))
+            edges[..., here & (index[:, 0] == AU_LABELS.index(names[2])) if len(names) == 3 else here] = level
+        elif len(names) == 2:
+            k, m = map(AU_LABELS.index, names)
+            pairs[:, k, m] = pairs[:, m, k] = level
+        else:
+            held[AU_LABELS.index(names[0])] = torch.tensor(min(max(level, 0.001), 0.999)).logit()
+
+    def hold(value):
+        value = value.clone()
+        for k, level in held.items():
+            value[..., k] = level
+        return value
+
+    with torch.no_grad(), intervene(model, {"au.logits": hold, "au.edges": lambda value: value * pairs}):
+        return model.logits(one.x, one.mask, one.times_ms, edges)[0]
+
+
+def make_changes(rng, model) -> list:
+    """A random combination of cuts: region edges of one AU and of all, AU edges, AUs that are held."""
+    index = model.region_graph.index.numpy()
+    changes = []
+    for k, i, j in index[rng.choice(len(index), rng.integers(0, 30), replace=False)]:
+        words = ["region", ATLAS.names[i], ATLAS.names[j]]
+        level = [] if rng.random() < 0.6 else [float(np.round(2 * rng.random(), 3))]
+        changes.append([*words, *([AU_LABELS[k]] if rng.random() < 0.7 else []), *level])
+    for _ in range(rng.integers(0, 12)):
+        k, m = sorted(rng.choice(N_AUS, 2, replace=False))
+        level = [] if rng.random() < 0.6 else [float(np.round(2 * rng.random(), 3))]
+        changes.append(["au", AU_LABELS[k], AU_LABELS[m], *level])
+    for k in rng.choice(N_AUS, rng.integers(0, 3), replace=False):
+        changes.append(["au", AU_LABELS[k], float(np.round(rng.random(), 3))])
+    return list({tuple(part for part in change if isinstance(part, str)): change for change in changes}.values())
+
+
+# ---------------------------------------------------------------------------------------------------- the sums
+def test_sums_are_those_of_the_network_without_and_with_any_cuts(alive):
+    from stagkit.explorers.au_graph.sums import Sums, read_network
+
+    torch = pytest.importorskip("torch")
+    output, batch, model = alive
+    readout, rng = read_network(model), np.random.default_rng(0)
+    for clip in range(6):
+        terms, valid = output.terms.au_terms[clip].numpy(), batch.mask[clip].any(1).numpy()
+        whole = Sums(readout, terms, valid)
+        for found, wanted in (
+            (whole.logits, output.logits),
+            (whole.nodes, output.terms.aus),
+            (whole.pairs, output.terms.au_edges),
+            (whole.region_edges, output.terms.region_edges),
+        ):
+            np.testing.assert_allclose(found, wanted[clip], atol=2e-6)
+        for _ in range(5):
+            changes = make_changes(rng, model)
+            found = Sums(readout, terms, valid, changes)
+            np.testing.assert_allclose(found.logits, ask_network(model, batch, clip, changes), atol=1e-5)
+            # what remains of the clip is again the sum of its edges, and of what is left without them
+            held = {k: level for k, level in found.cuts.held.items()}
+            rest = torch.tensor(readout.au_bias).sigmoid().numpy()[None] * found.valid
+            for k in held:
+                rest[:, k] = found.active[:, k]
+            nodes, parts = found._read(rest, np.zeros_like(rest))
+            without = readout.bias + nodes.sum(1) + parts.sum((1, 2, 3))
+            np.testing.assert_allclose(without + found.region_edges.sum((0, 2)), found.logits, atol=1e-9)
+
+
+def test_an_effect_is_what_removal_does(alive):
+    from stagkit.explorers.au_graph.sums import Sums, find_edges, read_network
+
+    output, batch, model = alive
+    sums = Sums(read_network(model), output.terms.au_terms[0].numpy(), batch.mask[0].any(1).numpy())
+    names = [("cheek_L", "lip_corner_L", "AU12"), ("chin", "chin", ""), ("glabella", "brow_inner_R", "")]
+    effects = sums.effects([find_edges(sums.readout.index, *name) for name in names], 1)
+    for name, effect in zip(names, effects, strict=True):
+        after = ask_network(model, batch, 0, [["region", *filter(None, name)]])[1]
+        assert effect == pytest.approx((output.logits[0, 1] - after).item(), abs=2e-6)
+
+
 # ---------------------------------------------------------------------------------------------------- the scene
 def test_scene_keeps_target_and_source_apart_up_to_the_json():
     scene = compute_scene(*make_numbered())
@@ -156,17 +266,17 @@ def test_shown_edges_are_the_strongest_and_named_target_first():
     assert (top.target, top.source) == (ATLAS.names[-1], ATLAS.names[-2])  # the largest index off the diagonal
     assert all(edge.target != edge.source for edge in edges)
     every = scene.shown_edges(0, 2, view="both", threshold=0)
-    assert len(every) == N_ROIS * (N_ROIS - 1) + N_AUS * (N_AUS - 1)
-    kinds = [len(scene.shown_edges(0, 2, view="region", threshold=0, edge_kind=k)) for k in ("anatomical", "learned")]
-    assert kinds[0] == 2 * len({frozenset(r[:2]) for r in ATLAS.edge_reasons}) and sum(kinds) == N_ROIS * (N_ROIS - 1)
+    assert len(every) == N_ROIS * (N_ROIS - 1) + N_AUS * (N_AUS - 1) // 2, "an AU edge has no direction"
+    assert all(AU_LABELS.index(e.target) < AU_LABELS.index(e.source) for e in every if e.graph == "au")
 
 
-def test_default_threshold_leaves_about_twenty_edges_at_the_peak():
-    scene = compute_scene(*make_output())
+def test_default_threshold_leaves_few_edges(alive):
+    output, batch, model = alive
+    scene = compute_scene(output, batch, model=model)
     for clip in range(5):
-        edges = scene.shown_edges(clip, scene.peak_frame(clip))
+        edges = scene.shown_edges(clip, scene.peak_frame(clip), quantity="contribution")
         for graph in ("au", "region"):
-            assert 8 <= sum(edge.graph == graph for edge in edges) <= 45
+            assert 8 <= sum(edge.graph == graph for edge in edges) <= 20
 
 
 def test_cutoff_is_a_value_that_occurs():
@@ -180,12 +290,22 @@ def test_packing_keeps_four_digits_of_the_largest_value(array):
 
 
 def test_au_nodes_lie_apart_and_near_their_muscles():
-    header = compute_scene(*make_numbered()).header()
-    for spots, gap in ((place_on_face(), 0.2), (np.array(header["au_circle"]), 0.25)):
-        apart = np.linalg.norm(spots[:, None] - spots[None], axis=-1) + 9 * np.eye(N_AUS)
+    from stagkit.core.facs import ACTION_UNITS, AU_NUMBERS
+
+    header, nodes = compute_scene(*make_numbered()).header(), place_on_face()
+    for spots, gap in ((np.array([spot for *_, spot in nodes]), 0.17), (np.array(header["au_circle"]), 0.25)):
+        apart = np.linalg.norm(spots[:, None] - spots[None], axis=-1) + 9 * np.eye(len(spots))
         assert apart.min() > gap
-    face = dict(zip(AU_LABELS, place_on_face(), strict=True))
-    assert face["AU01"][1] < face["AU06"][1] < face["AU12"][1] < face["AU17"][1]
+    face = {(AU_LABELS[k], side): spot for k, side, spot in nodes}
+    for k, number in enumerate(AU_NUMBERS):  # one that can act on one side alone is on both, mirrored
+        sides = {side for of, side, _ in nodes if of == k}
+        assert sides == ({"L", "R"} if ACTION_UNITS[number].sided else {""})
+        if "L" in sides:
+            np.testing.assert_allclose(face[AU_LABELS[k], "L"], face[AU_LABELS[k], "R"] * [-1, 1])
+            assert face[AU_LABELS[k], "L"][0] > 0
+        moved = ATLAS.centres(load_mean_face()[0])[ATLAS.incidence[k] > 0]
+        assert min(np.linalg.norm(moved - spot, axis=1).min() for of, _, spot in nodes if of == k) < 0.25
+    assert face["AU01", "L"][1] < face["AU06", "L"][1] < face["AU12", "L"][1] < face["AU17", ""][1]
 
 
 def test_scene_says_what_is_wrong():
@@ -235,7 +355,8 @@ def test_traits_follow_each_other(widgets):
     widget.clip = 0
     assert widget._payload["index"] == 0 and widget.selected_edge["clip"] == 0
     assert widget.selected_edge["value"] != before
-    widget.quantity, widget.head = "attention", 2
+    widget.quantity = "attention"
+    widget.head = 2
     attention = widget.scene.attention[0, widget.frame, 2, i, j]
     assert widget.selected_edge["value"] == pytest.approx(attention, rel=1e-3)
     widget.class_filter = "disgust"
@@ -249,6 +370,7 @@ def test_traits_follow_each_other(widgets):
         ("frame", 12, r"0\.\.11"),
         ("view", "all", "'both'"),
         ("quantity", "gradient", "'attention'"),
+        ("quantity", "contribution", "no sum of edges"),
         ("target_class", "joy", "'surprise'"),
         ("seed", 7, "expected one of 0"),
         ("fold", 2, "expected one of -1"),
@@ -265,6 +387,7 @@ def test_traits_follow_each_other(widgets):
         ("interventions", [["region"]], "is no intervention"),
         ("interventions", [["tissue", "cheek_L", "chin"]], "'region', 'au', 'frame'"),
         ("interventions", [["au", "AU12", 2]], "from 0 to 1"),
+        ("interventions", [["region", "cheek_L", "chin", "AU99"]], "'AU12'|AU12, "),
     ],
 )
 def test_a_wrong_trait_is_refused_in_words_and_the_old_value_stands(widgets, trait, value, says):
@@ -275,59 +398,100 @@ def test_a_wrong_trait_is_refused_in_words_and_the_old_value_stands(widgets, tra
     assert getattr(widget, trait) == old
 
 
-@pytest.fixture(scope="module")
-def alive():
-    """Clips of a small network, its output and itself."""
-    torch = pytest.importorskip("torch")
-    model, batch = make_small_model(), make_dataset(n_subjects=3, per_subject=4).batch()
-    with torch.no_grad():
-        return model(batch.x, batch.mask, batch.times_ms), batch, model
-
-
-def test_with_the_network_everything_can_be_removed_and_clamped(widgets, alive):
-    from stagkit.explain.interventions import compute_probabilities
-
-    torch = pytest.importorskip("torch")
+def test_with_the_network_everything_can_be_removed_and_held(widgets, alive):
     output, batch, model = alive
     widget = widgets.view_au_graph(output, batch, model=model, clip=2)
     whole = dict(widget.probabilities)
-    moved = []
-    for change in (["region", "cheek_L", "chin"], ["au", "AU12", 0.9], ["region", "chin"], ["frame", 1, 0.0]):
-        widget.interventions = [change]
-        wanted = compute_probabilities(model, batch.select(torch.tensor([2])), [change])
+    pair = ["region", "cheek_L", "lip_corner_L"]
+    for changes in (
+        [pair],
+        [[*pair, "AU12"]],
+        [[*pair, "AU12", 0.5], ["au", "AU06", "AU12"]],
+        [["au", "AU12", 0.9], ["au", "AU04", "AU12", 2.0]],
+    ):
+        widget.interventions = changes
+        wanted = ask_network(model, batch, 2, changes).softmax(-1)
         assert list(widget.probabilities.values()) == pytest.approx(wanted.tolist(), abs=1e-5)
         assert widget._computed["error"] == ""
-        moved.append(widget.probabilities != whole)
-    assert sum(moved) >= 3, "a single edge may do nothing to five digits"
-    widget.interventions = [["au", "AU12"], ["au", "AU12", 0.5]]
-    assert widget.interventions == [["au", "AU12", 0.5]], "the later one stands"
+    for change in (["region", "chin"], ["frame", 1, 0.0]):
+        widget.interventions = [change]
+        assert widget._computed["error"] == "" and widget.probabilities != whole
+    widget.interventions = [["au", "AU12", "AU06"], ["au", "AU06", "AU12", 0.5]]
+    assert widget.interventions == [["au", "AU06", "AU12", 0.5]], "an AU edge has no direction; the later one stands"
     widget.interventions = [["frame", k] for k in range(3)]
     assert "leave at least one" in widget._computed["error"] and widget.probabilities == whole
     widget.interventions = []
     assert widget.probabilities == whole
 
 
-def test_effect_and_attribution_are_those_of_the_library(widgets, alive):
-    from stagkit.explain.attribution import attribute
-    from stagkit.explain.interventions import compute_edge_ablation
-
-    torch = pytest.importorskip("torch")
+def test_contributions_are_those_of_the_network(widgets, alive):
     output, batch, model = alive
-    one = batch.select(torch.tensor([1]))
+    for given in ({}, {"model": model}):  # with or without the network: the same numbers
+        widget = widgets.view_au_graph(output, batch, clip=1, target="positive", **given)
+        assert widget.quantity == "contribution"
+        widget.selected_edge = {"target": "cheek_L", "source": "lip_corner_L"}
+        i, j = ATLAS.index("cheek_L"), ATLAS.index("lip_corner_L")
+        index = model.region_graph.index
+        here = (index[:, 1] == i) & (index[:, 2] == j)
+        wanted = output.terms.region_edges[1, :, 1, here].sum().item()
+        assert widget.selected_edge["value"] == pytest.approx(wanted, abs=1e-5)
+        widget.selected_edge = {"target": "cheek_L", "source": "lip_corner_L", "au": "AU12"}
+        of = here & (index[:, 0] == AU_LABELS.index("AU12"))
+        wanted = output.terms.region_edges[1, :, 1, of].sum().item()
+        assert widget.selected_edge["value"] == pytest.approx(wanted, abs=1e-5)
+        widget.quantity = "weight"  # what makes the AU active in this frame
+        wanted = output.terms.au_terms[1, widget.frame, of].sum().item()
+        assert widget.selected_edge["value"] == pytest.approx(wanted, rel=1e-3)
+        widget.quantity = "contribution"
+        widget.selected_edge = {"target": "AU12", "source": "AU06"}
+        k, m = AU_LABELS.index("AU06"), AU_LABELS.index("AU12")
+        assert widget.selected_edge["value"] == pytest.approx(output.terms.au_edges[1, 1, k, m].item(), abs=1e-5)
+        table = widget.edges_table()
+        assert (
+            list(table[table.graph == "region"].value.abs()) == sorted(table[table.graph == "region"].value.abs())[::-1]
+        )
+    bare = widgets.view_au_graph(output, batch)
+    with pytest.raises(StagkitError, match="needs the network"):
+        bare.quantity = "effect"
+
+
+def test_an_effect_is_the_fall_of_the_logit(widgets, alive):
+    output, batch, model = alive
     widget = widgets.view_au_graph(output, batch, model=model, clip=1, quantity="effect", target="positive")
-    widget.selected_edge = {"target": "cheek_L", "source": "lip_corner_L"}
-    i, j = ATLAS.index("cheek_L"), ATLAS.index("lip_corner_L")
-    effect = compute_edge_ablation(model, one, target=1)[0, i, j]
-    assert widget.selected_edge["value"] == pytest.approx(effect, abs=2e-6)
-    assert widget._measured["key"] == [1, 0, -1] and widget._measured["target"] == 1
-    widget.quantity = "attribution"
-    values = attribute(model, one, "edge integrated gradients", target=1, n_steps=16).values[0]
-    assert widget.selected_edge["value"] == pytest.approx(values[widget.frame, i, j], rel=1e-3, abs=1e-7)
-    table = widget.edges_table()
-    assert (table["value"] < 0).any() or (table["value"] > 0).all()
-    assert list(table[table.graph == "region"].value.abs()) == sorted(table[table.graph == "region"].value.abs())[::-1]
-    bare = widgets.view_au_graph(output, batch, quantity="effect")
-    assert "needs the network" in bare._measured["reason"]
+    for edge in (["cheek_L", "lip_corner_L"], ["AU06", "AU12"]):
+        widget.selected_edge = {"target": edge[0], "source": edge[1]}
+        change = [widget.selected_edge["graph"], *edge]
+        fall = output.logits[1, 1] - ask_network(model, batch, 1, [change])[1]
+        assert widget.selected_edge["value"] == pytest.approx(fall.item(), rel=1e-3, abs=2e-6)
+
+
+def test_after_a_cut_the_numbers_are_those_of_the_rest(widgets, alive):
+    """Activations, contributions and the sum follow the cut; the edge that was cut keeps the value that it had."""
+    output, batch, model = alive
+    widget = widgets.view_au_graph(output, batch, model=model, clip=1, target="positive", threshold=0)
+    before = widget.edges_table().set_index(["graph", "target", "source"])["value"]
+    widget.interventions = [["au", "AU06", "AU12"], ["au", "AU04", 0.9]]
+    after = widget.edges_table().set_index(["graph", "target", "source"])["value"]
+    assert after["au", "AU06", "AU12"] == before["au", "AU06", "AU12"]
+    assert after["au", "AU04", "AU12"] != before["au", "AU04", "AU12"], "AU04 is held at another activation"
+    assert after["au", "AU01", "AU12"] == before["au", "AU01", "AU12"]
+    sums = widget.scene.sums(widget.place, widget.interventions)
+    whole = sums.readout.bias + sums.nodes.sum(1) + sums.pairs.sum((1, 2))
+    np.testing.assert_allclose(whole, sums.logits)
+    np.testing.assert_allclose(sums.logits, ask_network(model, batch, 1, widget.interventions), atol=1e-5)
+
+
+def test_a_fused_network_shows_activations_and_says_why_there_is_no_more(widgets):
+    torch = pytest.importorskip("torch")
+    model, batch = make_small_model(head="fused"), make_dataset(n_subjects=3, per_subject=4).batch()
+    with torch.no_grad():
+        output = model(batch.x, batch.mask, batch.times_ms)
+    widget = widgets.view_au_graph(output, batch, model=model)
+    assert widget.quantity == "weight" and "no sum of edges" in widget._fused and widget.scene.sums(0) is None
+    assert (widget.scene.shown_edges(0, 0, view="region") != []) and widget.scene.shown_edges(0, 0, view="au") == []
+    with pytest.raises(StagkitError, match="head='graph'"):
+        widget.quantity = "contribution"
+    assert widget.to_figure().axes
 
 
 def test_two_classes_are_compared_with_intervals_over_subjects(widgets, alive):
@@ -339,7 +503,8 @@ def test_two_classes_are_compared_with_intervals_over_subjects(widgets, alive):
     assert (one["name"], other["name"], one["n_clips"], one["n_subjects"]) == ("negative", "positive", 6, 3)
     found = unpack(one["au"])
     members = (batch.label == 0).nonzero()[:, 0].tolist()
-    values = output.au_edges[members].mean(1).numpy()
+    values = output.terms.au_edges[members]
+    values = np.stack([(v + v.mT)[int(p)] for v, p in zip(values, output.logits[members].argmax(1), strict=True)])
     names = [batch.subjects[i] for i in members]
     mean, low, high, *_ = compute_mean(values[:, 3, 8], names)
     np.testing.assert_allclose(found[:, 3, 8], [mean, low, high], atol=2e-5)
@@ -478,7 +643,7 @@ def test_without_a_network_no_intervention_is_possible_and_the_reason_is_given(w
 def test_table_holds_what_is_shown(widgets):
     widget = widgets.view_au_graph(*make_numbered(), frame=2, threshold=0.99)
     table = widget.edges_table()
-    assert list(table.columns) == ["clip", "time_ms", "graph", "target", "source", "value"]
+    assert list(table.columns) == ["clip", "time_ms", "graph", "target", "source", "value", "au"]
     row = table.iloc[0]
     assert (row["clip"], row.time_ms, row.target, row.source) == ("numbered", 80.0, ATLAS.names[-1], ATLAS.names[-2])
     assert row.value == pytest.approx(3 + 0.21 + 0.002, abs=1e-3)
@@ -517,9 +682,11 @@ def test_figure_draws_what_the_widget_shows(widgets):
     figure = widgets.plot_au_graph(output, batch, clip=1, au="AU01")
     assert len(figure.axes) == 2 and figure.get_figwidth() == pytest.approx(7.16)
     scene = compute_scene(output, batch)
+    sided = {AU_LABELS[k] for k, side, _ in place_on_face() if side}
     for ax, graph in zip(figure.axes, ("region", "au"), strict=True):
         shown = scene.shown_edges(1, scene.peak_frame(1), view=graph)
-        assert sum(type(patch) is FancyArrowPatch for patch in ax.patches) == len(shown)
+        lines = sum(2 if {edge.target, edge.source} & sided else 1 for edge in shown)  # AU edges on both sides
+        assert sum(type(patch) is FancyArrowPatch for patch in ax.patches) == lines
     assert len(widgets.plot_au_graph(scene, view="au", quantity="attention").axes) == 1
     with pytest.raises(StagkitError, match="batch"):
         widgets.plot_au_graph(output)

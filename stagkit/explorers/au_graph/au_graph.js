@@ -46,7 +46,7 @@ function render({ model, el }) {
   const comparing = () => Boolean(get("compare").clip !== undefined || get("compare").classes);
   const ofClass = () => ["contribution", "effect"].includes(get("quantity")); // in logits of a class
   // the action unit whose subgraph of region edges is shown, "" = all together
-  const shownAu = () => (comparing() ? "" : get("selected_au") || get("selected_edge").au || "");
+  const shownAu = () => (comparing() || get("_fused") ? "" : get("selected_au") || get("selected_edge").au || "");
   const signed = (graph) => ofClass() || (graph === "region" && get("quantity") === "weight" && Boolean(shownAu()));
   const targetOf = (of) => {
     const chosen = scene.classes.indexOf(get("target_class"));

@@ -108,8 +108,9 @@ def plot_au_graph(
     figure = Figure(figsize=(7.16 if view == "both" else 3.5, 4.2), facecolor="white", layout="none")
     for ax, graph in zip(_make_axes(figure, len(graphs)), graphs, strict=True):
         shown = [edge for edge in edges if edge.graph == graph]
-        most, note = _describe_scale(scene, place, graph, quantity, head, explained, au if graph == "region" else None)
-        plus = FOR if quantity in SIGNED or (au and graph == "region" and quantity == "weight") else _DATA
+        of = scene.find_subgraph(graph, quantity, au or "")
+        most, note = _describe_scale(scene, place, graph, quantity, head, explained, of)
+        plus = FOR if quantity in SIGNED or of else _DATA
         if graph == "region":
             _draw_regions(ax, scene, place, frame, shown, au, most, plus)
         else:
@@ -137,13 +138,13 @@ def _finish(ax: Axes, note: str) -> None:
 
 
 def _describe_scale(
-    scene: Scene, place: int, graph: str, quantity: str, head: int, target: int, au: str | None
+    scene: Scene, place: int, graph: str, quantity: str, head: int, target: int, au: str
 ) -> tuple[float, str]:
     """End of the scale of a graph, and one line that says what its edges are."""
     of = f"edges of {au}" if au else "AU edges" if graph == "au" else "region edges"
     if quantity in SIGNED or (au and quantity == "weight"):
-        values = scene.values(place, graph, quantity, head, target, au or "")
-        most = 0.0 if values is None else float(np.abs(values[:, scene.candidates(graph, quantity, au or "")]).max())
+        values = scene.values(place, graph, quantity, head, target, au)
+        most = 0.0 if values is None else float(np.abs(values[:, scene.candidates(graph, quantity, au)]).max())
         to = au if quantity == "weight" else scene.classes[target]
         what = f"fall of the logit of {to} when removed" if quantity == "effect" else f"terms in the logit of {to}"
         return most, f"{of}: {what}\norange for, blue dashed against; at most {most:.2f}"

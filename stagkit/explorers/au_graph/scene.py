@@ -288,6 +288,10 @@ class Scene:
         out[kept[:, 1], kept[:, 2]] = True
         return out
 
+    def find_subgraph(self, graph: str, quantity: str, au: str) -> str:
+        """``au`` where the edges of its subgraph alone are shown, else "" = all together."""
+        return au if graph == "region" and quantity != "attention" and self.terms is not None else ""
+
     def shown_edges(
         self,
         clip: int,
@@ -309,7 +313,7 @@ class Scene:
         for graph in ("region", "au"):
             if view not in (graph, "both"):
                 continue
-            names, of = self.names(graph), au if graph == "region" and quantity != "attention" else ""
+            names, of = self.names(graph), self.find_subgraph(graph, quantity, au)
             values = self.values(clip, graph, quantity, head, target, of, changes)
             if values is None:
                 continue

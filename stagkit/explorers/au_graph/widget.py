@@ -218,7 +218,8 @@ class AUGraph(ClipExplorer):
         graph, target, source = edge["graph"], edge["target"], edge["source"]
         names = self.scene.names(graph)
         quantity = "weight" if graph == "au" and self.quantity == "attention" else self.quantity
-        settings = quantity, self.head, self.target, edge.get("au", ""), self.interventions
+        of = self.scene.find_subgraph(graph, quantity, edge.get("au", ""))
+        settings = quantity, self.head, self.target, of, self.interventions
         values = self.scene.values(self.place, graph, *settings)
         value = None
         if values is not None:
