@@ -15,7 +15,7 @@ from stagkit.explorers.au_graph.scene import compute_cutoff, compute_scene, plac
 from stagkit.explorers.browser import pack, unpack
 from tests.small import make_dataset, make_small_model
 
-N_AUS, N_ROIS = len(AU_LABELS), len(ATLAS.names)
+N_AUS, N_ROIS, N_SPOTS = len(AU_LABELS), len(ATLAS.names), len(place_on_face())
 CLASSES = ("happiness", "surprise", "disgust", "repression", "others")
 #: AUs that rise and fall in a made-up clip of each class: (AU, peak evidence, time of the peak 0..1)
 PROGRAMMES = {
@@ -387,7 +387,7 @@ def test_traits_follow_each_other(widgets):
         ("interventions", [["region"]], "is no intervention"),
         ("interventions", [["tissue", "cheek_L", "chin"]], "'region', 'au', 'frame'"),
         ("interventions", [["au", "AU12", 2]], "from 0 to 1"),
-        ("interventions", [["region", "cheek_L", "chin", "AU99"]], "'AU12'|AU12, "),
+        ("interventions", [["region", "cheek_L", "chin", "AU99"]], "'AU12'"),
     ],
 )
 def test_a_wrong_trait_is_refused_in_words_and_the_old_value_stands(widgets, trait, value, says):

@@ -25,7 +25,7 @@ from tests.browser import (
     wait_until,
 )
 from tests.small import make_dataset, make_small_model
-from tests.test_au_graph import N_AUS, N_ROIS, make_numbered, make_output
+from tests.test_au_graph import N_AUS, N_ROIS, N_SPOTS, ask_network, make_changes, make_live, make_numbered, make_output
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (pip install 'stagkit[notebooks]')")
 torch = pytest.importorskip("torch")
@@ -35,10 +35,8 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def alive():
-    """Clips of a small network, its output and itself."""
-    model, batch = make_small_model(), make_dataset(n_subjects=3, per_subject=4).batch()
-    with torch.no_grad():
-        return model(batch.x, batch.mask, batch.times_ms), batch, model
+    """Output, clips and network of ``make_live``."""
+    return make_live()
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +70,12 @@ def test_the_page_is_touched(tab, tmp_path):
     view_au_graph(*make_output(6)).to_html(tmp_path / "graph.html", clips=range(6))
     open_page(tab, tmp_path / "graph.html")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 1200  # no sideways scrolling
-    assert tab.locator(".sg-panels .sg-au-panel .sg-node").count() == N_AUS
+    assert tab.locator(".sg-panels .sg-au-panel .sg-node").count() == N_SPOTS
     assert tab.locator(".sg-panels .sg-face-panel .sg-node").count() == N_ROIS
 
     # time slider by keyboard: the state moves, and what is drawn with it: evidence, arrows, and the face itself
     slider = tab.get_by_label("Frame", exact=True)
-    activation = tab.locator(".sg-node[data-name=AU12]").get_attribute("aria-label")
+    activation = tab.locator(".sg-node[data-name=AU12]").first.get_attribute("aria-label")
     lip = tab.locator(".sg-face-panel .sg-lip").first.get_attribute("d")
     slider.focus()
     for _ in range(4):
@@ -85,7 +83,7 @@ def test_the_page_is_touched(tab, tmp_path):
     settle(tab)
     assert trait(tab, "frame") == 2
     assert tab.locator(".stag-au").get_attribute("data-frame") == "2"
-    assert tab.locator(".sg-node[data-name=AU12]").get_attribute("aria-label") != activation
+    assert tab.locator(".sg-node[data-name=AU12]").first.get_attribute("aria-label") != activation
     assert tab.locator(".sg-face-panel .sg-lip").first.get_attribute("d") != lip
 
     # threshold
@@ -94,6 +92,7 @@ def test_the_page_is_touched(tab, tmp_path):
     settle(tab)
     assert trait(tab, "threshold") == 0.6
     assert tab.locator(".sg-face-panel .sg-edge[data-key]").count() > few + 50
+    tab.get_by_label("Share of edges that is hidden").fill("0.95")
 
     # an AU by search and by keyboard: Enter selects, arrows walk, Escape clears; its muscle lights up
     for words, label in (("zygo", "AU12"), ("lowerer", "AU04"), ("17", "AU17"), ("au06", "AU06")):
@@ -102,11 +101,11 @@ def test_the_page_is_touched(tab, tmp_path):
         tab.keyboard.press("Enter")
         settle(tab)
         assert trait(tab, "selected_au") == label
-    tab.locator(".sg-node[data-name=AU12]").focus()
+    tab.locator(".sg-node[data-name=AU12]").first.focus()
     tab.keyboard.press("Enter")
     settle(tab)
     assert trait(tab, "selected_au") == "AU12"
-    assert tab.locator(".sg-node[data-name=AU12]").get_attribute("aria-pressed") == "true"
+    assert tab.locator(".sg-node[data-name=AU12]").first.get_attribute("aria-pressed") == "true"
     told = tab.locator(".sg-details").inner_text()
     assert "zygomaticus major" in told and "up and outward" in told and "EMFACS names it for happiness" in told
     assert tab.locator(".sg-au-panel .sg-muscle.sg-on").get_attribute("data-muscle") == "zygomaticus major"
@@ -156,10 +155,12 @@ def test_target_and_source_arrive_unswapped_in_the_drawing(tab, tmp_path):
     for t in (1, 2):
         put(tab, frame=t)
         label = tab.locator(f'.sg-edge[data-target="{target}"][data-source="{source}"]').get_attribute("aria-label")
-        found = re.search(rf"A\(target {target}, source {source}\) = ([\d.]+)", label)
-        assert found and float(found[1]) == pytest.approx(1 + t + 0.05 + 0.0002, abs=6e-3)
-    label = tab.locator('.sg-edge[data-target="AU09"][data-source="AU02"]').get_attribute("data-value")
-    assert float(label) == pytest.approx(3 + AU_LABELS.index("AU09") / 100 + AU_LABELS.index("AU02") / 10_000, abs=6e-4)
+        assert label.startswith(f"{target.replace('_', ' ')} ← {source.replace('_', ' ')}")
+        assert float(re.search(r"A = ([\d.]+)", label)[1]) == pytest.approx(1 + t + 0.05 + 0.0002, abs=6e-3)
+    label = tab.locator('.sg-edge[data-target="AU02"][data-source="AU09"]').get_attribute("data-value")
+    assert float(label) == pytest.approx(3 + AU_LABELS.index("AU02") / 100 + AU_LABELS.index("AU09") / 10_000, abs=6e-4)
+    assert tab.locator('.sg-edge[data-target="AU09"][data-source="AU02"]').count() == 0, "an AU edge has no direction"
+    assert tab.locator(".sg-au-panel .sg-tip").count() == 0, "and no arrow head"
     # the arrow head lies at the target
     ends = tab.evaluate(
         """([target, source]) => {
@@ -183,54 +184,158 @@ def test_target_and_source_arrive_unswapped_in_the_drawing(tab, tmp_path):
     assert tab.wrong == []
 
 
-def test_a_saved_page_predicts_every_removal_as_python_does(tab, saved, alive):
-    open_page(tab, saved[1])
-    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, []), abs=2e-5)
-    # by touch: an edge from the list, an AU, a region, the frame
-    tab.locator("[data-edge^='region|']").first.click()
-    tab.locator("[data-act=remove]").click()
-    settle(tab)
-    edge = trait(tab, "selected_edge")
-    wanted = predict(alive, 1, [["region", edge["target"], edge["source"]]])
-    assert shown_probabilities(tab) == pytest.approx(wanted, abs=2e-5)
-    assert tab.locator(".sg-edge.sg-removed .sg-cross").count() == 1
-    for trait_name, change in (("selected_au", ["au", "AU12"]), ("selected_region", ["region", "chin"])):
-        put(tab, **{"selected_edge": {}, "selected_au": "", "selected_region": "", trait_name: change[1]})
-        tab.locator("[data-act=remove]").click()
-        settle(tab)
-        assert trait(tab, "interventions") == [change], "a page removes one thing at a time"
-        assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [change]), abs=2e-5)
-    put(tab, frame=2)
-    tab.locator("[data-act=remove-frame]").click()
-    settle(tab)
-    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [["frame", 2]]), abs=2e-5)
-    # another clip keeps the cut; undo walks back; two at once are refused in words
-    tab.get_by_label("Clip", exact=True).select_option("0")
-    settle(tab)
-    assert shown_probabilities(tab) == pytest.approx(predict(alive, 0, [["frame", 2]]), abs=2e-5)
-    tab.get_by_role("button", name="Undo").click()
-    settle(tab)
-    assert trait(tab, "interventions") == [["region", "chin"]]
-    assert shown_probabilities(tab) == pytest.approx(predict(alive, 0, [["region", "chin"]]), abs=2e-5)
-    put(tab, interventions=[["region", "chin"], ["frame", 1]])
-    assert "more at once need the network" in tab.locator(".sg-probability").inner_text()
-    assert tab.locator("[data-act=clamp]").first.is_disabled()
-    put(tab, interventions=[], clip=1, quantity="effect")
-    # edges drawn by their effect, with a sign that is not colour alone
-    from stagkit.explain.interventions import compute_edge_ablation
-
-    effects = compute_edge_ablation(alive[2], alive[1].select(torch.tensor([1])))[0]
-    drawn = tab.locator(".sg-panels .sg-face-panel .sg-edge[data-key]").evaluate_all(
-        "e => e.map(x => [x.dataset.target, x.dataset.source, Number(x.dataset.value), x.classList.contains('sg-against')])"
-    )
-    assert len(drawn) >= 5
-    for target, source, value, against in drawn:
-        assert value == pytest.approx(effects[ATLAS.index(target), ATLAS.index(source)], abs=5e-6)
-        assert against == (value < 0)
+def test_a_saved_page_predicts_any_combination_of_cuts_as_torch_does(tab, saved, alive):
+    """The arithmetic of the page against the network: logits, activations and contributions after random cuts."""
+    widget, path = saved
+    open_page(tab, path)
+    rng, worst = np.random.default_rng(3), 0.0
+    for clip in (1, 0, 2, 1, 2, 0):
+        put(tab, clip=clip)
+        changes = make_changes(rng, alive[2])
+        put(tab, interventions=changes)
+        shown = tab.locator(".sg-logit").all_inner_texts()
+        state = tab.evaluate("document.querySelector('.stag-au').stagState()")
+        wanted = ask_network(alive[2], alive[1], clip, changes)
+        worst = max(worst, float(np.abs(np.array(state["logits"]) - wanted.numpy()).max()))
+        assert [float(text.replace("−", "-")) for text in shown] == pytest.approx(wanted.tolist(), abs=0.0051)
+        assert shown_probabilities(tab) == pytest.approx(
+            dict(zip(alive[1].classes, wanted.softmax(-1).tolist(), strict=True)), abs=2e-5
+        )
+        sums = widget.scene.sums(clip, changes)
+        np.testing.assert_allclose(state["regionEdges"], sums.region_edges.sum(0), atol=1e-6)
+        np.testing.assert_allclose(np.reshape(state["active"], sums.active.shape), sums.active, atol=1e-6)
+    assert worst < 1e-4
+    print(f"largest difference between the logits of page and network: {worst:.1e}")
     assert tab.wrong == []
 
 
-def test_two_clips_side_by_side(tab, saved):
+def test_a_saved_page_is_cut_by_touch(tab, saved, alive):
+    open_page(tab, saved[1])
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, []), abs=2e-5)
+    # an AU edge from the sum that makes the class
+    tab.locator(".sg-term-row", has_text="–").first.click()
+    settle(tab)
+    edge = trait(tab, "selected_edge")
+    assert edge["graph"] == "au" and tab.locator(".sg-term-row").count() == 3, "both at once, in order, same side"
+    tab.locator("[data-act=remove]").click()
+    settle(tab)
+    first = ["au", edge["target"], edge["source"]]
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [first]), abs=2e-5)
+    assert tab.locator(".sg-au-panel .sg-edge.sg-removed .sg-cross").count() in (1, 2), "on both sides of the face"
+    # an AU, one region edge of its subgraph, half of another
+    put(tab, selected_edge={}, selected_au="AU12")
+    assert "subgraph of AU12" in tab.locator(".sg-face-panel").first.inner_text()
+    tab.locator("[data-edge^='region|']").first.click()
+    settle(tab)
+    edge = trait(tab, "selected_edge")
+    second = ["region", edge["target"], edge["source"], "AU12"]
+    assert edge["au"] == "AU12"
+    tab.locator("[data-act=remove]").click()
+    settle(tab)
+    assert trait(tab, "interventions") == [first, second], "cuts go together"
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [first, second]), abs=2e-5)
+    tab.locator("[data-act=remove]").click()
+    settle(tab)
+    tab.locator(".sg-clamp input").fill("0.5")
+    tab.locator("[data-act=clamp]").click()
+    settle(tab)
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [first, [*second, 0.5]]), abs=2e-5)
+    # undo walks back
+    for wanted in ([first], [first, second], [first], []):
+        tab.get_by_role("button", name="Undo").click()
+        settle(tab)
+        assert trait(tab, "interventions") == wanted
+        assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, wanted), abs=2e-5)
+    # a region and a frame: alone, as the network said; with others: refused in words
+    put(tab, selected_edge={}, selected_region="chin")
+    tab.locator("[data-act=remove]").click()
+    settle(tab)
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [["region", "chin"]]), abs=2e-5)
+    put(tab, frame=2)
+    tab.locator("[data-act=remove-frame]").click()
+    settle(tab)
+    assert trait(tab, "interventions") == [["frame", 2]]
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [["frame", 2]]), abs=2e-5)
+    tab.get_by_label("Clip", exact=True).select_option("0")
+    settle(tab)
+    assert shown_probabilities(tab) == pytest.approx(predict(alive, 0, [["frame", 2]]), abs=2e-5)
+    put(tab, interventions=[["region", "chin"], ["frame", 1]])
+    assert "alone only" in tab.locator(".sg-probability").inner_text()
+    assert tab.locator("[data-act=clamp]").first.is_disabled()
+    put(tab, interventions=[], clip=1, quantity="effect")
+    # edges drawn by their effect, with a sign that is not colour alone
+    drawn = tab.locator(".sg-panels .sg-face-panel .sg-edge[data-key]").evaluate_all(
+        "e => e.map(x => [x.dataset.target, x.dataset.source, Number(x.dataset.value), x.classList.contains('sg-against'), "
+        "x.querySelector('.sg-wire').hasAttribute('stroke-dasharray')])"
+    )
+    assert len(drawn) >= 5
+    target = int(alive[0].logits[1].argmax())
+    for to, source, value, against, dashed in drawn:
+        fall = alive[0].logits[1] - ask_network(alive[2], alive[1], 1, [["region", to, source]])
+        assert value == pytest.approx(fall[target].item(), rel=1e-3, abs=5e-6)
+        assert against == dashed == (value < 0)
+    assert tab.wrong == []
+
+
+def test_a_phantom_page_is_cut_until_the_prediction_flips(tab, tmp_path):
+    """A network that has learned a few phantoms; the page finds the cuts, and every number of them is the network's."""
+    from stagkit.core.config import StagConfig, TrainConfig
+    from stagkit.datasets.prepare import load_data, prepare_dataset
+    from stagkit.explorers import view_au_graph
+    from stagkit.synthetic.config import PhantomConfig
+    from stagkit.synthetic.dataset import PhantomSource
+    from stagkit.training.train import train_fold
+
+    prepare_dataset(PhantomSource(PhantomConfig(subjects=2, clips=6, size=64, difficulty=0.0)), tmp_path / "clips")
+    data = load_data(tmp_path / "clips")
+    config = StagConfig(width=16, heads=2, time_layers=1)
+    trained = train_fold(data, np.arange(len(data)), config, TrainConfig(epochs=8, batch_size=6))
+    model, batch = getattr(trained, "model", trained).eval(), data.batch()
+    with torch.no_grad():
+        output = model(batch.x, batch.mask, batch.times_ms)
+    margin = output.logits.topk(2).values.diff(dim=1).abs()[:, 0]
+    clip = int(margin.argmin())
+    view_au_graph(output, batch, model=model, clip=clip).to_html(tmp_path / "graph.html")
+    open_page(tab, tmp_path / "graph.html")
+    before = shown_probabilities(tab)
+    tab.locator("[data-act=flip]").click()
+    settle(tab)
+    changes = trait(tab, "interventions")
+    assert changes and all(len(change) in (3, 4) for change in changes)
+    after, told = shown_probabilities(tab), tab.locator(".sg-probability").inner_text()
+    assert max(after, key=after.get) != max(before, key=before.get) and "prediction changed" in told
+    wanted = ask_network(model, batch, clip, changes).softmax(-1).tolist()
+    assert after == pytest.approx(dict(zip(batch.classes, wanted, strict=True)), abs=2e-5)
+    assert tab.locator(".sg-chip").count() == len(changes)
+    keep_shot(tab, "au_graph_flipped")
+    # one cut less, and it is not flipped
+    put(tab, interventions=changes[:-1])
+    kept = shown_probabilities(tab)
+    assert max(kept, key=kept.get) == max(before, key=before.get)
+    assert tab.wrong == []
+
+
+def test_a_fused_page_says_why_it_has_no_contributions(tab, tmp_path):
+    from stagkit.explain.interventions import compute_probabilities
+    from stagkit.explorers import view_au_graph
+
+    model, batch = make_small_model(head="fused"), make_dataset(n_subjects=3, per_subject=4).batch()
+    with torch.no_grad():
+        output = model(batch.x, batch.mask, batch.times_ms)
+    view_au_graph(output, batch, model=model).to_html(tmp_path / "graph.html")
+    open_page(tab, tmp_path / "graph.html")
+    assert "no sum of edges" in tab.locator(".sg-fused").inner_text()
+    assert tab.locator(".sg-face-panel .sg-edge[data-key]").count() > 5
+    put(tab, selected_au="AU12")
+    tab.locator("[data-act=remove]").click()
+    settle(tab)
+    wanted = compute_probabilities(model, batch.select(torch.tensor([0])), [["au", "AU12"]])
+    assert list(shown_probabilities(tab).values()) == pytest.approx(wanted.tolist(), abs=2e-5)
+    put(tab, quantity="attention")
+    assert tab.wrong == []
+
+
+def test_two_clips_side_by_side(tab, saved, alive):
     widget, path = saved
     open_page(tab, path)
     tab.get_by_role("button", name="Compare", exact=True).click()
@@ -239,9 +344,11 @@ def test_two_clips_side_by_side(tab, saved):
     assert other != 1 and tab.locator(".sg-thirds .sg-panel:visible").count() == 3
     graph = tab.locator(".sg-difference .sg-edge[data-key]").first
     i, j = (AU_LABELS.index(graph.get_attribute(f"data-{end}")) for end in ("target", "source"))
-    frame = trait(tab, "frame")
-    edges = widget.scene.au_edges
-    wanted = edges[other, frame, i, j] - edges[1, frame, i, j]
+    wanted = [
+        widget.scene.values(clip, "au", "contribution", target=int(alive[0].logits[clip].argmax()))[0, i, j]
+        for clip in (1, other)
+    ]
+    wanted = wanted[1] - wanted[0]
     assert float(graph.get_attribute("data-value")) == pytest.approx(wanted, abs=1e-4)
     graph.focus()
     tab.keyboard.press("Enter")
@@ -262,7 +369,8 @@ def test_what_is_taken_away_is_what_is_shown(tab, saved, alive, tmp_path):
 
     widget, path = saved
     open_page(tab, path)
-    put(tab, interventions=[["au", "AU12"]], selected_edge={"graph": "region", "target": "cheek_L", "source": "chin"})
+    ends = {"target": "cheek_L", "source": "lip_corner_L"}
+    put(tab, interventions=[["au", "AU12"]], selected_edge={"graph": "region", **ends, "au": ""})
 
     def take(name):
         tab.locator(".sg-menu summary").click()
@@ -272,13 +380,15 @@ def test_what_is_taken_away_is_what_is_shown(tab, saved, alive, tmp_path):
         return (tmp_path / waiting.value.suggested_filename).read_bytes()
 
     rows = list(csv.DictReader(io.StringIO(take("Edges, CSV").decode())))
-    i, j = ATLAS.index("cheek_L"), ATLAS.index("chin")
-    chosen = next(row for row in rows if (row["target"], row["source"]) == ("cheek_L", "chin"))
-    assert float(chosen["value"]) == pytest.approx(widget.scene.edges[1, widget.frame, i, j], rel=1e-3)
+    i, j = ATLAS.index("cheek_L"), ATLAS.index("lip_corner_L")
+    chosen = next(row for row in rows if (row["target"], row["source"]) == tuple(ends.values()))
+    target = int(alive[0].logits[1].argmax())
+    value = widget.scene.values(1, "region", "contribution", target=target, changes=[["au", "AU12"]])[0, i, j]
+    assert float(chosen["value"]) == pytest.approx(value, rel=1e-3, abs=1e-6)
     assert len(rows) == tab.locator(".sg-panels .sg-edge[data-key]").count()
     graph = nx.parse_graphml(take("Graph, GraphML").decode())
     assert graph.is_directed() and graph.number_of_edges() == len(rows) and len(graph) == N_AUS + N_ROIS
-    assert graph.edges["chin", "cheek_L"]["weight"] == pytest.approx(float(chosen["value"]))
+    assert graph.edges["lip_corner_L", "cheek_L"]["weight"] == pytest.approx(float(chosen["value"]))
     drawing = ET.fromstring(take("Image, SVG"))
     assert drawing.tag.endswith("svg") and len(list(drawing.iter())) > 300 and "class" not in drawing.attrib
     import cv2
@@ -291,7 +401,7 @@ def test_what_is_taken_away_is_what_is_shown(tab, saved, alive, tmp_path):
     exec(code, names)
     again = names["w"]
     assert again.interventions == [["au", "AU12"]] and again.clip == 1
-    assert {k: again.selected_edge[k] for k in ("target", "source")} == {"target": "cheek_L", "source": "chin"}
+    assert {k: again.selected_edge[k] for k in ("target", "source")} == ends
     assert shown_probabilities(tab) == pytest.approx(again.probabilities, abs=2e-5)
     assert tab.wrong == []
 
@@ -344,12 +454,13 @@ def test_the_picture_of_readme_shows_the_graph_and_the_answer(chromium, tmp_path
         found = read_structure(page, ".stag-au")
         probabilities, plain = shown_probabilities(page), dict(widget.probabilities)
         assert page.locator(".sg-prob").count() == len(plain) and page.locator(".sg-prob").first.is_visible()
-        assert page.locator(f".sg-node.sg-removed[data-name={unit}]").is_visible()
+        assert page.locator(f".sg-node.sg-removed[data-name={unit}]").first.is_visible()
         drawn = page.locator(".sg-panels .sg-edge[data-key]").evaluate_all(
             "e => e.map(x => [x.dataset.graph, x.dataset.target, x.dataset.source])"
         )
-    assert (found["nodes"], found["overlaps"], found["cut"], found["pale"]) == (N_AUS + N_ROIS, [], [], [])
-    shown = widget.scene.shown_edges(widget.place, widget.frame)
+    assert (found["nodes"], found["overlaps"], found["cut"], found["pale"]) == (N_SPOTS + N_ROIS, [], [], [])
+    how = {"quantity": "contribution", "target": widget.target, "au": unit, "changes": [["au", unit]]}
+    shown = widget.scene.shown_edges(widget.place, widget.frame, **how)
     assert {tuple(edge) for edge in drawn} >= {edge[:3] for edge in shown} and shown
     widget.interventions = [["au", unit]]
     assert probabilities == pytest.approx(widget.probabilities, abs=2e-5) and probabilities != plain
@@ -361,11 +472,9 @@ NOTEBOOK_CELLS = (
     """import sys, json
 sys.path.insert(0, {root!r})
 import torch
-from tests.small import make_dataset, make_small_model
+from tests.test_au_graph import make_live
 from stagkit.explorers import view_au_graph
-model, batch = make_small_model(), make_dataset(n_subjects=3, per_subject=4).batch()
-with torch.no_grad():
-    output = model(batch.x, batch.mask, batch.times_ms)
+output, batch, model = make_live()
 widget = view_au_graph(output, batch, model=model, clip=1)
 widget.png_fallback = False
 widget""",
@@ -409,17 +518,16 @@ def test_in_jupyterlab_the_numbers_on_the_page_are_those_of_python(lab, tab, ali
     tab.keyboard.press("Home")
     tab.keyboard.press("ArrowRight")
     wait_until(tab, "document.querySelector('.stag-au').dataset.frame === '1'")
-    # an edge is cut
-    tab.keyboard.press("Escape")
+    # an edge of the AU's subgraph is cut
     tab.locator("[data-edge^='region|']").first.click()
     tab.wait_for_selector(".sg-edge.sg-on", state="attached")
     chosen = tab.locator(".sg-face-panel .sg-edge.sg-on")
-    key, shown = chosen.get_attribute("data-key").split("|"), float(chosen.get_attribute("data-value"))
+    key, shown = [*chosen.get_attribute("data-key").split("|"), "AU12"], float(chosen.get_attribute("data-value"))
     took = tab.evaluate(REMOVE_AND_TIME)
     print(f"removal to new probabilities on screen: {took:.0f} ms")
     assert shown_probabilities(tab) == pytest.approx(predict(alive, 1, [["region", *key]]), abs=2e-5)
     # effects are asked for and come
-    tab.get_by_role("button", name="Effect of removing").click()
+    tab.get_by_role("button", name="If removed").click()
     wait_until(  # the kernel answers beside running cells: its effect has to be drawn before a cell asks for it
         tab,
         "document.querySelector('.sg-face-panel .sg-edge.sg-on') && "
@@ -430,12 +538,13 @@ def test_in_jupyterlab_the_numbers_on_the_page_are_those_of_python(lab, tab, ali
     run_cell(tab, 1)
     seen = json.loads(re.search(r"SEEN(\{.*\})END", read_output(tab), re.DOTALL)[1])
     assert seen["interventions"] == [["region", *key]] and seen["frame"] == 1 and seen["clip"] == 1
-    assert [seen["selected_edge"]["target"], seen["selected_edge"]["source"]] == key
+    assert [seen["selected_edge"][end] for end in ("target", "source", "au")] == key
     assert seen["quantity"] == "effect" == seen["selected_edge"]["quantity"]
     on_page = float(tab.locator(".sg-face-panel .sg-edge.sg-on").get_attribute("data-value"))
     assert seen["selected_edge"]["value"] == pytest.approx(on_page, abs=5e-6)
-    weight = alive[0].edges[1, 1, ATLAS.index(key[0]), ATLAS.index(key[1])].item()
-    assert shown == pytest.approx(weight, rel=1e-3)
+    index, target = alive[2].region_graph.index.tolist(), int(alive[0].logits[1].argmax())
+    at = index.index([AU_LABELS.index("AU12"), ATLAS.index(key[0]), ATLAS.index(key[1])])
+    assert shown == pytest.approx(alive[0].terms.region_edges[1, :, target, at].sum().item(), rel=1e-3)
     assert seen["probabilities"] == pytest.approx(predict(alive, 1, [["region", *key]]), abs=1e-5)
     keep_shot(tab, "au_graph_lab")
     tab.evaluate("jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")

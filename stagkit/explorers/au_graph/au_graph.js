@@ -639,6 +639,10 @@ function render({ model, el }) {
     return lines.join("\n") + "\n";
   }
   root.stagCode = asCode; // for tests
+  root.stagState = () => {
+    const state = side.state();
+    return { logits: state.logits, active: [...state.active], regionEdges: scene.classes.map((_, c) => [...state.regionEdges(c)]) };
+  };
 
   // ------------------------------------------------------------------------------------------ what follows from what
   // the value of a selected edge follows the frame; Python computes the same number

@@ -75,9 +75,14 @@ def split_change(change: Sequence) -> tuple[list, float | None]:
     return words, number
 
 
+def is_edge(change: Sequence) -> bool:
+    """Whether an intervention is on an edge."""
+    return len(split_change(change)[0]) > 2
+
+
 def is_cut(change: Sequence) -> bool:
     """Whether an intervention is on an edge or an action unit: the rest of the network stays as it is."""
-    return change[0] == "au" or len(split_change(change)[0]) > 2
+    return change[0] == "au" or is_edge(change)
 
 
 def read_cuts(index: np.ndarray, changes: Sequence[Sequence]) -> Cuts:

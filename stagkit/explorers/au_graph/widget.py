@@ -19,7 +19,7 @@ from stagkit.explain.interventions import compute_probabilities, read_interventi
 from stagkit.explorers.au_graph.compare import check_compare, compute_difference, compute_side
 from stagkit.explorers.au_graph.figure import plot_au_graph
 from stagkit.explorers.au_graph.scene import DEFAULT_THRESHOLD, NO_TERMS, QUANTITIES, VIEWS
-from stagkit.explorers.au_graph.sums import is_cut, split_change
+from stagkit.explorers.au_graph.sums import is_cut, is_edge, split_change
 from stagkit.explorers.browser import pack, read_css, read_esm
 from stagkit.explorers.explorer import Choice, ClipExplorer, Range, WidgetError, checked
 from stagkit.explorers.sources import OWN_FOLD, as_source, choose_scene
@@ -396,13 +396,7 @@ def _pack_interval(values: np.ndarray | None) -> dict | None:
 
 def _check_change(entry: Sequence) -> list:
     """An intervention as a list; of an AU edge the AU with the lower number comes first."""
-    words, number = split_change(entry) if isinstance(entry, (list, tuple)) else ([entry], None)
-    if len(words) == 4 and words[0] == "region":
-        if words[3] not in AU_LABELS:
-            raise StagkitError(f"the AU of a region edge is {words[3]!r}, expected one of {', '.join(AU_LABELS)}.")
-        read_intervention([*words[:3], *([] if number is None else [number])])
-    else:
-        read_intervention(entry)
-    if words[0] == "au" and len(words) == 3:
-        words[1:] = sorted(words[1:], key=AU_LABELS.index)
-    return words if number is None else [*words, number]
+    change = read_intervention(entry).to_list()
+    if is_edge(change) and change[0] == "au":
+        change[1:3] = sorted(change[1:3], key=AU_LABELS.index)
+    return change
