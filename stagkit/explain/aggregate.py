@@ -16,7 +16,13 @@ import numpy as np
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError, check_axes
-from stagkit.explain.motion_decomposition import MUSCLES, SIDED_AU_INDEX, SIDED_AU_MUSCLES, compute_au_shares
+from stagkit.explain.motion_decomposition import (
+    MUSCLES,
+    SIDED_AU_INDEX,
+    SIDED_AU_MUSCLES,
+    SIDED_AUS,
+    compute_au_shares,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +37,7 @@ class Attribution:
 
     Args:
         values: float32, shaped like what was varied; ``axes`` names its axes.
-        inputs: what was varied: ``("x",)`` motion, ``("edges",)``, ``("region tokens",)``, ``("frame tokens",)``.
+        inputs: what was varied: ``("x",)`` motion, ``("region edges",)``, ``("region tokens",)``, ``("frame tokens",)``.
         method, settings: e.g. ``"integrated gradients"`` and its number of steps.
         target: int64 "clip", the class explained for each clip.
         baseline: in words, e.g. ``"zero flow (no motion)"``.
@@ -40,7 +46,8 @@ class Attribution:
         convergence_delta: float "clip", sum(values) - logit_difference: what completeness misses.
         run: id of the run whose weights were explained, '' where none.
         axes: of ``values``: ``clip time roi chan py px`` (each motion value), or coarser: ``clip roi``, ``clip time``,
-            ``clip time roi``, ``clip sided_au``, ``clip time au``, ``clip time target source`` (edges).
+            ``clip time roi``, ``clip sided_au``, ``clip time au``, ``clip time roi au`` (exact terms), ``clip time edge``.
+        edge_names: of the axis ``edge`` (``exact_terms.name_region_edges``), () without it.
     """
 
     values: np.ndarray
@@ -59,11 +66,11 @@ class Attribution:
     flow: np.ndarray
     run: str = ""
     axes: str = "clip time roi chan py px"
+    edge_names: tuple[str, ...] = ()
 
     def __post_init__(self):
-        n_rois = len(self.roi_names)
         check_axes(
-            {"clip": len(self.clip_ids), "roi": n_rois, "target": n_rois, "source": n_rois, "chan": 3},
+            {"clip": len(self.clip_ids), "roi": len(self.roi_names), "edge": len(self.edge_names), "chan": 3},
             values=(self.values, self.axes),
             target=(self.target, "clip"),
             logit_difference=(self.logit_difference, "clip"),
@@ -126,14 +133,14 @@ def to_map(attribution: Attribution) -> np.ndarray:
     if "au" in axes:
         share = ATLAS.incidence / np.maximum(ATLAS.incidence.sum(1, keepdims=True), 1e-9)
         return sum_over(attribution, "time", "au") @ share
-    if "target" in axes:
+    if "edge" in axes:
         sum_over(attribution, "roi")
     return by_frame(attribution)[:, :, None] * mask / np.maximum(mask.sum(2, keepdims=True), 1)
 
 
 def by_edge(attribution: Attribution) -> np.ndarray:
-    """Signed sum per region edge: float "clip target source", logits."""
-    return sum_over(attribution, "target", "source")
+    """Signed sum per region edge of each AU: float "clip edge" (``edge_names``), logits."""
+    return sum_over(attribution, "edge")
 
 
 def by_side(attribution: Attribution) -> np.ndarray:
@@ -142,11 +149,26 @@ def by_side(attribution: Attribution) -> np.ndarray:
     return by_roi(attribution) @ np.eye(len(SIDES))[sides]
 
 
+def _make_side_of_au() -> np.ndarray:
+    """Which sided AU an AU at a region is, in shares that sum to 1: float "roi au sided_au"."""
+    side = np.array([{"L": "L", "R": "R"}.get(name[-1], "") for name in SIDED_AUS[:-1]])
+    at = np.array([roi.side for roi in ATLAS.rois])[:, None]
+    fits = np.where((side == "") | (side == at), 1.0, np.where(at == "", 0.5, 0.0))
+    shares = fits[:, None] * (SIDED_AU_INDEX[:-1] == np.arange(len(AU_LABELS))[:, None])
+    return np.pad(shares, ((0, 0), (0, 0), (0, 1)))
+
+
+_SIDE_OF_AU = _make_side_of_au()
+
+
 def by_sided_au_and_frame(attribution: Attribution) -> np.ndarray:
     """Signed sum per sided AU (``SIDED_AUS``) and frame: float "clip time sided_au", logits.
 
     A region's value in a frame is divided among the sided AUs that moved it (``compute_au_shares``); the rest is 'none'.
+    Exact terms know their AU; its side is that of the region, and regions on the midline count for both sides by half.
     """
+    if "au" in attribution.axes.split():
+        return np.einsum("ctnk,nku->ctu", sum_over(attribution, "time", "roi", "au"), _SIDE_OF_AU)
     shares = compute_au_shares(attribution.flow, attribution.mask)
     return np.einsum("ctn,ctnu->ctu", sum_over(attribution, "time", "roi"), shares)
 
@@ -185,7 +207,7 @@ def tabulate(attribution: Attribution) -> dict[str, pd.DataFrame]:
         ("by_au", by_au, (*AU_LABELS, "none")),
         ("by_side", by_side, SIDES),
         ("by_frame", by_frame, [f"frame{t + 1:02d}" for t in range(attribution.times_ms.shape[1])]),
-        ("by_edge", by_edge, [f"{target} <- {source}" for target in names for source in names]),
+        ("by_edge", by_edge, attribution.edge_names),
     ):
         with suppress(ExplainError):
             tables[name] = pd.DataFrame(make(attribution).reshape(len(index), -1), index, list(columns))

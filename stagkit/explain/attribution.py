@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stagkit.core.config import StagConfig
 from stagkit.core.files import check_digest, load_arrays, read_digests, write_atomically
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch, StagkitError
 from stagkit.explain import methods
 from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError
+from stagkit.explain.exact_terms import name_region_edges
 from stagkit.network.model import Stag
 
 #: Clips that are not complete are tried again with this many times the steps.
@@ -26,14 +28,19 @@ FACTORS = (4, 16)
 
 _VALUES = ("values", "target", "logit_difference", "convergence_delta")
 _ARRAYS = (*_VALUES, "times_ms", "mask", "flow")
-_NAMES = ("inputs", "clip_ids", "classes", "roi_names")
+_NAMES = ("inputs", "clip_ids", "classes", "roi_names", "edge_names")
 _TEXTS = ("method", "settings", "baseline", "run", "axes")
+
+
+def choose_method(config: StagConfig | None) -> str:
+    """The method used if none is named: ``exact terms`` where the logits are a sum of terms, else integrated gradients."""
+    return "exact terms" if config is not None and config.head == "graph" else "integrated gradients"
 
 
 def attribute(
     model: Stag,
     batch: Batch,
-    method: str = "integrated gradients",
+    method: str | None = None,
     target: Sequence[int] | int | None = None,
     n_steps: int = 32,
     run: str = "",
@@ -43,14 +50,16 @@ def attribute(
     seed: int = 0,
     search: bool = True,
 ) -> Attribution:
-    """Attribute a logit of each clip to what was varied: its motion, groups of it, tokens, or edges.
+    """Attribute a logit of each clip to what was varied: region edges, its motion, groups of it, or tokens.
 
-    The baseline is zero flow, 'no motion', with the same regions visible at the same times. No hook or gradient is left
-    behind, even after an error.
+    The baseline of exact terms is the same clip without region edges: its logits depend on no motion. Of other methods it is
+    zero flow, 'no motion', with the same regions visible at the same times. No hook or gradient is left behind, even after
+    an error.
 
     Args:
         model: in evaluation mode.
-        method: one of ``methods.METHODS``; integrated gradients and Shapley sampling are complete.
+        method: one of ``methods.METHODS``, by default ``choose_method``'s. Exact terms are exact; integrated gradients and
+            Shapley sampling are complete.
         target: class explained, for all or for each clip; the predicted class if None.
         n_steps: points on the path from no motion to the clip (integrated gradients of any kind).
         run: name of the run whose weights these are.
@@ -60,13 +69,14 @@ def attribute(
         search: if a clip is not complete, find a sufficient number of steps.
 
     Returns:
-        ``Attribution`` in logits, zero where the mask is False. If the sum misses more than ``MAX_DELTA`` of a logit
+        ``Attribution`` in logits, zero where the mask is False (exact terms of an edge between two hidden regions whose
+        motion was estimated are placed at these). If the sum misses more than ``MAX_DELTA`` of a logit
         difference, ``settings["n_steps_needed"]`` is a sufficient number (None: not found).
 
     Raises:
         ExplainError: an unknown method, group, layer or class, a network in training mode or without the part asked for.
     """
-    method = method.replace("_", " ")
+    method = (method or choose_method(getattr(model, "config", None))).replace("_", " ")
     for name, value, known in (
         ("method", method, methods.METHODS),
         ("groups", groups, methods.GROUPS),
@@ -76,8 +86,6 @@ def attribute(
             raise ExplainError(f"there is no {name} {value!r}; expected one of {', '.join(known)}.")
     if model.training:
         raise ExplainError("the network is in training mode, where dropout makes it random: call model.eval().")
-    if method == "edge integrated gradients" and getattr(model, "connectivity", None) is None:
-        raise ExplainError("this network has no graph (graph='none' or branches='time'), so no edges to vary.")
     if method == "layer integrated gradients" and layer == "frame tokens" and model.frame_tokens is None:
         raise ExplainError("this network has no frame tokens (branches='graph'): take layer='region tokens'.")
     x = (batch.x * batch.mask[..., None, None, None]).detach()
@@ -112,6 +120,7 @@ def attribute(
         flow=x.mean((-1, -2))[..., :2].cpu().numpy(),
         run=run,
         axes=parts[0].axes,
+        edge_names=name_region_edges(model) if parts[0].axes.endswith("edge") else (),
     )
     worst = int(attribution.relative_delta.argmax())
     if search and "n_steps" in reads and attribution.relative_delta[worst] > MAX_DELTA:
@@ -123,7 +132,7 @@ def attribute(
 
 
 def attribute_completely(
-    model: Stag, batch: Batch, n_steps: int = 32, run: str = "", method: str = "integrated gradients"
+    model: Stag, batch: Batch, n_steps: int = 32, run: str = "", method: str | None = None
 ) -> Attribution:
     """Attribution of the predicted classes; clips that are not complete are repeated with ``FACTORS`` times the steps."""
     done = attribute(model, batch, method, n_steps=n_steps, run=run, search=False)
@@ -148,7 +157,7 @@ def check_complete(attribution: Attribution) -> None:
         return
     steps, needed = attribution.settings.get("n_steps"), attribution.settings.get("n_steps_needed", -1)
     if not steps:
-        remedy = "use integrated gradients, which is complete"
+        remedy = "use exact terms or integrated gradients, which are complete"
     elif needed is None:
         remedy = f"{FACTORS[-1] * int(steps)} steps do not suffice, it is too close to zero: explain another class"
     else:

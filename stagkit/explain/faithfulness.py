@@ -22,7 +22,10 @@ from stagkit.explain.methods import choose_target, compute_flow_magnitude, froze
 from stagkit.network.model import Stag
 
 #: Parts of the network from the classifier down; a network may lack some.
-CASCADE = ("head", "cross", "time", "frame_tokens", "graph", "connectivity", "time_weights", "aus", "tokens")
+CASCADE = (
+    *("head", "region_graph", "au_tokens", "cross", "time", "frame_tokens", "graph", "time_weights"),
+    *("tokens", "imputation"),
+)
 
 
 class Curves(NamedTuple):

@@ -31,9 +31,9 @@ from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch
 from stagkit.explain.aggregate import ExplainError
+from stagkit.explain.exact_terms import get_region_edges
 from stagkit.explain.faithfulness import compute_similarity
 from stagkit.explain.methods import choose_target, frozen
-from stagkit.network.action_units import make_au_edges
 from stagkit.network.hooks import hook_names, intervene, record
 from stagkit.network.model import Stag
 
@@ -192,11 +192,6 @@ def make_hooks(interventions: Sequence, model: Stag | None = None) -> dict[str, 
         if one.kind != "au" and not one.source:
             raise ExplainError(f"{one}: a {one.kind} is part of the input; use compute_logits, or change the batch.")
     return _plan([given], 1, get_region_edges(model)).hooks()
-
-
-def get_region_edges(model: Stag | None = None) -> np.ndarray:
-    """The region edges of a network (None: the standard ones), int "edge 3": AU, target region, source region."""
-    return make_au_edges(ATLAS) if model is None else model.region_graph.index.cpu().numpy()
 
 
 def compute_logits(model: Stag, one: Batch, cases: Sequence[Sequence]) -> np.ndarray:

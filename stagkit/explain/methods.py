@@ -1,5 +1,6 @@
-"""The methods of ``attribution.attribute``, each by Captum (Kokhlikyan et al. 2020, arXiv:2009.07896), same baseline.
+"""The methods of ``attribution.attribute``: exact terms of the network itself; the others by Captum, same baseline.
 
+Captum: Kokhlikyan et al. 2020, arXiv:2009.07896.
 DeepLift, guided backpropagation and LRP are left out: they break on attention or fail published sanity checks (Adebayo et
 al. 2018, arXiv:1810.03292).
 """
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from stagkit.core.types import Batch, StagOutput
 from stagkit.explain.aggregate import ExplainError
+from stagkit.explain.exact_terms import compute_output, get_region_edges, place_terms
 from stagkit.explain.motion_decomposition import compute_au_shares
 from stagkit.network.hooks import intervene, record
 from stagkit.network.model import Stag
@@ -207,12 +209,13 @@ def shapley_sampling(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
 def layer_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """Integrated gradients over the output of a layer, everything else as in the clip.
 
-    Motion reaches the AU evidence and the edges without passing the tokens; what is not varied is the same at both ends.
+    Motion reaches the region edges without passing the tokens as well (they compare its direction at both ends); what is
+    not varied is the same at both ends.
     """
     layer, axes = {
         "region tokens": (model.tokens.embed, "clip time roi"),
         "frame tokens": (model.frame_tokens, "clip time"),
-        "au evidence": (model.aus.logits, "clip time au"),
+        "au evidence": (model.region_graph.logits, "clip time au"),
     }[settings["layer"]]
     zero, explainer = torch.zeros_like(inputs.x), _captum("LayerIntegratedGradients", model.logits, layer)
     values = explainer.attribute(inputs.x, zero, **inputs.options, **_path(inputs, settings))
@@ -229,48 +232,44 @@ def layer_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -
     return Values(values, axes, settings["layer"], baseline, *_ends(model, inputs, at_baseline))
 
 
-def edge_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
-    """Integrated gradients over the weights of the region edges, motion as in the clip.
+def exact_terms(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
+    """Terms of the region edges in the logit, placed on regions and AUs: nothing is estimated (``head='graph'``)."""
+    terms, ends = _read_terms(model, inputs)
+    values = place_terms(terms, get_region_edges(model), inputs.mask)
+    return Values(values, "clip time roi au", "region edges", "no region edges", *ends)
 
-    The baseline is the edges of a face without motion (stagkit's choice); zero edges are none, since only ratios matter.
-    """
-    with torch.no_grad():
-        edges = model(inputs.x, *inputs.more).edges
-        rest = model(torch.zeros_like(inputs.x), *inputs.more).edges
+
+def exact_edge_terms(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
+    """Terms of the region edges in the logit, edge by edge (``head='graph'``)."""
+    terms, ends = _read_terms(model, inputs)
+    return Values(terms, "clip time edge", "region edges", "no region edges", *ends)
+
+
+def _read_terms(model: Stag, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Terms of the region edges in the target's logit "clip time edge"; that logit with them and without them."""
+    output, clips = compute_output(model, inputs.x, *inputs.more), torch.arange(len(inputs.x))
+    ends = output.logits[clips, inputs.target], output.terms.without[clips, inputs.target]
+    return output.terms.region_edges[clips, :, inputs.target], ends
+
+
+def edge_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
+    """Integrated gradients over the weights of the region edges, from none (0) to all (1), motion as in the clip."""
+    whole = torch.ones(*inputs.mask.shape[:2], len(model.region_graph.index)).to(inputs.x)
+    none = torch.zeros_like(whole)
 
     def forward(edges: Tensor, x: Tensor, mask: Tensor, times_ms: Tensor) -> Tensor:
         return model.logits(x, mask, times_ms, edges)
 
     more = {"target": inputs.target, "additional_forward_args": (inputs.x, *inputs.more)}
-    values = _captum("IntegratedGradients", forward).attribute(edges, rest, **more, **_path(inputs, settings))
-    ends = _ends(model, inputs, lambda: forward(rest, inputs.x, *inputs.more))
-    return Values(values, "clip time target source", "edges", "the edges of a face without motion", *ends)
-
-
-def compute_au_edge_attribution(model: Stag, one: Batch, target: int, n_steps: int = 16) -> tuple[np.ndarray, float]:
-    """Integrated gradients of a logit of one clip over the edges between action units, from no edges to those of the clip.
-
-    Returns:
-        Values, float "time target source", logits; and their convergence delta.
-    """
-    with torch.no_grad():
-        edges = model(one.x, one.mask, one.times_ms).au_edges
-    if edges is None:
-        raise ExplainError("this network has no edges between action units (connectivity='au' has).")
-
-    def forward(edges: Tensor) -> Tensor:
-        with intervene(model, {"au.edges": edges}):
-            return model.logits(*(v.expand(len(edges), *v.shape[1:]) for v in (one.x, one.mask, one.times_ms)))
-
-    with frozen(model):
-        values, delta = _captum("IntegratedGradients", forward).attribute(
-            edges, target=target, n_steps=n_steps, return_convergence_delta=True
-        )
-    return values[0].cpu().numpy().astype(float), float(delta)
+    values = _captum("IntegratedGradients", forward).attribute(whole, none, **more, **_path(inputs, settings))
+    ends = _ends(model, inputs, lambda: forward(none, inputs.x, *inputs.more))
+    return Values(values, "clip time edge", "region edges", "no region edges", *ends)
 
 
 #: name -> (function, the settings that it reads); ``batch_size`` is found by a probe.
 METHODS: dict[str, tuple[Callable[..., Values], tuple[str, ...]]] = {
+    "exact terms": (exact_terms, ()),
+    "exact edge terms": (exact_edge_terms, ()),
     "integrated gradients": (integrated_gradients, ("n_steps",)),
     "gradient x input": (gradient_x_input, ()),
     "gradient shap": (gradient_shap, ("n_samples", "seed")),
@@ -287,17 +286,12 @@ def compute_flow_magnitude(batch: Batch) -> np.ndarray:
     return flow.norm(dim=-1).cpu().numpy().astype(float)
 
 
-def stack_graph_attention(output: StagOutput) -> Tensor:
-    """Graph attention of all layers: "layer clip time head target source"; ``ExplainError`` without graph attention."""
-    graph = [value for name, value in output.attention.items() if name.startswith("graph.")]
-    if not graph:
-        raise ExplainError("this network has no graph attention (graph='none' or branches='time').")
-    return torch.stack(graph)
-
-
 def compute_attention_received(output: StagOutput, mask: Tensor) -> np.ndarray:
-    """Graph attention that each region receives, mean over targets, times the frame's weight."""
-    received = stack_graph_attention(output).mean((0, 3, 4))
+    """Attention that each region receives over the region edges, summed over targets, times the frame's weight.
+
+    The attention in each AU's subgraph counts as much as its AU is active.
+    """
+    received = output.edges.sum(2)
     if output.time_weights is not None:
         received = received * output.time_weights[:, :, None]
     return (received * mask).detach().cpu().numpy().astype(float)
