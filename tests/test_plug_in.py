@@ -19,7 +19,7 @@ from stagkit.training.train import train_fold
 from tests.small import make_dataset
 from tests.tiny import make_batch, make_model
 
-SMALL = StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
+SMALL = StagConfig(width=16, heads=2, graph_layers=1, time_layers=1, head="fused")
 
 
 class RunningMean(nn.Module):
@@ -40,45 +40,45 @@ class RunningMean(nn.Module):
 class NoShortcut(NeighbourMean):
     """Returns tokens alone."""
 
-    def forward(self, x, edges, features, mask):
-        return super().forward(x, edges, features, mask)[0]
+    def forward(self, x, edges, mask):
+        return super().forward(x, edges, mask)[0]
 
 
 class Detached(NeighbourMean):
-    def forward(self, x, edges, features, mask):
-        out, shares = super().forward(x, edges, features, mask)
+    def forward(self, x, edges, mask):
+        out, shares = super().forward(x, edges, mask)
         return x + (out - x).detach(), shares
 
 
 class InPlace(NeighbourMean):
-    def forward(self, x, edges, features, mask):
+    def forward(self, x, edges, mask):
         edges = edges.add_(0.1) if not edges.requires_grad else edges + 0.1
-        return super().forward(x, edges, features, mask)
+        return super().forward(x, edges, mask)
 
 
 class Restless(NeighbourMean):
-    def forward(self, x, edges, features, mask):
-        out, shares = super().forward(x, edges, features, mask)
+    def forward(self, x, edges, mask):
+        out, shares = super().forward(x, edges, mask)
         return out + 1e-3 * torch.randn_like(out), shares
 
 
 class MixesAxes(NeighbourMean):
     """The famous reshape: shapes fit, clips and frames are mixed."""
 
-    def forward(self, x, edges, features, mask):
-        out, shares = super().forward(x, edges, features, mask)
+    def forward(self, x, edges, mask):
+        out, shares = super().forward(x, edges, mask)
         other = (out - x).reshape(out.shape[1], out.shape[0], *out.shape[2:]).transpose(0, 1)
         return x + other, shares
 
 
 class IgnoresEdges(NeighbourMean):
-    def forward(self, x, edges, features, mask):
-        return super().forward(x, torch.ones_like(edges), features, mask)
+    def forward(self, x, edges, mask):
+        return super().forward(x, torch.ones_like(edges), mask)
 
 
 class Jumps(NeighbourMean):
-    def forward(self, x, edges, features, mask):
-        out, shares = super().forward(x, edges, features, mask)
+    def forward(self, x, edges, mask):
+        out, shares = super().forward(x, edges, mask)
         return x + (out - x) + 3.0 * (x > 0.3), shares
 
 
@@ -91,8 +91,8 @@ class Unused(NeighbourMean):
 class WrongAxis(GraphLayer):
     """Shares summed over targets instead of sources."""
 
-    def forward(self, x, edges, features, mask):
-        out, attention = super().forward(x, edges, features, mask)
+    def forward(self, x, edges, mask):
+        out, attention = super().forward(x, edges, mask)
         return out, attention.transpose(-1, -2)
 
 
@@ -150,15 +150,15 @@ def test_put_in_says_what_is_wrong():
     with pytest.raises(CustomLayerError, match="no slot 'head'.*graph or time"):
         replace_layers(make_model(), "head", NeighbourMean)
     with pytest.raises(CustomLayerError, match="no graph layers"):
-        replace_layers(make_model(branches="time"), "graph", NeighbourMean)
+        replace_layers(make_model(branches="time", head="fused"), "graph", NeighbourMean)
     with pytest.raises(CustomLayerError, match="made a NoneType, expected an nn.Module"):
-        replace_layers(make_model(), "graph", lambda config, number: None)
+        replace_layers(make_model(head="fused"), "graph", lambda config, number: None)
     with pytest.raises(CustomLayerError, match="no slot 'cross'"):
         check_layer(NeighbourMean, "cross")
 
 
 def test_put_in_replaces_every_layer_of_its_place_and_nothing_else():
-    model = make_model(graph_layers=2)
+    model = make_model(graph_layers=2, head="fused")
     before = {n: p.clone() for n, p in model.named_parameters() if not n.startswith("graph.")}
     assert replace_layers(model, "graph", NeighbourMean) is model
     assert [type(layer) for layer in model.graph] == [NeighbourMean] * 2 and not model.graph[0].training
@@ -178,7 +178,7 @@ def test_neighbour_mean_is_the_weighted_mean_of_its_neighbours():
     x = torch.zeros(1, 1, 3, 16)
     x[..., 1, 0], x[..., 2, 0] = 8.0, 4.0
     edges = torch.tensor([[0.0, 1, 3], [0, 1, 0], [0, 0, 0]])[None, None]
-    out, shares = layer(x, edges, None, torch.ones(1, 1, 3, dtype=torch.bool))
+    out, shares = layer(x, edges, torch.ones(1, 1, 3, dtype=torch.bool))
     assert shares[0, 0, 0].tolist() == [[0, 0.25, 0.75], [0, 1, 0], [0, 0, 0]]
     assert out[0, 0, :, 0].tolist() == [5.0, 16.0, 4.0]
 
@@ -221,8 +221,8 @@ def test_kept_by_its_state():
 
 
 class Sharpened(NeighbourMean):
-    def forward(self, x, edges, features, mask):
-        return super().forward(x, edges.square(), features, mask)
+    def forward(self, x, edges, mask):
+        return super().forward(x, edges.square(), mask)
 
 
 @pytest.mark.parametrize(

@@ -20,17 +20,20 @@ def explain(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     clip: Annotated[list[str] | None, typer.Option(help="Clip id; repeatable. All test clips by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Explain the networks of this seed.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps of integrated gradients.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps, with --method 'integrated gradients'.")] = 32,
     n_figures: Annotated[int, typer.Option(min=0, help="Draw figures of at most this many clips.")] = 12,
-    method: Annotated[str, typer.Option(help="integrated gradients, gradient shap, shapley sampling, ...")] = (
-        "integrated gradients"
-    ),
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="exact terms (default; integrated gradients if the head is fused), gradient shap, shapley sampling, ..."
+        ),
+    ] = None,
     sanity_checks: Annotated[
         bool,
         typer.Option(help="Run the controls of every explanation; figures without them are marked 'no control'."),
     ] = True,
 ) -> None:
-    """Explain the predictions of a run by regions, muscles and frames, with controls for each explanation."""
+    """Explain the predictions of a run by edges, action units, regions and frames, with controls for each explanation."""
     from stagkit.explain.run import describe_evidence, explain_run, hold_explanations
     from stagkit.plots.attributions import draw_attributions
 

@@ -18,7 +18,6 @@ from stagkit.core.types import Batch
 from stagkit.explain.aggregate import MAX_DELTA
 from stagkit.explain.attribution import attribute
 from stagkit.explain.custom_layers import SLOTS, CustomLayerError, replace_layers
-from stagkit.network.attention import EDGE_FEATURES
 from stagkit.network.hooks import intervene, record
 
 #: Largest difference of two outputs that should be equal, as a share of the largest value (stagkit's choice).
@@ -95,9 +94,10 @@ def check_layer(
     """Check a layer against the contract of its place, on random inputs (seed 0), without dropout; under two seconds.
 
     Args:
-        make: the class, or a function of ``StagConfig`` and number, as for ``custom.replace_layers``.
+        make: the class, or a function of ``StagConfig`` and number, as for ``replace_layers``.
         place: ``graph`` or ``time``.
-        config: of the small network it is tried in; default: width 16 with one layer of each kind.
+        config: of the small network it is tried in; default: width 16 with one layer of each kind. Its head is ``fused``,
+            since ``head='graph'`` has no graph layers.
 
     Returns:
         ``Report``; a check that ends in an error counts as broken.
@@ -110,7 +110,8 @@ def check_layer(
     findings = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        case = _make_case(make, place, config or StagConfig(width=16, heads=2, graph_layers=1, time_layers=1))
+        small = config or StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
+        case = _make_case(make, place, small.replace(head="fused"))
         for name, check in ((name, check) for name, (places, check) in CONTRACT.items() if place in places):
             try:
                 findings.append(Finding(name, True, check(case)))
@@ -135,9 +136,8 @@ def _make_case(make: Callable, place: str, config: StagConfig) -> _Case:
     mask = torch.rand(_CLIPS, _FRAMES, n_rois) > 0.2
     pairs = (_CLIPS, _FRAMES, n_rois, n_rois)
     edges = torch.rand(pairs) * (torch.rand(pairs) > 0.3) + torch.eye(n_rois)
-    features = torch.randn(*pairs, EDGE_FEATURES) if config.graph == "egat" else None
     x = torch.randn(_CLIPS, _FRAMES, n_rois, config.width) * mask[..., None]
-    return _Case(layer.eval(), make, place, config, (x, edges, features, mask), mask)
+    return _Case(layer.eval(), make, place, config, (x, edges, mask), mask)
 
 
 def _differ(first: Tensor, second: Tensor) -> float:
@@ -196,11 +196,10 @@ def _check_independence(case: _Case) -> str:
 
 
 def _check_order(case: _Case) -> str:
-    x, edges, features, mask = case.inputs
+    x, edges, mask = case.inputs
     order = torch.randperm(x.shape[2])
-    edges, features = (None if v is None else v[:, :, order][:, :, :, order] for v in (edges, features))
     out, attention = case.run()
-    other, other_attention = case.run(x[:, :, order], edges, features, mask[:, :, order])
+    other, other_attention = case.run(x[:, :, order], edges[:, :, order][:, :, :, order], mask[:, :, order])
     tokens, shares = _differ(out[:, :, order], other), _differ(attention[..., order, :][..., order], other_attention)
     for name, difference in (("tokens", tokens), ("attention", shares)):
         _require(difference <= SAME, f"with the regions in another order the {name} differ by {difference:.0%}")

@@ -20,7 +20,7 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch, StagkitError
 from stagkit.explain import methods
 from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError
-from stagkit.explain.exact_terms import name_region_edges
+from stagkit.explain.exact_terms import get_region_edges, name_region_edges
 from stagkit.network.model import Stag
 
 #: Clips that are not complete are tried again with this many times the steps.
@@ -120,7 +120,7 @@ def attribute(
         flow=x.mean((-1, -2))[..., :2].cpu().numpy(),
         run=run,
         axes=parts[0].axes,
-        edge_names=name_region_edges(model) if parts[0].axes.endswith("edge") else (),
+        edge_names=name_region_edges(get_region_edges(model)) if parts[0].axes.endswith("edge") else (),
     )
     worst = int(attribution.relative_delta.argmax())
     if search and "n_steps" in reads and attribution.relative_delta[worst] > MAX_DELTA:

@@ -46,7 +46,7 @@ def replace_layers(model: Stag, slot: str, make: Callable[[StagConfig, int], nn.
     Example:
         >>> from stagkit import Stag, StagConfig
         >>> from stagkit.course.exercises.layers import NeighbourMean
-        >>> model = replace_layers(Stag(StagConfig(width=16), n_classes=3), "graph", NeighbourMean)
+        >>> model = replace_layers(Stag(StagConfig(width=16, head='fused'), n_classes=3), "graph", NeighbourMean)
         >>> type(model.graph[0]).__name__
         'NeighbourMean'
     """
@@ -54,7 +54,9 @@ def replace_layers(model: Stag, slot: str, make: Callable[[StagConfig, int], nn.
         raise CustomLayerError(f"there is no slot {slot!r}; layers can be replaced in {' or '.join(SLOTS)}.")
     layers = getattr(model, slot)
     if not len(layers):
-        raise CustomLayerError(f"this network has no {slot} layers: see `branches`, `graph` and `{slot}_layers`.")
+        raise CustomLayerError(
+            f"this network has no {slot} layers: see `head`, `branches`, `graph` and `{slot}_layers`."
+        )
     for number in range(len(layers)):
         layer = make(model.config, number)
         if not isinstance(layer, nn.Module):

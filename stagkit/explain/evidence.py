@@ -14,8 +14,9 @@ import torch
 
 from stagkit.core.types import Batch
 from stagkit.explain import faithfulness
-from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError, to_map
+from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError, by_au, by_edge, to_map
 from stagkit.explain.attribution import attribute, select_clips
+from stagkit.explain.exact_terms import get_region_edges
 from stagkit.explain.ground_truth import (
     GroundTruth,
     fit_aus,
@@ -24,6 +25,7 @@ from stagkit.explain.ground_truth import (
     score_mass,
     score_peak,
     score_pointing,
+    score_region_edges,
 )
 from stagkit.explain.interventions import compute_agreement, compute_edge_ablation, compute_edge_attention
 from stagkit.network.model import Stag
@@ -51,8 +53,9 @@ class Evidence:
         scores: name -> float "clip", NaN where it does not apply: ``completeness``; areas ``deletion`` and ``insertion``
             of the map, of ``_flow`` and of ``_random`` orders, logits; ``infidelity``; ``sensitivity``; ``randomised``
             (similarity to the map of a network with random weights) and ``permuted`` (with shuffled labels);
-            ``attention_agreement``; if the truth is known ``pointing``, ``mass``, ``peak_error_ms``, ``au_auroc`` (of the
-            map) and ``edge_auroc`` (of the network's AU graph).
+            ``edge_agreement`` (of what region edges are shown with and what their removal does); if the truth is known
+            ``pointing``, ``mass``, ``peak_error_ms``, ``au_auroc`` (of the attribution), ``region_edge_auroc`` (of what
+            region edges are shown with) and ``edge_auroc`` (of the network's AU graph).
     """
 
     attribution: Attribution
@@ -130,7 +133,7 @@ RULES = (
 def make_evidence(
     model: Stag,
     batch: Batch,
-    method: str | Attribution = "integrated gradients",
+    method: str | Attribution | None = None,
     target=None,
     ground_truth: GroundTruth | None = None,
     permuted: Stag | None = None,
@@ -170,17 +173,27 @@ def make_evidence(
         scores["permuted"] = faithfulness.compute_similarity(maps, explain(permuted, batch))
     if attribution.axes == "clip time roi chan py px":
         scores["infidelity"] = faithfulness.compute_infidelity(model, batch, attribution, seed=seed)
+    if attribution.axes in ("clip time roi chan py px", "clip time roi au"):
         rough = replace(attribution, settings={n: v for n, v in fewer.items() if n in attribution.settings})
         scores["sensitivity"] = faithfulness.compute_sensitivity(model, batch, rough, n_samples=3, seed=seed)
-    if model.connectivity is not None:
-        effects = compute_edge_ablation(model, batch, chosen)
-        scores["attention_agreement"] = compute_agreement(compute_edge_attention(model, batch), effects)
+    by_graph = choose_method(getattr(model, "config", None)) == "exact terms"
+    edges = (
+        by_edge(attribute(model, batch, "exact edge terms", chosen))
+        if by_graph
+        else compute_edge_attention(model, batch)
+    )
+    scores["edge_agreement"] = compute_agreement(edges, compute_edge_ablation(model, batch, chosen))
     if ground_truth is not None:
         scores["pointing"], scores["mass"] = score_pointing(maps, ground_truth), score_mass(maps, ground_truth)
         scores["peak_error_ms"] = score_peak(maps, ground_truth, attribution.times_ms, attribution.mask)
-        scores["au_auroc"] = score_aus(fit_aus(maps.sum(1, keepdims=True))[:, 0], ground_truth)
+        known = "au" in attribution.axes.split()
+        aus = by_au(attribution)[:, :-1] if known else fit_aus(maps.sum(1, keepdims=True))[:, 0]
+        scores["au_auroc"] = score_aus(aus, ground_truth)
+        scores["region_edge_auroc"] = score_region_edges(edges, get_region_edges(model), ground_truth)
         with torch.no_grad():
             graph = model(batch.x, batch.mask, batch.times_ms).au_edges
         if graph is not None:
-            scores["edge_auroc"] = score_edges(graph.mean(1).cpu().numpy(), ground_truth)
+            frames = batch.mask.any(2)[:, :, None, None].to(graph)
+            graph = (graph * frames).sum(1) / frames.sum(1).clamp_min(1)
+            scores["edge_auroc"] = score_edges(graph.cpu().numpy(), ground_truth)
     return Evidence(attribution, scores)

@@ -30,10 +30,9 @@ def get_region_edges(model: Stag | None = None) -> np.ndarray:
     return make_au_edges(ATLAS) if model is None else model.region_graph.index.cpu().numpy()
 
 
-def name_region_edges(model: Stag | None = None) -> tuple[str, ...]:
-    """Names of the region edges: ``AU12 lip_corner_L <- cheek_L`` leads from cheek_L to lip_corner_L."""
-    names = ATLAS.names
-    return tuple(f"{AU_LABELS[k]} {names[m]} <- {names[n]}" for k, m, n in get_region_edges(model))
+def name_region_edges(index: np.ndarray) -> tuple[str, ...]:
+    """Names of region edges int "edge 3": ``AU12 lip_corner_L <- cheek_L`` leads from cheek_L to lip_corner_L."""
+    return tuple(f"{AU_LABELS[k]} {ATLAS.names[m]} <- {ATLAS.names[n]}" for k, m, n in index)
 
 
 def compute_output(model: Stag, x: Tensor, mask: Tensor, times_ms: Tensor) -> StagOutput:

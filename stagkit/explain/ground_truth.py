@@ -144,6 +144,15 @@ def score_edges(graph: np.ndarray, truth: GroundTruth) -> np.ndarray:
     return _compute_auroc(truth.edges[:, *upper], both[:, *upper])
 
 
+def score_region_edges(values: np.ndarray, index: np.ndarray, truth: GroundTruth) -> np.ndarray:
+    """AUROC of the size of ``values`` (float "clip edge") for the true region edges: float "clip", NaN without one.
+
+    An edge is true if its AU is active and both of its ends moved. ``index``: int "edge 3" (``get_region_edges``).
+    """
+    au, target, source = np.asarray(index).T
+    return _compute_auroc(truth.aus[:, au] & truth.moved[:, target] & truth.moved[:, source], np.abs(values))
+
+
 def score_peak(maps: np.ndarray, truth: GroundTruth, times_ms: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Distance of the frame with the largest sum from the true peak: float "clip", ms; NaN if the peak is unknown."""
     size = np.where(mask.any(2), np.abs(maps.sum(2)), -np.inf)

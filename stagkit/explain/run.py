@@ -10,31 +10,44 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from stagkit.core import files
-from stagkit.core.facs import AU_NUMBERS
-from stagkit.core.types import Batch, RoiDataset, StagkitError, StagOutput
+from stagkit.core.facs import AU_LABELS, AU_NUMBERS
+from stagkit.core.types import Batch, GraphTerms, RoiDataset, StagkitError, StagOutput
 from stagkit.datasets.tables import read_table, write_table
 from stagkit.evaluation.bootstrap import compute_mean, describe_caveat
 from stagkit.evaluation.run import Run, RunError
 from stagkit.explain.aggregate import MAX_DELTA, Attribution, ExplainError, by_roi, describe_clip, tabulate
-from stagkit.explain.attribution import attribute_completely, join_attributions, load_attribution, save_attribution
+from stagkit.explain.attribution import (
+    attribute_completely,
+    choose_method,
+    join_attributions,
+    load_attribution,
+    save_attribution,
+)
 from stagkit.explain.class_means import compute_class_evidence
 from stagkit.explain.evidence import Evidence, make_evidence
+from stagkit.explain.exact_terms import get_region_edges, name_region_edges
 from stagkit.explain.ground_truth import GroundTruth, compute_annotated_truth, compute_ground_truth
+from stagkit.network.model import Stag
 from stagkit.synthetic.config import PhantomConfig
 
 FOLDER = "explanations"
 
 #: Every table that an explanation may have; those that a new one does not write are removed.
-_TABLES = ("clips", "controls", "by_class", "by_roi", "by_muscle", "by_au", "by_side", "by_frame", "by_edge")
+_TABLES = (
+    *("clips", "controls", "by_class", "by_roi", "by_muscle", "by_au", "by_side", "by_frame", "by_edge", "by_au_edge"),
+)
 
 _CLIPS = ("logits", "flow", "mask", "times_ms", "label", "clip_ids", "subjects")
 _OUTPUTS = ("logits", "au_logits", "edges", "au_edges", "time_weights")
+#: What the logits are the sum of (``GraphTerms``), with this prefix; terms of region edges are summed over the frames.
+_TERMS = ("au_edges", "aus", "partners", "region_edges", "without", "au_terms", "imputed")
 #: Attention of the last layer: name in ``graph.npz`` -> pattern of the names in ``StagOutput.attention``, name when read.
 _ATTENTION = {
     "attention": (r"graph\.\d+", "graph.0"),
@@ -60,7 +73,7 @@ def explain_run(
     seed: int = 0,
     n_steps: int = 32,
     progress: files.Progress = files.no_progress,
-    method: str = "integrated gradients",
+    method: str | None = None,
     controls: bool = True,
 ) -> tuple[Evidence, Path]:
     """Attribute the predicted class of every test clip by the network of its own fold, run the controls, write both.
@@ -70,7 +83,7 @@ def explain_run(
 
     Args:
         path: a finished run; clips: ids, all if None; seed: which seed's networks.
-        method: for ``attribute``; it has to give a map over regions or frames.
+        method: for ``attribute`` (None: ``choose_method``); it has to give a map over regions or frames.
         controls: False leaves them out; figures are then marked 'no control'.
 
     Returns:
@@ -81,7 +94,7 @@ def explain_run(
         ExplainError: no such seed or clip. StagkitError: another process explains the same seed.
     """
     with hold_explanations(path, seed) as (run, out):
-        data, method = run.load_data(), method.replace("_", " ")
+        data, method = run.load_data(), (method or choose_method(run.stag_config)).replace("_", " ")
         asked = {
             "method": method,
             "n_steps": n_steps,
@@ -120,6 +133,7 @@ def explain_run(
             "clip_ids": np.array([data.clip_ids[i] for i in order]),
             "subjects": np.array([data.subjects[i] for i in order]),
             "classes": np.array(data.classes),
+            "region_edges": get_region_edges(Stag(run.stag_config, len(data.classes))).astype(np.int16),
         }
         asked |= {"seed": seed, "folds": folds, "predictions": files.digest_file(run.find("predictions.csv"))}
         _write(whole, [data.subjects[i] for i in order], asked, out, graph)
@@ -170,18 +184,24 @@ def find_ground_truth(data: RoiDataset, index: Sequence[int]) -> GroundTruth | N
 
 
 def _read_graph(model, batch: Batch) -> dict[str, np.ndarray]:
-    """Outputs and last attention of a network for some clips, float16."""
+    """Outputs, terms and last attention of a network for some clips, float16."""
     with torch.no_grad():
         output = model(batch.x, batch.mask, batch.times_ms)
     found = {name: getattr(output, name) for name in _OUTPUTS}
     for stored, (pattern, _) in _ATTENTION.items():
         names = sorted(name for name in output.attention if re.fullmatch(pattern, name))
         found[stored] = output.attention[names[-1]] if names else None
+    if output.terms is not None:
+        found |= {f"terms_{name}": getattr(output.terms, name) for name in _TERMS}
+        found["terms_region_edges"] = output.terms.region_edges.sum(1, keepdim=True)
     return {name: value.numpy().astype(np.float16) for name, value in found.items() if value is not None}
 
 
 def load_graphs(path: str | Path) -> tuple[StagOutput, Batch]:
-    """Read ``graph.npz`` as an output and its batch (a region's patch is its mean motion); ``RunError`` if damaged."""
+    """Read ``graph.npz`` as an output and its batch (a region's patch is its mean motion); ``RunError`` if damaged.
+
+    Values have three digits; ``terms.region_edges`` are summed over the frames ("clip 1 cls edge").
+    """
     path = Path(path)
     if not path.is_file():
         raise RunError(f"there is no file {path}: run 'stagkit explain' first.")
@@ -199,9 +219,13 @@ def load_graphs(path: str | Path) -> tuple[StagOutput, Batch]:
     def names(name: str) -> tuple[str, ...]:
         return tuple(map(str, arrays[name]))
 
+    terms = {name: tensor(f"terms_{name}") for name in _TERMS}
+    if terms["imputed"] is not None:
+        terms["imputed"] = terms["imputed"] > 0
     output = StagOutput(
         **{name: tensor(name) for name in _OUTPUTS},
         attention={name: tensor(stored) for stored, (_, name) in _ATTENTION.items() if stored in arrays},
+        terms=GraphTerms(**terms) if "terms_aus" in arrays else None,
     )
     batch = Batch(
         x=tensor("flow")[..., None, None],
@@ -247,6 +271,12 @@ def _write(evidence: Evidence, subjects: list[str], asked: dict, out: Path, grap
     if "by_au" in tables:
         tables["by_class"] = compute_class_evidence(attribution, subjects)
         tables["clips"]["sentence"] = [describe_clip(attribution, i) for i in range(len(attribution))]
+    if "terms_aus" in graph:
+        clips, index = np.arange(len(attribution)), pd.Index(attribution.clip_ids, name="clip")
+        edges = graph["terms_region_edges"][clips, 0, attribution.target].astype(float)
+        pairs = graph["terms_au_edges"][clips, attribution.target][:, *np.triu_indices(len(AU_LABELS), 1)].astype(float)
+        tables["by_edge"] = pd.DataFrame(edges, index, name_region_edges(graph["region_edges"]))
+        tables["by_au_edge"] = pd.DataFrame(pairs, index, [f"{a} - {b}" for a, b in combinations(AU_LABELS, 2)])
     if evidence.scores:
         tables["controls"] = pd.DataFrame(evidence.scores, pd.Index(attribution.clip_ids, name="clip"))
         tables["controls"]["passed"] = [evidence.passed(i) for i in range(len(evidence))]

@@ -22,7 +22,7 @@ class NeighbourMean(nn.Module):
         self.value, self.back = nn.Linear(config.width, config.width), nn.Linear(config.width, config.width)
         self.attn = HookPoint(f"graph.{number}.attn")
 
-    def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, edges: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens "batch time roi width" -> the same, and shares "batch time 1 target source"."""
         weights = edges * rearrange(mask, "batch time source -> batch time 1 source")
         shares = weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)
@@ -34,9 +34,9 @@ class NeighbourMean(nn.Module):
 class ForgetsTheMask(NeighbourMean):
     """Takes regions that cannot be seen for regions that do not move."""
 
-    def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, edges: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """As ``NeighbourMean``, with every region counted."""
-        return super().forward(x, edges, features, torch.ones_like(mask))
+        return super().forward(x, edges, torch.ones_like(mask))
 
 
 class KnowsPlaces(NeighbourMean):
@@ -46,16 +46,16 @@ class KnowsPlaces(NeighbourMean):
         super().__init__(config, number)
         self.gain = nn.Parameter(1 + 0.5 * torch.randn(n_rois, 1))
 
-    def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, edges: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """As ``NeighbourMean``, with what is added multiplied by the gain of the position."""
-        out, shares = super().forward(x, edges, features, mask)
+        out, shares = super().forward(x, edges, mask)
         return x + self.gain * (out - x), shares
 
 
 class ShowsAnotherGraph(NeighbourMean):
     """Shows neat shares, and computes with others: what a figure would show is not what the network does."""
 
-    def forward(self, x: Tensor, edges: Tensor, features: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, edges: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """As ``NeighbourMean``, but the shares that come back are sharpened copies that nothing uses."""
         weights = edges * rearrange(mask, "batch time source -> batch time 1 source")
         used = weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)

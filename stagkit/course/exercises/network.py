@@ -252,8 +252,8 @@ def honest_sharpening(answer: type[nn.Module]) -> Verdict:
     edges = torch.rand(1, 1, 22, 22, generator=rng) + 0.1
     x, mask = torch.randn(1, 1, 22, 16, generator=rng), torch.ones(1, 1, 22, dtype=torch.bool)
     with torch.no_grad():
-        shares = answer(config, 0).eval()(x, edges, torch.zeros(1, 1, 22, 22, 6), mask)[1].mean(2)
-        plain = NeighbourMean(config, 0).eval()(x, edges, None, mask)[1].mean(2)
+        shares = answer(config, 0).eval()(x, edges, mask)[1].mean(2)
+        plain = NeighbourMean(config, 0).eval()(x, edges, mask)[1].mean(2)
     sharp = edges.square() / edges.square().sum(-1, keepdim=True)
     if torch.allclose(shares, sharp, atol=1e-4):
         return right("every rule is kept, and the squared weights are both used and shown.")

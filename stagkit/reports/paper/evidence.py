@@ -174,7 +174,7 @@ _SCALES = {
     "mass": ("share on what moved", None),
     "au_auroc": ("finds the AUs (AUROC)", 0.5),
     "edge_auroc": ("finds the AU edges (AUROC)", 0.5),
-    "attention_agreement": ("attention and effect (ρ)", 0.0),
+    "edge_agreement": ("edge and effect (ρ)", 0.0),
     "randomised": ("same with random weights (ρ)", 0.0),
 }
 

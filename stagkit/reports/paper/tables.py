@@ -100,7 +100,7 @@ _QUALITY = {
     "sensitivity": ("Sensitivity", "share"),
     "randomised": ("Similarity, random weights", Latex(r"$\rho$")),
     "permuted": ("Similarity, shuffled labels", Latex(r"$\rho$")),
-    "attention_agreement": ("Attention and effect", Latex(r"$\rho$")),
+    "edge_agreement": ("Edge and effect", Latex(r"$\rho$")),
     "pointing": ("Pointing game", "share"),
     "mass": ("Mass on what moved", "share"),
     "au_auroc": ("Action units", "AUROC"),
