@@ -69,8 +69,7 @@ def attribute(
         search: if a clip is not complete, find a sufficient number of steps.
 
     Returns:
-        ``Attribution`` in logits, zero where the mask is False (exact terms of an edge between two hidden regions whose
-        motion was estimated are placed at these). If the sum misses more than ``MAX_DELTA`` of a logit
+        ``Attribution`` in logits, zero where the mask is False. If the sum misses more than ``MAX_DELTA`` of a logit
         difference, ``settings["n_steps_needed"]`` is a sufficient number (None: not found).
 
     Raises:

@@ -176,12 +176,10 @@ def make_evidence(
     if attribution.axes in ("clip time roi chan py px", "clip time roi au"):
         rough = replace(attribution, settings={n: v for n, v in fewer.items() if n in attribution.settings})
         scores["sensitivity"] = faithfulness.compute_sensitivity(model, batch, rough, n_samples=3, seed=seed)
-    by_graph = choose_method(getattr(model, "config", None)) == "exact terms"
-    edges = (
-        by_edge(attribute(model, batch, "exact edge terms", chosen))
-        if by_graph
-        else compute_edge_attention(model, batch)
-    )
+    if model.config.head == "graph":
+        edges = by_edge(attribute(model, batch, "exact edge terms", chosen))
+    else:
+        edges = compute_edge_attention(model, batch)
     scores["edge_agreement"] = compute_agreement(edges, compute_edge_ablation(model, batch, chosen))
     if ground_truth is not None:
         scores["pointing"], scores["mass"] = score_pointing(maps, ground_truth), score_mass(maps, ground_truth)

@@ -46,20 +46,25 @@ def compute_output(model: Stag, x: Tensor, mask: Tensor, times_ms: Tensor) -> St
     return output
 
 
-def place_terms(terms: Tensor, index: np.ndarray, mask: Tensor) -> Tensor:
-    """Terms of region edges "clip time edge" -> "clip time roi au", with the same sum.
+def place_terms(model: Stag, terms: Tensor, mask: Tensor) -> Tensor:
+    """Terms of region edges "clip time edge" -> "clip time roi au", with the same sum, 0 where the mask is False.
 
     Half of a term is placed at each end of its edge (stagkit's choice): the message depends on the states of both in the
-    same way. All of it is placed at the visible end if the other one is hidden and was estimated (``terms.imputed``).
+    same way. What falls on a hidden region is passed on to the visible regions from which its motion was estimated, in
+    proportion to their weights in the estimate.
     """
-    au, target, source = torch.from_numpy(index).to(terms.device).T
+    au, *ends = model.region_graph.index.T
     n_rois, n_aus = len(ATLAS.names), len(AU_LABELS)
-    ends = (mask[..., target].to(terms), mask[..., source].to(terms))
-    at_target = 0.5 + (ends[0] - ends[1]) / 2
     out = torch.zeros(*terms.shape[:2], n_rois * n_aus).to(terms)
-    for place, share in ((target, at_target), (source, 1 - at_target)):
-        out = out.index_add(2, place * n_aus + au, terms * share)
-    return out.unflatten(2, (n_rois, n_aus))
+    for end in ends:
+        out = out.index_add(2, end * n_aus + au, terms / 2)
+    out = out.unflatten(2, (n_rois, n_aus))
+    if model.imputation is None or mask.all():
+        return out
+    with torch.no_grad():
+        origin = model.imputation.softmax(model.imputation.scores, model.imputation.anatomy & mask[:, :, None])
+    origin = torch.where(mask[..., None], torch.eye(n_rois).to(origin), origin)
+    return torch.einsum("ctnk,ctnm->ctmk", out, origin)
 
 
 def split_au_edges(model: Stag, batch: Batch) -> np.ndarray:

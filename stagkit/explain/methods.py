@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stagkit.core.types import Batch, StagOutput
 from stagkit.explain.aggregate import ExplainError
-from stagkit.explain.exact_terms import compute_output, get_region_edges, place_terms
+from stagkit.explain.exact_terms import compute_output, place_terms
 from stagkit.explain.motion_decomposition import compute_au_shares
 from stagkit.network.hooks import intervene, record
 from stagkit.network.model import Stag
@@ -235,7 +235,7 @@ def layer_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -
 def exact_terms(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """Terms of the region edges in the logit, placed on regions and AUs: nothing is estimated (``head='graph'``)."""
     terms, ends = _read_terms(model, inputs)
-    values = place_terms(terms, get_region_edges(model), inputs.mask)
+    values = place_terms(model, terms, inputs.mask)
     return Values(values, "clip time roi au", "region edges", "no region edges", *ends)
 
 
