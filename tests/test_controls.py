@@ -10,12 +10,14 @@ from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.course.exercises import find_check
 from stagkit.evaluation.bootstrap import compute_mean
-from stagkit.explain.aggregate import ExplainError, to_map
+from stagkit.explain.aggregate import ExplainError, by_edge, to_map
 from stagkit.explain.attribution import attribute
 from stagkit.explain.counterfactuals import Counterfactual
 from stagkit.explain.evidence import Evidence, make_evidence
+from stagkit.explain.exact_terms import get_region_edges, name_region_edges
 from stagkit.explain.faithfulness import (
     CASCADE,
+    Curves,
     compute_cascade,
     compute_curves,
     compute_infidelity,
@@ -35,6 +37,7 @@ from stagkit.explain.ground_truth import (
     score_mass,
     score_peak,
     score_pointing,
+    score_region_edges,
 )
 from stagkit.explain.interventions import compute_agreement, compute_edge_ablation, compute_edge_attention, make_hooks
 from stagkit.explain.methods import REFERENCE_MAPS, compute_reference_map
@@ -42,6 +45,7 @@ from stagkit.network.hooks import intervene
 from stagkit.plots.attributions import plot_attribution, plot_cascade, plot_curves, plot_maps
 from stagkit.synthetic.clip import make_clip
 from stagkit.synthetic.config import PhantomConfig
+from tests.graphs import make_graph_model
 from tests.small import Linear, make_dataset, train_small
 
 CORNER = ATLAS.index("lip_corner_L")
@@ -121,11 +125,24 @@ def test_sensitivity_grows_with_the_radius(data, trained):
 
 def test_randomise_changes_the_parts_named_and_no_other(trained):
     other = randomise(trained, ("head",))
-    assert not torch.equal(other.head.classify.weight, trained.head.classify.weight)
+    assert not torch.equal(other.head.nodes, trained.head.nodes)
+    assert torch.equal(other.region_graph.value, trained.region_graph.value)
     assert torch.equal(other.tokens.patch.weight, trained.tokens.patch.weight)
     assert torch.equal(other.scale, trained.scale)
     assert not other.training
-    assert torch.equal(randomise(trained, CASCADE, 1).aus.readout, randomise(trained, CASCADE, 1).aus.readout)
+    first, second = (randomise(trained, CASCADE, 1) for _ in range(2))
+    assert torch.equal(first.region_graph.value, second.region_graph.value)
+
+
+@pytest.mark.parametrize("head", ["graph", "fused"])
+def test_the_cascade_reaches_every_parameter(head):
+    """Nothing that was trained is left after its last step."""
+    model = make_graph_model(head=head)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    before, after = (dict(m.named_parameters()) for m in (model, randomise(model, CASCADE)))
+    assert not [name for name in before if torch.equal(before[name], after[name])]
 
 
 def test_similarity_by_hand():
@@ -147,7 +164,7 @@ def test_the_cascade_tells_magnitude_from_explanation(data, trained):
         return compute_reference_map("flow magnitude", model, clips)
 
     stages = compute_cascade(trained, batch, gradients)
-    assert list(stages) == [name for name in CASCADE if getattr(trained, name, None) is not None]
+    assert list(stages) == [name for name in CASCADE if name not in ("graph",)], "the graph head has no graph layers"
     assert np.mean(stages["tokens"]) < 0.9
     assert list(compute_cascade(trained, batch, magnitude).values())[-1] == pytest.approx(np.ones(4))
 
@@ -158,27 +175,44 @@ def test_the_cascade_tells_magnitude_from_explanation(data, trained):
 def test_an_effect_is_what_the_removal_does(data, trained):
     batch = data.batch([4])
     effects = compute_edge_ablation(trained, batch, target=1)
-    pair = (ATLAS.index("cheek_L"), CORNER)
+    edge = name_region_edges(get_region_edges()).index("AU12 cheek_L <- lip_corner_L")
     with torch.no_grad():
         whole = trained.logits(batch.x, batch.mask, batch.times_ms)[0, 1]
-        with intervene(trained, make_hooks([["region", "cheek_L", ATLAS.names[CORNER]]])):
+        with intervene(trained, make_hooks([["region", "cheek_L", "lip_corner_L", "AU12"]])):
             cut = trained.logits(batch.x, batch.mask, batch.times_ms)[0, 1]
-    assert effects[0][pair] == pytest.approx(float(whole - cut), abs=1e-5)
+    assert effects[0, edge] == pytest.approx(float(whole - cut), abs=1e-5)
 
 
 def test_agreement_by_hand():
-    attention = np.array([[[9.0, 1, 2], [3, 9, 4], [5, 6, 9]]])
+    attention = np.array([[1.0, 2, 3, 4, 5, 6]])
     assert compute_agreement(attention, -2 * attention) == pytest.approx([1.0])
     assert compute_agreement(attention, 10 - attention) == pytest.approx([-1.0])
-    assert compute_agreement(attention, np.eye(3)[None]).tolist() == pytest.approx([np.nan], nan_ok=True)
-    turned = np.array([[[0.0, 1, 2], [3, 0, 9], [8, 7, 0]]])  # grows with attention up to 3, falls from 4 on
+    assert compute_agreement(attention, np.ones((1, 6))).tolist() == pytest.approx([np.nan], nan_ok=True)
+    turned = np.array([[1.0, 2, 3, 9, 8, 7]])  # grows with attention up to 3, falls from 4 on
     assert compute_agreement(attention, turned, least=4) == pytest.approx([-1.0])
     assert np.isnan(compute_agreement(attention, turned, least=6)), "one edge is left: no rank"
 
 
-def test_attention_of_edges_is_a_mean_over_frames(data, trained):
-    attention = compute_edge_attention(trained, data.batch([0, 1]))
-    assert attention.sum(2) == pytest.approx(np.ones((2, 22)), abs=1e-5)
+def test_what_edges_are_shown_with_agrees_with_their_removal(data, trained):
+    """Exact terms rank edges much as removing them one by one does, and far better than attention."""
+    batch = data.batch(range(18, 24))
+    effects = compute_edge_ablation(trained, batch)
+    terms = compute_agreement(by_edge(attribute(trained, batch, "exact edge terms")), effects)
+    attention = compute_agreement(compute_edge_attention(trained, batch), effects)
+    assert terms.mean() > 0.5 and (terms > attention + 0.2).all()
+
+
+def test_ranks_of_region_edges_by_hand():
+    """AU12 is active, its corner and cheek moved: the edges between them and to themselves are true, for no other AU."""
+    index = get_region_edges()
+    names = np.array(name_region_edges(index))
+    true = np.isin(
+        names, [f"AU12 {m} <- {n}" for m in ("lip_corner_L", "cheek_L") for n in ("lip_corner_L", "cheek_L")]
+    )
+    truth = make_truth(aus=np.eye(17, dtype=bool)[[AU_LABELS.index("AU12")]])
+    assert score_region_edges(-1.0 * true[None], index, truth) == [1.0]
+    assert score_region_edges(1.0 - true[None], index, truth) == [0.0]
+    assert np.isnan(score_region_edges(np.ones((1, 284)), index, make_truth(moved=np.zeros((1, 22), bool)))[0])
 
 
 # truth
@@ -275,7 +309,7 @@ def test_evidence_of_a_trained_network(data, trained):
     assert "depends on the weights" in names
     assert "pointing game" in names
     assert evidence.checks(0)[0].passed
-    assert {"pointing", "mass", "au_auroc", "edge_auroc", "attention_agreement"} <= set(evidence.scores)
+    assert {"pointing", "mass", "au_auroc", "edge_auroc", "region_edge_auroc", "edge_agreement"} <= set(evidence.scores)
     one = evidence.select([1])
     assert one.attribution.clip_ids == ("clip019",)
     assert one.checks() == evidence.checks(1)
@@ -351,10 +385,9 @@ def test_pictures_of_controls(data, trained):
     assert plot_cascade(stages).axes[0].get_lines()[0].get_ydata() == pytest.approx([1.0, 0.6, 0.1])
 
 
-def test_checks_of_notebook_10_know_the_usual_mistakes(data, trained):
-    batch = data.batch([18])
-    done = attribute(trained, batch)
-    curves = {"integrated gradients": compute_curves(trained, batch, to_map(done), done.target)}
+def test_checks_of_notebook_10_know_the_usual_mistakes():
+    falling = np.array([[2.0, 1, 0.5, 0.3, 0.2, 0.1, 0, 0, 0, 0, 0]])
+    curves = {"integrated gradients": Curves(falling, 2 - falling, np.linspace(0, 1, 11))}
     curve = curves["integrated gradients"]
     area = find_check("10.1")
     assert area(np.trapezoid(curve.deletion[0], curve.share), curves=curves).ok

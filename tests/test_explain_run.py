@@ -10,7 +10,7 @@ import stagkit.explain.run as module
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.evaluate import evaluate
-from stagkit.explain.aggregate import ExplainError
+from stagkit.explain.aggregate import ExplainError, by_frame
 from stagkit.explain.run import describe_evidence, explain_run, find_ground_truth, load_evidence
 from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
@@ -40,7 +40,7 @@ def test_all_is_written_and_read_again(run):
     assert summary["scores"]["completeness"]["n"] == 24
     assert "control" not in summary
     table = pd.read_csv(out / "by_muscle.csv", index_col="clip")
-    assert table.sum(axis=1).to_numpy() == pytest.approx(evidence.attribution.values.sum((1, 2, 3, 4, 5)), abs=1e-3)
+    assert table.sum(axis=1).to_numpy() == pytest.approx(by_frame(evidence.attribution).sum(1), abs=1e-3)
     clips = pd.read_csv(out / "clips.csv")
     assert clips["sentence"].str.contains("logits").all()
     assert "Controls hold: complete" in describe_evidence(evidence)

@@ -3,9 +3,14 @@ import torch
 
 from stagkit.core.types import StagkitError
 from stagkit.network.hooks import HookError, hook_names, intervene, record
+from tests.graphs import make_graph_model
 from tests.tiny import make_inputs, make_model
 
 torch.set_num_threads(1)
+
+
+def make_fused():
+    return make_model(head="fused")
 
 
 def hooks(model):
@@ -13,7 +18,7 @@ def hooks(model):
 
 
 def test_record_keeps_what_was_asked_detached():
-    model, inputs = make_model(), make_inputs()
+    model, inputs = make_fused(), make_inputs()
     with record(model, "graph.*.attn", "logits") as seen:
         assert seen == {}
         out = model(*inputs)
@@ -33,7 +38,7 @@ def test_recording_changes_nothing():
         torch.testing.assert_close(model.logits(*inputs), plain, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("manager", [lambda m: record(m, "graph.*"), lambda m: intervene(m, {"pooled": 0.0})])
+@pytest.mark.parametrize("manager", [lambda m: record(m, "graph.*"), lambda m: intervene(m, {"roi.embed": 0.0})])
 def test_hooks_are_gone_after_success_and_after_error(manager):
     model = make_model()
     with manager(model):
@@ -49,7 +54,7 @@ def test_hooks_are_gone_after_success_and_after_error(manager):
 
 
 def test_unknown_probe_lists_the_ones_that_exist_and_leaves_no_hook():
-    model = make_model()
+    model = make_fused()
     with pytest.raises(HookError, match=r"no hook point 'graph.9.attn'.*graph.0.attn"), record(model, "graph.9.attn"):
         pass
     with pytest.raises(HookError, match="no hook point 'nose'"), intervene(model, {"pooled": 0.0, "nose": 0.0}):
@@ -57,9 +62,11 @@ def test_unknown_probe_lists_the_ones_that_exist_and_leaves_no_hook():
     assert hooks(model) == 0
 
 
-@pytest.mark.parametrize("name", hook_names(make_model()))
-def test_every_probe_reaches_the_logits(name):
-    model, inputs = make_model(), make_inputs()
+@pytest.mark.parametrize(
+    ("head", "name"), [(h, name) for h in ("graph", "fused") for name in hook_names(make_graph_model(head=h))]
+)
+def test_every_probe_reaches_the_logits(head, name):
+    model, inputs = make_graph_model(3, head=head), make_inputs()
     plain = model.logits(*inputs)
     g = torch.Generator().manual_seed(0)
     factor = 3.0 if name.endswith(("attn", "weights", "pool", "logits")) or name.startswith(("cross", "roi")) else None
@@ -78,13 +85,14 @@ def test_a_value_can_be_put_in_and_gradients_flow_through_functions():
     with intervene(model, {"logits": wanted}):
         torch.testing.assert_close(model.logits(*inputs), wanted.expand(3, 3))
     weight = torch.tensor(1.0, requires_grad=True)
+    model = make_fused()
     with intervene(model, {"graph.*.out": lambda v: v * weight}):
         model.logits(*inputs).square().sum().backward()
     assert weight.grad.abs() > 0
 
 
 def test_record_sees_what_intervene_made_whichever_came_first():
-    model, inputs = make_model(), make_inputs()
+    model, inputs = make_fused(), make_inputs()
     with record(model, "pooled") as outer, intervene(model, {"pooled": 5.0}), record(model, "pooled") as inner:
         model(*inputs)
     assert (outer["pooled"] == 5).all() and (inner["pooled"] == 5).all()
@@ -92,16 +100,16 @@ def test_record_sees_what_intervene_made_whichever_came_first():
 
 def test_two_changes_of_one_probe_both_act():
     model, inputs = make_model(), make_inputs()
-    first, second = torch.ones(22, 22), torch.ones(22, 22)
-    first[0, 1] = second[2, 3] = 0
+    first, second = torch.ones(284), torch.ones(284)
+    first[1] = second[3] = 0
     changes = [{"graph.edges": lambda edges, keep=keep: edges * keep} for keep in (first, second)]
     with intervene(model, changes[0]), intervene(model, changes[1]):
-        edges = model(*inputs).edges
-    assert (edges[..., 0, 1] == 0).all() and (edges[..., 2, 3] == 0).all() and (edges[..., 1, 0] > 0).all()
+        terms = model(*inputs).terms.au_terms
+    assert (terms[..., [1, 3]] == 0).all() and (terms[..., [0, 2]] != 0).all()
 
 
 def test_wrong_values_are_refused():
-    model, inputs = make_model(), make_inputs()
+    model, inputs = make_fused(), make_inputs()
     for bad in (torch.zeros(7), lambda v: v[0], lambda v: None):
         with pytest.raises(HookError, match=r"'pooled' has \(3, 3, 64\)"), intervene(model, {"pooled": bad}):
             model(*inputs)

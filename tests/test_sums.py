@@ -147,7 +147,7 @@ def test_sums_of_coarser_attributions():
     assert to_map(regions).sum((1, 2)) == pytest.approx([22, 22])
     frames = make_attribution(np.ones((2, 3)), axes="clip time")
     assert to_map(frames).sum(2) == pytest.approx(np.ones((2, 3)))
-    edges = make_attribution(np.ones((2, 3, 22, 22)), axes="clip time target source")
+    edges = make_attribution(np.ones((2, 3, 4)), axes="clip time edge", edge_names=("a", "b", "c", "d"))
     assert (by_edge(edges) == 3).all()
     assert set(tabulate(edges)) == {"by_frame", "by_edge", "clips"}
     units = make_attribution(np.eye(30)[[3, 29]], axes="clip sided_au")
@@ -157,9 +157,26 @@ def test_sums_of_coarser_attributions():
     chin = to_map(make_attribution(np.eye(17)[[[AU_LABELS.index("AU17")] * 3] * 2], axes="clip time au"))
     assert chin.sum((1, 2)) == pytest.approx([3.0, 3.0])
     assert ATLAS.names[chin[0, 0].argmax()] == "chin", "AU evidence is drawn where the AU acts"
+    assert list(tabulate(edges)["by_edge"].columns) == ["a", "b", "c", "d"]
     with pytest.raises(ExplainError, match="no axis 'roi'"):
         to_map(edges)
     assert by_au(evidence)[0] == pytest.approx([3.0] * 17 + [0.0])
+
+
+def test_terms_of_an_au_are_of_the_side_of_their_region():
+    """AU12 at the left corner is the left muscle; on the midline both by half; AU17 has no sides."""
+    values = np.zeros((2, 3, 22, 17))
+    values[0, 1, ATLAS.index("lip_corner_L"), AU_LABELS.index("AU12")] = 3.0
+    values[0, 1, ATLAS.index("glabella"), AU_LABELS.index("AU04")] = 1.0
+    values[0, 1, ATLAS.index("lip_corner_R"), AU_LABELS.index("AU17")] = 0.25
+    terms = make_attribution(values, axes="clip time roi au")
+    sided = dict(zip(SIDED_AUS, by_sided_au(terms)[0].tolist(), strict=True))
+    assert {name: v for name, v in sided.items() if v} == {"AU12L": 3.0, "AU04L": 0.5, "AU04R": 0.5, "AU17": 0.25}
+    assert by_au(terms)[0, AU_LABELS.index("AU12")] == 3.0 and not by_au(terms)[:, -1].any()
+    assert to_map(terms)[0, 1, ATLAS.index("glabella")] == 1.0
+    assert describe_clip(terms).startswith("left zygomaticus major carries +3.0 of the +4.2 logits for happiness")
+    for table in (by_roi, by_au, by_muscle, by_frame, by_side, by_sided_au):
+        assert table(terms).sum(1) == pytest.approx([4.25, 0]), table.__name__
 
 
 def test_the_sentence():
