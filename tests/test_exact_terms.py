@@ -56,7 +56,7 @@ def test_the_sum_is_the_logit(model, batch, method, target):
     np.testing.assert_allclose(found.values.reshape(3, -1).sum(1, dtype=float) + rest, logit, atol=2e-6)
     assert np.abs(found.convergence_delta).max() < 2e-6
     assert np.abs(found.logit_difference).min() > 0.01, "there is something to explain"
-    assert found.baseline == "no region edges" and found.inputs == ("region edges",)
+    assert found.baseline == "zero flow (no motion)" and found.inputs == ("region edges",)
     assert not found.values[2, -1].any(), "padding has no terms"
 
 
@@ -121,33 +121,48 @@ def test_an_au_edge_removed_is_its_term_missing_in_every_logit(model, batch):
             np.testing.assert_allclose(base - logits, output.terms.au_edges[clip, :, k, m], atol=2e-6)
 
 
-def test_halves_are_placed_at_both_ends_by_hand(model):
-    mask, index = torch.ones(1, 1, 22, dtype=torch.bool), get_region_edges(model)
-    names = name_region_edges(index)
+def test_no_motion_is_no_region_edges(model, batch):
+    """The baseline of all methods: the logits of a face without motion are those without edges."""
+    with torch.no_grad():
+        rest = model.logits(torch.zeros_like(batch.x), batch.mask, batch.times_ms)
+    torch.testing.assert_close(rest, output_of(model, batch).terms.without, atol=2e-6, rtol=0)
+    exact, gradients = (attribute(model, batch, m, 1, n_steps=64) for m in (None, "integrated gradients"))
+    np.testing.assert_allclose(exact.logit_difference, gradients.logit_difference, atol=2e-6)
+    assert exact.baseline == gradients.baseline == "zero flow (no motion)"
+
+
+def test_a_region_at_rest_gets_nothing(model, batch):
+    x, rest = batch.x.clone(), [ATLAS.index("chin"), ATLAS.index("cheek_R")]
+    x[:, :, rest] = 0
+    found = attribute(model, replace(batch, x=x))
+    assert not found.values[:, :, rest].any() and found.values[:, :, ATLAS.index("lower_lip")].any()
+
+
+def test_a_term_is_placed_at_the_target_by_hand(model, batch):
+    mask, names = torch.ones(1, 1, 22, dtype=torch.bool), name_region_edges(get_region_edges(model))
     terms = torch.zeros(1, 1, 284)
     terms[0, 0, names.index("AU12 lip_corner_L <- upper_lip_L")] = 2.0
+    terms[0, 0, names.index("AU12 lip_corner_L <- lip_corner_L")] = 0.5
     terms[0, 0, names.index("AU17 chin <- chin")] = -1.0
-    placed = place_terms(model, terms, mask)[0, 0]
-    twelve, chin_raiser = AU_LABELS.index("AU12"), AU_LABELS.index("AU17")
-    assert placed[ATLAS.index("lip_corner_L"), twelve] == placed[ATLAS.index("upper_lip_L"), twelve] == 1.0
-    assert placed[ATLAS.index("chin"), chin_raiser] == -1.0
-    assert torch.count_nonzero(placed) == 3
+    placed = place_terms(model, terms, batch.x[:1, :1], mask)[0, 0]
+    assert placed[ATLAS.index("lip_corner_L"), AU_LABELS.index("AU12")] == 2.5
+    assert placed[ATLAS.index("chin"), AU_LABELS.index("AU17")] == -1.0
+    assert torch.count_nonzero(placed) == 2
 
 
-def test_what_falls_on_a_hidden_region_goes_to_those_it_was_estimated_from(model):
-    """Its own share by the weights of the estimate, written out here; nothing is lost."""
+def test_what_falls_on_a_hidden_region_goes_to_those_it_was_estimated_from(model, batch):
+    """By the weights of the estimate times the motion, written out here; nothing is lost."""
     index, hidden = get_region_edges(model), ATLAS.index("lip_corner_L")
     mask, terms = torch.ones(1, 1, 22, dtype=torch.bool), torch.zeros(1, 1, 284)
     mask[..., hidden] = False
     terms[0, 0, name_region_edges(index).index("AU12 lip_corner_L <- upper_lip_L")] = 2.0
-    placed = place_terms(model, terms, mask)[0, 0, :, AU_LABELS.index("AU12")].detach().numpy()
-    scores = model.imputation.scores[hidden].detach().numpy()
+    placed = place_terms(model, terms, batch.x[:1, :1], mask)[0, 0, :, AU_LABELS.index("AU12")].detach().numpy()
+    scores, gain = (p[hidden].detach().numpy() for p in (model.imputation.scores, model.imputation.gain))
+    speed = np.linalg.norm(batch.x[0, 0, :, :2].mean((2, 3)).numpy(), axis=1)
     neighbours = (ATLAS.anatomy[hidden] > 0) & (np.arange(22) != hidden)
-    shares = np.where(neighbours, np.exp(scores), 0)
-    expected = shares / shares.sum()
-    expected[ATLAS.index("upper_lip_L")] += 1.0
-    np.testing.assert_allclose(placed, expected, atol=1e-6)
-    assert placed.argmax() == ATLAS.index("upper_lip_L") and placed[ATLAS.index("lip_corner_R")] > 0
+    shares = np.where(neighbours, np.exp(scores) * np.abs(gain) * speed, 0)
+    np.testing.assert_allclose(placed, 2 * shares / shares.sum(), atol=1e-6)
+    assert placed[hidden] == 0 and placed[ATLAS.index("lip_corner_R")] > 0
 
 
 def test_hidden_cells_get_nothing_and_nothing_is_lost(model, batch):
@@ -206,5 +221,5 @@ def test_mirrored_edges_are_placed_on_mirrored_regions():
     assert torch.equal(graph.side[mirrored], -graph.side)
     terms = torch.randn(1, 2, 284)
     mask = torch.ones(1, 2, 22, dtype=torch.bool)
-    one, other = (place_terms(model, t, mask) for t in (terms, terms[..., mirrored]))
+    one, other = (place_terms(model, t, torch.zeros(1, 2, 22, 3, 5, 5), mask) for t in (terms, terms[..., mirrored]))
     torch.testing.assert_close(other, one[:, :, torch.from_numpy(ATLAS.mirror.copy())])

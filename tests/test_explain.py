@@ -154,4 +154,4 @@ def test_saved_and_loaded(data, trained, tmp_path):
 def test_the_words_claim_no_more_than_was_done(data, trained):
     text = describe_evidence(Evidence(attribute(trained, data.batch([0, 1])), {}))
     assert "No control" in text
-    assert "exact terms against no region edges" in text
+    assert "exact terms against zero flow" in text

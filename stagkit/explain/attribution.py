@@ -52,9 +52,8 @@ def attribute(
 ) -> Attribution:
     """Attribute a logit of each clip to what was varied: region edges, its motion, groups of it, or tokens.
 
-    The baseline of exact terms is the same clip without region edges: its logits depend on no motion. Of other methods it is
-    zero flow, 'no motion', with the same regions visible at the same times. No hook or gradient is left behind, even after
-    an error.
+    The baseline is zero flow, 'no motion', with the same regions visible at the same times: for exact terms that is the
+    network without region edges. No hook or gradient is left behind, even after an error.
 
     Args:
         model: in evaluation mode.

@@ -46,23 +46,25 @@ def compute_output(model: Stag, x: Tensor, mask: Tensor, times_ms: Tensor) -> St
     return output
 
 
-def place_terms(model: Stag, terms: Tensor, mask: Tensor) -> Tensor:
+def place_terms(model: Stag, terms: Tensor, x: Tensor, mask: Tensor) -> Tensor:
     """Terms of region edges "clip time edge" -> "clip time roi au", with the same sum, 0 where the mask is False.
 
-    Half of a term is placed at each end of its edge (stagkit's choice): the message depends on the states of both in the
-    same way. What falls on a hidden region is passed on to the visible regions from which its motion was estimated, in
-    proportion to their weights in the estimate.
+    A term is placed at the target of its edge (stagkit's choice): where the target does not move there is no term, so that
+    regions at rest get nothing. What falls on a hidden region is passed on to the visible regions from which its motion was
+    estimated, in proportion to their motion times its weight in the estimate. ``x``: motion, as the network takes it.
     """
-    au, *ends = model.region_graph.index.T
+    (au, target, _), impute = model.region_graph.index.T, model.imputation
     n_rois, n_aus = len(ATLAS.names), len(AU_LABELS)
-    out = torch.zeros(*terms.shape[:2], n_rois * n_aus).to(terms)
-    for end in ends:
-        out = out.index_add(2, end * n_aus + au, terms / 2)
+    out = torch.zeros(*terms.shape[:2], n_rois * n_aus).to(terms).index_add(2, target * n_aus + au, terms)
     out = out.unflatten(2, (n_rois, n_aus))
-    if model.imputation is None or mask.all():
+    if impute is None or mask.all():
         return out
     with torch.no_grad():
-        origin = model.imputation.softmax(model.imputation.scores, model.imputation.anatomy & mask[:, :, None])
+        speed = (x[:, :, :, :2].mean((4, 5)) * mask[..., None]).norm(dim=-1)
+        origin = (
+            impute.softmax(impute.scores, impute.anatomy & mask[:, :, None]) * impute.gain.abs() * speed[:, :, None]
+        )
+    origin = origin / origin.sum(-1, keepdim=True).clamp_min(1e-12)
     origin = torch.where(mask[..., None], torch.eye(n_rois).to(origin), origin)
     return torch.einsum("ctnk,ctnm->ctmk", out, origin)
 

@@ -233,16 +233,19 @@ def layer_integrated_gradients(model: Stag, inputs: Inputs, settings: Mapping) -
 
 
 def exact_terms(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
-    """Terms of the region edges in the logit, placed on regions and AUs: nothing is estimated (``head='graph'``)."""
+    """Terms of the region edges in the logit, placed on regions and AUs: nothing is estimated (``head='graph'``).
+
+    A face without motion has no terms, and its logits are those without region edges.
+    """
     terms, ends = _read_terms(model, inputs)
-    values = place_terms(model, terms, inputs.mask)
-    return Values(values, "clip time roi au", "region edges", "no region edges", *ends)
+    values = place_terms(model, terms, inputs.x, inputs.mask)
+    return Values(values, "clip time roi au", "region edges", _MOTION[2], *ends)
 
 
 def exact_edge_terms(model: Stag, inputs: Inputs, settings: Mapping) -> Values:
     """Terms of the region edges in the logit, edge by edge (``head='graph'``)."""
     terms, ends = _read_terms(model, inputs)
-    return Values(terms, "clip time edge", "region edges", "no region edges", *ends)
+    return Values(terms, "clip time edge", "region edges", _MOTION[2], *ends)
 
 
 def _read_terms(model: Stag, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, Tensor]]:
