@@ -251,9 +251,10 @@ class GraphTerms:
     Args:
         au_edges: "batch cls au au", term of each AU edge, above the diagonal; 0 elsewhere.
         aus: "batch cls au", term of each AU.
-        partners: "batch au", each AU as the other AUs' activations predict it, in AU logits: trains the AU graph.
+        partners: "batch au", each AU as the other AUs' activations predict it, in AU logits: trains the AU graph; None
+            except in training, and all that follow are None in training.
         region_edges: "batch time cls edge", term of each edge between regions (``RegionGraph.index`` names AU, target and
-            source); None in training, like all that follow.
+            source).
         without: "batch cls", the logits without any region edge.
         au_terms: "batch time edge", term of each region edge in the logit of its AU.
         imputed: bool "batch time roi", True where a hidden region was estimated from others.
@@ -261,7 +262,7 @@ class GraphTerms:
 
     au_edges: torch.Tensor
     aus: torch.Tensor
-    partners: torch.Tensor
+    partners: torch.Tensor | None
     region_edges: torch.Tensor | None = None
     without: torch.Tensor | None = None
     au_terms: torch.Tensor | None = None

@@ -216,8 +216,12 @@ class GraphHead(nn.Module):
         return upper + rearrange(upper, "k l -> l k")
 
     def predict_partners(self, clip_aus: Tensor) -> Tensor:
-        """Each AU from the others' activations alone: AU logits "batch au" -> logits "batch au". Trains A, no AU."""
-        return self.partner_bias + clip_aus.detach().sigmoid() @ self.affinity
+        """Each AU from the others' activations alone: AU logits "batch au" -> logits "batch au". Trains A, no AU.
+
+        Activations count relative to their mean in the batch: how frequent an AU is tells nothing about its partners.
+        """
+        active = clip_aus.detach().sigmoid()
+        return self.partner_bias + (active - active.mean(0)) @ self.affinity
 
     def forward(self, au_logits: Tensor, balance: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Logits and the terms that they are the sum of.

@@ -109,7 +109,8 @@ def compute_loss(
     au = _mean(au_loss(compute_clip_aus(output.au_logits, frames), batch.aus), coded)
     sparsity = torch.zeros_like(classification)
     if output.terms is not None:
-        au = au + _mean(au_loss(output.terms.partners, batch.aus), coded)
+        if output.terms.partners is not None:
+            au = au + _mean(au_loss(output.terms.partners, batch.aus), coded)
         sparsity = _mean(output.terms.au_edges.abs().mean(1).sum((1, 2)), weight)
     total = classification + train_config.au_weight * au + train_config.sparsity * sparsity
     return LossParts(total, classification, au, sparsity)

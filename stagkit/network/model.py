@@ -285,11 +285,13 @@ class Stag(nn.Module):
         frame_mask, valid = known.any(2), known.any(2).to(tokens.dtype)
         balance = terms @ (rearrange(graph.side, "edge -> edge 1") * graph.of_au)
         logits, nodes, pairs, pair_weights = self.head(aus, balance, valid)
-        partners, traced = self.head.predict_partners(compute_clip_aus(aus, frame_mask)), ()
-        if not self.training:
-            traced = (*self.head.trace_edges(graph, aus, balance, terms, valid, pair_weights), terms, imputed)
+        if self.training:
+            more = (self.head.predict_partners(compute_clip_aus(aus, frame_mask)),)
+        else:
+            traced = self.head.trace_edges(graph, aus, balance, terms, valid, pair_weights)
+            more = (None, *traced, terms, imputed)
         region_edges, au_edges = graph.weigh_regions(edge_attention, aus), self.head.relate(aus)
-        kept = GraphTerms(pairs, nodes, partners, *traced)
+        kept = GraphTerms(pairs, nodes, *more)
         return StagOutput(logits, aus, region_edges, au_edges, weights, attention | cross, kept)
 
     def _classify_fused(self, tokens: Tensor, weights, frames, attention: dict, about: tuple) -> StagOutput:
