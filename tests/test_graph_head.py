@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stagkit.core.config import TrainConfig
-from stagkit.network.action_units import GraphHead, compute_clip_aus
+from stagkit.network.action_units import GraphHead
 from stagkit.network.hooks import intervene
 from stagkit.network.losses import compute_loss
 from tests.tiny import make_batch, make_inputs, make_model
@@ -219,5 +219,26 @@ def test_au_edges_start_without_affinity_and_without_say():
     assert not model.head.affinity.any() and not output.terms.au_edges.any()
     active = output.au_logits.sigmoid()
     close(output.au_edges, torch.einsum("btk,btl->btkl", active, active))
-    frames = torch.ones(3, 4, dtype=torch.bool)
-    close(output.terms.partners, model.head.partner_bias.expand(3, 17) + 0 * compute_clip_aus(output.au_logits, frames))
+
+
+def test_faint_affinities_are_no_edge_and_still_learn():
+    head = make_head(n_aus=3)
+    with torch.no_grad():
+        head.partners.zero_()
+        head.partners[0, 1], head.partners[0, 2], head.partners[1, 2] = 0.1, -0.2, 0.3
+    close(head.affinity.detach(), torch.tensor([[0, 0, -0.2], [0, 0, 0.3], [-0.2, 0.3, 0]]))
+    head.affinity.sum().backward()
+    assert torch.equal(head.partners.grad, 2 * torch.ones(3, 3).triu(1))
+
+
+def test_affinity_does_not_learn_how_frequent_aus_are():
+    """Independent AUs of very different frequency: no affinity."""
+    torch.manual_seed(0)
+    codes = (torch.rand(2000, 3) < torch.tensor([0.9, 0.8, 0.1])).float()
+    head = GraphHead(2, 3)
+    optimiser = torch.optim.Adam([head.partners, head.partner_bias], 0.03)
+    for _ in range(100):
+        optimiser.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(head.predict_partners(codes * 2 - 1), codes).backward()
+        optimiser.step()
+    assert head.affinity.abs().max() < 0.5

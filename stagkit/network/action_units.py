@@ -197,7 +197,7 @@ class GraphHead(nn.Module):
     trains this head alone: AU activations are trained by AU codes, and stay action units.
     """
 
-    SCALE = 15.0  # so that few steps at the network's learning rate suffice
+    SCALE, FAINT = 15.0, 0.15  # so that few steps at the network's learning rate suffice; least affinity, either way
 
     def __init__(self, n_classes: int, n_aus: int):
         super().__init__()
@@ -211,8 +211,13 @@ class GraphHead(nn.Module):
 
     @property
     def affinity(self) -> Tensor:
-        """A, float "au au", symmetric, 0 on the diagonal and before training: the learned AU graph."""
+        """A, float "au au", symmetric, 0 on the diagonal and before training: the learned AU graph.
+
+        It is sparse: what is fainter than ``FAINT`` counts as 0, while its parameter keeps learning (straight-through
+        estimator, Bengio et al. 2013, arXiv:1308.3432).
+        """
         upper = self.partners * self.upper
+        upper = upper - upper.detach() * (upper.abs() < self.FAINT)
         return upper + rearrange(upper, "k l -> l k")
 
     def predict_partners(self, clip_aus: Tensor) -> Tensor:
