@@ -17,8 +17,9 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch, RoiDataset
 from stagkit.evaluation.bootstrap import Mean, bootstrap, compute_mean
 from stagkit.evaluation.fold import shuffle_labels
-from stagkit.explain.aggregate import Attribution, by_au, by_edge, sum_over, to_map
+from stagkit.explain.aggregate import Attribution, by_au, sum_over, to_map
 from stagkit.explain.attribution import attribute
+from stagkit.explain.exact_terms import get_region_edges
 from stagkit.explain.faithfulness import (
     CASCADE,
     compute_curves,
@@ -37,7 +38,7 @@ from stagkit.explain.ground_truth import (
     score_peak,
     score_pointing,
 )
-from stagkit.explain.interventions import compute_edge_ablation, compute_edge_attention
+from stagkit.explain.interventions import compute_edge_ablation
 from stagkit.explain.methods import compute_reference_map
 from stagkit.training.train import train_fold
 
@@ -97,10 +98,9 @@ def join_aus(aus: np.ndarray) -> np.ndarray:
     return np.einsum("ctk,ctl->ckl", *(np.sqrt(np.abs(aus)),) * 2)
 
 
-def project_edges(edges: np.ndarray) -> np.ndarray:
-    """Edges between regions as edges between the AUs that move them: float "clip target source" -> "clip au au"."""
-    share = ATLAS.incidence / np.maximum(ATLAS.incidence.sum(1, keepdims=True), 1e-9)
-    return np.einsum("kn,cnm,lm->ckl", share, np.abs(edges), share)
+def sum_by_au(edges: np.ndarray, model: Stag) -> np.ndarray:
+    """Signed sum of region edges over those of each AU: float "... edge" -> "... au"."""
+    return edges @ (get_region_edges(model)[:, :1] == np.arange(len(ATLAS.incidence)))
 
 
 def train_on_permuted_labels(
@@ -115,8 +115,9 @@ def _attributed(name: str, **asked) -> Callable[..., Explanation]:
     def explain(model: Stag, batch: Batch, target: np.ndarray, seed: int) -> Explanation:
         done = attribute(model, batch, name, target, seed=seed, search=False, **asked)
         axes = done.axes.split()
-        if "target" in axes:
-            return Explanation(graph=project_edges(by_edge(done)), attribution=done)
+        if "edge" in axes:
+            aus = sum_by_au(sum_over(done, "time", "edge"), model)
+            return Explanation(aus=aus.sum(1), graph=join_aus(aus), attribution=done)
         if "au" in axes:
             return Explanation(to_map(done), by_au(done)[:, :-1], join_aus(sum_over(done, "time", "au")), done)
         maps = to_map(done)
@@ -130,10 +131,7 @@ def _attributed(name: str, **asked) -> Callable[..., Explanation]:
 def _reference(name: str) -> Callable[..., Explanation]:
     def explain(model: Stag, batch: Batch, target: np.ndarray, seed: int) -> Explanation:
         maps = compute_reference_map(name, model, batch, target, seed)
-        graph = join_aus(fit_aus(maps))
-        if name == "attention":
-            graph = project_edges(compute_edge_attention(model, batch))
-        return Explanation(maps, fit_aus(maps.sum(1, keepdims=True))[:, 0], graph)
+        return Explanation(maps, fit_aus(maps.sum(1, keepdims=True))[:, 0], join_aus(fit_aus(maps)))
 
     return explain
 
@@ -151,11 +149,26 @@ def _explain_by_untrained_graph(model: Stag, batch: Batch, target: np.ndarray, s
 
 
 def _explain_by_edge_ablation(model: Stag, batch: Batch, target: np.ndarray, seed: int) -> Explanation:
-    return Explanation(graph=project_edges(compute_edge_ablation(model, batch, target)))
+    aus = sum_by_au(compute_edge_ablation(model, batch, target), model)
+    return Explanation(aus=aus, graph=join_aus(aus[:, None]))
+
+
+def _explain_by_terms(model: Stag, batch: Batch, target: np.ndarray, seed: int) -> Explanation:
+    """Exact terms: the map and the AUs are the terms of the region edges, the graph those of the AU edges."""
+    import torch
+
+    if model.config.head != "graph":
+        return Explanation()
+    done = attribute(model, batch, "exact terms", target)
+    with torch.no_grad():
+        terms = model(batch.x, batch.mask, batch.times_ms).terms.au_edges
+    graph = terms[torch.arange(len(terms)), torch.as_tensor(target)].abs().cpu().numpy().astype(float)
+    return Explanation(to_map(done), by_au(done)[:, :-1], graph + graph.transpose(0, 2, 1), done)
 
 
 #: name -> function (network, clips, target, seed) -> explanation; the last four are references.
 METHODS: dict[str, Callable[..., Explanation]] = {
+    "exact_terms": _explain_by_terms,
     "integrated_gradients": _attributed("integrated gradients"),
     "gradient_x_input": _attributed("gradient x input"),
     "gradient_shap": _attributed("gradient shap"),

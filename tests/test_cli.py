@@ -10,15 +10,14 @@ import types
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from stagkit.cli import main
 from stagkit.cli.doctor import OPTIONAL, REQUIRED, check_library
-from stagkit.inference.pretrained import _FOLDER, _digest_contents
+from stagkit.inference.pretrained import PretrainedEnsemble, save_weights
+from stagkit.motion.config import FlowConfig, RoiConfig
 from tests.forks import ForkedCommand
 from tests.lockfile import ROOT
-from tests.small import save_maps
+from tests.small import make_small_model, save_maps
 
 QUICK = ["--epochs", "2", "--workers", "1", "--set", "stag.width=16", "--set", "stag.heads=2"]
 
@@ -70,7 +69,7 @@ def test_the_whole_way_on_phantoms(tmp_path, capsys):
     code, out, err = run("explain", tmp_path / "run", "--no-sanity-checks", "--n-figures", 0, capsys=capsys)
     assert "No control was run" in out
     code, _, err = run("explain", tmp_path / "run", "--method", "deeplift", capsys=capsys)
-    assert (code, "expected one of integrated gradients" in err) == (2, True)
+    assert (code, "expected one of " in err, "integrated gradients" in err) == (2, True, True)
     assert len(list(folder.glob("*.png"))) == 1
     code, out, err = run("figures", tmp_path / "run", "--out", tmp_path / "figures", "--figure", 7, capsys=capsys)
     assert code == 0, err
@@ -271,12 +270,9 @@ ODD = "négatif 消极 \x1b[31mred\x07 \u202eback"
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
 def test_a_screen_that_cannot_show_a_name_gets_escapes(encoding, tmp_path, monkeypatch):
     """No traceback; and no name, also of a weights file, runs a command of the terminal."""
-    with safe_open(_FOLDER / "phantom.safetensors", "pt") as file:
-        header = json.loads(file.metadata()["stagkit"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-    header |= {"classes": ["négatif 消极", "<b>", ODD], "training_summary": ODD, "name": ODD}
-    header["digest"] = _digest_contents(header, tensors)
-    save_file(tensors, tmp_path / "odd.safetensors", metadata={"stagkit": json.dumps(header)})
+    model, classes = make_small_model(3), ("négatif 消极", "<b>", ODD)
+    odd = PretrainedEnsemble(ODD, (model,), classes, FlowConfig(n_frames=4), RoiConfig(), ODD, model.config)
+    save_weights(odd, tmp_path / "odd.safetensors")
     monkeypatch.chdir(tmp_path)
     for arguments in (["weights", str(tmp_path / "odd.safetensors")], ["weights", ODD], ["report", ODD], ["--help"]):
         code, out, err = ForkedCommand(arguments, tmp_path, encoding=encoding).wait()

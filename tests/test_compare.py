@@ -7,7 +7,7 @@ import pytest
 from stagkit.core.files import write_json
 from stagkit.evaluation.compare_runs import compare_runs, describe_interval, format_comparison
 from stagkit.evaluation.metrics import compute_confusion, compute_interval, compute_paired, compute_scores
-from stagkit.evaluation.run import RunError
+from stagkit.evaluation.run import FORMAT, RunError
 from tests.small import renew_digests
 
 CLASSES = ["neg", "pos"]
@@ -72,7 +72,7 @@ def make_run(path, label, subject, said, **request):
     """A finished run on disk, made of predictions alone."""
     path.mkdir()
     request = {
-        "format": 1,
+        "format": FORMAT,
         "classes": CLASSES,
         "protocol": "loso",
         "seeds": list(range(len(said))),

@@ -94,7 +94,7 @@ def test_another_class_and_method_are_computed_when_they_are_asked_for(small, mo
     explained = int(attribution.target[0])
     assert not asked
     widget.target = 1 - explained
-    assert asked == [((batch.clip_ids[0],), "integrated gradients", 1 - explained)] and widget._problem == ""
+    assert asked == [((batch.clip_ids[0],), "exact terms", 1 - explained)] and widget._problem == ""
     expected = attribute(model, batch.select(torch.tensor([0])), target=1 - explained)
     assert dict(widget._payload["bars"]["region"])["chin"] == pytest.approx(
         by_roi(expected)[0, ATLAS.index("chin")], abs=1e-4
@@ -103,8 +103,8 @@ def test_another_class_and_method_are_computed_when_they_are_asked_for(small, mo
     assert asked[-1] == ((batch.clip_ids[0],), "feature ablation", explained)
     assert widget._payload["method"] == "feature ablation"
     before = len(asked)
-    widget.method = "integrated gradients"
-    assert len(asked) == before and widget._payload["key"] == f"0|integrated gradients|{explained}"
+    widget.method = "exact terms"
+    assert len(asked) == before and widget._payload["key"] == f"0|exact terms|{explained}"
 
 
 def test_without_a_network_the_reason_is_given(small):
@@ -153,7 +153,7 @@ def test_a_wrong_trait_is_refused_in_words_and_the_old_value_stands(small, trait
 def test_wrong_use_is_one_sentence(small):
     model, batch, attribution, evidence = small
     edges = dataclasses.replace(
-        attribution, values=np.zeros((2, 3, 22, 22), np.float32), axes="clip time target source", inputs=("edges",)
+        attribution, values=np.zeros((2, 3, 2), np.float32), axes="clip time edge", edge_names=("a", "b")
     )
     for given, says in (
         (edges, "view_au_graph"),

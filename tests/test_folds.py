@@ -30,8 +30,8 @@ def small(n_subjects=4, **more):
     return make_dataset(n_subjects=n_subjects, per_subject=4, n_frames=2, **more)
 
 
-def run_tiny(data, out, train=QUICK, **settings):
-    return evaluate(data, out, TINY, train, workers=1, **{"protocol": "groupkfold", "n_folds": 2, **settings})
+def run_tiny(data, out, train=QUICK, stag=TINY, **settings):
+    return evaluate(data, out, stag, train, workers=1, **{"protocol": "groupkfold", "n_folds": 2, **settings})
 
 
 def test_the_record_of_a_run(tmp_path):
@@ -69,7 +69,8 @@ def test_the_record_of_a_run(tmp_path):
 
 def test_uncoded_data_have_no_au_scores(tmp_path):
     data = small()
-    run = run_tiny(replace(data, aus=np.full_like(data.aus, np.nan)), tmp_path / "run")
+    fused = TINY.replace(head="fused")
+    run = run_tiny(replace(data, aus=np.full_like(data.aus, np.nan)), tmp_path / "run", stag=fused)
     assert "au_detection" not in run.metrics
     assert not (run.path / "au_predictions.csv").exists()
 

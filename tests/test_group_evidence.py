@@ -9,9 +9,10 @@ from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.class_means import compute_class_evidence, load_cooccurrence
-from stagkit.explain.interop import RegionGraph, explain_with_pyg, to_networkx, to_pyg
+from stagkit.explain.interop import ClipGraph, explain_with_pyg, to_hetero, to_networkx, to_pyg
+from tests.graphs import make_graph_model
 from tests.test_sums import make_attribution
-from tests.tiny import make_batch, make_model
+from tests.tiny import make_batch
 
 
 def at(a: str, b: str) -> tuple[int, int]:
@@ -39,7 +40,7 @@ def test_cooccurrence_is_read_from_the_counts():
 
 @pytest.fixture(scope="module")
 def told():
-    model, batch = make_model(), make_batch()
+    model, batch = make_graph_model(3), make_batch()
     with torch.no_grad():
         return model, batch, model(batch.x, batch.mask, batch.times_ms)
 
@@ -60,13 +61,70 @@ def test_graphs_keep_their_direction(told):
     assert to_networkx(output, 1, 2, least=1e9).number_of_edges() == 0
 
 
-def test_au_graphs_carry_their_evidence(told):
+def test_contributions_of_region_edges_sum_to_what_the_graph_adds(told):
+    """Of all AUs, in one frame and in the clip; the predicted class unless another is named."""
     _, _, output = told
-    graph = to_pyg(output, 0, of="au")
-    assert graph.x[:, 0] == pytest.approx(output.au_logits[0].sigmoid().mean(0))
-    assert to_networkx(output, 0, of="au").number_of_nodes() == 17
+    predicted = int(output.logits[1].argmax())
+    for target, k in ((None, predicted), (2, 2)):
+        whole = to_pyg(output, 1, target=target).contribution
+        assert float(whole.sum() + output.terms.without[1, k]) == pytest.approx(float(output.logits[1, k]), abs=1e-5)
+        each = sum(to_pyg(output, 1, t, target=target).contribution.sum() for t in range(4))
+        assert float(whole.sum()) == pytest.approx(float(each), abs=1e-5)
+    graph, other = to_pyg(output, 1), to_networkx(output, 1)
+    for s, t, value in zip(*graph.edge_index.tolist(), graph.contribution.tolist(), strict=True):
+        assert other[ATLAS.names[s]][ATLAS.names[t]]["contribution"] == pytest.approx(value)
+
+
+def test_au_graphs_have_no_direction_and_carry_contributions(told):
+    _, _, output = told
+    graph, other = to_pyg(output, 0, of="au"), to_networkx(output, 0, of="au")
+    torch.testing.assert_close(graph.x[:, 0], output.au_logits[0].sigmoid().mean(0))
+    assert graph.is_undirected() and not graph.has_self_loops() and graph.num_edges == 2 * 136
+    assert type(other) is networkx.Graph and other.number_of_nodes() == 17 and other.number_of_edges() == 136
+    k, terms = int(output.logits[0].argmax()), output.terms
+    pair = terms.au_edges[0, k][at("AU06", "AU12")]
+    assert other["AU12"]["AU06"]["contribution"] == pytest.approx(float(pair))
+    total = sum(value for _, _, value in other.edges(data="contribution"))
+    assert total == pytest.approx(float(terms.au_edges[0, k].sum()), abs=1e-5)
     with pytest.raises(ExplainError, match="'region' or 'au'"):
         to_pyg(output, of="face")
+
+
+def test_one_graph_of_regions_and_aus_adds_up_to_the_logit(told):
+    model, _, output = told
+    for target in (None, 1):
+        data, k = to_hetero(model, output, 2, target), int(output.logits[2].argmax()) if target is None else target
+        logit = float(output.logits[2, k])
+        subgraphs = [data["region", label, "region"] for label in AU_LABELS]
+        assert data.without + sum(float(s.contribution.sum()) for s in subgraphs) == pytest.approx(logit, abs=1e-5)
+        pairs = float(data["au", "with", "au"].contribution.sum()) / 2
+        assert data.bias + float(data["au"].contribution.sum()) + pairs == pytest.approx(logit, abs=1e-5)
+    assert sum(s.edge_index.shape[1] for s in subgraphs) == 284 and data.validate()
+    corner = data["region", "AU12", "region"].edge_index.T.tolist()
+    assert [ATLAS.index("upper_lip_L"), ATLAS.index("lip_corner_L")] in corner
+
+
+def test_a_fused_head_has_regions_alone():
+    batch, model = make_batch(), make_graph_model(3, head="fused")
+    with torch.no_grad():
+        output = model(batch.x, batch.mask, batch.times_ms)
+    assert "contribution" not in to_pyg(output, 0)
+    assert to_networkx(output, 0).number_of_edges() > 0
+    with pytest.raises(ExplainError, match="no au edges"):
+        to_pyg(output, of="au")
+    with pytest.raises(ExplainError, match="no sum of terms"):
+        to_hetero(model, output)
+
+
+def test_padding_does_not_count(told):
+    model, batch, _ = told
+    longer = [torch.cat([v, torch.zeros_like(v[:, :2])], 1) for v in (batch.x, batch.mask, batch.times_ms)]
+    with torch.no_grad():
+        short, long = model(batch.x, batch.mask, batch.times_ms), model(*longer)
+    for of in ("region", "au"):
+        one, other = to_pyg(short, 1, of=of), to_pyg(long, 1, of=of)
+        torch.testing.assert_close(one.edge_weight, other.edge_weight, atol=1e-5, rtol=0)
+        torch.testing.assert_close(one.contribution, other.contribution, atol=1e-5, rtol=0)
 
 
 def test_pyg_explains_regions_and_leaves_the_network_as_it_was(told):
@@ -74,7 +132,7 @@ def test_pyg_explains_regions_and_leaves_the_network_as_it_was(told):
     from torch_geometric.explain import GNNExplainer, fidelity, unfaithfulness
 
     model, batch, output = told
-    graph = RegionGraph(model, batch, 1)
+    graph = ClipGraph(model, batch, 1)
     assert torch.allclose(graph(graph.x, graph.edge_index)[0], output.logits[1], atol=1e-5)
     explainer, explanation = explain_with_pyg(model, batch, 1, GNNExplainer(epochs=3))
     mask = explanation.node_mask[:, 0]

@@ -6,7 +6,7 @@ import pytest
 from stagkit.core.config import StagConfig
 from stagkit.network.hooks import hook_names
 from stagkit.network.model import Stag
-from stagkit.plots.network import PARTS, count_parameters, plot_network, plot_network_costs, plot_part_effects
+from stagkit.plots.network import _ARROWS, PARTS, count_parameters, plot_network, plot_network_costs, plot_part_effects
 from tests.small import make_dataset
 
 
@@ -28,7 +28,7 @@ def texts(figure) -> list[str]:
 
 
 SWITCHES = [{}, {"graph": "none"}, {"branches": "time"}, {"branches": "graph"}, {"temporal_attention": False}]
-SWITCHES += [{"head": "graph"}, {"head": "graph", "graph": "none"}]
+SWITCHES += [{"head": "fused", **switches} for switches in SWITCHES]
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
@@ -37,18 +37,20 @@ def test_the_parts_hold_every_parameter_once(switches):
     assert sum(count_parameters(model).values()) == sum(p.numel() for p in model.parameters())
 
 
-def test_action_units_alone_are_read_before_the_head_and_nothing_goes_past_them():
+def test_nothing_goes_past_the_action_units_to_the_class():
     batch = make_dataset().batch([0, 1])
-    fused, late = (plot_network(make_network(head=head), batch) for head in ("fused", "graph"))
-    shown = texts(late)
-    assert "au.logits.prior" in shown[shown.index("4  prior AU\nactivation") + 1]
-    assert shown[shown.index("9  AU activation,\nthen the head") + 1].startswith("au.logits\n")
-    assert len(fused.axes[0].lines) - len(late.axes[0].lines) == 1  # the line above the graph
+    fused, graph = (plot_network(make_network(head=head), batch) for head in ("fused", "graph"))
+    shown = texts(graph)
+    assert shown[shown.index("7  AU activation") + 1].startswith("au.logits\n")
+    assert shown[shown.index("8  AU graph") + 1].startswith("au.edges\n")
+    lines = [len(figure.axes[0].lines) for figure in (fused, graph)]
+    assert lines == [len(_ARROWS["fused"]) + 1, len(_ARROWS["graph"])], "in the fused head one line goes past the graph"
 
 
-def test_every_probe_belongs_to_a_part():
-    starts = tuple(start for part in PARTS for start in part.hooks)
-    assert all(name.startswith(starts) for name in hook_names(make_network()))
+@pytest.mark.parametrize("head", ["graph", "fused"])
+def test_every_probe_belongs_to_a_part(head):
+    starts = tuple(start for part in PARTS[head] for start in part.hooks)
+    assert all(name.startswith(starts) for name in hook_names(make_network(head=head)))
 
 
 @pytest.mark.parametrize(
@@ -56,9 +58,12 @@ def test_every_probe_belongs_to_a_part():
     [
         ({}, []),
         ({"temporal_attention": False}, ["temporal attention"]),
-        ({"graph": "none"}, ["AU-guided connectivity", "E-GAT"]),
+        ({"graph": "none"}, []),
         ({"branches": "graph"}, ["transformer over time", "cross- attention"]),
-        ({"branches": "time"}, ["AU-guided connectivity", "E-GAT", "cross- attention"]),
+        ({"branches": "time"}, ["cross- attention"]),
+        ({"head": "fused"}, []),
+        ({"head": "fused", "graph": "none"}, ["E-GAT"]),
+        ({"head": "fused", "branches": "time"}, ["E-GAT", "cross- attention"]),
     ],
     ids=str,
 )
@@ -74,8 +79,8 @@ def test_shapes_and_counts_are_those_of_the_network():
     shown = "\n".join(texts(plot_network(model, data.batch([0]))))
     n_frames = data.x.shape[1]
     assert f"roi.embed\n{n_frames} x 22 x 8\n" in shown
-    assert f"graph.edges\n{n_frames} x 22 x 22\n" in shown
-    for count in count_parameters(model).values():
+    assert f"au.logits\n{n_frames} x 17" in shown and "au.edges\n17 x 17\n" in shown
+    for count in filter(None, count_parameters(model).values()):
         assert f"{count:,} parameters" in shown
 
 

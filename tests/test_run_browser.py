@@ -13,7 +13,7 @@ from stagkit.core.types import StagkitError
 from stagkit.datasets.prepare import load_data
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.metrics import compute_pooled
-from stagkit.evaluation.run import Run, RunError
+from stagkit.evaluation.run import FORMAT, Run, RunError
 from stagkit.synthetic.clip import make_clip
 from stagkit.synthetic.config import PhantomConfig
 from tests.small import renew_digests, save_maps
@@ -46,7 +46,7 @@ def make_run(path, n_subjects=4, per=6, classes=CLASSES, seeds=(0, 1), rows=None
     table.to_csv(path / "predictions.csv", index=False)
     complete = table if table.groupby("seed").size().nunique() == 1 else table[table["seed"] == seeds[0]]
     (path / "metrics.json").write_text(json.dumps({"classes": list(classes), **compute_pooled(complete, classes)}))
-    what = {"format": 1, "model": "stag", "protocol": "loso", "seeds": list(seeds), "data": {}, "data_path": ""}
+    what = {"format": FORMAT, "model": "stag", "protocol": "loso", "seeds": list(seeds), "data": {}, "data_path": ""}
     what["classes"] = list(classes)
     (path / "run.json").write_text(json.dumps({**what, **request}))
     renew_digests(path)

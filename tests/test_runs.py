@@ -15,9 +15,10 @@ from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.evaluation.run import Run, RunError
+from stagkit.inference.pretrained import load_weights
 from stagkit.training.augment import make_augmented
 from stagkit.training.train import compute_rate, compute_scale, predict, train_fold
-from tests.small import make_dataset, save_maps
+from tests.small import make_dataset, renew_digests, save_maps
 
 SMALL = StagConfig(width=16, heads=2, graph_layers=1, time_layers=1)
 QUICK = TrainConfig(epochs=3, batch_size=8)
@@ -50,7 +51,7 @@ def test_learns_what_can_be_learned():
     probability = predict(model, data, test)
     assert np.allclose(probability.sum(1), 1, atol=1e-5)
     assert (probability.argmax(1) == data.label[test]).mean() > 0.8
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_same_seed_same_network():
@@ -62,7 +63,7 @@ def test_same_seed_same_network():
 
 
 def test_poisoned_test_clips_change_nothing_that_is_trained():
-    """Whatever stands in the test clips (pictures, labels, AUs), weights, scale and prior come out the same."""
+    """Whatever stands in the test clips (pictures, labels, AUs), weights and scale come out the same."""
     data = make_dataset()
     train, test = np.arange(18), np.arange(18, 24)
     poisoned = replace(
@@ -186,6 +187,23 @@ def test_another_run_in_the_folder_is_refused(finished):
     path, run = finished
     with pytest.raises(RunError, match="another run .it differs in train"):
         evaluate(run.load_data(), run.path, SMALL, QUICK.replace(epochs=4), workers=1, data_path=path)
+
+
+def test_a_run_of_an_earlier_network_is_refused(finished, tmp_path):
+    """One sentence, whether it is opened or resumed; its weights fit no network of today."""
+    path, run = finished
+    shutil.copytree(run.path, tmp_path / "old")
+    request = json.loads((tmp_path / "old" / "run.json").read_text())
+    request |= {"format": 1, "stag": {**request["stag"], "connectivity": "au"}}
+    (tmp_path / "old" / "run.json").write_text(json.dumps(request))
+    renew_digests(tmp_path / "old")
+    for load in (Run.load, load_weights):
+        with pytest.raises(
+            RunError, match=r"has format 1 \(an earlier network\), this stagkit reads 2: evaluate again\.$"
+        ):
+            load(tmp_path / "old")
+    with pytest.raises(RunError, match="another run .it differs in format, stag"):
+        evaluate(run.load_data(), tmp_path / "old", SMALL, QUICK, workers=1, data_path=path)
 
 
 def test_a_folder_with_other_files_is_refused(finished, tmp_path):

@@ -63,6 +63,10 @@ def test_what_is_loaded_is_what_was_saved(some, batch, tmp_path):
     )
     assert np.array_equal(back.compute_logits(batch), some.compute_logits(batch))
     assert not any(network.training for network in back.networks)
+    for old, new in zip(some.networks, back.networks, strict=True):  # what follows from the atlas is made again
+        ours, theirs = (dict(n.named_buffers()) for n in (old, new))
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        assert not any("index" in name or "slot" in name for name in old.state_dict())
 
 
 def test_they_judge_by_the_mean_of_their_logits(some, batch):
@@ -96,6 +100,11 @@ def test_files_of_others_are_told(some, tmp_path):
     save_file(tensors, tmp_path / "young.safetensors", metadata={"stagkit": json.dumps(header)})
     with pytest.raises(StagkitError, match="has format 99"):
         load_weights(tmp_path / "young.safetensors")
+    save_file(tensors, tmp_path / "old.safetensors", metadata={"stagkit": json.dumps({"format": 3})})
+    with pytest.raises(
+        StagkitError, match=r"has format 3 \(an earlier network\), this stagkit reads 4: write it again"
+    ):
+        load_weights(tmp_path / "old.safetensors")
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from stagkit.evaluation.sealed import Fold
     from stagkit.network.model import Stag
 
-#: Raised when the layout of a run changes.
-FORMAT = 1
+#: Raised when the layout of a run, or the network whose weights it keeps, changes.
+FORMAT = 2
 
 #: Written by a start before ``run.json``; present only while a command runs.
 _BEFORE = ("config.yaml", "environment.json", "split.json")
@@ -171,7 +171,8 @@ class Run:
         request = read_record(resolve_inside(path, "run.json"))
         if request.get("format") != FORMAT:
             found = shorten(request.get("format"))
-            raise RunError(f"{path} has format {found}, this stagkit reads {FORMAT}: evaluate again.")
+            older = " (an earlier network)" if found == "1" else ""
+            raise RunError(f"{path} has format {found}{older}, this stagkit reads {FORMAT}: evaluate again.")
         run = cls(path, _check_request(request))
         if complete and not run.is_finished:
             raise RunError(f"{path} is not finished: repeat the same 'stagkit evaluate', it resumes where it stopped.")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import networkx
-import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.explain import Explainer, Explanation, GNNExplainer
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import softmax
@@ -16,6 +15,7 @@ from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch, StagOutput
 from stagkit.explain.aggregate import ExplainError
+from stagkit.explain.exact_terms import get_region_edges
 from stagkit.explain.methods import frozen
 from stagkit.network.attention import EDGE_FLOOR, EGATDense
 from stagkit.network.model import Stag
@@ -73,39 +73,111 @@ def make_sparse(edges: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Ten
     return torch.stack((source, target)), edges[target, source]
 
 
-def _edges(output: StagOutput, clip: int, frame: int | None, of: str) -> Tensor:
+def _mean(values: Tensor, output: StagOutput, clip: int, frame: int | None) -> Tensor:
+    """A value per frame of a clip: in one frame, or its mean over the frames that are not padding."""
+    values = values[clip].detach().cpu()
+    if frame is not None:
+        return values[frame]
+    valid = slice(None) if output.time_weights is None else output.time_weights[clip].detach().cpu() > 0
+    return values[valid].mean(0)
+
+
+def _edges(
+    output: StagOutput, clip: int, frame: int | None, of: str, target: int | None
+) -> tuple[Tensor, Tensor | None]:
+    """Weights "target source" and, if known, contributions in the logit of a class; AU edges are symmetric, no loops."""
     edges = {"region": output.edges, "au": output.au_edges}.get(of)
     if edges is None:
         raise ExplainError(f"this network has no {of} edges; `of` is 'region' or 'au'.")
-    return (edges[clip].mean(0) if frame is None else edges[clip, frame]).detach().cpu()
+    edges = _mean(edges, output, clip, frame)
+    if of == "au":
+        edges = edges.clone().fill_diagonal_(0.0)
+    if output.terms is None or output.terms.region_edges is None:
+        return edges, None
+    k = int(output.logits[clip].argmax()) if target is None else target
+    if of == "au":
+        upper = output.terms.au_edges[clip, k].detach().cpu()
+        return edges, upper + upper.T
+    terms = output.terms.region_edges[clip, :, k].detach().cpu()
+    terms = terms.sum(0) if frame is None else terms[frame]
+    _, *ends = torch.from_numpy(get_region_edges()).T
+    if len(ends[0]) != len(terms):
+        return edges, None  # edges of its own: see to_hetero
+    return edges, torch.zeros_like(edges).index_put(tuple(ends), terms, accumulate=True)
 
 
-def to_pyg(output: StagOutput, clip: int = 0, frame: int | None = None, of: str = "region") -> Data:
+def to_pyg(
+    output: StagOutput, clip: int = 0, frame: int | None = None, of: str = "region", target: int | None = None
+) -> Data:
     """One graph (``of``: ``region`` or ``au``) of a clip and frame as ``Data``; the mean over frames if ``frame`` is None.
 
     Besides ``edge_index`` (rows source, target) it has ``edge_weight``, ``names`` and for AUs ``x`` "au 1", the activation.
+    With ``head='graph'`` also ``contribution`` "edge": logits of class ``target`` (None: predicted), of region edges summed
+    over AUs and frames (or in ``frame``), of AU edges in the whole clip. AU edges are undirected: PyG lists both ways.
     """
-    edges = _edges(output, clip, frame, of)
+    edges, contribution = _edges(output, clip, frame, of, target)
     index, weight = make_sparse(edges)
     graph = Data(edge_index=index, edge_weight=weight, num_nodes=len(edges))
     graph.names = list(ATLAS.names if of == "region" else AU_LABELS)
+    if contribution is not None:
+        graph.contribution = contribution[index[1], index[0]]
     if of == "au":
-        evidence = output.au_logits[clip].detach().sigmoid()
-        graph.x = (evidence.mean(0) if frame is None else evidence[frame])[:, None]
+        graph.x = _mean(output.au_logits.sigmoid(), output, clip, frame)[:, None]
     return graph
 
 
 def to_networkx(
-    output: StagOutput, clip: int = 0, frame: int | None = None, of: str = "region", least: float = 0.0
-) -> networkx.DiGraph:
-    """As ``to_pyg``, a networkx graph: nodes are names, an edge source -> target has ``weight`` above ``least``."""
-    edges = _edges(output, clip, frame, of).numpy()
-    names = ATLAS.names if of == "region" else AU_LABELS
-    graph = networkx.from_numpy_array(np.where(edges > least, edges, 0).T, create_using=networkx.DiGraph)
-    return networkx.relabel_nodes(graph, dict(enumerate(names)))
+    output: StagOutput,
+    clip: int = 0,
+    frame: int | None = None,
+    of: str = "region",
+    least: float = 0.0,
+    target: int | None = None,
+) -> networkx.Graph:
+    """As ``to_pyg``, a networkx graph: nodes are names, an edge has ``weight`` above ``least``, and its ``contribution``.
+
+    Region edges lead from source to target (``DiGraph``), AU edges have no direction (``Graph``).
+    """
+    edges, contribution = _edges(output, clip, frame, of, target)
+    names, graph = (ATLAS.names, networkx.DiGraph()) if of == "region" else (AU_LABELS, networkx.Graph())
+    graph.add_nodes_from(names)
+    for i, j in (edges > least).nonzero().tolist():
+        more = {} if contribution is None else {"contribution": float(contribution[i, j])}
+        graph.add_edge(names[j], names[i], weight=float(edges[i, j]), **more)
+    return graph
 
 
-class RegionGraph(nn.Module):
+def to_hetero(model: Stag, output: StagOutput, clip: int = 0, target: int | None = None) -> HeteroData:
+    """A clip as one graph with two kinds of nodes: regions, with a subgraph for each AU, and AUs, which are joined.
+
+    Args:
+        output: of ``model`` with ``head='graph'``; target: class, the predicted one if None.
+
+    Returns:
+        ``data["region", "AU12", "region"]``: the edges of AU12's subgraph, ``edge_index`` (rows source, target) and
+        ``contribution``, logits of the class, summed over frames. ``data["au", "with", "au"]``: pairs of AUs, both ways,
+        with the ``contribution`` of the pair. ``data["au"]``: ``x`` activation "au 1" and the ``contribution`` of the AU
+        alone. ``data.bias`` + the AUs + each pair once is the logit, and so is ``data.without`` + all region edges.
+    """
+    terms = output.terms
+    if terms is None or terms.region_edges is None:
+        raise ExplainError("the logits of this network are no sum of terms (head='graph' has them).")
+    k = int(output.logits[clip].argmax()) if target is None else target
+    data, index = HeteroData(), torch.from_numpy(get_region_edges(model))
+    data["region"].num_nodes, data["region"].names = len(ATLAS.names), list(ATLAS.names)
+    contribution = terms.region_edges[clip, :, k].sum(0).detach().cpu()
+    for number, label in enumerate(AU_LABELS):
+        mine = index[:, 0] == number
+        data["region", label, "region"].edge_index = index[mine][:, [2, 1]].T
+        data["region", label, "region"].contribution = contribution[mine]
+    graph = to_pyg(output, clip, of="au", target=k)
+    data["au"].x, data["au"].names, data["au"].contribution = graph.x, graph.names, terms.aus[clip, k].detach().cpu()
+    data["au", "with", "au"].edge_index, data["au", "with", "au"].contribution = graph.edge_index, graph.contribution
+    data.bias, data.without = float(model.head.bias[k]), float(terms.without[clip, k])
+    return data
+
+
+class ClipGraph(nn.Module):
     """A clip for PyG's explainers: nodes are regions, their features the region's whole motion in the clip.
 
     ``x`` is "roi feature" (time chan py px), ``edge_index`` the anatomy: PyG needs one, the network makes its own edges.
@@ -139,7 +211,7 @@ def explain_with_pyg(
         The explainer and the explanation (``node_mask`` "roi 1"; not in logits), as ``torch_geometric.explain.fidelity``
         and ``unfaithfulness`` take them.
     """
-    graph = RegionGraph(model, batch, clip)
+    graph = ClipGraph(model, batch, clip)
     config = {"mode": "multiclass_classification", "task_level": "graph", "return_type": "raw"}
     algorithm = algorithm or GNNExplainer(epochs=100)
     explainer = Explainer(graph, algorithm, "model", config, node_mask_type="object")

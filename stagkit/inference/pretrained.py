@@ -29,8 +29,8 @@ from stagkit.network.model import Stag
 SHIPPED = ("phantom",)
 #: Most networks of an ensemble (stagkit's choice).
 MAX_NETWORKS = 10
-#: Raised when the layout of a file of weights changes.
-FORMAT = 3
+#: Raised when the layout of a file of weights, or the network, changes.
+FORMAT = 4
 _FOLDER = RESOURCES / "weights"
 
 
@@ -224,8 +224,9 @@ def _unpack(header: object, tensors: dict[str, torch.Tensor]) -> PretrainedEnsem
     """The networks of a file, checked first; an error is the end of a sentence that begins with the file."""
     if not isinstance(header, dict):
         raise WeightsError("is damaged, or not a weights file of stagkit")
-    if header.get("format") != FORMAT:
-        raise WeightsError(f"has format {shorten(header.get('format'))}, this stagkit reads {FORMAT}")
+    if (found := header.get("format")) != FORMAT:
+        older = " (an earlier network)" if found in (1, 2, 3) else ""
+        raise WeightsError(f"has format {shorten(found)}{older}, this stagkit reads {FORMAT}")
     for key, kind in _HEADER.items():
         if type(header.get(key)) is not kind:
             raise WeightsError(f"has a header whose {key!r} is {shorten(header.get(key))}, expected {kind.__name__}")

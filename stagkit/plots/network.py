@@ -16,9 +16,10 @@ from stagkit.core.config import StagConfig
 from stagkit.core.facs import AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Batch
+from stagkit.network.action_units import make_au_edges
 from stagkit.network.hooks import record
 from stagkit.network.model import Stag
-from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, draw_face, name_rows, styled
+from stagkit.plots.style import AGAINST, COLOURS, FAINT, FOR, INK, PAGE, SOFT, draw_face, name_rows, styled
 
 
 def _icon_frames(axes: Axes) -> None:
@@ -84,13 +85,23 @@ def _icon_cross(axes: Axes) -> None:
     axes.margins(0.12)
 
 
+def _icon_au_graph(axes: Axes) -> None:
+    angle = np.linspace(0, 2 * np.pi, 8)[:-1] + 0.3
+    ring = np.stack([np.cos(angle), np.sin(angle)], 1)
+    for i, j, width, colour in ((0, 2, 2.0, FOR), (2, 3, 1.0, FOR), (1, 5, 1.3, AGAINST), (4, 6, 0.7, FOR)):
+        axes.plot(*ring[[i, j]].T, color=colour, lw=width, ls="-" if colour == FOR else (0, (2, 1)))
+    axes.scatter(*ring.T, s=22, fc="white", ec=SOFT, lw=0.8, zorder=3)
+    axes.set_aspect("equal")
+    axes.margins(0.12)
+
+
 def _icon_classes(axes: Axes) -> None:
     axes.barh(range(3), [0.25, 0.95, 0.15], height=0.55, color=[FAINT, COLOURS[0], FAINT])
     axes.plot([0, 0], [-0.5, 2.5], color=SOFT, lw=0.6)
 
 
 class Part(NamedTuple):
-    """One of the nine parts, numbered as in the paper."""
+    """One of the nine parts, numbered along the flow."""
 
     number: int
     name: str
@@ -100,44 +111,55 @@ class Part(NamedTuple):
     hooks: tuple[str, ...] = ()  # beginnings of the names of its hook points
 
 
-#: The parts of STAG in the order in which the paper's abstract names them.
-PARTS = (
-    Part(1, "discriminative\nframes", (0, 1), _icon_frames),
-    Part(2, "region tokens", (1, 1), _icon_regions, ("tokens",), ("roi.",)),
-    Part(3, "temporal\nattention", (2, 1), _icon_weights, ("time_weights",), ("time.weights",)),
-    Part(4, "AU activation", (2, 0), _icon_bars, ("aus",), ("au.logits",)),
-    Part(5, "AU-guided\nconnectivity", (3, 0), _icon_edges, ("connectivity",), ("au.edges", "graph.edges")),
-    Part(6, "E-GAT", (3, 1), _icon_messages, ("graph", "edge_features"), ("graph.",)),
-    Part(7, "transformer\nover time", (3, 2), _icon_tokens, ("frame_tokens", "time"), ("time.",)),
-    Part(8, "cross-\nattention", (4, 1.5), _icon_cross, ("cross",), ("cross.",)),
-    Part(9, "head", (5, 1.5), _icon_classes, ("head",), ("pooled", "logits")),
+_FIRST = (
+    Part(1, "discriminative\nframes", (0, 0.5), _icon_frames),
+    Part(2, "region tokens", (0, 1.5), _icon_regions, ("tokens", "imputation"), ("roi.",)),
+    Part(3, "temporal\nattention", (1, 1), _icon_weights, ("time_weights",), ("time.weights",)),
+    Part(4, "transformer\nover time", (2, 2), _icon_tokens, ("frame_tokens", "time"), ("time.",)),
 )
-#: With the graph head (concept bottleneck) AUs are estimated a second time, and the head sees nothing else.
-_BOTTLENECK_PARTS = {
-    4: PARTS[3]._replace(name="prior AU\nactivation", modules=("prior_aus",), hooks=("au.logits.prior",)),
-    9: PARTS[8]._replace(name="AU activation,\nthen the head", modules=("au_tokens", "aus", "head"),
-                         hooks=("au.logits", "pooled", "logits")),
+#: The parts of each head: ``graph``, where the AU graph predicts, and ``fused``, where regions and frames do too.
+PARTS = {
+    "graph": (
+        *_FIRST,
+        Part(5, "cross-\nattention", (3, 1), _icon_cross, ("cross",), ("cross.",)),
+        Part(6, "region graph,\none per AU", (4, 0.5), _icon_edges, ("au_tokens", "region_graph"), ("graph.",)),
+        Part(7, "AU activation", (4, 1.5), _icon_bars, (), ("au.logits",)),
+        Part(8, "AU graph", (5, 0.5), _icon_au_graph, ("head",), ("au.edges",)),
+        Part(9, "class: a sum\nof terms", (5, 1.5), _icon_classes, (), ("logits",)),
+    ),
+    "fused": (
+        *_FIRST,
+        Part(5, "region graph,\none per AU", (2, 0), _icon_edges, ("region_graph",),
+             ("graph.edges", "graph.attn", "graph.terms")),
+        Part(6, "AU activation", (3, 0), _icon_bars, (), ("au.logits",)),
+        Part(7, "E-GAT", (3, 1), _icon_messages, ("graph",), ("graph.",)),
+        Part(8, "cross-\nattention", (4, 1.5), _icon_cross, ("cross",), ("cross.",)),
+        Part(9, "head", (5, 1), _icon_classes, ("head",), ("pooled", "logits")),
+    ),
 }  # fmt: skip
-_PAST = (4, 9)  # AU activation past the graph to the head, which reads more than AUs
-_ARROWS = ((1, 2), (2, 3), (2, 4), (4, 5), (5, 6), (3, 6), (3, 7), (6, 8), (7, 8), (8, 9))
+_ARROWS = {
+    "graph": ((1, 2), (2, 3), (3, 4), (3, 5), (4, 5), (5, 6), (6, 7), (7, 8), (8, 9)),
+    "fused": ((1, 2), (2, 3), (3, 4), (3, 5), (5, 6), (6, 7), (3, 7), (4, 8), (7, 8), (8, 9)),
+}
+_PAST = (6, 9)  # head='fused': AU activation past the graph to the head, which reads regions and frames too
 #: Letters of 6 pt that a box is wide; longer lines are set smaller.
 _LETTERS = 19
 _WIDE, _STEP = 1.06, 1.2
 
 
 def list_parts(config: StagConfig) -> tuple[Part, ...]:
-    """``PARTS``, as they are in a network with these settings."""
-    return PARTS if config.head != "graph" else tuple(_BOTTLENECK_PARTS.get(part.number, part) for part in PARTS)
+    """The parts of a network with these settings."""
+    return PARTS[config.head]
 
 
 def find_active(config: StagConfig) -> dict[int, bool]:
     """Number of each part -> whether these settings switch it on."""
     graph, time = config.branches != "time", config.branches != "graph"
-    active = dict.fromkeys(range(1, 10), True)
-    active[3], active[7] = bool(config.temporal_attention), time
-    active[5] = active[6] = graph and config.graph != "none"
-    active[8] = graph and time and config.cross_attention != "none"
-    return active
+    cross = graph and time and config.cross_attention != "none"
+    active = dict.fromkeys(range(1, 10), True) | {3: bool(config.temporal_attention), 4: time}
+    if config.head == "graph":
+        return active | {5: cross}
+    return active | {7: graph and config.graph != "none", 8: cross}
 
 
 def draw_network(
@@ -170,7 +192,7 @@ def draw_network(
         style = {"arrowstyle": "-|>,head_length=.3,head_width=.15", "color": SOFT if on else FAINT, "lw": 0.9}
         axes.annotate("", end, start, zorder=2, arrowprops={**style, "shrinkA": 0, "shrinkB": 0})
 
-    for a, b in _ARROWS:
+    for a, b in _ARROWS[config.head]:
         way = forward if (at[b] - at[a]) @ forward > 0.1 else -side
         start, end, on = at[a] + way * half, at[b] - way * half, active[a] and active[b]
         bend = way * ((end - start) @ way) / 2  # a step to the side between the boxes
@@ -192,7 +214,7 @@ def draw_network(
 
 def _draw_part(axes: Axes, part: Part, at: np.ndarray, lines: Sequence[str], high: float, on: bool, icon: bool) -> None:
     (x, y), ink = at, INK if on else SOFT
-    colour = COLOURS[1] if part.number in (4, 5) else COLOURS[2] if part.number in (3, 7) else COLOURS[0]
+    colour = COLOURS[1] if "AU" in part.name else COLOURS[2] if part.number in (3, 4) else COLOURS[0]
     axes.add_patch(FancyBboxPatch(
         (x - _WIDE / 2, y - high / 2), _WIDE, high, boxstyle="round,pad=0,rounding_size=0.06", fc="white",
         ec=colour if on else FAINT, lw=1.1 if on else 0.7, ls="-" if on else (0, (3, 2)), zorder=3,
@@ -234,7 +256,7 @@ def plot_network(model: Stag, batch: Batch) -> Figure:
         names = found[part.number]
         shown = names if len(names) <= 3 else [*names[:2], "\u2026"]
         shape = [" x ".join(map(str, values[names[-1]].shape[1:]))] if names else []
-        lines[part.number] = [*shown, *shape, f"{count:,} parameters"]
+        lines[part.number] = [*shown, *shape, *([f"{count:,} parameters"] if part.modules else [])]
     figure, axes = plt.subplots(figsize=(PAGE, 3.5))
     draw_network(axes, model.config, lines, high=0.92)
     return figure
@@ -242,27 +264,37 @@ def plot_network(model: Stag, batch: Batch) -> Figure:
 
 def describe_parts(config: StagConfig, n_frames: int, n_classes: int) -> dict[int, list[str]]:
     """Sizes of the parts, as lines for ``draw_network``."""
-    edges = {"au": "AUs weight the edges", "fixed": "anatomical edges", "learned": "learned edges"}
     cross = {"both": "both directions", "one-way": "regions query frames", "none": "off"}
 
     def count(n: int, name: str) -> str:
         return f"{n} {name}{'s' if n != 1 else ''}"
 
-    return {
+    n_aus, n_edges = len(AU_NUMBERS), len(make_au_edges(ATLAS, config.graph != "none" and config.branches != "time"))
+    lines = {
         1: ["optical flow without", "head motion:", count(n_frames, "frame")],
         2: [f"{len(ATLAS.names)} patches", "(u, v, strain)"],
         3: ["a weight per frame"],
-        4: [f"{len(AU_NUMBERS)} AUs per frame"],
-        5: [edges.get(config.connectivity, config.connectivity)],
-        6: [count(config.graph_layers, "layer")],
-        7: [count(config.time_layers, "layer")],
+        4: [count(config.time_layers, "layer")],
+    }
+    if config.head == "graph":
+        return lines | {
+            5: [cross[config.cross_attention]],
+            6: [f"{n_edges} edges"],
+            7: [f"{n_aus} AUs per frame"],
+            8: ["at once, in order,", "on the same side"],
+            9: [f"{n_classes} classes"],
+        }
+    return lines | {
+        5: [f"{n_edges} edges"],
+        6: [f"{n_aus} AUs per frame"],
+        7: [count(config.graph_layers, "layer"), "AUs weight edges" if config.graph == "egat" else "anatomical edges"],
         8: [cross[config.cross_attention]],
         9: [f"{n_classes} classes"],
     }
 
 
 def count_parameters(model: Stag) -> dict[str, int]:
-    """Trained parameters of each part that has modules: "2 region tokens" -> count, in the order of ``PARTS``."""
+    """Trained parameters of each part that has modules: "2 region tokens" -> count, in the order of the parts."""
     counts = {}
     for part in list_parts(model.config)[1:]:
         modules = [getattr(model, name) for name in part.modules]

@@ -115,7 +115,7 @@ def plot_au_graph(
             _draw_regions(ax, scene, place, frame, shown, au, most, plus)
         else:
             terms = scene.terms["aus"][place, explained] if quantity in SIGNED and scene.terms else None
-            _draw_aus(ax, scene.activation[place, frame], shown, au, most, plus, terms=terms)
+            draw_aus(ax, scene.activation[place, frame], shown, au, most, plus, terms=terms)
             words = (
                 "fill: AU activation, white 0, blue 1" if terms is None else "size: activation; fill: term of the AU"
             )
@@ -206,7 +206,7 @@ def _draw_sides(scene: Scene, sides: list, threshold: float, shown: dict) -> Fig
         edges.sort(key=lambda edge: -abs(edge.value))
         plus, most = FOR if difference or shown["quantity"] in SIGNED else _DATA, float(scale.max())
         if graph == "au":
-            _draw_aus(ax, np.abs(active), edges, None, most, plus, small=True)
+            draw_aus(ax, np.abs(active), edges, None, most, plus, small=True)
         else:
             draw_face(ax, colour=FAINT)
             _draw_region_edges(ax, edges, most, plus)
@@ -285,7 +285,7 @@ def _draw_regions(
     ax.text(0.94, -0.81, f"motion: longest {longest:.2g} {scene.unit}", fontsize=7, color=_MOTION, va="top", ha="right")
 
 
-def _draw_aus(
+def draw_aus(
     ax: Axes,
     activation: np.ndarray,
     edges: list[Edge],
@@ -294,19 +294,31 @@ def _draw_aus(
     plus: str,
     small: bool = False,
     terms: np.ndarray | None = None,
+    most_term: float = 0.0,
+    quiet: float = 0.0,
 ) -> None:
-    """Action units, sized by activation, filled by it or by their term in a logit, and the AU edges; the strongest named."""
+    """Action units, sized by activation, filled by it or by their term in a logit, and the AU edges; the strongest named.
+
+    Args:
+        activation: float "au", 0..1. ``edges``: of the AU graph. ``au``: label of an AU that is selected.
+        most, plus: value of the widest edge, colour of values above 0. ``small``: without names.
+        terms: float "au", logits; ``most_term``: the term that is filled darkest, the largest where 0.
+        quiet: nodes filled less than this, 0..1, are dots without a number.
+    """
     draw_face(ax, colour=FAINT)
     nodes = place_on_face()
-    radius = (3.4 + 1.6 * activation) if small else (4.6 + 2.6 * activation)  # pt
+    radius = (3.0 + 1.3 * activation) if small else (4.6 + 2.6 * activation)  # pt
     partners = {name for e in edges if au in (e.target, e.source) for name in (e.target, e.source)} | {au}
     _draw_au_edges(ax, edges, nodes, most, plus, au)
     strongest = np.argsort(-activation, kind="stable")[:4]
-    share = activation if terms is None else np.abs(terms) / max(float(np.abs(terms).max()), 1e-9)
+    share = activation if terms is None else np.abs(terms) / max(most_term or float(np.abs(terms).max()), 1e-9)
     for k, side, spot in nodes:
         label = AU_LABELS[k]
         alpha, value = 0.35 if au and label not in partners else 1.0, float(share[k])
         colour = _DATA if terms is None else AGAINST if terms[k] < 0 else FOR
+        if value < quiet:
+            ax.plot(*spot, "o", ms=2.6, mfc="white", mec=SOFT, mew=0.5, zorder=3)
+            continue
         shade = LinearSegmentedColormap.from_list("share", ["#ffffff", colour])
         ax.plot(
             *spot, "o", ms=2 * radius[k], mfc=shade(value), mec=_SELECTED if label == au else SOFT,

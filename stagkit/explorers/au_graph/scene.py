@@ -455,7 +455,11 @@ def compute_scene(output: StagOutput, batch: Batch, unit: str = "% IOD", model: 
     if terms is not None:
         au_terms, side = trimmed(terms.au_terms), _list_sides(index)
         sided = active * np.tanh(au_terms @ (np.eye(len(AU_LABELS))[index[:, 0]] * side[:, None]))
-        kept = {"au_terms": au_terms, "region_edges": trimmed(terms.region_edges).sum(1)}
+        traced = terms.region_edges  # of explanations on disk it is summed over time
+        kept = {
+            "au_terms": au_terms,
+            "region_edges": (trimmed(traced) if traced.shape[1] > 1 else _numpy(traced)).sum(1),
+        }
         kept |= {name: _numpy(getattr(terms, name)).astype(float) for name in ("aus", "au_edges", "without")}
     return Scene(
         clip_ids=tuple(batch.clip_ids),

@@ -43,7 +43,7 @@ GROUPINGS = {"region": "regions", "muscle": "muscles", "au": "action units", "si
 CONTROLS = ("flow magnitude", "random weights")
 
 #: Methods that can be computed on demand: those that give a map over regions and frames.
-LIVE_METHODS = tuple(m for m in METHODS if m not in ("edge integrated gradients", "layer integrated gradients"))
+LIVE_METHODS = tuple(m for m in METHODS if "edge" not in m and "layer" not in m)
 
 
 def make_key(clip: int, method: str, target: int) -> str:
@@ -65,7 +65,7 @@ class Explanations:
                 )
             one = one if isinstance(one, Evidence) else Evidence(one, {})
             attribution = one.attribution
-            if "target" in attribution.axes.split():
+            if "edge" in attribution.axes.split():
                 raise StagkitError(
                     f"{attribution.method} varies edges, so it has no regions and frames to draw: open view_au_graph with "
                     "quantity='attribution'."
@@ -88,6 +88,12 @@ class Explanations:
                 f"`batch` holds other clips ({len(batch.clip_ids)}, first {batch.clip_ids[0]!r}) than the evidence "
                 f"({len(self.clip_ids)}, first {self.clip_ids[0]!r}): give the batch that was explained."
             )
+
+    @property
+    def live_methods(self) -> tuple[str, ...]:
+        """Methods that the network can be explained by: ``LIVE_METHODS``, exact terms where its logits are a sum."""
+        head = getattr(getattr(self.model, "config", None), "head", "")
+        return () if self.model is None else tuple(m for m in LIVE_METHODS if head == "graph" or m != "exact terms")
 
     def find(self, clip: int, method: str, target: int) -> Evidence:
         """The explanation of a clip by a method for a class: as given, or computed with its controls by the network."""
@@ -277,7 +283,7 @@ class EvidenceExplorer(ClipExplorer):
             method=method.replace("_", " ") if method else next(iter(given.by_method)),
             target=-1 if target is None else check_index("target", target, given.classes),
             _scene=given.make_header(),
-            _methods=list(dict.fromkeys([*given.by_method, *(() if model is None else LIVE_METHODS)])),
+            _methods=list(dict.fromkeys([*given.by_method, *given.live_methods])),
             **traits,
         )
         self._payload = self._compute()

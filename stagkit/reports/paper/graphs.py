@@ -10,22 +10,23 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch
 
 from stagkit.core.facs import AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
+from stagkit.core.types import StagOutput
 from stagkit.evaluation.bootstrap import compute_mean
-from stagkit.explorers.au_graph.scene import place_on_face
+from stagkit.explorers.au_graph.figure import draw_aus
+from stagkit.explorers.au_graph.scene import Edge
 from stagkit.plots.network import describe_parts, draw_network
 from stagkit.plots.style import (
+    AGAINST,
     COLOURS,
     FAINT,
-    INK,
+    FOR,
     PAGE,
     SIGNED_SCALE,
     SOFT,
     add_colour_bar,
-    draw_face,
     draw_interval,
     hide_frame,
     name_rows,
@@ -35,8 +36,10 @@ from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 from stagkit.reports.paper.motion import PLACES, find_phantoms
 from stagkit.synthetic.dataset import PhantomSource
 
-_EDGES_SHOWN = 5
-_EDGE_SCALE = LinearSegmentedColormap.from_list("edges", ["#E8EEF4", "#7FB2DA", COLOURS[0], "#062F4F"])
+_TERMS_SHOWN, _LEAST_SHARE, _QUIET = 6, 0.04, 0.08
+_TERM_SCALE = LinearSegmentedColormap.from_list("terms", [AGAINST, "#FFFFFF", FOR])
+_N_AUS = len(AU_LABELS)
+_PAIRS = tuple((k, m) for k in range(_N_AUS) for m in range(k + 1, _N_AUS))
 _MOST_CLASSES = 4
 
 
@@ -104,57 +107,48 @@ def describe_mean(mean) -> dict[str, object]:
 
 @styled
 def fig_04_au_graphs(inputs: Inputs, width: float = PAGE) -> Figure:
-    """AU graphs of the network for each class: mean over correctly recognised test clips, with intervals."""
+    """The AU graph that makes each class: mean terms of AUs and AU edges in its logit, over correctly recognised clips."""
     output, batch = inputs.graphs
-    if output.au_edges is None:
-        raise MissingInput(f"the network of {inputs.run.name} has no AU-guided graph")
-    groups, spots = _choose_groups(inputs), place_on_face()
+    if output.terms is None:
+        raise MissingInput(f"the network of {inputs.run.name} (head='fused') has no AU graph that makes the class")
+    groups, subjects = _choose_groups(inputs), np.asarray(batch.subjects)
     visible = batch.mask.any(2).numpy()
-    edges = np.where(visible[:, :, None, None], output.au_edges.numpy(), 0).max(1)  # "clip au au", at its strongest
     activation = np.where(visible[:, :, None], output.au_logits.sigmoid().numpy(), 0).max(1)
-    subjects = np.asarray(batch.subjects)
-    means = [edges[g].mean(0) for g in groups.values()]
-    upper = np.triu_indices(len(AU_LABELS), 1)
-    limit = max(float(m[upper].max()) for m in means)
+    terms = {name: _list_terms(output, batch.classes.index(name), group) for name, group in groups.items()}
+    limit = max(float(np.abs(values.mean(0)).max()) for values in terms.values())
     figure, faces, bars = make_pairs(len(groups), width)
-    values = {}
-    for face, axes, (name, group), mean in zip(faces, bars, groups.items(), means, strict=True):
-        _draw_graph(face, spots, mean, activation[group].mean(0), limit)
+    shown = {}
+    for face, axes, (name, group) in zip(faces, bars, groups.items(), strict=True):
+        mean = terms[name].mean(0)
+        edges = [Edge("au", AU_LABELS[k], AU_LABELS[m], v) for (k, m), v in zip(_PAIRS, mean[_N_AUS:], strict=True)]
+        edges = sorted((e for e in edges if abs(e.value) >= _LEAST_SHARE * limit), key=lambda e: -abs(e.value))
+        draw_aus(face, activation[group].mean(0), edges, None, limit, FOR, True, mean[:_N_AUS], limit, _QUIET)
+        face.set(xlim=(-0.9, 0.9), ylim=(1.32, -0.84))
+        hide_frame(face)
         face.text(0.5, 1.0, f"{name} (n = {group.sum()})", transform=face.transAxes, ha="center", va="bottom")
-        strongest = np.argsort(-mean[upper])[:_EDGES_SHOWN]
-        pairs = [(int(upper[0][e]), int(upper[1][e])) for e in strongest]
-        values[name] = _draw_strongest(axes, pairs, edges[group], subjects[group])
-    bars[0].set_xlim(left=0)
-    add_scale(figure, ScalarMappable(Normalize(0, limit), _EDGE_SCALE), faces, bars, "co-activation C (no unit)", width)
-    return note(figure, [inputs.run], {name: int(g.sum()) for name, g in groups.items()}, edges=values)
+        shown[name] = _draw_strongest(axes, terms[name], subjects[group])
+    for axes in bars:
+        axes.axvline(0, color=SOFT, lw=0.6, zorder=0)
+    add_scale(figure, ScalarMappable(Normalize(-limit, limit), _TERM_SCALE), faces, bars, "mean term (logits)", width)
+    return note(figure, [inputs.run], {name: int(g.sum()) for name, g in groups.items()}, terms=shown)
 
 
-def _draw_graph(axes: Axes, spots: np.ndarray, mean: np.ndarray, activation: np.ndarray, limit: float) -> None:
-    """Nodes at their muscles, sized by activation; edges by mean co-activation."""
-    draw_face(axes, colour=FAINT, width=0.8)
-    pairs = sorted(zip(*np.triu_indices(len(mean), 1), strict=True), key=lambda p: mean[p])
-    for a, b in pairs:
-        strength = mean[a, b] / limit
-        if strength >= 0.06:
-            look = {"lw": 0.4 + 3.0 * strength, "color": _EDGE_SCALE(strength), "zorder": 2, "capstyle": "round"}
-            axes.add_patch(FancyArrowPatch(spots[a], spots[b], connectionstyle="arc3,rad=0.18", arrowstyle="-", shrinkA=0,
-                                           shrinkB=0, **look))  # fmt: skip
-    size = 34 + 60 * activation
-    axes.scatter(*spots.T, s=size, fc="white", ec=SOFT, lw=0.6, zorder=3)
-    strong = activation > 0.4
-    axes.scatter(*spots[strong].T, s=size[strong], fc=COLOURS[0], ec="white", lw=0.5, zorder=4)
-    for spot, number, dark in zip(spots, AU_NUMBERS, strong, strict=True):
-        axes.text(*spot, str(number), ha="center", va="center_baseline", fontsize=5.4, zorder=5,
-                  color="white" if dark else INK, weight="bold" if dark else "normal")  # fmt: skip
+def _list_terms(output: StagOutput, target: int, group: np.ndarray) -> np.ndarray:
+    """Terms of the AUs and of the AU edges in the logit of a class, for some clips: "clip au+pair"."""
+    first, second = zip(*_PAIRS, strict=True)
+    edges = output.terms.au_edges.numpy()[group, target][:, first, second]
+    return np.concatenate([output.terms.aus.numpy()[group, target], edges], axis=1)
 
 
-def _draw_strongest(axes: Axes, pairs, edges: np.ndarray, subjects: np.ndarray) -> list[dict]:
-    rows = []
-    for y, (a, b) in enumerate(pairs):
-        mean = compute_mean(edges[:, a, b], subjects)
-        draw_interval(axes, y, mean.mean, (mean.low, mean.high), ms=3.6)
-        rows.append({"aus": [AU_LABELS[a], AU_LABELS[b]], **describe_mean(mean)})
-    name_rows(axes, [f"{AU_NUMBERS[a]}–{AU_NUMBERS[b]}" for a, b in pairs])
+def _draw_strongest(axes: Axes, values: np.ndarray, subjects: np.ndarray) -> list[dict]:
+    rows, names = [], []
+    for y, at in enumerate(np.argsort(-np.abs(values.mean(0)), kind="stable")[:_TERMS_SHOWN]):
+        units = (int(at),) if at < _N_AUS else _PAIRS[at - _N_AUS]
+        mean = compute_mean(values[:, at], subjects)
+        draw_interval(axes, y, mean.mean, (mean.low, mean.high), AGAINST if mean.mean < 0 else FOR, ms=3.6)
+        rows.append({"aus": [AU_LABELS[k] for k in units], **describe_mean(mean)})
+        names.append("\u2013".join(str(AU_NUMBERS[k]) for k in units))
+    name_rows(axes, names)
     return rows
 
 
