@@ -39,6 +39,7 @@ _PUBLIC = {
     "evaluate": "evaluation.evaluate",
     "Run": "evaluation.run",
     "attribute": "explain.attribution",
+    "tabulate_terms": "explain.exact_terms",
     "Evidence": "explain.evidence",
     "make_evidence": "explain.evidence",
     "analyze_video": "inference.analyze",

@@ -5,13 +5,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import stagkit.explain.run as module
 from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.datasets.prepare import load_data, prepare_dataset
 from stagkit.evaluation.evaluate import evaluate
 from stagkit.explain.aggregate import ExplainError, by_frame
-from stagkit.explain.run import describe_evidence, explain_run, find_ground_truth, load_evidence
+from stagkit.explain.exact_terms import get_region_edges
+from stagkit.explain.run import describe_evidence, explain_run, find_ground_truth, load_evidence, load_graphs
 from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from tests.small import save_maps
@@ -44,6 +46,25 @@ def test_all_is_written_and_read_again(run):
     clips = pd.read_csv(out / "clips.csv")
     assert clips["sentence"].str.contains("logits").all()
     assert "Controls hold: complete" in describe_evidence(evidence)
+
+
+def test_the_terms_are_kept_with_three_digits(run):
+    """Both sums of ``graph.npz`` are the logits, and the tables hold the terms of the explained class."""
+    evidence, out = explain_run(run.path, controls=False)
+    assert evidence.attribution.method == "exact terms"
+    output, batch = load_graphs(out / "graph.npz")
+    terms, model_edges = output.terms, np.load(out / "graph.npz")["region_edges"]
+    assert batch.clip_ids == evidence.attribution.clip_ids and np.array_equal(model_edges, get_region_edges())
+    assert terms.region_edges.shape[:2] == (24, 1) and terms.au_terms.shape[2] == 284
+    assert terms.imputed.dtype == torch.bool and not terms.imputed.any()
+    torch.testing.assert_close(terms.without + terms.region_edges.sum((1, 3)), output.logits, atol=5e-3, rtol=5e-3)
+    for name, values in (("by_edge", terms.region_edges[:, 0]), ("by_au_edge", terms.au_edges)):
+        table = pd.read_csv(out / f"{name}.csv", index_col="clip")
+        chosen = values[np.arange(24), evidence.attribution.target].reshape(24, -1).numpy()
+        np.testing.assert_allclose(table.sum(axis=1), chosen.sum(1), atol=1e-4)
+    assert "AU12 lip_corner_L <- upper_lip_L" in pd.read_csv(out / "by_edge.csv") and table.shape == (24, 136)
+    per_clip = (out / "graph.npz").stat().st_size / 24
+    assert per_clip < 40_000, per_clip
 
 
 def test_an_interrupted_explanation_goes_on(run, monkeypatch):
