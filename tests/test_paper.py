@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagkit.core.facs import AU_LABELS
 from stagkit.core.files import read_json
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
@@ -16,7 +17,7 @@ from stagkit.reports import comparison as comparison_table
 from stagkit.reports.latex import Latex, escape_latex, make_table
 from stagkit.reports.paper import FIGURES, load_inputs, make_figures, plot_set
 from stagkit.reports.paper.evidence import _strokes, fig_12_controls
-from stagkit.reports.paper.graphs import _fold_attention
+from stagkit.reports.paper.graphs import _fold_attention, fig_04_au_graphs
 from stagkit.reports.paper.inputs import SYSTEM_COLUMNS, Inputs, MissingInput, load_systems
 from stagkit.reports.paper.make import draw_figure
 from stagkit.reports.paper.scores import collect_costs, collect_leaks, collect_pairs, fig_08_ablation, fig_10_leak_gap
@@ -180,6 +181,24 @@ def test_controls_are_means_over_clips(records):
         np.mean(scores["insertion_flow"] - scores["deletion_flow"])
     )
     assert told["passed"]["complete"] == np.mean(scores["completeness"] <= 0.05)
+
+
+def test_au_graphs_show_the_mean_terms_of_the_class(records):
+    figure, (output, batch) = fig_04_au_graphs(records), records.graphs
+    right = records.find_right(batch.clip_ids, batch.subjects)
+    shown = figure.stagkit_source["terms"]
+    assert shown and all(len(rows) == 6 for rows in shown.values())
+    for name, rows in shown.items():
+        target = batch.classes.index(name)
+        group = right & (batch.label.numpy() == target)
+        for row in rows:
+            at = [AU_LABELS.index(label) for label in row["aus"]]
+            values = (
+                output.terms.aus[:, target, at[0]] if len(at) == 1 else output.terms.au_edges[:, target, at[0], at[1]]
+            )
+            assert row["mean"] == pytest.approx(values.numpy()[group].mean(), abs=2e-5)
+        sizes = [abs(row["mean"]) for row in rows]
+        assert sizes == sorted(sizes, reverse=True)
 
 
 def test_cross_attention_axes_mean_what_they_say():

@@ -16,7 +16,6 @@ from stagkit.core.types import Batch, StagkitError, StagOutput, check_axes
 from stagkit.explain.class_means import EMFACS, load_cooccurrence
 from stagkit.explorers.au_graph.sums import (
     LEAST_ACTIVATION,
-    RELATIONS,
     Readout,
     Sums,
     find_edges,
@@ -337,6 +336,8 @@ class Scene:
 
     def header(self) -> dict:
         """What the browser needs once for all clips: names, positions, anatomy, meanings."""
+        from stagkit.explain.exact_terms import RELATIONS
+
         face = load_mean_face()[0]
         return {
             "classes": list(self.classes),

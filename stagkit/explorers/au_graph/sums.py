@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 #: Lowest activation of an AU that is held, and 1 minus the highest (``explain.interventions.ZERO_EVIDENCE``).
 LEAST_ACTIVATION = 0.001
 
-#: What an AU edge is the sum of, in the order of the network's weights.
-RELATIONS = ("both at once", "one before the other", "both on the same side")
-
 
 @dataclass(frozen=True)
 class Readout:
