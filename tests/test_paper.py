@@ -186,7 +186,7 @@ def test_controls_are_means_over_clips(records):
 def test_au_graphs_show_the_mean_terms_of_the_class(records):
     figure, (output, batch) = fig_04_au_graphs(records), records.graphs
     right = records.find_right(batch.clip_ids, batch.subjects)
-    shown = figure.stagkit_source["terms"]
+    shown = figure.stagkit_source["values"]["terms"]
     assert shown and all(len(rows) == 6 for rows in shown.values())
     for name, rows in shown.items():
         target = batch.classes.index(name)
