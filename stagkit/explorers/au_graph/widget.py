@@ -42,7 +42,7 @@ def _list_classes(explorer: AUGraph) -> tuple[str, ...]:
 
 
 class AUGraph(ClipExplorer):
-    """Explorer of the region graph and the AU graph; ``view_au_graph`` is its short name, ``plot_au_graph`` lists the arguments.
+    """Explorer of the region and AU graphs; ``view_au_graph`` is its short name, ``plot_au_graph`` lists the arguments.
 
     Traits (all synced with the browser):
         clip, frame, seed, fold, view, quantity, head, threshold, compare: the arguments; the clip as an index.
