@@ -191,6 +191,8 @@ def test_a_saved_page_predicts_any_combination_of_cuts_as_torch_does(tab, saved,
     rng, worst = np.random.default_rng(3), 0.0
     for clip in (1, 0, 2, 1, 2, 0):
         put(tab, clip=clip)
+        assert trait(tab, "frame") < widget.scene.n_frames[clip], "clip 2 has fewer frames"
+        put(tab, frame=int(widget.scene.n_frames[clip]) - 1)
         changes = make_changes(rng, alive[2])
         put(tab, interventions=changes)
         shown = tab.locator(".sg-logit").all_inner_texts()

@@ -686,7 +686,11 @@ function render({ model, el }) {
     lastInterventions = get("interventions");
     predictInPage();
   });
-  on("clip", () => { load(); if (get("interventions").length) predictInPage(); });
+  on("clip", () => {
+    load();
+    if (!get("_live") && get("frame") >= side.frames) put({ frame: side.frames - 1 }); // a shorter clip
+    if (get("interventions").length) predictInPage();
+  });
   on("_payload", () => load());
   on("compare", followCompare);
   on("frame", () => { since = performance.now(); });
