@@ -22,6 +22,7 @@ from stagkit.explain.run import describe_evidence
 from stagkit.explorers.page import Page
 from stagkit.plots.evaluation import SCORE_NAMES
 from stagkit.reports.paper.evidence import fig_11_muscles, fig_12_controls
+from stagkit.reports.paper.graphs import fig_04_au_graphs
 from stagkit.reports.paper.inputs import Inputs, MissingInput, count_tested, is_phantom
 from stagkit.reports.paper.scores import fig_07_confusion
 
@@ -216,6 +217,9 @@ def _list_citations(run: Run) -> list[str]:
 
 #: Figure, its alternative text and its caption.
 _EVIDENCE_FIGURES = (
+    (fig_04_au_graphs, "the action units and AU edges that make each class",
+     "Mean terms of action units and AU edges in the logit of each class, over correctly recognised test clips; with the "
+     "bias all terms are the logit. 95 % intervals over subjects."),
     (fig_11_muscles, "attribution on the muscles of the face for each class",
      "Mean attribution of correctly recognised test clips to the muscles that moved; 95 % intervals over subjects."),
     (fig_12_controls, "scores of the explanations and of their controls",

@@ -172,6 +172,7 @@ function makeProbabilities(ctx, parent) {
           ? ["sg-note", get("_disabled")]
           : ["sg-note", valid ? (computed.ms === null ? "computed in this page" : `recomputed in ${short(computed.ms)} ms`) : "recomputing …"];
       html("p", { class: status[0], role: "status" }, body, status[1]);
+      if (side.sums && !interventions.every(isCut)) html("p", { class: "sg-note" }, body, "The graphs and their numbers are those of the clip with all its regions and frames.");
     }
     if (focused) [...body.querySelectorAll("button")].find((button) => button.textContent === focused)?.focus();
   };
