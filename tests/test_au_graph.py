@@ -279,6 +279,23 @@ def test_default_threshold_leaves_few_edges(alive):
             assert 8 <= sum(edge.graph == graph for edge in edges) <= 20
 
 
+def test_of_a_subgraph_at_least_half_is_shown(alive):
+    output, batch, model = alive
+    scene = compute_scene(output, batch, model=model)
+    index = model.region_graph.index.numpy()
+    edges = {(ATLAS.names[i], ATLAS.names[j]) for k, i, j in index if AU_LABELS[k] == "AU12"}
+    shown = scene.shown_edges(0, 0, view="region", quantity="contribution", au="AU12")
+    assert len(edges) / 2 - 1 <= len(shown) <= len(edges) / 2 + 1 and all(edge.au == "AU12" for edge in shown)
+    assert {edge[1:3] for edge in shown} <= edges
+
+
+def test_hidden_regions_that_were_estimated_travel_to_the_browser(alive):
+    output, batch, model = alive
+    payload = compute_scene(output, batch, model=model).payload(0)
+    assert all(row[5] == "1" for row in payload["imputed"]) and all(row[5] == "0" for row in payload["present"])
+    assert all(row.count("1") == 1 for row in payload["imputed"])
+
+
 def test_cutoff_is_a_value_that_occurs():
     values = np.array([3.0, 1.0, 2.0, 4.0])
     assert [compute_cutoff(values, q) for q in (0, 0.5, 0.75, 1)] == [1, 3, 4, 4]

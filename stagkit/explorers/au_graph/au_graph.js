@@ -85,7 +85,10 @@ function render({ model, el }) {
     }
     return of.cache.get(key);
   }
-  const cutoffOf = (list) => (list.length ? list[Math.min(Math.floor(get("threshold") * list.length), list.length - 1)] : 0);
+  function cutoffOf(list, graph) {
+    const share = graph === "region" && how(side).au ? Math.min(get("threshold"), scene.most_hidden) : get("threshold");
+    return list.length ? list[Math.min(Math.floor(share * list.length), list.length - 1)] : 0;
+  }
 
   function edgesOf(of, graph, limit) {
     const table = of.table(graph, how(of));
@@ -146,6 +149,12 @@ function render({ model, el }) {
       if (level === null) return kind === "au" && !edge ? `${what} held at 0` : `✕ ${what}`;
       return edge ? `${what} × ${short(level)}` : kind === "au" ? `${what} held at ${short(level)}` : `${what}: motion × ${short(level)}`;
     },
+    // whether an end of a region edge is hidden where its value is from, so that its motion was estimated
+    isGuessed(of, edge) {
+      if (edge.graph !== "region" || !of.imputed) return false;
+      const t = get("quantity") === "weight" ? get("frame") : null;
+      return [edge.target, edge.source].some((name) => of.imputed(scene.rois.indexOf(name), t));
+    },
     // whether an edge shown for all action units together is changed in some of them
     isPartly: (edge) => edge.graph === "region" && !edge.au && get("interventions").some((change) => wordsOf(change).length === 4 && change[1] === edge.target && change[2] === edge.source),
     // why something cannot be changed, "" where it can
@@ -178,7 +187,7 @@ function render({ model, el }) {
       const name = scene.rois[k];
       return [
         words(name),
-        ctx.visible(of.side, k, t) ? `motion ${short(Math.hypot(u, v))} ${scene.unit}: ${short(Math.abs(u))} ${u < 0 ? "left" : "right"}, ${short(Math.abs(v))} ${v < 0 ? "up" : "down"}` : "not visible in this frame",
+        ctx.visible(of.side, k, t) ? `motion ${short(Math.hypot(u, v))} ${scene.unit}: ${short(Math.abs(u))} ${u < 0 ? "left" : "right"}, ${short(Math.abs(v))} ${v < 0 ? "up" : "down"}` : of.side.imputed?.(k, t) ? "hidden in this frame: its motion is estimated from its neighbours" : "not visible in this frame",
         movers(name).length ? `moved by ${movers(name).map((unit) => unit.label).join(", ")}` : "moved by no AU (reference)",
       ];
     },
@@ -443,7 +452,7 @@ function render({ model, el }) {
     if (!table) return { side: of, frame: get("frame"), edges: [], most: 0, cutoff: 0, missing: missing(graph) };
     const list = ordered(of, graph);
     const scale = signed(graph) || of.group || of.difference ? list[list.length - 1] : of.maxima[graph === "au" ? "au" : get("quantity")];
-    const cutoff = cutoffOf(list);
+    const cutoff = cutoffOf(list, graph);
     return { side: of, frame: get("frame"), edges: edgesOf(of, graph, cutoff), most: scale || 1, cutoff, title, signed: signed(graph) || !!of.difference };
   }
 
@@ -476,6 +485,7 @@ function render({ model, el }) {
       item(arrow("sg-against", dash(2.4)), "against");
     } else item(arrow(""), `${symbol}${graph === "au" ? "" : " (source → target)"} ≤ ${most}`, definition);
     if (graph === "region") {
+      if (panelOf.edges.some((edge) => ctx.isGuessed(panelOf.side, edge))) item(arrow("", "1.5 3"), "a hidden end, estimated");
       if (!panelOf.side.difference)
         item((svg) => {
           make("path", { class: "sg-arrow", d: "M3,6L24,6" }, svg);

@@ -28,6 +28,8 @@ function makeClipSide(payload, names, least) {
       const level = side.activation(k, t);
       return from && level > 0 ? from[at(t) * nAus + k] / level : 0;
     },
+    // whether a hidden region was estimated from others: in a frame, or in all of them
+    imputed: (r, t = null) => Boolean(payload.imputed) && (t === null ? payload.imputed.every((row) => row[r] === "1") : payload.imputed[at(t)][r] === "1"),
     flow: (r, t) => [0, 1].map((i) => flow.values[(at(t) * nRois + r) * 2 + i]),
     // term of an AU in the logit of a class, or null
     nodeTerm: (k, c) => (sums ? state().nodes[c * nAus + k] : fixed ? fixed.aus.values[c * nAus + k] : null),

@@ -166,6 +166,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
       const on = chosen.target && ctx.sameEdge(chosen, edge);
       const change = ctx.changeOf(ctx.cutOf(edge));
       const removed = change && ctx.isRemoved(change);
+      const guessed = ctx.isGuessed(out.side, edge);
       const partly = !change && ctx.isPartly(edge);
       const against = edge.value < 0;
       const width = 0.7 + 3.4 * strength ** 1.3;
@@ -192,7 +193,8 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
         if (on) make("path", { class: "sg-halo", d: pen.line, "stroke-width": (width + 8).toFixed(1) }, group);
         make("path", { class: "sg-hit", d: pen.line }, group);
         const line = { class: "sg-wire", d: pen.line, "stroke-width": width.toFixed(2), "stroke-opacity": (0.25 + 0.7 * strength).toFixed(2) };
-        if (against && !removed) line["stroke-dasharray"] = dash(width);
+        if (guessed && !removed) line["stroke-dasharray"] = `${width.toFixed(1)} ${(1.5 * width + 1.5).toFixed(1)}`;
+        else if (against && !removed) line["stroke-dasharray"] = dash(width);
         make("path", line, group);
         if (pen.tip) make("path", { class: "sg-tip", d: pen.tip, "fill-opacity": (0.35 + 0.6 * strength).toFixed(2) }, group);
         if (removed) make("path", { class: "sg-cross", d: CROSS(pen.middle) }, group);
@@ -218,6 +220,7 @@ function makeGraphPanel(ctx, graph, title, parent, className = "") {
     const text = ctx.edgeText(out, out.edges.find((e) => ctx.sameEdge(e, edge)) ?? edge);
     const lines = [text.title, text.value];
     if (text.range) lines.push(text.range);
+    if (ctx.isGuessed(out.side, edge)) lines.push("an end is hidden: its motion is estimated from its neighbours");
     lines.push(text.reason ? `joined by ${text.reason}` : text.definition);
     tip.show({ type: event.type, clientX: event.clientX, clientY: event.clientY, currentTarget: edge.group }, lines);
     ctx.hover({ kind: "edge", graph, target: edge.target, source: edge.source });

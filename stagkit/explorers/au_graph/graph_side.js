@@ -146,7 +146,7 @@ function makeProbabilities(ctx, parent) {
       html("span", { class: "sg-number-cell" }, row, probabilityText(shown[c]));
       if (compare) {
         const change = shown[c] - before;
-        html("span", { class: "sg-delta", title: `was ${short(before)}` }, row, `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)}`);
+        html("span", { class: "sg-delta", title: `was ${short(before)}` }, row, logitText(change));
       }
       if (logits) html("span", { class: "sg-logit", title: "logit: the sum of all terms" }, row, logitText(logits[c]));
     });

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 #: Share of a clip's edges that is hidden at first: about 15 edges of each graph are left, fewer in quiet frames.
 DEFAULT_THRESHOLD = 0.9
 
+#: Of an AU's subgraph, which has few edges, at most this share is hidden.
+MOST_HIDDEN = 0.5
+
 VIEWS = ("au", "region", "both")
 #: What edges are drawn by. Contribution and effect are of the whole clip, weight and attention of a frame.
 QUANTITIES = ("contribution", "weight", "effect", "attention")
@@ -104,6 +107,7 @@ class Scene:
         edges: float "clip time roi roi" >= 0, or None.
         attention: float "clip time head roi roi", rows summing to 1, or None; ``attention_name``: e.g. ``graph.1``.
         time_weights: float "clip time", summing to 1 over the frames, or None.
+        imputed: bool "clip time roi", True where a hidden region was estimated from others, or None.
         index: int "edge 3", (AU, target, source) of the region edges, or None.
         terms: what the logits are the sum of (``GraphTerms``, as arrays), or None with ``head='fused'``.
         readout: of the network, where that was given: what any cut does to the sums.
@@ -127,6 +131,7 @@ class Scene:
     unit: str = "% IOD"
     logits: np.ndarray | None = None
     sided: np.ndarray | None = None
+    imputed: np.ndarray | None = field(default=None, repr=False)
     index: np.ndarray | None = field(default=None, repr=False)
     terms: Mapping[str, np.ndarray] | None = field(default=None, repr=False)
     readout: Readout | None = field(default=None, repr=False)
@@ -317,7 +322,7 @@ class Scene:
             if values is None:
                 continue
             allowed = self.candidates(graph, quantity, of)
-            cutoff = compute_cutoff(np.abs(values[:, allowed]), threshold)
+            cutoff = compute_cutoff(np.abs(values[:, allowed]), min(threshold, MOST_HIDDEN) if of else threshold)
             now = values[min(frame, len(values) - 1)]
             at = np.argwhere(allowed & (np.abs(now) >= cutoff) & (now != 0))
             order = np.argsort([-abs(now[t, s]) for t, s in at], kind="stable")
@@ -363,6 +368,7 @@ class Scene:
             "quantities": list(self.quantities),
             "relations": list(RELATIONS),
             "least": LEAST_ACTIVATION,
+            "most_hidden": MOST_HIDDEN,
             "reasons": [list(r) for r in ATLAS.edge_reasons],
             "muscles": {name: [shorten(f) for f in fibres] for name, fibres in make_muscles(face).items()},
             "together": shorten(load_cooccurrence()),
@@ -385,7 +391,8 @@ class Scene:
             "probabilities": [round(float(p), 6) for p in self.probabilities[clip]],
             "maxima": self.maxima,
             "times_ms": [round(float(t), 1) for t in self.times_ms[clip, :n]],
-            "present": ["".join("01"[int(p)] for p in row) for row in self.present[clip, :n]],
+            "present": _write_bits(self.present[clip, :n]),
+            "imputed": None if self.imputed is None else _write_bits(self.imputed[clip, :n]),
             "activation": packed(self.activation),
             "sided": packed(self.sided),
             "flow": packed(self.flow),
@@ -481,10 +488,16 @@ def compute_scene(output: StagOutput, batch: Batch, unit: str = "% IOD", model: 
         attention_name=layers[-1] if layers else "",
         unit=unit,
         logits=_numpy(output.logits).astype(float),
+        imputed=None if terms is None or terms.imputed is None else _numpy(terms.imputed).astype(bool),
         index=index,
         terms=kept,
         readout=None if model is None else read_network(model),
     )
+
+
+def _write_bits(rows: np.ndarray) -> list[str]:
+    """Bool "time roi" as one word of 0 and 1 per frame."""
+    return ["".join("01"[int(bit)] for bit in row) for row in rows]
 
 
 def _find_index(output: StagOutput, model: Stag | None) -> np.ndarray | None:
