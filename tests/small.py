@@ -82,9 +82,12 @@ def make_small_model(n_classes: int = 2, **changes):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = Stag(config, n_classes)
-        with torch.no_grad():  # what the graph adds is small before training
+        with torch.no_grad():  # what the graphs add is small, or 0, before training
             for parameter in model.graph.parameters():
                 parameter.mul_(2.0)
+            if config.head == "graph":
+                for parameter in (model.head.nodes, model.head.pairs, model.head.partners):
+                    parameter.normal_(0, 0.1)
     return model.eval()
 
 

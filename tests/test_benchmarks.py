@@ -290,7 +290,7 @@ def test_ablation_quick(monkeypatch, tmp_path, capsys):
     assert list(variants) == ["full", "graph-none"]
     low, high = variants["graph-none"]["difference"]["uf1"]["ci95"]
     assert low <= high
-    assert "| graph-none | no graph |" in table.read_text()
+    assert "| graph-none | no edge between different regions |" in table.read_text()
     assert "Real flow maps" in capsys.readouterr().out
     ablation.main(
         [

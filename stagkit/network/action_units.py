@@ -134,13 +134,8 @@ class RegionGraph(nn.Module):
         share = np.bincount(groups[:, 0], minlength=self.n_aus)[au] ** -0.5
         for name, value in (("index", edges), ("place", place), ("slot", group * place.shape[1] + slot)):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.int64), persistent=False)
-        for name, value in (
-            ("static", relation),
-            ("pull", pull),
-            ("side", side),
-            ("share", share),
-            ("of_au", np.eye(self.n_aus)[au]),
-        ):
+        more = {"static": relation, "pull": pull, "side": side, "share": share, "of_au": np.eye(self.n_aus)[au]}
+        for name, value in more.items():
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32), persistent=False)
         self.value = nn.Parameter(torch.randn(len(edges), hidden) * 0.3)
         self.preference = nn.Parameter(torch.zeros(len(edges)))
