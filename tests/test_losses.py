@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,27 @@ def test_the_au_loss_has_a_part_for_the_au_graph():
     both = compute_loss(make_output(batch, pairs=pairs), batch, ONES, TrainConfig()).au
     torch.testing.assert_close(alone, torch.tensor(np.log(2), dtype=torch.float32))
     torch.testing.assert_close(both, 2 * alone)
+
+
+def test_the_au_graph_learns_from_the_clips_that_count():
+    """Clips of weight 0 fill up a batch: whatever they hold, each AU's partners count relative to the others' mean."""
+    batch, model = make_batch(6), make_model(noise=0.3).train()
+    batch.aus[:] = torch.randint(0, 2, batch.aus.shape, generator=torch.Generator().manual_seed(0)).float()
+    few = batch.select(torch.arange(4))
+
+    def learn(clips, weight=None):
+        model.zero_grad()
+        torch.manual_seed(0)
+        aus = model.head.predict_partners(torch.linspace(-3, 3, 6 * 17).view(6, 17).sin()[: len(clips.label)] * 2)
+        output = make_output(clips, pairs=torch.zeros(len(clips.label), 3, 17, 17))
+        output = replace(output, terms=replace(output.terms, partners=aus))
+        compute_loss(output, clips, ONES, TrainConfig(), weight).au.backward()
+        return model.head.partners.grad.clone(), model.head.partner_bias.grad.clone()
+
+    padded = learn(batch, torch.tensor([1.0, 1, 1, 1, 0, 0]))
+    for got, expected in zip(padded, learn(few), strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+        assert got.abs().max() > 1e-3
 
 
 def test_au_term_averages_coded_clips_and_reads_the_strongest_frame():

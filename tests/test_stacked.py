@@ -77,6 +77,8 @@ def test_equals_one_after_the_other(data, stag, train):
     for task, model, seed in zip(tasks, together, (0, 1, 2, 3, 100, 101, 102, 103), strict=True):
         alone = train_fold(data, folds[seed % 100].train, stag, train, seed)
         assert torch.allclose(logits(model, data), logits(alone, data), atol=1e-4)
+        for (name, p), q in zip(model.named_parameters(), alone.parameters(), strict=True):
+            assert torch.allclose(p, q, atol=1e-3), name  # the AU graph too, which the logits hardly show
         assert not torch.allclose(logits(alone, data), logits(task.model.eval(), data), atol=1e-2), "it did learn"
 
 
@@ -123,7 +125,7 @@ def test_chunks_change_nothing(data):
 def test_chunks_fit_memory(data):
     tasks = make_tasks(data, CALM)
     one = measure_memory(data, tasks[0], CALM)
-    assert choose_chunk(data, tasks, CALM, memory=3 * one) == 3
+    assert choose_chunk(data, tasks, CALM, memory=int(3.5 * one)) == 3  # an estimate, not equal to the byte
     assert choose_chunk(data, tasks, CALM, memory=10) == 1
     assert choose_chunk(data, tasks, CALM, memory=100 * one) == 4
     assert measure_memory(data, tasks[0], CALM.replace(batch_size=10)) > 1.5 * one

@@ -110,7 +110,10 @@ def compute_loss(
     sparsity = torch.zeros_like(classification)
     if output.terms is not None:
         if output.terms.partners is not None:
-            au = au + _mean(au_loss(output.terms.partners, batch.aus), coded)
+            # relative to the mean of the clips that count; the network knows only that of the whole batch
+            partners, share = output.terms.partners, rearrange(coded / coded.sum().clamp_min(1e-9), "batch -> batch 1")
+            partners = partners - (share * partners).sum(0) + partners.mean(0)
+            au = au + _mean(au_loss(partners, batch.aus), coded)
         sparsity = _mean(output.terms.au_edges.abs().mean(1).sum((1, 2)), weight)
     total = classification + train_config.au_weight * au + train_config.sparsity * sparsity
     return LossParts(total, classification, au, sparsity)

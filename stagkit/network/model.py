@@ -288,8 +288,7 @@ class Stag(nn.Module):
         if self.training:
             more = (self.head.predict_partners(compute_clip_aus(aus, frame_mask)),)
         else:
-            traced = self.head.trace_edges(graph, aus, balance, terms, valid, pair_weights)
-            more = (None, *traced, terms, imputed)
+            more = (None, *self.head.trace_edges(graph, aus, balance, terms, valid, pair_weights), terms, imputed)
         region_edges, au_edges = graph.weigh_regions(edge_attention, aus), self.head.relate(aus)
         kept = GraphTerms(pairs, nodes, *more)
         return StagOutput(logits, aus, region_edges, au_edges, weights, attention | cross, kept)

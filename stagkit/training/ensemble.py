@@ -146,16 +146,15 @@ def train_ensemble(
         The trained networks on the CPU, in evaluation mode, in the order of the tasks.
     """
     device = torch.device(device)
-    auxiliary, aux_weights = check_auxiliary(auxiliary, train_config, data.classes, device)
+    aux = check_auxiliary(auxiliary, train_config, data.classes, device)  # clips and class weights
     for task in tasks:
-        check_supervision(task.aus, stag_config, auxiliary)
+        check_supervision(task.aus, stag_config, aux[0])
     motion = tuple(torch.from_numpy(array).to(device) for array in (data.x, data.mask, data.times_ms))
     chunk = chunk or choose_chunk(data, tasks, train_config, device)
     trained: dict[int, Stag] = {}
     with _set_precision(train_config, device):
         for group in split_tasks(tasks, train_config.batch_size, chunk):
-            given = (motion, data.classes, train_config, auxiliary, aux_weights)
-            ensemble = Ensemble([tasks[i] for i in group], group, *given)
+            ensemble = Ensemble([tasks[i] for i in group], group, motion, data.classes, train_config, *aux)
             trained |= ensemble.train(on_epoch_end, checkpoint)
     return [trained[i] for i in range(len(tasks))]
 
