@@ -46,7 +46,6 @@ def test_every_switch_of_the_network_is_in_the_table():
         values = set(get_args(hints[name]) or (True, False)) - {getattr(StagConfig(), name)}
         assert {(name, value) for value in values} <= varied
     augmentation = {"mirror", "noise", "region_dropout", "scale_jitter"}
-    augmentation |= {"region_jitter", "intra_class_mixup", "time_warp", "frame_dropout"}
     augmentation |= {"label_smoothing", "auxiliary_weight", "loss"}
     assert augmentation | {"au_weight", "sparsity"} <= {name for v in VARIANTS for name in v.train}
 
@@ -60,12 +59,7 @@ def test_what_has_no_meaning_is_left_out(data):
     same = {"branch-both", "head-graph", "auxiliary-off"}
     assert names == {v.name for v in VARIANTS} - same - {"auxiliary-maps", "au-loss-off"}
     assert {"auxiliary-maps", "auxiliary-clips"} & name_variants(maps) == {"auxiliary-maps"}
-    assert names - name_variants(keep_apex(data)) == {
-        "apex-only",
-        "temporal-attention-off",
-        "time-warp",
-        "frame-dropout",
-    }
+    assert names - name_variants(keep_apex(data)) == {"apex-only", "temporal-attention-off"}
     one = names - name_variants(data, TINY.replace(branches="graph"))
     assert one == {"branch-graph", "cross-one-way", "cross-none"}
     taught = name_variants(data, train=QUICK.replace(auxiliary_weight=1.0))

@@ -168,19 +168,6 @@ def test_auxiliary_clips_are_drawn_as_in_the_sequential_loop(tmp_path):
         train_ensemble(make_dataset(), make_tasks(make_dataset(), train), CALM_STAG, train)
 
 
-def test_clips_are_mixed_within_their_network_and_class(data):
-    """Each clip's motion is its own number (network * 1000 + class * 100): after mixing it is still that."""
-    train = CALM.replace(intra_class_mixup=1.0)
-    stack = Ensemble(make_tasks(data, train), range(4), make_motion(data), data.classes, train)
-    label = torch.arange(24).reshape(4, 6) % 2
-    value = torch.arange(4.0)[:, None] * 1000 + label * 100 + torch.arange(6.0) * 0.1
-    x = value[:, :, None, None, None, None, None].expand(-1, -1, 2, 22, 3, 5, 5)
-    motion = (x, torch.ones(4, 6, 2, 22, dtype=torch.bool), torch.zeros(4, 6, 2))
-    (mixed, _, _), _ = stack._augment(motion, label, torch.zeros(4, 6, 17), torch.ones(4, 6))
-    assert torch.allclose(mixed[:, :, 0, 0, 0, 0, 0].div(100).round() * 100, value.div(100).round() * 100)
-    assert not torch.allclose(mixed, x)
-
-
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_precisions_learn_the_same(data, precision):
     """tf32 is nothing on a CPU; bf16 has 3 digits: near, not equal, and the weights stay float32."""

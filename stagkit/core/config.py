@@ -125,11 +125,7 @@ class TrainConfig(Config):
         noise: standard deviation of Gaussian noise added to training patches, as a share of their RMS.
         region_dropout: share of regions hidden from a training clip.
         scale_jitter: motion of a training clip is multiplied by exp(N(0, scale_jitter)).
-        region_jitter: all regions of a training clip are displaced together, by about this share of their half side.
-        time_warp: times of a training clip are multiplied by exp(N(0, time_warp)).
-        frame_dropout: share of frames hidden from a training clip.
         auxiliary_weight: weight of the loss of auxiliary clips, phantoms whose action units are known; 0 = none.
-        intra_class_mixup: a training clip is joined with another of its class, whose weight is at most half of this.
         deterministic: choose algorithms that give the same bits every time, where torch has them (GPU).
         precision: of products in stacked training; weights, moments and losses stay float32. ``tf32``: GPUs only.
     """
@@ -149,10 +145,6 @@ class TrainConfig(Config):
     noise: float = ranged(0.1, 0.0, 10.0)
     region_dropout: float = ranged(0.2, 0.0, 0.9)
     scale_jitter: float = ranged(0.2, 0.0, 2.0)
-    region_jitter: float = ranged(0.0, 0.0, 1.0)
-    time_warp: float = ranged(0.0, 0.0, 1.0)
-    frame_dropout: float = ranged(0.0, 0.0, 0.9)
-    intra_class_mixup: float = ranged(0.0, 0.0, 1.0)
     auxiliary_weight: float = ranged(0.0, 0.0, 10.0)
     deterministic: bool = True
     precision: Literal["float32", "tf32", "bf16"] = "float32"

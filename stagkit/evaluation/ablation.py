@@ -69,13 +69,9 @@ VARIANTS = (
     Variant("noise-off", "no noise", train={"noise": 0.0}),
     Variant("region-dropout-off", "no hidden regions", train={"region_dropout": 0.0}),
     Variant("label-smoothing-off", "labels taken as certain", train={"label_smoothing": 0.0}),
-    Variant("region-jitter", "regions sampled slightly off their place", train={"region_jitter": 0.2}),
-    Variant("intra-class-mixup", "clips mixed within their class", train={"intra_class_mixup": 1.0}),
     Variant("auxiliary-maps", "phantom maps as auxiliary data", train={"auxiliary_weight": 0.3}, needs="maps"),
     Variant("auxiliary-clips", "phantom clips also teach AUs", train={"auxiliary_weight": 1.0}, needs="clips"),
     Variant("auxiliary-off", "no phantoms as auxiliary data", train={"auxiliary_weight": 0.0}, needs="codes"),
-    Variant("time-warp", "faster and slower clips", train={"time_warp": 0.2}, needs="time"),
-    Variant("frame-dropout", "hidden frames", train={"frame_dropout": 0.15}, needs="time"),
 )
 
 

@@ -282,20 +282,16 @@ class Ensemble:
         return losses.detach()
 
     def _compute_losses(self, motion, label: Tensor, aus: Tensor, counts: Tensor, class_weights: Tensor) -> Tensor:
-        motion, aus = self._augment(motion, label, aus, counts)
+        motion = self._augment(motion, label, aus)
         state = (self.decayed, self.plain, self.own, self.shared)
         with self._autocast():
             return self._losses(*state, motion, (label, aus, counts), class_weights)
 
-    def _augment(self, motion, label: Tensor, aus: Tensor, counts: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """All networks' clips changed at once; motion and AU codes stay "network batch ..."."""
-        # clips are mixed within a class: of one network, and those that do not count among themselves
-        network = torch.arange(len(label), device=label.device)[:, None] * 2 + (counts == 0)
-        group = (label + network * len(self.classes)).flatten()
-        flat = _make_batch(*(part.flatten(0, 1) for part in motion), group, aus.flatten(0, 1), self.classes)
+    def _augment(self, motion, label: Tensor, aus: Tensor) -> tuple[Tensor, ...]:
+        """All networks' clips changed at once; motion stays "network batch ..."."""
+        flat = _make_batch(*(part.flatten(0, 1) for part in (*motion, label, aus)), self.classes)
         flat = make_augmented(flat, self.train_config, self.rng)
-        *motion, aus = (part.unflatten(0, label.shape) for part in (flat.x, flat.mask, flat.times_ms, flat.aus))
-        return tuple(motion), aus
+        return tuple(part.unflatten(0, label.shape) for part in (flat.x, flat.mask, flat.times_ms))
 
     def _compute_one_loss(self, decayed, plain, own, shared, motion, truth, class_weights) -> Tensor:
         """The loss of one network (inside vmap)."""
