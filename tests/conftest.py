@@ -46,7 +46,7 @@ def forked(monkeypatch):
 
     load_once()
     if not torch.cuda.is_available():  # autograd cannot go on in the fork of a process that has started its threads
-        monkeypatch.setattr("stagkit.evaluation.sealed._predict_in_new_process", predict_in_fork)
+        monkeypatch.setattr("tests.blind._predict_in_new_process", predict_in_fork)
 
 
 @pytest.fixture(scope="session")

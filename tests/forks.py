@@ -68,8 +68,8 @@ class ForkedCommand:
 
 
 def predict_in_fork(predict, data, fold):
-    """``sealed._predict_in_new_process`` in a fork."""
-    from stagkit.evaluation.sealed import _make_other, _predict_both
+    """``blind._predict_in_new_process`` in a fork."""
+    from tests.blind import _make_other, _predict_both
 
     def work():
         try:

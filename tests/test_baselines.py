@@ -20,8 +20,9 @@ from stagkit.baselines.rank_pooling import compute_mesti_weights, compute_rank_w
 from stagkit.baselines.ststnet import STSTNet
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
-from stagkit.evaluation.sealed import check_blind, fit_and_predict
+from stagkit.evaluation.sealed import fit_and_predict
 from stagkit.evaluation.splits import make_folds
+from tests.blind import check_blind
 from tests.small import make_dataset
 
 # ── rank pooling ─────────────────────────────────────────────────────────────────────────────────────────────────────

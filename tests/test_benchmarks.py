@@ -74,8 +74,9 @@ def test_tables_of_results_can_be_written_again(recognition, tmp_path, path, nam
 def test_baselines_do_not_peek(recognition, tmp_path, forked):
     from stagkit.baselines.inputs import load_face
     from stagkit.baselines.plain import compute_grid
-    from stagkit.evaluation.sealed import check_blind, fit_and_predict
+    from stagkit.evaluation.sealed import fit_and_predict
     from stagkit.evaluation.splits import make_folds
+    from tests.blind import check_blind
 
     face = load_face(save_maps(tmp_path / "maps.npz"))
     assert compute_grid(face.x).shape == (24, 147)
@@ -240,8 +241,9 @@ def test_phantom_teaching_is_blind(phantoms, tmp_path, forked):
     from dataclasses import replace
 
     from stagkit.datasets.flow_maps import load_flow_maps, read_maps
-    from stagkit.evaluation.sealed import check_blind, fit_and_predict
+    from stagkit.evaluation.sealed import fit_and_predict
     from stagkit.evaluation.splits import make_folds
+    from tests.blind import check_blind
 
     path = save_maps(tmp_path / "maps.npz")
     grid = phantoms.make_grid(read_maps(path)["flow"])[:, None, :, :, None, None]

@@ -26,11 +26,12 @@ from stagkit.core.files import read_json
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError
 from stagkit.evaluation.run import Run, RunError
-from stagkit.evaluation.sealed import check_blind, fit_and_predict
+from stagkit.evaluation.sealed import fit_and_predict
 from stagkit.evaluation.splits import make_folds
 from stagkit.reports.comparison import format_comparison, format_latex, save_tables
 from stagkit.synthetic.clip import make_clip
 from stagkit.synthetic.config import PhantomConfig
+from tests.blind import check_blind
 from tests.small import Linear, make_dataset, save_maps
 
 SMALL = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from stagkit.core.config import StagConfig, TrainConfig
-from stagkit.evaluation.sealed import BLANK, BlindWarning, Fold, SealError, Trained, check_blind, fit_and_predict
+from stagkit.evaluation.sealed import BLANK, Fold, SealError, Trained, fit_and_predict
 from stagkit.evaluation.splits import make_folds
 from stagkit.network.losses import compute_class_weights, focal_loss
 from stagkit.training.epoch_selection import fit_network
 from stagkit.training.train import predict
+from tests.blind import BlindWarning, check_blind
 from tests.small import make_dataset
 
 TINY = StagConfig(width=8, heads=2, graph_layers=1, time_layers=1)
