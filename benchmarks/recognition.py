@@ -25,10 +25,9 @@ import numpy as np
 import torch
 
 from stagkit.baselines import SYSTEMS, fit_network, predict
-from stagkit.baselines.inputs import load_face
+from stagkit.baselines.inputs import make_views
 from stagkit.core.files import write_json, write_text
 from stagkit.core.types import RoiDataset
-from stagkit.datasets.flow_maps import load_flow_maps
 from stagkit.evaluation.bootstrap import describe_caveat
 from stagkit.evaluation.compare_runs import describe_interval
 from stagkit.evaluation.defaults import choose_settings
@@ -232,8 +231,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    data = load_flow_maps(options.maps)
-    face = load_face(options.maps)
+    views = make_views(options.maps)
+    data, face = views["regions"], views["face"]
     seeds, protocol, n_folds = options.seeds, options.protocol, 10
     defaults = choose_settings(data)
     train = defaults.train

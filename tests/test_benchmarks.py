@@ -72,13 +72,13 @@ def test_tables_of_results_can_be_written_again(recognition, tmp_path, path, nam
 
 
 def test_baselines_do_not_peek(recognition, tmp_path, forked):
-    from stagkit.baselines.inputs import load_face
+    from stagkit.baselines.inputs import make_views
     from stagkit.baselines.plain import compute_grid
     from stagkit.evaluation.sealed import fit_and_predict
     from stagkit.evaluation.splits import make_folds
     from tests.blind import check_blind
 
-    face = load_face(save_maps(tmp_path / "maps.npz"))
+    face = make_views(save_maps(tmp_path / "maps.npz"))["face"]
     assert compute_grid(face.x).shape == (24, 147)
     assert np.abs(face.x.mean()) < 20, "medians are taken off"
     for fit, _ in recognition.BASELINES.values():

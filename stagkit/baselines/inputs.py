@@ -27,7 +27,7 @@ from stagkit.core.parallel import run_in_processes
 from stagkit.core.regions import ATLAS, RoiAtlas, compute_face_frame
 from stagkit.core.types import Clip, RoiDataset, StagkitError
 from stagkit.datasets import ClipSource
-from stagkit.datasets.flow_maps import MAP_FRAME, load_flow_maps, read_maps
+from stagkit.datasets.flow_maps import MAP_FRAME, read_maps
 from stagkit.datasets.prepare import load_data
 from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.landmarks import locate_and_align
@@ -215,14 +215,6 @@ def _read_map_faces(path: Path, part: RoiDataset) -> list[dict[str, np.ndarray]]
     flow -= np.median(flow, axis=(2, 3), keepdims=True)
     rest = {"face_mask": np.ones((1, 1), bool), "face_times": np.zeros(1, np.float32)}
     return [{"face": m[None, None], **rest} for m in flow]
-
-
-def load_face(path: str | Path) -> RoiDataset:
-    """Published flow maps as the view ``face`` alone."""
-    part = load_flow_maps(path)
-    x = np.stack([c["face"] for c in _read_map_faces(Path(path), part)])
-    mask, times_ms = np.ones((len(x), 1, 1), bool), np.zeros((len(x), 1), np.float32)
-    return replace(part, x=x, mask=mask, times_ms=times_ms, roi_names=("face",))
 
 
 def gather_regions(values: np.ndarray, atlas: RoiAtlas = ATLAS) -> np.ndarray:
