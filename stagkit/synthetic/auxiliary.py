@@ -14,6 +14,7 @@ import numpy as np
 from stagkit.core.config import TrainConfig
 from stagkit.core.types import Batch, RoiDataset, StagkitError
 from stagkit.datasets.flow_maps import CLASSES, MAP_ATLAS, make_map_dataset
+from stagkit.datasets.join import join_datasets
 from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.flow_maps import make_maps
 
@@ -53,7 +54,7 @@ def make_phantom_maps(n_clips: int, seed: int = 0, patch: int = 5) -> RoiDataset
         maps = make_maps(len(range(i, n_clips, n)), seed=seed * n + i, preset=preset)
         data = make_map_dataset(vars(maps), f"{preset} phantoms", patch)
         parts.append(replace(data, aus=(maps.au_intensity.max(2) > 0.15).astype(np.float32)))
-    return _join(parts, {"source": "phantom flow maps", "seed": seed, "radius": MAP_ATLAS.radius})
+    return replace(join_datasets(parts), meta={"source": "phantom maps", "seed": seed, "radius": MAP_ATLAS.radius})
 
 
 @lru_cache(maxsize=2)
@@ -70,17 +71,5 @@ def make_phantom_sequences(n_clips: int, n_frames: int, patch: int = 5, seed: in
             made = PhantomConfig(preset=preset, subjects=subjects, clips=10, seed=place, difficulty=difficulty)
             part = make_sequences(made, n_frames, RoiConfig(patch=patch))
             parts.append(replace(part, label=np.zeros_like(part.label), classes=("phantom",)))
-    length = max(part.x.shape[1] for part in parts)
-    return _join([_pad(part, length) for part in parts], {"source": "phantom sequences", "seed": seed})
-
-
-def _pad(data: RoiDataset, length: int) -> RoiDataset:
-    more = length - data.x.shape[1]
-    arrays = {k: getattr(data, k) for k in ("x", "mask", "times_ms")}
-    return replace(data, **{k: np.pad(v, [(0, 0), (0, more)] + [(0, 0)] * (v.ndim - 2)) for k, v in arrays.items()})
-
-
-def _join(parts: list[RoiDataset], meta: dict) -> RoiDataset:
-    joined = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("x", "mask", "times_ms", "label", "aus")}
-    named = {k: sum((getattr(p, k) for p in parts), ()) for k in ("clip_ids", "subjects", "datasets")}
-    return replace(parts[0], **joined, **named, meta=meta)
+    joined = join_datasets(parts, same_subjects=True)
+    return replace(joined, meta={"source": "phantom sequences", "seed": seed})
