@@ -80,8 +80,6 @@ def test_traits_follow_each_other():
     assert widget._payload["scores"] == pytest.approx(other.scores, abs=1e-4)
     assert widget.selected == other.selected.tolist()
     np.testing.assert_allclose(widget.motion.flow, other.flow)
-    widget.point = [40.0, 50.0]
-    np.testing.assert_allclose(widget.point_motion(), other.flow[:, :, 50, 40])
 
 
 def test_a_motion_that_was_measured_is_not_measured_again(monkeypatch):
@@ -142,8 +140,6 @@ def test_wrong_use_is_one_sentence():
         view_flow(dataclasses.replace(CLIP, landmarks=None))
     with pytest.raises(StagkitError, match="'sub09'"):
         view_flow(SOURCE, clip="sub09")
-    with pytest.raises(StagkitError, match="no place is followed"):
-        view_flow(CLIP, motion=MOTION).point_motion()
 
 
 # ---------------------------------------------------------------------------------------------------- frames of subjects

@@ -101,7 +101,6 @@ def test_what_fits_is_let_through(make, place):
     report = check_layer(make, place)
     assert report.passed and not report.failed, str(report)
     assert [f.name for f in report.findings] == [n for n, (places, _) in CONTRACT.items() if place in places]
-    report.raise_for_failures()
 
 
 def test_a_time_layer_may_know_the_order_of_frames():
@@ -129,8 +128,6 @@ def test_each_fault_is_named(make, broken):
     report = check_layer(make)
     assert broken in report.failed, str(report)
     assert f"BROKEN  {broken}" in str(report) and "✗ broken" in report._repr_markdown_()
-    with pytest.raises(CustomLayerError, match=f"{make.__name__} cannot stand in.*{broken}"):
-        report.raise_for_failures()
 
 
 def test_an_unused_parameter_is_named():

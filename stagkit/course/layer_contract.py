@@ -56,12 +56,6 @@ class Report:
         """True if every rule is kept."""
         return not self.failed
 
-    def raise_for_failures(self) -> None:
-        """Raise ``CustomLayerError`` with each broken rule and what was found, if there is one."""
-        if self.failed:
-            broken = "; ".join(f"{f.name}: {f.text}" for f in self.findings if not f.ok)
-            raise CustomLayerError(f"{self.layer} cannot stand in for a {self.place} layer. {broken}.")
-
     def __str__(self) -> str:
         width = max(len(f.name) for f in self.findings)
         rows = [f"{'kept  ' if f.ok else 'BROKEN'}  {f.name:<{width}}  {f.text}" for f in self.findings]

@@ -405,13 +405,6 @@ class FlowExplorer(ClipExplorer):
         selections = compute_selections(self._motion, self.shown_clip, self.config)
         return replace(self._motion, selected=np.array(selections[self.selection]))
 
-    def point_motion(self) -> np.ndarray:
-        """Motion at ``point``: float "time 2" px (u right, v down), at full resolution."""
-        if not self.point:
-            raise StagkitError("no place is followed: click the face, or set `point` to [x, y] in px.")
-        x, y = (round(v) for v in self.point)
-        return self.motion.flow[:, :, y, x]
-
     def to_html(self, path: str | os.PathLike | None = None, methods: tuple[str, ...] = ()) -> str:
         """HTML of the explorer with the clip shown as one self-contained page, also written to ``path`` if given.
 
