@@ -32,7 +32,7 @@ from stagkit.datasets.prepare import load_data
 from stagkit.motion.config import FlowConfig, RoiConfig
 from stagkit.motion.landmarks import locate_and_align
 from stagkit.motion.optical_flow import FlowClip, compute_flow, compute_rois, select_frames
-from stagkit.synthetic.config import PhantomConfig
+from stagkit.synthetic.dataset import find_phantoms
 
 VIEWS = ("regions", "time_series", "face", "mesti", "dynamic", "film")
 #: Views that are made from the images of a clip.
@@ -120,16 +120,6 @@ def compute_views(clip: Clip, flow: FlowConfig = FlowConfig(), roi: RoiConfig = 
     return views | {"time_series": patches, "time_series_mask": present, "time_series_times": times}
 
 
-def open_clips(data: RoiDataset, sources: Mapping[str, ClipSource] | None = None) -> ClipSource | None:
-    """Source of the images of a prepared set: phantoms are rendered again, others come from ``sources`` (name -> source)."""
-    about = data.meta.get("source")
-    if isinstance(about, dict) and "preset" in (about.get("config") or {}):
-        from stagkit.synthetic.dataset import PhantomSource
-
-        return PhantomSource(PhantomConfig.from_dict(about["config"]))
-    return (sources or {}).get(data.datasets[0])
-
-
 def make_views(
     path: str | Path | Sequence[str | Path],
     mapping: str = "",
@@ -174,7 +164,7 @@ def _read_part(path, part: RoiDataset, keep, sources, workers: int, landmarker: 
     """Views of each clip of one set, in its order; none if its images are not available."""
     if part.unit == "map":
         return _read_map_faces(path, part)
-    source = open_clips(part, sources)
+    source = find_phantoms(part.meta) or (sources or {}).get(part.datasets[0])  # phantoms are rendered again
     if source is None:
         return []
     name = f"{compute_digest(str(part.meta['digest']).encode(), bytes([FORMAT]))}.npz"

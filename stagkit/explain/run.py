@@ -35,7 +35,7 @@ from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.exact_terms import get_region_edges, name_region_edges
 from stagkit.explain.ground_truth import GroundTruth, compute_annotated_truth, compute_ground_truth
 from stagkit.network.model import Stag
-from stagkit.synthetic.config import PhantomConfig
+from stagkit.synthetic.dataset import find_phantoms
 
 FOLDER = "explanations"
 
@@ -170,13 +170,9 @@ def compute_run_attribution(run: Run, seed: int = 0, n_steps: int = 32) -> Attri
 
 def find_ground_truth(data: RoiDataset, index: Sequence[int]) -> GroundTruth | None:
     """The truth of clips: known for phantoms, annotated AUs elsewhere, None without either."""
-    source = data.meta.get("source")
-    config = source.get("config") if isinstance(source, dict) else None
-    if config is not None and "preset" in config:
-        from stagkit.synthetic.dataset import PhantomSource
-
-        made = PhantomSource(PhantomConfig.from_dict(config))
-        return compute_ground_truth([made.read(data.clip_ids[i], render=False) for i in index])
+    phantoms = find_phantoms(data.meta)
+    if phantoms is not None:
+        return compute_ground_truth([phantoms.read(data.clip_ids[i], render=False) for i in index])
     aus = data.aus[list(index)]
     if np.isnan(aus).all():
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from stagkit.core.types import Clip
 from stagkit.datasets import Clips, ClipSource
 from stagkit.synthetic.config import PhantomConfig
@@ -29,3 +31,10 @@ class PhantomSource(ClipSource):
     def describe(self) -> dict[str, object]:
         """Settings and their digest."""
         return {"source": self.name, "config": self.config.to_dict(), "digest": self.config.digest()}
+
+
+def find_phantoms(meta: Mapping[str, object]) -> PhantomSource | None:
+    """The phantoms that a data set was made of, from its ``meta`` or its record in a run; None for other clips."""
+    source = meta.get("source")
+    config = source.get("config") if isinstance(source, dict) else None
+    return PhantomSource(PhantomConfig.from_dict(config)) if config and "preset" in config else None

@@ -21,8 +21,7 @@ from stagkit.explorers.run.scene import ALL, EXPLORERS, ORDERS, compute_header, 
 from stagkit.explorers.sources import RunSource
 from stagkit.explorers.validation import check_choice
 from stagkit.plots.evaluation import plot_confusion
-from stagkit.synthetic.config import PhantomConfig
-from stagkit.synthetic.dataset import PhantomSource
+from stagkit.synthetic.dataset import find_phantoms
 
 traitlets = import_optional("traitlets")
 
@@ -183,14 +182,13 @@ class RunBrowser(Explorer):
         """The frames of a clip: from ``frames``, or rendered again if the run is one of phantoms."""
         if self.frames is not None:
             return self.frames(clip_id)
-        source = self._source.data.meta.get("source")
-        config = source.get("config") if isinstance(source, dict) else None
-        if config is None or "preset" not in config:
+        phantoms = find_phantoms(self._source.data.meta)
+        if phantoms is None:
             raise StagkitError(
                 f"the run holds no frames of {clip_id!r}: give view_run(run, frames=...), a function clip id -> Clip, e.g. "
                 "stagkit.open_source('casme2', ROOT).read."
             )
-        return PhantomSource(PhantomConfig.from_dict(config)).read(clip_id)
+        return phantoms.read(clip_id)
 
     @cached_property
     def _source(self) -> RunSource:

@@ -33,8 +33,8 @@ from stagkit.plots.style import (
     styled,
 )
 from stagkit.reports.paper.inputs import Inputs, MissingInput, note
-from stagkit.reports.paper.motion import PLACES, find_phantoms
-from stagkit.synthetic.dataset import PhantomSource
+from stagkit.reports.paper.motion import PLACES
+from stagkit.synthetic.dataset import find_phantoms
 
 _TERMS_SHOWN, _LEAST_SHARE, _QUIET = 6, 0.04, 0.08
 _TERM_SCALE = LinearSegmentedColormap.from_list("terms", [AGAINST, "#FFFFFF", FOR])
@@ -175,7 +175,7 @@ def fig_05_temporal_attention(inputs: Inputs, width: float = PAGE) -> Figure:
         shown[name] = _draw_clip_in_time(inputs, top, low, clip, len(shown) % 2 == 0 if not wide else not shown)
         top.text(0.02, 1.02, name, transform=top.transAxes, va="bottom", fontsize=8)
         first, second = first or top, second or low
-    if find_phantoms(inputs.run) is not None:
+    if find_phantoms(inputs.run.request["data"]) is not None:
         figure.text(1.0, 0.0, "dotted: true intensity ", ha="right", va="bottom", fontsize=5.5, color=SOFT)
     course = _compute_course(inputs)
     _draw_course(figure.add_subplot(cells[len(clips)]), course)
@@ -210,10 +210,10 @@ def _draw_clip_in_time(inputs: Inputs, top: Axes, low: Axes, clip: int, labelled
 
 def _read_true_intensity(inputs: Inputs, clip_id: str, units: np.ndarray):
     """True intensity of these AUs over time, if the clip is a phantom that can be drawn again from the record."""
-    config = find_phantoms(inputs.run)
-    if config is None:
+    phantoms = find_phantoms(inputs.run.request["data"])
+    if phantoms is None:
         return
-    clip = PhantomSource(config).read(clip_id)
+    clip = phantoms.read(clip_id)
     for k, colour in zip(units, COLOURS, strict=False):
         columns = [i for i, code in enumerate(clip.truth.codes) if int(code[2:4]) == AU_NUMBERS[k]]
         if columns:

@@ -15,24 +15,16 @@ from matplotlib.patches import Rectangle
 from stagkit.core.facs import ACTION_UNITS, AU_LABELS
 from stagkit.core.regions import ATLAS, compute_face_mask
 from stagkit.core.types import Clip
-from stagkit.evaluation.run import Run
 from stagkit.motion.config import FlowConfig
 from stagkit.motion.optical_flow import FlowClip, compute_flow
 from stagkit.plots.clips import draw_arrows, draw_motion, show_image
 from stagkit.plots.style import COLOURS, INK, PAGE, add_colour_bar, draw_face, hide_frame, nice_limit, styled
 from stagkit.reports.paper.inputs import Inputs, MissingInput, note
 from stagkit.synthetic.config import PhantomConfig
-from stagkit.synthetic.dataset import PhantomSource
+from stagkit.synthetic.dataset import PhantomSource, find_phantoms
 
 #: Places of the regions, each once, in the order of the atlas.
 PLACES = tuple(dict.fromkeys(roi.place for roi in ATLAS.rois))
-
-
-def find_phantoms(run: Run) -> PhantomConfig | None:
-    """The settings of a run's phantoms; None if its clips are no phantoms of its own."""
-    source = run.request["data"].get("source")
-    config = source.get("config") if isinstance(source, dict) else None
-    return PhantomConfig.from_dict(config) if config and "preset" in config else None
 
 
 def _choose_clip(inputs: Inputs) -> str:
@@ -54,9 +46,9 @@ def make_example(inputs: Inputs) -> tuple[Clip, FlowClip, bool]:
 
     No licensed face is ever drawn: if the run is of other data, another phantom is shown.
     """
-    config = find_phantoms(inputs.run)
-    clip_id = _choose_clip(inputs) if config else ""
-    source = PhantomSource(config or PhantomConfig(subjects=1, clips=1))
+    phantoms = find_phantoms(inputs.run.request["data"])
+    clip_id = _choose_clip(inputs) if phantoms else ""
+    source = phantoms or PhantomSource(PhantomConfig(subjects=1, clips=1))
     clip = source.read(clip_id or source.keys[0])
     settings = inputs.run.request["data"].get("flow")
     return clip, compute_flow(clip, FlowConfig.from_dict(settings) if settings else FlowConfig()), bool(clip_id)
