@@ -229,14 +229,11 @@ def test_doctor(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("library", "distribution"), [(how[0], name) for name, how in REQUIRED.items()])
 def test_doctor_names_a_library_that_is_there_but_broken(library, distribution, monkeypatch, capsys):
     """As a half-overwritten cv2 is: it can be imported, and has nothing in it."""
-    use = REQUIRED[distribution][1]
     for name in [n for n in sys.modules if n.startswith(f"{library}.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, types.ModuleType(library))
     sys.modules[library].__spec__ = importlib.machinery.ModuleSpec(library, None)
-    finding = check_library(distribution, library, use)
-    if use is bool:
-        return
+    finding = check_library(distribution, *REQUIRED[distribution])
     assert finding.ok is False and "does not work" in finding.text
     assert f"--force-reinstall {distribution}" in finding.text
     if library == "cv2":
