@@ -1,15 +1,12 @@
-"""STAG for PyTorch Geometric (PyG) and networkx: E-GAT as a sparse layer, graphs as data, PyG's explainers."""
+"""STAG for PyTorch Geometric (PyG) and networkx: graphs as data, PyG's explainers."""
 
 from __future__ import annotations
 
 import networkx
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.explain import Explainer, Explanation, GNNExplainer
-from torch_geometric.nn import MessagePassing
-from torch_geometric.utils import softmax
 
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
@@ -17,45 +14,7 @@ from stagkit.core.types import Batch, StagOutput
 from stagkit.explain.aggregate import ExplainError
 from stagkit.explain.exact_terms import get_region_edges
 from stagkit.explain.methods import frozen
-from stagkit.network.attention import EDGE_FLOOR, EGATDense
 from stagkit.network.model import Stag
-
-
-class EGATConv(MessagePassing):
-    """``EGATDense`` over a list of edges: the same equation and the same parameters as ``layer``; no self-loops are added.
-
-    Shape:
-        x "roi in"; edge_index int "2 edge", rows (source, target); edge_weight "edge", >= 0.
-        Returns "roi heads*out_channels"; with ``return_attention`` also "edge head", summing to 1 over a target's edges.
-    """
-
-    def __init__(self, layer: EGATDense):
-        super().__init__(aggr="add", node_dim=0)
-        self.heads = layer.heads
-        self.lin_l, self.lin_r = layer.lin_l, layer.lin_r
-        self.att, self.bias, self.leaky = layer.att, layer.bias, layer.leaky
-        self.train(layer.training)
-
-    def forward(self, x, edge_index, edge_weight=None, return_attention=False):
-        """Node features and edges to node features."""
-        source = rearrange(self.lin_l(x), "roi (head c) -> roi head c", head=self.heads)
-        target = rearrange(self.lin_r(x), "roi (head c) -> roi head c", head=self.heads)
-        pair = target[edge_index[1]] + source[edge_index[0]]
-        scores = (self.leaky(pair) * self.att).sum(-1)
-        if edge_weight is not None:
-            absent = rearrange(edge_weight <= 0, "edge -> edge 1")
-            scores = scores + rearrange(edge_weight.clamp_min(EDGE_FLOOR).log(), "edge -> edge 1")
-            scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
-        alpha = softmax(scores, edge_index[1], num_nodes=x.shape[0])
-        if edge_weight is not None:
-            alpha = alpha.masked_fill(absent, 0.0)
-        out = self.propagate(edge_index, x=source, alpha=alpha)
-        out = rearrange(out, "roi head c -> roi (head c)") + self.bias
-        return (out, alpha) if return_attention else out
-
-    def message(self, x_j, alpha):
-        """What a source sends along an edge."""
-        return rearrange(alpha, "edge head -> edge head 1") * x_j
 
 
 def make_sparse(edges: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
