@@ -12,7 +12,6 @@ from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.explain.interventions import (
     Intervention,
-    compute_ablations,
     compute_edge_ablation,
     compute_edge_attention,
     compute_logits,
@@ -172,45 +171,26 @@ def test_all_edges_removed_leave_nothing_of_the_clip(graph_model):
     np.testing.assert_allclose(first, output.terms.without[0], atol=1e-6)
 
 
-def test_single_removals_are_each_alone(model, one):
-    removed = compute_ablations(model, one)
-    np.testing.assert_allclose(removed.base, logits(model, one), atol=1e-6)
-    target = int(removed.base.argmax())
-    effects = compute_edge_ablation(model, one)[0]
-    np.testing.assert_allclose(removed.effects("region_edges", target), effects, atol=5e-6)
-    m = AU_LABELS.index("AU12")
-    ends = ATLAS.index("lip_corner_L"), ATLAS.index("upper_lip_L")
-    for table, change in (
-        (
-            removed.region_edges[edge("lip_corner_L", "upper_lip_L", "AU12")[0]],
-            ["region", "lip_corner_L", "upper_lip_L", "AU12"],
-        ),
-        (removed.edges[ends], ["region", "lip_corner_L", "upper_lip_L"]),
-        (removed.aus[m], ["au", "AU12"]),
-        (removed.regions[ATLAS.index("chin")], ["region", "chin"]),
-        (removed.frames[2], ["frame", 2]),
-    ):
-        np.testing.assert_allclose(table, compute_logits(model, one, [[change]])[0], atol=5e-6)
-    absent = np.ones((22, 22), bool)
-    absent[tuple(get_region_edges()[:, 1:].T)] = False
-    assert not removed.effects("edges", 0)[absent].any(), "no edge, no effect"
+def test_the_effect_of_an_edge_is_that_of_its_removal_alone(model, one):
+    effects, base = compute_edge_ablation(model, one)[0], logits(model, one)
+    change = ["region", "lip_corner_L", "upper_lip_L", "AU12"]
+    lost = (base - compute_logits(model, one, [[change]])[0])[base.argmax()]
+    assert effects[edge("lip_corner_L", "upper_lip_L", "AU12")[0]] == pytest.approx(lost, abs=5e-6)
 
 
 def test_removing_an_au_edge_takes_its_term(graph_model, one):
-    """Exactly, in the logit of every class; the table is symmetric, since AU edges have no direction."""
-    removed = compute_ablations(graph_model, one)
+    """Exactly, in the logit of every class."""
+    pairs = list(zip(*np.triu_indices(len(AU_LABELS), 1), strict=True))
+    base, *removed = compute_logits(graph_model, one, [[], *([["au", AU_LABELS[k], AU_LABELS[m]]] for k, m in pairs)])
     with torch.no_grad():
         terms = graph_model(one.x, one.mask, one.times_ms).terms.au_edges[0].numpy()
-    for k in range(graph_model.n_classes):
-        effects = removed.effects("au_edges", k)
-        np.testing.assert_allclose(effects, terms[k] + terms[k].T, atol=2e-6)
-        assert np.abs(effects).max() > 0.01
+    taken = np.array([terms[:, k, m] for k, m in pairs])
+    np.testing.assert_allclose(base - np.array(removed), taken, atol=2e-6)
+    assert (np.abs(taken).max(0) > 0.01).all()
 
 
-def test_a_network_without_au_edges_has_no_table_of_them(one):
+def test_a_network_without_au_edges_says_so(one):
     model = make_graph_model(head="fused")
-    removed = compute_ablations(model, one)
-    assert removed.au_edges is None and removed.effects("au_edges", 0) is None
     with pytest.raises(Exception, match=r"no edges between action units \(head='graph' has\)"):
         compute_logits(model, one, [[["au", "AU06", "AU12"]]])
 
@@ -220,7 +200,7 @@ def test_without_exchange_each_region_has_its_own_edge_alone(one):
     model = make_graph_model(graph="none")
     index = get_region_edges(model)
     assert (index[:, 1] == index[:, 2]).all() and len(index) < len(get_region_edges())
-    assert len(compute_ablations(model, one).region_edges) == len(index)
+    assert compute_edge_ablation(model, one).shape == (1, len(index))
     with pytest.raises(Exception, match="no edge from upper_lip_L to lip_corner_L"):
         compute_logits(model, one, [[["region", "lip_corner_L", "upper_lip_L"]]])
     with intervene(model, make_hooks([["region", "chin", "chin"]], model)):
@@ -236,9 +216,11 @@ def test_padding_is_no_frame(graph_model, one):
         return torch.cat([value, torch.zeros_like(value[:, :2])], 1)
 
     longer = replace(one, x=pad(one.x), mask=pad(one.mask), times_ms=pad(one.times_ms))
-    short, long = (compute_ablations(graph_model, batch, 3) for batch in (one, longer))
-    for name in ("region_edges", "au_edges", "aus", "regions", "frames"):
-        np.testing.assert_allclose(getattr(long, name), getattr(short, name), atol=5e-6, err_msg=name)
+    short, long = (compute_edge_ablation(graph_model, batch) for batch in (one, longer))
+    np.testing.assert_allclose(long, short, atol=5e-6)
+    cases = [[["au", "AU06", "AU12"]], [["au", "AU12"]], [["region", "chin"]], [["frame", 2]]]
+    short, long = (compute_logits(graph_model, batch, cases) for batch in (one, longer))
+    np.testing.assert_allclose(long, short, atol=5e-6)
 
 
 def test_attention_sums_to_one_over_the_edges_of_an_au_into_a_region(model):

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from numbers import Real
 from typing import NamedTuple
 
@@ -242,81 +241,6 @@ def compute_probabilities(model: Stag, one: Batch, interventions: Sequence = ())
     return softmax(compute_logits(model, one, [list(interventions)])[0])
 
 
-@dataclass(frozen=True)
-class Ablations:
-    """Logits of a clip after every single removal.
-
-    Args:
-        base: of the clip unchanged, float "cls".
-        region_edges: without one region edge of one AU (``get_region_edges`` names them), float "edge cls".
-        edges: without the edge between two regions in the subgraphs of all AUs, float "target source cls".
-        au_edges: without one edge between AUs, float "au au cls", symmetric; None if the network has no such edges.
-        regions, aus, frames: without one of them, float "roi cls", "au cls", "time cls".
-    """
-
-    base: np.ndarray
-    region_edges: np.ndarray
-    edges: np.ndarray
-    au_edges: np.ndarray | None
-    regions: np.ndarray
-    aus: np.ndarray
-    frames: np.ndarray
-
-    def effects(self, of: str, target: int) -> np.ndarray | None:
-        """Decrease of the logit of class ``target``: positive = supports the class; ``of`` is a field's name."""
-        after = getattr(self, of)
-        return None if after is None else self.base[target] - after[..., target]
-
-
-def _list_region_edges(index: np.ndarray) -> list[Intervention]:
-    """The removal of each region edge of one AU."""
-    names = ATLAS.names
-    return [Intervention("region", names[m], names[n], None, AU_LABELS[k]) for k, m, n in index]
-
-
-def compute_ablations(model: Stag, one: Batch, n_frames: int | None = None) -> Ablations:
-    """Remove every edge, action unit, region and frame of a clip in turn.
-
-    Where an edge does not exist, or nothing would be left, the logits are those of the clip unchanged.
-
-    Args:
-        one: a batch of one clip; n_frames: its frames that are not padding, all if None.
-    """
-    n_frames, index, n_aus = n_frames or one.mask.shape[1], get_region_edges(model), len(AU_LABELS)
-    cases: dict[tuple, Intervention] = {("edge", i): case for i, case in enumerate(_list_region_edges(index))}
-    pairs = np.unique(index[:, 1:], axis=0)
-    cases |= {("region", m, n): Intervention("region", ATLAS.names[m], ATLAS.names[n]) for m, n in pairs}
-    if "au.edges" in hook_names(model):
-        pairs = zip(*np.triu_indices(n_aus, 1), strict=True)
-        cases |= {("au", k, m): Intervention("au", AU_LABELS[k], AU_LABELS[m]) for k, m in pairs}
-    cases |= {(kind, i): Intervention(kind, name) for kind in ("region", "au") for i, name in enumerate(NODES[kind])}
-    if one.mask[0].any(1).sum() > 1:
-        cases |= {("frame", t): Intervention("frame", t) for t in range(n_frames)}
-    seen = one.mask[0].cpu().numpy()
-    alone = {("region", int(seen.any(0).argmax()))} if seen.any(0).sum() == 1 else set()
-    cases = {place: case for place, case in cases.items() if place not in alone}
-    base, *logits = compute_logits(model, one, [[], *([case] for case in cases.values())])
-
-    def table(kind: str, *shape: int) -> np.ndarray:
-        out = np.broadcast_to(base, (*shape, len(base))).copy()
-        for (of, *place), after in zip(cases, logits, strict=True):
-            if of == kind and len(place) == len(shape):
-                out[tuple(place)] = after
-                if kind == "au":
-                    out[tuple(place[::-1])] = after
-        return out
-
-    return Ablations(
-        base=base,
-        region_edges=table("edge", len(index)),
-        edges=table("region", len(ATLAS.names), len(ATLAS.names)),
-        au_edges=table("au", n_aus, n_aus) if "au.edges" in hook_names(model) else None,
-        regions=table("region", len(ATLAS.names)),
-        aus=table("au", n_aus),
-        frames=table("frame", n_frames),
-    )
-
-
 def compute_edge_ablation(model: Stag, batch: Batch, target=None) -> np.ndarray:
     """Decrease of the target's logit when one region edge of one AU is removed in all frames: float "clip edge".
 
@@ -324,7 +248,9 @@ def compute_edge_ablation(model: Stag, batch: Batch, target=None) -> np.ndarray:
     """
     with torch.no_grad():
         chosen = choose_target(target, model.logits(batch.x, batch.mask, batch.times_ms))
-    cases = [[], *([case] for case in _list_region_edges(get_region_edges(model)))]
+    names = ATLAS.names
+    index = get_region_edges(model)
+    cases = [[], *([Intervention("region", names[m], names[n], None, AU_LABELS[k])] for k, m, n in index)]
     effects = []
     for clip, k in enumerate(chosen.tolist()):
         base, *after = compute_logits(model, batch.select(torch.tensor([clip])), cases)[:, k]
