@@ -60,13 +60,13 @@ def test_codes_are_read_as_in_sheets():
 @pytest.mark.parametrize(
     ("aus", "words"),
     [
-        ("99", "AU 99 is unknown here; the action units of stagkit are 1, 2, 4"),
+        ("99", "AU 99 cannot be drawn; the action units of stagkit are 1, 2, 4"),
         ("smile", "is no list of action units"),
         ("L17", "AU17 has one midline muscle"),
         ("12+L12", "AU12 is given twice"),
         ({"12": 7.0}, "the strength of 12 is 7.0, expected 0 to 3 %"),
         ({"12": "much"}, "'much', expected 0 to 3"),
-        ("A12", "expected L or R"),
+        ("A12", "'L' or 'R'"),
     ],
 )
 def test_wrong_units_are_one_sentence(aus, words):
@@ -183,7 +183,7 @@ def test_a_move_is_measured_and_sent_whichever_side_it_comes_from(puppet):
 
 def test_a_wrong_value_is_refused_and_the_old_one_stands(puppet):
     for name, value, words in (
-        ("aus", {"AU99": 1.0}, "AU 99 is unknown"),
+        ("aus", {"AU99": 1.0}, "AU 99 cannot be drawn"),
         ("aus", {"AU12": 9}, "expected 0 to 3"),
         ("frame", 24, "expected 0 to 23"),
         ("enlarge", 0.5, "expected 1 to 8"),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagkit.core.facs import AU_LABELS, AU_NUMBERS
+from stagkit.core.facs import AU_LABELS
 from stagkit.evaluation.bootstrap import compute_mean
 from stagkit.explain.aggregate import Attribution, ExplainError, by_au
+from stagkit.synthetic.presets import load_pair_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,12 +51,6 @@ def compute_class_evidence(attribution: Attribution, subjects: Sequence[str], le
 
 def load_cooccurrence(sets: Sequence[str] = ("CASME2", "SAMM", "CASME3")) -> np.ndarray:
     """How often two AUs were annotated together (Jaccard over clips): float "au au", 0..1, pooled over data sets."""
-    counts = np.zeros((len(AU_NUMBERS),) * 2)
-    with resources.files("stagkit").joinpath("resources/au_cooccurrence_counts.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            pair = int(row["au_a"]), int(row["au_b"])
-            if row["dataset"] in sets and set(pair) <= set(AU_NUMBERS):
-                i, j = (AU_NUMBERS.index(n) for n in pair)
-                counts[i, j] += int(row["n_both"])
+    counts = load_pair_counts(tuple(sets))
     either = np.diag(counts)[:, None] + np.diag(counts) - counts
     return counts / np.maximum(either, 1)

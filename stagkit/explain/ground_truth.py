@@ -14,7 +14,7 @@ from stagkit.core.facs import AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import Clip, check_axes
 from stagkit.explain.aggregate import ExplainError
-from stagkit.explain.motion_decomposition import PARSIMONY
+from stagkit.explain.motion_decomposition import fit_sparse
 from stagkit.motion.rois import sample_regions
 
 #: A region counts as moved if its true displacement, mean over its square, exceeds this at some time, px.
@@ -111,16 +111,8 @@ def fit_aus(maps: np.ndarray) -> np.ndarray:
     The size of the map in each frame is fitted by a sparse non-negative sum of the places that each AU moves. The motion is
     not used: with its direction, even a random map would rank the true AUs first (measured: AUROC 0.99).
     """
-    from scipy.optimize import nnls
-
-    n_aus = len(AU_LABELS)
-    columns = np.concatenate([ATLAS.incidence.T.astype(float), np.full((1, n_aus), np.sqrt(PARSIMONY))])
-    size = np.abs(maps).astype(float)
-    out = np.zeros((*size.shape[:2], n_aus))
-    for clip, time in np.ndindex(size.shape[:2]):
-        if size[clip, time].any():
-            out[clip, time] = nnls(columns, np.append(size[clip, time], 0.0))[0]
-    return out
+    parts = ATLAS.incidence.astype(float)
+    return np.array([[fit_sparse(parts, np.abs(frame)) for frame in clip] for clip in maps])
 
 
 def _compute_auroc(positive: np.ndarray, score: np.ndarray) -> np.ndarray:

@@ -51,19 +51,20 @@ def compute_activity(flow: np.ndarray, mask: np.ndarray) -> np.ndarray:
         flow: float "clip time roi 2", mean (u right, v down) of each region.
         mask: bool "clip time roi"; hidden regions are ignored.
     """
-    from scipy.optimize import nnls
-
     templates = make_templates()
-    n_aus = len(templates)
-    cost = np.full((1, n_aus), np.sqrt(PARSIMONY))
-    out = np.zeros((*flow.shape[:2], n_aus))
+    out = np.zeros((*flow.shape[:2], len(templates)))
     for clip, time in np.ndindex(flow.shape[:2]):
         visible = mask[clip, time]
-        motion = flow[clip, time][visible]
-        if motion.any():
-            columns = np.concatenate([templates[:, visible].reshape(n_aus, -1).T, cost])
-            out[clip, time] = nnls(columns, np.append(motion.ravel().astype(float), 0.0))[0]
+        out[clip, time] = fit_sparse(templates[:, visible].reshape(len(templates), -1), flow[clip, time][visible])
     return out
+
+
+def fit_sparse(parts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Weights "part", >= 0, with which parts "part value" add up to the whole "value"; their sum is kept small."""
+    from scipy.optimize import nnls
+
+    columns = np.concatenate([parts.T, np.full((1, len(parts)), np.sqrt(PARSIMONY))])
+    return nnls(columns, np.append(whole.ravel().astype(float), 0.0))[0]
 
 
 def compute_au_shares(flow: np.ndarray, mask: np.ndarray) -> np.ndarray:

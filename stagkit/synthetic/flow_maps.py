@@ -16,7 +16,7 @@ from stagkit.core.types import StagkitError
 from stagkit.datasets.flow_maps import CLASSES, MAP_FRAME
 from stagkit.synthetic.identity import EYES, make_shape
 from stagkit.synthetic.presets import PRESETS, STRENGTH, sample_au_pattern
-from stagkit.synthetic.skin_motion import compute_au_patches
+from stagkit.synthetic.skin_motion import compute_au_patches, make_blur
 
 SIZE = 28
 _SIDES = ("R", "L")
@@ -170,15 +170,7 @@ def _move(shown: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def _smooth(sigma_x: float, sigma_y: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Smooth noise of unit variance with features of these widths, px: float32 ``shape`` (... y x)."""
     white = rng.standard_normal(shape, dtype=np.float32)
-    return _blur_matrix(sigma_y) @ white @ _blur_matrix(sigma_x).T
-
-
-@lru_cache(maxsize=64)
-def _blur_matrix(sigma: float, n: int = SIZE) -> np.ndarray:
-    """Gaussian weights "to from" whose rows have unit norm: white noise keeps its variance."""
-    line = np.arange(n)
-    weights = np.exp(-0.5 * ((line[:, None] - line) / max(sigma, 1e-3)) ** 2)
-    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
+    return make_blur(SIZE, SIZE, sigma_y) @ white @ make_blur(SIZE, SIZE, sigma_x).T
 
 
 def _disturb(flow, faces, blinks, difficulty, rng) -> np.ndarray:

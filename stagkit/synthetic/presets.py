@@ -96,11 +96,16 @@ def load_au_statistics(sets: tuple[str, ...]) -> tuple[dict[str, np.ndarray], di
     n_clips = {e: int(n) for e, n in clips.groupby("emotion", sort=False)["n_emotion"].sum().items()}
     with_au = counts.groupby(["emotion", "au"])["n_with_au"].sum().unstack(fill_value=0).reindex(columns=AU_NUMBERS)
     shares = {e: with_au.loc[e].fillna(0).to_numpy(float) / max(1, n_clips[e]) for e in n_clips}
-    pairs = pd.read_csv(RESOURCES / "au_cooccurrence_counts.csv")
-    pairs = pairs[pairs["dataset"].isin(sets)].groupby(["au_a", "au_b"])["n_both"].sum().unstack()
-    both = pairs.reindex(index=AU_NUMBERS, columns=AU_NUMBERS).fillna(0).to_numpy(float)
+    both = load_pair_counts(sets)
     expected = np.outer(np.diag(both), np.diag(both)) / max(1, sum(n_clips.values()))
     return shares, n_clips, (both + 1) / (expected + 1)
+
+
+def load_pair_counts(sets: tuple[str, ...]) -> np.ndarray:
+    """Clips of ``sets`` in which two AUs were annotated together, on the diagonal each AU: float "au au"."""
+    pairs = pd.read_csv(RESOURCES / "au_cooccurrence_counts.csv")
+    pairs = pairs[pairs["dataset"].isin(sets)].groupby(["au_a", "au_b"])["n_both"].sum().unstack()
+    return pairs.reindex(index=AU_NUMBERS, columns=AU_NUMBERS).fillna(0).to_numpy(float)
 
 
 def sample_au_pattern(

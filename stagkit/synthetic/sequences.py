@@ -22,7 +22,7 @@ from stagkit.synthetic.config import PhantomConfig
 from stagkit.synthetic.dataset import PhantomSource
 from stagkit.synthetic.identity import EYES, Subject
 from stagkit.synthetic.occlusion import hide_regions
-from stagkit.synthetic.skin_motion import make_au_field, make_grid
+from stagkit.synthetic.skin_motion import make_au_field, make_blur, make_grid
 
 SIZE = 64  # side of the maps that regions are sampled from, px
 #: Flow error of regions with little texture, relative to the others.
@@ -121,7 +121,7 @@ def _disturb(flow: np.ndarray, motion: ClipMotion, difficulty: float, rng: np.ra
     unit = 0.01 * float(inter_ocular_distance(motion.subject.landmarks(SIZE)))  # px per % of IOD
     (lids, gain), n_time, shape = _make_face_maps(motion.subject), len(flow), (len(flow), 2)
     loss = 0.35 * difficulty**0.5 * np.exp(0.3 * _smooth(rng.standard_normal((1, 1, 12, 12), np.float32), 1.2))
-    slow = _blur(n_time, n_time, 0.03 * motion.fps) @ rng.standard_normal((n_time, 2 * 12 * 12), np.float32)
+    slow = make_blur(n_time, n_time, 0.03 * motion.fps) @ rng.standard_normal((n_time, 2 * 12 * 12), np.float32)
     errors = _smooth(0.9 * slow.reshape(*shape, 12, 12) + 0.44 * rng.standard_normal((*shape, 12, 12), np.float32), 0.9)
     errors += _smooth(rng.standard_normal((*shape, 32, 32), np.float32), 0.8)
     errors *= 0.075 * difficulty * unit * gain
@@ -138,13 +138,5 @@ def _disturb(flow: np.ndarray, motion: ClipMotion, difficulty: float, rng: np.ra
 
 def _smooth(noise: np.ndarray, sigma: float) -> np.ndarray:
     """Maps "... y x" of ``SIZE`` px from white noise on a coarser grid "... row column"; ``sigma``: cells of that grid."""
-    weights = _blur(noise.shape[-1], SIZE, sigma)
+    weights = make_blur(noise.shape[-1], SIZE, sigma)
     return weights @ noise @ weights.T
-
-
-@lru_cache(maxsize=256)
-def _blur(n_from: int, n_to: int, sigma: float) -> np.ndarray:
-    """Gaussian weights float32 "to from" whose rows have unit norm, so that white noise keeps its variance."""
-    at = (np.arange(n_to) + 0.5) * n_from / n_to - 0.5
-    weights = np.exp(-0.5 * ((at[:, None] - np.arange(n_from)) / max(sigma, 0.3)) ** 2)
-    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)

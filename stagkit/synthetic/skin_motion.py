@@ -7,6 +7,7 @@ Positions are in the face frame of ``stagkit.core.regions`` (unit: inter-ocular 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -50,7 +51,8 @@ def _smoothstep(x: np.ndarray) -> np.ndarray:
     return x * x * x * (x * (6.0 * x - 15.0) + 10.0)
 
 
-def _check_code(number: int, side: str) -> None:
+def check_code(number: int, side: str) -> None:
+    """Raise a ``StagkitError`` for an unknown AU, or a side that it does not have."""
     if number not in ACTION_UNITS:
         known = ", ".join(map(str, ACTION_UNITS))
         raise StagkitError(f"AU {number!r} cannot be drawn; the action units of stagkit are {known}.")
@@ -116,7 +118,7 @@ def compute_au_displacement(
     Raises:
         StagkitError: an unknown AU, or a side that it does not have.
     """
-    _check_code(number, side)
+    check_code(number, side)
     landmarks, points = np.asarray(landmarks, float), np.asarray(points, float)
     check_axes({}, landmarks=(landmarks, "68 2"))
     raw = compute_au_patches(number, side, landmarks, points)
@@ -278,3 +280,11 @@ def make_illumination(n_frames: int, fps: float, percent: float, rng: np.random.
     slow, beat = rng.uniform(0.5, 2.0), rng.uniform(4.0, 12.0)
     wave = np.sin(2 * np.pi * (slow * t + rng.random())) + 0.5 * np.sin(2 * np.pi * (beat * t + rng.random()))
     return 1.0 + percent / 100 * (wave - wave[0])
+
+
+@lru_cache(maxsize=256)
+def make_blur(n_from: int, n_to: int, sigma: float) -> np.ndarray:
+    """Gaussian weights float32 "to from" whose rows have unit norm, so that white noise keeps its variance."""
+    at = (np.arange(n_to) + 0.5) * n_from / n_to - 0.5
+    weights = np.exp(-0.5 * ((at[:, None] - np.arange(n_from)) / max(sigma, 0.3)) ** 2)
+    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)

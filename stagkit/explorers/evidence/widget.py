@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.core.errors import import_optional
-from stagkit.core.facs import ACTION_UNITS, AU_LABELS
+from stagkit.core.facs import ACTION_UNITS
 from stagkit.core.regions import ATLAS, load_mean_face
 from stagkit.core.types import Batch, StagkitError
 from stagkit.explain.aggregate import (
     Attribution,
     ExplainError,
-    by_au,
-    by_muscle,
-    by_roi,
-    by_side,
     describe_clip,
+    tabulate,
     to_map,
 )
 from stagkit.explain.attribution import check_complete
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.methods import METHODS
-from stagkit.explain.motion_decomposition import MUSCLES
 from stagkit.explorers.browser import read_css, read_esm, shorten
 from stagkit.explorers.explorer import Choice, ClipExplorer, WidgetError, as_figure, checked
 from stagkit.explorers.validation import check_choice, check_index
@@ -196,18 +192,12 @@ def compute_payload(evidence: Evidence, clip: int, extras: Mapping | None = None
 
 def _compute_bars(one: Attribution) -> dict[str, list]:
     """Grouping -> [[name, logits], ...] of a single clip; groupings that this attribution does not have are left out."""
-    sums = {
-        "region": (by_roi, one.roi_names),
-        "muscle": (by_muscle, MUSCLES),
-        "au": (by_au, (*AU_LABELS, "none")),
-        "side": (by_side, ("subject's left", "midline", "subject's right")),
-    }
-    out = {}
-    for name, (compute, names) in sums.items():
-        try:
-            out[name] = [[n, round(float(v), 5)] for n, v in zip(names, compute(one)[0], strict=True)]
-        except ExplainError:
-            continue
+    tables, sides = tabulate(one), {"left": "subject's left", "right": "subject's right"}
+    rows = {name: tables.get(f"by_{'roi' if name == 'region' else name}") for name in GROUPINGS}
+    out = {
+        name: [[sides.get(n, n), round(float(v), 5)] for n, v in row.iloc[0].items()]
+        for name, row in rows.items() if row is not None
+    }  # fmt: skip
     if not out:  # only frames were varied: the part of each region
         out["region"] = [[n, round(float(v), 5)] for n, v in zip(one.roi_names, to_map(one)[0].sum(0), strict=True)]
     return out

@@ -27,7 +27,7 @@ from stagkit.plots.style import COLOURS, FAINT, INK, PAGE, SOFT, styled
 from stagkit.synthetic.clip import limit_strain
 from stagkit.synthetic.photo import animate_photo, find_moments, make_splines, move_photo
 from stagkit.synthetic.render.frames import ClipSpec, make_unit_field, render_frames
-from stagkit.synthetic.skin_motion import IncidentalMotion, make_au_field, make_intensity
+from stagkit.synthetic.skin_motion import IncidentalMotion, check_code, make_au_field, make_intensity
 
 if TYPE_CHECKING:
     from stagkit.inference.pretrained import PretrainedEnsemble
@@ -67,14 +67,8 @@ def read_aus(aus: str | Mapping[str, float]) -> dict[str, float]:
             limit = f"0 to {MAX_STRENGTH:g} % of the eye distance"
             raise StagkitError(f"the strength of {text} is {peak!r}, expected {limit}.")
         for code in parsed.codes:
-            unit = ACTION_UNITS.get(code.number)
-            if unit is None:
-                known = ", ".join(map(str, ACTION_UNITS))
-                raise StagkitError(f"AU {code.number} is unknown here; the action units of stagkit are {known}.")
-            if code.side not in ("", "L", "R"):
-                raise StagkitError(f"{code} has the side {code.side!r}, expected L or R (the subject's), or none.")
-            if code.side and not unit.sided:
-                raise StagkitError(f"{unit.label} has one midline muscle: write it without a side, not as {code}.")
+            check_code(code.number, code.side)
+            unit = ACTION_UNITS[code.number]
             if any(other.startswith(unit.label) for other in found):
                 raise StagkitError(f"{unit.label} is given twice: give it one side, or none for both.")
             found[f"{unit.label}{code.side}"] = float(peak)
