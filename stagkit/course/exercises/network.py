@@ -60,27 +60,20 @@ def twice_the_weight(answer: float, *, p: float) -> Verdict:
 
 
 @exercise("04.3")
-def weight_without_the_muscle(answer: float, *, s: np.ndarray, pair: tuple[int, int]) -> Verdict:
-    """The weight of an edge when the strongest AU is clamped to zero."""
-    target, source = pair
-    share = ATLAS.incidence / ATLAS.incidence.max(1, keepdims=True)
-    rest = float(np.log1p(np.exp(-2.5)) * np.log(2))
-    clamped = np.where(np.arange(len(s)) == s.argmax(), 0.0, s)
-    affinity = 0.1 + 0.9 * np.eye(len(s))
-    before, after = (float((share.T @ (np.outer(v, v) * affinity) @ share)[target, source]) for v in (s, clamped))
-    anatomy = float(ATLAS.anatomy[target, source])
-    answer, wanted = float(answer), anatomy + after + rest
-    if abs(answer - wanted) < 1e-4:
-        return right(f"{wanted:.3f}; with the muscle it was {anatomy + before + rest:.3f}.")
-    if abs(answer - (anatomy + before + rest)) < 1e-4:
-        return wrong("that is the weight *with* the muscle: make C from the changed evidence, then A from C.")
-    if abs(answer - (after + rest)) < 1e-4 or abs(answer - after) < 1e-4:
-        return wrong("anatomy is missing: only the term of the AUs follows the evidence.")
-    if abs(answer - (anatomy + after)) < 1e-4:
-        return wrong("the small learned rest is missing; it is the same for every edge here.")
-    if abs(answer - (anatomy + rest)) < 1e-4:
-        return wrong("you clamped every AU to zero; others move these regions too.")
-    return wrong("set one entry of a copy of `s` to 0 and run the lines of C and A again.")
+def au_without_an_edge(answer: float, *, z: float, term: float) -> Verdict:
+    """Activation of an AU without one of its edges."""
+    answer, (before, wanted, added) = float(answer), 1 / (1 + np.exp(-np.array([z, z - term, z + term])))
+    if abs(answer - wanted) < 1e-3:
+        return right(f"{wanted:.2f}; with the edge it was {before:.2f}.")
+    if abs(answer - (z - term)) < 1e-3:
+        return wrong("that is the logit; the sigmoid turns it into an activation.")
+    if abs(answer - added) < 1e-3:
+        return wrong("the term was added once more; removing the edge takes it off.")
+    if abs(answer - before) < 1e-3:
+        return wrong("that is the AU with all its edges.")
+    if abs(answer - (before - term)) < 1e-3:
+        return wrong("terms add up in logits: take the term off the logit, then the sigmoid.")
+    return wrong("take the term off the logit `z[k]`, then the sigmoid.")
 
 
 @exercise("05.1")
@@ -137,20 +130,21 @@ def repaired_axes(answer: np.ndarray, *, film: np.ndarray) -> Verdict:
 
 
 @exercise("06.1")
-def parameters_of_a_layer(answer: int, *, n_rois: int, width: int, wide: int, n_frames: int) -> Verdict:
-    """Parameters of the layer that reads all regions side by side."""
-    wanted = n_rois * width * wide + wide
+def weights_of_au_edges(answer: int, *, n_aus: int, n_classes: int, n_relations: int) -> Verdict:
+    """Readout weights of the AU edges that are in use."""
+    pairs = n_aus * (n_aus - 1) // 2
+    wanted = pairs * n_relations * n_classes
     if answer == wanted:
-        return right(f"{n_rois} x {width} inputs times {wide} outputs, and {wide} biases: {wanted:,}.")
-    if answer == wanted - wide:
-        return wrong("the biases are missing, one for each output.")
-    if answer == n_rois * width * wide + n_rois * width:
-        return wrong("a bias belongs to an *output*, not to an input.")
-    if answer == width * wide + wide:
-        return wrong("that reads one region; all are read side by side, so that it is known which one moved.")
-    if answer in (n_frames * n_rois * width * wide + wide, n_frames * wanted):
-        return wrong("tokens are averaged over time before the head: frames do not multiply.")
-    return wrong("inputs times outputs, plus outputs; the inputs are the tokens of all regions, joined.")
+        return right(f"{pairs} pairs x {n_relations} relations x {n_classes} classes: {wanted:,}.")
+    if answer == n_aus**2 * n_relations * n_classes:
+        return wrong("an AU edge has no direction, and no AU has one to itself: count each pair once.")
+    if answer in (n_aus * (n_aus - 1) * n_relations * n_classes, n_aus * (n_aus + 1) // 2 * n_relations * n_classes):
+        return wrong("each pair counts once, and an AU makes no pair with itself: n (n - 1) / 2.")
+    if answer == pairs * n_classes:
+        return wrong("each AU edge has a weight for every relation.")
+    if answer == pairs * n_relations:
+        return wrong("each class has weights of its own.")
+    return wrong("pairs of AUs x relations x classes.")
 
 
 @exercise("06.2")
@@ -175,14 +169,14 @@ def frame_of_most_attention(answer: float, *, ways: Mapping[str, torch.Tensor], 
 
 @exercise("06.3")
 def two_parts_removed(answer: float, *, model: Stag, batch: Batch, clip: int) -> Verdict:
-    """By how much a logit changes when messages and cross-attention are set to zero together."""
+    """By how much a logit changes when AU edges and cross-attention are removed together."""
     from stagkit.network.hooks import intervene
 
-    messages, cross = {"graph.*.out": 0.0}, {"cross.*": 0.0}
+    pairs, cross = {"au.edges": 0.0}, {"cross.*": 0.0}
     after = []
     with torch.no_grad():
         before = model.logits(batch.x, batch.mask, batch.times_ms)[clip]
-        for changes in (messages | cross, messages, cross):
+        for changes in (pairs | cross, pairs, cross):
             with intervene(model, changes):
                 after.append(model.logits(batch.x, batch.mask, batch.times_ms)[clip])
     predicted = int(before.argmax())
