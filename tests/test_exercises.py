@@ -115,24 +115,18 @@ def test_twice_the_weight(answer, ok, words):
     assert verdict.ok is ok and words in verdict.text
 
 
-def test_weight_of_an_edge_without_a_muscle():
-    """AU12 alone joins cheek and lip corner: silenced, only anatomy and the rest are left."""
-    from stagkit.core.facs import AU_NUMBERS
-
-    s = np.zeros(len(AU_NUMBERS))
-    au = AU_NUMBERS.index(12)
-    s[au] = 0.5
-    pair = ATLAS.index("lip_corner_R"), ATLAS.index("cheek_R")
-    a, b = (ATLAS.incidence[au, i] / ATLAS.incidence[au].max() for i in pair)
-    rest, term = np.log1p(np.exp(-2.5)) * np.log(2), 0.25 * a * b
+def test_an_au_without_one_of_its_edges():
+    """Logit 1 with a term of 3: -2 without it."""
+    sigmoid = [1 / (1 + np.exp(-v)) for v in (-2, 1, 4)]
     for answer, ok, words in [
-        (1 + rest, True, f"it was {1 + rest + term:.3f}"),
-        (1 + rest + term, False, "*with* the muscle"),
-        (rest, False, "anatomy is missing"),
-        (1.0, False, "rest is missing"),
-        (7.0, False, "run the lines"),
+        (sigmoid[0], True, "0.12; with the edge it was 0.73"),
+        (-2, False, "the logit"),
+        (sigmoid[1], False, "all its edges"),
+        (sigmoid[2], False, "added once more"),
+        (sigmoid[1] - 3, False, "add up in logits"),
+        (0.5, False, "then the sigmoid"),
     ]:
-        verdict = check_answer("04.3", answer, s=s, pair=pair)
+        verdict = check_answer("04.3", answer, z=1.0, term=3.0)
         assert verdict.ok is ok and words in verdict.text, verdict.text
 
 
@@ -160,6 +154,8 @@ def network():
         for name, value in model.named_parameters():
             if name.endswith("gate.bias") and not name.startswith("head"):
                 value.add_(4.0)
+        model.head.nodes.normal_()  # and an untrained head reads next to nothing
+        model.head.pairs.normal_()
     return model
 
 
@@ -206,16 +202,17 @@ def test_repaired_axes(repair, ok, words):
 @pytest.mark.parametrize(
     ("answer", "ok", "words"),
     [
-        (22 * 32 * 64 + 64, True, "45,120"),
-        (22 * 32 * 64, False, "biases are missing"),
-        (22 * 32 * 64 + 22 * 32, False, "an *output*"),
-        (32 * 64 + 64, False, "one region"),
-        (12 * 22 * 32 * 64 + 64, False, "frames do not multiply"),
-        (7, False, "inputs times outputs"),
+        (136 * 3 * 4, True, "1,632"),
+        (17 * 17 * 3 * 4, False, "no direction"),
+        (17 * 16 * 3 * 4, False, "counts once"),
+        (17 * 9 * 3 * 4, False, "no pair with itself"),
+        (136 * 4, False, "every relation"),
+        (136 * 3, False, "each class"),
+        (7, False, "pairs of AUs x relations"),
     ],
 )
-def test_parameters_of_a_layer(answer, ok, words):
-    verdict = check_answer("06.1", answer, n_rois=22, width=32, wide=64, n_frames=12)
+def test_weights_of_au_edges(answer, ok, words):
+    verdict = check_answer("06.1", answer, n_aus=17, n_classes=4, n_relations=3)
     assert verdict.ok is ok and words in verdict.text
 
 
@@ -239,12 +236,12 @@ def test_when_a_region_listens():
 def test_two_parts_silenced(network):
     batch, clip = make_dataset().batch([0, 1]), 1
     before = ask(network, batch)[clip]
-    said, messages, cross = int(before.argmax()), {"graph.*.out": 0.0}, {"cross.*": 0.0}
+    said, pairs, cross = int(before.argmax()), {"au.edges": 0.0}, {"cross.*": 0.0}
     single = []
-    for changes in (messages, cross):
+    for changes in (pairs, cross):
         with intervene(network, changes):
             single.append(float((ask(network, batch)[clip] - before)[said]))
-    with intervene(network, messages | cross):
+    with intervene(network, pairs | cross):
         after = float(ask(network, batch)[clip, said])
     together = after - float(before[said])
     assert min(map(abs, (*single, together, together - sum(single)))) > 5e-4, "the answers below differ"

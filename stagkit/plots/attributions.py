@@ -286,37 +286,22 @@ def plot_interventions(names: Iterable[str], logits: np.ndarray, classes: Sequen
 
 
 @styled
-def plot_edge_ablation(attention: np.ndarray, effects: np.ndarray, au_effects: np.ndarray, name: str) -> Figure:
-    """Effects of removing every single edge, by its attention (left), and every action unit (right), of some clips.
+def plot_edge_ablation(values: Mapping[str, np.ndarray], effects: np.ndarray, name: str) -> Figure:
+    """What edges are shown with, e.g. attention or terms, against what removing each of them does: a dot per clip and edge.
 
     Args:
-        attention, effects: "clip target source"; effect of removing each edge, logits, drawn without sign. Edges of a
-            region to itself are left out.
-        au_effects: of clamping each action unit to zero, logits, "clip au".
+        values: name -> "clip edge"; effects: of removing each edge, logits, "clip edge".
         name: of the class that a positive effect speaks for.
 
     Raises:
-        ShapeError: arrays that do not fit each other or ``facs.AU_LABELS``.
+        ShapeError: arrays that do not fit each other.
     """
-    attention, effects, au_effects = (np.asarray(values, float) for values in (attention, effects, au_effects))
-    sizes = {"clip": len(attention), "roi": attention.shape[-1], "au": len(AU_LABELS)}
-    arrays = {"attention": (attention, "clip roi roi"), "effects": (effects, "clip roi roi")}
-    check_axes(sizes, **arrays, au_effects=(au_effects, "clip au"))
-    between = ~np.eye(sizes["roi"], dtype=bool)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.8), width_ratios=(2, 3))
-    left.scatter(attention[:, between], np.abs(effects[:, between]), s=4, alpha=0.25, lw=0, color=COLOURS[0])
-    even = 1 / sizes["roi"]
-    left.axvline(even, color=SOFT, lw=0.8, ls=":")
-    left.annotate(" an even share", (even, 1), xycoords=("data", "axes fraction"), va="top", fontsize=6.5, color=SOFT)
-    left.set(xlabel="attention of the target to the source", ylabel="|effect| of removing the edge (logits)")
-    left.set_xlim(left=0)
-    left.set_ylim(bottom=0)
-    shift = np.linspace(-0.22, 0.22, len(au_effects)) if len(au_effects) > 1 else np.zeros(1)
-    for k, values in enumerate(au_effects.T):
-        right.scatter(k + shift, values, s=9, c=_colour_signs(values), lw=0, alpha=0.7, zorder=3)
-        right.plot([k - 0.32, k + 0.32], [values.mean()] * 2, color="k", lw=1.2, zorder=4)
-    right.axhline(0, color=SOFT, lw=0.6)
-    right.set_xticks(range(len(AU_LABELS)), [label[2:] for label in AU_LABELS])
-    right.set_xlabel(f"action unit clamped to zero (dots: n = {len(au_effects)} clips; line: mean)")
-    right.set_ylabel(f"effect (logits, + speaks for {name})")
+    n_clips, n_edges = np.shape(effects)
+    check_axes({"clip": n_clips, "edge": n_edges}, **{k.replace(" ", "_"): (v, "clip edge") for k, v in values.items()})
+    figure, row = plt.subplots(1, len(values), figsize=(PAGE, 2.6), sharey=True, squeeze=False)
+    for axes, (kind, shown) in zip(row[0], values.items(), strict=True):
+        axes.axhline(0, color=SOFT, lw=0.6)
+        axes.scatter(shown, effects, s=6, alpha=0.4, lw=0, c=_colour_signs(np.ravel(effects)))
+        axes.set_xlabel(kind)
+    row[0, 0].set_ylabel(f"effect of removing the edge\n(logits, + speaks for {name}; {n_clips} clips)")
     return figure

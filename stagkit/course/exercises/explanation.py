@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagkit.core.facs import AU_LABELS
-from stagkit.core.regions import ATLAS
 from stagkit.course.exercises import Verdict, exercise, right, wrong
 from stagkit.explain.aggregate import Attribution, by_au, by_frame
 from stagkit.explain.counterfactuals import Counterfactual
 from stagkit.explain.faithfulness import Curves
 
 if TYPE_CHECKING:
-    import torch
+    import pandas as pd
 
     from stagkit.core.types import Batch
     from stagkit.explorers.au_graph.widget import AUGraph
@@ -115,17 +114,22 @@ def muscles_to_still(answer: int, *, counterfactual: Counterfactual) -> Verdict:
 
 
 @exercise("11.1")
-def attention_of_a_target(answer: float, *, attention: torch.Tensor) -> Verdict:
-    """Attention of the target lip_corner_R to the source cheek_R."""
-    lip, cheek = ATLAS.index("lip_corner_R"), ATLAS.index("cheek_R")
-    answer, wanted, swapped = float(answer), float(attention[lip, cheek]), float(attention[cheek, lip])
-    if abs(answer - wanted) < 1e-4:
-        return right(f"{wanted:.3f}; the other way round it is {swapped:.3f}.")
-    if abs(answer - swapped) < 1e-4:
-        return wrong("target and source are swapped: the first axis is the target.")
-    if abs(answer - float(attention[ATLAS.index("lip_corner_L"), ATLAS.index("cheek_L")])) < 1e-4:
-        return wrong("that is the subject's left side; the question asks for the right.")
-    return wrong('the row is `ATLAS.index("lip_corner_R")`, the column `ATLAS.index("cheek_R")`.')
+def sum_of_terms(answer: float, *, table: pd.DataFrame) -> Verdict:
+    """The logit, from the terms of the AUs and of the AU edges."""
+    sums, margins = (table.groupby("kind")[column].sum() for column in ("logit", "margin"))
+    first, second = ["bias", "au", "au edge"], ["without region edges", "region edge"]
+    answer, wanted = float(answer), sums[first].sum()
+    if abs(answer - wanted) < 1e-3:
+        return right(f"{wanted:+.3f}, the logit; region edges and what is left without them: {sums[second].sum():+.3f}.")
+    if abs(answer - sums.sum()) < 1e-3:
+        return wrong("that counts everything twice: AUs and AU edges are one way to split a logit, region edges another.")
+    if abs(answer - margins[first].sum()) < 1e-3:
+        return wrong("those are terms of the *margin*, this logit minus that of the runner-up; take the column `logit`.")
+    if abs(answer - sums[["au", "au edge"]].sum()) < 1e-3:
+        return wrong("the bias is missing.")
+    if abs(answer - sums["au edge"]) < 1e-3 or abs(answer - sums["au"]) < 1e-3:
+        return wrong("that is one kind of terms; add the others of this way.")
+    return wrong("the column `logit` of the kinds 'bias', 'au' and 'au edge', added up.")
 
 
 @exercise("11.2")
