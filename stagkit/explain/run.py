@@ -160,12 +160,12 @@ def _test_folds(
             yield fold, index
 
 
-def compute_run_attribution(run: Run, seed: int = 0, n_steps: int = 32) -> Attribution:
+def compute_run_attribution(run: Run, seed: int = 0, n_steps: int = 32, method: str | None = None) -> Attribution:
     """Attribution of a run's test clips, each by the network of its own fold; nothing is written."""
     data = run.load_data()
     folds = _test_folds(run, data, seed, None, files.no_progress)
     parts = ((run.load_model(seed, fold), data.batch(index)) for fold, index in folds)
-    return join_attributions([attribute_completely(*part, n_steps, run.name) for part in parts])
+    return join_attributions([attribute_completely(*part, n_steps, run.name, method) for part in parts])
 
 
 def find_ground_truth(data: RoiDataset, index: Sequence[int]) -> GroundTruth | None:

@@ -180,7 +180,7 @@ def plot_sums(shown: Mapping[str, Attribution], clip: int = 0) -> Figure:
         thick = 0.8 / len(shares)
         for i, (name, share) in enumerate(shares.items()):
             places = np.arange(len(order)) + (i - (len(shares) - 1) / 2) * thick
-            axes.barh(places, share[order], thick * 0.9, color=(COLOURS[0], COLOURS[1], SOFT)[i % 3], label=name)
+            axes.barh(places, share[order], thick * 0.9, color=(*COLOURS[:3], SOFT)[i % 4], label=name)
         rows = [fill(names[k].replace("_", " "), 30) for k in order]
         axes.set_yticks(range(len(order)), rows, fontsize=6.5 if "\n" not in "".join(rows) else 5.5)
         axes.axvline(0, color=SOFT, lw=0.6)
