@@ -120,11 +120,17 @@ def sum_of_terms(answer: float, *, table: pd.DataFrame) -> Verdict:
     first, second = ["bias", "au", "au edge"], ["without region edges", "region edge"]
     answer, wanted = float(answer), sums[first].sum()
     if abs(answer - wanted) < 1e-3:
-        return right(f"{wanted:+.3f}, the logit; region edges and what is left without them: {sums[second].sum():+.3f}.")
+        return right(
+            f"{wanted:+.3f}, the logit; region edges and what is left without them: {sums[second].sum():+.3f}."
+        )
     if abs(answer - sums.sum()) < 1e-3:
-        return wrong("that counts everything twice: AUs and AU edges are one way to split a logit, region edges another.")
+        return wrong(
+            "that counts everything twice: AUs and AU edges are one way to split a logit, region edges another."
+        )
     if abs(answer - margins[first].sum()) < 1e-3:
-        return wrong("those are terms of the *margin*, this logit minus that of the runner-up; take the column `logit`.")
+        return wrong(
+            "those are terms of the *margin*, this logit minus that of the runner-up; take the column `logit`."
+        )
     if abs(answer - sums[["au", "au edge"]].sum()) < 1e-3:
         return wrong("the bias is missing.")
     if abs(answer - sums["au edge"]) < 1e-3 or abs(answer - sums["au"]) < 1e-3:
