@@ -210,14 +210,14 @@ def plot_maps(maps: Mapping[str, np.ndarray]) -> Figure:
 @styled
 def plot_curves(curves: Mapping[str, Curves], clip: int = 0) -> Figure:
     """Deletion (left) and insertion (right) of one clip, by ``faithfulness.compute_curves``; the legend has the areas."""
-    figure, row = plt.subplots(1, 2, figsize=(PAGE, 2.3), sharey=True)
+    figure, row = plt.subplots(1, 2, figsize=(PAGE, 3.0), sharey=True)
     for k, (axes, kind, verb) in enumerate(zip(row, ("deletion", "insertion"), ("removed", "inserted"), strict=True)):
         for i, (name, curve) in enumerate(curves.items()):
             label = f"{name} ({curve.areas[k][clip]:.2f})"
             axes.plot(100 * curve.share, getattr(curve, kind)[clip], "o-", ms=2.5, color=COLOURS[i], label=label)
         axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
         axes.set_xlabel(f"cells {verb}, most important first (%)")
-        axes.legend(title=f"{kind} (area)", loc="upper right" if kind == "deletion" else "lower right")
+        axes.legend(title=f"{kind} (area)", loc="upper right" if kind == "deletion" else "best", fontsize=6.5)
     row[0].set_ylabel("logit above a still face")
     return figure
 
