@@ -1,6 +1,9 @@
 """The anatomy of the course's notebooks, without running them; then each is run once, with its solutions."""
 
+import ast
 import base64
+import importlib.util
+import inspect
 import json
 import os
 import re
@@ -170,6 +173,44 @@ def test_the_solution_notebook_is_up_to_date(node, path):
     message = "run: python -m stagkit.course notebooks --solutions"
     assert [c.source for c in stored.cells] == [c.source for c in solved.cells], message
     assert not any(c.outputs for c in code_cells(stored))
+
+
+def find_stale_names(source, known):
+    """Imports of stagkit in a cell that do not exist, and calls that the imported function refuses."""
+    stale = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stagkit"):
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                package = hasattr(module, "__path__")
+                found = package and importlib.util.find_spec(f"{node.module}.{name.name}")
+                if not hasattr(module, name.name) and not found:
+                    stale.append(f"from {node.module} import {name.name}")
+                known[name.asname or name.name] = getattr(module, name.name, None)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and callable(known.get(node.func.id)):
+            names = [k.arg for k in node.keywords]
+            if None in names or any(isinstance(a, ast.Starred) for a in node.args):
+                continue  # unpacked: not known before it runs
+            try:
+                inspect.signature(known[node.func.id]).bind(*node.args, **dict.fromkeys(names))
+            except TypeError as error:
+                stale.append(f"{node.func.id}: {error}")
+    return stale
+
+
+@each
+def test_what_cells_and_solutions_import_and_call_exists(node, path):
+    known: dict[str, object] = {}
+    solved = course_files.make_solution_notebook(node, path.name)
+    assert not [stale for cell in code_cells(solved) for stale in find_stale_names(cell.source, known)]
+
+
+def test_a_stale_import_and_a_stale_call_are_found():
+    known: dict[str, object] = {}
+    assert find_stale_names("from stagkit.network.model import Stag, Connectivity", known) == [
+        "from stagkit.network.model import Connectivity"
+    ]
+    assert "au_prior" in find_stale_names("Stag(1, 2, au_prior=3)", known)[0]
 
 
 @pytest.fixture(scope="session")
