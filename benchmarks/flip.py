@@ -53,10 +53,10 @@ def main(arguments: list[str] | None = None) -> None:
     batch = test.batch()
     top, pair, without = find_flips(model, batch)
     right = top == test.label
+    changed = (without < 0)[right].mean()
     print(
-        f"{right.mean():.0%} of {len(test)} test clips right; {(without < 0)[right].mean():.0%} of these change class without"
+        f"{right.mean():.0%} of {len(test)} test clips right; {changed:.0%} of these change without their strongest AU edge."
     )
-    print("their strongest AU edge.")
     clip = int(np.argmin(np.where(right, without, np.inf)))
     one, (k, m) = batch.select(torch.tensor([clip])), pair[clip]
     before, after = (compute_probabilities(model, one, cut) for cut in ((), [["au", AU_LABELS[k], AU_LABELS[m]]]))
