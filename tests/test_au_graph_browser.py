@@ -305,6 +305,8 @@ def test_a_phantom_page_is_cut_until_the_prediction_flips(tab, tmp_path):
     changes = trait(tab, "interventions")
     assert changes and all(len(change) in (3, 4) for change in changes)
     after, told = shown_probabilities(tab), tab.locator(".sg-probability").inner_text()
+    bias = float(tab.locator(".sg-sum").inner_text().replace("−", "-").split()[1])
+    assert np.abs(model.head.bias.detach().numpy() - bias).min() < 0.006, "the terms shown are those after the cuts"
     assert max(after, key=after.get) != max(before, key=before.get) and "prediction changed" in told
     wanted = ask_network(model, batch, clip, changes).softmax(-1).tolist()
     assert after == pytest.approx(dict(zip(batch.classes, wanted, strict=True)), abs=2e-5)

@@ -265,8 +265,10 @@ function makeDetails(ctx, parent) {
     const n = names.au.length;
     const nodes = names.au.map((name, k) => [name, of.nodeTerm(k, c), () => ctx.choose("selected_au", name)]);
     const pairs = [];
+    // as they are now: the graph still draws a removed edge with its old term
+    const now = (k, l) => of.parts(names.au[k], names.au[l], c)?.reduce((a, b) => a + b) ?? edges.values[k * n + l];
     for (let k = 0; k < n; k++)
-      for (let l = k + 1; l < n; l++) pairs.push([`${names.au[k]} – ${names.au[l]}`, edges.values[k * n + l], () => ctx.chooseEdge({ graph: "au", target: names.au[k], source: names.au[l] })]);
+      for (let l = k + 1; l < n; l++) pairs.push([`${names.au[k]} – ${names.au[l]}`, now(k, l), () => ctx.chooseEdge({ graph: "au", target: names.au[k], source: names.au[l] })]);
     const sum = (rows) => rows.reduce((total, [, value]) => total + value, 0);
     line(`Why ${ctx.className()}: logit ${logitText(logits[c])}`, "sg-title");
     const bias = logits[c] - sum(nodes) - sum(pairs);
