@@ -13,8 +13,8 @@ from stagkit.core.config import StagConfig, TrainConfig
 from stagkit.course.notebook import choose_course_settings, course_settings
 from stagkit.evaluation.ablation import ablate
 from stagkit.evaluation.defaults import choose_settings
-from stagkit.inference.build_pretrained import EPOCHS, make_phantom_weights
 from stagkit.synthetic.auxiliary import make_phantom_maps
+from tests.lockfile import ROOT
 from tests.small import make_dataset
 
 
@@ -113,12 +113,13 @@ def test_given_settings_win(monkeypatch, tmp_path):
 
 def test_the_shipped_weights_and_the_course_ask_the_same_function(monkeypatch, tmp_path):
     """The builder changes the number of epochs, the course what it names; all else is decided in one place."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from build_weights import EPOCHS, make_phantom_weights
+
     data, told = make_dataset(), []
-    monkeypatch.setattr("stagkit.inference.build_pretrained.prepare_dataset", lambda *given, **named: None)
-    monkeypatch.setattr("stagkit.inference.build_pretrained.load_data", lambda *paths, **named: data)
-    monkeypatch.setattr(
-        "stagkit.inference.build_pretrained.evaluate", lambda *given, **named: told.extend(given) or 1 / 0
-    )
+    monkeypatch.setattr("build_weights.prepare_dataset", lambda *given, **named: None)
+    monkeypatch.setattr("build_weights.load_data", lambda *paths, **named: data)
+    monkeypatch.setattr("build_weights.evaluate", lambda *given, **named: told.extend(given) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         make_phantom_weights(tmp_path)
     chosen = choose_settings(data, "groupkfold")

@@ -10,7 +10,6 @@ import typer
 from stagkit.cli import options
 from stagkit.cli.options import say
 from stagkit.cli.progress import show
-from stagkit.core.errors import StagkitError
 
 app = typer.Typer()
 
@@ -111,25 +110,11 @@ def analyze(
 @app.command()
 def weights(
     source: Annotated[str, typer.Argument(help="phantom (shipped), a finished run, or a .safetensors file.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Write the networks to this .safetensors file; with --rebuild: to a folder.")
-    ] = None,
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Build the shipped weights again: draw, measure, train, test; minutes.")
-    ] = False,
-    workers: options.Workers = None,
+    out: Annotated[Path | None, typer.Option(help="Write the networks to this .safetensors file.")] = None,
 ) -> None:
-    """Describe trained networks and their scores; pack a run into one file; rebuild the shipped weights."""
+    """Describe trained networks and their scores; pack a run into one file."""
     from stagkit.inference.pretrained import SHIPPED, load_card, load_weights, save_weights
 
-    if rebuild:
-        from stagkit.inference.build_pretrained import make_phantom_weights
-
-        if source not in SHIPPED or out is None:
-            raise StagkitError("--rebuild builds the shipped weights: stagkit weights phantom --rebuild --out FOLDER.")
-        path = make_phantom_weights(out, workers=workers, progress=show)
-        say(f"weights in {path}, model card in {path.with_suffix('.md')}")
-        return
     known = load_weights(source)
     if out is not None:
         save_weights(known, out)

@@ -1,10 +1,13 @@
-"""Building the shipped phantom weights: ``stagkit weights phantom --rebuild --out FOLDER``.
+"""Building the shipped phantom weights.
 
-Five networks are trained on different subjects of phantoms of three presets, and tested together on other subjects.
+    python benchmarks/build_weights.py --out FOLDER [--workers 2]
+
+Writes ``phantom.safetensors`` and ``phantom.md``, which then go to ``stagkit/resources/weights``. Five networks are trained on different subjects of phantoms of three presets, and tested together on other subjects.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -151,3 +154,18 @@ def compute_test_scores(weights: PretrainedEnsemble, data: RoiDataset) -> dict[s
         "networks_alone": [uf1(each.argmax(1)) for each in logits],
         "au_auroc": compute_au_detection(data.aus, aus.max(1))["mean_auroc"],
     }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from stagkit.cli.progress import show
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--workers", type=int, help="processes; all cores if not given")
+    options = parser.parse_args(arguments)
+    path = make_phantom_weights(options.out, workers=options.workers, progress=show)
+    print(f"weights in {path}, model card in {path.with_suffix('.md')}")
+
+
+if __name__ == "__main__":
+    main()
