@@ -58,7 +58,7 @@ class Explanations:
             if "edge" in attribution.axes.split():
                 raise StagkitError(
                     f"{attribution.method} varies edges, so it has no regions and frames to draw: open view_au_graph with "
-                    "quantity='attribution'."
+                    "quantity='contribution'."
                 )
             to_map(attribution)
             self.by_method[attribution.method] = one
