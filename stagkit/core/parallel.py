@@ -170,11 +170,7 @@ def _make_private() -> dict[str, object]:
 def run_on_cluster(address: str, function: Callable, pieces: Iterable[tuple], shared: tuple = ()) -> Iterator:
     """``function(*shared, *piece)`` for every piece, on the workers of a cluster; results as they come.
 
-    Args:
-        address: as for ``connect``.
-        function: of a module that the workers can import.
-        pieces: the arguments that differ.
-        shared: the arguments that all pieces need; sent once to each worker.
+    Workers have to be able to import the function's module; ``shared`` is sent once to each.
     """
     with connect(address) as client:
         from distributed import KilledWorker, as_completed

@@ -16,13 +16,7 @@ import numpy as np
 from stagkit.core.facs import AU_LABELS
 from stagkit.core.regions import ATLAS
 from stagkit.core.types import StagkitError, check_axes
-from stagkit.explain.motion_decomposition import (
-    MUSCLES,
-    SIDED_AU_INDEX,
-    SIDED_AU_MUSCLES,
-    SIDED_AUS,
-    compute_au_shares,
-)
+from stagkit.explain.motion_decomposition import MUSCLES, SIDED_AU_INDEX, SIDED_AU_MUSCLES, SIDED_AUS, compute_au_shares
 
 if TYPE_CHECKING:
     import pandas as pd

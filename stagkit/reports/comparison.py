@@ -110,14 +110,8 @@ def _list_notes(result: dict) -> list[str]:
 
 def format_comparison(result: dict[str, object]) -> str:
     """The table for the screen."""
-    rows = _format_rows(result)
-    table = [list(rows[0]), *(list(row.values()) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [_describe_setting(result), _OPTIMISTIC]
-    for first, *others in table:
-        right = (f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))
-        lines.append("  ".join([f"{first:<{widths[0]}}", *right]))
-    lines += _list_notes(result)
+    table = pd.DataFrame(_format_rows(result)).set_index("system").rename_axis(None).to_string()
+    lines = [_describe_setting(result), _OPTIMISTIC, table, *_list_notes(result)]
     printed = [(r["title"], describe_published(r["published"])) for r in result["systems"].values() if r["published"]]
     if printed:
         lines.append("Printed in papers, on other clips and by other rules; not comparable with the table:")

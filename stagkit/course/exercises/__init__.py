@@ -81,13 +81,7 @@ def find_check(number: str) -> Callable[..., Verdict]:
 
 
 def check_answer(number: str, answer: object, **given: object) -> Verdict:
-    """Check an answer; one of the wrong kind is a wrong answer, not an error.
-
-    Args:
-        number: e.g. ``"01.2"``.
-        answer: the reader's; ``...`` or None is 'not answered yet'.
-        **given: values of the notebook that the check needs.
-    """
+    """Check an answer; one of the wrong kind is a wrong answer, not an error; ``...`` or None is 'not answered yet'."""
     check = find_check(number)
     if answer is None or answer is Ellipsis:
         return Verdict(number, None, "replace the three dots and run the cell again.")

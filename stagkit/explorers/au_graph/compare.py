@@ -62,13 +62,7 @@ def load_scene(
 def compute_side(
     source: Source, name: str, quantity: str = "weight", head: int = -1, target: int | None = None, seed: int = 0
 ) -> Side:
-    """Mean over all clips of a class, each with the network that was not trained on it.
-
-    Args:
-        name: true class.
-        quantity, head: as for ``plot_au_graph``.
-        target: index of the class explained; the predicted one of each clip where None.
-    """
+    """Mean over all clips of true class ``name``, by networks not trained on them; arguments as ``plot_au_graph``."""
     members = np.flatnonzero(source.label == source.classes.index(name))
     activation, flow, edges = [], [], {"region": [], "au": []}
     for clip in members.tolist():

@@ -14,14 +14,7 @@ from stagkit.core.facs import ACTION_UNITS, AU_LABELS, AU_NUMBERS
 from stagkit.core.regions import ATLAS, load_mean_face
 from stagkit.core.types import Batch, StagkitError, StagOutput, check_axes
 from stagkit.explain.class_means import EMFACS, load_cooccurrence
-from stagkit.explorers.au_graph.sums import (
-    LEAST_ACTIVATION,
-    Readout,
-    Sums,
-    find_edges,
-    read_network,
-    split_change,
-)
+from stagkit.explorers.au_graph.sums import LEAST_ACTIVATION, Readout, Sums, find_edges, read_network, split_change
 from stagkit.explorers.browser import pack, pack_exact, shorten
 from stagkit.explorers.muscles import UPPER_FACE, describe_moves, make_muscles
 

@@ -57,11 +57,6 @@ class AUGraph(ClipExplorer):
             ``["frame", 3]``, with a number at the end to weigh or hold instead of remove.
         probabilities: class -> 0..1 of the clip shown, with the interventions applied (written by each recomputation).
         magnify: factor by which the motion of the drawn face is enlarged.
-
-    Example:
-        >>> widget = view_au_graph(run, clip="sub01_02")  # doctest: +SKIP
-        >>> widget.selected_edge["source"]  # doctest: +SKIP
-        'lip_corner_L'
     """
 
     _esm = read_esm(*_PARTS)
@@ -346,7 +341,6 @@ class AUGraph(ClipExplorer):
         action units, exactly. The prediction without a region or a frame is in it for each alone.
 
         Args:
-            path: file to write.
             clips: numbers or ids of the clips of the page; the one shown and the one it is compared with where None.
         """
         wanted = [self.clip, *([self.compare["clip"]] if "clip" in self.compare else [])] if clips is None else clips

@@ -12,13 +12,7 @@ from stagkit.core.errors import import_optional
 from stagkit.core.facs import ACTION_UNITS
 from stagkit.core.regions import ATLAS, load_mean_face
 from stagkit.core.types import Batch, StagkitError
-from stagkit.explain.aggregate import (
-    Attribution,
-    ExplainError,
-    describe_clip,
-    tabulate,
-    to_map,
-)
+from stagkit.explain.aggregate import Attribution, ExplainError, describe_clip, tabulate, to_map
 from stagkit.explain.attribution import check_complete
 from stagkit.explain.evidence import Evidence, make_evidence
 from stagkit.explain.methods import METHODS
@@ -64,7 +58,7 @@ class Explanations:
             if "edge" in attribution.axes.split():
                 raise StagkitError(
                     f"{attribution.method} varies edges, so it has no regions and frames to draw: open view_au_graph with "
-                    "quantity='attribution'."
+                    "quantity='contribution'."
                 )
             to_map(attribution)
             self.by_method[attribution.method] = one
@@ -349,7 +343,6 @@ class EvidenceExplorer(ClipExplorer):
         """HTML of the explorer as one self-contained page, about 10 kB per clip, also written to ``path`` if given.
 
         Args:
-            path: file to write.
             clips: indices or ids of the clips in the page; all of them where None. What was given or computed is included.
         """
         ids = self.given.clip_ids

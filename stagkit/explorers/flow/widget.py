@@ -49,11 +49,7 @@ _MAX_CACHED = 12  # payloads in memory
 
 
 class ClipSequence:
-    """Clips that are read one at a time, when they are shown.
-
-    Args:
-        clips: a ``Clip``, a list of them, or a source with ``keys`` and ``read(key)``.
-    """
+    """A ``Clip``, a list of them, or a source with ``keys`` and ``read(key)``, read one at a time when they are shown."""
 
     def __init__(self, clips):
         if isinstance(clips, Clip):
@@ -279,11 +275,6 @@ class FlowExplorer(ClipExplorer):
         selection: ``"magnitude"``, ``"uniform"``, ``"apex"`` or ``"all"``; ``selected``: the frames it gives.
         layer: ``"wheel"`` (direction as colour), ``"speed"`` or ``"strain"``; ``arrows``: drawn over it.
         magnify: 1..20, factor by which the motion in the frame is enlarged.
-
-    Example:
-        >>> explorer = view_flow(clip)  # doctest: +SKIP
-        >>> explorer.selected  # doctest: +SKIP
-        [15, 17, 19, 21]
     """
 
     _esm = read_esm("base", "face", "export", "explorer", "flow_view")

@@ -261,9 +261,6 @@ def plot_puppet(
         enlarge: factor by which the motion in the image is enlarged, 1..8; flow is measured on the real motion.
         weights: networks that classify the movement (``stagkit.load_weights``), or what that takes.
 
-    Returns:
-        A matplotlib Figure, 7.16 in wide.
-
     Raises:
         StagkitError: an unknown action unit, side, strength, frame or face; the message lists what is possible.
     """

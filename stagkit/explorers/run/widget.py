@@ -45,10 +45,6 @@ class RunBrowser(Explorer):
         request: ``{"what": "au graph" | "flow" | "evidence", "clip": index}``: the explorer requested last.
 
     The explorer opened last is ``explorer``; in a notebook it is shown below the browser.
-
-    Example:
-        >>> browser = view_run("runs/casme2")  # doctest: +SKIP
-        >>> browser.explore("evidence", clip=browser.shown()[0])  # doctest: +SKIP
     """
 
     _esm = read_esm("base", "face", "export", "explorer", "run_view")

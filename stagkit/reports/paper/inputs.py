@@ -199,14 +199,7 @@ def describe_run(run: Run) -> dict[str, object]:
 
 
 def note(figure: Figure, sources: Sequence[Run | dict | Path] = (), n: dict | None = None, **values: object) -> Figure:
-    """Store the sources and the drawn numbers of a figure with it, for its side-car.
-
-    Args:
-        figure: the figure.
-        sources: runs, ablations as ``Inputs`` holds them, the table of systems.
-        n: how many clips, subjects, ... an average is over.
-        **values: name -> the numbers that are drawn.
-    """
+    """Store sources, drawn ``values`` and ``n`` (clips, subjects, ... an average is over) of a figure, for its side-car."""
     runs = [describe_run(source) for source in sources if isinstance(source, Run)]
     for source in sources:
         if isinstance(source, dict):
