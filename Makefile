@@ -38,7 +38,7 @@ lab: setup       ## open the notebooks in JupyterLab
 
 PAPER := runs/paper
 figures: setup   ## run STAG on phantoms, then draw every figure and table of figures/
-	$(PY) -m stagkit.plots.contact_sheet figures/phantoms.png
+	$(PY) benchmarks/contact_sheet.py figures/phantoms.png
 	$(VENV)/bin/stagkit phantom $(PAPER)/clips --preset casme2 --subjects 6 --clips 8 --difficulty 0.8
 	$(VENV)/bin/stagkit phantom $(PAPER)/clips-samm --preset samm --subjects 4 --clips 6 --difficulty 0.8
 	$(VENV)/bin/stagkit phantom $(PAPER)/clips-smic --preset smic --subjects 4 --clips 6 --difficulty 0.8

@@ -2,7 +2,8 @@
 
     python benchmarks/build_weights.py --out FOLDER [--workers 2]
 
-Writes ``phantom.safetensors`` and ``phantom.md``, which then go to ``stagkit/resources/weights``. Five networks are trained on different subjects of phantoms of three presets, and tested together on other subjects.
+Writes ``phantom.safetensors`` and ``phantom.md``, which then go to ``stagkit/resources/weights``.
+Five networks are trained on different subjects of phantoms of three presets, and tested together on other subjects.
 """
 
 from __future__ import annotations

@@ -18,23 +18,24 @@ from tests.lockfile import ROOT
 from tests.small import make_dataset
 
 
-def test_coded_clips_of_many_frames_are_answered_from_action_units():
+def test_coded_clips_of_many_frames_need_no_other_settings():
     defaults = choose_settings(make_dataset())
-    assert defaults.stag == StagConfig(head="graph") and defaults.train == TrainConfig(region_dropout=0.2)
-    assert [w.split("=")[0] for w in defaults.reasons] == ["stag.head", "train.region_dropout"]
+    assert defaults.stag == StagConfig() and defaults.stag.head == "graph" and defaults.train == TrainConfig()
+    assert defaults.reasons == ()
 
 
-@pytest.mark.parametrize(
-    ("uncoded", "apart", "head"), [(0.4, False, "graph"), (0.6, False, "fused"), (0.4, True, "fused")]
-)
-def test_uncoded_clips_keep_the_fused_answer_where_action_units_could_not_be_learned(uncoded, apart, head):
+@pytest.mark.parametrize(("uncoded", "apart", "phantoms"), [(0.4, False, False), (0.6, False, True), (0.4, True, True)])
+def test_phantoms_teach_action_units_where_too_few_clips_are_coded(uncoded, apart, phantoms):
     data = make_dataset()
     n = round(uncoded * len(data))
     aus = data.aus.copy()
     aus[:n] = np.nan  # the uncoded clips are a data set of their own: trained on alone, it has nothing to teach
     data = replace(data, aus=aus, datasets=tuple("ab"[i >= n] for i in range(len(data))))
     defaults = choose_settings(data, "cross" if apart else "loso")
-    assert defaults.stag.head == head and bool(defaults.reasons) == (head == "graph")
+    assert defaults.stag == StagConfig()
+    assert bool(defaults.train.auxiliary_weight) == bool(defaults.reasons) == phantoms
+    fused = choose_settings(data, "cross" if apart else "loso", stag=StagConfig(head="fused"))
+    assert fused.train == TrainConfig(), "the fused head predicts without known action units"
 
 
 def test_flow_maps_have_no_time_and_take_phantoms_beside():
@@ -54,8 +55,8 @@ def test_one_uncoded_set_keeps_every_pair_of_the_cross_protocol_trainable():
     aus, n = data.aus.copy(), len(data) // 3
     aus[:n] = np.nan
     data = replace(data, aus=aus, datasets=tuple("ab"[i >= n] for i in range(len(data))))
-    said = {protocol: read_settings(None, [], None, None, data, protocol)[0].head for protocol in ("loso", "cross")}
-    assert said == {"loso": "graph", "cross": "fused"}
+    said = {p: read_settings(None, [], None, None, data, p)[1].auxiliary_weight > 0 for p in ("loso", "cross")}
+    assert said == {"loso": False, "cross": True}
 
 
 class Asked(Exception):
@@ -91,7 +92,7 @@ def test_the_command_line_and_python_train_the_same_network(kind, protocol, monk
     assert shell == python == ablation
     chosen = choose_settings(data, protocol)
     assert shell["stag"] == chosen.stag.to_dict() and shell["train"] == chosen.train.to_dict()
-    assert (shell["stag"], shell["train"]) != (StagConfig().to_dict(), TrainConfig().to_dict()) or kind == "uncoded"
+    assert (shell["stag"], shell["train"]) != (StagConfig().to_dict(), TrainConfig().to_dict()) or kind == "coded"
     views, told = {"regions": data}, {}
     monkeypatch.setattr("stagkit.baselines.compare.run_request", lambda *given: told.update(given[2]) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -104,8 +105,7 @@ def test_given_settings_win(monkeypatch, tmp_path):
     asked = ask(monkeypatch, data, lambda: stagkit.evaluate(data, tmp_path, stag, train))
     assert asked["stag"] == stag.to_dict() and asked["train"] == train.to_dict()
     half = choose_settings(data, stag=stag)
-    assert half.stag == stag and half.train == TrainConfig(region_dropout=0.2)
-    assert [w.split("=")[0] for w in half.reasons] == ["train.region_dropout"]
+    assert half.stag == stag and half.train == TrainConfig() and half.reasons == ()
     changed = ask(monkeypatch, data, lambda: app(["evaluate", "data", "--out", str(tmp_path), "--set", "stag.width=16"],
                                                  standalone_mode=False))  # fmt: skip
     assert changed["stag"] == choose_settings(data).stag.replace(width=16).to_dict()

@@ -132,10 +132,6 @@ def prepare(
     method: Annotated[str, typer.Option(help="Flow: dis, dis_fast (faster, less exact), tvl1 or farneback.")] = "dis",
     n_frames: Annotated[int, typer.Option(min=1, help="Discriminative frames kept per clip.")] = 12,
     selection: Annotated[str, typer.Option(help="magnitude, uniform, apex or all.")] = "magnitude",
-    flow_device: Annotated[
-        str,
-        typer.Option(help="cpu, cuda (tvl1 and farneback, needs an OpenCV built for it), or auto: cuda if available."),
-    ] = "cpu",
     annotations: Annotations = None,
     align: Annotated[
         int,
@@ -152,10 +148,8 @@ def prepare(
     from stagkit.datasets import open_source
     from stagkit.datasets.prepare import prepare_clips
     from stagkit.motion.config import FlowConfig
-    from stagkit.motion.optical_flow import choose_flow_device
 
-    device = choose_flow_device(flow_device, method)
-    config = FlowConfig(method=method, n_frames=n_frames, selection=selection, device=device)
+    config = FlowConfig(method=method, n_frames=n_frames, selection=selection)
     source = open_source(name, str(root.resolve() if cluster else root), annotations or "")
     frames = {"align": align, "landmarker": str(landmarker or ""), "contents": contents}
     place = {"workers": workers or os.cpu_count() or 1, "cluster": cluster}

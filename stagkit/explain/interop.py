@@ -5,7 +5,7 @@ from __future__ import annotations
 import networkx
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import Data
 from torch_geometric.explain import Explainer, Explanation, GNNExplainer
 
 from stagkit.core.facs import AU_LABELS
@@ -61,7 +61,7 @@ def _edges(
     terms = terms.sum(0) if frame is None else terms[frame]
     _, *ends = torch.from_numpy(get_region_edges()).T
     if len(ends[0]) != len(terms):
-        return edges, None  # edges of its own: see to_hetero
+        return edges, None  # edges of its own
     return edges, torch.zeros_like(edges).index_put(tuple(ends), terms, accumulate=True)
 
 
@@ -104,36 +104,6 @@ def to_networkx(
         more = {} if contribution is None else {"contribution": float(contribution[i, j])}
         graph.add_edge(names[j], names[i], weight=float(edges[i, j]), **more)
     return graph
-
-
-def to_hetero(model: Stag, output: StagOutput, clip: int = 0, target: int | None = None) -> HeteroData:
-    """A clip as one graph with two kinds of nodes: regions, with a subgraph for each AU, and AUs, which are joined.
-
-    Args:
-        output: of ``model`` with ``head='graph'``; target: class, the predicted one if None.
-
-    Returns:
-        ``data["region", "AU12", "region"]``: the edges of AU12's subgraph, ``edge_index`` (rows source, target) and
-        ``contribution``, logits of the class, summed over frames. ``data["au", "with", "au"]``: pairs of AUs, both ways,
-        with the ``contribution`` of the pair. ``data["au"]``: ``x`` activation "au 1" and the ``contribution`` of the AU
-        alone. ``data.bias`` + the AUs + each pair once is the logit, and so is ``data.without`` + all region edges.
-    """
-    terms = output.terms
-    if terms is None or terms.region_edges is None:
-        raise ExplainError("the logits of this network are no sum of terms (head='graph' has them).")
-    k = int(output.logits[clip].argmax()) if target is None else target
-    data, index = HeteroData(), torch.from_numpy(get_region_edges(model))
-    data["region"].num_nodes, data["region"].names = len(ATLAS.names), list(ATLAS.names)
-    contribution = terms.region_edges[clip, :, k].sum(0).detach().cpu()
-    for number, label in enumerate(AU_LABELS):
-        mine = index[:, 0] == number
-        data["region", label, "region"].edge_index = index[mine][:, [2, 1]].T
-        data["region", label, "region"].contribution = contribution[mine]
-    graph = to_pyg(output, clip, of="au", target=k)
-    data["au"].x, data["au"].names, data["au"].contribution = graph.x, graph.names, terms.aus[clip, k].detach().cpu()
-    data["au", "with", "au"].edge_index, data["au", "with", "au"].contribution = graph.edge_index, graph.contribution
-    data.bias, data.without = float(model.head.bias[k]), float(terms.without[clip, k])
-    return data
 
 
 class ClipGraph(nn.Module):

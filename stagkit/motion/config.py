@@ -19,8 +19,6 @@ class FlowConfig(Config):
         selection: which frames are kept: largest motion, evenly spread, the one nearest the apex, or all.
         n_frames: how many at most.
         min_gap_ms: smallest time between two kept frames (``magnitude`` only); relaxed where a clip is too short.
-        device: where flow is measured, ``cpu`` or ``cuda`` (``tvl1`` and ``farneback``, with an OpenCV built for it). Part
-            of the digest where it is not the CPU, since numbers differ a little.
     """
 
     method: Literal["dis", "dis_fast", "tvl1", "farneback"] = "dis"
@@ -28,7 +26,6 @@ class FlowConfig(Config):
     selection: Literal["magnitude", "uniform", "apex", "all"] = "magnitude"
     n_frames: int = ranged(12, 1, 256)
     min_gap_ms: float = ranged(10.0, 0.0, 10_000.0)
-    device: Literal["cpu", "cuda"] = "cpu"
 
 
 @dataclass(frozen=True)

@@ -69,22 +69,12 @@ class FlowClip:
         return inter_ocular_distance(self.landmarks)
 
 
-#: OpenCV's methods for the GPU: class, and settings as on the CPU (TV-L1's are the defaults).
-CUDA_METHODS = {
-    "tvl1": ("OpticalFlowDual_TVL1", ()),
-    "farneback": ("FarnebackOpticalFlow", (3, 0.5, False, 15, 5, 7, 1.5, 0)),
-}
-
-
-def make_flow_method(method: str, device: str = "cpu") -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def make_flow_method(method: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function (first, second grey uint8 "y x") -> float32 "y x 2" for ``dis``, ``dis_fast``, ``tvl1`` or ``farneback``.
 
     DIS: Kroeger et al. 2016, doi:10.1007/978-3-319-46493-0_29. TV-L1: Zach et al. 2007,
-    doi:10.1007/978-3-540-74936-3_22. Farneback 2003, doi:10.1007/3-540-45103-X_50. All are OpenCV's. On a GPU (``device``
-    cuda) the numbers differ slightly.
+    doi:10.1007/978-3-540-74936-3_22. Farneback 2003, doi:10.1007/3-540-45103-X_50. All are OpenCV's.
     """
-    if device != "cpu":
-        return _make_cuda_method(method)
     if method in ("dis", "dis_fast"):
         dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         dis.setFinestScale(0)  # full resolution: the presets' coarser one loses half or more of a motion of one pixel
@@ -99,38 +89,6 @@ def make_flow_method(method: str, device: str = "cpu") -> Callable[[np.ndarray, 
     if method == "farneback":
         return lambda first, second: cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 5, 7, 1.5, 0)
     raise StagkitError(f"there is no flow method {method!r}; expected dis, dis_fast, tvl1 or farneback.")
-
-
-def choose_flow_device(device: str, method: str) -> str:
-    """``cpu`` or ``cuda``; ``auto`` is the GPU if the method is available on it."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise StagkitError(f"there is no flow device {device!r}; expected auto, cpu, cuda.")
-    if device == "cpu":
-        return "cpu"
-    problem = ""
-    if method not in CUDA_METHODS:
-        problem = f"OpenCV has no {method} flow for the GPU: use {' or '.join(CUDA_METHODS)}, or the device cpu."
-    elif cv2.cuda.getCudaEnabledDeviceCount() < 1:
-        problem = "OpenCV sees no GPU (its wheels have no CUDA): use the device cpu, or build OpenCV with CUDA."
-    elif not hasattr(cv2.cuda, CUDA_METHODS[method][0]):
-        problem = f"this OpenCV was built without cudaoptflow, which has {method}: use the device cpu, or build it so."
-    if problem and device == "cuda":
-        raise StagkitError(problem)
-    return "cpu" if problem else "cuda"
-
-
-def _make_cuda_method(method: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    choose_flow_device("cuda", method)
-    name, settings = CUDA_METHODS[method]
-    estimator = getattr(cv2.cuda, name).create(*settings)
-
-    def compute_pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        on_gpu = [cv2.cuda.GpuMat(), cv2.cuda.GpuMat()]
-        for matrix, frame in zip(on_gpu, (first, second), strict=True):
-            matrix.upload(np.ascontiguousarray(frame))
-        return estimator.calc(*on_gpu, None).download()
-
-    return compute_pair
 
 
 def compute_grey(frames: np.ndarray) -> np.ndarray:
@@ -219,7 +177,7 @@ def make_flow_estimator(
     Returns:
         A function of a grey frame, uint8 "y x": its flow "2 y x" px, including head motion, and the head motion "2 3".
     """
-    compute_pair = make_flow_method(config.method, config.device)
+    compute_pair = make_flow_method(config.method)
     rigid = compute_rigid_mask(landmarks, onset.shape)
     fit_head = make_head_fit(rigid, compute_rigid_weights(onset, rigid))
 

@@ -1,24 +1,15 @@
-"""Sheets of many small images, and the sheet of synthetic subjects of the README.
-
-    python -m stagkit.plots.contact_sheet figures/phantoms.png
-
-writes that sheet, and a JSON file with its sources.
-"""
+"""Sheets of many small images, and synthetic subjects for one."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from stagkit.core.files import write_json
 from stagkit.plots.clips import show_image
-from stagkit.plots.style import PAGE, styled, write_figure
+from stagkit.plots.style import PAGE, styled
 from stagkit.synthetic.identity import make_subject
 from stagkit.synthetic.render.face import render_neutral
 
@@ -50,21 +41,3 @@ def draw_subjects(n_subjects: int = N_SUBJECTS, first: int = 0, size: int = SIZE
     """
     faces = (render_neutral(make_subject(first + i), size)[0] for i in range(n_subjects))
     return [np.round(face).astype(np.uint8) for face in faces]
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Write the sheet and the JSON file with its sources."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="PNG to write")
-    out = parser.parse_args(arguments).out
-    if out.suffix != ".png":
-        parser.error(f"{out} has the ending {out.suffix!r}, expected .png")
-    matplotlib.use("Agg")
-    write_figure(plot_contact_sheet(draw_subjects()), out, dpi=140)
-    sources = {"function": "plot_contact_sheet", "drawn_from": "phantoms", "subjects": list(range(N_SUBJECTS))}
-    command = "python -m stagkit.plots.contact_sheet"
-    write_json(out.with_suffix(".json"), {**sources, "size_px": SIZE, "command": command})
-
-
-if __name__ == "__main__":
-    main()
