@@ -76,7 +76,7 @@ def test_clips_without_codes_learn_action_units_from_phantoms_alone(monkeypatch)
         return np.mean([roc_auc_score(auxiliary.aus[:, k], found[:, k]) for k in frequent])
 
     untrained = make_model(data, np.arange(len(data)), config, 0)
-    assert rank(models[0]) > max(0.65, rank(untrained.eval()) + 0.1)
+    assert rank(models[0]) > max(0.65, rank(untrained.eval()) + 0.05)
 
 
 def test_maps_of_other_classes_are_refused_in_a_sentence():
