@@ -134,7 +134,6 @@ def _analyze(path, run, landmarks, landmarker, fps, window: float, progress) -> 
         raise StagkitError("landmarks are needed: give --landmarks FILE.npy, or --landmarker face_landmarker.task.")
     stored = None if landmarks is None else load_landmarks(landmarks, video.count_frames(), video.name)
     finder = load_finder(str(landmarker)) if landmarker is not None else None
-    flow = known.flow.replace(device="cpu")  # the clips may have been measured on a GPU that this machine lacks
     length = int(np.clip(round(window * video.fps), 8, MAX_FRAMES))
 
     windows: list[Window] = []
@@ -145,7 +144,7 @@ def _analyze(path, run, landmarks, landmarker, fps, window: float, progress) -> 
             raise StagkitError(f"{path} has a single frame: motion needs at least two.")
         try:
             clip = part.make_clip()
-            motion = compute_flow(clip, flow)
+            motion = compute_flow(clip, known.flow)
         except StagkitError as error:
             windows.append(Window(start, start + part.n_frames - 1, reason=str(error)))
             continue
