@@ -58,7 +58,7 @@ def test_clips_without_codes_learn_action_units_from_phantoms_alone(monkeypatch)
     monkeypatch.setattr("stagkit.synthetic.auxiliary.N_SEQUENCES", 90)
     data = make_dataset()
     data = replace(data, aus=np.full_like(data.aus, np.nan))
-    config, train = StagConfig(width=8, heads=2, time_layers=1), TrainConfig(epochs=30, batch_size=16)
+    config, train = StagConfig(width=8, heads=2, time_layers=1), TrainConfig(epochs=60, batch_size=16)
     with pytest.raises(StagkitError, match="none of the .* clips is AU-coded"):
         train_fold(data, np.arange(len(data)), config, train)
     train = replace(train, auxiliary_weight=1.0)
@@ -76,7 +76,7 @@ def test_clips_without_codes_learn_action_units_from_phantoms_alone(monkeypatch)
         return np.mean([roc_auc_score(auxiliary.aus[:, k], found[:, k]) for k in frequent])
 
     untrained = make_model(data, np.arange(len(data)), config, 0)
-    assert rank(models[0]) > max(0.65, rank(untrained.eval()) + 0.05)
+    assert rank(models[0]) > max(0.65, rank(untrained.eval()) + 0.1)
 
 
 def test_maps_of_other_classes_are_refused_in_a_sentence():

@@ -170,7 +170,7 @@ def test_uncoded_batch_and_unseen_clip_are_finite():
     out = model(batch.x, batch.mask, batch.times_ms)
     parts = compute_loss(out, batch, ONES, TrainConfig())
     parts.total.backward()
-    assert all(torch.isfinite(p) for p in parts) and parts.au < 10  # an unseen clip says nothing about its AUs
+    assert all(torch.isfinite(p) for p in parts) and parts.au < 5  # an unseen clip says nothing about its AUs
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     batch.aus[:] = torch.nan
     assert compute_loss(out, batch, ONES, TrainConfig()).au == 0
