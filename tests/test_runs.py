@@ -35,6 +35,17 @@ def finished(tmp_path_factory):
     return path, run
 
 
+def test_a_fold_says_what_taught_the_action_units(finished):
+    from stagkit.datasets.prepare import load_data
+
+    path, run = finished
+    data, records = load_data(path), [json.loads(p.read_text()) for p in run.path.rglob("*fold*.json")]
+    told = {r["au_supervision"] for r in records if "au_supervision" in r}
+    assert told and all(words.endswith("training clips with AU codes") for words in told), "no phantoms in this run"
+    n_coded = int((~np.isnan(data.aus)).any(1).sum())
+    assert all(int(words.split()[0]) <= n_coded for words in told)
+
+
 def test_learns_what_can_be_learned():
     """Brow against lip corner, four subjects: nearly every clip of a subject never seen is recognised."""
     data = make_dataset()

@@ -163,7 +163,11 @@ def _finish_stag(fitted: tuple, run: Run, train: RoiDataset, inputs: SealedInput
     from stagkit.training.train import predict_with_aus
 
     model, epochs, selected_by, record = fitted
-    record = {**record, **describe_fit(model, train, inputs)}
+    coded = f"{(~np.isnan(train.aus)).any(1).sum()} of {len(train)} training clips with AU codes"
+    phantoms = (
+        f", and phantoms with weight {run.train_config.auxiliary_weight:g}" if run.train_config.auxiliary_weight else ""
+    )
+    record = {**record, **describe_fit(model, train, inputs), "au_supervision": coded + phantoms}
     probability, aus = predict_with_aus(model, inputs, np.arange(len(inputs)))
     return Trained(lambda _: probability, epochs, selected_by, record, model, aus)
 
